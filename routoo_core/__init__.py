@@ -1,0 +1,34 @@
+"""Routoo: one chat model over many, under a running budget.
+
+Importing this package loads neither torch nor a framework; each name is loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from routoo_core.budget.ledger import Budget
+    from routoo_core.experts import Expert, Pool, Usage
+    from routoo_core.request import RoutedRequest
+    from routoo_core.router import Router
+
+_HOME = {
+    "Budget": "routoo_core.budget.ledger",
+    "Expert": "routoo_core.experts",
+    "Pool": "routoo_core.experts",
+    "Usage": "routoo_core.experts",
+    "RoutedRequest": "routoo_core.request",
+    "Router": "routoo_core.router",
+}
+
+__all__ = ["Budget", "Expert", "Pool", "RoutedRequest", "Router", "Usage", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'routoo_core' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

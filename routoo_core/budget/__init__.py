@@ -1,0 +1,1 @@
+"""Step 5 of the path: money is held before a call and settled after it."""

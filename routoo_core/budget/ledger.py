@@ -1,0 +1,205 @@
+"""What a budget is, and the contract of every ledger that keeps one. Amounts are nano-USD."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, field_validator
+
+from routoo_core.experts import to_nano_usd
+from routoo_core.settings import Settings
+
+Clock = Callable[[], float]
+"""Seconds since the epoch, such as ``time.time``."""
+
+FAIR_SHARE = 8  # a call that leaves its limit to the router may hold 1/8 of what is left, so others fit beside it
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One period of an account: money of different windows never mixes.
+
+    Attributes:
+        key: Its name, unique for the account.
+        start: Seconds since the epoch.
+        end: Seconds since the epoch; ``None`` for a run, which has no end.
+    """
+
+    key: str
+    start: float
+    end: float | None
+
+    @property
+    def resets(self) -> str | None:
+        """When it ends, ISO 8601 in UTC."""
+        return None if self.end is None else datetime.fromtimestamp(self.end, UTC).isoformat()
+
+
+class Budget(Settings):
+    """How much an account may spend in each period.
+
+    ``Budget(limit="5.00", period="day")`` · ``Budget(limit=None)`` books everything and limits nothing.
+
+    Attributes:
+        account: Whose money.
+        limit: USD for each period, a decimal string; ``None`` for no limit.
+        period: ``run`` (never resets; a new one for every Budget object), ``hour``, ``day`` or ``month``.
+        timezone: IANA name; decides when a day or month begins.
+        expected_calls: Calls expected in a period, until traffic shows its own rate; used for pacing.
+    """
+
+    account: Annotated[str, Field(min_length=1)] = "default"
+    limit: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
+    period: Literal["run", "hour", "day", "month"] = "day"
+    timezone: str = "UTC"
+    expected_calls: Annotated[int, Field(ge=1)] = 1000
+    run_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{value!r} is not an IANA time zone such as 'Europe/Zurich'") from error
+        return value
+
+    @property
+    def limit_nano(self) -> int | None:
+        """The limit in nano-USD."""
+        return None if self.limit is None else to_nano_usd(self.limit)
+
+    def window(self, now: float) -> Window:
+        """The period that ``now`` (seconds since the epoch) falls into."""
+        if self.period == "run":
+            return Window(f"run {self.run_id}", now, None)
+        local = datetime.fromtimestamp(now, ZoneInfo(self.timezone))
+        start = local.replace(minute=0, second=0, microsecond=0)
+        if self.period == "hour":
+            start = datetime.fromtimestamp(now // 3600 * 3600, ZoneInfo(self.timezone))
+            return Window(start.isoformat(), start.timestamp(), start.timestamp() + 3600)
+        start = start.replace(hour=0)
+        if self.period == "month":
+            start = start.replace(day=1)
+        end = (start + timedelta(days=1 if self.period == "day" else 32)).replace(hour=0)
+        end = end.replace(day=1) if self.period == "month" else end
+        return Window(start.isoformat(), start.timestamp(), end.timestamp())
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """Where an account stands in one window.
+
+    Attributes:
+        as_of: When, seconds since the epoch by the ledger's clock.
+        limit: ``None`` for no limit.
+        spent: Settled.
+        held: Reserved for calls in flight.
+        calls: Calls settled.
+        overshoot: What experts billed beyond their holds, in total; part of ``spent``.
+    """
+
+    account: str
+    window: Window
+    as_of: float
+    limit: int | None
+    spent: int = 0
+    held: int = 0
+    calls: int = 0
+    overshoot: int = 0
+
+    @property
+    def available(self) -> int | None:
+        """What may still be held; ``None`` for no limit."""
+        return None if self.limit is None else max(0, self.limit - self.spent - self.held)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**asdict(self), "available": self.available}
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Money held for one attempt, until it is settled or released.
+
+    Attributes:
+        amount: Held.
+        enforced: Whether it counted against the limit; ``False`` only for the ``on_exhausted`` expert.
+    """
+
+    id: str
+    account: str
+    window: Window
+    amount: int
+    enforced: bool
+
+
+def grant(available: int | None, minimum: int, maximum: int) -> int | None:
+    """How much of a call's ``maximum`` to hold; ``None`` if not even ``minimum`` is there.
+
+    >>> grant(available=800, minimum=50, maximum=500)
+    100
+    """
+    if available is None:
+        return maximum
+    if available < minimum:
+        return None
+    return min(maximum, max(minimum, available // FAIR_SHARE))
+
+
+class Ledger(Protocol):
+    """Keeps accounts; every method is atomic and safe from any thread.
+
+    One suite of tests states the behaviour of all implementations.
+    """
+
+    def reserve(
+        self, budget: Budget, *, minimum: int, maximum: int, estimate: int, enforce: bool = True
+    ) -> Reservation:
+        """Hold between ``minimum`` and ``maximum`` (see :func:`grant`) in the current window.
+
+        Args:
+            budget: Whose money, under what limit.
+            minimum: The least that makes the call worthwhile.
+            maximum: The most it can cost.
+            estimate: Booked instead if nobody settles within the ledger's time to live.
+            enforce: ``False`` holds ``maximum`` whatever the limit says.
+
+        Raises:
+            BudgetExceeded: Less than ``minimum`` is available; nothing was held.
+        """
+        ...
+
+    def settle(self, reservation: Reservation, cost: int) -> AccountState:
+        """Book what the call cost, also beyond the hold, and free the rest.
+
+        Raises:
+            LedgerError: The reservation was closed before.
+        """
+        ...
+
+    def release(self, reservation: Reservation) -> AccountState:
+        """Free the hold; nothing was spent.
+
+        Raises:
+            LedgerError: The reservation was closed before.
+        """
+        ...
+
+    def state(self, budget: Budget) -> AccountState:
+        """Where the account stands in the current window."""
+        ...
+
+    def accounts(self) -> list[AccountState]:
+        """Every account in the window it last used, by name."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...

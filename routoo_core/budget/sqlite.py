@@ -1,0 +1,196 @@
+"""The default ledger: one SQLite file, shared by any number of threads and processes of a machine."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from routoo_core.budget.ledger import AccountState, Budget, Clock, Reservation, Window, grant
+from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE accounts (
+    account TEXT NOT NULL, window TEXT NOT NULL, start REAL NOT NULL, "end" REAL, "limit" INTEGER,
+    spent INTEGER NOT NULL DEFAULT 0, held INTEGER NOT NULL DEFAULT 0,
+    calls INTEGER NOT NULL DEFAULT 0, overshoot INTEGER NOT NULL DEFAULT 0, used REAL NOT NULL,
+    PRIMARY KEY (account, window)
+) WITHOUT ROWID;
+CREATE TABLE reservations (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL, window TEXT NOT NULL,
+    amount INTEGER NOT NULL, estimate INTEGER NOT NULL, expires REAL NOT NULL,
+    state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'settled', 'released', 'expired'))
+) WITHOUT ROWID;
+CREATE INDEX open_reservations ON reservations (expires) WHERE state = 'open';
+PRAGMA user_version = 1;
+"""
+
+
+class SqliteLedger:
+    """Accounts in a SQLite file (WAL), or in memory: ``SqliteLedger("routoo.db")``, ``SqliteLedger()``.
+
+    Args:
+        path: The file; ``:memory:`` keeps the accounts in this process only.
+        ttl: Seconds after which an open hold is booked at its estimate: its process must have died.
+        clock: Tells the time.
+
+    Raises:
+        ConfigurationError: The file cannot be opened, is not a ledger, or was written by a newer version.
+    """
+
+    def __init__(self, path: str | Path = ":memory:", ttl: float = 900.0, clock: Clock = time.time) -> None:
+        self.path, self.ttl, self.clock = str(path), ttl, clock
+        self._lock = threading.RLock()
+        self._connection, self._pid = self._connect(), os.getpid()
+
+    def reserve(
+        self, budget: Budget, *, minimum: int, maximum: int, estimate: int, enforce: bool = True
+    ) -> Reservation:
+        """Hold money; see :class:`~routoo_core.budget.ledger.Ledger`."""
+        now = self.clock()
+        with self._transaction() as db:
+            self._expire(db, now)
+            state = self._open(db, budget, now)
+            amount = grant(state.available if enforce else None, minimum, maximum)
+            if amount is None:
+                raise BudgetExceeded(
+                    state.account, state.limit or 0, state.spent, state.held, minimum, state.window.resets
+                )
+            held = Reservation(uuid.uuid4().hex, budget.account, state.window, amount, enforce)
+            db.execute(
+                "INSERT INTO reservations (id, account, window, amount, estimate, expires) VALUES (?, ?, ?, ?, ?, ?)",
+                (held.id, held.account, held.window.key, amount, min(estimate, amount), now + self.ttl),
+            )
+            self._book(db, held, held=amount)
+        return held
+
+    def settle(self, reservation: Reservation, cost: int) -> AccountState:
+        """Book the cost; see :class:`~routoo_core.budget.ledger.Ledger`."""
+        with self._transaction() as db:
+            booked = self._close(db, reservation, "settled")
+            over = max(0, cost - reservation.amount)
+            self._book(db, reservation, spent=cost - booked, calls=1, overshoot=over)
+            return self._read(db, reservation.account, reservation.window.key)
+
+    def release(self, reservation: Reservation) -> AccountState:
+        """Free the hold; see :class:`~routoo_core.budget.ledger.Ledger`."""
+        with self._transaction() as db:
+            self._book(db, reservation, spent=-self._close(db, reservation, "released"))
+            return self._read(db, reservation.account, reservation.window.key)
+
+    def state(self, budget: Budget) -> AccountState:
+        """Where the account stands in the current window."""
+        now = self.clock()
+        with self._transaction() as db:
+            self._expire(db, now)
+            return self._open(db, budget, now)
+
+    def accounts(self) -> list[AccountState]:
+        """Every account in the window it last used, by name."""
+        with self._transaction() as db:
+            self._expire(db, self.clock())
+            rows = db.execute("SELECT account, window, max(used) FROM accounts GROUP BY account ORDER BY account")
+            return [self._read(db, account, window) for account, window, _ in rows.fetchall()]
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _open(self, db: sqlite3.Connection, budget: Budget, now: float) -> AccountState:
+        window = budget.window(now)
+        db.execute(
+            'INSERT INTO accounts (account, window, start, "end", "limit", used) VALUES (?, ?, ?, ?, ?, ?)'
+            ' ON CONFLICT DO UPDATE SET "limit" = excluded."limit", used = excluded.used',
+            (budget.account, window.key, window.start, window.end, budget.limit_nano, now),
+        )
+        return self._read(db, budget.account, window.key)
+
+    def _read(self, db: sqlite3.Connection, account: str, window: str) -> AccountState:
+        start, end, *amounts = db.execute(
+            'SELECT start, "end", "limit", spent, held, calls, overshoot FROM accounts WHERE account = ? AND window = ?',
+            (account, window),
+        ).fetchone()
+        return AccountState(account, Window(window, start, end), self.clock(), *amounts)
+
+    def _expire(self, db: sqlite3.Connection, now: float) -> None:
+        """Book the holds of dead processes at their estimate; a late settle corrects it."""
+        late = db.execute(
+            "UPDATE reservations SET state = 'expired' WHERE state = 'open' AND expires <= ?"
+            " RETURNING account, window, amount, estimate",
+            (now,),
+        ).fetchall()
+        for account, window, amount, estimate in late:
+            db.execute(
+                "UPDATE accounts SET held = held - ?, spent = spent + ? WHERE account = ? AND window = ?",
+                (amount, estimate, account, window),
+            )
+
+    def _close(self, db: sqlite3.Connection, reservation: Reservation, state: str) -> int:
+        """Close a reservation; returns what was already booked for it when it expired."""
+        row = db.execute("SELECT state, estimate FROM reservations WHERE id = ?", (reservation.id,)).fetchone()
+        if row is None or row[0] in {"settled", "released"}:
+            raise LedgerError(f"reservation {reservation.id} is {row[0] if row else 'unknown'}; settle a hold once")
+        db.execute("UPDATE reservations SET state = ? WHERE id = ?", (state, reservation.id))
+        if row[0] == "open":
+            self._book(db, reservation, held=-reservation.amount)
+            return 0
+        return int(row[1])
+
+    def _book(
+        self,
+        db: sqlite3.Connection,
+        reservation: Reservation,
+        spent: int = 0,
+        held: int = 0,
+        calls: int = 0,
+        overshoot: int = 0,
+    ) -> None:
+        db.execute(
+            "UPDATE accounts SET spent = spent + ?, held = held + ?, calls = calls + ?, overshoot = overshoot + ?"
+            " WHERE account = ? AND window = ?",
+            (spent, held, calls, overshoot, reservation.account, reservation.window.key),
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if self._pid != os.getpid() and self.path != ":memory:":  # a connection must not cross a fork
+                self._connection, self._pid = self._connect(), os.getpid()
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            _migrate(db, self.path)
+        except sqlite3.Error as error:
+            raise ConfigurationError(f"ledger {self.path}: {error}; give the path of a new or a Routoo file") from error
+        return db
+
+
+def _migrate(db: sqlite3.Connection, path: str) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        db.execute("ROLLBACK")
+        raise ConfigurationError(
+            f"ledger {path}: written by a newer Routoo (schema {version}, this one knows {SCHEMA_VERSION}); upgrade"
+        )
+    if version == 0:
+        for statement in _SCHEMA.split(";\n"):
+            db.execute(statement)
+    db.execute("COMMIT")

@@ -1,0 +1,159 @@
+"""``routoo …``: every part of Routoo from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from routoo_core import __version__
+from routoo_core.config import account_from_config, read_config, router_from_toml
+from routoo_core.errors import ConfigurationError, RoutooError
+from routoo_core.experts import format_usd
+from routoo_core.settings import read_toml
+
+STARTER = Path(__file__).parent / "starter" / "routoo.toml"
+DEMO_FOLDER = Path("routoo-demo")
+
+out, err = Console(), Console(stderr=True)
+app = typer.Typer(
+    name="routoo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="""One chat model over many: predicts how well each LLM would answer, and buys the most quality a budget allows.
+
+Start with [bold]routoo demo[/bold], then ask [bold]routoo route "your prompt"[/bold] who would answer and why.
+Commands that need a configuration read --config, else $ROUTOO_CONFIG, ./routoo.toml or ./routoo-demo/routoo.toml.""",
+)
+budget_app = typer.Typer(no_args_is_help=True, help="Look into the accounts: what is spent, held and left.")
+app.add_typer(budget_app, name="budget")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="routoo.toml; by default the first of the usual places.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+def main() -> None:
+    """Run the command line; expected errors are one message, not a traceback."""
+    try:
+        app(standalone_mode=True)
+    except RoutooError as error:
+        err.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
+        raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from None
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where configuration, ledger and picture go.")] = DEMO_FOLDER,
+) -> None:
+    """Run the main job here and now: LangChain and LlamaIndex calls, routed under a budget that runs out.
+
+    Experts whose API-key variable is set are called for real; the others are answered by a small local model,
+    and every such row says so.
+    """
+    from routoo_integrations.demo.run import run_demo
+
+    run_demo(folder, out)
+
+
+@app.command()
+def route(
+    text: Annotated[str, typer.Argument(help="The prompt.")],
+    config: ConfigOption = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Limit on the reply.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain who would answer TEXT and why; nobody is called and nothing is charged.
+
+    Example: [bold]routoo route "Is this contract void?" --json | jq .candidates[0][/bold]
+    """
+    from routoo_core.request import RoutedRequest
+
+    path, ledger = _config_path(config)
+    router = router_from_toml(path, ledger=ledger)
+    decision = router.decide(RoutedRequest.from_text(text, max_tokens=max_tokens))
+    if as_json:
+        out.print_json(json.dumps(decision.record()))
+        return
+    table = Table("", "expert", "predicted quality", "expected cost", "most it can cost")
+    for place, candidate in enumerate(decision.candidates, start=1):
+        costs = (format_usd(candidate.expected_cost), format_usd(candidate.maximum_cost))
+        table.add_row(str(place), candidate.expert.name, f"{candidate.quality:.2f}", *costs)
+    out.print(table)
+    out.print(decision.explain(), highlight=False)
+
+
+@budget_app.command()
+def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show every account of the configured ledger, in the period it last used."""
+    path, in_memory = _config_path(config)
+    _, ledger = account_from_config(path, read_config(path), in_memory)
+    accounts = ledger.accounts()
+    if as_json:
+        out.print_json(json.dumps([state.as_dict() for state in accounts]))
+        return
+    table = Table("account", "period", "limit", "spent", "held", "left", "calls")
+    for state in accounts:
+        amounts = (state.limit, state.spent, state.held, state.available)
+        shown = ["none" if amount is None else format_usd(amount) for amount in amounts]
+        table.add_row(state.account, state.window.key, *shown, str(state.calls))
+    out.print(table if accounts else "No account has been used yet: run a call, or routoo demo.")
+
+
+@app.command()
+def train(
+    prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt, optional domain, split.")],
+    outcomes: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, model, score (0–1).")],
+    folder: Annotated[Path, typer.Option("--out", help="The router's folder, created or replaced.")],
+    config: Annotated[Path | None, typer.Option(help="train.toml: the fields of TrainingConfig.")] = None,
+    prices: Annotated[Path | None, typer.Option(help="CSV: model, input_usd_per_1m, output_usd_per_1m.")] = None,
+    pool: Annotated[list[str] | None, typer.Option(help="Only price rows of this pool (repeatable).")] = None,
+) -> None:
+    """Train a router on observed outcomes and measure it on held-out prompts, beside simple baselines.
+
+    Example: [bold]routoo train --prompts p.parquet --outcomes o.parquet --out my-router --prices prices.csv[/bold]
+    """
+    from routoo_core.evaluation.prices import read_prices
+    from routoo_core.evaluation.training_run import figures_table, train_router
+    from routoo_core.outcomes import read_outcomes
+    from routoo_core.predictor.training import TrainingConfig
+
+    settings = TrainingConfig.read(str(config), read_toml(config)) if config else TrainingConfig()
+    table = read_outcomes(prompts, outcomes)
+    listed = read_prices(prices, pool or (), table.experts) if prices else {}
+    metrics = train_router(table, settings, folder, listed, err)
+    out.print(f"{folder}: mean AUC {metrics['auc']:.3f}, calibration error {metrics['ece']:.3f} on held-out prompts")
+    if "pool" in metrics:
+        out.print("\n".join(figures_table(metrics["pool"])), highlight=False)
+
+
+def _config_path(given: Path | None) -> tuple[Path, str | None]:
+    """The configuration to read, and the ledger to use instead of its own (the built-in one keeps none)."""
+    if given is not None:
+        return given, None
+    named = os.environ.get("ROUTOO_CONFIG")
+    places = [Path(named)] if named else [Path("routoo.toml"), DEMO_FOLDER / "routoo.toml"]
+    if found := next((place for place in places if named or place.is_file()), None):
+        return found, None
+    err.print("No routoo.toml here: using the built-in demo pool with an empty account.", style="dim")
+    return STARTER, "memory://"

@@ -1,0 +1,172 @@
+"""``routoo.toml`` → Router: the one file that knows every concrete class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from routoo_core.budget.ledger import Budget, Ledger
+from routoo_core.budget.pacing import Paced
+from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.errors import ConfigurationError
+from routoo_core.experts import Pool
+from routoo_core.predictor.base import Predictor
+from routoo_core.router import Router
+from routoo_core.selector import Best, Cheapest, Lagrangian, Policy, QualityFloor, Ratio
+from routoo_core.settings import Settings, read_toml
+
+POLICIES: dict[str, Callable[..., Policy | Paced]] = {
+    "paced": Paced,
+    "ratio": Ratio,
+    "lagrangian": Lagrangian,
+    "quality_floor": QualityFloor,
+    "best": Best,
+    "cheapest": Cheapest,
+}
+LEDGERS: dict[str, Callable[[str], Ledger]] = {
+    "memory": lambda _: SqliteLedger(),
+    "sqlite": SqliteLedger,
+}
+POLICY_WITHOUT_LIMIT = "ratio"
+
+
+class BudgetTable(Settings):
+    """``[budget]`` in routoo.toml: the fields of Budget, and where the ledger lives."""
+
+    account: str = "default"
+    limit: Any = None
+    period: str = "day"
+    timezone: str = "UTC"
+    expected_calls: int = 1000
+    ledger: str = "sqlite:///routoo.db"
+
+
+class RoutooToml(Settings):
+    """Everything ``routoo.toml`` may say."""
+
+    router: str
+    experts: str = "experts.toml"
+    policy: str | dict[str, Any] = "paced"
+    on_exhausted: str = "refuse"
+    strict: bool = False
+    budget: BudgetTable = Field(default_factory=BudgetTable)
+
+
+def read_config(path: str | Path) -> RoutooToml:
+    """Read and check ``routoo.toml`` alone.
+
+    Raises:
+        ConfigurationError: The message names file, field and remedy.
+    """
+    return RoutooToml.read(str(path), read_toml(path))
+
+
+def router_from_toml(path: str | Path, ledger: str | None = None) -> Router:
+    """Build a router; relative paths in the file start from its folder.
+
+    Args:
+        path: ``routoo.toml``.
+        ledger: Used instead of the one the file names.
+
+    Raises:
+        ConfigurationError: Something in the file, or in a file it names, is wrong.
+    """
+    config, folder = read_config(path), Path(path).parent
+    pool = Pool.from_toml(folder / config.experts)
+    budget, store = account_from_config(path, config, ledger)
+    return build_router(
+        pool,
+        router=config.router,
+        policy=config.policy,
+        budget=budget,
+        ledger=store,
+        on_exhausted=config.on_exhausted,
+        strict=config.strict,
+        beside=folder,
+    )
+
+
+def account_from_config(path: str | Path, config: RoutooToml, ledger: str | None = None) -> tuple[Budget, Ledger]:
+    """The budget and the ledger a file names, without loading the predictor."""
+    values = config.budget.model_dump(exclude={"ledger"})
+    return Budget.read(f"{path}: budget", values), open_ledger(ledger or config.budget.ledger, Path(path).parent)
+
+
+def build_router(
+    pool: Pool,
+    *,
+    router: str | Path | Predictor,
+    policy: str | Mapping[str, Any] | Policy | Paced | None = None,
+    budget: Budget | None = None,
+    ledger: str | Ledger = "memory://",
+    on_exhausted: str = "refuse",
+    strict: bool = False,
+    beside: Path | None = None,
+) -> Router:
+    """Put the parts together, each given as an object or as routoo.toml would name it.
+
+    Args:
+        pool: The experts.
+        router: A shipped router's name, a checkpoint's folder, or any predictor.
+        policy: A name, a table with ``name`` and parameters, or a policy; by default ``paced`` where the budget
+            has a limit, else the paper's ratio.
+        budget: By default everything is booked and nothing limited.
+        ledger: ``memory://``, ``sqlite:///path``, or a ledger.
+        on_exhausted: ``refuse``, ``cheapest`` or an expert's name.
+        strict: Refuse calls without ``max_tokens``.
+        beside: Folder that relative paths start from.
+    """
+    budget = budget or Budget()
+    folder = None
+    if isinstance(router, str | Path):
+        from routoo_core.predictor.checkpoint import find_router, load_checkpoint
+
+        folder = find_router(router, beside)
+        predictor: Predictor = load_checkpoint(folder)
+    else:
+        predictor = router
+    chosen = make_policy(policy or ("paced" if budget.limit is not None else POLICY_WITHOUT_LIMIT))
+    if isinstance(chosen, Paced) and folder is not None:
+        chosen = _paced_with_reference(folder)
+    store = open_ledger(ledger, beside) if isinstance(ledger, str) else ledger
+    return Router(pool, predictor, chosen, budget, store, on_exhausted, strict)
+
+
+def make_policy(policy: str | Mapping[str, Any] | Policy | Paced) -> Policy | Paced:
+    """A policy from its name, or from a table such as ``{name = "ratio", alpha = 0.1}``.
+
+    Raises:
+        ConfigurationError: Unknown name, or a parameter that is unknown, missing or out of range.
+    """
+    if not isinstance(policy, str | Mapping):
+        return policy
+    table = {"name": policy} if isinstance(policy, str) else dict(policy)
+    name = table.pop("name", None)
+    if name not in POLICIES:
+        raise ConfigurationError(f"policy: {name!r} is unknown; choose one of {', '.join(POLICIES)}")
+    try:
+        return POLICIES[name](**table)
+    except TypeError as error:
+        raise ConfigurationError(f"policy: {name}: {str(error).partition(') ')[2] or error}") from error
+
+
+def open_ledger(url: str, beside: Path | None = None) -> Ledger:
+    """Open ``memory://`` or ``sqlite:///relative.db`` (``sqlite:////absolute.db``).
+
+    Raises:
+        ConfigurationError: Unknown kind, or the file cannot be opened.
+    """
+    kind, separator, path = url.partition("://")
+    if not separator or kind not in LEDGERS:
+        raise ConfigurationError(f"budget.ledger: {url!r} is unknown; use {', '.join(f'{k}://' for k in LEDGERS)}")
+    return LEDGERS[kind](str((beside or Path()) / path.removeprefix("/")))
+
+
+def _paced_with_reference(folder: Path) -> Paced:
+    from routoo_core.predictor.checkpoint import read_reference
+
+    reference = read_reference(folder)
+    return Paced(reference.quality, reference.experts)

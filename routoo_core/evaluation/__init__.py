@@ -1,0 +1,1 @@
+"""Replay the served selectors over outcomes: curves, metrics, baselines, figures."""

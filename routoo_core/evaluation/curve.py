@@ -1,0 +1,132 @@
+"""The quality–cost curve: what each average spend buys, and the figures read off it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routoo_core.selector import Lagrangian, Policy, Ratio
+
+Array = NDArray[np.float64]
+LAMBDAS: tuple[float, ...] = (0.0, *np.geomspace(1e-3, 1e4, 141).tolist())
+ALPHAS: tuple[float, ...] = (0.0, *np.geomspace(1e-3, 10.0, 81).tolist())
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What serving every prompt under every policy would have cost and scored.
+
+    Attributes:
+        cost: Of the chosen expert, policies × prompts.
+        score: Observed for the chosen expert, policies × prompts, 0–1.
+    """
+
+    cost: Array = field(repr=False)
+    score: Array = field(repr=False)
+
+    def curve(self, weights: Array | None = None) -> Curve:
+        """The curve over all prompts, or over a resample given as one weight a prompt (summing to 1)."""
+        weights = np.full(self.cost.shape[1], 1 / self.cost.shape[1]) if weights is None else weights
+        return Curve(self.cost @ weights, self.score @ weights)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of mean cost and mean observed quality, one for each policy."""
+
+    cost: Array = field(repr=False)
+    quality: Array = field(repr=False)
+
+    def vertices(self) -> tuple[Array, Array]:
+        """Cost and quality of the upper hull's corners, both strictly rising."""
+        upper: list[tuple[float, float]] = []
+        for point in sorted(zip(self.cost.tolist(), self.quality.tolist(), strict=True)):
+            if upper and upper[-1][0] == point[0]:  # sorted: the later one at the same cost is the better
+                upper.pop()
+            while len(upper) > 1 and _below(upper[-2], upper[-1], point):
+                upper.pop()
+            upper.append(point)
+        best = max(range(len(upper)), key=lambda i: upper[i][1])
+        cost, quality = np.array(upper[: best + 1], dtype=np.float64).T
+        return cost, quality
+
+    def at(self, cost: Array | float) -> Array:
+        """Quality at each ``cost`` on the upper hull: what mixing the policies buys."""
+        return np.interp(cost, *self.vertices())
+
+    def area(self, cheapest: float, dearest: float) -> float:
+        """Mean quality over the cost range from ``cheapest`` to ``dearest``."""
+        grid = np.linspace(cheapest, dearest, 1001)
+        return float(np.trapezoid(self.at(grid), grid) / (dearest - cheapest))
+
+    def cost_of(self, quality: float) -> float:
+        """Least cost at which the hull reaches ``quality``; infinite if it never does."""
+        costs, qualities = self.vertices()
+        return float(np.interp(quality, qualities, costs)) if quality <= qualities[-1] + 1e-12 else float("inf")
+
+
+def _below(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    """Whether ``b`` lies on or below the line from ``a`` to ``c``."""
+    return (b[0] - a[0]) * (c[1] - a[1]) >= (b[1] - a[1]) * (c[0] - a[0])
+
+
+def sweep(cost: Array) -> list[Policy]:
+    """The served selectors over their whole range: every λ (in units of 1 / dearest cost) and every α."""
+    unit = 1 / float(np.max(cost))
+    return [*(Lagrangian(price * unit) for price in LAMBDAS), *(Ratio(alpha) for alpha in ALPHAS)]
+
+
+def replay(quality: Array, scores: Array, cost: Array, policies: Sequence[Policy]) -> Replay:
+    """Serve every prompt under each policy and book what was observed.
+
+    Args:
+        quality: Predicted, prompts × experts.
+        scores: Observed, prompts × experts, no NaN.
+        cost: USD for each expert, or prompts × experts.
+        policies: The same objects the router serves with.
+    """
+    cost, rows = np.broadcast_to(cost, quality.shape), np.arange(len(quality))
+    chosen = [np.argmax(policy(quality, cost), axis=1) for policy in policies]
+    return Replay(np.stack([cost[rows, c] for c in chosen]), np.stack([scores[rows, c] for c in chosen]))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a curve says beside the best single expert.
+
+    Attributes:
+        area: Mean quality between the cheapest expert's cost and the best single expert's.
+        half: Quality at half the best single expert's cost, divided by its quality.
+        match: Share of its cost needed to match its quality; infinite if never.
+    """
+
+    area: float
+    half: float
+    match: float
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The best single expert, which a curve is held against.
+
+    Attributes:
+        quality: Its mean observed score.
+        cost: Its USD.
+        cheapest: USD of the cheapest expert in the pool.
+    """
+
+    quality: float
+    cost: float
+    cheapest: float
+
+
+def figures(curve: Curve, anchor: Anchor) -> Figures:
+    """Read the figures off a curve."""
+    return Figures(
+        area=curve.area(anchor.cheapest, anchor.cost),
+        half=float(curve.at(anchor.cost / 2) / anchor.quality),
+        match=curve.cost_of(anchor.quality) / anchor.cost,
+    )

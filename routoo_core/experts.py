@@ -1,0 +1,208 @@
+"""Step 2 of the path: who can answer, at what price.
+
+Money is counted in integer nano-USD (10⁻⁹ USD) from here on; prices are exact decimals.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from routoo_core.errors import ConfigurationError, UnknownPrice
+from routoo_core.settings import Settings, read_toml
+
+NANO_PER_USD = 10**9
+_NANO_PER_MILLIONTH = 1000  # USD per 1M tokens → nano-USD per token
+
+Capability = Literal["tools", "json_schema", "images"]
+UsdPerMillion = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+
+
+def to_nano_usd(amount: str | Decimal) -> int:
+    """Convert a decimal amount of USD to nano-USD, rounding up.
+
+    Raises:
+        ConfigurationError: Not a finite decimal number of at least 0.
+    """
+    try:
+        value = Decimal(amount)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or value < 0:
+        raise ConfigurationError(f"{amount!r} is not an amount of USD; write a decimal string such as '5.00'")
+    return int((value * NANO_PER_USD).to_integral_value(rounding=ROUND_CEILING))
+
+
+def format_usd(nano: int, digits: int = 6) -> str:
+    """Write nano-USD as dollars: ``format_usd(1_500_000) == "$0.001500"``."""
+    return f"{'-' if nano < 0 else ''}${abs(nano) / NANO_PER_USD:.{digits}f}"
+
+
+def decimal_usd(nano: int) -> str:
+    """Write nano-USD as an exact decimal string: ``decimal_usd(1_500_000) == "0.001500000"``."""
+    sign, nano = "-" if nano < 0 else "", abs(nano)
+    return f"{sign}{nano // NANO_PER_USD}.{nano % NANO_PER_USD:09d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call as the expert reported them; ``cached_tokens`` are part of ``prompt_tokens``."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+class Expert(Settings):
+    """One LLM of the pool: where it is reached, what it costs, what it can do.
+
+    ``Expert(name="gpt-4o", model="gpt-4o", api_key_env="OPENAI_API_KEY")`` looks its price up.
+
+    Raises:
+        ConfigurationError: A field is missing, unknown or out of range.
+        UnknownPrice: No price given and none found for ``model``.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1)]
+    base_url: str | None = None
+    api_key_env: str | None = None
+    input_usd_per_1m: UsdPerMillion
+    output_usd_per_1m: UsdPerMillion
+    cached_usd_per_1m: UsdPerMillion | None = None
+    context_window: Annotated[int, Field(gt=0)] = 8192
+    max_output_tokens: Annotated[int, Field(gt=0)] = 4096
+    expected_output_tokens: Annotated[int, Field(gt=0)] = 300
+    capabilities: frozenset[Capability] = frozenset()
+    router_name: str = ""
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    client: Any = Field(default=None, exclude=True, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _look_up_price(cls, values: dict[str, Any]) -> dict[str, Any]:
+        given = [values.get(key) is not None for key in ("input_usd_per_1m", "output_usd_per_1m")]
+        if all(given) or not values.get("model"):
+            return values
+        if any(given):
+            raise ValueError("give both input_usd_per_1m and output_usd_per_1m, or neither to look them up")
+        return {**values, **list_price(str(values["model"]))}
+
+    @model_validator(mode="after")
+    def _check_window(self) -> Expert:
+        if self.max_output_tokens > self.context_window:
+            raise ValueError(
+                f"max_output_tokens {self.max_output_tokens} exceeds context_window {self.context_window}"
+            )
+        return self
+
+    @property
+    def predicted_as(self) -> str:
+        """The name the router's checkpoint knows this expert by."""
+        return self.router_name or self.name
+
+    def api_key(self) -> str | None:
+        """The key, read from the environment now; ``None`` if the expert needs none or it is not set."""
+        return os.environ.get(self.api_key_env) if self.api_key_env else None
+
+    def cost(self, usage: Usage) -> int:
+        """What ``usage`` costs at list price, in nano-USD, rounded up."""
+        cached_price = self.input_usd_per_1m if self.cached_usd_per_1m is None else self.cached_usd_per_1m
+        exact = (
+            self.input_usd_per_1m * (usage.prompt_tokens - usage.cached_tokens)
+            + cached_price * usage.cached_tokens
+            + self.output_usd_per_1m * usage.completion_tokens
+        )
+        return int((exact * _NANO_PER_MILLIONTH).to_integral_value(rounding=ROUND_CEILING))
+
+    def affordable_tokens(self, nano: int, prompt_tokens: int) -> int:
+        """How many reply tokens ``nano`` pays for after ``prompt_tokens``; never above the expert's limit."""
+        left = nano - self.cost(Usage(prompt_tokens, 0))
+        if not self.output_usd_per_1m:
+            return self.max_output_tokens
+        return min(self.max_output_tokens, int(left / (self.output_usd_per_1m * _NANO_PER_MILLIONTH)))
+
+
+def list_price(model: str) -> dict[str, Decimal]:
+    """Look the list price of ``model`` up in genai-prices; of tiered prices the highest tier.
+
+    Raises:
+        UnknownPrice: The model is not in the table; unknown is never free.
+    """
+    from genai_prices import Usage as PricedUsage
+    from genai_prices import calc_price
+
+    try:
+        found = calc_price(PricedUsage(input_tokens=1, output_tokens=1), model_ref=model).model_price
+    except LookupError as error:
+        raise UnknownPrice(
+            f"model {model!r}: no list price is known; give input_usd_per_1m and output_usd_per_1m"
+        ) from error
+    prices = {
+        "input_usd_per_1m": found.input_mtok,
+        "output_usd_per_1m": found.output_mtok,
+        "cached_usd_per_1m": found.cache_read_mtok,
+    }
+    return {key: _highest_tier(price) for key, price in prices.items() if price is not None}
+
+
+def _highest_tier(price: Any) -> Decimal:
+    tiers = getattr(price, "tiers", None)
+    return price if tiers is None else max(price.base, *(tier.price for tier in tiers))
+
+
+class Pool:
+    """The experts at hand, in a fixed order, each under a name of its own.
+
+    Raises:
+        ConfigurationError: No expert, or two of the same name.
+    """
+
+    def __init__(self, experts: Iterable[Expert]) -> None:
+        self.experts = tuple(experts)
+        names = [expert.name for expert in self.experts]
+        if not names:
+            raise ConfigurationError("pool: no experts; name at least one")
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigurationError(f"pool: {', '.join(repeated)} named twice; each name must be its own")
+
+    def __iter__(self) -> Iterator[Expert]:
+        return iter(self.experts)
+
+    def __len__(self) -> int:
+        return len(self.experts)
+
+    def __getitem__(self, name: str) -> Expert:
+        for expert in self.experts:
+            if expert.name == name:
+                return expert
+        raise ConfigurationError(f"expert {name!r} is not in the pool ({', '.join(e.name for e in self)})")
+
+    def __repr__(self) -> str:
+        return f"Pool({', '.join(expert.name for expert in self)})"
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Pool:
+        """Read ``experts.toml``: one table ``[experts."name"]`` for each expert.
+
+        Raises:
+            ConfigurationError: The file is missing or malformed; the message names file, expert and field.
+        """
+        table = read_toml(path)
+        unknown = sorted(set(table) - {"experts"})
+        if unknown or not isinstance(table.get("experts"), dict):
+            extra = f"unknown table {unknown[0]!r}; " if unknown else ""
+            raise ConfigurationError(f'{path}: {extra}name each expert in a table [experts."name"]')
+        return cls(cls._expert(str(path), name, values) for name, values in table["experts"].items())
+
+    @staticmethod
+    def _expert(path: str, name: str, values: Any) -> Expert:
+        if not isinstance(values, dict):
+            raise ConfigurationError(f'{path}: experts.{name}: write it as a table [experts."{name}"]')
+        return Expert.read(f"{path}: experts.{name}", {"name": name, "model": name, **values})

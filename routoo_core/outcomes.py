@@ -1,0 +1,143 @@
+"""The outcomes table: which expert answered which prompt how well; read, checked, split by question."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routoo_core.errors import MissingDependency, OutcomesError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DEV_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Observed scores as a matrix; a pair nobody observed is NaN, never imputed.
+
+    Attributes:
+        prompt_ids: One for each row.
+        prompts: The texts.
+        domains: A domain for each prompt; empty strings where unknown.
+        splits: ``train`` or ``dev`` for each prompt; the same question is always on one side.
+        experts: One for each column.
+        scores: float32, prompts × experts, 0–1 or NaN.
+    """
+
+    prompt_ids: tuple[str, ...] = field(repr=False)
+    prompts: tuple[str, ...] = field(repr=False)
+    domains: tuple[str, ...] = field(repr=False)
+    splits: tuple[str, ...] = field(repr=False)
+    experts: tuple[str, ...]
+    scores: NDArray[np.float32] = field(repr=False)
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Row numbers of ``train`` or ``dev``."""
+        return np.flatnonzero(np.asarray(self.splits) == split)
+
+    def take(self, rows: NDArray[np.int64]) -> Outcomes:
+        """These prompts only."""
+        chosen = {
+            name: tuple(getattr(self, name)[i] for i in rows) for name in ("prompt_ids", "prompts", "domains", "splits")
+        }
+        return replace(self, **chosen, scores=self.scores[rows])
+
+    def select(self, experts: Sequence[str]) -> Outcomes:
+        """These experts only, in this order.
+
+        Raises:
+            OutcomesError: An expert has no outcomes here.
+        """
+        if missing := [name for name in experts if name not in self.experts]:
+            raise OutcomesError(f"no outcomes for {', '.join(missing)}; known: {', '.join(self.experts)}")
+        columns = [self.experts.index(name) for name in experts]
+        return replace(self, experts=tuple(experts), scores=self.scores[:, columns])
+
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, texts, experts and scores, shortened."""
+        digest = hashlib.sha256("\x00".join((*self.prompt_ids, *self.prompts, *self.experts)).encode())
+        digest.update(np.ascontiguousarray(self.scores).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def read_outcomes(prompts: str | Path, outcomes: str | Path) -> Outcomes:
+    """Read both tables (Parquet or CSV) and join them.
+
+    Args:
+        prompts: Columns ``prompt_id, prompt``, optional ``domain, split``.
+        outcomes: Columns ``prompt_id, model, score`` (0–1), one row for each observation.
+
+    Raises:
+        OutcomesError: A missing column, empty or repeated prompt, unknown prompt, score outside 0–1 or
+            repeated pair; the message names file, row (counted from 1) and reason.
+        MissingDependency: ``pyarrow`` is not installed.
+    """
+    ids, texts, domains, splits = _read_prompts(Path(prompts))
+    table = _columns(Path(outcomes), ("prompt_id", "model", "score"))
+    row_of = {prompt_id: row for row, prompt_id in enumerate(ids)}
+    experts = tuple(dict.fromkeys(table["model"]))
+    column_of = {name: column for column, name in enumerate(experts)}
+    scores = np.full((len(ids), len(experts)), np.nan, dtype=np.float32)
+    for row, (prompt_id, model, score) in enumerate(zip(*table.values(), strict=True), start=1):
+        if prompt_id not in row_of:
+            raise OutcomesError(f"{outcomes}: row {row}: prompt_id {prompt_id!r} is not in {prompts}")
+        if not isinstance(score, int | float) or not 0 <= score <= 1:
+            raise OutcomesError(f"{outcomes}: row {row}: score {score!r} is not a number from 0 to 1")
+        cell = row_of[prompt_id], column_of[model]
+        if not np.isnan(scores[cell]):
+            raise OutcomesError(f"{outcomes}: row {row}: {prompt_id!r} × {model!r} was given before")
+        scores[cell] = score
+    return Outcomes(tuple(ids), tuple(texts), tuple(domains), tuple(splits), experts, scores)
+
+
+def _read_prompts(path: Path) -> tuple[list[str], list[str], list[str], list[str]]:
+    table = _columns(path, ("prompt_id", "prompt"), optional=("domain", "split"))
+    ids, texts = table["prompt_id"], table["prompt"]
+    seen: set[str] = set()
+    for row, (prompt_id, text) in enumerate(zip(ids, texts, strict=True), start=1):
+        if not isinstance(text, str) or not text.strip():
+            raise OutcomesError(f"{path}: row {row}: prompt {prompt_id!r} is empty")
+        if prompt_id in seen:
+            raise OutcomesError(f"{path}: row {row}: prompt_id {prompt_id!r} was given before")
+        seen.add(prompt_id)
+    domains = [domain or "" for domain in table.get("domain", [""] * len(ids))]
+    splits = table.get("split") or [split_of(text) for text in texts]
+    if unknown := sorted({str(split) for split in splits} - {"train", "dev"}):
+        raise OutcomesError(f"{path}: split {unknown[0]!r} is neither 'train' nor 'dev'")
+    return ids, texts, domains, splits
+
+
+def split_of(text: str) -> str:
+    """``dev`` for a fifth of all questions, by a hash of the words: reformatting does not move a question."""
+    words = " ".join(re.findall(r"\w+", text.lower()))
+    share = int.from_bytes(hashlib.sha256(words.encode()).digest()[:8]) / 2**64
+    return "dev" if share < DEV_SHARE else "train"
+
+
+def _columns(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, list[Any]]:
+    table = _read_table(path)
+    if missing := [name for name in required if name not in table.column_names]:
+        raise OutcomesError(f"{path}: column {missing[0]!r} is missing; found {', '.join(table.column_names)}")
+    wanted = [*required, *(name for name in optional if name in table.column_names)]
+    return {name: table[name].to_pylist() for name in wanted}
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        import pyarrow as pa
+        from pyarrow import csv, parquet
+    except ImportError as error:
+        raise MissingDependency("pyarrow", "data", "read tables of outcomes") from error
+    try:
+        return parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
+    except (OSError, pa.ArrowException) as error:
+        raise OutcomesError(f"{path}: cannot be read ({error}); give a Parquet or CSV file") from error

@@ -1,0 +1,201 @@
+"""What a router's folder holds; saved whole, loaded only if it matches. No pickle anywhere.
+
+``config.json`` encoder, head, experts, data fingerprint, versions · ``head.safetensors`` the heads' weights ·
+``reference.safetensors`` predicted quality and observed score of the held-out prompts (no texts) ·
+``metrics.json`` held-out figures beside baselines · ``README.md`` the model card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file, save_file
+
+from routoo_core import embedded
+from routoo_core.errors import CheckpointError, ConfigurationError
+from routoo_core.predictor.encoder import EMBEDDED, Encoder
+from routoo_core.predictor.head import HEADS, Head
+from routoo_core.predictor.performance import PerformancePredictor
+from routoo_core.predictor.training import TrainingConfig
+from routoo_core.settings import Settings
+
+FORMAT = 1
+ROUTERS = Path(__file__).parent.parent / "routers"
+_FILES = ("config.json", "head.safetensors", "reference.safetensors", "metrics.json")
+
+
+class CheckpointConfig(Settings):
+    """``config.json``: what was trained, on what, with what."""
+
+    format: int = FORMAT
+    training: TrainingConfig
+    dim: int = Field(ge=1)
+    experts: tuple[str, ...] = Field(min_length=1)
+    encoder_fingerprint: str
+    data_fingerprint: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Held-out prompts, without their texts: what was predicted and what was observed.
+
+    Attributes:
+        experts: One for each column.
+        quality: Predicted, float32, prompts × experts, 0–1.
+        scores: Observed, float32, prompts × experts, 0–1 or NaN.
+    """
+
+    experts: tuple[str, ...]
+    quality: NDArray[np.float32] = field(repr=False)
+    scores: NDArray[np.float32] = field(repr=False)
+
+    def select(self, experts: list[str]) -> Reference:
+        """These experts only, and only prompts that all of them were observed on."""
+        columns = [self.experts.index(name) for name in experts]
+        complete = ~np.isnan(self.scores[:, columns]).any(axis=1)
+        return Reference(tuple(experts), self.quality[complete][:, columns], self.scores[complete][:, columns])
+
+
+def find_router(name: str | Path, beside: Path | None = None) -> Path:
+    """The folder of a shipped router's name, or the folder itself (relative ones also ``beside`` a file).
+
+    Raises:
+        CheckpointError: Neither a shipped name nor a folder that holds a checkpoint.
+    """
+    shipped = sorted(path.parent.name for path in ROUTERS.glob("*/config.json"))
+    if str(name) in shipped:
+        return ROUTERS / str(name)
+    folders = [(beside or Path()) / name, Path(name)]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise CheckpointError(f"router {str(name)!r} is neither a folder nor a shipped router ({', '.join(shipped)})")
+    if missing := [file for file in _FILES if not (folder / file).is_file()]:
+        raise CheckpointError(f"{folder}: {', '.join(missing)} missing; copy the whole folder 'routoo train' wrote")
+    return folder
+
+
+def save_checkpoint(
+    folder: Path,
+    config: CheckpointConfig,
+    heads: list[Head],
+    reference: Reference,
+    metrics: dict[str, Any],
+    card: str,
+) -> None:
+    """Write a checkpoint; ``folder`` is created, files of an earlier one are replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        f"{member}.{name}": value.half().contiguous()
+        for member, head in enumerate(heads)
+        for name, value in head.state_dict().items()
+    }
+    save_file(weights, folder / "head.safetensors")
+    save_arrays(
+        {"quality": reference.quality.astype(np.float16), "scores": reference.scores.astype(np.float16)},
+        folder / "reference.safetensors",
+    )
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "config.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def load_checkpoint(folder: Path, device: str = "auto") -> PerformancePredictor:
+    """Load a checkpoint and its encoder.
+
+    Raises:
+        CheckpointError: Something is missing, malformed, of another format, or does not fit the encoder.
+    """
+    config = read_config(folder)
+    heads = _load_heads(folder, config)
+    encoder = Encoder.load(config.training.encoder, device)
+    if encoder.dim != config.dim:
+        raise CheckpointError(
+            f"{folder}: trained on vectors of length {config.dim}, but encoder {config.training.encoder.model!r} "
+            f"gives {encoder.dim}; use the encoder it was trained with"
+        )
+    if (found := encoder_fingerprint(config.training.encoder.model)) != config.encoder_fingerprint:
+        raise CheckpointError(
+            f"{folder}: trained with encoder {config.encoder_fingerprint}, but {config.training.encoder.model!r} is "
+            f"{found}; restore the encoder or train again"
+        )
+    return PerformancePredictor(encoder, heads, config.experts, fingerprint(folder))
+
+
+def read_config(folder: Path) -> CheckpointConfig:
+    """Read and check ``config.json``.
+
+    Raises:
+        CheckpointError: See :func:`load_checkpoint`.
+    """
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); copy the folder again") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        found = values.get("format") if isinstance(values, dict) else None
+        raise CheckpointError(f"{path}: format: {found!r}, this Routoo reads {FORMAT}; train again or change version")
+    try:
+        return CheckpointConfig.read(str(path), values)
+    except ConfigurationError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def read_reference(folder: Path) -> Reference:
+    """The held-out predictions and scores a checkpoint carries."""
+    arrays = load_arrays(folder / "reference.safetensors")
+    return Reference(
+        read_config(folder).experts, arrays["quality"].astype(np.float32), arrays["scores"].astype(np.float32)
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over config and weights, shortened."""
+    parts = ((folder / name).read_bytes() for name in ("config.json", "head.safetensors"))
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
+
+def encoder_fingerprint(model: str) -> str:
+    """What identifies the encoder's weights: a hash for files, the id for a hub model."""
+    if model == EMBEDDED:
+        return embedded.GGUF_SHA256[:16]
+    files = [path for name in ("config.json", "tokenizer.json") if (path := Path(model) / name).is_file()]
+    if not files:
+        return model
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    return {name: version(name) for name in ("routoo", "torch", "transformers", "safetensors")}
+
+
+def _load_heads(folder: Path, config: CheckpointConfig) -> list[Head]:
+    path, training = folder / "head.safetensors", config.training
+    try:
+        weights = load_file(path)
+        heads = []
+        for member in range(training.members):
+            head = HEADS[training.head](
+                config.dim, len(config.experts), training.levels, training.width, training.dropout
+            )
+            own = {name.partition(".")[2]: w.float() for name, w in weights.items() if name.startswith(f"{member}.")}
+            head.load_state_dict(own)
+            heads.append(head.eval().requires_grad_(False))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: does not fit config.json ({reason}); copy the folder again") from error
+    return heads
+

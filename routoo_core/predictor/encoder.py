@@ -1,0 +1,171 @@
+"""Text → vector: chosen layers of any Hugging Face decoder or encoder, pooled over the tokens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from routoo_core import embedded
+from routoo_core.errors import ConfigurationError
+from routoo_core.settings import Settings
+
+EMBEDDED = f"embedded:{embedded.MODEL}"
+Pooling = Literal["mean", "last", "cls"]
+Vectors = NDArray[np.float32]
+
+
+class EncoderSettings(Settings):
+    """Which vector stands for a prompt.
+
+    Attributes:
+        model: ``embedded:…``, a hub id, or a local folder.
+        revision: The hub revision; ignored for folders.
+        layers: Hidden layers to pool and concatenate, 1 … depth; empty is the last (with its final norm).
+        pooling: ``mean`` over tokens, ``last`` token (paper §3.2), or ``cls`` (first).
+        max_tokens: Longer prompts keep their head and their tail.
+    """
+
+    model: str = EMBEDDED
+    revision: str | None = None
+    layers: tuple[Annotated[int, Field(ge=1)], ...] = (12, 16, 20)
+    pooling: Pooling = "mean"
+    max_tokens: Annotated[int, Field(ge=8)] = 512
+
+
+class Encoder:
+    """A frozen language model up to the deepest layer asked for; layers above are not even loaded.
+
+    ``Encoder.load(EncoderSettings()).encode(["Why is the sky blue?"])`` has shape (1, dim).
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, settings: EncoderSettings) -> None:
+        self.model, self.tokenizer, self.settings = model.eval(), tokenizer, settings
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, settings: EncoderSettings, device: str = "auto", dtype: str = "auto") -> Encoder:
+        """Load the weights onto ``device`` (auto: cuda, mps, cpu) in ``dtype`` (auto: bfloat16 where fast).
+
+        Raises:
+            ConfigurationError: The model cannot be found or is shallower than the layers asked for.
+        """
+        source = str(embedded.model_folder()) if settings.model == EMBEDDED else settings.model
+        where = best_device() if device == "auto" else torch.device(device)
+        kind = best_dtype(where) if dtype == "auto" else getattr(torch, dtype)
+        try:
+            config = AutoConfig.from_pretrained(source, revision=settings.revision)
+            depth = _truncated_depth(settings, config.num_hidden_layers)
+            config.num_hidden_layers = depth or config.num_hidden_layers
+            with embedded.quiet_transformers():
+                tokenizer = AutoTokenizer.from_pretrained(source, revision=settings.revision)
+                model = AutoModel.from_pretrained(source, revision=settings.revision, config=config, dtype=kind)
+        except OSError as error:
+            raise ConfigurationError(
+                f"encoder {settings.model!r} cannot be loaded ({str(error).splitlines()[0]}); "
+                "give a local folder, a hub id that can be reached, or " + EMBEDDED
+            ) from error
+        if depth:
+            _drop_final_norm(model)
+        return cls(model.to(where), tokenizer, settings)
+
+    @property
+    def dim(self) -> int:
+        """Length of a prompt's vector."""
+        return int(self.model.config.hidden_size) * max(1, len(self.settings.layers))
+
+    def encode(
+        self, prompts: Sequence[str], batch_size: int = 16, progress: Callable[[int], None] | None = None
+    ) -> Vectors:
+        """Encode prompts in batches of similar length; float32, shape (prompts, dim), in the order given.
+
+        Args:
+            prompts: Any number of texts.
+            batch_size: Prompts in one forward pass.
+            progress: Called with the number of prompts done after each batch.
+        """
+        tokens = [self._truncate(ids) for ids in self.tokenizer(list(prompts))["input_ids"]] if prompts else []
+        vectors = np.empty((len(tokens), self.dim), dtype=np.float32)
+        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+        for batch in _chunks(order, batch_size):
+            with self._lock:
+                vectors[batch] = self._forward([tokens[i] for i in batch])
+            if progress:
+                progress(len(batch))
+        return vectors
+
+    def _truncate(self, ids: list[int]) -> list[int]:
+        limit = self.settings.max_tokens
+        if len(ids) <= limit:
+            return ids or [self.tokenizer.eos_token_id or 0]
+        return ids[: limit // 2] + ids[-(limit - limit // 2) :]
+
+    @torch.inference_mode()
+    def _forward(self, batch: list[list[int]]) -> Vectors:
+        lengths = torch.tensor([len(ids) for ids in batch], device=self.model.device)
+        width = int(lengths.max())
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in batch], device=self.model.device)
+        mask = torch.arange(width, device=ids.device) < lengths[:, None]
+        several = bool(self.settings.layers)
+        extra = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
+        output = self.model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=several, **extra)
+        states = [output.hidden_states[k] for k in self.settings.layers] if several else [output.last_hidden_state]
+        pooled = torch.cat([self._pool(state.float(), mask, lengths) for state in states], dim=-1)
+        vectors: Vectors = pooled.cpu().numpy()
+        return vectors
+
+    def _pool(self, states: torch.Tensor, mask: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        if self.settings.pooling == "cls":
+            return states[:, 0]
+        if self.settings.pooling == "last":
+            return states[torch.arange(len(states), device=states.device), lengths - 1]
+        return (states * mask.unsqueeze(-1)).sum(1) / lengths.unsqueeze(-1)
+
+
+def best_device() -> torch.device:
+    """The fastest device at hand: cuda, then mps, then cpu."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def best_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes in it natively, else float32."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        fast = device.type == "cpu" and "avx512_bf16" in _cpu_flags()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _cpu_flags() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.read_text(errors="replace") if cpuinfo.is_file() else ""
+
+
+def _truncated_depth(settings: EncoderSettings, depth: int) -> int | None:
+    """How many layers to load when the upper ones are not needed; ``None`` for all."""
+    if not settings.layers:
+        return None
+    if max(settings.layers) > depth:
+        raise ConfigurationError(f"layers: {max(settings.layers)} asked for, but {settings.model} has {depth}")
+    return max(settings.layers) if max(settings.layers) < depth else None
+
+
+def _drop_final_norm(model: torch.nn.Module) -> None:
+    """The final norm belongs to the last layer; after a truncated stack it would distort an inner one."""
+    for name in ("norm", "ln_f", "final_layernorm", "final_layer_norm"):
+        if hasattr(model, name):
+            setattr(model, name, torch.nn.Identity())
+
+
+def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

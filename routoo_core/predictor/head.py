@@ -1,0 +1,120 @@
+"""Vector × expert embedding → logits over K levels (paper §3.2), for all experts in one pass."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+HeadKind = Literal["difference", "bilinear", "hadamard", "mlp"]
+
+
+class Head(nn.Module):
+    """Scores every expert on every prompt; subclasses say how vector and embedding meet.
+
+    Args:
+        dim: Length of a prompt's vector.
+        experts: Number of experts M.
+        levels: Number of score levels K, at least 2.
+        width: Length the prompt's vector is projected to (``difference`` keeps ``dim``).
+        dropout: On the prompt's vector, while training.
+    """
+
+    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.levels = levels
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+        self.dropout = nn.Dropout(dropout)
+
+    def fit_scale(self, vectors: Tensor) -> None:
+        """Standardise the encoder's dimensions, which differ by orders of magnitude."""
+        self.mean = vectors.mean(0)
+        self.scale = vectors.std(0).clamp_min(1e-6)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Logits of shape (prompts, experts, K) for vectors of shape (prompts, dim)."""
+        return self.interact(self.dropout((vectors - self.mean) / self.scale))
+
+    def interact(self, query: Tensor) -> Tensor:
+        """Logits for standardised vectors."""
+        raise NotImplementedError
+
+    def expected_level(self, vectors: Tensor) -> Tensor:
+        """Expected level divided by K - 1: quality in 0–1, shape (prompts, experts)."""
+        return expected_level(self(vectors))
+
+
+class DifferenceHead(Head):
+    """The paper's ``Linear(h_q - h_m)``; the order of experts is the same for every prompt when K = 2."""
+
+    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float) -> None:
+        super().__init__(dim, experts, levels, width, dropout)
+        self.expert = nn.Embedding(experts, dim)
+        self.linear = nn.Linear(dim, levels)
+        nn.init.normal_(self.expert.weight, std=0.02)
+
+    def interact(self, query: Tensor) -> Tensor:
+        # Linear is affine, so Linear(q - m) = Linear(q) - W m: no (prompts × experts × dim) tensor is built.
+        return self.linear(query).unsqueeze(1) - (self.expert.weight @ self.linear.weight.T).unsqueeze(0)
+
+
+class BilinearHead(Head):
+    """One linear classifier for each expert on the projected vector: ``e_m · P h_q + b_m``."""
+
+    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float) -> None:
+        super().__init__(dim, experts, levels, width, dropout)
+        self.project = nn.Linear(dim, width)
+        self.expert = nn.Parameter(torch.randn(experts, levels, width) * width**-0.5 * 0.1)
+        self.bias = nn.Parameter(torch.zeros(experts, levels))
+
+    def interact(self, query: Tensor) -> Tensor:
+        return torch.einsum("nw,mkw->nmk", self.project(query), self.expert) + self.bias
+
+
+class HadamardHead(Head):
+    """``Linear(P h_q ⊙ e_m) + Linear(P h_q) + b_m``: the expert gates the prompt's features."""
+
+    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float) -> None:
+        super().__init__(dim, experts, levels, width, dropout)
+        self.project = nn.Sequential(nn.Linear(dim, width), nn.GELU())
+        self.expert = nn.Embedding(experts, width)
+        self.gated = nn.Linear(width, levels)
+        self.shared = nn.Linear(width, levels)
+        self.bias = nn.Parameter(torch.zeros(experts, levels))
+
+    def interact(self, query: Tensor) -> Tensor:
+        hidden = self.project(query)
+        gated = self.gated(hidden.unsqueeze(1) * self.expert.weight.unsqueeze(0))
+        return gated + self.shared(hidden).unsqueeze(1) + self.bias
+
+
+class MlpHead(Head):
+    """An MLP on ``[P h_q, h_m, P h_q ⊙ h_m]``, with a bias for each expert."""
+
+    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float) -> None:
+        super().__init__(dim, experts, levels, width, dropout)
+        self.project = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Dropout(dropout))
+        self.expert = nn.Embedding(experts, width)
+        self.mlp = nn.Sequential(nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, levels))
+        self.bias = nn.Parameter(torch.zeros(experts, levels))
+
+    def interact(self, query: Tensor) -> Tensor:
+        hidden = self.project(query).unsqueeze(1).expand(-1, self.expert.num_embeddings, -1)
+        expert = self.expert.weight.unsqueeze(0).expand(len(query), -1, -1)
+        return self.mlp(torch.cat([hidden, expert, hidden * expert], dim=-1)) + self.bias
+
+
+HEADS: dict[str, type[Head]] = {
+    "difference": DifferenceHead,
+    "bilinear": BilinearHead,
+    "hadamard": HadamardHead,
+    "mlp": MlpHead,
+}
+
+
+def expected_level(logits: Tensor) -> Tensor:
+    """Expected level over K - 1, 0–1: ``Σ k·P(k) / (K - 1)`` over the last axis."""
+    levels = torch.arange(logits.shape[-1], dtype=logits.dtype, device=logits.device)
+    return logits.softmax(-1) @ levels / (logits.shape[-1] - 1)

@@ -1,0 +1,190 @@
+"""Fakes for our tests and our users': a predictor, a clock, and a real HTTP endpoint that says what it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from routoo_core.experts import Expert
+from routoo_core.predictor.base import Quality
+
+
+class FakePredictor:
+    """Predicts what it is told: ``FakePredictor({"cheap": 0.4, "dear": 0.9})``.
+
+    Args:
+        quality: Expert → quality, the same for every prompt or as a function of the prompt.
+    """
+
+    fingerprint = "fake"
+
+    def __init__(self, quality: Mapping[str, float | Callable[[str], float]]) -> None:
+        self.quality = dict(quality)
+        self.prompts: list[str] = []
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """The experts it was told of."""
+        return tuple(self.quality)
+
+    def predict(self, prompts: Sequence[str]) -> Quality:
+        """The qualities told, shape (prompts, experts)."""
+        self.prompts += prompts
+        told = [[q(prompt) if callable(q) else q for q in self.quality.values()] for prompt in prompts]
+        return np.array(told, dtype=np.float32).reshape(len(prompts), len(self.quality))
+
+
+class ManualClock:
+    """A clock that moves when told: ``clock = ManualClock(); clock.advance(60)``."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """Seconds since the epoch."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock; negative moves it back."""
+        self.now += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a fake endpoint does with a call.
+
+    Attributes:
+        text: Said word by word; cut at the call's ``max_tokens`` words.
+        status: Anything but 200 is answered as an error.
+        delay_s: Waited before answering.
+        drop_after: Words streamed before the connection is cut; 0 cuts before the first.
+        prompt_tokens: Reported.
+        report_usage: ``False`` leaves the usage out.
+    """
+
+    text: str = "The answer is four."
+    status: int = 200
+    delay_s: float = 0.0
+    drop_after: int | None = None
+    prompt_tokens: int = 10
+    report_usage: bool = True
+
+
+class FakeEndpoint:
+    """An HTTP server on loopback that speaks OpenAI's chat protocol, for as many models as asked.
+
+    ::
+
+        with FakeEndpoint() as endpoint:
+            endpoint.replies["dear-model"] = Reply(status=500)
+            pool = Pool([endpoint.expert("cheap"), endpoint.expert("dear", model="dear-model")])
+
+    Attributes:
+        replies: Model → what to do; others get ``Reply()``.
+        requests: Bodies received, in order.
+    """
+
+    def __init__(self) -> None:
+        self.replies: dict[str, Reply] = {}
+        self.requests: list[dict[str, Any]] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def expert(self, name: str, **settings: Any) -> Expert:
+        """An expert served here; 1 USD per million tokens unless told otherwise."""
+        defaults = {"model": name, "base_url": self.base_url, "input_usd_per_1m": 1, "output_usd_per_1m": 1}
+        return Expert(name=name, **{**defaults, **settings})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(endpoint: FakeEndpoint) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:  # noqa: N802
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            endpoint.requests.append(body)
+            reply = endpoint.replies.get(body["model"], Reply())
+            time.sleep(reply.delay_s)
+            limit = body.get("max_completion_tokens") or body.get("max_tokens") or 10**9
+            words = reply.text.split()
+            cut = words[:limit]
+            usage = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": len(cut)}
+            usage["total_tokens"] = sum(usage.values())
+            finish = "stop" if len(cut) == len(words) else "length"
+            if reply.status != 200:
+                self._json(reply.status, {"error": {"message": f"told to answer {reply.status}", "type": "fake"}})
+            elif body.get("stream"):
+                self._stream(body, reply, cut, usage, finish)
+            elif reply.drop_after is not None:
+                self.close_connection = True
+            else:
+                message = {"role": "assistant", "content": " ".join(cut)}
+                choice = {"index": 0, "message": message, "finish_reason": finish}
+                full = {"usage": usage} if reply.report_usage else {}
+                self._json(200, {**_envelope(body, "chat.completion"), "choices": [choice], **full})
+
+        def _json(self, status: int, body: dict[str, Any]) -> None:
+            payload = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(payload)))
+            self.end_headers()
+            self.wfile.write(payload)
+
+        def _stream(
+            self, body: dict[str, Any], reply: Reply, words: list[str], usage: dict[str, int], finish: str
+        ) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.close_connection = True
+            for spoken, word in enumerate(words):
+                if reply.drop_after == spoken:
+                    return
+                delta = {"role": "assistant", "content": word if spoken == 0 else f" {word}"}
+                self._event(body, {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+            self._event(body, {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+            if reply.report_usage and (body.get("stream_options") or {}).get("include_usage"):
+                self._event(body, {"choices": [], "usage": usage})
+            self._chunk(b"data: [DONE]\n\n")
+            self._chunk(b"")
+
+        def _event(self, body: dict[str, Any], content: dict[str, Any]) -> None:
+            event = {**_envelope(body, "chat.completion.chunk"), **content}
+            self._chunk(f"data: {json.dumps(event)}\n\n".encode())
+
+        def _chunk(self, data: bytes) -> None:
+            self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            self.wfile.flush()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    return Handler
+
+
+def _envelope(body: dict[str, Any], kind: str) -> dict[str, Any]:
+    return {"id": "chatcmpl-fake", "object": kind, "created": 1_700_000_000, "model": body["model"]}
