@@ -98,6 +98,7 @@ class Attempt:
             "within_limit": self._reservation.enforced,
             "held_usd": decimal_usd(self._reservation.amount),
             "settled_usd": None if self._settled is None else decimal_usd(self._settled),
+            "spent_usd": decimal_usd(self._state.spent) if self._state else None,
             "remaining_usd": None if remaining is None else decimal_usd(remaining),
             "failed": [{"expert": a.expert.name, "error": describe_error(a.error)} for a in self._failures if a.error],
         }

@@ -144,7 +144,7 @@ def train(
     metrics = train_router(table, settings, folder, listed, err)
     out.print(f"{folder}: mean AUC {metrics['auc']:.3f}, calibration error {metrics['ece']:.3f} on held-out prompts")
     if "pool" in metrics:
-        out.print("\n".join(figures_table(metrics["pool"])), highlight=False)
+        out.print("\n".join(figures_table(metrics["pool"])), highlight=False, markup=False, soft_wrap=True)
 
 
 def _config_path(given: Path | None) -> tuple[Path, str | None]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DEV_SHARE = 0.2
+_CHOICES = re.compile(r"\n\(?A[.):] .+\n\(?B[.):] .+(\n.*)*$")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,23 @@ class Outcomes:
             raise OutcomesError(f"no outcomes for {', '.join(missing)}; known: {', '.join(self.experts)}")
         columns = [self.experts.index(name) for name in experts]
         return replace(self, experts=tuple(experts), scores=self.scores[:, columns])
+
+    def with_open_questions(self) -> Outcomes:
+        """These prompts, and after them the ``train`` ones among them that list choices, without the choices.
+
+        A router trained on multiple choice alone finds any open question unlike everything it has seen.
+        """
+        stems = [without_choices(text) for text in self.prompts]
+        rows = np.array([row for row in self.rows("train") if stems[row] != self.prompts[row]], dtype=np.int64)
+        added = self.take(rows)
+        return Outcomes(
+            self.prompt_ids + tuple(f"{prompt_id}-open" for prompt_id in added.prompt_ids),
+            self.prompts + tuple(stems[row] for row in rows),
+            self.domains + added.domains,
+            self.splits + added.splits,
+            self.experts,
+            np.concatenate([self.scores, added.scores]),
+        )
 
     def fingerprint(self) -> str:
         """SHA-256 over ids, texts, experts and scores, shortened."""
@@ -121,6 +139,12 @@ def split_of(text: str) -> str:
     words = " ".join(re.findall(r"\w+", text.lower()))
     share = int.from_bytes(hashlib.sha256(words.encode()).digest()[:8]) / 2**64
     return "dev" if share < DEV_SHARE else "train"
+
+
+def without_choices(text: str) -> str:
+    """The question alone, when lettered choices (``A. …``) stand on its last lines; else the text as it is."""
+    found = _CHOICES.search(text)
+    return text[: found.start()].rstrip() if found and text[: found.start()].strip() else text
 
 
 def _columns(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, list[Any]]:

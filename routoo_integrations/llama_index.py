@@ -20,6 +20,8 @@ from llama_index.core.base.llms.types import (
     ThinkingBlock,
     ToolCallBlock,
 )
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.llms import LLM
 from pydantic import Field, PrivateAttr
 
@@ -34,6 +36,20 @@ from routoo_integrations.building import NO_KEY, as_router, build_clients
 T = TypeVar("T")
 Response = TypeVar("Response", ChatResponse, CompletionResponse)
 Call = Callable[[LLM, dict[str, Any]], T]
+
+
+dispatcher = get_dispatcher(__name__)
+
+
+class RoutooDecisionEvent(BaseEvent):
+    """A call was routed and settled; ``record`` is the decision record."""
+
+    record: dict[str, Any]
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name instrumentation knows it by."""
+        return "RoutooDecisionEvent"
 
 
 class RoutooLLM(LLM):
@@ -271,5 +287,8 @@ def _usage(response: ChatResponse | CompletionResponse) -> Usage | None:
 
 
 def _stamped(response: Response, attempt: Attempt) -> Response:
-    response.additional_kwargs = {**response.additional_kwargs, "routoo": attempt.record()}
+    """The reply with its decision record, which also goes to LlamaIndex's instrumentation."""
+    record = attempt.record()
+    response.additional_kwargs = {**response.additional_kwargs, "routoo": record}
+    dispatcher.event(RoutooDecisionEvent(record=record))
     return response

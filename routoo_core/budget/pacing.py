@@ -16,6 +16,7 @@ from routoo_core.experts import NANO_PER_USD
 from routoo_core.selector import Candidate, Lagrangian, costs, dual_price, qualities
 
 RECENT = 256  # calls whose qualities and costs stand for those to come
+_OVERRUN = 0.1
 _PRIOR_SHARE = 0.02  # how much of a period the configured expected_calls weigh against the traffic seen
 
 
@@ -91,6 +92,8 @@ def outlook(budget: Budget, state: AccountState) -> Outlook:
         )
     if state.window.end is None:
         calls = float(budget.expected_calls - state.calls)
+        if calls <= 0:  # more came than expected: expect as many again as a tenth of those seen
+            calls = state.calls * _OVERRUN
     else:
         length = state.window.end - state.window.start
         elapsed = min(max(state.as_of - state.window.start, 0.0), length) / length

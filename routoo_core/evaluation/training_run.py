@@ -49,8 +49,13 @@ def train_router(
     if not len(dev) or len(dev) == len(outcomes.prompts):
         raise OutcomesError("split: both 'train' and 'dev' prompts are needed; add rows or leave the column out")
     vectors = encode_cached(outcomes.prompts, config.encoder, console)
+    seen, seen_vectors = outcomes, vectors
+    if config.open_questions:
+        seen = outcomes.with_open_questions()
+        added = encode_cached(seen.prompts[len(vectors) :], config.encoder, console)
+        seen_vectors = np.concatenate([vectors, added])
     with console.status("Training heads …") as status:
-        heads = train_heads(outcomes, vectors, config, lambda line: status.update(f"Training heads: {line}"))
+        heads = train_heads(seen, seen_vectors, config, lambda line: status.update(f"Training heads: {line}"))
     quality, held_out = ensemble_quality(heads, vectors[dev]), outcomes.take(dev)
     metrics = {
         "experts": len(outcomes.experts),

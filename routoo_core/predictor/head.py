@@ -24,6 +24,8 @@ class Head(nn.Module):
     def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float) -> None:
         super().__init__()
         self.levels = levels
+        self.mean: Tensor
+        self.scale: Tensor
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
         self.dropout = nn.Dropout(dropout)

@@ -30,10 +30,12 @@ class TrainingConfig(Settings):
         width: Length the prompt's vector is projected to.
         levels: Score levels K; a score of 0–1 is rounded to the nearest.
         members: Heads trained from different seeds; their probabilities are averaged.
+        open_questions: Also train on multiple-choice prompts without their choices.
         patience: Epochs without a better dev loss before stopping.
     """
 
     encoder: EncoderSettings = EncoderSettings()
+    open_questions: bool = True
     head: HeadKind = "mlp"
     width: Annotated[int, Field(ge=1)] = 96
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3

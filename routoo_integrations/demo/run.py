@@ -1,0 +1,300 @@
+"""``routoo demo``: the main job on a machine without keys, LangChain and LlamaIndex under one running budget."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.outputs import ChatGeneration, LLMResult
+from rich.console import Console
+from rich.table import Table
+
+from routoo_core import embedded
+from routoo_core.config import account_from_config, build_router, read_config
+from routoo_core.errors import BudgetExceeded, MissingDependency
+from routoo_core.evaluation.curve import replay, sweep
+from routoo_core.evaluation.figures import Point, plot_curve
+from routoo_core.experts import NANO_PER_USD, Expert, Pool, format_usd
+from routoo_core.local_endpoint import LocalEndpoint
+from routoo_core.predictor.checkpoint import find_router, read_reference
+from routoo_core.router import Router
+from routoo_integrations.demo import prompts
+
+STARTER = Path(embedded.__file__).parent / "starter"
+DOCUMENTS = Path(__file__).parent / "documents"
+REPLY_TOKENS = 64
+MOST_MORE = 40
+COLUMNS = (
+    ("via", 10),
+    ("kind", 11),
+    ("prompt", 28),
+    ("predicted quality, top three", 53),
+    ("chosen", 13),
+    ("answered by", 11),
+    ("expected", 9),
+    ("settled", 9),
+    ("left", 9),
+)
+WIDTH = sum(width for _, width in COLUMNS) + 2 * len(COLUMNS)
+SYSTEM = "Answer briefly and to the point."
+
+
+@dataclass(frozen=True)
+class Call:
+    """One routed call: what was asked through what, and its decision record (``None`` when refused)."""
+
+    via: str
+    kind: str
+    prompt: str
+    record: dict[str, Any] | None
+
+
+class Demo:
+    """The calls made so far, printed as they come: one line each, columns as wide in every line."""
+
+    def __init__(self, router: Router, standing_in: set[str], console: Console) -> None:
+        self.router, self.standing_in, self.console = router, standing_in, console
+        self.calls: list[Call] = []
+
+    def add(self, via: str, kind: str, prompt: str, record: dict[str, Any] | None) -> None:
+        """Show one more call; a record of ``None`` means that it was refused."""
+        self.calls.append(Call(via, kind, prompt, record))
+        if record is None:
+            self._line(via, kind, prompt, "[red]refused: nothing is affordable any more[/red]", "[red]nobody[/red]")
+            return
+        top = sorted(record["candidates"], key=lambda c: -c["quality"])[:3]
+        chosen = next(c for c in record["candidates"] if c["expert"] == record["expert"])
+        left = (self.router.budget.limit or Decimal(0)) - Decimal(record["spent_usd"])
+        self._line(
+            via,
+            kind,
+            prompt,
+            " · ".join(f"{c['expert']} {c['quality']:.2f}" for c in top),
+            f"[bold]{record['expert']}[/bold]",
+            "[yellow]stand-in[/yellow]" if record["expert"] in self.standing_in else "[green]the expert[/green]",
+            *(f"${Decimal(amount):.6f}" for amount in (chosen["expected_usd"], record["settled_usd"], left)),
+        )
+
+    def header(self) -> None:
+        """Print the columns' names."""
+        self._line(*(f"[bold]{name}[/bold]" for name, _ in COLUMNS))
+        self.console.rule(style="dim")
+
+    def _line(self, *cells: str) -> None:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for name, width in COLUMNS:
+            table.add_column(width=width, no_wrap=name == "prompt", overflow="ellipsis")
+        table.add_row(*cells)
+        self.console.print(table)
+
+
+def run_demo(folder: Path, console: Console) -> None:
+    """Route LangChain and LlamaIndex calls until the budget is gone; leave configuration, ledger and picture.
+
+    Args:
+        folder: Where they go; files already there are kept.
+        console: Where the table goes.
+
+    Raises:
+        MissingDependency: An extra is not installed; ``routoo[all]`` brings everything.
+        ConfigurationError: The weights could not be fetched, or the folder's configuration is wrong.
+    """
+    if not console.is_terminal:
+        console.width = WIDTH
+    embedded.model_folder()
+    config = _starter(folder)
+    with LocalEndpoint() as endpoint, _router(config, endpoint) as (router, standing_in):
+        if standing_in:
+            console.print(
+                f"[yellow]No API key for {len(standing_in)} of {len(router.pool)} experts: {embedded.MODEL} stands in for "
+                f"them on {endpoint.base_url}.[/yellow]\nThe decision, the wire, the usage and the accounting are real; the "
+                "stand-in's weights are not that expert's.\nSet OPENAI_API_KEY or TOGETHER_API_KEY to have those experts "
+                "called for real.\n"
+            )
+        demo = Demo(router, standing_in, console)
+        demo.header()
+        try:
+            with console.status("calling …"):
+                _chain_calls(demo)
+                _query_engine_calls(demo)
+                _more_calls(demo)
+        except KeyboardInterrupt:
+            console.print("\n[yellow]Interrupted.[/yellow] Holds were let go; what was called is booked.")
+        _report(demo, folder, console)
+
+
+def _starter(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in STARTER.glob("*.toml"):
+        if not (folder / source.name).exists():
+            shutil.copyfile(source, folder / source.name)
+    return folder / "routoo.toml"
+
+
+@contextmanager
+def _router(path: Path, endpoint: LocalEndpoint) -> Iterator[tuple[Router, set[str]]]:
+    """The configured router, with the stand-in behind every expert whose key is not set; its ledger is closed after."""
+    config = read_config(path)
+    pool = Pool.from_toml(path.parent / config.experts)
+    standing_in = {expert.name for expert in pool if expert.api_key_env and not expert.api_key()}
+    here = Pool([endpoint.stand_in_for(expert) if expert.name in standing_in else expert for expert in pool])
+    budget, ledger = account_from_config(path, config)
+    try:
+        yield build_router(
+            here,
+            router=config.router,
+            policy=config.policy,
+            budget=budget,
+            ledger=ledger,
+            on_exhausted=config.on_exhausted,
+            strict=config.strict,
+            beside=path.parent,
+        ), standing_in
+    finally:
+        ledger.close()
+
+
+def _chain_calls(demo: Demo) -> None:
+    """LangChain: a chain one by one, once streamed, and a concurrent batch."""
+    chain = _chain(demo.router)
+    for kind, text in prompts.CHAIN:
+        _ask(demo, chain, kind, text)
+    kind, text = prompts.STREAMED
+    heard = _Listener()
+    for _ in chain.stream({"question": text}, config={"callbacks": [heard]}):
+        pass
+    demo.add("… streamed", kind, text, heard.record)
+    listeners = [_Listener() for _ in prompts.BATCH]
+    configs: list[Any] = [{"callbacks": [listener]} for listener in listeners]
+    chain.batch([{"question": text} for _, text in prompts.BATCH], config=configs)
+    asked = zip(prompts.BATCH, (listener.record or {} for listener in listeners), strict=True)
+    for (kind, text), record in sorted(asked, key=lambda pair: Decimal(pair[1]["spent_usd"])):
+        demo.add("… batch", kind, text, record)
+
+
+def _more_calls(demo: Demo) -> None:
+    """More traffic than the budget was planned for: what is left buys cheaper experts, then nobody."""
+    demo.console.rule("[dim]more traffic than the budget was planned for[/dim]", style="dim")
+    chain = _chain(demo.router)
+    for kind, text in islice(cycle(prompts.MORE), MOST_MORE):
+        _ask(demo, chain, kind, text)
+        if demo.calls[-1].record is None:
+            return
+
+
+def _chain(router: Router) -> Any:
+    from langchain_core.output_parsers import StrOutputParser
+    from langchain_core.prompts import ChatPromptTemplate
+
+    from routoo_integrations.langchain import RoutooChatModel
+
+    template = ChatPromptTemplate.from_messages([("system", SYSTEM), ("human", "{question}")])
+    return template | RoutooChatModel(router, max_tokens=REPLY_TOKENS) | StrOutputParser()
+
+
+def _ask(demo: Demo, chain: Any, kind: str, text: str) -> None:
+    heard = _Listener()
+    try:
+        chain.invoke({"question": text}, config={"callbacks": [heard]})
+    except BudgetExceeded:
+        demo.add("LangChain", kind, text, None)
+    else:
+        demo.add("LangChain", kind, text, heard.record)
+
+
+class _Listener(BaseCallbackHandler):
+    """Keeps the decision record of a call made somewhere inside a chain."""
+
+    record: dict[str, Any] | None = None
+
+    def on_llm_end(self, response: LLMResult, **_: Any) -> None:
+        generation = response.generations[0][0]
+        if isinstance(generation, ChatGeneration):
+            self.record = generation.message.response_metadata["routoo"]
+
+
+def _query_engine_calls(demo: Demo) -> None:
+    """LlamaIndex: a query engine over the guide's pages, with the router's own encoder as the embedding."""
+    from llama_index.core import SimpleDirectoryReader, VectorStoreIndex
+    from llama_index.core.instrumentation import get_dispatcher
+    from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+
+    from routoo_integrations.demo.embedding import EncoderEmbedding
+    from routoo_integrations.llama_index import RoutooDecisionEvent, RoutooLLM
+
+    records: list[dict[str, Any]] = []
+
+    class Keep(BaseEventHandler):
+        def handle(self, event: Any, **_: Any) -> None:
+            if isinstance(event, RoutooDecisionEvent):
+                records.append(event.record)
+
+    root = get_dispatcher()
+    handler = Keep()
+    root.add_event_handler(handler)
+    try:
+        documents = SimpleDirectoryReader(str(DOCUMENTS)).load_data()
+        index = VectorStoreIndex.from_documents(documents, embed_model=EncoderEmbedding(demo.router.predictor))
+        engine = index.as_query_engine(llm=RoutooLLM(demo.router, max_tokens=REPLY_TOKENS), similarity_top_k=1)
+        for kind, text in prompts.RETRIEVAL:
+            records.clear()
+            try:
+                engine.query(text)
+            except BudgetExceeded:
+                demo.add("LlamaIndex", kind, text, None)
+            else:
+                demo.add("LlamaIndex", kind, text, records[-1])
+    finally:
+        root.event_handlers.remove(handler)
+
+
+def _report(demo: Demo, folder: Path, console: Console) -> None:
+    """Shares, spend beside "always the best expert", and the quality–cost curve with this run on it."""
+    routed = [call.record for call in demo.calls if call.record]
+    if not routed:
+        return
+    shares = Counter(record["expert"] for record in routed)
+    table = Table("expert", "calls", "share", title="Who answered", title_justify="left")
+    for name, count in shares.most_common():
+        table.add_row(name, str(count), f"{count / len(routed):.0%}")
+    console.print()
+    console.print(table)
+    best, curve, alone = _measured_curve(demo.router, routed)
+    spent = sum(Decimal(record["settled_usd"]) for record in routed)
+    always = sum(Decimal(c["expected_usd"]) for r in routed for c in r["candidates"] if c["expert"] == best)
+    state = demo.router.ledger.state(demo.router.budget)
+    console.print(
+        f"Spent {format_usd(state.spent)} of {format_usd(state.limit or 0)} for {len(routed)} calls"
+        f" ({len(demo.calls) - len(routed)} refused), {format_usd(state.held)} still held; always {best} would have"
+        f" cost about ${always:.6f}: [bold]{1 - spent / always:.0%} less[/bold]."
+    )
+    per_call = float(spent) / len(routed)
+    label = f"this run's spend: {per_call / alone[best][0]:.0%} of always {best}"
+    here = Point(label, per_call, float(curve.at(per_call)))
+    picture = folder / "quality-cost.png"
+    plot_curve(picture, curve, alone, here, "What a budget buys (MMLU-Pro questions held out from training)")
+    console.print(
+        f"At this spend the router answers {here.quality:.1%} of held-out MMLU-Pro questions correctly; always {best}:"
+        f" {alone[best][1]:.1%}.\nPicture: {picture}   Accounts: routoo budget show --config {folder / 'routoo.toml'}"
+    )
+
+
+def _measured_curve(router: Router, routed: list[dict[str, Any]]) -> tuple[str, Any, dict[str, tuple[float, float]]]:
+    """The best single expert, the router's curve on held-out prompts at this run's prices per call, and each expert alone."""
+    experts: list[Expert] = list(router.pool)
+    reference = read_reference(find_router("mmlu-pro")).select([expert.predicted_as for expert in experts])
+    expected = [{c["expert"]: float(c["expected_usd"]) for c in record["candidates"]} for record in routed]
+    cost = np.array([np.mean([call[e.name] for call in expected if e.name in call]) for e in experts])
+    scores = reference.scores.astype(np.float64)
+    curve = replay(reference.quality.astype(np.float64), scores, cost, sweep(cost)).curve()
+    alone = {e.name: (float(cost[i]), float(scores[:, i].mean())) for i, e in enumerate(experts)}
+    return max(alone, key=lambda name: alone[name][1]), curve, alone

@@ -1,0 +1,111 @@
+"""Real parts in small: an HTTP endpoint, a tiny transformer built in code, a trained checkpoint, SQLite files."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from routoo_core import Budget, Pool, Router
+from routoo_core.config import build_router
+from routoo_core.outcomes import Outcomes
+from routoo_core.testing import FakeEndpoint, FakePredictor
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 .,?+-"
+
+
+@pytest.fixture
+def endpoint() -> Iterator[FakeEndpoint]:
+    with FakeEndpoint() as running:
+        yield running
+
+
+@pytest.fixture
+def make_router(endpoint: FakeEndpoint) -> Callable[..., Router]:
+    """A router over a cheap and a dear expert of the endpoint; the dear one is better."""
+
+    def make(limit: str | None = "0.01", ledger: str = "memory://", **options) -> Router:
+        pool = Pool(
+            [
+                endpoint.expert("cheap", max_output_tokens=256, context_window=2048),
+                endpoint.expert(
+                    "dear",
+                    input_usd_per_1m=10,
+                    output_usd_per_1m=30,
+                    max_output_tokens=256,
+                    context_window=2048,
+                    capabilities={"tools"},
+                ),
+            ]
+        )
+        options = {"policy": "best", **options}
+        predictor = FakePredictor({"cheap": 0.4, "dear": 0.9})
+        return build_router(pool, router=predictor, budget=Budget(limit=limit), ledger=ledger, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A two-layer Llama over single characters, with random weights, saved as a Hugging Face folder."""
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    vocabulary = {"<pad>": 0, "<s>": 1, "<unk>": 2, **{letter: i + 3 for i, letter in enumerate(LETTERS)}}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<s>", unk_token="<unk>", padding_side="left"
+    )
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_outcomes() -> Outcomes:
+    """240 prompts: sums, which only ``calculator`` gets right, and greetings, which only ``talker`` does."""
+    random = np.random.default_rng(0)
+    rows = []
+    for i in range(240):
+        a, b = random.integers(10, 99, 2)
+        sum_ = bool(i % 2)
+        text = f"what is {a} + {b} ?" if sum_ else f"hello there, dear friend number {a}{b}"
+        rows.append((f"p{i}", text, "sums" if sum_ else "greetings", "dev" if i % 5 == 0 else "train", sum_))
+    scores = np.array([[float(s), float(not s)] for *_, s in rows], dtype=np.float32)
+    scores[7, 1] = np.nan
+    columns = zip(*[row[:4] for row in rows], strict=True)
+    return Outcomes(*(tuple(column) for column in columns), ("calculator", "talker"), scores)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tiny_model: Path, toy_outcomes: Outcomes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A router trained on the toy outcomes, by the code ``routoo train`` runs."""
+    from rich.console import Console
+
+    from routoo_core.evaluation.training_run import train_router
+    from routoo_core.predictor.training import TrainingConfig
+
+    folder = tmp_path_factory.mktemp("router") / "toy"
+    config = TrainingConfig(
+        encoder={"model": str(tiny_model), "layers": (1, 2)}, width=8, members=2, epochs=25, learning_rate=1e-2
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROUTOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        prices = {"calculator": 1.0, "talker": 2.0}
+        train_router(toy_outcomes, config, folder, prices, Console(quiet=True))
+    return folder

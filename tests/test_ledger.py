@@ -1,0 +1,244 @@
+"""What every ledger must do; one suite over all of them."""
+
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routoo_core import Budget
+from routoo_core.budget.ledger import FAIR_SHARE, grant
+from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError
+from routoo_core.testing import ManualClock
+
+LIMIT = 1_000_000
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def ledger(request, tmp_path, clock):
+    opened = SqliteLedger(":memory:" if request.param == "memory" else tmp_path / "ledger.db", ttl=60, clock=clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def budget():
+    return Budget(limit="0.001", period="day")
+
+
+def hold(ledger, budget, amount, **options):
+    return ledger.reserve(budget, minimum=amount, maximum=amount, estimate=amount // 2, **options)
+
+
+def test_a_new_account_has_everything_left(ledger, budget):
+    state = ledger.state(budget)
+    assert (state.limit, state.spent, state.held, state.calls, state.available) == (LIMIT, 0, 0, 0, LIMIT)
+
+
+def test_held_money_is_not_available_and_settling_frees_the_rest(ledger, budget):
+    held = hold(ledger, budget, 600_000)
+    assert ledger.state(budget).available == 400_000
+    state = ledger.settle(held, 123_456)
+    assert (state.spent, state.held, state.calls, state.available) == (123_456, 0, 1, LIMIT - 123_456)
+
+
+def test_a_released_hold_costs_nothing_and_counts_no_call(ledger, budget):
+    state = ledger.release(hold(ledger, budget, 600_000))
+    assert (state.spent, state.held, state.calls) == (0, 0, 0)
+
+
+def test_a_refused_hold_changes_nothing_and_names_the_numbers(ledger, budget):
+    ledger.settle(hold(ledger, budget, 900_000), 900_000)
+    with pytest.raises(BudgetExceeded, match=r"limit \$0.001000, spent \$0.000900.*needs \$0.000200") as caught:
+        hold(ledger, budget, 200_000)
+    assert (caught.value.limit, caught.value.spent, caught.value.needed) == (LIMIT, 900_000, 200_000)
+    assert ledger.state(budget).held == 0
+
+
+def test_a_bill_above_the_hold_is_booked_whole_and_marked(ledger, budget):
+    state = ledger.settle(hold(ledger, budget, 100), 150)
+    assert (state.spent, state.overshoot) == (150, 50)
+
+
+def test_a_hold_is_closed_once(ledger, budget):
+    held = hold(ledger, budget, 100)
+    ledger.settle(held, 40)
+    for close in (lambda: ledger.settle(held, 40), lambda: ledger.release(held)):
+        with pytest.raises(LedgerError, match="settle a hold once"):
+            close()
+    assert ledger.state(budget).spent == 40
+
+
+def test_without_a_limit_everything_is_booked_and_nothing_refused(ledger):
+    free = Budget(limit=None)
+    state = ledger.settle(hold(ledger, free, 10**15), 10**15)
+    assert state.spent == 10**15
+    assert state.available is None
+
+
+def test_an_unenforced_hold_is_booked_beyond_the_limit(ledger, budget):
+    state = ledger.settle(hold(ledger, budget, 5 * LIMIT, enforce=False), 4 * LIMIT)
+    assert state.spent == 4 * LIMIT
+    assert state.available == 0
+
+
+def test_the_hold_of_a_dead_process_is_booked_at_its_estimate(ledger, budget, clock):
+    hold(ledger, budget, 600_000)
+    clock.advance(61)
+    state = ledger.state(budget)
+    assert (state.held, state.spent) == (0, 300_000)
+
+
+def test_a_settle_that_comes_late_corrects_the_estimate(ledger, budget, clock):
+    held = hold(ledger, budget, 600_000)
+    clock.advance(61)
+    ledger.state(budget)
+    state = ledger.settle(held, 100_000)
+    assert (state.held, state.spent, state.calls) == (0, 100_000, 1)
+
+
+def test_a_new_period_starts_afresh_and_a_call_in_flight_is_booked_where_it_was_held(ledger, budget, clock):
+    held = hold(ledger, budget, 600_000)
+    before = ledger.state(budget).window
+    clock.advance(before.end - clock() + 1)
+    ledger.ttl = 10**9
+    assert ledger.state(budget).available == LIMIT
+    assert ledger.settle(held, 500_000).window == before
+    assert ledger.state(budget).spent == 0
+
+
+def test_a_limit_lowered_below_what_is_spent_refuses_and_loses_nothing(ledger, budget):
+    ledger.settle(hold(ledger, budget, 900_000), 900_000)
+    lowered = budget.model_copy(update={"limit": budget.limit / 2})
+    state = ledger.state(lowered)
+    assert (state.spent, state.available) == (900_000, 0)
+    with pytest.raises(BudgetExceeded):
+        hold(ledger, lowered, 1)
+
+
+def test_a_clock_going_backwards_frees_no_money_twice(ledger, budget, clock):
+    ledger.settle(hold(ledger, budget, 900_000), 900_000)
+    clock.advance(-3600)
+    assert ledger.state(budget).spent == 900_000
+
+
+def test_accounts_are_kept_apart_and_listed_by_name(ledger, budget):
+    other = budget.model_copy(update={"account": "alice"})
+    ledger.settle(hold(ledger, budget, 100), 100)
+    ledger.settle(hold(ledger, other, 200), 200)
+    assert [(state.account, state.spent) for state in ledger.accounts()] == [("alice", 200), ("default", 100)]
+
+
+def test_sixty_four_threads_never_hold_or_spend_more_than_the_limit(ledger, budget):
+    start, seen = threading.Barrier(64), []
+
+    def call(i):
+        start.wait()
+        try:
+            held = hold(ledger, budget, 70_000)
+        except BudgetExceeded:
+            return 0
+        state = ledger.state(budget)
+        seen.append(state.spent + state.held)
+        ledger.settle(held, 60_000 + i)
+        return 60_000 + i
+
+    with ThreadPoolExecutor(64) as threads:
+        spent = sum(threads.map(call, range(64)))
+    state = ledger.state(budget)
+    assert state.spent == spent > 0
+    assert state.held == 0
+    assert max(seen) <= LIMIT
+
+
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("rsx"), st.integers(1, 400_000)), max_size=40))
+def test_spent_and_held_never_exceed_the_limit_whatever_the_order(steps):
+    """Random reserve / settle (within the hold) / release sequences against plain arithmetic."""
+    ledger, budget, spent, holds = SqliteLedger(), Budget(limit="0.001"), 0, []
+    for step, amount in steps:
+        if step == "r":
+            try:
+                holds.append(hold(ledger, budget, amount))
+            except BudgetExceeded:
+                assert spent + sum(h.amount for h in holds) + amount > LIMIT
+        elif holds and step == "s":
+            held = holds.pop()
+            cost = min(amount, held.amount)
+            spent += cost
+            ledger.settle(held, cost)
+        elif holds:
+            ledger.release(holds.pop(0))
+        state = ledger.state(budget)
+        assert (state.spent, state.held) == (spent, sum(h.amount for h in holds))
+        assert state.spent + state.held <= LIMIT
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
+def test_a_grant_lies_between_minimum_and_maximum_and_never_above_what_is_there(available, low, high):
+    minimum, maximum = sorted((low, high))
+    granted = grant(available, minimum, maximum)
+    if available < minimum:
+        assert granted is None
+    else:
+        assert minimum <= granted <= min(maximum, available)
+        assert granted <= max(minimum, available // FAIR_SHARE)
+
+
+@pytest.mark.parametrize(
+    ("period", "timezone", "start", "end"),
+    [
+        ("hour", "UTC", "2023-11-14T22:00:00+00:00", "2023-11-14T23:00:00+00:00"),
+        ("day", "UTC", "2023-11-14T00:00:00+00:00", "2023-11-15T00:00:00+00:00"),
+        ("day", "Asia/Tokyo", "2023-11-15T00:00:00+09:00", "2023-11-15T15:00:00+00:00"),
+        ("month", "UTC", "2023-11-01T00:00:00+00:00", "2023-12-01T00:00:00+00:00"),
+    ],
+)
+def test_periods_begin_and_end_in_the_accounts_time_zone(period, timezone, start, end):
+    window = Budget(limit="1", period=period, timezone=timezone).window(1_700_000_000)
+    assert (window.key, window.resets) == (start, end)
+
+
+def test_a_day_that_clocks_change_in_has_its_true_length():
+    window = Budget(limit="1", timezone="Europe/Berlin").window(1_698_570_000)  # 29 October 2023
+    assert window.end - window.start == 25 * 3600
+
+
+@pytest.mark.parametrize(("field", "value"), [("limit", "-1"), ("period", "week"), ("timezone", "Mars/Olympus")])
+def test_a_bad_budget_names_its_field(field, value):
+    with pytest.raises(ConfigurationError, match=f"Budget: {field}"):
+        Budget(**{"limit": "1", field: value})
+
+
+def test_a_ledger_survives_being_closed_and_opened(tmp_path, budget):
+    first = SqliteLedger(tmp_path / "l.db")
+    first.settle(hold(first, budget, 500), 321)
+    first.close()
+    assert SqliteLedger(tmp_path / "l.db").state(budget).spent == 321
+
+
+def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path, budget):
+    path = tmp_path / "l.db"
+    SqliteLedger(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(ConfigurationError, match=r"written by a newer Routoo \(schema 99"):
+        SqliteLedger(path)
+    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (99,)
+
+
+def test_a_file_that_is_no_ledger_is_refused(tmp_path):
+    path = tmp_path / "l.db"
+    path.write_text("this is a text file, not a database; it is long enough to be read as one")
+    with pytest.raises(ConfigurationError, match="not a database"):
+        SqliteLedger(path)

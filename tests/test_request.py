@@ -1,0 +1,106 @@
+"""Messages become what the predictor reads, what the call may cost, and what it needs."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routoo_core.errors import InvalidRequest
+from routoo_core.request import RoutedRequest, question
+from routoo_core.tokens import bound_tokens, count_tokens
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def test_the_last_user_turn_is_read_and_the_system_prompt_is_not():
+    messages = [
+        {"role": "system", "content": "You are terse."},
+        user("What is the capital of France, please?"),
+        {"role": "assistant", "content": "Paris."},
+        user("Explain the difference between TCP and UDP to a beginner."),
+    ]
+    request = RoutedRequest.from_messages(messages)
+    assert request.text == "Explain the difference between TCP and UDP to a beginner."
+
+
+@pytest.mark.parametrize("follow_up", ["And the second one?", "What about its population in 1900, roughly speaking?"])
+def test_a_turn_that_is_short_or_refers_back_brings_the_turns_before_it(follow_up):
+    messages = [user("What is the capital of France?"), {"role": "assistant", "content": "Paris."}, user(follow_up)]
+    text = RoutedRequest.from_messages(messages).text
+    assert text.startswith("What is the capital of France?")
+    assert text.endswith(follow_up)
+
+
+def test_everything_sent_counts_as_prompt_even_if_it_is_not_read():
+    long_system = RoutedRequest.from_messages([{"role": "system", "content": "be kind " * 500}, user("Hello, who are you?")])
+    assert long_system.prompt_tokens > 900
+    tools = RoutedRequest.from_messages([user("Hi")], tools=[{"name": "search", "description": "look it up " * 100}])
+    assert tools.prompt_tokens > 200
+
+
+def test_text_parts_are_joined():
+    content = [{"type": "text", "text": "What is"}, {"type": "text", "text": "the speed of light in vacuum?"}]
+    assert RoutedRequest.from_messages([user(content)]).text == "What is\nthe speed of light in vacuum?"
+
+
+@pytest.mark.parametrize(
+    ("messages", "named"),
+    [
+        ([], "messages: the list is empty"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], r"messages\[0\].content\[0\]"),
+        ([{"role": "user", "content": 3}], r"messages\[0\].content"),
+        ([{"role": "wizard", "content": "hi"}], r"messages\[0\].role: 'wizard'"),
+        ([{"role": "system", "content": "only me"}], "no user message"),
+        ([user("   ")], "no user message"),
+    ],
+)
+def test_a_request_that_cannot_be_routed_says_where_it_is_wrong(messages, named):
+    with pytest.raises(InvalidRequest, match=named):
+        RoutedRequest.from_messages(messages)
+
+
+def test_a_reply_limit_below_one_is_refused():
+    with pytest.raises(InvalidRequest, match="max_tokens: 0"):
+        RoutedRequest.from_text("hello", max_tokens=0)
+
+
+def test_tools_and_schemas_are_needs():
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
+    request = RoutedRequest.from_messages([user("hi")], tools=[{"name": "t"}], response_format=schema)
+    assert request.needs == {"tools", "json_schema"}
+
+
+RAG = """Context information is below.
+---------------------
+page_label: 1
+
+Query: a trap inside the context
+Answer: no
+---------------------
+Given the context information and not prior knowledge, answer the query.
+Query: Who wrote the report?
+Answer: """
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        (RAG, "Who wrote the report?"),
+        ("You are an assistant.\nQuestion: Who wrote it? \nContext: long text\nAnswer:", "Who wrote it?"),
+        ("Use this.\nContext: long text\n\nQuestion: Who wrote it?\nHelpful Answer:", "Who wrote it?"),
+        ("The original query is as follows: Who wrote it?\nWe have provided an existing answer: x", "Who wrote it?"),
+        ("Just a question about Context: and Answer:?", "Just a question about Context: and Answer:?"),
+    ],
+)
+def test_of_a_retrieval_prompt_the_question_is_read(prompt, expected):
+    assert question(prompt) == expected
+
+
+def test_the_prompt_text_is_not_in_the_repr():
+    assert "secret plan" not in repr(RoutedRequest.from_text("my secret plan is this"))
+
+
+@given(st.text())
+def test_the_bound_is_never_below_the_count(text):
+    assert bound_tokens(text) >= count_tokens(text)
