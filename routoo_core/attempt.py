@@ -51,8 +51,8 @@ class Attempt:
         reservation: Reservation,
         failures: tuple[Attempt, ...] = (),
     ) -> None:
-        self.candidate, self.decision, self.error = candidate, decision, None
-        self.error: Exception | None
+        self.candidate, self.decision = candidate, decision
+        self.error: Exception | None = None
         self._ledger, self._request, self._reservation, self._failures = ledger, request, reservation, failures
         self._received: list[str] = []
         self._settled: int | None = None

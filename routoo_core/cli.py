@@ -26,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="""One chat model over many: predicts how well each LLM would answer, and buys the most quality a budget allows.
+    help="""One chat model over many: predicts how well each LLM would answer, buys the most quality within a budget.
 
 Start with [bold]routoo demo[/bold], then ask [bold]routoo route "your prompt"[/bold] who would answer and why.
 Commands that need a configuration read --config, else $ROUTOO_CONFIG, ./routoo.toml or ./routoo-demo/routoo.toml.""",

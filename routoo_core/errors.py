@@ -91,9 +91,7 @@ class BudgetExceeded(RoutingError):
         resets: When the period ends, ISO 8601; ``None`` if it never does.
     """
 
-    def __init__(
-        self, account: str, limit: int, spent: int, held: int, needed: int, resets: str | None = None
-    ) -> None:
+    def __init__(self, account: str, limit: int, spent: int, held: int, needed: int, resets: str | None = None) -> None:
         self.account, self.limit, self.spent, self.held = account, limit, spent, held
         self.needed, self.resets = needed, resets
         usd = [f"${amount / 1e9:.6f}" for amount in (limit, spent, held, needed)]
@@ -117,7 +115,7 @@ class StreamInterrupted(RoutingError):
         self.expert, self.booked = expert, booked
         super().__init__(
             f"expert {expert!r} broke off while streaming; the reply is incomplete, ${booked / 1e9:.9f} was booked for "
-            "the prompt and the text received. Ask again, or call without streaming so that another expert can take over."
+            "the prompt and the text received. Ask again, or without streaming, so that another expert can take over."
         )
 
 
@@ -128,6 +126,6 @@ class LedgerError(RoutingError):
 class AllExpertsFailed(RoutingError, ExceptionGroup[Exception]):
     """Every affordable candidate was tried and failed; ``exceptions`` holds one error for each."""
 
-    def derive(self, excs: Sequence[Exception]) -> AllExpertsFailed:
+    def derive(self, excs: Sequence[Exception], /) -> AllExpertsFailed:  # type: ignore[override]
         """Keep the type when the group is split (``except*``)."""
         return AllExpertsFailed(self.message, excs)

@@ -97,9 +97,7 @@ class Expert(Settings):
     @model_validator(mode="after")
     def _check_window(self) -> Expert:
         if self.max_output_tokens > self.context_window:
-            raise ValueError(
-                f"max_output_tokens {self.max_output_tokens} exceeds context_window {self.context_window}"
-            )
+            raise ValueError(f"max_output_tokens {self.max_output_tokens} exceeds context_window {self.context_window}")
         return self
 
     @property
@@ -153,8 +151,8 @@ def list_price(model: str) -> dict[str, Decimal]:
 
 
 def _highest_tier(price: Any) -> Decimal:
-    tiers = getattr(price, "tiers", None)
-    return price if tiers is None else max(price.base, *(tier.price for tier in tiers))
+    tiers = [price] if isinstance(price, Decimal) else [price.base, *(tier.price for tier in price.tiers)]
+    return max(Decimal(tier) for tier in tiers)
 
 
 class Pool:

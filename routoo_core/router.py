@@ -1,6 +1,6 @@
 """Step 6: the whole path of a call on one screen.
 
-    request ── predictor.predict ── policy ranks ── ledger.reserve ── the expert ── settle ── reply
+request ── predictor.predict ── policy ranks ── ledger.reserve ── the expert ── settle ── reply
 """
 
 from __future__ import annotations
@@ -133,9 +133,7 @@ class Router:
         budget = self.account(request)
         return self.policy.policy(budget, self.ledger.state(budget), candidates)
 
-    def _affordable(
-        self, request: RoutedRequest, decision: Decision, failures: list[Attempt]
-    ) -> Iterator[Attempt]:
+    def _affordable(self, request: RoutedRequest, decision: Decision, failures: list[Attempt]) -> Iterator[Attempt]:
         """The candidates money can be held for, in order; the ``on_exhausted`` expert when there are none."""
         budget, refused = self.account(request), list[tuple[int, BudgetExceeded]]()
         for candidate in decision.candidates:

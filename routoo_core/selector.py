@@ -165,10 +165,7 @@ class Decision:
         )
         if not rest:
             return reason
-        return (
-            f"{reason}; next {rest[0].expert.name}: {rest[0].quality:.2f} for "
-            f"{format_usd(rest[0].expected_cost)}"
-        )
+        return f"{reason}; next {rest[0].expert.name}: {rest[0].quality:.2f} for {format_usd(rest[0].expected_cost)}"
 
 
 def rank(policy: Policy, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:

@@ -67,7 +67,8 @@ def build_clients(pool: Pool, kind: type[Client], build: Callable[[Expert], Clie
         if expert.client is None:
             if expert.api_key_env and not expert.api_key():
                 raise ConfigurationError(
-                    f"expert {expert.name!r}: api_key_env: {expert.api_key_env} is not set; export it or remove the expert"
+                    f"expert {expert.name!r}: api_key_env: {expert.api_key_env} is not set; export it, or remove the "
+                    "expert"
                 )
             clients[expert.name] = build(expert)
         elif isinstance(expert.client, kind):

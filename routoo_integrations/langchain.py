@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any, Self
@@ -65,7 +65,7 @@ class RoutooChatModel(BaseChatModel):
         super().__init__(  # type: ignore[call-arg]
             router=as_router(router, experts, options), account=account, max_tokens=max_tokens, **own
         )
-        self._clients = build_clients(self.router.pool, BaseChatModel, _build_client)
+        self._clients = build_clients(self.router.pool, BaseChatModel, _build_client)  # type: ignore[type-abstract]
 
     @classmethod
     def from_toml(cls, path: str | Path, **settings: Any) -> Self:
@@ -226,7 +226,7 @@ def _stamped(result: ChatResult, attempt: Attempt) -> ChatResult:
 
 def _last_chunk(attempt: Attempt) -> ChatGenerationChunk:
     metadata = {"routoo": attempt.record()}
-    return ChatGenerationChunk(message=AIMessageChunk("", chunk_position="last", response_metadata=metadata))
+    return ChatGenerationChunk(message=AIMessageChunk(content="", chunk_position="last", response_metadata=metadata))
 
 
 def _chunks(
@@ -235,7 +235,7 @@ def _chunks(
     stop: list[str] | None,
     run_manager: CallbackManagerForLLMRun | None,
     call: dict[str, Any],
-) -> Iterator[ChatGenerationChunk]:
+) -> Generator[ChatGenerationChunk, None, None]:
     """The expert's stream; of an expert that cannot stream, the whole reply as one chunk."""
     if type(client)._stream is BaseChatModel._stream:
         yield _as_chunk(client._generate(messages, stop, run_manager, **call))
@@ -249,7 +249,7 @@ async def _achunks(
     stop: list[str] | None,
     run_manager: AsyncCallbackManagerForLLMRun | None,
     call: dict[str, Any],
-) -> AsyncIterator[ChatGenerationChunk]:
+) -> AsyncGenerator[ChatGenerationChunk, None]:
     """:func:`_chunks`, async."""
     kind, base = type(client), BaseChatModel
     if kind._stream is base._stream and kind._astream is base._astream:
@@ -264,5 +264,6 @@ def _as_chunk(result: ChatResult) -> ChatGenerationChunk:
     if not isinstance(message, AIMessage):
         raise ConfigurationError(f"the expert replied with a {type(message).__name__}, not an AIMessage")
     return ChatGenerationChunk(
-        message=AIMessageChunk(**message.model_dump(exclude={"type"})), generation_info=result.generations[0].generation_info
+        message=AIMessageChunk(**message.model_dump(exclude={"type"})),
+        generation_info=result.generations[0].generation_info,
     )

@@ -20,7 +20,7 @@ from llama_index.core.base.llms.types import (
     ThinkingBlock,
     ToolCallBlock,
 )
-from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.llms import LLM
 from pydantic import Field, PrivateAttr
@@ -87,8 +87,10 @@ class RoutooLLM(LLM):
         **options: Any,
     ) -> None:
         own = {key: options.pop(key) for key in set(LLM.model_fields) & set(options)}
-        super().__init__(router=as_router(router, experts, options), account=account, max_tokens=max_tokens, **own)
-        self._clients = build_clients(self.router.pool, LLM, _build_client)
+        super().__init__(  # type: ignore[call-arg]
+            router=as_router(router, experts, options), account=account, max_tokens=max_tokens, **own
+        )
+        self._clients = build_clients(self.router.pool, LLM, _build_client)  # type: ignore[type-abstract]
 
     @classmethod
     def from_toml(cls, path: str | Path, **settings: Any) -> Self:
@@ -146,9 +148,7 @@ class RoutooLLM(LLM):
         """:meth:`stream_chat`, async."""
         return self._astreamed(messages, kwargs, lambda client, call: client.astream_chat(messages, **call))
 
-    async def astream_complete(
-        self, prompt: str, formatted: bool = False, **kwargs: Any
-    ) -> CompletionResponseAsyncGen:
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """:meth:`stream_complete`, async."""
         return self._astreamed(
             _turn(prompt), kwargs, lambda client, call: client.astream_complete(prompt, formatted, **call)
@@ -227,7 +227,7 @@ def _build_client(expert: Expert) -> LLM:
         from llama_index.llms.openai_like import OpenAILike
     except ImportError as error:
         raise MissingDependency("llama_index.llms.openai_like", "llama-index", f"call {expert.name!r}") from error
-    return OpenAILike(
+    client: LLM = OpenAILike(
         model=expert.model,
         api_base=expert.base_url,
         api_key=expert.api_key() or NO_KEY,
@@ -238,6 +238,7 @@ def _build_client(expert: Expert) -> LLM:
         timeout=expert.timeout_s,
         additional_kwargs={"stream_options": {"include_usage": True}},
     )
+    return client
 
 
 def _turn(prompt: str) -> list[ChatMessage]:

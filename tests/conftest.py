@@ -106,6 +106,6 @@ def checkpoint(tiny_model: Path, toy_outcomes: Outcomes, tmp_path_factory: pytes
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROUTOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        prices = {"calculator": 1.0, "talker": 2.0}
+        prices = {"calculator": 2.0, "talker": 1.0}
         train_router(toy_outcomes, config, folder, prices, Console(quiet=True))
     return folder

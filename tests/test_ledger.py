@@ -159,8 +159,6 @@ def test_sixty_four_threads_never_hold_or_spend_more_than_the_limit(ledger, budg
     assert max(seen) <= LIMIT
 
 
-
-
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("rsx"), st.integers(1, 400_000)), max_size=40))
 def test_spent_and_held_never_exceed_the_limit_whatever_the_order(steps):

@@ -33,7 +33,9 @@ def test_a_turn_that_is_short_or_refers_back_brings_the_turns_before_it(follow_u
 
 
 def test_everything_sent_counts_as_prompt_even_if_it_is_not_read():
-    long_system = RoutedRequest.from_messages([{"role": "system", "content": "be kind " * 500}, user("Hello, who are you?")])
+    long_system = RoutedRequest.from_messages(
+        [{"role": "system", "content": "be kind " * 500}, user("Hello, who are you?")]
+    )
     assert long_system.prompt_tokens > 900
     tools = RoutedRequest.from_messages([user("Hi")], tools=[{"name": "search", "description": "look it up " * 100}])
     assert tools.prompt_tokens > 200

@@ -163,7 +163,9 @@ def test_experts_that_cannot_serve_a_need_are_no_candidates(make_router):
     tools = RoutedRequest.from_messages([{"role": "user", "content": "hi"}], tools=[{"name": "t"}])
     assert [c.expert.name for c in make_router().decide(tools).candidates] == ["dear"]
     schema = {"type": "json_schema", "json_schema": {}}
-    both = RoutedRequest.from_messages([{"role": "user", "content": "hi"}], tools=[{"name": "t"}], response_format=schema)
+    both = RoutedRequest.from_messages(
+        [{"role": "user", "content": "hi"}], tools=[{"name": "t"}], response_format=schema
+    )
     with pytest.raises(NoCapableExpert, match="cheap lacks json_schema, tools; dear lacks json_schema"):
         make_router().decide(both)
 

@@ -21,7 +21,16 @@ from routoo_core.selector import (
     rank,
 )
 
-POLICIES = [Ratio(0.0), Ratio(0.1), Ratio(1.0), Lagrangian(0.0), Lagrangian(50.0), QualityFloor(0.5), Best(), Cheapest()]
+POLICIES = [
+    Ratio(0.0),
+    Ratio(0.1),
+    Ratio(1.0),
+    Lagrangian(0.0),
+    Lagrangian(50.0),
+    QualityFloor(0.5),
+    Best(),
+    Cheapest(),
+]
 
 
 def candidate(name, quality, usd):

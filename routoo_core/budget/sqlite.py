@@ -114,7 +114,8 @@ class SqliteLedger:
 
     def _read(self, db: sqlite3.Connection, account: str, window: str) -> AccountState:
         start, end, *amounts = db.execute(
-            'SELECT start, "end", "limit", spent, held, calls, overshoot FROM accounts WHERE account = ? AND window = ?',
+            'SELECT start, "end", "limit", spent, held, calls, overshoot FROM accounts'
+            " WHERE account = ? AND window = ?",
             (account, window),
         ).fetchone()
         return AccountState(account, Window(window, start, end), self.clock(), *amounts)

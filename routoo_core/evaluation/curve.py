@@ -55,10 +55,12 @@ class Curve:
 
     def at(self, cost: Array | float) -> Array:
         """Quality at each ``cost`` on the upper hull: what mixing the policies buys."""
-        return np.interp(cost, *self.vertices())
+        return np.asarray(np.interp(cost, *self.vertices()))
 
     def area(self, cheapest: float, dearest: float) -> float:
-        """Mean quality over the cost range from ``cheapest`` to ``dearest``."""
+        """Mean quality over the cost range from ``cheapest`` to ``dearest``; of no range, the quality there."""
+        if dearest <= cheapest:
+            return float(self.at(cheapest))
         grid = np.linspace(cheapest, dearest, 1001)
         return float(np.trapezoid(self.at(grid), grid) / (dearest - cheapest))
 

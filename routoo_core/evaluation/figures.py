@@ -51,7 +51,9 @@ def plot_curve(path: Path, curve: Curve, experts: Mapping[str, tuple[float, floa
     for name, (usd, score) in experts.items():
         axes.plot(usd * 1e3, score * 100, "o", color="#57606a", ms=5, zorder=2)
         if name != best:
-            axes.annotate(name, (usd * 1e3, score * 100), (6, -9), textcoords="offset points", fontsize=8, color="#57606a")
+            axes.annotate(
+                name, (usd * 1e3, score * 100), (6, -9), textcoords="offset points", fontsize=8, color="#57606a"
+            )
     axes.plot(here.cost * 1e3, here.quality * 100, "*", color="#d1242f", ms=17, label=here.label, zorder=4)
     axes.set(xscale="log", xlabel="USD per 1,000 calls (log scale)", ylabel="correct answers, %", title=title)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

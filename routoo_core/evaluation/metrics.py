@@ -19,7 +19,7 @@ RESAMPLES = 200
 def auc(quality: Array, scores: Array) -> float:
     """Area under the ROC curve of one expert's predicted quality; ties count half, NaN if one class is absent."""
     order = np.argsort(quality, kind="stable")
-    values, inverse, counts = np.unique(quality[order], return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(quality[order], return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     positive = scores[order] >= 0.5
     wins, losses = positive.sum(), (~positive).sum()

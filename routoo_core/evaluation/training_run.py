@@ -57,7 +57,7 @@ def train_router(
     with console.status("Training heads …") as status:
         heads = train_heads(seen, seen_vectors, config, lambda line: status.update(f"Training heads: {line}"))
     quality, held_out = ensemble_quality(heads, vectors[dev]), outcomes.take(dev)
-    metrics = {
+    metrics: dict[str, Any] = {
         "experts": len(outcomes.experts),
         "train_prompts": len(outcomes.prompts) - len(dev),
         "dev_prompts": len(dev),

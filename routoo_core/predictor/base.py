@@ -14,18 +14,17 @@ Quality = NDArray[np.float32]
 
 @runtime_checkable
 class Predictor(Protocol):
-    """Predicts the quality of every expert's answer to a prompt (paper §3.2).
-
-    Attributes:
-        experts: The experts' names, one for each column of the prediction.
-        fingerprint: Changes whenever the predictions may; goes into every decision record.
-    """
+    """Predicts the quality of every expert's answer to a prompt (paper §3.2)."""
 
     @property
-    def experts(self) -> tuple[str, ...]: ...
+    def experts(self) -> tuple[str, ...]:
+        """The experts' names, one for each column of the prediction."""
+        ...
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Changes whenever the predictions may; goes into every decision record."""
+        ...
 
     def predict(self, prompts: Sequence[str]) -> Quality:
         """Predict the quality for each prompt and expert; thread-safe, shape (prompts, experts)."""

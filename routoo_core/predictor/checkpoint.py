@@ -198,4 +198,3 @@ def _load_heads(folder: Path, config: CheckpointConfig) -> list[Head]:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: does not fit config.json ({reason}); copy the folder again") from error
     return heads
-

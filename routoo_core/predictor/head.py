@@ -58,8 +58,10 @@ class DifferenceHead(Head):
         nn.init.normal_(self.expert.weight, std=0.02)
 
     def interact(self, query: Tensor) -> Tensor:
+        """Linear of the difference, for every pair."""
         # Linear is affine, so Linear(q - m) = Linear(q) - W m: no (prompts × experts × dim) tensor is built.
-        return self.linear(query).unsqueeze(1) - (self.expert.weight @ self.linear.weight.T).unsqueeze(0)
+        shared: Tensor = self.linear(query).unsqueeze(1)
+        return shared - (self.expert.weight @ self.linear.weight.T).unsqueeze(0)
 
 
 class BilinearHead(Head):
@@ -72,6 +74,7 @@ class BilinearHead(Head):
         self.bias = nn.Parameter(torch.zeros(experts, levels))
 
     def interact(self, query: Tensor) -> Tensor:
+        """A dot product for every expert and level."""
         return torch.einsum("nw,mkw->nmk", self.project(query), self.expert) + self.bias
 
 
@@ -87,9 +90,11 @@ class HadamardHead(Head):
         self.bias = nn.Parameter(torch.zeros(experts, levels))
 
     def interact(self, query: Tensor) -> Tensor:
+        """Gated features of every pair, and what all experts share."""
         hidden = self.project(query)
-        gated = self.gated(hidden.unsqueeze(1) * self.expert.weight.unsqueeze(0))
-        return gated + self.shared(hidden).unsqueeze(1) + self.bias
+        gated: Tensor = self.gated(hidden.unsqueeze(1) * self.expert.weight.unsqueeze(0))
+        shared: Tensor = self.shared(hidden).unsqueeze(1)
+        return gated + shared + self.bias
 
 
 class MlpHead(Head):
@@ -103,9 +108,11 @@ class MlpHead(Head):
         self.bias = nn.Parameter(torch.zeros(experts, levels))
 
     def interact(self, query: Tensor) -> Tensor:
+        """The MLP on every pair."""
         hidden = self.project(query).unsqueeze(1).expand(-1, self.expert.num_embeddings, -1)
         expert = self.expert.weight.unsqueeze(0).expand(len(query), -1, -1)
-        return self.mlp(torch.cat([hidden, expert, hidden * expert], dim=-1)) + self.bias
+        meeting: Tensor = self.mlp(torch.cat([hidden, expert, hidden * expert], dim=-1))
+        return meeting + self.bias
 
 
 HEADS: dict[str, type[Head]] = {

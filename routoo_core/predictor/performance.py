@@ -31,4 +31,5 @@ class PerformancePredictor:
     def standardised(self, texts: Sequence[str]) -> Vectors:
         """The vectors the heads see, each dimension of mean 0 and deviation 1 over the training prompts."""
         head = self.heads[0]
-        return (self.encoder.encode(texts) - head.mean.numpy()) / head.scale.numpy()
+        vectors: Vectors = (self.encoder.encode(texts) - head.mean.numpy()) / head.scale.numpy()
+        return vectors

@@ -98,7 +98,7 @@ def _train_one(train: Part, dev: Part, config: TrainingConfig, seed: int, progre
 
 def _epoch(head: Head, optimiser: torch.optim.Optimizer, part: Part, batch_size: int) -> None:
     head.train()
-    for rows in torch.randperm(len(part[0])).split(batch_size):
+    for rows in torch.split(torch.randperm(len(part[0])), batch_size):
         optimiser.zero_grad()
         masked_cross_entropy(head(part[0][rows]), part[1][rows], part[2][rows]).backward()  # type: ignore[no-untyped-call]
         optimiser.step()

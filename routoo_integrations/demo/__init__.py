@@ -1,0 +1,1 @@
+"""The main job, to be seen: ``routoo demo``."""

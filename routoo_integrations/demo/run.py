@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from langchain_core.callbacks import BaseCallbackHandler
@@ -20,12 +20,13 @@ from rich.table import Table
 
 from routoo_core import embedded
 from routoo_core.config import account_from_config, build_router, read_config
-from routoo_core.errors import BudgetExceeded, MissingDependency
-from routoo_core.evaluation.curve import replay, sweep
+from routoo_core.errors import BudgetExceeded
+from routoo_core.evaluation.curve import Curve, replay, sweep
 from routoo_core.evaluation.figures import Point, plot_curve
-from routoo_core.experts import NANO_PER_USD, Expert, Pool, format_usd
+from routoo_core.experts import Pool, format_usd
 from routoo_core.local_endpoint import LocalEndpoint
-from routoo_core.predictor.checkpoint import find_router, read_reference
+from routoo_core.predictor.checkpoint import Reference, find_router, read_reference
+from routoo_core.predictor.performance import PerformancePredictor
 from routoo_core.router import Router
 from routoo_integrations.demo import prompts
 
@@ -45,6 +46,11 @@ COLUMNS = (
     ("left", 9),
 )
 WIDTH = sum(width for _, width in COLUMNS) + 2 * len(COLUMNS)
+STAND_IN_NOTE = f"""\
+[yellow]No API key for {{count}} of {{of}} experts: {embedded.MODEL} stands in for them on {{at}}.[/yellow]
+The decision, the wire, the usage and the accounting are real; the stand-in's weights are not that expert's.
+Set OPENAI_API_KEY or TOGETHER_API_KEY to have those experts called for real.
+"""
 SYSTEM = "Answer briefly and to the point."
 
 
@@ -111,25 +117,31 @@ def run_demo(folder: Path, console: Console) -> None:
     if not console.is_terminal:
         console.width = WIDTH
     embedded.model_folder()
-    config = _starter(folder)
-    with LocalEndpoint() as endpoint, _router(config, endpoint) as (router, standing_in):
+    path = _starter(folder)
+    with LocalEndpoint() as endpoint, _router(path, endpoint) as (router, standing_in):
         if standing_in:
-            console.print(
-                f"[yellow]No API key for {len(standing_in)} of {len(router.pool)} experts: {embedded.MODEL} stands in for "
-                f"them on {endpoint.base_url}.[/yellow]\nThe decision, the wire, the usage and the accounting are real; the "
-                "stand-in's weights are not that expert's.\nSet OPENAI_API_KEY or TOGETHER_API_KEY to have those experts "
-                "called for real.\n"
-            )
-        demo = Demo(router, standing_in, console)
-        demo.header()
-        try:
-            with console.status("calling …"):
-                _chain_calls(demo)
-                _query_engine_calls(demo)
-                _more_calls(demo)
-        except KeyboardInterrupt:
-            console.print("\n[yellow]Interrupted.[/yellow] Holds were let go; what was called is booked.")
-        _report(demo, folder, console)
+            console.print(STAND_IN_NOTE.format(count=len(standing_in), of=len(router.pool), at=endpoint.base_url))
+        reference = read_reference(find_router(read_config(path).router, folder))
+        converse(Demo(router, standing_in, console), reference, folder)
+
+
+def converse(demo: Demo, reference: Reference, folder: Path) -> None:
+    """Make the calls, then report on them; Ctrl-C ends the calls early and keeps the report.
+
+    Args:
+        demo: The router, and where to print.
+        reference: Held-out predictions and scores of the router's checkpoint.
+        folder: Where the picture goes.
+    """
+    demo.header()
+    try:
+        with demo.console.status("calling …"):
+            _chain_calls(demo)
+            _query_engine_calls(demo)
+            _more_calls(demo)
+    except KeyboardInterrupt:
+        demo.console.print("\n[yellow]Interrupted.[/yellow] Holds were let go; what was called is booked.")
+    _report(demo, reference, folder)
 
 
 def _starter(folder: Path) -> Path:
@@ -149,16 +161,19 @@ def _router(path: Path, endpoint: LocalEndpoint) -> Iterator[tuple[Router, set[s
     here = Pool([endpoint.stand_in_for(expert) if expert.name in standing_in else expert for expert in pool])
     budget, ledger = account_from_config(path, config)
     try:
-        yield build_router(
-            here,
-            router=config.router,
-            policy=config.policy,
-            budget=budget,
-            ledger=ledger,
-            on_exhausted=config.on_exhausted,
-            strict=config.strict,
-            beside=path.parent,
-        ), standing_in
+        yield (
+            build_router(
+                here,
+                router=config.router,
+                policy=config.policy,
+                budget=budget,
+                ledger=ledger,
+                on_exhausted=config.on_exhausted,
+                strict=config.strict,
+                beside=path.parent,
+            ),
+            standing_in,
+        )
     finally:
         ledger.close()
 
@@ -224,8 +239,8 @@ class _Listener(BaseCallbackHandler):
 
 def _query_engine_calls(demo: Demo) -> None:
     """LlamaIndex: a query engine over the guide's pages, with the router's own encoder as the embedding."""
-    from llama_index.core import SimpleDirectoryReader, VectorStoreIndex
-    from llama_index.core.instrumentation import get_dispatcher
+    from llama_index.core import Document, VectorStoreIndex
+    from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
     from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 
     from routoo_integrations.demo.embedding import EncoderEmbedding
@@ -242,8 +257,10 @@ def _query_engine_calls(demo: Demo) -> None:
     handler = Keep()
     root.add_event_handler(handler)
     try:
-        documents = SimpleDirectoryReader(str(DOCUMENTS)).load_data()
-        index = VectorStoreIndex.from_documents(documents, embed_model=EncoderEmbedding(demo.router.predictor))
+        documents = [Document(text=page.read_text(encoding="utf-8")) for page in sorted(DOCUMENTS.glob("*.md"))]
+        index = VectorStoreIndex.from_documents(
+            documents, embed_model=EncoderEmbedding(cast("PerformancePredictor", demo.router.predictor))
+        )
         engine = index.as_query_engine(llm=RoutooLLM(demo.router, max_tokens=REPLY_TOKENS), similarity_top_k=1)
         for kind, text in prompts.RETRIEVAL:
             records.clear()
@@ -257,8 +274,9 @@ def _query_engine_calls(demo: Demo) -> None:
         root.event_handlers.remove(handler)
 
 
-def _report(demo: Demo, folder: Path, console: Console) -> None:
+def _report(demo: Demo, reference: Reference, folder: Path) -> None:
     """Shares, spend beside "always the best expert", and the quality–cost curve with this run on it."""
+    console = demo.console
     routed = [call.record for call in demo.calls if call.record]
     if not routed:
         return
@@ -268,7 +286,7 @@ def _report(demo: Demo, folder: Path, console: Console) -> None:
         table.add_row(name, str(count), f"{count / len(routed):.0%}")
     console.print()
     console.print(table)
-    best, curve, alone = _measured_curve(demo.router, routed)
+    best, curve, alone = _measured_curve(demo.router, reference, routed)
     spent = sum(Decimal(record["settled_usd"]) for record in routed)
     always = sum(Decimal(c["expected_usd"]) for r in routed for c in r["candidates"] if c["expert"] == best)
     state = demo.router.ledger.state(demo.router.budget)
@@ -288,10 +306,12 @@ def _report(demo: Demo, folder: Path, console: Console) -> None:
     )
 
 
-def _measured_curve(router: Router, routed: list[dict[str, Any]]) -> tuple[str, Any, dict[str, tuple[float, float]]]:
-    """The best single expert, the router's curve on held-out prompts at this run's prices per call, and each expert alone."""
-    experts: list[Expert] = list(router.pool)
-    reference = read_reference(find_router("mmlu-pro")).select([expert.predicted_as for expert in experts])
+def _measured_curve(
+    router: Router, reference: Reference, routed: list[dict[str, Any]]
+) -> tuple[str, Curve, dict[str, tuple[float, float]]]:
+    """The best single expert, the curve on held-out prompts at this run's cost per call, and each expert alone."""
+    experts = list(router.pool)
+    reference = reference.select([expert.predicted_as for expert in experts])
     expected = [{c["expert"]: float(c["expected_usd"]) for c in record["candidates"]} for record in routed]
     cost = np.array([np.mean([call[e.name] for call in expected if e.name in call]) for e in experts])
     scores = reference.scores.astype(np.float64)

@@ -1,0 +1,100 @@
+"""The house: imports point backward along the path, and the core is light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PATH = [  # design order; a module may import only from lines above it (or its own line)
+    "routoo_core.errors",
+    "routoo_core.settings",
+    "routoo_core.tokens",
+    "routoo_core.request",
+    "routoo_core.experts",
+    "routoo_core.embedded",
+    "routoo_core.outcomes",
+    "routoo_core.predictor",
+    "routoo_core.selector",
+    "routoo_core.budget",
+    "routoo_core.attempt",
+    "routoo_core.router",
+    "routoo_core.config",
+    "routoo_core.testing",
+    "routoo_core.local_endpoint",
+    "routoo_core.evaluation",
+    "routoo_integrations.building",
+    "routoo_integrations.langchain",
+    "routoo_integrations.llama_index",
+    "routoo_integrations.demo",
+    "routoo_core.cli",
+]
+PREDICTOR = ["base", "encoder", "head", "training", "performance", "checkpoint"]
+FILES = [path for package in ("routoo_core", "routoo_integrations") for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def module(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def line(name):
+    places = [i for i, room in enumerate(PATH) if name == room or name.startswith(room + ".")]
+    assert places or name in {"routoo_core", "routoo_integrations"}, f"{name} has no place on the path"
+    return places[0] if places else -1
+
+
+def imports(path):
+    tree = ast.parse(path.read_text())
+    runtime = [node for node in ast.walk(tree) if not _for_types_only(tree, node)]
+    for node in runtime:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("routoo_"):
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            known = {module(file) for file in FILES}
+            yield from (name if name in known else node.module for name in inner)
+
+
+def _for_types_only(tree, node):
+    guards = [n for n in ast.walk(tree) if isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING"]
+    return any(node in ast.walk(guard) for guard in guards)
+
+
+LAZY = {("routoo_core.router", "routoo_core.config")}  # Router.from_toml, the one convenience that looks ahead
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_imports_point_backward_along_the_path(path):
+    me = module(path)
+    for other in imports(path):
+        if (me, other) not in LAZY:
+            assert line(other) <= line(me), f"{me} imports {other}, which comes later"
+
+
+@pytest.mark.parametrize("name", PREDICTOR)
+def test_the_predictors_files_have_an_order_too(name):
+    for other in imports(ROOT / "routoo_core" / "predictor" / f"{name}.py"):
+        if other.startswith("routoo_core.predictor."):
+            assert PREDICTOR.index(other.rsplit(".")[-1]) < PREDICTOR.index(name)
+
+
+def test_importing_the_core_loads_neither_torch_nor_a_framework():
+    heavy = "{'torch', 'transformers', 'langchain_core', 'llama_index', 'openai', 'peft', 'pyarrow', 'matplotlib'}"
+    code = (
+        "import sys, routoo_core; from routoo_core import Budget, Expert, Pool, RoutedRequest, Router, Usage\n"
+        f"print(sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_command_line_starts_without_torch():
+    code = "import sys, routoo_core.cli\nprint('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_nothing_pickles():
+    for path in FILES:
+        assert "pickle" not in [alias.name for node in ast.walk(ast.parse(path.read_text()))
+                                if isinstance(node, ast.Import) for alias in node.names]  # fmt: skip
+        assert "torch.load" not in path.read_text()

@@ -1,0 +1,113 @@
+"""The command line explains, shows, trains, and says what is wrong without a traceback."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from routoo_core import cli
+from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.cli import app
+
+ROUTOO_TOML = """
+router = "{router}"
+policy = {{ name = "lagrangian", price = 10.0 }}
+[budget]
+account = "team"
+limit = "1.00"
+"""
+EXPERTS = "".join(
+    f'[experts.{name}]\nmodel = "{name}"\nbase_url = "http://127.0.0.1:9/v1"\n'
+    f"input_usd_per_1m = {price}\noutput_usd_per_1m = {price}\n"
+    for name, price in (("calculator", 1), ("talker", 2))
+)
+
+
+@pytest.fixture
+def here(tmp_path, checkpoint, monkeypatch):
+    (tmp_path / "routoo.toml").write_text(ROUTOO_TOML.format(router=checkpoint))
+    (tmp_path / "experts.toml").write_text(EXPERTS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ROUTOO_CONFIG", raising=False)
+    return tmp_path
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def fail(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr("sys.argv", ["routoo", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return stopped.value.code, capsys.readouterr().err
+
+
+def test_help_teaches_what_to_start_with():
+    text = run("--help")
+    for word in ("routoo demo", "route", "budget", "train"):
+        assert word in text
+    assert "Explain who would answer" in run("route", "--help")
+
+
+def test_route_explains_one_decision_and_calls_nobody(here):
+    assert "calculator: predicted quality" in run("route", "what is 12 + 30 ?")
+    decision = json.loads(run("route", "hello there, dear friend", "--json"))
+    assert decision["expert"] == "talker"
+    assert decision["policy"] == {"name": "Lagrangian", "price": 10.0}
+    assert len(decision["candidates"]) == 2
+
+
+def test_route_finds_a_configuration_by_environment(here, monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("ROUTOO_CONFIG", str(here / "routoo.toml"))
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert json.loads(run("route", "what is 12 + 30 ?", "--json"))["expert"] == "calculator"
+
+
+def test_budget_show_lists_the_accounts(here):
+    from routoo_core import Budget
+
+    assert "No account has been used yet" in run("budget", "show")
+    ledger, budget = SqliteLedger(here / "routoo.db"), Budget(account="team", limit="1.00")
+    ledger.settle(ledger.reserve(budget, minimum=1, maximum=500, estimate=1), 400)
+    shown = json.loads(run("budget", "show", "--json"))
+    assert [(row["account"], row["spent"], row["available"]) for row in shown] == [("team", 400, 10**9 - 400)]
+    assert "team" in run("budget", "show")
+
+
+def test_a_configuration_error_is_one_message_and_exit_code_2(here, monkeypatch, capsys):
+    (here / "routoo.toml").write_text("router = 3")
+    code, err = fail(monkeypatch, capsys, "route", "hi")
+    assert code == 2
+    assert "ConfigurationError: routoo.toml: router" in err
+    assert "Traceback" not in err
+
+
+def test_train_writes_a_router_that_route_can_use(here, tiny_model, toy_outcomes, monkeypatch):
+    import pyarrow as pa
+    from pyarrow import csv
+
+    monkeypatch.setenv("ROUTOO_CACHE", str(here / "cache"))
+    table = toy_outcomes
+    prompts = {"prompt_id": table.prompt_ids, "prompt": table.prompts, "domain": table.domains, "split": table.splits}
+    seen = [
+        (prompt, expert, float(score))
+        for prompt, row in zip(table.prompt_ids, table.scores, strict=True)
+        for expert, score in zip(table.experts, row, strict=True)
+        if score == score
+    ]
+    outcomes = dict(zip(("prompt_id", "model", "score"), map(list, zip(*seen, strict=True)), strict=True))
+    for name, columns in (("p", prompts), ("o", outcomes)):
+        csv.write_csv(pa.table({key: list(values) for key, values in columns.items()}), here / f"{name}.csv")
+    (here / "prices.csv").write_text("model,input_usd_per_1m,output_usd_per_1m\ncalculator,2,2\ntalker,1,1\n")
+    (here / "train.toml").write_text(
+        f'width = 8\nmembers = 1\nepochs = 10\nlearning_rate = 0.01\n[encoder]\nmodel = "{tiny_model}"\nlayers = [2]\n'
+    )
+    text = run("train", "--prompts", "p.csv", "--outcomes", "o.csv", "--out", "mine", "--config", "train.toml",
+               "--prices", "prices.csv")  # fmt: skip
+    assert "mine: mean AUC" in text
+    assert "| oracle |" in text
+    (here / "routoo.toml").write_text(ROUTOO_TOML.format(router="mine"))
+    assert json.loads(run("route", "what is 12 + 30 ?", "--json"))["expert"] == "calculator"

@@ -1,0 +1,85 @@
+"""Figures read off a quality–cost curve, and metrics of predictions, against cases worked by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from routoo_core.evaluation.curve import Anchor, Curve, figures, replay, sweep
+from routoo_core.evaluation.figures import Point, plot_curve
+from routoo_core.evaluation.metrics import auc, expected_calibration_error
+from routoo_core.evaluation.prices import read_prices
+
+
+def test_the_hull_mixes_policies_and_drops_what_is_dominated():
+    curve = Curve(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.2, 0.3, 0.8, 0.7]))
+    assert curve.at(2.0) == pytest.approx(0.5)  # halfway between (1, .2) and (3, .8)
+    assert curve.at(9.0) == pytest.approx(0.8)
+
+
+def test_area_half_and_match_of_a_straight_line():
+    curve = Curve(np.array([1.0, 5.0]), np.array([0.4, 0.8]))
+    found = figures(curve, Anchor(quality=0.6, cost=4.0, cheapest=1.0))
+    assert found.area == pytest.approx(0.4 + 0.1 * 1.5, abs=1e-6)
+    assert found.half == pytest.approx(0.5 / 0.6)
+    assert found.match == pytest.approx(3.0 / 4.0)
+
+
+def test_a_quality_never_reached_has_no_cost():
+    assert Curve(np.array([1.0]), np.array([0.4])).cost_of(0.5) == float("inf")
+
+
+scores = arrays(np.float64, (15, 3), elements=st.sampled_from([0.0, 1.0]))
+predicted = arrays(np.float64, (15, 3), elements=st.floats(0, 1))
+
+
+@given(predicted, scores)
+def test_no_router_beats_the_oracle_nor_costs_less_than_the_cheapest(quality, observed):
+    cost = np.array([1.0, 2.0, 10.0])
+    curve = replay(quality, observed, cost, sweep(cost)).curve()
+    oracle = replay(observed, observed, cost, sweep(cost)).curve()
+    grid = np.linspace(1.0, 10.0, 30)
+    assert (oracle.at(grid) >= curve.at(grid) - 1e-9).all()
+    assert curve.cost.min() >= 1.0
+    costs, qualities = curve.vertices()
+    assert (np.diff(costs) > 0).all()
+    assert (np.diff(qualities) > 0).all()
+
+
+@given(
+    arrays(np.float64, 20, elements=st.sampled_from([0.1, 0.4, 0.4, 0.8])),
+    arrays(np.float64, 20, elements=st.sampled_from([0.0, 1.0])),
+)
+def test_auc_is_the_share_of_pairs_ranked_right_with_ties_half(quality, observed):
+    wins, losses = quality[observed == 1], quality[observed == 0]
+    if not len(wins) or not len(losses):
+        assert np.isnan(auc(quality, observed))
+        return
+    pairs = (wins[:, None] > losses).mean() + (wins[:, None] == losses).mean() / 2
+    assert auc(quality, observed) == pytest.approx(pairs)
+
+
+def test_calibration_error_is_zero_for_honest_and_large_for_boastful_predictions():
+    random = np.random.default_rng(0)
+    quality = random.random(20_000)
+    observed = (random.random(20_000) < quality).astype(float)
+    assert expected_calibration_error(quality, observed) < 0.02
+    assert expected_calibration_error(np.ones(100), np.zeros(100)) == 1
+
+
+def test_prices_are_averaged_over_input_and_output_and_bad_rows_named(tmp_path):
+    path = tmp_path / "prices.csv"
+    path.write_text("model,input_usd_per_1m,output_usd_per_1m,pool\na,1,3,open\nb,5,15,mix\n")
+    assert read_prices(path) == {"a": 2, "b": 10}
+    assert read_prices(path, pools=["open"]) == {"a": 2}
+    path.write_text("model,input_usd_per_1m,output_usd_per_1m\na,cheap,3\n")
+    with pytest.raises(ValueError, match="row 1: could not convert string to float"):
+        read_prices(path)
+
+
+def test_the_curve_is_drawn_to_a_png(tmp_path):
+    curve = Curve(np.array([1e-4, 1e-3]), np.array([0.4, 0.8]))
+    picture = tmp_path / "deep" / "curve.png"
+    plot_curve(picture, curve, {"a": (1e-4, 0.4), "b": (1e-3, 0.7)}, Point("here", 5e-4, 0.6), "title")
+    assert picture.read_bytes().startswith(b"\x89PNG")

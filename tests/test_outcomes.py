@@ -1,0 +1,88 @@
+"""Tables of outcomes are checked before anything is done with them."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from routoo_core.errors import OutcomesError
+from routoo_core.outcomes import read_outcomes, split_of, without_choices
+
+PROMPTS = "prompt_id,prompt,domain,split\na,What is 1+1?,math,train\nb,Say hello,talk,dev\n"
+OUTCOMES = "prompt_id,model,score\na,x,1\na,y,0.5\nb,x,0\n"
+
+
+def read(tmp_path, prompts=PROMPTS, outcomes=OUTCOMES):
+    (tmp_path / "p.csv").write_text(prompts)
+    (tmp_path / "o.csv").write_text(outcomes)
+    return read_outcomes(tmp_path / "p.csv", tmp_path / "o.csv")
+
+
+def test_missing_pairs_stay_missing(tmp_path):
+    table = read(tmp_path)
+    assert table.experts == ("x", "y")
+    np.testing.assert_array_equal(table.scores, [[1, 0.5], [0, np.nan]])
+    assert list(table.rows("dev")) == [1]
+
+
+def test_parquet_and_csv_say_the_same(tmp_path):
+    read(tmp_path)
+    columns = {"prompt_id": ["a", "a", "b"], "model": ["x", "y", "x"], "score": [1.0, 0.5, 0.0]}
+    parquet.write_table(pa.table(columns), tmp_path / "o.parquet")
+    np.testing.assert_array_equal(
+        read_outcomes(tmp_path / "p.csv", tmp_path / "o.parquet").scores, read(tmp_path).scores
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompts", "outcomes", "message"),
+    [
+        (PROMPTS, "prompt_id,model\na,x\n", "o.csv: column 'score' is missing"),
+        (PROMPTS, OUTCOMES + "z,x,1\n", "o.csv: row 4: prompt_id 'z' is not in"),
+        (PROMPTS, OUTCOMES + "b,y,1.5\n", "o.csv: row 4: score 1.5 is not a number from 0 to 1"),
+        (PROMPTS, OUTCOMES + "b,y,\n", "o.csv: row 4: score None is not"),
+        (PROMPTS, OUTCOMES + "a,x,1\n", "o.csv: row 4: 'a' × 'x' was given before"),
+        (PROMPTS + "c, ,math,train\n", OUTCOMES, "p.csv: row 3: prompt 'c' is empty"),
+        (PROMPTS + "a,Again,math,train\n", OUTCOMES, "p.csv: row 3: prompt_id 'a' was given before"),
+        (PROMPTS + "c,Hi,math,test\n", OUTCOMES, "p.csv: split 'test' is neither"),
+    ],
+)
+def test_a_bad_row_is_refused_with_file_row_and_reason(tmp_path, prompts, outcomes, message):
+    with pytest.raises(OutcomesError, match=message):
+        read(tmp_path, prompts, outcomes)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(OutcomesError, match="nowhere.parquet: cannot be read"):
+        read_outcomes(tmp_path / "nowhere.parquet", tmp_path / "nowhere.parquet")
+
+
+def test_without_a_split_column_a_question_is_on_one_side_however_it_is_formatted(tmp_path):
+    assert split_of("What is 1 + 1?") == split_of("what is\n 1 1")
+    sides = [split_of(f"question number {i}") for i in range(1000)]
+    assert 150 < sides.count("dev") < 250
+    table = read(tmp_path, "prompt_id,prompt\na,What is 1+1?\nb,Say hello\n")
+    assert table.splits == (split_of("What is 1+1?"), split_of("Say hello"))
+
+
+@pytest.mark.parametrize(
+    ("text", "stem"),
+    [
+        ("Which is red?\nA. Blood\nB. Snow\nC. Coal", "Which is red?"),
+        ("Which?\n(A) x\n(B) y\nAnswer:", "Which?"),
+        ("A. plain text", "A. plain text"),
+        ("No choices here.\nAt all.", "No choices here.\nAt all."),
+    ],
+)
+def test_choices_can_be_left_out_of_a_question(text, stem):
+    assert without_choices(text) == stem
+
+
+def test_open_questions_are_added_to_the_training_prompts_only(tmp_path):
+    prompts = (
+        'prompt_id,prompt,split\na,"Red?\nA. Blood\nB. Snow",train\nb,"Blue?\nA. Sky\nB. Sun",dev\nc,Open?,train\n'
+    )
+    table = read(tmp_path, prompts, "prompt_id,model,score\na,x,1\nb,x,0\nc,x,1\n").with_open_questions()
+    assert table.prompts[3:] == ("Red?",)
+    assert table.splits[3:] == ("train",)
+    assert table.scores[3, 0] == 1

@@ -1,0 +1,110 @@
+"""λ follows the budget: money lasts, is used, and nobody needs to know the traffic."""
+
+import numpy as np
+import pytest
+
+from routoo_core import Budget, Pool, RoutedRequest, Usage
+from routoo_core.budget.ledger import AccountState
+from routoo_core.budget.pacing import Paced, outlook
+from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.config import build_router
+from routoo_core.errors import BudgetExceeded
+from routoo_core.testing import FakePredictor, ManualClock
+
+DAY = 86_400
+
+
+def at(budget, now, calls=0, spent=0):
+    return AccountState(budget.account, budget.window(now), now, budget.limit_nano, spent, 0, calls)
+
+
+def test_a_run_is_shared_evenly_among_the_calls_still_expected():
+    budget = Budget(limit="1.00", period="run", expected_calls=10)
+    ahead = outlook(budget, at(budget, 0.0, calls=6, spent=200_000_000))
+    assert (ahead.calls, ahead.allowance) == (4, pytest.approx(0.2))
+
+
+def test_when_more_calls_come_than_expected_spending_slows_instead_of_stopping():
+    budget = Budget(limit="1.00", period="run", expected_calls=10)
+    ahead = outlook(budget, at(budget, 0.0, calls=40, spent=600_000_000))
+    assert ahead.allowance == pytest.approx(0.1)
+
+
+def test_the_traffic_seen_replaces_the_traffic_expected():
+    budget = Budget(limit="1.00", period="day", expected_calls=100)
+    start = 1_700_006_400 // DAY * DAY
+    assert outlook(budget, at(budget, start)).calls == pytest.approx(100)
+    busy = outlook(budget, at(budget, start + DAY / 2, calls=5000))
+    assert busy.calls == pytest.approx(5000, rel=0.05)
+
+
+def test_at_the_periods_end_what_is_left_may_be_spent():
+    budget = Budget(limit="1.00", period="day", expected_calls=100)
+    start = 1_700_006_400 // DAY * DAY
+    assert outlook(budget, at(budget, start + DAY - 1, calls=90)).calls == 1
+
+
+def run(endpoint, calls, limit, seed=0, expected=None, sort=False):
+    """Serve ``calls`` prompts whose gain from the dear expert varies; returns spend and mean true quality."""
+    random = np.random.default_rng(seed)
+    gains = random.random(calls) * 0.5
+    gains = np.sort(gains) if sort else gains
+    predictor = FakePredictor({"cheap": 0.4, "dear": lambda text: 0.4 + float(text.split()[-1])})
+    pool = Pool(
+        [
+            endpoint.expert("cheap", expected_output_tokens=100),
+            endpoint.expert("dear", input_usd_per_1m=20, output_usd_per_1m=20, expected_output_tokens=100),
+        ]
+    )
+    budget = Budget(limit=limit, period="run", expected_calls=expected or calls)
+    router = build_router(
+        pool, router=predictor, policy="paced", budget=budget, ledger=SqliteLedger(clock=ManualClock())
+    )
+    chosen = []
+    for gain in gains:
+        request = RoutedRequest.from_text(f"a question whose gain is {gain}", max_tokens=100)
+        try:
+            for attempt in router.attempts(request):
+                with attempt:
+                    attempt.settle(Usage(request.prompt_tokens, 100))
+            chosen.append(attempt.expert.name == "dear")
+        except BudgetExceeded:
+            chosen.append(None)
+    return gains, chosen, router.ledger.state(budget)
+
+
+def test_a_paced_budget_is_used_on_the_prompts_that_gain_most(endpoint):
+    gains, chosen, state = run(endpoint, calls=300, limit="0.25")
+    dear = np.array([c is True for c in chosen])
+    assert None not in chosen
+    assert 0.9 * state.limit <= state.spent <= state.limit
+    best = np.sort(gains)[-dear.sum() :].sum()
+    assert gains[dear].sum() >= 0.95 * best
+
+
+def test_a_budget_that_is_ample_buys_the_best_and_one_that_is_short_the_cheapest(endpoint):
+    assert all(c is True for c in run(endpoint, calls=40, limit="1.0")[1])
+    assert not any(c is True for c in run(endpoint, calls=40, limit="0.006")[1])
+
+
+def test_when_traffic_doubles_nobody_is_left_without_an_answer_at_once(endpoint):
+    _, chosen, state = run(endpoint, calls=200, limit="0.1", expected=100)
+    assert chosen[:110].count(None) == 0
+    assert state.spent <= state.limit
+
+
+def test_a_reference_stands_in_until_traffic_is_seen():
+    """The first call already knows what typical prompts are like."""
+    from routoo_core import Expert
+    from routoo_core.selector import Candidate
+
+    def candidate(name, quality, cost):
+        return Candidate(Expert(name=name, model=name, input_usd_per_1m=1, output_usd_per_1m=1), quality, cost, cost)
+
+    reference = np.column_stack([np.full(100, 0.4), np.linspace(0.4, 0.9, 100)]).astype(np.float32)
+    budget = Budget(limit="0.010", period="run", expected_calls=100)
+    paced = Paced(reference, ("cheap", "dear"))
+    weak, strong = ([candidate("cheap", 0.4, 10_000), candidate("dear", q, 1_000_000)] for q in (0.5, 0.9))
+    price = paced.policy(budget, at(budget, 0.0), weak).price
+    assert 0.1 / 990e-6 < price < 0.5 / 990e-6
+    assert paced.policy(budget, at(budget, 0.0), strong).price == pytest.approx(price, rel=0.1)

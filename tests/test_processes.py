@@ -1,0 +1,77 @@
+"""Several processes on one SQLite ledger: the limit holds, and nothing is lost when one of them dies."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from routoo_core import Budget
+from routoo_core.budget.sqlite import SqliteLedger
+
+LIMIT = 2_000_000
+BUDGET = Budget(limit="0.002", period="month")
+
+WORKER = textwrap.dedent("""
+    import sys, threading
+    from routoo_core import Budget
+    from routoo_core.budget.sqlite import SqliteLedger
+    from routoo_core.errors import BudgetExceeded
+
+    ledger, budget = SqliteLedger(sys.argv[1]), Budget(limit="0.002", period="month")
+    spent, lock = [], threading.Lock()
+
+    def call():
+        try:
+            held = ledger.reserve(budget, minimum=90_000, maximum=90_000, estimate=45_000)
+        except BudgetExceeded:
+            return
+        state = ledger.state(budget)
+        assert state.spent + state.held <= 2_000_000, state
+        ledger.settle(held, 70_000)
+        with lock:
+            spent.append(70_000)
+
+    sys.stdin.readline()
+    threads = [threading.Thread(target=call) for _ in range(16)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    print(sum(spent))
+""")
+
+DIES = textwrap.dedent("""
+    import os, signal, sys
+    from routoo_core import Budget
+    from routoo_core.budget.sqlite import SqliteLedger
+
+    ledger = SqliteLedger(sys.argv[1])
+    ledger.reserve(Budget(limit="0.002", period="month"), minimum=90_000, maximum=90_000, estimate=45_000)
+    os.kill(os.getpid(), signal.SIGKILL)
+""")
+
+
+def test_sixty_four_calls_from_four_processes_never_pass_the_limit(tmp_path):
+    path = tmp_path / "ledger.db"
+    SqliteLedger(path).close()
+    command = [sys.executable, "-c", WORKER, str(path)]
+    workers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    outputs = [worker.communicate("go\n", timeout=60) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 4, [err for _, err in outputs]
+    state = SqliteLedger(path).state(BUDGET)
+    assert state.spent == sum(int(out) for out, _ in outputs) > 0
+    assert state.spent <= LIMIT
+    assert state.held == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+def test_the_hold_of_a_killed_process_expires_and_is_booked(tmp_path):
+    path = tmp_path / "ledger.db"
+    killed = subprocess.run([sys.executable, "-c", DIES, str(path)], check=False)
+    assert killed.returncode == -9
+    assert SqliteLedger(path).state(BUDGET).held == 90_000
+    later = SqliteLedger(path, clock=lambda: __import__("time").time() + 1000)
+    state = later.state(Budget(limit="0.002", period="month"))
+    assert (state.held, state.spent) in {(0, 45_000), (0, 0)}  # (0, 0): the month ended in between
