@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from routoo_core.predictor.base import Quality
-from routoo_core.predictor.encoder import Encoder, Vectors
+from routoo_core.predictor.encoder import Encoder
 from routoo_core.predictor.head import Head
 from routoo_core.predictor.training import ensemble_quality
 
@@ -27,9 +27,3 @@ class PerformancePredictor:
     def predict(self, prompts: Sequence[str]) -> Quality:
         """Quality 0–1, shape (prompts, experts)."""
         return ensemble_quality(self.heads, self.encoder.encode(prompts))
-
-    def standardised(self, texts: Sequence[str]) -> Vectors:
-        """The vectors the heads see, each dimension of mean 0 and deviation 1 over the training prompts."""
-        head = self.heads[0]
-        vectors: Vectors = (self.encoder.encode(texts) - head.mean.numpy()) / head.scale.numpy()
-        return vectors

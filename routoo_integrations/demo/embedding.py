@@ -1,39 +1,35 @@
-"""The router's own encoder as a LlamaIndex embedding, so that an index needs no network and no second model."""
+"""A small lexical embedding, so that the demo's index needs neither a network nor a second model."""
 
 from __future__ import annotations
 
+import re
+import zlib
+
 import numpy as np
 from llama_index.core.embeddings import BaseEmbedding
-from pydantic import Field, PrivateAttr
 
-from routoo_core.predictor.performance import PerformancePredictor
+DIM = 2048
+STEM = 5  # letters of a word that count, so that "price" and "prices" meet
+SHORTEST = 4  # shorter words are mostly function words
 
 
-class EncoderEmbedding(BaseEmbedding):
-    """Embeds texts as the predictor's heads see them: encoded, standardised, of unit length."""
-
-    model_name: str = Field(default="routoo-encoder")
-    _predictor: PerformancePredictor = PrivateAttr()
-
-    def __init__(self, predictor: PerformancePredictor) -> None:
-        super().__init__(model_name=predictor.encoder.settings.model, embed_batch_size=16)
-        self._predictor = predictor
+class WordEmbedding(BaseEmbedding):
+    """Hashes the stems of a text's words into a vector of unit length: texts that share words are near."""
 
     @classmethod
     def class_name(cls) -> str:
         """The name LlamaIndex knows it by."""
-        return "EncoderEmbedding"
-
-    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        vectors = self._predictor.standardised(texts)
-        unit: list[list[float]] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).tolist()
-        return unit
+        return "WordEmbedding"
 
     def _get_text_embedding(self, text: str) -> list[float]:
-        return self._get_text_embeddings([text])[0]
+        stems = [word[:STEM] for word in re.findall(r"\w+", text.lower()) if len(word) >= SHORTEST]
+        places = [zlib.crc32(stem.encode()) % DIM for stem in stems]
+        vector = np.sqrt(np.bincount(places, minlength=DIM))
+        unit: list[float] = (vector / max(np.linalg.norm(vector), 1e-12)).tolist()
+        return unit
 
     def _get_query_embedding(self, query: str) -> list[float]:
         return self._get_text_embedding(query)
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        return self._get_query_embedding(query)
+        return self._get_text_embedding(query)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from langchain_core.callbacks import BaseCallbackHandler
@@ -26,7 +26,6 @@ from routoo_core.evaluation.figures import Point, plot_curve
 from routoo_core.experts import Pool, format_usd
 from routoo_core.local_endpoint import LocalEndpoint
 from routoo_core.predictor.checkpoint import Reference, find_router, read_reference
-from routoo_core.predictor.performance import PerformancePredictor
 from routoo_core.router import Router
 from routoo_integrations.demo import prompts
 
@@ -238,12 +237,11 @@ class _Listener(BaseCallbackHandler):
 
 
 def _query_engine_calls(demo: Demo) -> None:
-    """LlamaIndex: a query engine over the guide's pages, with the router's own encoder as the embedding."""
+    """LlamaIndex: a query engine over the guide's pages, found by the words they share with the question."""
     from llama_index.core import Document, VectorStoreIndex
     from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
     from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 
-    from routoo_integrations.demo.embedding import EncoderEmbedding
     from routoo_integrations.llama_index import RoutooDecisionEvent, RoutooLLM
 
     records: list[dict[str, Any]] = []
@@ -258,9 +256,7 @@ def _query_engine_calls(demo: Demo) -> None:
     root.add_event_handler(handler)
     try:
         documents = [Document(text=page.read_text(encoding="utf-8")) for page in sorted(DOCUMENTS.glob("*.md"))]
-        index = VectorStoreIndex.from_documents(
-            documents, embed_model=EncoderEmbedding(cast("PerformancePredictor", demo.router.predictor))
-        )
+        index = VectorStoreIndex.from_documents(documents, embed_model=WordEmbedding())
         engine = index.as_query_engine(llm=RoutooLLM(demo.router, max_tokens=REPLY_TOKENS), similarity_top_k=1)
         for kind, text in prompts.RETRIEVAL:
             records.clear()

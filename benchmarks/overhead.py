@@ -1,0 +1,92 @@
+"""What Routoo adds to a call: python benchmarks/overhead.py (no network, no GPU; figures are this machine's)."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from langchain_core.language_models import FakeListChatModel
+from rich.console import Console
+from rich.table import Table
+
+from routoo_core import Budget, Expert, RoutedRequest
+from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.predictor.checkpoint import find_router, load_checkpoint
+from routoo_core.testing import FakePredictor
+from routoo_integrations.langchain import RoutooChatModel
+
+QUESTION = "A 2 kg block slides down a frictionless incline of 30 degrees and length 5 m from rest. How fast is it?"
+
+
+def cpu_ms(call: Callable[[], object], repeats: int = 300) -> float:
+    """Median CPU milliseconds of ``call``."""
+    taken = []
+    for _ in range(repeats):
+        start = time.process_time_ns()
+        call()
+        taken.append((time.process_time_ns() - start) / 1e6)
+    return statistics.median(taken)
+
+
+def wall_ms(call: Callable[[], object], repeats: int) -> float:
+    """Median wall-clock milliseconds of ``call``."""
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(taken)
+
+
+def chat_model_overhead() -> float:
+    """CPU-ms that RoutooChatModel adds to the bare expert, predictor left out."""
+    bare = FakeListChatModel(responses=["four"])
+    names = ("a", "b", "c")
+    experts = {n: Expert(name=n, model=n, client=bare, input_usd_per_1m=1, output_usd_per_1m=1) for n in names}
+    routed = RoutooChatModel(FakePredictor(dict.fromkeys(names, 0.5)), experts, policy="best", budget=Budget(limit="9"))
+    return cpu_ms(lambda: routed.invoke(QUESTION)) - cpu_ms(lambda: bare.invoke(QUESTION))
+
+
+def ledger_pair() -> float:
+    """Wall-ms of one reserve and one settle on a SQLite file."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger, budget = SqliteLedger(Path(folder) / "l.db"), Budget(limit="9")
+        return wall_ms(lambda: ledger.settle(ledger.reserve(budget, minimum=1, maximum=9, estimate=1), 1), 1000)
+
+
+def decision() -> tuple[float, float]:
+    """Wall-ms of one prediction by the shipped router, and of its encoder's bare forward pass on the same tokens."""
+    predictor = load_checkpoint(find_router("mmlu-pro"))
+    text = RoutedRequest.from_text(QUESTION).text
+    tokens = [predictor.encoder.tokenizer(text)["input_ids"]]
+    predictor.predict([text])
+    return wall_ms(lambda: predictor.predict([text]), 60), wall_ms(lambda: predictor.encoder._forward(tokens), 60)
+
+
+def import_seconds() -> float:
+    """Seconds that ``import routoo_core`` with all its public names adds to a bare interpreter."""
+    names = "from routoo_core import Budget, Expert, Pool, RoutedRequest, Router, Usage"
+    start = [
+        wall_ms(lambda code=code: subprocess.run([sys.executable, "-c", code], check=True), 5) for code in ("", names)
+    ]
+    return (start[1] - start[0]) / 1e3
+
+
+def main() -> None:
+    """Print every figure."""
+    predicted, bare = decision()
+    table = Table("what", "figure")
+    table.add_row("RoutooChatModel over the bare expert, without the predictor", f"{chat_model_overhead():.2f} CPU-ms")
+    table.add_row("one reserve + settle, SQLite file", f"{ledger_pair():.3f} ms")
+    table.add_row("one prediction, shipped router", f"{predicted:.1f} ms, {predicted / bare:.2f} × the bare encoder")
+    table.add_row("import routoo_core", f"{import_seconds():.2f} s")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The README is true: its configuration is valid, its examples run as printed, its table is the router's."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from routoo_core import Pool
+from routoo_core.config import read_config
+from routoo_core.evaluation.training_run import figures_table
+from routoo_core.predictor.checkpoint import find_router
+from routoo_core.predictor.checkpoint import read_config as read_checkpoint_config
+from routoo_core.testing import Reply
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def test_the_configuration_shown_is_valid_and_fits_the_shipped_router(tmp_path):
+    routoo, experts = blocks("toml")
+    (tmp_path / "routoo.toml").write_text(routoo)
+    (tmp_path / "experts.toml").write_text(experts)
+    config = read_config(tmp_path / "routoo.toml")
+    known = read_checkpoint_config(find_router(config.router)).experts
+    assert all(expert.predicted_as in known for expert in Pool.from_toml(tmp_path / config.experts))
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=["LangChain", "LlamaIndex"])
+def test_an_example_runs_as_printed(block, endpoint, checkpoint, tmp_path):
+    """In a folder with the README's kind of files, over an endpoint on loopback and a small router."""
+    experts = "".join(
+        f'[experts.{name}]\nmodel = "{name}"\nbase_url = "{endpoint.base_url}"\ncontext_window = 8192\n'
+        f"input_usd_per_1m = {price}\noutput_usd_per_1m = {price}\n"
+        for name, price in (("calculator", 1), ("talker", 2))
+    )
+    endpoint.replies = {name: Reply("No, it is 7 times 13.") for name in ("calculator", "talker")}
+    (tmp_path / "experts.toml").write_text(experts)
+    (tmp_path / "routoo.toml").write_text(re.sub(r'router = "[^"]*"', f'router = "{checkpoint}"', blocks("toml")[0]))
+    (tmp_path / "example.py").write_text(block)
+    done = subprocess.run(
+        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, env={**os.environ}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "No, it is 7 times 13." in done.stdout
+    assert "calculator" in done.stdout or "talker" in done.stdout
+    assert len(endpoint.requests) == 2
+
+
+def test_the_table_is_what_the_shipped_router_measured():
+    metrics = json.loads((find_router("mmlu-pro") / "metrics.json").read_text())
+    for row in figures_table(metrics["pool"]):
+        assert row in README
+    assert f"{metrics['train_prompts']:,} MMLU-Pro questions" in README
+
+
+def test_every_file_the_readme_points_to_is_there():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_every_command_the_readme_shows_exists():
+    from typer.testing import CliRunner
+
+    from routoo_core.cli import app
+
+    for command in re.findall(r"routoo ((?:budget )?[a-z]+)[ \n]", "\n".join(blocks("console"))):
+        assert CliRunner().invoke(app, [*command.split(), "--help"]).exit_code == 0, command
