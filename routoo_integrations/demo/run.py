@@ -239,10 +239,30 @@ class _Listener(BaseCallbackHandler):
 def _query_engine_calls(demo: Demo) -> None:
     """LlamaIndex: a query engine over the guide's pages, found by the words they share with the question."""
     from llama_index.core import Document, VectorStoreIndex
+
+    from routoo_integrations.demo.embedding import WordEmbedding
+    from routoo_integrations.llama_index import RoutooLLM
+
+    documents = [Document(text=page.read_text(encoding="utf-8")) for page in sorted(DOCUMENTS.glob("*.md"))]
+    index = VectorStoreIndex.from_documents(documents, embed_model=WordEmbedding())
+    engine = index.as_query_engine(llm=RoutooLLM(demo.router, max_tokens=REPLY_TOKENS), similarity_top_k=1)
+    with _decisions() as records:
+        for kind, text in prompts.RETRIEVAL:
+            try:
+                engine.query(text)
+            except BudgetExceeded:
+                demo.add("LlamaIndex", kind, text, None)
+            else:
+                demo.add("LlamaIndex", kind, text, records[-1])
+
+
+@contextmanager
+def _decisions() -> Iterator[list[dict[str, Any]]]:
+    """The decision records of LlamaIndex calls made inside the block, from its instrumentation."""
     from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
     from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 
-    from routoo_integrations.llama_index import RoutooDecisionEvent, RoutooLLM
+    from routoo_integrations.llama_index import RoutooDecisionEvent
 
     records: list[dict[str, Any]] = []
 
@@ -251,23 +271,12 @@ def _query_engine_calls(demo: Demo) -> None:
             if isinstance(event, RoutooDecisionEvent):
                 records.append(event.record)
 
-    root = get_dispatcher()
     handler = Keep()
-    root.add_event_handler(handler)
+    get_dispatcher().add_event_handler(handler)
     try:
-        documents = [Document(text=page.read_text(encoding="utf-8")) for page in sorted(DOCUMENTS.glob("*.md"))]
-        index = VectorStoreIndex.from_documents(documents, embed_model=WordEmbedding())
-        engine = index.as_query_engine(llm=RoutooLLM(demo.router, max_tokens=REPLY_TOKENS), similarity_top_k=1)
-        for kind, text in prompts.RETRIEVAL:
-            records.clear()
-            try:
-                engine.query(text)
-            except BudgetExceeded:
-                demo.add("LlamaIndex", kind, text, None)
-            else:
-                demo.add("LlamaIndex", kind, text, records[-1])
+        yield records
     finally:
-        root.event_handlers.remove(handler)
+        get_dispatcher().event_handlers.remove(handler)
 
 
 def _report(demo: Demo, reference: Reference, folder: Path) -> None:
