@@ -64,18 +64,19 @@ def read_config(path: str | Path) -> RoutooToml:
     return RoutooToml.read(str(path), read_toml(path))
 
 
-def router_from_toml(path: str | Path, ledger: str | None = None) -> Router:
+def router_from_toml(path: str | Path, ledger: str | None = None, pool: Pool | None = None) -> Router:
     """Build a router; relative paths in the file start from its folder.
 
     Args:
         path: ``routoo.toml``.
         ledger: Used instead of the one the file names.
+        pool: Used instead of the experts the file names.
 
     Raises:
         ConfigurationError: Something in the file, or in a file it names, is wrong.
     """
     config, folder = read_config(path), Path(path).parent
-    pool = Pool.from_toml(folder / config.experts)
+    pool = pool or Pool.from_toml(folder / config.experts)
     budget, store = account_from_config(path, config, ledger)
     return build_router(
         pool,

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from routoo_core import embedded
-from routoo_core.config import account_from_config, build_router, read_config
+from routoo_core.config import read_config, router_from_toml
 from routoo_core.errors import BudgetExceeded
 from routoo_core.evaluation.curve import Curve, replay, sweep
 from routoo_core.evaluation.figures import Point, plot_curve
@@ -154,27 +154,14 @@ def _starter(folder: Path) -> Path:
 @contextmanager
 def _router(path: Path, endpoint: LocalEndpoint) -> Iterator[tuple[Router, set[str]]]:
     """The configured router, with the stand-in behind every expert whose key is not set; its ledger is closed after."""
-    config = read_config(path)
-    pool = Pool.from_toml(path.parent / config.experts)
+    pool = Pool.from_toml(path.parent / read_config(path).experts)
     standing_in = {expert.name for expert in pool if expert.api_key_env and not expert.api_key()}
-    here = Pool([endpoint.stand_in_for(expert) if expert.name in standing_in else expert for expert in pool])
-    budget, ledger = account_from_config(path, config)
+    here = Pool(endpoint.stand_in_for(expert) if expert.name in standing_in else expert for expert in pool)
+    router = router_from_toml(path, pool=here)
     try:
-        yield (
-            build_router(
-                here,
-                router=config.router,
-                policy=config.policy,
-                budget=budget,
-                ledger=ledger,
-                on_exhausted=config.on_exhausted,
-                strict=config.strict,
-                beside=path.parent,
-            ),
-            standing_in,
-        )
+        yield router, standing_in
     finally:
-        ledger.close()
+        router.ledger.close()
 
 
 def _chain_calls(demo: Demo) -> None:
