@@ -84,7 +84,8 @@ class Demo:
             kind,
             prompt,
             " · ".join(f"{c['expert']} {c['quality']:.2f}" for c in top),
-            f"[bold]{record['expert']}[/bold]",
+            f"[bold]{record['expert']}[/bold]"
+            + "".join(f" [red]after {f['expert']} failed[/red]" for f in record["failed"]),
             "[yellow]stand-in[/yellow]" if record["expert"] in self.standing_in else "[green]the expert[/green]",
             *(f"${Decimal(amount):.6f}" for amount in (chosen["expected_usd"], record["settled_usd"], left)),
         )
