@@ -20,6 +20,7 @@ check: $(READY)  ## ruff and mypy
 
 bench: $(READY)  ## measure speed (see benchmarks/)
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/predictor.py
 
 clean:  ## remove the virtual environment and the demo's files
 	rm -rf $(VENV) routoo-demo

@@ -147,6 +147,32 @@ def train(
         out.print("\n".join(figures_table(metrics["pool"])), highlight=False, markup=False, soft_wrap=True)
 
 
+@app.command()
+def predict(
+    router: Annotated[str, typer.Option(help="A shipped router's name, or the folder 'routoo train' wrote.")],
+    prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt.")],
+    scores: Annotated[Path, typer.Option("--out", help="The table to write, .parquet or .csv.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Predict how well every expert a router knows would answer each prompt: prompt_id, model, score (0–1).
+
+    Example: [bold]routoo predict --router mmlu-pro --prompts p.parquet --out scores.csv[/bold]
+    """
+    from routoo_core.evaluation.prediction_run import check_format, predict_all, write_scores
+    from routoo_core.outcomes import read_prompts
+    from routoo_core.predictor.checkpoint import find_router, load_checkpoint
+
+    check_format(scores)
+    folder = find_router(router)
+    ids, texts, *_ = read_prompts(prompts)
+    predictor = load_checkpoint(folder)
+    write_scores(scores, ids, predictor.experts, predict_all(predictor, texts, err))
+    if as_json:
+        out.print_json(json.dumps({"prompts": len(ids), "experts": len(predictor.experts), "out": str(scores)}))
+        return
+    out.print(f"{scores}: {len(ids)} prompts × {len(predictor.experts)} experts", highlight=False, soft_wrap=True)
+
+
 def _config_path(given: Path | None) -> tuple[Path, str | None]:
     """The configuration to read, and the ledger to use instead of its own (the built-in one keeps none)."""
     if given is not None:

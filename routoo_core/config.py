@@ -14,6 +14,7 @@ from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
 from routoo_core.predictor.base import Predictor
+from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.router import Router
 from routoo_core.selector import Best, Cheapest, Lagrangian, Policy, QualityFloor, Ratio
 from routoo_core.settings import Settings, read_toml
@@ -126,7 +127,7 @@ def build_router(
         from routoo_core.predictor.checkpoint import find_router, load_checkpoint
 
         folder = find_router(router, beside)
-        predictor: Predictor = load_checkpoint(folder)
+        predictor: Predictor = BatchingPredictor(load_checkpoint(folder))
     else:
         predictor = router
     chosen = make_policy(policy or ("paced" if budget.limit is not None else POLICY_WITHOUT_LIMIT))

@@ -99,7 +99,7 @@ def read_outcomes(prompts: str | Path, outcomes: str | Path) -> Outcomes:
             repeated pair; the message names file, row (counted from 1) and reason.
         MissingDependency: ``pyarrow`` is not installed.
     """
-    ids, texts, domains, splits = _read_prompts(Path(prompts))
+    ids, texts, domains, splits = read_prompts(Path(prompts))
     table = _columns(Path(outcomes), ("prompt_id", "model", "score"))
     row_of = {prompt_id: row for row, prompt_id in enumerate(ids)}
     experts = tuple(dict.fromkeys(table["model"]))
@@ -117,7 +117,12 @@ def read_outcomes(prompts: str | Path, outcomes: str | Path) -> Outcomes:
     return Outcomes(tuple(ids), tuple(texts), tuple(domains), tuple(splits), experts, scores)
 
 
-def _read_prompts(path: Path) -> tuple[list[str], list[str], list[str], list[str]]:
+def read_prompts(path: Path) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Ids, texts, domains and splits of a table of prompts.
+
+    Raises:
+        OutcomesError: See :func:`read_outcomes`.
+    """
     table = _columns(path, ("prompt_id", "prompt"), optional=("domain", "split"))
     ids, texts = table["prompt_id"], table["prompt"]
     seen: set[str] = set()

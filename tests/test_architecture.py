@@ -31,7 +31,18 @@ PATH = [  # design order; a module may import only from lines above it (or its o
     "routoo_integrations.demo",
     "routoo_core.cli",
 ]
-PREDICTOR = ["base", "encoder", "head", "training", "performance", "checkpoint"]
+PREDICTOR = [
+    "base",
+    "batching",
+    "encoder",
+    "head",
+    "calibration",
+    "training",
+    "knn",
+    "scorer",
+    "performance",
+    "checkpoint",
+]
 FILES = [path for package in ("routoo_core", "routoo_integrations") for path in sorted((ROOT / package).rglob("*.py"))]
 
 

@@ -12,7 +12,7 @@ import pytest
 from routoo_core import Pool
 from routoo_core.config import read_config
 from routoo_core.evaluation.training_run import figures_table
-from routoo_core.predictor.checkpoint import find_router
+from routoo_core.predictor.checkpoint import ROUTERS, find_router
 from routoo_core.predictor.checkpoint import read_config as read_checkpoint_config
 from routoo_core.testing import Reply
 
@@ -58,7 +58,16 @@ def test_the_table_is_what_the_shipped_router_measured():
     metrics = json.loads((find_router("mmlu-pro") / "metrics.json").read_text())
     for row in figures_table(metrics["pool"]):
         assert row in README
-    assert f"{metrics['train_prompts']:,} MMLU-Pro questions" in README
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in ROUTERS.glob("*/config.json")))
+def test_every_shipped_router_is_listed_with_its_figures(name):
+    metrics = json.loads((find_router(name) / "metrics.json").read_text())
+    (row,) = [line for line in README.splitlines() if line.startswith(f"| `{name}` |")]
+    routers = metrics["pool"]["routers"]
+    assert f"| {metrics['experts']} |" in row
+    assert f"| **{routers['routoo']['area']:.3f}** | {routers['routoo']['half']:.3f} |" in row
+    assert all(f"| {routers[other]['area']:.3f} |" in row for other in ("best single", "domain lookup", "kNN"))
 
 
 def test_every_file_the_readme_points_to_is_there():

@@ -26,7 +26,7 @@ def auc(quality: Array, scores: Array) -> float:
     return float((ranks[positive].sum() - wins * (wins + 1) / 2) / (wins * losses)) if wins and losses else float("nan")
 
 
-def expected_calibration_error(quality: Array, scores: Array, bins: int = 15) -> float:
+def expected_calibration_error(quality: Array, scores: Array, bins: int = 10) -> float:
     """Mean |predicted - observed| over bins of equal count, 0–1."""
     parts = np.array_split(np.argsort(quality), bins)
     return float(sum(len(p) * abs(quality[p].mean() - scores[p].mean()) for p in parts if len(p)) / len(quality))

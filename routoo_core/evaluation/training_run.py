@@ -16,6 +16,8 @@ from routoo_core import embedded
 from routoo_core.errors import OutcomesError
 from routoo_core.evaluation.metrics import baselines, pool_figures, prediction_metrics
 from routoo_core.outcomes import Outcomes
+from routoo_core.predictor.base import Quality
+from routoo_core.predictor.calibration import calibrated, fit_calibration
 from routoo_core.predictor.checkpoint import (
     CheckpointConfig,
     Reference,
@@ -24,7 +26,8 @@ from routoo_core.predictor.checkpoint import (
     save_checkpoint,
 )
 from routoo_core.predictor.encoder import Encoder, EncoderSettings, Vectors
-from routoo_core.predictor.training import TrainingConfig, ensemble_quality, train_heads
+from routoo_core.predictor.scorer import SCORERS
+from routoo_core.predictor.training import TrainingConfig
 
 
 def train_router(
@@ -54,14 +57,17 @@ def train_router(
         seen = outcomes.with_open_questions()
         added = encode_cached(seen.prompts[len(vectors) :], config.encoder, console)
         seen_vectors = np.concatenate([vectors, added])
-    with console.status("Training heads …") as status:
-        heads = train_heads(seen, seen_vectors, config, lambda line: status.update(f"Training heads: {line}"))
-    quality, held_out = ensemble_quality(heads, vectors[dev]), outcomes.take(dev)
+    with console.status("Training …") as status:
+        learn = SCORERS[config.algorithm].train
+        scorer = learn(seen, seen_vectors, config, lambda line: status.update(f"Training: {line}"))
+    held_out, raw = outcomes.take(dev), scorer.quality(vectors[dev])
+    quality = _honestly_calibrated(raw, held_out.scores)
     metrics: dict[str, Any] = {
         "experts": len(outcomes.experts),
         "train_prompts": len(outcomes.prompts) - len(dev),
         "dev_prompts": len(dev),
         **prediction_metrics(quality.astype(np.float64), held_out.scores.astype(np.float64)),
+        "ece_uncalibrated": prediction_metrics(raw.astype(np.float64), held_out.scores.astype(np.float64))["ece"],
     }
     if prices:
         routers = {"routoo": quality.astype(np.float64), **baselines(outcomes, vectors)}
@@ -77,7 +83,8 @@ def train_router(
             data_fingerprint=outcomes.fingerprint(),
             versions=library_versions(),
         ),
-        heads,
+        scorer,
+        fit_calibration(raw, held_out.scores),
         Reference(outcomes.experts, quality[shuffled], held_out.scores[shuffled]),
         metrics,
         model_card(config, outcomes, metrics),
@@ -103,6 +110,15 @@ def encode_cached(prompts: tuple[str, ...], settings: EncoderSettings, console: 
     return vectors.astype(np.float16).astype(np.float32)
 
 
+def _honestly_calibrated(quality: Quality, scores: Quality) -> Quality:
+    """Each half of the held-out prompts calibrated by the other, so that the figures are not flattered."""
+    half = np.arange(len(quality)) % 2 == 0
+    result = quality.copy()
+    for mine, other in ((half, ~half), (~half, half)):
+        result[mine] = calibrated(quality[mine], fit_calibration(quality[other], scores[other]))
+    return result
+
+
 def _pool_metrics(routers: Mapping[str, Any], held_out: Outcomes, prices: Mapping[str, float]) -> dict[str, Any]:
     columns = [held_out.experts.index(name) for name in prices]
     complete = ~np.isnan(held_out.scores[:, columns]).any(axis=1)
@@ -120,7 +136,8 @@ def model_card(config: TrainingConfig, outcomes: Outcomes, metrics: Mapping[str,
         "",
         f"- Encoder: `{config.encoder.model}`, layers {list(config.encoder.layers) or 'last'}, "
         f"{config.encoder.pooling} pooling, frozen",
-        f"- Head: `{config.head}`, {config.members} members averaged, {config.levels} levels",
+        f"- Algorithm: `{config.algorithm}`"
+        + (f", head `{config.head}`, {config.members} members averaged" if config.algorithm == "performance" else ""),
         f"- Trained on {metrics['train_prompts']:,} prompts, measured on {metrics['dev_prompts']:,} held-out ones",
         f"- Mean AUC {metrics['auc']:.3f}, mean calibration error {metrics['ece']:.3f}",
     ]

@@ -1,6 +1,6 @@
 """What a router's folder holds; saved whole, loaded only if it matches. No pickle anywhere.
 
-``config.json`` encoder, head, experts, data fingerprint, versions · ``head.safetensors`` the heads' weights ·
+``config.json`` encoder, head, experts, data fingerprint, versions · ``head.safetensors`` heads and calibration ·
 ``reference.safetensors`` predicted quality and observed score of the held-out prompts (no texts) ·
 ``metrics.json`` held-out figures beside baselines · ``README.md`` the model card.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from safetensors import SafetensorError
@@ -24,9 +25,10 @@ from safetensors.torch import load_file, save_file
 
 from routoo_core import embedded
 from routoo_core.errors import CheckpointError, ConfigurationError
+from routoo_core.predictor.calibration import Calibration
 from routoo_core.predictor.encoder import EMBEDDED, Encoder
-from routoo_core.predictor.head import HEADS, Head
 from routoo_core.predictor.performance import PerformancePredictor
+from routoo_core.predictor.scorer import SCORERS, Scorer
 from routoo_core.predictor.training import TrainingConfig
 from routoo_core.settings import Settings
 
@@ -62,7 +64,13 @@ class Reference:
     scores: NDArray[np.float32] = field(repr=False)
 
     def select(self, experts: list[str]) -> Reference:
-        """These experts only, and only prompts that all of them were observed on."""
+        """These experts only, and only prompts that all of them were observed on.
+
+        Raises:
+            CheckpointError: One of them was added later and has no held-out scores.
+        """
+        if missing := [name for name in experts if name not in self.experts]:
+            raise CheckpointError(f"no held-out scores of {', '.join(missing)}; leave it out, or train with it")
         columns = [self.experts.index(name) for name in experts]
         complete = ~np.isnan(self.scores[:, columns]).any(axis=1)
         return Reference(tuple(experts), self.quality[complete][:, columns], self.scores[complete][:, columns])
@@ -89,19 +97,15 @@ def find_router(name: str | Path, beside: Path | None = None) -> Path:
 def save_checkpoint(
     folder: Path,
     config: CheckpointConfig,
-    heads: list[Head],
+    scorer: Scorer,
+    calibration: Calibration,
     reference: Reference,
     metrics: dict[str, Any],
     card: str,
 ) -> None:
     """Write a checkpoint; ``folder`` is created, files of an earlier one are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {
-        f"{member}.{name}": value.half().contiguous()
-        for member, head in enumerate(heads)
-        for name, value in head.state_dict().items()
-    }
-    save_file(weights, folder / "head.safetensors")
+    save_file({**scorer.weights(), "calibration": torch.from_numpy(calibration)}, folder / "head.safetensors")
     save_arrays(
         {"quality": reference.quality.astype(np.float16), "scores": reference.scores.astype(np.float16)},
         folder / "reference.safetensors",
@@ -118,7 +122,7 @@ def load_checkpoint(folder: Path, device: str = "auto") -> PerformancePredictor:
         CheckpointError: Something is missing, malformed, of another format, or does not fit the encoder.
     """
     config = read_config(folder)
-    heads = _load_heads(folder, config)
+    scorer, calibration = load_scorer(folder, config)
     encoder = Encoder.load(config.training.encoder, device)
     if encoder.dim != config.dim:
         raise CheckpointError(
@@ -130,7 +134,7 @@ def load_checkpoint(folder: Path, device: str = "auto") -> PerformancePredictor:
             f"{folder}: trained with encoder {config.encoder_fingerprint}, but {config.training.encoder.model!r} is "
             f"{found}; restore the encoder or train again"
         )
-    return PerformancePredictor(encoder, heads, config.experts, fingerprint(folder))
+    return PerformancePredictor(encoder, scorer, calibration, config.experts, fingerprint(folder))
 
 
 def read_config(folder: Path) -> CheckpointConfig:
@@ -154,11 +158,16 @@ def read_config(folder: Path) -> CheckpointConfig:
 
 
 def read_reference(folder: Path) -> Reference:
-    """The held-out predictions and scores a checkpoint carries."""
+    """The held-out predictions and scores a checkpoint carries; of experts added later there are none."""
     arrays = load_arrays(folder / "reference.safetensors")
-    return Reference(
-        read_config(folder).experts, arrays["quality"].astype(np.float32), arrays["scores"].astype(np.float32)
-    )
+    quality, scores = arrays["quality"].astype(np.float32), arrays["scores"].astype(np.float32)
+    return Reference(read_config(folder).experts[: quality.shape[1]], quality, scores)
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Held-out figures beside baselines, as ``routoo train`` measured them."""
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return metrics
 
 
 def fingerprint(folder: Path) -> str:
@@ -182,19 +191,18 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in ("routoo", "torch", "transformers", "safetensors")}
 
 
-def _load_heads(folder: Path, config: CheckpointConfig) -> list[Head]:
-    path, training = folder / "head.safetensors", config.training
+def load_scorer(folder: Path, config: CheckpointConfig) -> tuple[Scorer, Calibration]:
+    """What was learnt, without the encoder.
+
+    Raises:
+        CheckpointError: The weights are damaged or do not fit ``config.json``.
+    """
+    path = folder / "head.safetensors"
     try:
         weights = load_file(path)
-        heads = []
-        for member in range(training.members):
-            head = HEADS[training.head](
-                config.dim, len(config.experts), training.levels, training.width, training.dropout
-            )
-            own = {name.partition(".")[2]: w.float() for name, w in weights.items() if name.startswith(f"{member}.")}
-            head.load_state_dict(own)
-            heads.append(head.eval().requires_grad_(False))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        calibration: Calibration = weights.pop("calibration").numpy().copy()
+        scorer = SCORERS[config.training.algorithm].load(weights, config.training, config.dim, len(config.experts))
+    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: does not fit config.json ({reason}); copy the folder again") from error
-    return heads
+    return scorer, calibration

@@ -91,7 +91,7 @@ class Encoder:
             batch_size: Prompts in one forward pass.
             progress: Called with the number of prompts done after each batch.
         """
-        tokens = [self._truncate(ids) for ids in self.tokenizer(list(prompts))["input_ids"]] if prompts else []
+        tokens = self.tokens(prompts)
         vectors = np.empty((len(tokens), self.dim), dtype=np.float32)
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         for batch in _chunks(order, batch_size):
@@ -101,6 +101,17 @@ class Encoder:
                 progress(len(batch))
         return vectors
 
+    def tokens(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt, cut to ``max_tokens``, never empty."""
+        return [self._truncate(ids) for ids in self.tokenizer(list(prompts))["input_ids"]] if prompts else []
+
+    def pad(self, batch: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and mask of a batch, padded on the right whatever the tokenizer's habit; (prompts, tokens)."""
+        lengths = torch.tensor([len(ids) for ids in batch], device=self.model.device)
+        width = int(lengths.max())
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in batch], device=self.model.device)
+        return ids, torch.arange(width, device=ids.device) < lengths[:, None]
+
     def _truncate(self, ids: list[int]) -> list[int]:
         limit = self.settings.max_tokens
         if len(ids) <= limit:
@@ -109,19 +120,17 @@ class Encoder:
 
     @torch.inference_mode()
     def _forward(self, batch: list[list[int]]) -> Vectors:
-        lengths = torch.tensor([len(ids) for ids in batch], device=self.model.device)
-        width = int(lengths.max())
-        ids = torch.tensor([row + [0] * (width - len(row)) for row in batch], device=self.model.device)
-        mask = torch.arange(width, device=ids.device) < lengths[:, None]
+        ids, mask = self.pad(batch)
         several = bool(self.settings.layers)
         extra = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
         output = self.model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=several, **extra)
         states = [output.hidden_states[k] for k in self.settings.layers] if several else [output.last_hidden_state]
-        pooled = torch.cat([self._pool(state.float(), mask, lengths) for state in states], dim=-1)
+        pooled = torch.cat([self.pool(state.float(), mask, mask.sum(1)) for state in states], dim=-1)
         vectors: Vectors = pooled.cpu().numpy()
         return vectors
 
-    def _pool(self, states: torch.Tensor, mask: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def pool(self, states: torch.Tensor, mask: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """One vector a prompt from its tokens' states, (prompts, tokens, hidden) → (prompts, hidden)."""
         if self.settings.pooling == "cls":
             return states[:, 0]
         if self.settings.pooling == "last":

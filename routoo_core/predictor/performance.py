@@ -1,13 +1,13 @@
-"""The paper's performance predictor: query encoder, expert embeddings, head (§3.2)."""
+"""The performance predictor: query encoder, then a scorer of every expert (paper §3.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from routoo_core.predictor.base import Quality
+from routoo_core.predictor.calibration import Calibration, calibrated
 from routoo_core.predictor.encoder import Encoder
-from routoo_core.predictor.head import Head
-from routoo_core.predictor.training import ensemble_quality
+from routoo_core.predictor.scorer import Scorer
 
 
 class PerformancePredictor:
@@ -15,15 +15,18 @@ class PerformancePredictor:
 
     Args:
         encoder: Text → vector.
-        heads: Ensemble members; their qualities are averaged.
+        scorer: Vector → quality.
+        calibration: Applied to the quality.
         experts: One name for each of the heads' experts.
         fingerprint: Of the checkpoint.
     """
 
-    def __init__(self, encoder: Encoder, heads: list[Head], experts: Sequence[str], fingerprint: str) -> None:
-        self.encoder, self.heads = encoder, heads
+    def __init__(
+        self, encoder: Encoder, scorer: Scorer, calibration: Calibration, experts: Sequence[str], fingerprint: str
+    ) -> None:
+        self.encoder, self.scorer, self.calibration = encoder, scorer, calibration
         self.experts, self.fingerprint = tuple(experts), fingerprint
 
     def predict(self, prompts: Sequence[str]) -> Quality:
         """Quality 0–1, shape (prompts, experts)."""
-        return ensemble_quality(self.heads, self.encoder.encode(prompts))
+        return calibrated(self.scorer.quality(self.encoder.encode(prompts)), self.calibration)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -25,21 +25,27 @@ class TrainingConfig(Settings):
     """How a router is trained; every field may be set in ``train.toml``.
 
     Attributes:
+        algorithm: ``performance`` (encoder and heads, the paper's kind) or ``knn`` (encoder and neighbours).
         encoder: The frozen query encoder.
         head: How prompt and expert meet; ``difference`` is the paper's.
         width: Length the prompt's vector is projected to.
         levels: Score levels K; a score of 0–1 is rounded to the nearest.
+        neighbours: Places that count for ``knn``.
+        clusters: Gather the training prompts of ``knn`` in so many places; 0 keeps each.
         members: Heads trained from different seeds; their probabilities are averaged.
         open_questions: Also train on multiple-choice prompts without their choices.
         patience: Epochs without a better dev loss before stopping.
     """
 
+    algorithm: Literal["performance", "knn"] = "performance"
     encoder: EncoderSettings = EncoderSettings()
     open_questions: bool = True
     head: HeadKind = "mlp"
     width: Annotated[int, Field(ge=1)] = 96
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     levels: Annotated[int, Field(ge=2)] = 2
+    neighbours: Annotated[int, Field(ge=1)] = 40
+    clusters: Annotated[int, Field(ge=0)] = 0
     members: Annotated[int, Field(ge=1)] = 4
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
@@ -70,10 +76,13 @@ Part = tuple[Tensor, Tensor, Tensor]
 def _tensors(outcomes: Outcomes, vectors: Vectors, split: str, levels: int) -> Part:
     """Vectors (n, dim), target levels (n, M) and mask of observed pairs (n, M) of one split."""
     rows = outcomes.rows(split)
-    scores = torch.from_numpy(outcomes.scores[rows])
-    observed = ~scores.isnan()
-    target = (scores.nan_to_num() * (levels - 1)).round().long()
-    return torch.from_numpy(np.ascontiguousarray(vectors[rows])), target, observed
+    return torch.from_numpy(np.ascontiguousarray(vectors[rows])), *targets(outcomes.scores[rows], levels)
+
+
+def targets(scores: NDArray[np.float32], levels: int) -> tuple[Tensor, Tensor]:
+    """Level (n, M) nearest to each score, and mask of the observed pairs (n, M)."""
+    given = torch.from_numpy(scores)
+    return (given.nan_to_num() * (levels - 1)).round().long(), ~given.isnan()
 
 
 def _train_one(train: Part, dev: Part, config: TrainingConfig, seed: int, progress: Progress) -> Head:

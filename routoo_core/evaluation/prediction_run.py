@@ -1,0 +1,70 @@
+"""``routoo predict``: prompts → predicted quality of every expert → a table of scores."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from routoo_core.errors import ConfigurationError, MissingDependency
+from routoo_core.predictor.base import Predictor, Quality
+
+FORMATS = (".parquet", ".csv")
+_CHUNK = 64
+
+
+def predict_all(predictor: Predictor, prompts: Sequence[str], console: Console) -> Quality:
+    """Predict in chunks, with a bar on ``console``; shape (prompts, experts)."""
+    chunks = [np.empty((0, len(predictor.experts)), dtype=np.float32)]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("Predicting", total=len(prompts))
+        for start in range(0, len(prompts), _CHUNK):
+            chunks.append(predictor.predict(prompts[start : start + _CHUNK]))
+            progress.advance(task, len(chunks[-1]))
+    return np.concatenate(chunks)
+
+
+def check_format(path: Path) -> None:
+    """Refuse a file that :func:`write_scores` could not write.
+
+    Raises:
+        ConfigurationError: The suffix is neither ``.parquet`` nor ``.csv``.
+    """
+    if path.suffix not in FORMATS:
+        raise ConfigurationError(f"--out: {path} ends in {path.suffix!r}; end it in {' or '.join(FORMATS)}")
+
+
+def write_scores(path: Path, prompt_ids: Sequence[str], experts: Sequence[str], quality: Quality) -> None:
+    """Write ``prompt_id, model, score``, one row for each pair, as Parquet or CSV by the suffix; whole or not at all.
+
+    Args:
+        path: Replaced if it is there.
+        prompt_ids: One for each row of ``quality``.
+        experts: One for each column.
+        quality: 0–1, shape (prompts, experts).
+
+    Raises:
+        ConfigurationError: See :func:`check_format`; or the file cannot be written.
+        MissingDependency: ``pyarrow`` is not installed.
+    """
+    check_format(path)
+    try:
+        import pyarrow as pa
+        from pyarrow import csv, parquet
+    except ImportError as error:
+        raise MissingDependency("pyarrow", "data", "write tables of scores") from error
+    ids = [prompt_id for prompt_id in prompt_ids for _ in experts]
+    table = pa.table({"prompt_id": ids, "model": [*experts] * len(prompt_ids), "score": quality.ravel()})
+    write = parquet.write_table if path.suffix == ".parquet" else csv.write_csv
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".staging-") as staging:
+            write(table, Path(staging) / path.name)
+            (Path(staging) / path.name).replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"--out: {path} cannot be written ({error}); choose another place") from error
