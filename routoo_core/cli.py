@@ -173,6 +173,31 @@ def predict(
     out.print(f"{scores}: {len(ids)} prompts × {len(predictor.experts)} experts", highlight=False, soft_wrap=True)
 
 
+@app.command("add-expert")
+def add_expert(
+    router: Annotated[str, typer.Option(help="A shipped router's name, or the folder 'routoo train' wrote.")],
+    prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt.")],
+    outcomes: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, model, score (0–1).")],
+    name: Annotated[str, typer.Option(help="The new expert, as the outcomes call it.")],
+    folder: Annotated[Path, typer.Option("--out", help="The grown router's folder.")],
+    prior: Annotated[str | None, typer.Option(help="The known expert it is most like; by default the mean.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Teach a router one more expert from a few labels; what it predicts for the others stays as it is.
+
+    Example: [bold]routoo add-expert --router mmlu-pro --prompts p.csv --outcomes o.csv --name my-llm --out grown[/bold]
+    """
+    from routoo_core.evaluation.expert_run import add_expert_to
+    from routoo_core.outcomes import read_outcomes
+    from routoo_core.predictor.checkpoint import find_router
+
+    learnt = add_expert_to(find_router(router), read_outcomes(prompts, outcomes), name, folder, prior, err)
+    if as_json:
+        out.print_json(json.dumps(learnt))
+        return
+    out.print(f"{folder}: {name} learnt from {learnt['labels']} labels", highlight=False, soft_wrap=True)
+
+
 def _config_path(given: Path | None) -> tuple[Path, str | None]:
     """The configuration to read, and the ledger to use instead of its own (the built-in one keeps none)."""
     if given is not None:

@@ -39,6 +39,7 @@ PREDICTOR = [
     "calibration",
     "training",
     "knn",
+    "new_expert",
     "scorer",
     "performance",
     "checkpoint",
