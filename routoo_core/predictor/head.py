@@ -75,7 +75,9 @@ class BilinearHead(Head):
 
     def interact(self, query: Tensor) -> Tensor:
         """A dot product for every expert and level."""
-        return torch.einsum("nw,mkw->nmk", self.project(query), self.expert) + self.bias
+        # One product for each expert: in a single large one, another expert changes the last bits of all.
+        query = self.project(query).expand(len(self.expert), -1, -1)
+        return torch.bmm(query, self.expert.transpose(1, 2)).transpose(0, 1) + self.bias
 
 
 class HadamardHead(Head):
