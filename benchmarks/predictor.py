@@ -14,7 +14,7 @@ from rich.table import Table
 
 from routoo_core import Budget, Pool, RoutedRequest, Router
 from routoo_core.budget.sqlite import SqliteLedger
-from routoo_core.cli import STARTER
+from routoo_core.config import STARTER
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.predictor.checkpoint import find_router, load_checkpoint
 from routoo_core.predictor.performance import PerformancePredictor
@@ -85,7 +85,7 @@ def main() -> None:
     """Print every figure beside its bar."""
     folder, loaded = find_router(SHIPPED), list[PerformancePredictor]()
     load = seconds(lambda: loaded.append(load_checkpoint(folder)))
-    pool, (predictor,) = Pool.from_toml(STARTER.parent / "experts.toml"), loaded
+    pool, (predictor,) = Pool.from_toml(STARTER / "experts.toml"), loaded
     router = Router(pool, BatchingPredictor(predictor), Ratio(), Budget(), SqliteLedger())
     table = Table("what", "figure", "bar")
     for length in LENGTHS:

@@ -4,15 +4,13 @@ from pathlib import Path
 
 from llama_index.core import Document, VectorStoreIndex
 
-import routoo_core
 from routoo_core import Budget, Pool, Router
-from routoo_core.config import build_router
+from routoo_core.config import STARTER, build_router
 from routoo_core.local_endpoint import LocalEndpoint
 from routoo_integrations.demo.embedding import WordEmbedding
 from routoo_integrations.llama_index import RoutooLLM
 
 ROOT = Path(__file__).parent.parent
-STARTER = Path(routoo_core.__file__).parent / "starter"
 
 with LocalEndpoint() as endpoint:  # without it, experts.toml's own endpoints and keys are used
     pool = Pool(endpoint.stand_in_for(expert) for expert in Pool.from_toml(STARTER / "experts.toml"))

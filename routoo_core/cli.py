@@ -12,12 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from routoo_core import __version__
-from routoo_core.config import account_from_config, read_config, router_from_toml
+from routoo_core.config import STARTER, account_from_config, read_config, router_from_toml
 from routoo_core.errors import ConfigurationError, RoutooError
 from routoo_core.experts import format_usd
 from routoo_core.settings import read_toml
 
-STARTER = Path(__file__).parent / "starter" / "routoo.toml"
 DEMO_FOLDER = Path("routoo-demo")
 
 out, err = Console(), Console(stderr=True)
@@ -207,4 +206,4 @@ def _config_path(given: Path | None) -> tuple[Path, str | None]:
     if found := next((place for place in places if named or place.is_file()), None):
         return found, None
     err.print("No routoo.toml here: using the built-in demo pool with an empty account.", style="dim")
-    return STARTER, "memory://"
+    return STARTER / "routoo.toml", "memory://"

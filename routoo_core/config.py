@@ -32,6 +32,7 @@ LEDGERS: dict[str, Callable[[str], Ledger]] = {
     "sqlite": SqliteLedger,
 }
 POLICY_WITHOUT_LIMIT = "ratio"
+STARTER = Path(__file__).parent / "starter"  # a whole configuration: routoo.toml and experts.toml
 
 
 class BudgetTable(Settings):

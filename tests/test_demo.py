@@ -13,12 +13,12 @@ from rich.console import Console
 
 from routoo_core import Budget, Pool
 from routoo_core.budget.sqlite import SqliteLedger
-from routoo_core.config import build_router
+from routoo_core.config import STARTER, build_router
 from routoo_core.experts import Expert
 from routoo_core.predictor.checkpoint import read_reference
 from routoo_core.testing import Reply
 from routoo_integrations.demo import prompts
-from routoo_integrations.demo.run import STARTER, WIDTH, Demo, converse
+from routoo_integrations.demo.run import WIDTH, Demo, converse
 
 
 def make_demo(endpoint, checkpoint, path, limit):

@@ -11,6 +11,7 @@ from routoo_core.evaluation.training_run import train_router
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.checkpoint import load_checkpoint
 from routoo_core.predictor.knn import fit_profiles
+from routoo_core.predictor.scorer import Neighbours
 from routoo_core.predictor.training import TrainingConfig
 
 
@@ -47,3 +48,12 @@ def test_an_expert_seldom_observed_is_near_its_own_mean(toy_outcomes):
 def test_more_neighbours_than_prompts_is_no_error(toy_outcomes):
     vectors = np.random.default_rng(0).normal(size=(240, 6)).astype(np.float32)
     assert fit_profiles(toy_outcomes, vectors, clusters=4).quality(vectors[:2], 1000).shape == (2, 2)
+
+
+def test_counts_above_what_half_precision_holds_survive_saving(toy_outcomes):
+    vectors = np.random.default_rng(0).normal(size=(240, 6)).astype(np.float32)
+    profiles = fit_profiles(toy_outcomes, vectors, clusters=4)
+    many = Neighbours(replace(profiles, sums=profiles.sums + 2049, counts=profiles.counts + 4099), count=2)
+    loaded = Neighbours.load(many.weights(), TrainingConfig(algorithm="knn", neighbours=2), dim=6, experts=2)
+    np.testing.assert_array_equal(loaded.profiles.counts, many.profiles.counts)
+    np.testing.assert_array_equal(loaded.profiles.sums, many.profiles.sums)

@@ -51,7 +51,8 @@ def add_expert_to(
     if prior is not None and prior not in config.experts:
         raise ConfigurationError(f"--prior: {prior!r} is unknown; choose one of {', '.join(config.experts)}")
     prompts, scores = _labels(outcomes, name)
-    vectors = encode_cached(prompts, config.training.encoder, console)
+    none = np.empty((0, config.dim), dtype=np.float32)
+    vectors = encode_cached(prompts, config.training.encoder, console) if prompts else none
     heads = add_expert(scorer.heads, vectors, scores, prior=None if prior is None else config.experts.index(prior))
     grown = HeadEnsemble(heads)
     quality = grown.quality(vectors)[:, -1:]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from routoo_core.evaluation.curve import Anchor, Array, Figures, figures, replay, sweep
 from routoo_core.outcomes import Outcomes
+from routoo_core.predictor.knn import fit_profiles
 
 NEIGHBOURS = 40
 RESAMPLES = 200
@@ -52,10 +53,11 @@ def baselines(outcomes: Outcomes, vectors: NDArray[np.float32], seed: int = 0) -
     known, mean = outcomes.scores[train], _mean(outcomes.scores[train])
     domains = np.asarray(outcomes.domains)
     by_domain = {d: _mean(known[domains[train] == d], mean) for d in np.unique(domains[train])}
+    near = fit_profiles(outcomes, vectors).near(vectors[dev], NEIGHBOURS)
     return {
         "best single": np.tile(mean, (len(dev), 1)),
         "domain lookup": np.stack([by_domain.get(d, mean) for d in domains[dev]]),
-        "kNN": np.stack([_mean(known[near], mean) for near in _nearest(vectors[dev], vectors[train])]),
+        "kNN": np.stack([_mean(known[rows], mean) for rows in near]),
         "random": np.random.default_rng(seed).random((len(dev), len(mean))),
         "oracle": np.nan_to_num(outcomes.scores[dev]).astype(np.float64),
     }
@@ -64,13 +66,6 @@ def baselines(outcomes: Outcomes, vectors: NDArray[np.float32], seed: int = 0) -
 def _mean(scores: NDArray[np.float32], fallback: Array | float = 0.5) -> Array:
     counts = (~np.isnan(scores)).sum(0)
     return np.where(counts > 0, np.nansum(scores, axis=0) / np.maximum(counts, 1), fallback)
-
-
-def _nearest(queries: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.int64]:
-    mean, scale = known.mean(0), known.std(0) + 1e-6
-    a, b = ((x - mean) / scale for x in (queries, known))
-    similarity = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
-    return np.argpartition(-similarity, min(NEIGHBOURS, len(known)) - 1, axis=1)[:, :NEIGHBOURS]
 
 
 def pool_figures(quality: Mapping[str, Array], scores: Array, cost: Array, seed: int = 0) -> dict[str, Any]:

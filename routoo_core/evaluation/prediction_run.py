@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from routoo_core.errors import ConfigurationError, MissingDependency
+from routoo_core.evaluation.progress import progress_bar
 from routoo_core.predictor.base import Predictor, Quality
 
 FORMATS = (".parquet", ".csv")
@@ -20,12 +20,10 @@ _CHUNK = 64
 def predict_all(predictor: Predictor, prompts: Sequence[str], console: Console) -> Quality:
     """Predict in chunks, with a bar on ``console``; shape (prompts, experts)."""
     chunks = [np.empty((0, len(predictor.experts)), dtype=np.float32)]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("Predicting", total=len(prompts))
+    with progress_bar(console, "Predicting", len(prompts)) as advance:
         for start in range(0, len(prompts), _CHUNK):
             chunks.append(predictor.predict(prompts[start : start + _CHUNK]))
-            progress.advance(task, len(chunks[-1]))
+            advance(len(chunks[-1]))
     return np.concatenate(chunks)
 
 

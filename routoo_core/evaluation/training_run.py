@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.numpy import load_file, save_file
 
 from routoo_core import embedded
 from routoo_core.errors import OutcomesError
 from routoo_core.evaluation.metrics import baselines, pool_figures, prediction_metrics
+from routoo_core.evaluation.progress import progress_bar
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Quality
 from routoo_core.predictor.calibration import calibrated, fit_calibration
@@ -52,11 +52,9 @@ def train_router(
     if not len(dev) or len(dev) == len(outcomes.prompts):
         raise OutcomesError("split: both 'train' and 'dev' prompts are needed; add rows or leave the column out")
     vectors = encode_cached(outcomes.prompts, config.encoder, console)
-    seen, seen_vectors = outcomes, vectors
-    if config.open_questions:
-        seen = outcomes.with_open_questions()
-        added = encode_cached(seen.prompts[len(vectors) :], config.encoder, console)
-        seen_vectors = np.concatenate([vectors, added])
+    seen, seen_vectors = outcomes.with_open_questions() if config.open_questions else outcomes, vectors
+    if added := seen.prompts[len(vectors) :]:
+        seen_vectors = np.concatenate([vectors, encode_cached(added, config.encoder, console)])
     with console.status("Training …") as status:
         learn = SCORERS[config.algorithm].train
         scorer = learn(seen, seen_vectors, config, lambda line: status.update(f"Training: {line}"))
@@ -98,11 +96,9 @@ def encode_cached(prompts: tuple[str, ...], settings: EncoderSettings, console: 
     path = embedded.cache_folder() / "vectors" / f"{key}.safetensors"
     if path.is_file():
         return load_file(path)["vectors"].astype(np.float32)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     encoder = Encoder.load(settings)
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("Encoding prompts", total=len(prompts))
-        vectors = encoder.encode(prompts, progress=lambda done: progress.advance(task, done))
+    with progress_bar(console, "Encoding prompts", len(prompts)) as advance:
+        vectors = encoder.encode(prompts, progress=advance)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file({"vectors": vectors.astype(np.float16)}, partial)

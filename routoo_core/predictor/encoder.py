@@ -125,12 +125,13 @@ class Encoder:
         extra = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
         output = self.model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=several, **extra)
         states = [output.hidden_states[k] for k in self.settings.layers] if several else [output.last_hidden_state]
-        pooled = torch.cat([self.pool(state.float(), mask, mask.sum(1)) for state in states], dim=-1)
+        pooled = torch.cat([self._pool(state.float(), mask) for state in states], dim=-1)
         vectors: Vectors = pooled.cpu().numpy()
         return vectors
 
-    def pool(self, states: torch.Tensor, mask: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def _pool(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """One vector a prompt from its tokens' states, (prompts, tokens, hidden) → (prompts, hidden)."""
+        lengths = mask.sum(1)
         if self.settings.pooling == "cls":
             return states[:, 0]
         if self.settings.pooling == "last":

@@ -37,14 +37,17 @@ class Profiles:
 
     def quality(self, vectors: Vectors, neighbours: int) -> Quality:
         """Mean score at the nearest places, shrunk to the expert's own mean; (prompts, experts), 0–1."""
-        near = _nearest(self._unit(vectors), self.places, neighbours)
+        near = self.near(vectors, neighbours)
         sums, counts = self.sums[near].sum(1), self.counts[near].sum(1)
         own = (self.sums.sum(0) + 0.5) / (self.counts.sum(0) + 1)
         shrunk: Quality = ((sums + PRIOR * own) / (counts + PRIOR)).astype(np.float32)
         return shrunk
 
-    def _unit(self, vectors: Vectors) -> Floats:
-        return _unit((vectors - self.mean) / self.scale)
+    def near(self, vectors: Vectors, count: int) -> NDArray[np.int64]:
+        """The ``count`` places nearest to each vector, in no order; all of them if there are fewer."""
+        count = min(count, len(self.places))
+        similarity = _unit((vectors - self.mean) / self.scale) @ self.places.T
+        return np.argpartition(-similarity, count - 1, axis=1)[:, :count]
 
 
 def fit_profiles(outcomes: Outcomes, vectors: Vectors, clusters: int = 0, seed: int = 0) -> Profiles:
@@ -77,11 +80,6 @@ def _cluster(points: Floats, clusters: int, random: np.random.Generator) -> tupl
         moved = gather @ points
         centres = _unit(np.where(gather.any(1, keepdims=True), moved, centres))
     return centres, (points @ centres.T).argmax(1)
-
-
-def _nearest(queries: Floats, places: Floats, count: int) -> NDArray[np.int64]:
-    count = min(count, len(places))
-    return np.argpartition(-(queries @ places.T), count - 1, axis=1)[:, :count]
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Protocol, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,8 +93,9 @@ class Neighbours:
         return self.profiles.quality(vectors, self.count)
 
     def weights(self) -> Weights:
-        """The profiles' arrays, in half precision but for the exact ones."""
-        return {name: torch.from_numpy(getattr(self.profiles, name)).half() for name in self._NAMES}
+        """The profiles' arrays; only the places in half precision, which counts above 2,048 would not survive."""
+        arrays = {name: torch.from_numpy(getattr(self.profiles, name)) for name in self._NAMES}
+        return {**arrays, "places": arrays["places"].half()}
 
     @classmethod
     def train(cls, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
@@ -110,7 +110,7 @@ class Neighbours:
         if arrays["places"].shape[1] != dim or arrays["sums"].shape[1] != experts:
             shapes = (arrays["places"].shape, arrays["sums"].shape)
             raise RuntimeError(f"profiles of shapes {shapes} are not of {dim} dimensions and {experts} experts")
-        return cls(Profiles(**{name: array.astype(np.float32) for name, array in arrays.items()}), config.neighbours)
+        return cls(Profiles(**arrays), config.neighbours)
 
 
 SCORERS: dict[str, type[HeadEnsemble] | type[Neighbours]] = {"performance": HeadEnsemble, "knn": Neighbours}

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from routoo_core import embedded
-from routoo_core.config import read_config, router_from_toml
+from routoo_core.config import STARTER, read_config, router_from_toml
 from routoo_core.errors import BudgetExceeded
 from routoo_core.evaluation.curve import Curve, replay, sweep
 from routoo_core.evaluation.figures import Point, plot_curve
@@ -29,7 +29,6 @@ from routoo_core.predictor.checkpoint import Reference, find_router, read_refere
 from routoo_core.router import Router
 from routoo_integrations.demo import prompts
 
-STARTER = Path(embedded.__file__).parent / "starter"
 DOCUMENTS = Path(__file__).parent / "documents"
 REPLY_TOKENS = 64
 MOST_MORE = 40
