@@ -18,6 +18,7 @@ from routoo_core.errors import ConfigurationError, UnknownPrice
 from routoo_core.settings import Settings, read_toml
 
 NANO_PER_USD = 10**9
+TYPICAL_OUTPUT_TOKENS = 300
 _NANO_PER_MILLIONTH = 1000  # USD per 1M tokens → nano-USD per token
 
 Capability = Literal["tools", "json_schema", "images"]
@@ -64,6 +65,10 @@ class Expert(Settings):
 
     ``Expert(name="gpt-4o", model="gpt-4o", api_key_env="OPENAI_API_KEY")`` looks its price up.
 
+    Attributes:
+        expected_output_tokens: What a reply usually takes. By default what the router predicts for the prompt, or
+            300 tokens where the router has not learnt lengths.
+
     Raises:
         ConfigurationError: A field is missing, unknown or out of range.
         UnknownPrice: No price given and none found for ``model``.
@@ -78,7 +83,7 @@ class Expert(Settings):
     cached_usd_per_1m: UsdPerMillion | None = None
     context_window: Annotated[int, Field(gt=0)] = 8192
     max_output_tokens: Annotated[int, Field(gt=0)] = 4096
-    expected_output_tokens: Annotated[int, Field(gt=0)] = 300
+    expected_output_tokens: Annotated[int, Field(gt=0)] | None = None
     capabilities: frozenset[Capability] = frozenset()
     router_name: str = ""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0

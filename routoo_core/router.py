@@ -13,8 +13,8 @@ from routoo_core.attempt import Attempt, off_loop
 from routoo_core.budget.ledger import Budget, Ledger
 from routoo_core.budget.pacing import Paced
 from routoo_core.errors import AllExpertsFailed, BudgetExceeded, ConfigurationError, InvalidRequest, NoCapableExpert
-from routoo_core.experts import Expert, Pool, Usage
-from routoo_core.predictor.base import Predictor
+from routoo_core.experts import TYPICAL_OUTPUT_TOKENS, Expert, Pool, Usage
+from routoo_core.predictor.base import Predictor, forecast
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Candidate, Decision, Policy, describe, rank
 
@@ -79,9 +79,15 @@ class Router:
             raise InvalidRequest("max_tokens: required, since the router is strict; pass one with the call")
         capable = self._capable(request)
         started = time.perf_counter()
-        quality = self.predictor.predict([request.text])[0]
+        quality, lengths = forecast(self.predictor, [request.text])
         predict_ms = (time.perf_counter() - started) * 1e3
-        candidates = [_candidate(expert, float(quality[self._columns[expert.name]]), request) for expert in capable]
+        columns = [self._columns[expert.name] for expert in capable]
+        candidates = [
+            _candidate(
+                expert, request, float(quality[0, column]), None if lengths is None else float(lengths[0, column])
+            )
+            for expert, column in zip(capable, columns, strict=True)
+        ]
         policy = self._policy(request, candidates)
         return Decision(rank(policy, candidates), describe(policy), self.predictor.fingerprint, predict_ms)
 
@@ -166,8 +172,9 @@ class Router:
         """The least worth holding: everything when the caller set ``max_tokens``, else a typical reply."""
         if request.max_tokens is not None:
             return candidate.maximum_cost
-        typical = Usage(request.prompt_token_bound, candidate.expert.expected_output_tokens)
-        return min(candidate.maximum_cost, candidate.expert.cost(typical))
+        beyond_prompt = candidate.expected_cost - candidate.expert.cost(Usage(request.prompt_tokens, 0))
+        typical = candidate.expert.cost(Usage(request.prompt_token_bound, 0)) + beyond_prompt
+        return min(candidate.maximum_cost, typical)
 
 
 def _give_back(attempt: Attempt | None) -> None:
@@ -193,9 +200,10 @@ def _lacks(expert: Expert, request: RoutedRequest) -> tuple[str, ...]:
     return tuple(lacks)
 
 
-def _candidate(expert: Expert, quality: float, request: RoutedRequest) -> Candidate:
+def _candidate(expert: Expert, request: RoutedRequest, quality: float, length: float | None) -> Candidate:
+    """A candidate whose cost is this prompt's own where the length of the answer is predicted."""
     most = min(request.max_tokens or expert.max_output_tokens, expert.max_output_tokens)
-    typical = min(most, expert.expected_output_tokens)
+    typical = min(most, expert.expected_output_tokens or (round(length) if length else TYPICAL_OUTPUT_TOKENS))
     return Candidate(
         expert,
         quality,

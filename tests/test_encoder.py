@@ -77,3 +77,18 @@ def test_a_model_that_cannot_be_found_is_named(tmp_path):
 
 def test_the_dtype_chosen_is_one_the_device_computes_in():
     assert best_dtype(torch.device("cpu")) in {torch.bfloat16, torch.float32}
+
+
+def test_layers_that_do_not_rise_are_refused():
+    with pytest.raises(ConfigurationError, match="layers: .*does not rise"):
+        EncoderSettings(layers=(2, 1))
+
+
+def test_a_gguf_file_is_an_encoder_too(tmp_path):
+    from routoo_core import embedded
+
+    path = embedded.cache_folder() / embedded.MODEL / embedded.GGUF
+    if not path.is_file():
+        pytest.skip("the embedded weights are not in the cache; routoo demo fetches them")
+    found = Encoder.load(EncoderSettings(model=str(path), layers=(2,))).encode(TEXTS)
+    np.testing.assert_array_equal(found, Encoder.load(EncoderSettings(layers=(2,))).encode(TEXTS))

@@ -1,7 +1,8 @@
-"""``routoo add-expert``: a router learns one more expert from few labels."""
+"""``routoo suggest-prompts`` and ``routoo add-expert``: a router learns one more expert from few labels."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from routoo_core.evaluation.metrics import prediction_metrics
 from routoo_core.evaluation.training_run import encode_cached
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.calibration import fit_calibration
-from routoo_core.predictor.checkpoint import load_scorer, read_config, read_metrics, read_reference, save_checkpoint
+from routoo_core.predictor.checkpoint import load_learnt, read_config, read_metrics, read_reference, save_checkpoint
 from routoo_core.predictor.new_expert import add_expert
 from routoo_core.predictor.scorer import HeadEnsemble
+from routoo_core.predictor.suggestion import suggest_prompts
 
 
 def add_expert_to(
@@ -41,8 +43,8 @@ def add_expert_to(
         ConfigurationError: The router knows the name already, does not know the prior, or is not of heads.
     """
     config = read_config(router)
-    scorer, calibration = load_scorer(router, config)
-    if not isinstance(scorer, HeadEnsemble):
+    learnt = load_learnt(router, config)
+    if not isinstance(learnt.scorer, HeadEnsemble):
         raise ConfigurationError(
             f"{router}: algorithm: {config.training.algorithm!r} learns no embeddings; train again"
         )
@@ -50,34 +52,47 @@ def add_expert_to(
         raise ConfigurationError(f"--name: {router} knows {name!r} already; choose another name")
     if prior is not None and prior not in config.experts:
         raise ConfigurationError(f"--prior: {prior!r} is unknown; choose one of {', '.join(config.experts)}")
-    prompts, scores = _labels(outcomes, name)
+    prompts, scores, lengths = _labels(outcomes, name)
     none = np.empty((0, config.dim), dtype=np.float32)
-    vectors = encode_cached(prompts, config.training.encoder, console) if prompts else none
-    heads = add_expert(scorer.heads, vectors, scores, prior=None if prior is None else config.experts.index(prior))
-    grown = HeadEnsemble(heads)
+    vectors = encode_cached(prompts, config.training.encoder, console, learnt.adapter) if prompts else none
+    resembling = None if prior is None else config.experts.index(prior)
+    grown = HeadEnsemble(add_expert(learnt.scorer.heads, vectors, scores, prior=resembling))
     quality = grown.quality(vectors)[:, -1:]
-    learnt = {"name": name, "labels": len(scores), **_fit(quality, scores)}
+    summary = {"name": name, "labels": len(scores), **_fit(quality, scores)}
     metrics = read_metrics(router)
-    metrics["added_experts"] = [*metrics.get("added_experts", []), learnt]
+    metrics["added_experts"] = [*metrics.get("added_experts", []), summary]
     save_checkpoint(
         out,
         config.model_copy(update={"experts": (*config.experts, name)}),
-        grown,
-        np.concatenate([calibration, fit_calibration(quality, scores[:, None])]),
+        replace(
+            learnt,
+            scorer=grown,
+            calibration=np.concatenate([learnt.calibration, fit_calibration(quality, scores[:, None])]),
+            lengths=learnt.lengths and learnt.lengths.with_expert(vectors, lengths),
+        ),
         read_reference(router),
         metrics,
         (router / "README.md").read_text(encoding="utf-8").rstrip() + f"\n- {name} (added from {len(scores)} labels)\n",
     )
-    return learnt
+    return summary
 
 
-def _labels(outcomes: Outcomes, name: str) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-    """The prompts the expert was observed on, and its scores; none when the table does not know it."""
+def suggest_for(router: Path, prompts: tuple[str, ...], count: int, seed: int, console: Console) -> NDArray[np.int64]:
+    """Rows of the prompts to label for an expert that ``router`` is to learn; see :func:`suggest_prompts`."""
+    config = read_config(router)
+    adapter = load_learnt(router, config).adapter
+    return suggest_prompts(encode_cached(prompts, config.training.encoder, console, adapter), count, seed)
+
+
+def _labels(outcomes: Outcomes, name: str) -> tuple[tuple[str, ...], NDArray[np.float32], NDArray[np.float32]]:
+    """The prompts the expert was observed on, its scores and its answers' lengths; none when the table lacks it."""
     if name not in outcomes.experts:
-        return (), np.empty(0, dtype=np.float32)
-    column = outcomes.scores[:, outcomes.experts.index(name)]
-    rows = np.flatnonzero(~np.isnan(column))
-    return tuple(outcomes.prompts[row] for row in rows), column[rows]
+        return (), np.empty(0, dtype=np.float32), np.empty(0, dtype=np.float32)
+    own = outcomes.select([name])
+    scores = own.scores[:, 0]
+    lengths = np.full_like(scores, np.nan) if own.lengths is None else own.lengths[:, 0]
+    rows = np.flatnonzero(~np.isnan(scores))
+    return tuple(outcomes.prompts[row] for row in rows), scores[rows], lengths[rows]
 
 
 def _fit(quality: NDArray[np.float32], scores: NDArray[np.float32]) -> dict[str, float]:

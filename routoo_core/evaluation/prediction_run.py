@@ -1,10 +1,11 @@
-"""``routoo predict``: prompts → predicted quality of every expert → a table of scores."""
+"""``routoo predict``: prompts → predicted quality of every expert → a table of scores; and tables as such."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -28,7 +29,7 @@ def predict_all(predictor: Predictor, prompts: Sequence[str], console: Console) 
 
 
 def check_format(path: Path) -> None:
-    """Refuse a file that :func:`write_scores` could not write.
+    """Refuse a file that :func:`write_table` could not write.
 
     Raises:
         ConfigurationError: The suffix is neither ``.parquet`` nor ``.csv``.
@@ -38,13 +39,20 @@ def check_format(path: Path) -> None:
 
 
 def write_scores(path: Path, prompt_ids: Sequence[str], experts: Sequence[str], quality: Quality) -> None:
-    """Write ``prompt_id, model, score``, one row for each pair, as Parquet or CSV by the suffix; whole or not at all.
+    """Write ``prompt_id, model, score``, one row for each pair; see :func:`write_table`.
 
     Args:
         path: Replaced if it is there.
         prompt_ids: One for each row of ``quality``.
         experts: One for each column.
         quality: 0–1, shape (prompts, experts).
+    """
+    ids = [prompt_id for prompt_id in prompt_ids for _ in experts]
+    write_table(path, {"prompt_id": ids, "model": [*experts] * len(prompt_ids), "score": quality.ravel()})
+
+
+def write_table(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write columns of equal length as Parquet or CSV by the suffix; whole or not at all.
 
     Raises:
         ConfigurationError: See :func:`check_format`; or the file cannot be written.
@@ -55,9 +63,8 @@ def write_scores(path: Path, prompt_ids: Sequence[str], experts: Sequence[str], 
         import pyarrow as pa
         from pyarrow import csv, parquet
     except ImportError as error:
-        raise MissingDependency("pyarrow", "data", "write tables of scores") from error
-    ids = [prompt_id for prompt_id in prompt_ids for _ in experts]
-    table = pa.table({"prompt_id": ids, "model": [*experts] * len(prompt_ids), "score": quality.ravel()})
+        raise MissingDependency("pyarrow", "data", "write tables") from error
+    table = pa.table(dict(columns))
     write = parquet.write_table if path.suffix == ".parquet" else csv.write_csv
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

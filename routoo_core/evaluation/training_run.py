@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
@@ -16,18 +20,24 @@ from routoo_core.errors import OutcomesError
 from routoo_core.evaluation.metrics import baselines, pool_figures, prediction_metrics
 from routoo_core.evaluation.progress import progress_bar
 from routoo_core.outcomes import Outcomes
-from routoo_core.predictor.base import Quality
+from routoo_core.predictor.adapter import Adapter
+from routoo_core.predictor.base import Lengths, Quality
 from routoo_core.predictor.calibration import calibrated, fit_calibration
 from routoo_core.predictor.checkpoint import (
     CheckpointConfig,
+    Learnt,
     Reference,
     encoder_fingerprint,
     library_versions,
     save_checkpoint,
 )
 from routoo_core.predictor.encoder import Encoder, EncoderSettings, Vectors
-from routoo_core.predictor.scorer import SCORERS
+from routoo_core.predictor.length import LengthModel, fit_lengths, length_error
+from routoo_core.predictor.scorer import SCORERS, HeadEnsemble, Scorer
 from routoo_core.predictor.training import TrainingConfig
+
+_BLOCK = 1024
+_PATIENCE = timedelta(days=1)
 
 
 def train_router(
@@ -51,15 +61,14 @@ def train_router(
     dev = outcomes.rows("dev")
     if not len(dev) or len(dev) == len(outcomes.prompts):
         raise OutcomesError("split: both 'train' and 'dev' prompts are needed; add rows or leave the column out")
-    vectors = encode_cached(outcomes.prompts, config.encoder, console)
-    seen, seen_vectors = outcomes.with_open_questions() if config.open_questions else outcomes, vectors
-    if added := seen.prompts[len(vectors) :]:
-        seen_vectors = np.concatenate([vectors, encode_cached(added, config.encoder, console)])
-    with console.status("Training …") as status:
-        learn = SCORERS[config.algorithm].train
-        scorer = learn(seen, seen_vectors, config, lambda line: status.update(f"Training: {line}"))
-    held_out, raw = outcomes.take(dev), scorer.quality(vectors[dev])
+    frozen, scorer, adapter = _learn(outcomes, config, console)
+    served = np.concatenate([dev, _with_lengths(outcomes)])
+    vectors = frozen[served]
+    if adapter:
+        vectors = encode_cached(tuple(outcomes.prompts[row] for row in served), config.encoder, console, adapter)
+    held_out, raw = outcomes.take(dev), scorer.quality(vectors[: len(dev)])
     quality = _honestly_calibrated(raw, held_out.scores)
+    lengths = _fit_lengths(vectors[len(dev) :], outcomes)
     metrics: dict[str, Any] = {
         "experts": len(outcomes.experts),
         "train_prompts": len(outcomes.prompts) - len(dev),
@@ -67,43 +76,119 @@ def train_router(
         **prediction_metrics(quality.astype(np.float64), held_out.scores.astype(np.float64)),
         "ece_uncalibrated": prediction_metrics(raw.astype(np.float64), held_out.scores.astype(np.float64))["ece"],
     }
+    if lengths:
+        metrics |= _length_metrics(lengths.lengths(vectors[: len(dev)]), outcomes)
     if prices:
-        routers = {"routoo": quality.astype(np.float64), **baselines(outcomes, vectors)}
+        routers = {"routoo": quality.astype(np.float64), **baselines(outcomes, frozen)}
         metrics["pool"] = _pool_metrics(routers, held_out, prices)
     shuffled = np.random.default_rng(config.seed).permutation(len(dev))
-    save_checkpoint(
-        out,
-        CheckpointConfig(
-            training=config,
-            dim=vectors.shape[1],
-            experts=outcomes.experts,
-            encoder_fingerprint=encoder_fingerprint(config.encoder.model),
-            data_fingerprint=outcomes.fingerprint(),
-            versions=library_versions(),
-        ),
-        scorer,
-        fit_calibration(raw, held_out.scores),
-        Reference(outcomes.experts, quality[shuffled], held_out.scores[shuffled]),
-        metrics,
-        model_card(config, outcomes, metrics),
-    )
+    if is_main_process():
+        save_checkpoint(
+            out,
+            CheckpointConfig(
+                training=config,
+                dim=vectors.shape[1],
+                experts=outcomes.experts,
+                encoder_fingerprint=encoder_fingerprint(config.encoder.model),
+                data_fingerprint=outcomes.fingerprint(),
+                versions=library_versions(),
+            ),
+            Learnt(scorer, fit_calibration(raw, held_out.scores), lengths, adapter),
+            Reference(outcomes.experts, quality[shuffled], held_out.scores[shuffled]),
+            metrics,
+            model_card(config, outcomes, metrics),
+        )
     return metrics
 
 
-def encode_cached(prompts: tuple[str, ...], settings: EncoderSettings, console: Console) -> Vectors:
-    """Encode prompts, or read their vectors from the cache: heads then train in seconds."""
-    key = hashlib.sha256("\x00".join((settings.model_dump_json(), *prompts)).encode()).hexdigest()[:24]
-    path = embedded.cache_folder() / "vectors" / f"{key}.safetensors"
-    if path.is_file():
-        return load_file(path)["vectors"].astype(np.float32)
-    encoder = Encoder.load(settings)
-    with progress_bar(console, "Encoding prompts", len(prompts)) as advance:
-        vectors = encoder.encode(prompts, progress=advance)
+def is_main_process() -> bool:
+    """Whether this is the process that writes: the only one, or the first under ``accelerate launch``."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _learn(outcomes: Outcomes, config: TrainingConfig, console: Console) -> tuple[Vectors, Scorer, Adapter | None]:
+    """The frozen encoder's vectors of all prompts, what was learnt on them, and the adapter if one was trained."""
+    with _main_process_first():
+        vectors = encode_cached(outcomes.prompts, config.encoder, console)
+        seen, seen_vectors = outcomes.with_open_questions() if config.open_questions else outcomes, vectors
+        if added := seen.prompts[len(vectors) :]:
+            seen_vectors = np.concatenate([vectors, encode_cached(added, config.encoder, console)])
+        with console.status("Training …") as status:
+            learn = SCORERS[config.algorithm].train
+            scorer = learn(seen, seen_vectors, config, lambda line: status.update(f"Training: {line}"))
+    if not config.lora or not isinstance(scorer, HeadEnsemble):
+        return vectors, scorer, None
+    from routoo_core.predictor.fine_tuning import fine_tune, resume_file
+
+    saved = resume_file(embedded.cache_folder() / "training", config, seen)
+    encoder = Encoder.load(config.encoder)
+    with console.status("Training the encoder …") as status:
+        return vectors, scorer, fine_tune(encoder, scorer.heads, seen, seen_vectors, config, saved, status.update)
+
+
+@contextmanager
+def _main_process_first() -> Iterator[None]:
+    """Under ``accelerate launch`` the others wait, and then find the vectors in the cache."""
+    if "WORLD_SIZE" not in os.environ:
+        yield
+        return
+    from accelerate import PartialState  # type: ignore[import-untyped]
+
+    with PartialState(timeout=_PATIENCE).main_process_first():
+        yield
+
+
+def encode_cached(
+    prompts: tuple[str, ...], settings: EncoderSettings, console: Console, adapter: Adapter | None = None
+) -> Vectors:
+    """Encode prompts, or read their vectors from the cache: heads then train in seconds.
+
+    Vectors are kept in blocks of prompts, so that a run that was killed goes on with the block it was in.
+    """
+    blocks = [prompts[start : start + _BLOCK] for start in range(0, len(prompts), _BLOCK)]
+    described = settings.model_dump_json() + (adapter.fingerprint() if adapter else "")
+    paths = [_block_path(described, block) for block in blocks]
+    missing = sum(len(block) for block, path in zip(blocks, paths, strict=True) if not path.is_file())
+    if missing:
+        encoder = Encoder.load(settings, adapter=adapter)
+        with progress_bar(console, "Encoding prompts", missing) as advance:
+            for block, path in zip(blocks, paths, strict=True):
+                if not path.is_file():
+                    _write_block(path, encoder.encode(block, progress=advance))
+    return np.concatenate([load_file(path)["vectors"].astype(np.float32) for path in paths])
+
+
+def _block_path(described: str, block: tuple[str, ...]) -> Path:
+    key = hashlib.sha256("\x00".join((described, *block)).encode()).hexdigest()[:24]
+    return embedded.cache_folder() / "vectors" / f"{key}.safetensors"
+
+
+def _write_block(path: Path, vectors: Vectors) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     save_file({"vectors": vectors.astype(np.float16)}, partial)
     partial.replace(path)
-    return vectors.astype(np.float16).astype(np.float32)
+
+
+def _with_lengths(outcomes: Outcomes) -> NDArray[np.int64]:
+    """The ``train`` rows whose answers' lengths are known of somebody."""
+    if outcomes.lengths is None:
+        return np.empty(0, dtype=np.int64)
+    rows = outcomes.rows("train")
+    return rows[~np.isnan(outcomes.lengths[rows]).all(axis=1)]
+
+
+def _fit_lengths(vectors: Vectors, outcomes: Outcomes) -> LengthModel | None:
+    return None if outcomes.lengths is None else fit_lengths(vectors, outcomes.lengths[_with_lengths(outcomes)])
+
+
+def _length_metrics(predicted: Lengths, outcomes: Outcomes) -> dict[str, float]:
+    """Error of the predicted lengths on the held-out prompts, beside that of each expert's mean."""
+    assert outcomes.lengths is not None  # noqa: S101
+    known, observed = outcomes.lengths[outcomes.rows("train")], outcomes.lengths[outcomes.rows("dev")]
+    counts = np.maximum((~np.isnan(known)).sum(0), 1)
+    mean = np.tile((np.nansum(known, axis=0) / counts).astype(np.float32), (len(observed), 1))
+    return {"length_error": length_error(predicted, observed), "length_error_of_mean": length_error(mean, observed)}
 
 
 def _honestly_calibrated(quality: Quality, scores: Quality) -> Quality:
@@ -131,12 +216,18 @@ def model_card(config: TrainingConfig, outcomes: Outcomes, metrics: Mapping[str,
         f"Predicts how well each of {len(outcomes.experts)} experts would answer a prompt, without running any.",
         "",
         f"- Encoder: `{config.encoder.model}`, layers {list(config.encoder.layers) or 'last'}, "
-        f"{config.encoder.pooling} pooling, frozen",
+        f"{config.encoder.pooling} pooling, "
+        + (f"LoRA from layer {config.lora.first_layer} up, rank {config.lora.rank}" if config.lora else "frozen"),
         f"- Algorithm: `{config.algorithm}`"
         + (f", head `{config.head}`, {config.members} members averaged" if config.algorithm == "performance" else ""),
         f"- Trained on {metrics['train_prompts']:,} prompts, measured on {metrics['dev_prompts']:,} held-out ones",
         f"- Mean AUC {metrics['auc']:.3f}, mean calibration error {metrics['ece']:.3f}",
     ]
+    if "length_error" in metrics:
+        lines.append(
+            f"- Lengths of the answers: mean error {metrics['length_error']:.0%} of the mean length "
+            f"({metrics['length_error_of_mean']:.0%} for each expert's mean)"
+        )
     if pool := metrics.get("pool"):
         lines += ["", f"Held-out quality–cost figures, {len(pool['experts'])} experts, 95 % intervals in brackets.", ""]
         lines += figures_table(pool)

@@ -14,9 +14,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.predictor.base import Predictor, Quality
+from routoo_core.predictor.base import Forecast, Predictor, Quality, forecast
 
-Row = NDArray[np.float32]
+Row = tuple[NDArray[np.float32], ...]
+"""One prompt's quality, and its lengths from a predictor that knows them; each (experts,)."""
 
 
 class BatchingPredictor:
@@ -50,11 +51,17 @@ class BatchingPredictor:
 
     def predict(self, prompts: Sequence[str]) -> Quality:
         """Quality 0–1, shape (prompts, experts); what the predictor raises in a pass reaches all who shared it."""
+        return self.forecast(prompts).quality
+
+    def forecast(self, prompts: Sequence[str]) -> Forecast:
+        """Quality, and lengths where the predictor knows them; see :meth:`predict`."""
         rows: list[Row] = []
         for start in range(0, len(prompts), self.max_batch):
             asked = self._model().ask(prompts[start : start + self.max_batch])
             rows += [future.result() for future in asked]
-        return np.array(rows, dtype=np.float32).reshape(len(prompts), len(self.experts))
+        if not rows:
+            return Forecast(np.empty((0, len(self.experts)), dtype=np.float32))
+        return Forecast(*(np.stack(part) for part in zip(*rows, strict=True)))
 
     def close(self) -> None:
         """Stop the model thread once nobody waits for it; a later call starts a new one."""
@@ -129,7 +136,8 @@ class _ModelThread:
     def _pass(self, prompts: list[str]) -> None:
         rows: list[Row] = []
         with _Caught() as caught:
-            rows = [row.copy() for _, row in zip(prompts, self._predictor.predict(prompts), strict=True)]
+            parts = [part for part in forecast(self._predictor, prompts) if part is not None]
+            rows = [tuple(row.copy() for row in own) for _, *own in zip(prompts, *parts, strict=True)]
         futures = self._finish(prompts, failed=caught.error is not None)
         for future, row in zip(futures, rows, strict=False):
             future.set_result(row)

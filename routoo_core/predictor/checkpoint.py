@@ -1,14 +1,16 @@
 """What a router's folder holds; saved whole, loaded only if it matches. No pickle anywhere.
 
-``config.json`` encoder, head, experts, data fingerprint, versions · ``head.safetensors`` heads and calibration ·
-``reference.safetensors`` predicted quality and observed score of the held-out prompts (no texts) ·
-``metrics.json`` held-out figures beside baselines · ``README.md`` the model card.
+``config.json`` encoder, head, experts, data fingerprint, versions · ``head.safetensors`` heads, calibration and
+lengths · ``adapter/`` LoRA in peft's format, when the encoder was trained · ``reference.safetensors`` predicted
+quality and observed score of the held-out prompts (no texts) · ``metrics.json`` held-out figures beside baselines ·
+``README.md`` the model card.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -25,8 +27,11 @@ from safetensors.torch import load_file, save_file
 
 from routoo_core import embedded
 from routoo_core.errors import CheckpointError, ConfigurationError
+from routoo_core.predictor import adapter as adapters
+from routoo_core.predictor.adapter import Adapter
 from routoo_core.predictor.calibration import Calibration
 from routoo_core.predictor.encoder import EMBEDDED, Encoder
+from routoo_core.predictor.length import LengthModel
 from routoo_core.predictor.performance import PerformancePredictor
 from routoo_core.predictor.scorer import SCORERS, Scorer
 from routoo_core.predictor.training import TrainingConfig
@@ -35,6 +40,7 @@ from routoo_core.settings import Settings
 FORMAT = 1
 ROUTERS = Path(__file__).parent.parent / "routers"
 _FILES = ("config.json", "head.safetensors", "reference.safetensors", "metrics.json")
+_LENGTH_WEIGHT, _LENGTH_BIAS = "length.weight", "length.bias"
 
 
 class CheckpointConfig(Settings):
@@ -47,6 +53,23 @@ class CheckpointConfig(Settings):
     encoder_fingerprint: str
     data_fingerprint: str
     versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """Everything training found.
+
+    Attributes:
+        scorer: Vector → quality.
+        calibration: Applied to the quality.
+        lengths: Vector → tokens of the answers; ``None`` when no lengths were observed.
+        adapter: The encoder's; ``None`` when it stayed frozen.
+    """
+
+    scorer: Scorer
+    calibration: Calibration
+    lengths: LengthModel | None = None
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True)
@@ -97,15 +120,22 @@ def find_router(name: str | Path, beside: Path | None = None) -> Path:
 def save_checkpoint(
     folder: Path,
     config: CheckpointConfig,
-    scorer: Scorer,
-    calibration: Calibration,
+    learnt: Learnt,
     reference: Reference,
     metrics: dict[str, Any],
     card: str,
 ) -> None:
     """Write a checkpoint; ``folder`` is created, files of an earlier one are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({**scorer.weights(), "calibration": torch.from_numpy(calibration)}, folder / "head.safetensors")
+    weights = {**learnt.scorer.weights(), "calibration": torch.from_numpy(learnt.calibration)}
+    if learnt.lengths:
+        weights[_LENGTH_WEIGHT] = torch.from_numpy(learnt.lengths.weight).half()
+        weights[_LENGTH_BIAS] = torch.from_numpy(learnt.lengths.bias)
+    save_file(weights, folder / "head.safetensors")
+    if learnt.adapter:
+        learnt.adapter.save(folder / adapters.FOLDER, config.training.encoder.model)
+    else:
+        shutil.rmtree(folder / adapters.FOLDER, ignore_errors=True)
     save_arrays(
         {"quality": reference.quality.astype(np.float16), "scores": reference.scores.astype(np.float16)},
         folder / "reference.safetensors",
@@ -122,8 +152,8 @@ def load_checkpoint(folder: Path, device: str = "auto") -> PerformancePredictor:
         CheckpointError: Something is missing, malformed, of another format, or does not fit the encoder.
     """
     config = read_config(folder)
-    scorer, calibration = load_scorer(folder, config)
-    encoder = Encoder.load(config.training.encoder, device)
+    learnt = load_learnt(folder, config)
+    encoder = Encoder.load(config.training.encoder, device, adapter=learnt.adapter)
     if encoder.dim != config.dim:
         raise CheckpointError(
             f"{folder}: trained on vectors of length {config.dim}, but encoder {config.training.encoder.model!r} "
@@ -134,7 +164,9 @@ def load_checkpoint(folder: Path, device: str = "auto") -> PerformancePredictor:
             f"{folder}: trained with encoder {config.encoder_fingerprint}, but {config.training.encoder.model!r} is "
             f"{found}; restore the encoder or train again"
         )
-    return PerformancePredictor(encoder, scorer, calibration, config.experts, fingerprint(folder))
+    return PerformancePredictor(
+        encoder, learnt.scorer, learnt.calibration, learnt.lengths, config.experts, fingerprint(folder)
+    )
 
 
 def read_config(folder: Path) -> CheckpointConfig:
@@ -172,14 +204,17 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 def fingerprint(folder: Path) -> str:
     """SHA-256 over config and weights, shortened."""
-    parts = ((folder / name).read_bytes() for name in ("config.json", "head.safetensors"))
-    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+    paths = [folder / "config.json", folder / "head.safetensors", folder / adapters.FOLDER / adapters.WEIGHTS]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths if path.is_file())).hexdigest()[:16]
 
 
 def encoder_fingerprint(model: str) -> str:
     """What identifies the encoder's weights: a hash for files, the id for a hub model."""
     if model == EMBEDDED:
         return embedded.GGUF_SHA256[:16]
+    if Path(model).is_file():
+        with Path(model).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     files = [path for name in ("config.json", "tokenizer.json") if (path := Path(model) / name).is_file()]
     if not files:
         return model
@@ -191,18 +226,29 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in ("routoo", "torch", "transformers", "safetensors")}
 
 
-def load_scorer(folder: Path, config: CheckpointConfig) -> tuple[Scorer, Calibration]:
+def load_learnt(folder: Path, config: CheckpointConfig) -> Learnt:
     """What was learnt, without the encoder.
 
     Raises:
         CheckpointError: The weights are damaged or do not fit ``config.json``.
     """
+    adapter = Adapter.load(folder / adapters.FOLDER) if config.training.lora else None
     path = folder / "head.safetensors"
     try:
         weights = load_file(path)
         calibration: Calibration = weights.pop("calibration").numpy().copy()
+        lengths = _lengths(weights, config)
         scorer = SCORERS[config.training.algorithm].load(weights, config.training, config.dim, len(config.experts))
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: does not fit config.json ({reason}); copy the folder again") from error
-    return scorer, calibration
+    return Learnt(scorer, calibration, lengths, adapter)
+
+
+def _lengths(weights: dict[str, torch.Tensor], config: CheckpointConfig) -> LengthModel | None:
+    if _LENGTH_WEIGHT not in weights:
+        return None
+    weight, bias = weights.pop(_LENGTH_WEIGHT).float().numpy(), weights.pop(_LENGTH_BIAS).float().numpy()
+    if weight.shape != (config.dim, len(config.experts)) or bias.shape != weight.shape[1:]:
+        raise RuntimeError(f"{_LENGTH_WEIGHT} of shape {weight.shape} is not of {config.dim} dimensions × the experts")
+    return LengthModel(weight, bias)

@@ -10,14 +10,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from routoo_core import embedded
 from routoo_core.errors import ConfigurationError
+from routoo_core.predictor.adapter import Adapter
 from routoo_core.settings import Settings
 
 EMBEDDED = f"embedded:{embedded.MODEL}"
+GGUF_SUFFIX = ".gguf"
 Pooling = Literal["mean", "last", "cls"]
 Vectors = NDArray[np.float32]
 
@@ -26,9 +28,9 @@ class EncoderSettings(Settings):
     """Which vector stands for a prompt.
 
     Attributes:
-        model: ``embedded:…``, a hub id, or a local folder.
-        revision: The hub revision; ignored for folders.
-        layers: Hidden layers to pool and concatenate, 1 … depth; empty is the last (with its final norm).
+        model: ``embedded:…``, a hub id, a local folder, or a local ``.gguf`` file.
+        revision: The hub revision; ignored for what is local.
+        layers: Hidden layers to pool and concatenate, 1 … depth, rising; empty is the last (with its final norm).
         pooling: ``mean`` over tokens, ``last`` token (paper §3.2), or ``cls`` (first).
         max_tokens: Longer prompts keep their head and their tail.
     """
@@ -39,9 +41,16 @@ class EncoderSettings(Settings):
     pooling: Pooling = "mean"
     max_tokens: Annotated[int, Field(ge=8)] = 512
 
+    @field_validator("layers")
+    @classmethod
+    def _rising(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
+        if sorted(set(layers)) != list(layers):
+            raise ValueError(f"{list(layers)} does not rise; give each layer once, the lowest first")
+        return layers
+
 
 class Encoder:
-    """A frozen language model up to the deepest layer asked for; layers above are not even loaded.
+    """A language model up to the deepest layer asked for; layers above are not even loaded.
 
     ``Encoder.load(EncoderSettings()).encode(["Why is the sky blue?"])`` has shape (1, dim).
     """
@@ -51,29 +60,32 @@ class Encoder:
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, settings: EncoderSettings, device: str = "auto", dtype: str = "auto") -> Encoder:
+    def load(
+        cls, settings: EncoderSettings, device: str = "auto", dtype: str = "auto", adapter: Adapter | None = None
+    ) -> Encoder:
         """Load the weights onto ``device`` (auto: cuda, mps, cpu) in ``dtype`` (auto: bfloat16 where fast).
+
+        Args:
+            settings: What to load.
+            device: Where it runs.
+            dtype: What it computes in.
+            adapter: Merged into the weights.
 
         Raises:
             ConfigurationError: The model cannot be found or is shallower than the layers asked for.
+            CheckpointError: The adapter does not fit the model.
         """
-        source = str(embedded.model_folder()) if settings.model == EMBEDDED else settings.model
         where = best_device() if device == "auto" else torch.device(device)
         kind = best_dtype(where) if dtype == "auto" else getattr(torch, dtype)
         try:
-            config = AutoConfig.from_pretrained(source, revision=settings.revision)
-            depth = _truncated_depth(settings, config.num_hidden_layers)
-            config.num_hidden_layers = depth or config.num_hidden_layers
-            with embedded.quiet_transformers():
-                tokenizer = AutoTokenizer.from_pretrained(source, revision=settings.revision)
-                model = AutoModel.from_pretrained(source, revision=settings.revision, config=config, dtype=kind)
+            tokenizer, model = _load(settings, kind)
         except OSError as error:
             raise ConfigurationError(
                 f"encoder {settings.model!r} cannot be loaded ({str(error).splitlines()[0]}); "
-                "give a local folder, a hub id that can be reached, or " + EMBEDDED
+                "give a local folder, a .gguf file, a hub id that can be reached, or " + EMBEDDED
             ) from error
-        if depth:
-            _drop_final_norm(model)
+        if adapter is not None:
+            adapter.merge_into(model)
         return cls(model.to(where), tokenizer, settings)
 
     @property
@@ -118,15 +130,24 @@ class Encoder:
             return ids or [self.tokenizer.eos_token_id or 0]
         return ids[: limit // 2] + ids[-(limit - limit // 2) :]
 
+    def pooled(self, mask: torch.Tensor, layers: Sequence[int] | None = None, **inputs: torch.Tensor) -> torch.Tensor:
+        """Vectors of a batch, with gradients where parameters have them; float32, (prompts, dim).
+
+        Args:
+            mask: Which positions are tokens, (prompts, tokens).
+            layers: Places in the model's hidden states, when they are not the settings' own.
+            inputs: ``input_ids``, or the ``inputs_embeds`` the model starts from.
+        """
+        layers = self.settings.layers if layers is None else layers
+        extra = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
+        output = self.model(**inputs, attention_mask=mask.long(), output_hidden_states=bool(layers), **extra)
+        states = [output.hidden_states[k] for k in layers] if layers else [output.last_hidden_state]
+        return torch.cat([self._pool(state.float(), mask) for state in states], dim=-1)
+
     @torch.inference_mode()
     def _forward(self, batch: list[list[int]]) -> Vectors:
         ids, mask = self.pad(batch)
-        several = bool(self.settings.layers)
-        extra = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
-        output = self.model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=several, **extra)
-        states = [output.hidden_states[k] for k in self.settings.layers] if several else [output.last_hidden_state]
-        pooled = torch.cat([self._pool(state.float(), mask) for state in states], dim=-1)
-        vectors: Vectors = pooled.cpu().numpy()
+        vectors: Vectors = self.pooled(mask, input_ids=ids).cpu().numpy()
         return vectors
 
     def _pool(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -158,6 +179,23 @@ def best_dtype(device: torch.device) -> torch.dtype:
 def _cpu_flags() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     return cpuinfo.read_text(errors="replace") if cpuinfo.is_file() else ""
+
+
+def _load(settings: EncoderSettings, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Tokenizer, and model up to the deepest layer asked for."""
+    source = str(embedded.model_folder()) if settings.model == EMBEDDED else settings.model
+    where: dict[str, Any] = {"revision": settings.revision}
+    if source.endswith(GGUF_SUFFIX):
+        source, where = str(Path(source).parent), {"gguf_file": Path(source).name}
+    config = AutoConfig.from_pretrained(source, **where)
+    depth = _truncated_depth(settings, config.num_hidden_layers)
+    config.num_hidden_layers = depth or config.num_hidden_layers
+    with embedded.quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(source, **where)
+        model = AutoModel.from_pretrained(source, config=config, dtype=dtype, **where)
+    if depth:
+        _drop_final_norm(model)
+    return tokenizer, model
 
 
 def _truncated_depth(settings: EncoderSettings, depth: int) -> int | None:

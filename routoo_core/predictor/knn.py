@@ -46,7 +46,7 @@ class Profiles:
     def near(self, vectors: Vectors, count: int) -> NDArray[np.int64]:
         """The ``count`` places nearest to each vector, in no order; all of them if there are fewer."""
         count = min(count, len(self.places))
-        similarity = _unit((vectors - self.mean) / self.scale) @ self.places.T
+        similarity = unit((vectors - self.mean) / self.scale) @ self.places.T
         return np.argpartition(-similarity, count - 1, axis=1)[:, :count]
 
 
@@ -62,26 +62,41 @@ def fit_profiles(outcomes: Outcomes, vectors: Vectors, clusters: int = 0, seed: 
     rows = outcomes.rows("train")
     known, scores = vectors[rows], outcomes.scores[rows]
     mean, scale = known.mean(0), known.std(0) + 1e-6
-    places, seen = _unit((known - mean) / scale), (~np.isnan(scores)).astype(np.float32)
+    places, seen = unit((known - mean) / scale), (~np.isnan(scores)).astype(np.float32)
     sums = np.nan_to_num(scores).astype(np.float32)
     if 0 < clusters < len(places):
-        places, member = _cluster(places, clusters, np.random.default_rng(seed))
+        places, member = cluster(places, clusters, np.random.default_rng(seed))
         gather = (member == np.arange(clusters)[:, None]).astype(np.float32)
         sums, seen = gather @ sums, gather @ seen
     return Profiles(mean, scale, places, sums, seen)
 
 
-def _cluster(points: Floats, clusters: int, random: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
+def cluster(points: Floats, clusters: int, random: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
     """Spherical k-means: centres (clusters, dim) and each point's cluster."""
-    centres = points[random.choice(len(points), clusters, replace=False)]
+    centres = points[_first_centres(points, clusters, random)]
     for _ in range(_LLOYD_STEPS):
         member = (points @ centres.T).argmax(1)
         gather = (member == np.arange(clusters)[:, None]).astype(np.float32)
         moved = gather @ points
-        centres = _unit(np.where(gather.any(1, keepdims=True), moved, centres))
+        centres = unit(np.where(gather.any(1, keepdims=True), moved, centres))
     return centres, (points @ centres.T).argmax(1)
 
 
-def _unit(vectors: Floats) -> Floats:
-    unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return unit.astype(np.float32)
+def _first_centres(points: Floats, clusters: int, random: np.random.Generator) -> list[int]:
+    """Rows far apart: each drawn with probability ∝ its squared distance to the nearest before it (k-means++)."""
+    chosen = [int(random.integers(len(points)))]
+    distance = np.full(len(points), np.inf)
+    while len(chosen) < clusters:
+        distance = np.minimum(
+            distance, np.maximum(1 - points @ points[chosen[-1]], 0)
+        )  # of unit vectors, half its square
+        distance[chosen] = 0
+        even = not distance.any()
+        chosen.append(int(random.choice(len(points), p=None if even else distance / distance.sum())))
+    return chosen
+
+
+def unit(vectors: Floats) -> Floats:
+    """Vectors of length 1 in the same directions."""
+    scaled: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return scaled.astype(np.float32)

@@ -56,7 +56,10 @@ def add_expert(
     _check_prior(prior, strength, _expert_count(heads))
     if not len(scores):
         who = f"the mean of the {_expert_count(heads)} older ones" if prior is None else f"a copy of expert {prior}"
-        warnings.warn(f"no labels: the new expert is {who}; label some prompts and add it again", stacklevel=2)
+        warnings.warn(
+            f"no labels: the new expert is {who}; label prompts ('routoo suggest-prompts' names some) and add it again",
+            stacklevel=2,
+        )
     given = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
     return [_grow(head, _learn(head, given, scores.astype(np.float32), prior, strength)) for head in heads]
 

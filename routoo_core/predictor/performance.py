@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from routoo_core.predictor.base import Quality
+from routoo_core.predictor.base import Forecast, Quality
 from routoo_core.predictor.calibration import Calibration, calibrated
 from routoo_core.predictor.encoder import Encoder
+from routoo_core.predictor.length import LengthModel
 from routoo_core.predictor.scorer import Scorer
 
 
@@ -17,16 +18,29 @@ class PerformancePredictor:
         encoder: Text → vector.
         scorer: Vector → quality.
         calibration: Applied to the quality.
+        lengths: Vector → tokens of the answers; ``None`` when no lengths were observed.
         experts: One name for each of the heads' experts.
         fingerprint: Of the checkpoint.
     """
 
     def __init__(
-        self, encoder: Encoder, scorer: Scorer, calibration: Calibration, experts: Sequence[str], fingerprint: str
+        self,
+        encoder: Encoder,
+        scorer: Scorer,
+        calibration: Calibration,
+        lengths: LengthModel | None,
+        experts: Sequence[str],
+        fingerprint: str,
     ) -> None:
-        self.encoder, self.scorer, self.calibration = encoder, scorer, calibration
+        self.encoder, self.scorer, self.calibration, self.lengths = encoder, scorer, calibration, lengths
         self.experts, self.fingerprint = tuple(experts), fingerprint
 
     def predict(self, prompts: Sequence[str]) -> Quality:
         """Quality 0–1, shape (prompts, experts)."""
-        return calibrated(self.scorer.quality(self.encoder.encode(prompts)), self.calibration)
+        return self.forecast(prompts).quality
+
+    def forecast(self, prompts: Sequence[str]) -> Forecast:
+        """Quality, and lengths where they were learnt, from one pass."""
+        vectors = self.encoder.encode(prompts)
+        quality = calibrated(self.scorer.quality(vectors), self.calibration)
+        return Forecast(quality, self.lengths.lengths(vectors) if self.lengths else None)

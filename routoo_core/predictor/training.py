@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
+from routoo_core.errors import ConfigurationError
 from routoo_core.outcomes import Outcomes
+from routoo_core.predictor.adapter import LoraSettings
 from routoo_core.predictor.encoder import EncoderSettings, Vectors
 from routoo_core.predictor.head import HEADS, Head, HeadKind, expected_level
 from routoo_core.settings import Settings
@@ -26,7 +28,8 @@ class TrainingConfig(Settings):
 
     Attributes:
         algorithm: ``performance`` (encoder and heads, the paper's kind) or ``knn`` (encoder and neighbours).
-        encoder: The frozen query encoder.
+        encoder: The query encoder.
+        lora: Train the encoder too, after the heads; without it the encoder stays frozen.
         head: How prompt and expert meet; ``difference`` is the paper's.
         width: Length the prompt's vector is projected to.
         levels: Score levels K; a score of 0–1 is rounded to the nearest.
@@ -39,6 +42,7 @@ class TrainingConfig(Settings):
 
     algorithm: Literal["performance", "knn"] = "performance"
     encoder: EncoderSettings = EncoderSettings()
+    lora: LoraSettings | None = None
     open_questions: bool = True
     head: HeadKind = "mlp"
     width: Annotated[int, Field(ge=1)] = 96
@@ -53,6 +57,49 @@ class TrainingConfig(Settings):
     epochs: Annotated[int, Field(ge=1)] = 40
     patience: Annotated[int, Field(ge=1)] = 4
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _check_lora(self) -> TrainingConfig:
+        if self.lora and self.algorithm != "performance":
+            raise ValueError(f"lora: {self.algorithm!r} has no heads to train it with; leave lora out")
+        if self.lora and self.encoder.layers and self.lora.first_layer > max(self.encoder.layers):
+            raise ValueError(f"lora.first_layer: {self.lora.first_layer} lies above the encoder's deepest layer")
+        return self
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "lora": {"lora": {}},
+    "paper": {
+        "encoder": {"model": "mistralai/Mistral-7B-v0.1", "layers": [], "pooling": "last"},
+        "head": "difference",
+        "members": 1,
+        "open_questions": False,
+        "lora": {"first_layer": 1, "rank": 1024, "alpha": 16, "dropout": 0.05, "checkpointing": True},
+    },
+    "knn": {"algorithm": "knn"},
+}
+"""Named starting points of a TrainingConfig. ``paper`` is §4.1; it gives no learning rate, epochs or batch size."""
+
+
+def preset(name: str, where: str = "train.toml", changes: Mapping[str, Any] | None = None) -> TrainingConfig:
+    """A preset, with what a file changes in it; tables are merged field by field.
+
+    Raises:
+        ConfigurationError: The preset is unknown, or a field is.
+    """
+    if name not in PRESETS:
+        raise ConfigurationError(f"--preset: {name!r} is unknown; choose one of {', '.join(PRESETS)}")
+    return TrainingConfig.read(where, _merged(PRESETS[name], changes or {}))
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key: _merged(base[key], changes[key]) for key in base if _is_table(base, key) and _is_table(changes, key)}
+    return {**base, **changes, **both}
+
+
+def _is_table(values: Mapping[str, Any], key: str) -> bool:
+    return isinstance(values.get(key), Mapping)
 
 
 def train_heads(

@@ -1,0 +1,146 @@
+"""LoRA on an encoder's layers: what is trained, and how it becomes part of the weights again (paper §4.1)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from routoo_core.errors import CheckpointError, ConfigurationError
+from routoo_core.settings import Settings
+
+FOLDER = "adapter"
+WEIGHTS = "adapter_model.safetensors"
+_CONFIG = "adapter_config.json"
+_PREFIX = "base_model.model."  # how peft names what it wraps
+_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
+
+
+class LoraSettings(Settings):
+    """Which matrices of which layers are trained together with the heads, and how.
+
+    Attributes:
+        first_layer: The lowest layer trained, counted from 1. The layers below are run once for all epochs, and what
+            they give is kept in memory (2 bytes × hidden size × tokens, in bfloat16); 1 keeps nothing.
+        rank: r of the adapters (the paper: 1024).
+        alpha: Scale; the adapters count alpha / rank.
+        dropout: On what goes into the adapters.
+        matrices: Names of the linear maps in a layer (the paper: query, key and value).
+        learning_rate: The highest, of the adapters; it rises over the first tenth and falls to zero.
+        head_learning_rate: The same of the heads, which come trained.
+        batch_size: Prompts in one forward pass.
+        accumulate: Passes before one step of the optimiser.
+        checkpointing: Recompute activations instead of keeping them: slower, far less memory.
+    """
+
+    first_layer: Annotated[int, Field(ge=1)] = 13
+    rank: Annotated[int, Field(ge=1)] = 16
+    alpha: Annotated[float, Field(gt=0)] = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    matrices: Annotated[tuple[str, ...], Field(min_length=1)] = ("q_proj", "k_proj", "v_proj")
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    head_learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    epochs: Annotated[int, Field(ge=1)] = 3
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    checkpointing: bool = False
+
+
+def adapted_modules(model: nn.Module, lora: LoraSettings) -> list[str]:
+    """Full names of the linear maps that get an adapter.
+
+    Raises:
+        ConfigurationError: There is none of these names at or above the first layer.
+    """
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    found = [name for name in linear if name.split(".")[-1] in lora.matrices and _layer(name) >= lora.first_layer]
+    if not found:
+        known = sorted({name.split(".")[-1] for name in linear})
+        raise ConfigurationError(
+            f"lora: no matrix {', '.join(lora.matrices)} in layer {lora.first_layer} or above; "
+            f"the encoder has {', '.join(known)} in {max(map(_layer, linear), default=0)} layers"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A trained LoRA adapter, in peft's format on disk.
+
+    Attributes:
+        rank: r.
+        alpha: Scale; ``W + alpha / rank · B A`` is the adapted matrix (LoRA, Eq. 3).
+        weights: A, (rank, in), and B, (out, rank), by ``place.lora_A.weight`` and ``place.lora_B.weight``.
+    """
+
+    rank: int
+    alpha: float
+    weights: dict[str, Tensor] = field(repr=False)
+
+    @property
+    def places(self) -> list[str]:
+        """Full names of the adapted linear maps."""
+        return sorted(name.removesuffix(_DOWN) for name in self.weights if name.endswith(_DOWN))
+
+    def save(self, folder: Path, model: str) -> None:
+        """Write what peft's ``PeftModel.from_pretrained`` reads, for the encoder called ``model``."""
+        config = {"peft_type": "LORA", "base_model_name_or_path": model, "inference_mode": True}
+        config |= {"r": self.rank, "lora_alpha": self.alpha, "target_modules": self.places}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        save_file({_PREFIX + name: value.contiguous() for name, value in self.weights.items()}, folder / WEIGHTS)
+
+    @classmethod
+    def load(cls, folder: Path) -> Adapter:
+        """Read what :meth:`save` or peft wrote.
+
+        Raises:
+            CheckpointError: The folder is damaged, or the adapter is not plain LoRA.
+        """
+        try:
+            config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+            weights = load_file(folder / WEIGHTS)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{folder}: cannot be read ({error}); copy the router's whole folder again"
+            ) from error
+        if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("use_rslora"):
+            raise CheckpointError(f"{folder / _CONFIG}: only plain LoRA adapters can be merged")
+        return cls(config["r"], config["lora_alpha"], {k.removeprefix(_PREFIX): v for k, v in weights.items()})
+
+    @torch.no_grad()
+    def merge_into(self, model: nn.Module) -> None:
+        """Add the adapter to the weights it was trained for.
+
+        The same as peft's ``merge_and_unload``, without importing peft, which takes longer than loading a router.
+
+        Raises:
+            CheckpointError: The adapter is of another model.
+        """
+        modules = dict(model.named_modules())
+        for place in self.places:
+            down, up, layer = self.weights[place + _DOWN].float(), self.weights[place + _UP].float(), modules.get(place)
+            if not isinstance(layer, nn.Linear) or layer.weight.shape != (up.shape[0], down.shape[1]):
+                raise CheckpointError(f"adapter: {place} does not fit the encoder; use the one it was trained with")
+            layer.weight.copy_(layer.weight.float() + self.alpha / self.rank * (up @ down))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the weights, shortened."""
+        digest = hashlib.sha256(f"{self.rank} {self.alpha}".encode())
+        for name in sorted(self.weights):
+            digest.update(name.encode() + self.weights[name].float().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _layer(name: str) -> int:
+    """The layer a module belongs to, counted from 1; 0 when it belongs to none."""
+    return next((int(part) + 1 for part in name.split(".") if part.isdigit()), 0)

@@ -1,0 +1,135 @@
+"""``routoo train``: presets, several tables at once, vectors that a killed run need not compute again."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv
+from rich.console import Console
+from typer.testing import CliRunner
+
+from routoo_core import embedded
+from routoo_core.cli import app
+from routoo_core.errors import ConfigurationError, OutcomesError
+from routoo_core.evaluation import training_run
+from routoo_core.evaluation.training_run import encode_cached
+from routoo_core.outcomes import joined
+from routoo_core.predictor.checkpoint import load_checkpoint
+from routoo_core.predictor.encoder import Encoder, EncoderSettings
+from routoo_core.predictor.training import PRESETS, preset
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ROUTOO_CACHE", str(tmp_path / "cache"))
+
+
+def test_the_papers_preset_is_the_papers():
+    paper = preset("paper")
+    assert (paper.encoder.model, paper.encoder.layers, paper.encoder.pooling) == (
+        "mistralai/Mistral-7B-v0.1",
+        (),
+        "last",
+    )
+    assert (paper.head, paper.levels, paper.members) == ("difference", 2, 1)
+    lora = paper.lora
+    assert (lora.rank, lora.alpha, lora.dropout, lora.first_layer) == (1024, 16, 0.05, 1)
+    assert lora.matrices == ("q_proj", "k_proj", "v_proj")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_whole(name):
+    assert preset(name).encoder
+
+
+def test_a_file_changes_single_fields_of_a_preset():
+    changed = preset("paper", changes={"encoder": {"model": "mine"}, "lora": {"rank": 8}})
+    assert (changed.encoder.model, changed.encoder.pooling) == ("mine", "last")
+    assert (changed.lora.rank, changed.lora.dropout, changed.head) == (8, 0.05, "difference")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("papre", {}, "--preset: 'papre' is unknown; choose one of default"),
+        ("lora", {"lora": {"rnak": 8}}, "t.toml: lora: .*rnak: unknown key"),
+        ("lora", {"algorithm": "knn"}, "t.toml: lora: 'knn' has no heads"),
+        ("lora", {"encoder": {"layers": [4]}}, "lora.first_layer: 13 lies above"),
+        ("default", {"encoder": {"layers": [4, 2]}}, "does not rise"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_with_its_field(name, changes, message):
+    with pytest.raises(ConfigurationError, match=message):
+        preset(name, "t.toml", changes)
+
+
+def test_joined_tables_hold_all_prompts_and_experts_and_impute_nothing(toy_outcomes):
+    other = toy_outcomes.select(["talker"])
+    other = type(other)(
+        tuple(f"x{i}" for i in other.prompt_ids), other.prompts, other.domains, other.splits, ("third",), other.scores
+    )
+    both = joined([toy_outcomes, other])
+    assert both.experts == ("calculator", "talker", "third")
+    assert both.scores.shape == (480, 3)
+    np.testing.assert_array_equal(both.scores[:240, :2], toy_outcomes.scores)
+    np.testing.assert_array_equal(both.scores[240:, 2], toy_outcomes.scores[:, 1])
+    assert np.isnan(both.scores[:240, 2]).all()
+    assert np.isnan(both.scores[240:, :2]).all()
+    with pytest.raises(OutcomesError, match="'p0' is in two tables"):
+        joined([toy_outcomes, toy_outcomes])
+
+
+def write(folder, name, table, experts):
+    columns = {"prompt_id": table.prompt_ids, "prompt": table.prompts, "domain": table.domains, "split": table.splits}
+    ids = [f"{name}-{prompt_id}" for prompt_id in columns["prompt_id"]]
+    csv.write_csv(pa.table({**{k: list(v) for k, v in columns.items()}, "prompt_id": ids}), folder / f"{name}.p.csv")
+    rows = [
+        (ids[row], expert, float(table.scores[row, table.experts.index(expert)]), 40 if "what" in text else 400)
+        for row, text in enumerate(table.prompts)
+        for expert in experts
+        if not np.isnan(table.scores[row, table.experts.index(expert)])
+    ]
+    names = ("prompt_id", "model", "score", "completion_chars")
+    csv.write_csv(pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))), folder / f"{name}.o.csv")
+
+
+def test_several_tables_train_one_router_that_also_learns_lengths(tmp_path, tiny_model, toy_outcomes, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "one", toy_outcomes, ["calculator"])
+    write(tmp_path, "two", toy_outcomes, ["talker"])
+    (tmp_path / "train.toml").write_text(
+        f'width = 8\nmembers = 1\nepochs = 20\nlearning_rate = 0.01\n[encoder]\nmodel = "{tiny_model}"\nlayers = [2]\n'
+    )
+    command = ["train", "--config", "train.toml", "--out", "both", "--prompts", "one.p.csv", "--outcomes", "one.o.csv"]
+    done = CliRunner().invoke(app, [*command, "--prompts", "two.p.csv", "--outcomes", "two.o.csv"])
+    assert done.exit_code == 0, done.output
+    predictor = load_checkpoint(tmp_path / "both", device="cpu")
+    assert predictor.experts == ("calculator", "talker")
+    quality, lengths = predictor.forecast(["what is 31 + 44 ?", "hello there, dear friend number 1234"])
+    assert quality[0, 0] > quality[0, 1]
+    assert quality[1, 1] > quality[1, 0]
+    assert (lengths[0] < 30).all()  # 40 characters are 10 tokens
+    assert (lengths[1] > 60).all()
+    assert "Lengths of the answers" in (tmp_path / "both" / "README.md").read_text()
+    refused = CliRunner().invoke(app, [*command, "--prompts", "two.p.csv"])
+    assert "--outcomes: 1 given for 2 --prompts" in str(refused.exception)
+
+
+def test_vectors_computed_before_a_kill_are_not_computed_again(tiny_model, monkeypatch):
+    monkeypatch.setattr(training_run, "_BLOCK", 2)
+    prompts, settings = ("a", "bb", "c c", "dd d", "eee"), EncoderSettings(model=str(tiny_model), layers=(2,))
+    encode, calls = Encoder.encode, []
+
+    def killed(self, block, **options):
+        calls.append(block)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(self, block, **options)
+
+    monkeypatch.setattr(Encoder, "encode", killed)
+    with pytest.raises(KeyboardInterrupt):
+        encode_cached(prompts, settings, Console(quiet=True))
+    found = encode_cached(prompts, settings, Console(quiet=True))
+    assert calls == [("a", "bb"), ("c c", "dd d"), ("c c", "dd d"), ("eee",)]
+    alone = encode(Encoder.load(settings), prompts)
+    np.testing.assert_allclose(found, alone, rtol=1e-2, atol=1e-2)
+    assert not list((embedded.cache_folder() / "vectors").glob("*.partial"))
