@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from routoo_core import __version__
-from routoo_core.config import STARTER, account_from_config, read_config, router_from_toml
+from routoo_core.budget.pacing import Paced
+from routoo_core.config import STARTER, account_from_config, make_policy, read_config, router_from_toml
 from routoo_core.errors import ConfigurationError, RoutooError
 from routoo_core.experts import format_usd
 from routoo_core.settings import read_toml
@@ -238,6 +239,53 @@ def suggest_prompts(
     columns = {"prompt_id": ids, "prompt": texts, "domain": domains, "split": splits}
     write_table(suggested, {name: [values[row] for row in rows] for name, values in columns.items()})
     out.print(f"{suggested}: {count} of {len(ids)} prompts to label", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def assign(
+    scores: Annotated[Path, typer.Option(help="What 'routoo predict' wrote: prompt_id, model, score.")],
+    prices: Annotated[Path, typer.Option(help="CSV: model, input_usd_per_1m, output_usd_per_1m.")],
+    budget: Annotated[float, typer.Option(help="USD for all prompts together.")],
+    assignment: Annotated[Path | None, typer.Option("--out", help="The table to write, .parquet or .csv.")] = None,
+    policy: Annotated[
+        str,
+        typer.Option(help="lagrangian (the optimum), or the paper's greedy by ratio, quality_floor, best, cheapest."),
+    ] = "lagrangian",
+    alpha: Annotated[float, typer.Option(help="α of --policy ratio.")] = 0.1,
+    floor: Annotated[float, typer.Option(help="Quality that is good enough for --policy quality_floor.")] = 0.7,
+    tokens: Annotated[int, typer.Option(help="Tokens of a call; prices are averaged over input and output.")] = 1000,
+    pool: Annotated[list[str] | None, typer.Option(help="Only price rows of this pool (repeatable).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Assign every prompt to an expert within a budget for all of them, with a certificate of how good that is.
+
+    The upper bound is the optimum of the LP relaxation: no assignment within the budget has more predicted quality.
+
+    Example: [bold]routoo assign --scores s.parquet --prices prices.csv --budget 2.50 --out who.csv[/bold]
+    """
+    from routoo_core.assignment import assign as solve
+    from routoo_core.evaluation.assignment_run import certificate, cost_of_calls, read_scores, write_assignment
+    from routoo_core.evaluation.prediction_run import check_format
+    from routoo_core.evaluation.prices import read_prices
+
+    if assignment:
+        check_format(assignment)
+    given = {"ratio": {"alpha": alpha}, "quality_floor": {"floor": floor}}.get(policy, {})
+    rule = None if policy == "lagrangian" else make_policy({"name": policy, **given})
+    if isinstance(rule, Paced):
+        raise ConfigurationError("--policy: 'paced' needs traffic; offline, lagrangian is its optimum")
+    everyone = read_scores(scores)
+    listed = read_prices(prices, pool or (), everyone.experts)
+    chosen, cost = everyone.select(listed), cost_of_calls(listed, tokens)
+    found = solve(chosen.quality, cost, budget, rule)
+    if assignment:
+        write_assignment(assignment, chosen, cost, found)
+    if as_json:
+        out.print_json(json.dumps(certificate(found)))
+        return
+    for name, value in certificate(found).items():
+        shown = f"{value:.4%}" if name == "gap" else f"{value:,.6g}"
+        out.print(f"{name.replace('_', ' '):>16}  {shown}", highlight=False)
 
 
 def _config_path(given: Path | None) -> tuple[Path, str | None]:

@@ -135,7 +135,7 @@ def read_outcomes(prompts: str | Path, outcomes: str | Path) -> Outcomes:
     if unknown := sorted({str(split) for split in splits} - {"train", "dev"}):
         raise OutcomesError(f"{prompts}: split {unknown[0]!r} is neither 'train' nor 'dev'; leave other rows out")
     pair = ("prompt_id", "model", "score")
-    table = _columns(Path(outcomes), pair, optional=LENGTHS)
+    table = read_columns(Path(outcomes), pair, optional=LENGTHS)
     row_of = {prompt_id: row for row, prompt_id in enumerate(ids)}
     experts = tuple(dict.fromkeys(table["model"]))
     column_of = {name: column for column, name in enumerate(experts)}
@@ -176,7 +176,7 @@ def read_prompts(path: Path) -> tuple[list[str], list[str], list[str], list[str]
     Raises:
         OutcomesError: See :func:`read_outcomes`.
     """
-    table = _columns(path, ("prompt_id", "prompt"), optional=("domain", "split"))
+    table = read_columns(path, ("prompt_id", "prompt"), optional=("domain", "split"))
     ids, texts = table["prompt_id"], table["prompt"]
     seen: set[str] = set()
     for row, (prompt_id, text) in enumerate(zip(ids, texts, strict=True), start=1):
@@ -203,7 +203,13 @@ def without_choices(text: str) -> str:
     return text[: found.start()].rstrip() if found and text[: found.start()].strip() else text
 
 
-def _columns(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, list[Any]]:
+def read_columns(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, list[Any]]:
+    """Columns of a Parquet or CSV table.
+
+    Raises:
+        OutcomesError: The file cannot be read, or a required column is missing.
+        MissingDependency: ``pyarrow`` is not installed.
+    """
     table = _read_table(path)
     if missing := [name for name in required if name not in table.column_names]:
         raise OutcomesError(f"{path}: column {missing[0]!r} is missing; found {', '.join(table.column_names)}")

@@ -14,11 +14,13 @@ KINDS = pytest.mark.parametrize("kind", HEADS)
 
 def make(kind, members=2, experts=6):
     torch.manual_seed(0)
-    heads = [HEADS[kind](dim=12, experts=experts, levels=2, width=8, dropout=0.1).eval() for _ in range(members)]
+    heads = [
+        HEADS[kind](dim=12, experts=experts, levels=2, width=8, dropout=0.1, domains=3).eval() for _ in range(members)
+    ]
     with torch.no_grad():
         for head in heads:
             for parameter in head.parameters():
-                parameter.mul_(2)
+                parameter.mul_(2) if parameter.any() else parameter.normal_()
     return heads
 
 

@@ -20,10 +20,21 @@ def test_the_hull_mixes_policies_and_drops_what_is_dominated():
 
 def test_area_half_and_match_of_a_straight_line():
     curve = Curve(np.array([1.0, 5.0]), np.array([0.4, 0.8]))
-    found = figures(curve, Anchor(quality=0.6, cost=4.0, cheapest=1.0))
+    found = figures(curve, Anchor(quality=0.6, cost=4.0, cheapest=1.0, cheapest_quality=0.4))
     assert found.area == pytest.approx(0.4 + 0.1 * 1.5, abs=1e-6)
     assert found.half == pytest.approx(0.5 / 0.6)
     assert found.match == pytest.approx(3.0 / 4.0)
+    assert found.apgr == pytest.approx(0.15 / 0.2, abs=1e-5)
+    assert found.cpt50 == pytest.approx(1 / 3)  # 0.5 is bought at 2.0, a third of the way from 1.0 to 4.0
+
+
+def test_routellms_figures_of_mixing_two_experts_at_random_are_one_half():
+    line = Curve(np.array([1.0, 11.0]), np.array([0.4, 0.8]))
+    found = figures(line, Anchor(quality=0.8, cost=11.0, cheapest=1.0, cheapest_quality=0.4))
+    assert (found.apgr, found.cpt50) == (pytest.approx(0.5, abs=1e-6), pytest.approx(0.5))
+    flat = figures(line, Anchor(quality=0.4, cost=1.0, cheapest=1.0, cheapest_quality=0.4))
+    assert np.isnan(flat.apgr)
+    assert np.isnan(flat.cpt50)
 
 
 def test_a_quality_never_reached_has_no_cost():

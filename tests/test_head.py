@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from routoo_core.predictor.head import HEADS, DifferenceHead, expected_level
-from routoo_core.predictor.training import masked_cross_entropy
+from routoo_core.predictor.training import Labels, masked_cross_entropy, training_loss
 
 
 def make(kind, levels=2, seed=0):
@@ -35,12 +35,12 @@ def test_the_difference_head_with_two_levels_ranks_experts_alike_for_every_promp
     assert len({tuple(row.argsort().tolist()) for row in quality}) == 1
 
 
-@pytest.mark.parametrize("kind", ["bilinear", "hadamard", "mlp"])
+@pytest.mark.parametrize("kind", ["domain", "bilinear", "hadamard", "mlp"])
 def test_an_interaction_head_can_rank_them_differently(kind):
     head = make(kind)
     with torch.no_grad():
         for parameter in head.parameters():
-            parameter.mul_(3)
+            parameter.add_(torch.randn_like(parameter)).mul_(3)
     quality = head.expected_level(torch.randn(200, 16) * 3)
     assert len({tuple(row.argsort().tolist()) for row in quality}) > 1
 
@@ -52,10 +52,36 @@ def test_the_expected_level_is_scaled_to_one():
 
 def test_pairs_nobody_observed_carry_no_loss():
     logits, target = torch.randn(6, 3, 2), torch.randint(0, 2, (6, 3))
-    seen = torch.rand(6, 3) > 0.5
+    seen, domain = torch.rand(6, 3) > 0.5, torch.zeros(6, dtype=torch.long)
     flipped = torch.where(seen, target, 1 - target)
-    assert masked_cross_entropy(logits, target, seen) == masked_cross_entropy(logits, flipped, seen)
-    assert masked_cross_entropy(logits, target, torch.zeros(6, 3, dtype=torch.bool)) == 0
+    given, other = Labels(target, seen, domain), Labels(flipped, seen, domain)
+    assert masked_cross_entropy(logits, given) == masked_cross_entropy(logits, other)
+    assert masked_cross_entropy(logits, Labels(target, torch.zeros_like(seen), domain)) == 0
+
+
+def test_the_domain_heads_table_starts_from_what_was_seen_in_each_domain():
+    head = HEADS["domain"](dim=4, experts=2, levels=2, width=8, dropout=0.0, domains=2)
+    domain = torch.tensor([0] * 300 + [1] * 300 + [-1] * 300)
+    target = torch.stack([domain == 0, domain == 1], dim=1).long()  # each expert is good in a domain of its own
+    head.fill_table(target, torch.ones_like(target, dtype=torch.bool), domain)
+    odds = head.table[..., 1] - head.table[..., 0]  # experts × domains
+    assert (odds.diagonal() > 2).all()
+    assert (odds.fliplr().diagonal() < -2).all()
+    torch.testing.assert_close(odds.mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+    head.fill_table(target, torch.zeros_like(target, dtype=torch.bool), domain)
+    torch.testing.assert_close(head.table, torch.zeros_like(head.table))
+
+
+def test_prompts_of_unknown_domain_carry_no_loss_for_it():
+    torch.manual_seed(0)
+    head, vectors = HEADS["domain"](4, 2, 2, 8, 0.0, 3).eval(), torch.randn(5, 4)
+    target, seen = torch.zeros(5, 2, dtype=torch.long), torch.ones(5, 2, dtype=torch.bool)
+
+    def loss(*domain):
+        return training_loss(head, vectors, Labels(target, seen, torch.tensor(domain)), 1.0).item()
+
+    assert loss(-1, -1, -1, -1, -1) == masked_cross_entropy(head(vectors), Labels(target, seen, torch.zeros(5))).item()
+    assert loss(0, 1, 2, 0, 1) > loss(-1, -1, -1, -1, -1)
 
 
 def test_dimensions_are_standardised_by_the_training_prompts():

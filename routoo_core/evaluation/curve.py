@@ -103,11 +103,17 @@ class Figures:
         area: Mean quality between the cheapest expert's cost and the best single expert's.
         half: Quality at half the best single expert's cost, divided by its quality.
         match: Share of its cost needed to match its quality; infinite if never.
+        apgr: Share of the way from the cheapest expert's quality to its, averaged over the cost range; with two
+            experts RouteLLM's average performance gap recovered.
+        cpt50: Share of the cost range needed to go half that way; infinite if never. With two experts RouteLLM's
+            CPT(50 %), the share of calls the dear one gets.
     """
 
     area: float
     half: float
     match: float
+    apgr: float
+    cpt50: float
 
 
 @dataclass(frozen=True)
@@ -118,17 +124,23 @@ class Anchor:
         quality: Its mean observed score.
         cost: Its USD.
         cheapest: USD of the cheapest expert in the pool.
+        cheapest_quality: That expert's mean observed score.
     """
 
     quality: float
     cost: float
     cheapest: float
+    cheapest_quality: float
 
 
 def figures(curve: Curve, anchor: Anchor) -> Figures:
     """Read the figures off a curve."""
+    area, gap = curve.area(anchor.cheapest, anchor.cost), anchor.quality - anchor.cheapest_quality
+    span, halfway = anchor.cost - anchor.cheapest, curve.cost_of(anchor.cheapest_quality + gap / 2)
     return Figures(
-        area=curve.area(anchor.cheapest, anchor.cost),
+        area=area,
         half=float(curve.at(anchor.cost / 2) / anchor.quality),
         match=curve.cost_of(anchor.quality) / anchor.cost,
+        apgr=(area - anchor.cheapest_quality) / gap if gap > 0 else float("nan"),
+        cpt50=max(0.0, (halfway - anchor.cheapest) / span) if span > 0 else float("nan"),
     )

@@ -77,12 +77,14 @@ def pool_figures(quality: Mapping[str, Array], scores: Array, cost: Array, seed:
         cost: USD for each expert.
         seed: Of the resampling.
     """
-    policies, count, best = sweep(cost), len(scores), int(scores.mean(0).argmax())
+    policies, count = sweep(cost), len(scores)
+    best, cheapest = int(scores.mean(0).argmax()), int(cost.argmin())
     random = np.random.default_rng(seed)
     resamples = [np.bincount(random.integers(0, count, count), minlength=count) / count for _ in range(RESAMPLES)]
 
     def anchor(weights: Array) -> Anchor:
-        return Anchor(float(weights @ scores[:, best]), float(cost[best]), float(cost.min()))
+        mean = weights @ scores
+        return Anchor(float(mean[best]), float(cost[best]), float(cost.min()), float(mean[cheapest]))
 
     whole = np.full(count, 1 / count)
     result: dict[str, Any] = {"prompts": count, "best_single": anchor(whole).quality, "routers": {}}

@@ -33,7 +33,7 @@ from routoo_core.predictor.checkpoint import (
 )
 from routoo_core.predictor.encoder import Encoder, EncoderSettings, Vectors
 from routoo_core.predictor.length import LengthModel, fit_lengths, length_error
-from routoo_core.predictor.scorer import SCORERS, HeadEnsemble, Scorer
+from routoo_core.predictor.scorer import SCORERS, HeadEnsemble, Neighbours
 from routoo_core.predictor.training import TrainingConfig
 
 _BLOCK = 1024
@@ -44,6 +44,9 @@ def train_router(
     outcomes: Outcomes, config: TrainingConfig, out: Path, prices: Mapping[str, float], console: Console
 ) -> dict[str, Any]:
     """Train on the ``train`` rows, measure on the ``dev`` rows, write the checkpoint to ``out``.
+
+    With ``config.refit`` what is written was then trained on all rows; the figures, the calibration and the reference
+    are those of the same training without the ``dev`` rows.
 
     Args:
         outcomes: All rows; both splits must be there.
@@ -61,7 +64,9 @@ def train_router(
     dev = outcomes.rows("dev")
     if not len(dev) or len(dev) == len(outcomes.prompts):
         raise OutcomesError("split: both 'train' and 'dev' prompts are needed; add rows or leave the column out")
-    frozen, scorer, adapter = _learn(outcomes, config, console)
+    seen, seen_vectors = _encode(outcomes, config, console)
+    frozen = seen_vectors[: len(outcomes.prompts)]
+    scorer, adapter = _learn(seen, seen_vectors, config, console)
     served = np.concatenate([dev, _with_lengths(outcomes)])
     vectors = frozen[served]
     if adapter:
@@ -81,6 +86,10 @@ def train_router(
     if prices:
         routers = {"routoo": quality.astype(np.float64), **baselines(outcomes, frozen)}
         metrics["pool"] = _pool_metrics(routers, held_out, prices)
+    final = scorer
+    if config.refit and not adapter:
+        with console.status("Training on all prompts …") as status:
+            final = scorer.refit(seen, seen_vectors, config, status.update)
     shuffled = np.random.default_rng(config.seed).permutation(len(dev))
     if is_main_process():
         save_checkpoint(
@@ -93,7 +102,7 @@ def train_router(
                 data_fingerprint=outcomes.fingerprint(),
                 versions=library_versions(),
             ),
-            Learnt(scorer, fit_calibration(raw, held_out.scores), lengths, adapter),
+            Learnt(final, fit_calibration(raw, held_out.scores), lengths, adapter),
             Reference(outcomes.experts, quality[shuffled], held_out.scores[shuffled]),
             metrics,
             model_card(config, outcomes, metrics),
@@ -106,24 +115,31 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _learn(outcomes: Outcomes, config: TrainingConfig, console: Console) -> tuple[Vectors, Scorer, Adapter | None]:
-    """The frozen encoder's vectors of all prompts, what was learnt on them, and the adapter if one was trained."""
+def _encode(outcomes: Outcomes, config: TrainingConfig, console: Console) -> tuple[Outcomes, Vectors]:
+    """What is learnt from, the table's own prompts first, and the frozen encoder's vectors of it."""
     with _main_process_first():
         vectors = encode_cached(outcomes.prompts, config.encoder, console)
-        seen, seen_vectors = outcomes.with_open_questions() if config.open_questions else outcomes, vectors
+        seen = outcomes.with_open_questions() if config.open_questions else outcomes
         if added := seen.prompts[len(vectors) :]:
-            seen_vectors = np.concatenate([vectors, encode_cached(added, config.encoder, console)])
-        with console.status("Training …") as status:
-            learn = SCORERS[config.algorithm].train
-            scorer = learn(seen, seen_vectors, config, lambda line: status.update(f"Training: {line}"))
+            vectors = np.concatenate([vectors, encode_cached(added, config.encoder, console)])
+    return seen, vectors
+
+
+def _learn(
+    seen: Outcomes, vectors: Vectors, config: TrainingConfig, console: Console
+) -> tuple[HeadEnsemble | Neighbours, Adapter | None]:
+    """What was learnt, and the adapter if one was trained."""
+    with console.status("Training …") as status:
+        learn = SCORERS[config.algorithm].train
+        scorer = learn(seen, vectors, config, lambda line: status.update(f"Training: {line}"))
     if not config.lora or not isinstance(scorer, HeadEnsemble):
-        return vectors, scorer, None
+        return scorer, None
     from routoo_core.predictor.fine_tuning import fine_tune, resume_file
 
     saved = resume_file(embedded.cache_folder() / "training", config, seen)
     encoder = Encoder.load(config.encoder)
     with console.status("Training the encoder …") as status:
-        return vectors, scorer, fine_tune(encoder, scorer.heads, seen, seen_vectors, config, saved, status.update)
+        return scorer, fine_tune(encoder, scorer.heads, seen, vectors, config, saved, status.update)
 
 
 @contextmanager
@@ -220,7 +236,8 @@ def model_card(config: TrainingConfig, outcomes: Outcomes, metrics: Mapping[str,
         + (f"LoRA from layer {config.lora.first_layer} up, rank {config.lora.rank}" if config.lora else "frozen"),
         f"- Algorithm: `{config.algorithm}`"
         + (f", head `{config.head}`, {config.members} members averaged" if config.algorithm == "performance" else ""),
-        f"- Trained on {metrics['train_prompts']:,} prompts, measured on {metrics['dev_prompts']:,} held-out ones",
+        f"- Trained on {metrics['train_prompts']:,} prompts, measured on {metrics['dev_prompts']:,} held-out ones"
+        + ("; then trained in the same way on all of them" if config.refit and not config.lora else ""),
         f"- Mean AUC {metrics['auc']:.3f}, mean calibration error {metrics['ece']:.3f}",
     ]
     if "length_error" in metrics:
@@ -235,10 +252,13 @@ def model_card(config: TrainingConfig, outcomes: Outcomes, metrics: Mapping[str,
 
 
 def figures_table(pool: Mapping[str, Any]) -> list[str]:
-    """Markdown rows of area, half and match for each router."""
-    rows = ["| router | area | quality at half the cost | cost to match the best |", "|---|---|---|---|"]
+    """Markdown rows of area, half and match for each router; of two experts RouteLLM's figures too."""
+    columns = {"area": "area", "half": "quality at half the cost", "match": "cost to match the best"}
+    if len(pool["experts"]) == 2:
+        columns |= {"apgr": "APGR", "cpt50": "CPT(50 %)"}
+    rows = [f"| router | {' | '.join(columns.values())} |", "|---" * (len(columns) + 1) + "|"]
     for name, found in pool["routers"].items():
-        cells = [_cell(found[key], found["interval"][key]) for key in ("area", "half", "match")]
+        cells = [_cell(found[key], found["interval"][key]) for key in columns]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     return rows
 

@@ -40,7 +40,7 @@ from routoo_core.settings import Settings
 FORMAT = 1
 ROUTERS = Path(__file__).parent.parent / "routers"
 _FILES = ("config.json", "head.safetensors", "reference.safetensors", "metrics.json")
-_LENGTH_WEIGHT, _LENGTH_BIAS = "length.weight", "length.bias"
+_LENGTH_WEIGHT, _LENGTH_BIAS, _LENGTH_BOUNDS = "length.weight", "length.bias", "length.bounds"
 
 
 class CheckpointConfig(Settings):
@@ -131,6 +131,7 @@ def save_checkpoint(
     if learnt.lengths:
         weights[_LENGTH_WEIGHT] = torch.from_numpy(learnt.lengths.weight).half()
         weights[_LENGTH_BIAS] = torch.from_numpy(learnt.lengths.bias)
+        weights[_LENGTH_BOUNDS] = torch.from_numpy(learnt.lengths.bounds)
     save_file(weights, folder / "head.safetensors")
     if learnt.adapter:
         learnt.adapter.save(folder / adapters.FOLDER, config.training.encoder.model)
@@ -248,7 +249,9 @@ def load_learnt(folder: Path, config: CheckpointConfig) -> Learnt:
 def _lengths(weights: dict[str, torch.Tensor], config: CheckpointConfig) -> LengthModel | None:
     if _LENGTH_WEIGHT not in weights:
         return None
-    weight, bias = weights.pop(_LENGTH_WEIGHT).float().numpy(), weights.pop(_LENGTH_BIAS).float().numpy()
-    if weight.shape != (config.dim, len(config.experts)) or bias.shape != weight.shape[1:]:
+    names = (_LENGTH_WEIGHT, _LENGTH_BIAS, _LENGTH_BOUNDS)
+    weight, bias, bounds = (weights.pop(name).float().numpy() for name in names)
+    experts = len(config.experts)
+    if (weight.shape, bias.shape, bounds.shape) != ((config.dim, experts), (experts,), (2, experts)):
         raise RuntimeError(f"{_LENGTH_WEIGHT} of shape {weight.shape} is not of {config.dim} dimensions × the experts")
-    return LengthModel(weight, bias)
+    return LengthModel(weight, bias, bounds)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -24,7 +25,15 @@ from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.adapter import Adapter, LoraSettings, adapted_modules
 from routoo_core.predictor.encoder import Encoder, Vectors
 from routoo_core.predictor.head import Head
-from routoo_core.predictor.training import Progress, TrainingConfig, masked_cross_entropy, targets
+from routoo_core.predictor.training import (
+    Labels,
+    Progress,
+    TrainingConfig,
+    labels,
+    masked_cross_entropy,
+    prompt_domains,
+    training_loss,
+)
 
 SAVE_EVERY = 50  # steps; a killed run loses at most so many
 _EVALUATED_AT_ONCE = 16
@@ -68,8 +77,8 @@ def fine_tune(
     )
     if lora.checkpointing:
         encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
-    tuned = _Tuned(encoder, heads, inputs)
-    run = _Run(tuned, outcomes, config, lora, saved, accelerator)
+    tuned = _Tuned(encoder, heads, inputs, config.domain_weight)
+    run = _Run(tuned, outcomes, prompt_domains(outcomes, vectors, config)[0], config, lora, saved, accelerator)
     with _upper_layers(encoder, lora.first_layer):
         run.train(progress)
     weights = {name: value.detach().float().cpu() for name, value in get_peft_model_state_dict(adapted).items()}
@@ -105,23 +114,26 @@ class _Inputs:
 
 
 class _Tuned(nn.Module):
-    """Inputs → logits of every member, (members, prompts, experts, K)."""
+    """Inputs → the loss of all members together, or the vectors the heads read."""
 
-    def __init__(self, encoder: Encoder, heads: list[Head], inputs: _Inputs) -> None:
+    def __init__(self, encoder: Encoder, heads: list[Head], inputs: _Inputs, domain_weight: float = 0.0) -> None:
         super().__init__()
         self.model, self.heads = encoder.model, nn.ModuleList(heads).to(encoder.model.device)
         self._pooled, self.below = encoder.pooled, inputs.below
-        self.inputs = inputs
+        self.inputs, self.domain_weight = inputs, domain_weight
         self.layers = [layer - inputs.below for layer in encoder.settings.layers if layer > inputs.below]
         self.requires_grad_(False)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_("lora_" in name or name.startswith("heads."))
 
-    def forward(self, given: Tensor, mask: Tensor, fixed: Tensor) -> Tensor:
+    def forward(self, batch: dict[str, Tensor], given: Labels) -> Tensor:
+        vectors = self.vectors(**batch)
+        losses = [training_loss(head, vectors, given, self.domain_weight) for head in self.heads]  # type: ignore[arg-type]
+        return torch.stack(losses).sum()
+
+    def vectors(self, given: Tensor, mask: Tensor, fixed: Tensor) -> Tensor:
         key = "inputs_embeds" if self.below else "input_ids"
-        tuned = self._pooled(mask, self.layers, **{key: given})
-        vectors = torch.cat([fixed, tuned], dim=-1)
-        return torch.stack([head(vectors) for head in self.heads])
+        return torch.cat([fixed, self._pooled(mask, self.layers, **{key: given})], dim=-1)
 
 
 class _Run:
@@ -131,13 +143,14 @@ class _Run:
         self,
         tuned: _Tuned,
         outcomes: Outcomes,
+        domain: NDArray[np.int64],
         config: TrainingConfig,
         lora: LoraSettings,
         saved: Path,
         accelerator: Accelerator,
     ) -> None:
         self.tuned, self.lora, self.saved, self.accelerator, self.seed = tuned, lora, saved, accelerator, config.seed
-        self.target, self.observed = targets(outcomes.scores, config.levels)
+        self.labels = labels(outcomes, domain, config.levels)
         self.train_rows, self.dev_rows = (outcomes.rows(split).tolist() for split in ("train", "dev"))
         self.trained = {name: p for name, p in tuned.named_parameters() if p.requires_grad}
         groups = [[p for name, p in self.trained.items() if name.startswith("heads.") == own] for own in (False, True)]
@@ -181,8 +194,9 @@ class _Run:
         batches = self._batches(step)
         for number, rows in enumerate(batches, start=1):
             with nullcontext() if number == len(batches) else self.accelerator.no_sync(self.module):
-                logits = self.module(**self.tuned.inputs.batch(rows, self.accelerator.device))
-                self.accelerator.backward(self._loss(logits, rows) / len(batches))
+                batch = self.tuned.inputs.batch(rows, self.accelerator.device)
+                loss = self.module(batch, self.labels.take(rows).to(self.accelerator.device))
+                self.accelerator.backward(loss / len(batches))
         nn.utils.clip_grad_norm_(self.trained.values(), _MAX_NORM)
         self.optimiser.step()
 
@@ -201,11 +215,6 @@ class _Run:
         mine = turn[place * each : (place + 1) * each][self.accelerator.process_index :: self.accelerator.num_processes]
         return [chunks[k] for k in mine]
 
-    def _loss(self, logits: Tensor, rows: list[int]) -> Tensor:
-        """Summed over the members."""
-        target, observed = self.target[rows].to(logits.device), self.observed[rows].to(logits.device)
-        return torch.stack([masked_cross_entropy(member, target, observed) for member in logits]).sum()
-
     @torch.inference_mode()
     def _keep_if_best(self) -> None:
         self.tuned.eval()
@@ -213,9 +222,11 @@ class _Run:
         total = weight = 0.0
         for at in range(0, len(rows), _EVALUATED_AT_ONCE):
             batch = rows[at : at + _EVALUATED_AT_ONCE]
-            seen = float(self.observed[batch].sum())
-            logits = self.tuned(**self.tuned.inputs.batch(batch, self.accelerator.device))
-            total, weight = total + float(self._loss(logits, batch)) / len(logits) * seen, weight + seen
+            given = self.labels.take(batch).to(self.accelerator.device)
+            vectors = self.tuned.vectors(**self.tuned.inputs.batch(batch, self.accelerator.device))
+            losses = [masked_cross_entropy(head(vectors), given) for head in self.tuned.heads]
+            seen = float(given.observed.sum())
+            total, weight = total + float(torch.stack(losses).mean()) * seen, weight + seen
         if (loss := total / max(weight, 1.0)) < self.best_loss:
             self.best_loss = loss
             self.best = {name: p.detach().clone() for name, p in self.trained.items()}

@@ -6,8 +6,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-HeadKind = Literal["difference", "bilinear", "hadamard", "mlp"]
+_GATE_WIDTH, _GATE_DROPOUT = 128, 0.5
+_TABLE_PRIOR = 20.0  # prompts' worth of belief in an expert's own mean
+HeadKind = Literal["domain", "difference", "bilinear", "hadamard", "mlp"]
 
 
 class Head(nn.Module):
@@ -19,11 +22,13 @@ class Head(nn.Module):
         levels: Number of score levels K, at least 2.
         width: Length the prompt's vector is projected to (``difference`` keeps ``dim``).
         dropout: On the prompt's vector, while training.
+        domains: Number of domains G that ``domain`` tells apart; the others do not use it.
     """
 
-    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float) -> None:
+    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float, domains: int = 1) -> None:
         super().__init__()
         self.levels = levels
+        self.epochs = 0  # that it was trained for
         self.mean: Tensor
         self.scale: Tensor
         self.register_buffer("mean", torch.zeros(dim))
@@ -48,11 +53,62 @@ class Head(nn.Module):
         return expected_level(self(vectors))
 
 
+class DomainHead(Head):
+    """How hard the prompt is, how good each expert is in its domain, and a linear taste of each expert.
+
+    ``Linear(P h_q) + Σ_d P(d | q) T_md + E_m P h_q``. Which of several good experts is best varies little within a
+    domain and much between domains, so the table T learns it from far fewer prompts than a free interaction does.
+    """
+
+    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float, domains: int = 1) -> None:
+        super().__init__(dim, experts, levels, width, dropout, domains)
+        self.project = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Dropout(dropout))
+        self.shared = nn.Linear(width, levels)
+        self.expert = nn.Parameter(torch.zeros(experts, levels, width))
+        self.table = nn.Parameter(torch.zeros(experts, domains, levels))
+        self.tell = nn.Sequential(
+            nn.Linear(dim, _GATE_WIDTH),
+            nn.GELU(),
+            nn.Dropout(_GATE_DROPOUT),
+            nn.Linear(_GATE_WIDTH, domains),
+        )
+
+    @torch.no_grad()
+    def fill_table(self, target: Tensor, observed: Tensor, domain: Tensor) -> None:
+        """Start from the levels seen in each domain, shrunk to the expert's own: log-shares, less their mean.
+
+        Args:
+            target: Observed level, (prompts, experts).
+            observed: Which pairs were observed, (prompts, experts).
+            domain: 0 … G - 1, or -1 where unknown, (prompts,).
+        """
+        seen = functional.one_hot(target, self.levels).float() * observed.unsqueeze(-1)
+        own = (seen.sum(0) + 1) / (seen.sum(0) + 1).sum(-1, keepdim=True)
+        for place in range(self.table.shape[1]):
+            here = seen[domain == place].sum(0)
+            share = (here + _TABLE_PRIOR * own) / (here.sum(-1, keepdim=True) + _TABLE_PRIOR)
+            self.table[:, place] = share.log() - share.log().mean(0)
+
+    def domain(self, vectors: Tensor) -> Tensor:
+        """Logits of the prompt's domain, (prompts, G)."""
+        told: Tensor = self.tell(self.dropout((vectors - self.mean) / self.scale))
+        return told
+
+    def interact(self, query: Tensor) -> Tensor:
+        """What all experts share, the table's row of the domain, and each expert's own."""
+        hidden = self.project(query)
+        # One product for each expert: in a single large one, another expert changes the last bits of all.
+        by_domain = torch.bmm(self.tell(query).softmax(-1).expand(len(self.table), -1, -1), self.table)
+        own = torch.bmm(hidden.expand(len(self.expert), -1, -1), self.expert.transpose(1, 2))
+        shared: Tensor = self.shared(hidden).unsqueeze(1)
+        return (by_domain + own).transpose(0, 1) + shared
+
+
 class DifferenceHead(Head):
     """The paper's ``Linear(h_q - h_m)``; the order of experts is the same for every prompt when K = 2."""
 
-    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float) -> None:
-        super().__init__(dim, experts, levels, width, dropout)
+    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float, domains: int = 1) -> None:
+        super().__init__(dim, experts, levels, width, dropout, domains)
         self.expert = nn.Embedding(experts, dim)
         self.linear = nn.Linear(dim, levels)
         nn.init.normal_(self.expert.weight, std=0.02)
@@ -67,8 +123,8 @@ class DifferenceHead(Head):
 class BilinearHead(Head):
     """One linear classifier for each expert on the projected vector: ``e_m · P h_q + b_m``."""
 
-    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float) -> None:
-        super().__init__(dim, experts, levels, width, dropout)
+    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float, domains: int = 1) -> None:
+        super().__init__(dim, experts, levels, width, dropout, domains)
         self.project = nn.Linear(dim, width)
         self.expert = nn.Parameter(torch.randn(experts, levels, width) * width**-0.5 * 0.1)
         self.bias = nn.Parameter(torch.zeros(experts, levels))
@@ -83,8 +139,8 @@ class BilinearHead(Head):
 class HadamardHead(Head):
     """``Linear(P h_q ⊙ e_m) + Linear(P h_q) + b_m``: the expert gates the prompt's features."""
 
-    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float) -> None:
-        super().__init__(dim, experts, levels, width, dropout)
+    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float, domains: int = 1) -> None:
+        super().__init__(dim, experts, levels, width, dropout, domains)
         self.project = nn.Sequential(nn.Linear(dim, width), nn.GELU())
         self.expert = nn.Embedding(experts, width)
         self.gated = nn.Linear(width, levels)
@@ -102,8 +158,8 @@ class HadamardHead(Head):
 class MlpHead(Head):
     """An MLP on ``[P h_q, h_m, P h_q ⊙ h_m]``, with a bias for each expert."""
 
-    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float) -> None:
-        super().__init__(dim, experts, levels, width, dropout)
+    def __init__(self, dim: int, experts: int, levels: int, width: int, dropout: float, domains: int = 1) -> None:
+        super().__init__(dim, experts, levels, width, dropout, domains)
         self.project = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Dropout(dropout))
         self.expert = nn.Embedding(experts, width)
         self.mlp = nn.Sequential(nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, levels))
@@ -118,6 +174,7 @@ class MlpHead(Head):
 
 
 HEADS: dict[str, type[Head]] = {
+    "domain": DomainHead,
     "difference": DifferenceHead,
     "bilinear": BilinearHead,
     "hadamard": HadamardHead,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from routoo_core.predictor.base import Lengths
 from routoo_core.predictor.encoder import Vectors
 
 PENALTY = 0.3  # of the ridge, for each training prompt and standardised dimension
-_LONGEST = 1e5
+_SEEN = (0.02, 0.98)
 
 
 @dataclass(frozen=True)
@@ -21,24 +21,32 @@ class LengthModel:
     Attributes:
         weight: float32, dim × experts.
         bias: float32, experts. Includes what the mean of the lengths lies above the exponential of the mean log.
+        bounds: Shortest and longest prediction in tokens, float32, 2 × experts: the 2nd and 98th per cent of what was
+            seen, since far from it a regression says anything.
     """
 
     weight: NDArray[np.float32] = field(repr=False)
     bias: NDArray[np.float32] = field(repr=False)
+    bounds: NDArray[np.float32] = field(repr=False)
 
     def lengths(self, vectors: Vectors) -> Lengths:
         """Expected tokens of each expert's answer, for vectors of shape (prompts, dim)."""
-        found: Lengths = np.exp(np.clip(vectors @ self.weight + self.bias, 0.0, np.log(_LONGEST))).astype(np.float32)
-        return found
+        logs: Lengths = np.clip(vectors @ self.weight + self.bias, *np.log(self.bounds))
+        return np.exp(logs)
 
     def with_expert(self, vectors: Vectors, lengths: NDArray[np.float32]) -> LengthModel:
         """One more expert, the last: the others' mean shape, scaled to the lengths seen of it, (prompts,) or none."""
-        shape, seen = self.weight.mean(1, keepdims=True), ~np.isnan(lengths)
-        bias = self.bias.mean()
+        shape, bias = self.weight.mean(1, keepdims=True), np.float32(self.bias.mean())
+        bounds, seen = np.exp(np.log(self.bounds).mean(1, keepdims=True)), ~np.isnan(lengths)
         if seen.any():
-            bias = np.log(np.maximum(lengths[seen], 1).mean() / np.exp(vectors[seen] @ shape).mean())
-        added = np.asarray([bias], dtype=np.float32)
-        return replace(self, weight=np.concatenate([self.weight, shape], 1), bias=np.concatenate([self.bias, added]))
+            alone = LengthModel(shape, np.array([bias]), bounds)
+            factor = np.maximum(lengths[seen].mean(), 1) / alone.lengths(vectors[seen]).mean()
+            bias, bounds = bias + np.log(factor), np.maximum(bounds * factor, 1)
+        return LengthModel(
+            np.concatenate([self.weight, shape], axis=1),
+            np.append(self.bias, bias).astype(np.float32),
+            np.concatenate([self.bounds, bounds], axis=1).astype(np.float32),
+        )
 
 
 def fit_lengths(vectors: Vectors, lengths: Lengths) -> LengthModel | None:
@@ -58,15 +66,18 @@ def fit_lengths(vectors: Vectors, lengths: Lengths) -> LengthModel | None:
     inputs = (vectors - mean) / scale
     logs = np.log(np.maximum(np.nan_to_num(lengths.astype(np.float64)), 1))
     weight, bias = np.zeros((vectors.shape[1], lengths.shape[1])), np.zeros(lengths.shape[1])
+    bounds = np.ones((2, lengths.shape[1]))
     patterns, pattern_of = np.unique(known, axis=1, return_inverse=True)
     for number, rows in enumerate(patterns.T):  # experts seen on the same prompts share one factorisation
         experts = np.flatnonzero(pattern_of == number)
         if rows.any():
             weight[:, experts], bias[experts] = _ridge(inputs[rows], logs[np.ix_(rows, experts)])
+            bounds[:, experts] = np.exp(np.quantile(logs[np.ix_(rows, experts)], _SEEN, axis=0))
     fitted = known.any(axis=0)
     weight[:, ~fitted], bias[~fitted] = weight[:, fitted].mean(1, keepdims=True), bias[fitted].mean()
+    bounds[:, ~fitted] = np.exp(np.log(bounds[:, fitted]).mean(1, keepdims=True))
     weight /= scale[:, None]
-    return LengthModel(weight.astype(np.float32), (bias - mean @ weight).astype(np.float32))
+    return LengthModel(*(part.astype(np.float32) for part in (weight, bias - mean @ weight, bounds)))
 
 
 def length_error(predicted: Lengths, observed: Lengths) -> float:

@@ -18,7 +18,7 @@ from routoo_core.predictor.encoder import Vectors
 from routoo_core.predictor.head import Head
 from routoo_core.predictor.training import targets
 
-PER_EXPERT = ("expert", "expert.weight", "bias")
+PER_EXPERT = ("expert", "expert.weight", "bias", "table")
 """A head's parameters that hold one row for each expert; all others are shared."""
 STEPS = 100
 

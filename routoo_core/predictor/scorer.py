@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, Protocol, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Quality
 from routoo_core.predictor.encoder import Vectors
-from routoo_core.predictor.head import HEADS, Head
+from routoo_core.predictor.head import Head
 from routoo_core.predictor.knn import Profiles, fit_profiles
 from routoo_core.predictor.training import Progress, TrainingConfig, ensemble_quality, train_heads
 
@@ -32,6 +33,10 @@ class Scorer(Protocol):
     @classmethod
     def train(cls, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
         """Learn from the ``train`` rows, choose on the ``dev`` rows."""
+        ...
+
+    def refit(self, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
+        """Learn from all rows in the same way."""
         ...
 
     @classmethod
@@ -68,13 +73,20 @@ class HeadEnsemble:
         """Train every member."""
         return cls(train_heads(outcomes, vectors, config, progress))
 
+    def refit(self, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
+        """Train every member again, for as many epochs as were best on ``dev``."""
+        epochs = round(float(np.median([head.epochs for head in self.heads])))
+        whole = replace(outcomes, splits=("train",) * len(outcomes.prompts))
+        return type(self)(train_heads(whole, vectors, config.model_copy(update={"epochs": epochs}), progress))
+
     @classmethod
     def load(cls, weights: Weights, config: TrainingConfig, dim: int, experts: int) -> Self:
         """Rebuild every member."""
         heads = []
         for member in range(config.members):
-            head = HEADS[config.head](dim, experts, config.levels, config.width, config.dropout)
             own = {name.partition(".")[2]: w.float() for name, w in weights.items() if name.startswith(f"{member}.")}
+            domains = own["table"].shape[1] if "table" in own else 1
+            head = config.make_head(dim, experts, domains)
             head.load_state_dict(own)
             heads.append(head.eval().requires_grad_(False))
         return cls(heads)
@@ -102,6 +114,10 @@ class Neighbours:
         """Remember the ``train`` rows."""
         progress("gathering profiles")
         return cls(fit_profiles(outcomes, vectors, config.clusters, config.seed), config.neighbours)
+
+    def refit(self, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
+        """Remember all rows."""
+        return self.train(replace(outcomes, splits=("train",) * len(outcomes.prompts)), vectors, config, progress)
 
     @classmethod
     def load(cls, weights: Weights, config: TrainingConfig, dim: int, experts: int) -> Self:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,10 +19,12 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.adapter import LoraSettings
 from routoo_core.predictor.encoder import EncoderSettings, Vectors
-from routoo_core.predictor.head import HEADS, Head, HeadKind, expected_level
+from routoo_core.predictor.head import HEADS, DomainHead, Head, HeadKind, expected_level
+from routoo_core.predictor.knn import fit_profiles
 from routoo_core.settings import Settings
 
 Progress = Callable[[str], None]
+_CLUSTERS = 16
 
 
 class TrainingConfig(Settings):
@@ -34,17 +38,21 @@ class TrainingConfig(Settings):
         width: Length the prompt's vector is projected to.
         levels: Score levels K; a score of 0–1 is rounded to the nearest.
         neighbours: Places that count for ``knn``.
-        clusters: Gather the training prompts of ``knn`` in so many places; 0 keeps each.
+        clusters: Gather the training prompts of ``knn`` in so many places; 0 keeps each. For the ``domain`` head, how
+            many stand in for domains in tables that name none; 0 is 16.
+        domain_weight: What telling the domains apart counts in the loss of the ``domain`` head.
         members: Heads trained from different seeds; their probabilities are averaged.
         open_questions: Also train on multiple-choice prompts without their choices.
         patience: Epochs without a better dev loss before stopping.
+        refit: Once measured, train anew on the ``dev`` prompts too, for as many epochs; not with ``lora``.
     """
 
     algorithm: Literal["performance", "knn"] = "performance"
     encoder: EncoderSettings = EncoderSettings()
     lora: LoraSettings | None = None
     open_questions: bool = True
-    head: HeadKind = "mlp"
+    head: HeadKind = "domain"
+    domain_weight: Annotated[float, Field(ge=0)] = 0.3
     width: Annotated[int, Field(ge=1)] = 96
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     levels: Annotated[int, Field(ge=2)] = 2
@@ -57,6 +65,11 @@ class TrainingConfig(Settings):
     epochs: Annotated[int, Field(ge=1)] = 40
     patience: Annotated[int, Field(ge=1)] = 4
     seed: int = 0
+    refit: bool = True
+
+    def make_head(self, dim: int, experts: int, domains: int) -> Head:
+        """An untrained head."""
+        return HEADS[self.head](dim, experts, self.levels, self.width, self.dropout, domains)
 
     @model_validator(mode="after")
     def _check_lora(self) -> TrainingConfig:
@@ -103,7 +116,11 @@ def _is_table(values: Mapping[str, Any], key: str) -> bool:
 
 
 def train_heads(
-    outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress = lambda _: None
+    outcomes: Outcomes,
+    vectors: Vectors,
+    config: TrainingConfig,
+    progress: Progress = lambda _: None,
+    loss: Loss | None = None,
 ) -> list[Head]:
     """Train ``config.members`` heads on the ``train`` rows, stopping each on the ``dev`` rows.
 
@@ -112,18 +129,44 @@ def train_heads(
         vectors: The encoder's, shape (N, dim), in the outcomes' order.
         config: Head and optimiser.
         progress: Called with a line after each epoch.
+        loss: Instead of :func:`training_loss`.
     """
-    parts = {split: _tensors(outcomes, vectors, split, config.levels) for split in ("train", "dev")}
-    return [_train_one(parts["train"], parts["dev"], config, config.seed + k, progress) for k in range(config.members)]
+    domain, count = prompt_domains(outcomes, vectors, config)
+    parts = {split: _labelled(outcomes, vectors, domain, split, config.levels) for split in ("train", "dev")}
+    run = partial(_train_one, parts["train"], parts["dev"], count, config, progress, loss or training_loss)
+    return [run(member) for member in range(config.members)]
 
 
-Part = tuple[Tensor, Tensor, Tensor]
+@dataclass(frozen=True)
+class Labels:
+    """What was observed of n prompts.
+
+    Attributes:
+        target: Level of each score, (n, M).
+        observed: Which pairs were, (n, M).
+        domain: 0 … G - 1, or -1 where unknown, (n,).
+    """
+
+    target: Tensor = field(repr=False)
+    observed: Tensor = field(repr=False)
+    domain: Tensor = field(repr=False)
+
+    def take(self, rows: Tensor | list[int]) -> Labels:
+        """Those of these prompts only."""
+        return Labels(self.target[rows], self.observed[rows], self.domain[rows])
+
+    def to(self, device: torch.device) -> Labels:
+        """The same elsewhere."""
+        return Labels(self.target.to(device), self.observed.to(device), self.domain.to(device))
 
 
-def _tensors(outcomes: Outcomes, vectors: Vectors, split: str, levels: int) -> Part:
-    """Vectors (n, dim), target levels (n, M) and mask of observed pairs (n, M) of one split."""
-    rows = outcomes.rows(split)
-    return torch.from_numpy(np.ascontiguousarray(vectors[rows])), *targets(outcomes.scores[rows], levels)
+Loss = Callable[[Head, Tensor, Labels, float], Tensor]
+"""Head, vectors (n, dim), what was observed, weight of the domains → what is made small."""
+
+
+def labels(outcomes: Outcomes, domain: NDArray[np.int64], levels: int) -> Labels:
+    """Everything the loss is measured against, in the outcomes' order."""
+    return Labels(*targets(outcomes.scores, levels), torch.from_numpy(domain))
 
 
 def targets(scores: NDArray[np.float32], levels: int) -> tuple[Tensor, Tensor]:
@@ -132,19 +175,48 @@ def targets(scores: NDArray[np.float32], levels: int) -> tuple[Tensor, Tensor]:
     return (given.nan_to_num() * (levels - 1)).round().long(), ~given.isnan()
 
 
-def _train_one(train: Part, dev: Part, config: TrainingConfig, seed: int, progress: Progress) -> Head:
+def prompt_domains(outcomes: Outcomes, vectors: Vectors, config: TrainingConfig) -> tuple[NDArray[np.int64], int]:
+    """Each prompt's domain, -1 where unknown, and how many there are; clusters where the table names no domains."""
+    train = outcomes.rows("train")
+    names = sorted({outcomes.domains[row] for row in train} - {""})
+    if names:
+        place = {name: number for number, name in enumerate(names)}
+        return np.array([place.get(name, -1) for name in outcomes.domains], dtype=np.int64), len(names)
+    places = fit_profiles(outcomes, vectors, min(config.clusters or _CLUSTERS, len(train)), config.seed)
+    return places.near(vectors, 1)[:, 0], len(places.places)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Vectors (n, dim) of one split, and what was observed of them."""
+
+    vectors: Tensor = field(repr=False)
+    labels: Labels = field(repr=False)
+
+
+def _labelled(outcomes: Outcomes, vectors: Vectors, domain: NDArray[np.int64], split: str, levels: int) -> _Part:
+    rows = outcomes.rows(split)
+    given = torch.from_numpy(np.ascontiguousarray(vectors[rows]))
+    return _Part(given, labels(outcomes.take(rows), domain[rows], levels))
+
+
+def _train_one(
+    train: _Part, dev: _Part, domains: int, config: TrainingConfig, progress: Progress, loss: Loss, member: int
+) -> Head:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = HEADS[config.head](train[0].shape[1], train[1].shape[1], config.levels, config.width, config.dropout)
-        head.fit_scale(train[0])
+        torch.manual_seed(config.seed + member)
+        head = config.make_head(train.vectors.shape[1], train.labels.target.shape[1], domains)
+        head.fit_scale(train.vectors)
+        if isinstance(head, DomainHead):
+            head.fill_table(train.labels.target, train.labels.observed, train.labels.domain)
         optimiser = torch.optim.AdamW(head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         best, state, stale = math.inf, head.state_dict(), 0
         for epoch in range(config.epochs):
-            _epoch(head, optimiser, train, config.batch_size)
-            loss = _dev_loss(head, dev if len(dev[0]) else train)
-            progress(f"member {seed - config.seed + 1}/{config.members} · epoch {epoch + 1} · dev loss {loss:.4f}")
-            if loss < best:
-                best, stale = loss, 0
+            _epoch(head, optimiser, train, config, loss)
+            found = _dev_loss(head, dev if len(dev.vectors) else train)
+            progress(f"member {member + 1}/{config.members} · epoch {epoch + 1} · dev loss {found:.4f}")
+            if found < best:
+                best, stale, head.epochs = found, 0, epoch + 1
                 state = {name: value.detach().clone() for name, value in head.state_dict().items()}
             elif (stale := stale + 1) >= config.patience:
                 break
@@ -152,24 +224,34 @@ def _train_one(train: Part, dev: Part, config: TrainingConfig, seed: int, progre
     return head.eval()
 
 
-def _epoch(head: Head, optimiser: torch.optim.Optimizer, part: Part, batch_size: int) -> None:
+def _epoch(head: Head, optimiser: torch.optim.Optimizer, part: _Part, config: TrainingConfig, loss: Loss) -> None:
     head.train()
-    for rows in torch.split(torch.randperm(len(part[0])), batch_size):
+    for rows in torch.split(torch.randperm(len(part.vectors)), config.batch_size):
         optimiser.zero_grad()
-        masked_cross_entropy(head(part[0][rows]), part[1][rows], part[2][rows]).backward()  # type: ignore[no-untyped-call]
+        loss(head, part.vectors[rows], part.labels.take(rows), config.domain_weight).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
 
 @torch.inference_mode()
-def _dev_loss(head: Head, part: Part) -> float:
+def _dev_loss(head: Head, part: _Part) -> float:
     head.eval()
-    return float(masked_cross_entropy(head(part[0]), part[1], part[2]))
+    return float(masked_cross_entropy(head(part.vectors), part.labels))
 
 
-def masked_cross_entropy(logits: Tensor, target: Tensor, observed: Tensor) -> Tensor:
-    """Mean cross-entropy over the observed pairs (Eq. 1); logits (n, M, K), the others (n, M)."""
-    losses = functional.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
-    weights = observed.flatten().to(losses.dtype)
+def training_loss(head: Head, vectors: Tensor, given: Labels, domain_weight: float) -> Tensor:
+    """Cross-entropy over the observed pairs (Eq. 1), and over the domains where the head tells them apart."""
+    loss = masked_cross_entropy(head(vectors), given)
+    if not isinstance(head, DomainHead):
+        return loss
+    known = (given.domain >= 0).sum().clamp_min(1)
+    told = functional.cross_entropy(head.domain(vectors), given.domain, ignore_index=-1, reduction="sum")
+    return loss + domain_weight * told / known
+
+
+def masked_cross_entropy(logits: Tensor, given: Labels) -> Tensor:
+    """Mean cross-entropy over the observed pairs (Eq. 1), for logits (n, M, K)."""
+    losses = functional.cross_entropy(logits.flatten(0, 1), given.target.flatten(), reduction="none")
+    weights = given.observed.flatten().to(losses.dtype)
     return (losses * weights).sum() / weights.sum().clamp_min(1)
 
 
