@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from routoo_core.config import STARTER, account_from_config, make_policy, read_c
 from routoo_core.errors import ConfigurationError, RoutooError
 from routoo_core.experts import format_usd
 from routoo_core.settings import read_toml
+
+if TYPE_CHECKING:
+    from routoo_core.evaluation.target_run import Miss
 
 DEMO_FOLDER = Path("routoo-demo")
 
@@ -286,6 +289,69 @@ def assign(
     for name, value in certificate(found).items():
         shown = f"{value:.4%}" if name == "gap" else f"{value:,.6g}"
         out.print(f"{name.replace('_', ' '):>16}  {shown}", highlight=False)
+
+
+@app.command()
+def calibrate(
+    scores: Annotated[Path, typer.Option(help="What 'routoo predict' wrote for typical prompts.")],
+    prices: Annotated[Path, typer.Option(help="CSV: model, input_usd_per_1m, output_usd_per_1m.")],
+    policy: Annotated[str, typer.Option(help="What to set: lagrangian, ratio or quality_floor.")] = "lagrangian",
+    target_cost: Annotated[float | None, typer.Option(help="At most so many USD a call, on average.")] = None,
+    target_quality: Annotated[float | None, typer.Option(help="At least this predicted quality, on average.")] = None,
+    target_share: Annotated[
+        str | None, typer.Option(help="EXPERT=0.3: this share of the calls for one expert.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens of a call; prices are averaged over input and output.")] = 1000,
+    pool: Annotated[list[str] | None, typer.Option(help="Only price rows of this pool (repeatable).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the λ, α or floor that meets a target on typical prompts, and say what to expect of it.
+
+    Example: [bold]routoo calibrate --scores s.parquet --prices prices.csv --target-share gpt-4o=0.3[/bold]
+    """
+    from routoo_core.evaluation.assignment_run import cost_of_calls, read_scores
+    from routoo_core.evaluation.prices import read_prices
+    from routoo_core.evaluation.target_run import KNOBS, is_met
+    from routoo_core.evaluation.target_run import calibrate as turn
+
+    if policy not in KNOBS:
+        raise ConfigurationError(f"--policy: {policy!r} has no number to set; choose one of {', '.join(KNOBS)}")
+    everyone = read_scores(scores)
+    listed = read_prices(prices, pool or (), everyone.experts)
+    chosen, cost = everyone.select(listed), cost_of_calls(listed, tokens)
+    miss, tolerance = _target(target_cost, target_quality, target_share, chosen.experts)
+    found = turn(chosen.quality, cost, KNOBS[policy], miss)
+    table = f'{{ name = "{policy}", {KNOBS[policy].field} = {found.value:.6g} }}'
+    shares = {name: float(share) for name, share in zip(chosen.experts, found.shares, strict=True) if share}
+    met = is_met(found, miss, tolerance)
+    if as_json:
+        expected = {"mean_quality": found.quality, "mean_cost_usd": found.cost, "shares": shares}
+        out.print_json(json.dumps({"policy": policy, KNOBS[policy].field: found.value, "met": met, **expected}))
+        return
+    if not met:
+        err.print("The target is out of reach; this is the nearest.", style="yellow")
+    out.print(f"policy = {table}", highlight=False, markup=False)
+    out.print(f"expect a mean quality of {found.quality:.3f} for ${found.cost:.6f} a call", highlight=False)
+    for name, share in sorted(shares.items(), key=lambda pair: -pair[1]):
+        out.print(f"{share:>7.1%}  {name}", highlight=False)
+
+
+def _target(
+    cost: float | None, quality: float | None, share: str | None, experts: tuple[str, ...]
+) -> tuple[Miss, float]:
+    """What ``routoo calibrate`` is to meet, and how nearly."""
+    from routoo_core.evaluation.target_run import cost_at_most, quality_at_least, share_of
+
+    if sum(given is not None for given in (cost, quality, share)) != 1:
+        raise ConfigurationError("give one of --target-cost, --target-quality and --target-share")
+    if cost is not None:
+        return cost_at_most(cost), 0.0
+    if quality is not None:
+        return quality_at_least(quality), 0.0
+    name, _, value = (share or "").rpartition("=")
+    if name not in experts or not value.replace(".", "", 1).isdigit() or not 0 <= float(value) <= 1:
+        raise ConfigurationError(f"--target-share: {share!r} is not EXPERT=0.3 for one of {', '.join(experts)}")
+    return share_of(experts.index(name), float(value)), 0.01
 
 
 def _config_path(given: Path | None) -> tuple[Path, str | None]:

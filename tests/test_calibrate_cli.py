@@ -1,0 +1,98 @@
+"""``routoo calibrate`` turns one number of a policy until a target is met."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from routoo_core import cli
+from routoo_core.cli import app
+from routoo_core.config import make_policy
+from routoo_core.evaluation.prediction_run import write_scores
+from routoo_core.evaluation.target_run import KNOBS
+
+COST = np.array([1.0, 4.0, 20.0])  # USD a call
+
+
+@pytest.fixture
+def quality():
+    random = np.random.default_rng(0)
+    ease = random.random((800, 1))
+    return np.clip(ease * 0.5 + np.array([0.1, 0.25, 0.4]) + random.normal(size=(800, 3)) * 0.05, 0, 1)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, quality):
+    monkeypatch.chdir(tmp_path)
+    write_scores(tmp_path / "s.csv", [f"p{i}" for i in range(800)], ["small", "middle", "large"], quality)
+    rows = zip(("small", "middle", "large"), (1000, 4000, 20000), strict=True)
+    (tmp_path / "p.csv").write_text(
+        "model,input_usd_per_1m,output_usd_per_1m\n" + "".join(f"{name},{price},{price}\n" for name, price in rows)
+    )
+    return tmp_path
+
+
+def run(*arguments):
+    done = CliRunner().invoke(app, ["calibrate", "--scores", "s.csv", "--prices", "p.csv", *arguments])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def served(found, quality):
+    """Mean quality, mean cost and shares of the very policy a router would build from the answer."""
+    field = KNOBS[found["policy"]].field
+    policy = make_policy({"name": found["policy"], field: found[field]})
+    chosen = policy(quality, np.broadcast_to(COST, quality.shape)).argmax(1)
+    return quality[np.arange(800), chosen].mean(), COST[chosen].mean(), np.bincount(chosen, minlength=3) / 800
+
+
+@pytest.mark.parametrize("policy", KNOBS)
+@pytest.mark.parametrize(
+    ("target", "value"), [("--target-cost", "5"), ("--target-quality", "0.6"), ("--target-share", "large=0.3")]
+)
+def test_the_number_found_meets_the_target_when_it_is_served(here, quality, policy, target, value):
+    found = json.loads(run("--policy", policy, target, value, "--json"))
+    mean, cost, shares = served(found, quality)
+    assert (found["mean_quality"], found["mean_cost_usd"]) == (pytest.approx(mean, abs=1e-6), pytest.approx(cost))
+    assert found["met"]
+    if target == "--target-cost":
+        assert cost <= 5
+        assert cost > 4  # and does not leave it unspent
+    elif target == "--target-quality":
+        assert 0.6 <= mean < 0.61
+    else:
+        assert shares[2] == pytest.approx(0.3, abs=0.01)
+
+
+def test_it_prints_a_line_for_routoo_toml_and_what_to_expect(here):
+    text = run("--target-cost", "5")
+    assert 'policy = { name = "lagrangian", price = ' in text
+    assert "expect a mean quality of" in text
+    assert "%  middle" in text
+
+
+def test_a_target_out_of_reach_gives_the_nearest_and_says_so(here):
+    found = json.loads(run("--target-quality", "0.999", "--json"))
+    assert not found["met"]
+    assert found["mean_quality"] == max(
+        json.loads(run("--target-cost", "999", "--json"))["mean_quality"], found["mean_quality"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give one of --target-cost"),
+        (("--target-cost", "1", "--target-quality", "0.5"), "give one of --target-cost"),
+        (("--target-share", "huge=0.3"), "'huge=0.3' is not EXPERT=0.3 for one of small, middle, large"),
+        (("--target-share", "large=lots"), "is not EXPERT=0.3"),
+        (("--target-cost", "1", "--policy", "best"), "'best' has no number to set"),
+    ],
+)
+def test_what_is_wrong_is_named(here, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr("sys.argv", ["routoo", "calibrate", "--scores", "s.csv", "--prices", "p.csv", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
