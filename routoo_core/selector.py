@@ -196,30 +196,3 @@ def describe(policy: Policy) -> dict[str, Any]:
     if is_dataclass(policy) and not isinstance(policy, type):
         return {"name": type(policy).__name__, **asdict(policy)}
     return {"name": getattr(policy, "__name__", type(policy).__name__)}
-
-
-def dual_price(quality: Array, cost: Array, budget: float) -> float:
-    """The least λ ≥ 0 at which serving ``argmax(quality - λ cost)`` costs at most ``budget``.
-
-    Args:
-        quality: Prompts × experts.
-        cost: Prompts × experts, USD.
-        budget: USD for all prompts together.
-
-    Returns:
-        λ, quality per USD; when even the cheapest experts cost more than ``budget``, a λ that picks them.
-    """
-    rows = np.arange(len(quality))
-
-    def spend(price: float) -> float:
-        return float(cost[rows, np.argmax(quality - price * cost, axis=1)].sum())
-
-    if spend(0.0) <= budget:
-        return 0.0
-    low, high = 0.0, 1.0
-    while spend(high) > budget and high < 1e12:
-        low, high = high, high * 4
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (low, middle) if spend(middle) <= budget else (middle, high)
-    return high

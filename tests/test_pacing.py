@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from routoo_core import Budget, Pool, RoutedRequest, Usage
 from routoo_core.budget.ledger import AccountState
-from routoo_core.budget.pacing import Paced, outlook
+from routoo_core.budget.pacing import PRICES, Paced, outlook, spending
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.config import build_router
 from routoo_core.errors import BudgetExceeded
@@ -42,6 +45,17 @@ def test_at_the_periods_end_what_is_left_may_be_spent():
     budget = Budget(limit="1.00", period="day", expected_calls=100)
     start = 1_700_006_400 // DAY * DAY
     assert outlook(budget, at(budget, start + DAY - 1, calls=90)).calls == 1
+
+
+@given(
+    arrays(np.float64, (6, 4), elements=st.floats(0, 1)),
+    arrays(np.float64, (6, 4), elements=st.floats(1e-6, 1)),
+)
+def test_a_higher_price_never_spends_more(quality, cost):
+    found = spending(quality, cost)
+    assert (np.diff(found) <= 1e-12).all()
+    assert found[0] == pytest.approx(cost[np.arange(6), quality.argmax(1)].sum())
+    assert found[-1] == pytest.approx(cost[np.arange(6), (quality - PRICES[-1] * cost).argmax(1)].sum())
 
 
 def run(endpoint, calls, limit, seed=0, expected=None, sort=False):

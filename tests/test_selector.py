@@ -17,7 +17,6 @@ from routoo_core.selector import (
     QualityFloor,
     Ratio,
     describe,
-    dual_price,
     rank,
 )
 
@@ -111,26 +110,6 @@ def test_a_higher_lambda_never_buys_a_dearer_expert(quality, cost, one, other):
     chosen = [cost[np.argmax(Lagrangian(price)(quality, cost))] for price in (low, high)]
     if low < high:
         assert chosen[1] <= chosen[0] + 1e-9
-
-
-@given(
-    arrays(np.float64, (12, 4), elements=st.floats(0, 1)),
-    arrays(np.float64, (12, 4), elements=st.floats(1e-4, 1)),
-    st.floats(0.05, 12),
-)
-def test_the_dual_price_is_the_least_that_keeps_the_budget(quality, cost, budget):
-    rows = np.arange(12)
-
-    def spend(price):
-        return cost[rows, np.argmax(quality - price * cost, axis=1)].sum()
-
-    price = dual_price(quality, cost, budget)
-    if cost.min(axis=1).sum() > budget:
-        assert np.isclose(spend(price), cost.min(axis=1).sum())
-    else:
-        assert spend(price) <= budget
-    if price > 0:
-        assert spend(max(0.0, price - 1e-9 * max(1.0, price))) > budget
 
 
 def test_a_decision_explains_itself_and_records_no_prompt():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,9 +12,13 @@ from numpy.typing import NDArray
 from routoo_core.budget.ledger import AccountState, Budget
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import NANO_PER_USD
-from routoo_core.selector import Candidate, Lagrangian, costs, dual_price, qualities
+from routoo_core.selector import Candidate, Lagrangian, costs, qualities
 
-RECENT = 256  # calls whose qualities and costs stand for those to come
+RECENT = 256  # calls whose qualities and costs stand for those to come …
+REFERENCE = 512  # … beside this many typical prompts,
+TYPICAL = 2.0  # each of which counts as so many calls
+PRICES = np.concatenate([[0.0], np.geomspace(1e-2, 1e9, 300)])  # λ, quality per USD
+CAUTION = 1.5  # how many more calls than estimated the rest of a period is held ready for
 _OVERRUN = 0.1
 _PRIOR_SHARE = 0.02  # how much of a period the configured expected_calls weigh against the traffic seen
 
@@ -26,7 +29,7 @@ class Outlook:
 
     Attributes:
         calls: Calls still to come, at least 1.
-        allowance: USD each of them may cost on average.
+        allowance: USD each of them may cost on average; where their number is a guess, a cautious one.
     """
 
     calls: float
@@ -36,17 +39,18 @@ class Outlook:
 class Paced:
     """A policy whose λ follows the budget.
 
-    The last calls stand for the next ones: λ is the price at which serving *them* would have cost, on
-    average, what each remaining call may cost (the LP's dual price, re-solved at every call).
+    Typical prompts and the last calls together stand for the calls to come: λ is the price at which serving *them*
+    would cost, on average, what each remaining call may cost (the LP's dual price). Typical prompts keep λ steady when
+    easy calls come before hard ones; what is left of the money corrects it where traffic is unlike them.
 
     Args:
-        reference: Predicted quality of typical prompts, prompts × experts, until traffic takes their place.
+        reference: Predicted quality of typical prompts, prompts × experts.
         experts: Names of the reference's columns.
     """
 
     def __init__(self, reference: NDArray[np.float32] | None = None, experts: tuple[str, ...] = ()) -> None:
         self._reference, self._experts = reference, experts
-        self._recent: dict[tuple[str, ...], deque[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
+        self._traffic: dict[tuple[str, ...], _Traffic] = {}
         self._lock = threading.Lock()
 
     def policy(self, budget: Budget, state: AccountState, candidates: Sequence[Candidate]) -> Lagrangian:
@@ -62,22 +66,55 @@ class Paced:
         """
         ahead = outlook(budget, state)
         names = tuple(candidate.expert.predicted_as for candidate in candidates)
+        cost = costs(candidates)
+        curve = spending(qualities(candidates)[None], cost[None])
         with self._lock:
-            recent = self._recent.setdefault(names, deque(maxlen=RECENT))
-            recent.append((qualities(candidates), costs(candidates)))
-            seen = list(recent)
-        quality, cost = self._with_reference(names, *(np.stack(rows) for rows in zip(*seen, strict=True)))
-        return Lagrangian(dual_price(quality, cost, ahead.allowance * len(quality)))
+            traffic = self._traffic.setdefault(names, _Traffic(self._typical(names)))
+            traffic.add(curve, cost)
+            return Lagrangian(traffic.price(ahead.allowance))
 
-    def _with_reference(
-        self, names: tuple[str, ...], quality: NDArray[np.float64], cost: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Fill up what was seen to ``RECENT`` rows with typical prompts, at the mean cost seen."""
-        missing = RECENT - len(quality)
-        if self._reference is None or not missing or not set(names) <= set(self._experts):
-            return quality, cost
-        typical = self._reference[:missing, [self._experts.index(name) for name in names]]
-        return np.concatenate([quality, typical]), np.concatenate([cost, np.tile(cost.mean(0), (len(typical), 1))])
+    def _typical(self, names: tuple[str, ...]) -> NDArray[np.float32]:
+        if self._reference is None or not set(names) <= set(self._experts):
+            return np.empty((0, len(names)), dtype=np.float32)
+        return self._reference[:REFERENCE, [self._experts.index(name) for name in names]]
+
+
+class _Traffic:
+    """What the last calls and the typical prompts would cost at each of ``PRICES``, in USD."""
+
+    def __init__(self, typical: NDArray[np.float32]) -> None:
+        self._typical, self._typical_curve = typical, np.zeros(len(PRICES))
+        self._curves, self._total = np.zeros((RECENT, len(PRICES))), np.zeros(len(PRICES))
+        self._mean_cost = np.zeros(typical.shape[1])
+        self._count = 0
+
+    def add(self, curve: NDArray[np.float64], cost: NDArray[np.float64]) -> None:
+        """One more call, in the place of the oldest."""
+        place = self._count % RECENT
+        self._total += curve - self._curves[place]
+        self._curves[place] = curve
+        self._count += 1
+        self._mean_cost += (cost - self._mean_cost) / min(self._count, RECENT)
+        if len(self._typical) and (self._count & (self._count - 1) == 0 or not place):
+            self._typical_curve = spending(self._typical, np.tile(self._mean_cost, (len(self._typical), 1)))
+
+    def price(self, allowance: float) -> float:
+        """The least λ at which a call costs ``allowance`` USD on average, between two of ``PRICES``."""
+        known = min(self._count, RECENT) + TYPICAL * len(self._typical)
+        mean = (self._total + TYPICAL * self._typical_curve) / known
+        above = int(np.argmax(mean <= allowance)) if mean[-1] <= allowance else len(PRICES) - 1
+        if not above:
+            return 0.0
+        low, high = max(PRICES[above - 1], PRICES[1] / 2), PRICES[above]
+        share = (mean[above - 1] - allowance) / max(mean[above - 1] - mean[above], 1e-300)
+        return float(low * (high / low) ** min(max(share, 0.0), 1.0))
+
+
+def spending(quality: NDArray[np.floating], cost: NDArray[np.floating]) -> NDArray[np.float64]:
+    """USD that prompts cost together at each of ``PRICES``, (prices,), for arrays of shape (prompts, experts)."""
+    chosen = (quality[:, None] - PRICES[:, None] * cost[:, None]).argmax(axis=-1)  # prompts × prices
+    total: NDArray[np.float64] = np.take_along_axis(cost, chosen, axis=1).sum(axis=0, dtype=np.float64)
+    return total
 
 
 def outlook(budget: Budget, state: AccountState) -> Outlook:
@@ -99,5 +136,5 @@ def outlook(budget: Budget, state: AccountState) -> Outlook:
         elapsed = min(max(state.as_of - state.window.start, 0.0), length) / length
         rate = (state.calls + budget.expected_calls * _PRIOR_SHARE) / (elapsed + _PRIOR_SHARE)
         calls = rate * (1 - elapsed)
-    calls = max(calls, 1.0)
-    return Outlook(calls, state.available / NANO_PER_USD / calls)
+    calls, caution = max(calls, 1.0), 1.0 if state.window.end is None else CAUTION
+    return Outlook(calls, state.available / NANO_PER_USD / max(calls * caution, 1.0))
