@@ -1,7 +1,7 @@
 """Paced spending beside the offline optimum: python benchmarks/pacing.py --prices pools.csv --pool open --pool mix
 
-Half of the shipped router's held-out prompts are the typical ones that pacing starts from; the other half arrive, through
-a real ledger and a clock that is moved. Every figure is the share of the LP's value, which no assignment can exceed.
+Half of the shipped router's held-out prompts are the typical ones that pacing starts from; the other half arrive,
+through a real ledger and a clock that is moved. Figures are shares of the LP's value, which no assignment can exceed.
 """
 
 from __future__ import annotations

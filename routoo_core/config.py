@@ -10,6 +10,7 @@ from pydantic import Field
 
 from routoo_core.budget.ledger import Budget, Ledger
 from routoo_core.budget.pacing import Paced
+from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
@@ -27,10 +28,14 @@ POLICIES: dict[str, Callable[..., Policy | Paced]] = {
     "best": Best,
     "cheapest": Cheapest,
 }
-LEDGERS: dict[str, Callable[[str], Ledger]] = {
-    "memory": lambda _: SqliteLedger(),
-    "sqlite": SqliteLedger,
+LEDGERS: dict[str, Callable[[str, Path], Ledger]] = {
+    "memory": lambda url, beside: SqliteLedger(),
+    "sqlite": lambda url, beside: SqliteLedger(str(beside / url.partition("://")[2].removeprefix("/"))),
+    "redis": lambda url, beside: RedisLedger(url),
+    "rediss": lambda url, beside: RedisLedger(url),
+    "unix": lambda url, beside: RedisLedger(url),
 }
+"""Scheme of ``budget.ledger`` → ledger, given the URL and the folder that relative paths start from."""
 POLICY_WITHOUT_LIMIT = "ratio"
 STARTER = Path(__file__).parent / "starter"  # a whole configuration: routoo.toml and experts.toml
 
@@ -117,7 +122,7 @@ def build_router(
         policy: A name, a table with ``name`` and parameters, or a policy; by default ``paced`` where the budget
             has a limit, else the paper's ratio.
         budget: By default everything is booked and nothing limited.
-        ledger: ``memory://``, ``sqlite:///path``, or a ledger.
+        ledger: ``memory://``, ``sqlite:///path``, ``redis://…``, or a ledger.
         on_exhausted: ``refuse``, ``cheapest`` or an expert's name.
         strict: Refuse calls without ``max_tokens``.
         beside: Folder that relative paths start from.
@@ -157,15 +162,15 @@ def make_policy(policy: str | Mapping[str, Any] | Policy | Paced) -> Policy | Pa
 
 
 def open_ledger(url: str, beside: Path | None = None) -> Ledger:
-    """Open ``memory://`` or ``sqlite:///relative.db`` (``sqlite:////absolute.db``).
+    """Open ``memory://``, ``sqlite:///relative.db`` (``sqlite:////absolute.db``) or ``redis://host:6379/0``.
 
     Raises:
-        ConfigurationError: Unknown kind, or the file cannot be opened.
+        ConfigurationError: Unknown kind, or the file or the server cannot be opened.
     """
-    kind, separator, path = url.partition("://")
+    kind, separator, _ = url.partition("://")
     if not separator or kind not in LEDGERS:
         raise ConfigurationError(f"budget.ledger: {url!r} is unknown; use {', '.join(f'{k}://' for k in LEDGERS)}")
-    return LEDGERS[kind](str((beside or Path()) / path.removeprefix("/")))
+    return LEDGERS[kind](url, beside or Path())
 
 
 def _paced_with_reference(folder: Path) -> Paced:

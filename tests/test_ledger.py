@@ -5,11 +5,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from conftest import redis_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routoo_core import Budget
 from routoo_core.budget.ledger import FAIR_SHARE, grant
+from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError
 from routoo_core.testing import ManualClock
@@ -22,9 +24,12 @@ def clock():
     return ManualClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def ledger(request, tmp_path, clock):
-    opened = SqliteLedger(":memory:" if request.param == "memory" else tmp_path / "ledger.db", ttl=60, clock=clock)
+    if request.param == "redis":
+        opened = RedisLedger(request.getfixturevalue("redis_url"), ttl=60, clock=clock)
+    else:
+        opened = SqliteLedger(":memory:" if request.param == "memory" else tmp_path / "ledger.db", ttl=60, clock=clock)
     yield opened
     opened.close()
 
@@ -66,6 +71,15 @@ def test_a_refused_hold_changes_nothing_and_names_the_numbers(ledger, budget):
 def test_a_bill_above_the_hold_is_booked_whole_and_marked(ledger, budget):
     state = ledger.settle(hold(ledger, budget, 100), 150)
     assert (state.spent, state.overshoot) == (150, 50)
+
+
+def test_a_call_that_costs_nothing_is_held_settled_released_and_expires_like_any_other(ledger, budget, clock):
+    assert ledger.settle(hold(ledger, budget, 0), 0).calls == 1
+    assert ledger.release(hold(ledger, budget, 0)).calls == 1
+    hold(ledger, budget, 0)
+    clock.advance(61)
+    state = ledger.state(budget)
+    assert (state.spent, state.held) == (0, 0)
 
 
 def test_a_hold_is_closed_once(ledger, budget):
@@ -240,3 +254,30 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path):
     path.write_text("this is a text file, not a database; it is long enough to be read as one")
     with pytest.raises(ConfigurationError, match="not a database"):
         SqliteLedger(path)
+
+
+def test_a_redis_server_that_cannot_be_reached_is_a_configuration_error_without_the_password(monkeypatch):
+    monkeypatch.setenv("ROUTOO_REDIS_PASSWORD", "very-secret")
+    with pytest.raises(ConfigurationError, match="Redis server cannot be used") as caught:
+        RedisLedger("redis://127.0.0.1:9/0")
+    assert "very-secret" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="take the password out of the URL") as caught:
+        RedisLedger("redis://:very-secret@127.0.0.1:9/0")
+    assert "very-secret" not in str(caught.value)
+
+
+def test_a_redis_server_that_goes_away_lets_no_call_pass(tmp_path_factory, budget):
+    with redis_in(tmp_path_factory.mktemp("redis")) as (url, server):
+        ledger = RedisLedger(url)
+        server.terminate()
+        server.wait()
+    with pytest.raises(LedgerError, match="nothing is called while it cannot be asked"):
+        hold(ledger, budget, 100)
+
+
+def test_a_redis_ledger_of_a_newer_schema_is_refused(redis_url):
+    import redis
+
+    redis.Redis.from_url(redis_url).set("{routoo}:schema", 99)
+    with pytest.raises(ConfigurationError, match="newer Routoo .schema 99"):
+        RedisLedger(redis_url)

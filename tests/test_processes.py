@@ -1,13 +1,14 @@
-"""Several processes on one SQLite ledger: the limit holds, and nothing is lost when one of them dies."""
+"""Several processes on one ledger: the limit holds, and nothing is lost when one of them dies."""
 
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
 from routoo_core import Budget
-from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.config import open_ledger
 
 LIMIT = 2_000_000
 BUDGET = Budget(limit="0.002", period="month")
@@ -15,10 +16,10 @@ BUDGET = Budget(limit="0.002", period="month")
 WORKER = textwrap.dedent("""
     import sys, threading
     from routoo_core import Budget
-    from routoo_core.budget.sqlite import SqliteLedger
+    from routoo_core.config import open_ledger
     from routoo_core.errors import BudgetExceeded
 
-    ledger, budget = SqliteLedger(sys.argv[1]), Budget(limit="0.002", period="month")
+    ledger, budget = open_ledger(sys.argv[1]), Budget(limit="0.002", period="month")
     spent, lock = [], threading.Lock()
 
     def call():
@@ -42,36 +43,43 @@ WORKER = textwrap.dedent("""
 DIES = textwrap.dedent("""
     import os, signal, sys
     from routoo_core import Budget
-    from routoo_core.budget.sqlite import SqliteLedger
+    from routoo_core.config import open_ledger
 
-    ledger = SqliteLedger(sys.argv[1])
+    ledger = open_ledger(sys.argv[1])
     ledger.reserve(Budget(limit="0.002", period="month"), minimum=90_000, maximum=90_000, estimate=45_000)
     os.kill(os.getpid(), signal.SIGKILL)
 """)
 
 
-def test_sixty_four_calls_from_four_processes_never_pass_the_limit(tmp_path):
-    path = tmp_path / "ledger.db"
-    SqliteLedger(path).close()
-    command = [sys.executable, "-c", WORKER, str(path)]
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request, tmp_path):
+    """Where several processes can find the same ledger."""
+    if request.param == "redis":
+        return request.getfixturevalue("redis_url")
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+def test_sixty_four_calls_from_four_processes_never_pass_the_limit(url):
+    open_ledger(url).close()
+    command = [sys.executable, "-c", WORKER, url]
     workers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(4)
     ]
     outputs = [worker.communicate("go\n", timeout=60) for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * 4, [err for _, err in outputs]
-    state = SqliteLedger(path).state(BUDGET)
+    state = open_ledger(url).state(BUDGET)
     assert state.spent == sum(int(out) for out, _ in outputs) > 0
     assert state.spent <= LIMIT
     assert state.held == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
-def test_the_hold_of_a_killed_process_expires_and_is_booked(tmp_path):
-    path = tmp_path / "ledger.db"
-    killed = subprocess.run([sys.executable, "-c", DIES, str(path)], check=False)
+def test_the_hold_of_a_killed_process_expires_and_is_booked(url):
+    killed = subprocess.run([sys.executable, "-c", DIES, url], check=False)
     assert killed.returncode == -9
-    assert SqliteLedger(path).state(BUDGET).held == 90_000
-    later = SqliteLedger(path, clock=lambda: __import__("time").time() + 1000)
+    later = open_ledger(url)
+    assert later.state(BUDGET).held == 90_000
+    later.clock = lambda: time.time() + 1000
     state = later.state(Budget(limit="0.002", period="month"))
     assert (state.held, state.spent) in {(0, 45_000), (0, 0)}  # (0, 0): the month ended in between

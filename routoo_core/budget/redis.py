@@ -1,0 +1,214 @@
+"""A ledger in Redis, shared by any number of machines: every step is one Lua script, so nothing comes between."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from typing import Any
+from urllib.parse import urlsplit
+
+from routoo_core.budget.ledger import FAIR_SHARE, AccountState, Budget, Clock, Reservation, Window
+from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError, MissingDependency
+
+SCHEMA_VERSION = 1
+PASSWORD = "ROUTOO_REDIS_PASSWORD"  # noqa: S105
+KEPT = 30 * 86_400  # seconds that a closed reservation is remembered, so that it is not settled twice
+_PREFIX = "{routoo}:"  # the braces keep all keys on one node of a cluster
+
+# Lua's numbers are doubles, exact up to 2^53 nano-USD, nine million dollars; HINCRBY keeps the sums exactly.
+_COMMON = """
+local prefix = '{routoo}:'
+local function account(name, window) return prefix .. 'account:' .. name .. '\\n' .. window end
+local function reservation(id) return prefix .. 'reservation:' .. id end
+local function whole(number) return string.format('%.0f', number) end
+local function less(number) if number == '0' then return number end return '-' .. number end
+local function read(key)
+    return redis.call('HMGET', key, 'start', 'end', 'limit', 'spent', 'held', 'calls', 'overshoot')
+end
+local function expire(now)
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'open', '-inf', now)) do
+        local r = redis.call('HMGET', reservation(id), 'account', 'window', 'amount', 'estimate')
+        redis.call('HINCRBY', account(r[1], r[2]), 'held', less(r[3]))
+        redis.call('HINCRBY', account(r[1], r[2]), 'spent', r[4])
+        redis.call('HSET', reservation(id), 'state', 'expired')
+        redis.call('EXPIRE', reservation(id), KEPT)
+        redis.call('ZREM', prefix .. 'open', id)
+    end
+end
+local function open(name, window, start, stop, limit, now)
+    local key = account(name, window)
+    redis.call('HSET', key, 'start', start, 'end', stop, 'limit', limit)
+    for _, field in ipairs({'spent', 'held', 'calls', 'overshoot'}) do redis.call('HSETNX', key, field, '0') end
+    redis.call('HSET', prefix .. 'accounts', name, window)
+    return key
+end
+""".replace("KEPT", str(KEPT))
+
+_STATE = (
+    _COMMON
+    + """
+expire(ARGV[6])
+return read(open(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]))
+"""
+)
+
+_RESERVE = (
+    _COMMON
+    + """
+expire(ARGV[6])
+local key = open(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
+local id, ttl, enforce = ARGV[7], ARGV[8], ARGV[12] == '1'
+local minimum, maximum, estimate, share = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[13])
+local amount = maximum
+if enforce and ARGV[5] ~= '' then
+    local now = read(key)
+    local available = math.max(0, tonumber(now[3]) - tonumber(now[4]) - tonumber(now[5]))
+    if available < minimum then return {0, now} end
+    amount = math.min(maximum, math.max(minimum, math.floor(available / share)))
+end
+redis.call('HINCRBY', key, 'held', whole(amount))
+redis.call('HSET', reservation(id), 'account', ARGV[1], 'window', ARGV[2], 'amount', whole(amount),
+    'estimate', whole(math.min(estimate, amount)), 'state', 'open')
+redis.call('ZADD', prefix .. 'open', ARGV[6] + ttl, id)
+return {1, whole(amount)}
+"""
+)
+
+_CLOSE = (
+    _COMMON
+    + """
+local id, state, cost = ARGV[1], ARGV[2], ARGV[3]
+local r = redis.call('HMGET', reservation(id), 'account', 'window', 'amount', 'estimate', 'state')
+if not r[5] then return {0, 'unknown'} end
+if r[5] == 'settled' or r[5] == 'released' then return {0, r[5]} end
+local key = account(r[1], r[2])
+if r[5] == 'open' then
+    redis.call('HINCRBY', key, 'held', less(r[3]))
+    redis.call('ZREM', prefix .. 'open', id)
+else
+    redis.call('HINCRBY', key, 'spent', less(r[4]))
+end
+redis.call('HSET', reservation(id), 'state', state)
+redis.call('EXPIRE', reservation(id), KEPT)
+if state == 'settled' then
+    redis.call('HINCRBY', key, 'spent', cost)
+    redis.call('HINCRBY', key, 'calls', 1)
+    redis.call('HINCRBY', key, 'overshoot', whole(math.max(0, tonumber(cost) - tonumber(r[3]))))
+end
+return {1, read(key)}
+"""
+).replace("KEPT", str(KEPT))
+
+_ACCOUNTS = (
+    _COMMON
+    + """
+expire(ARGV[1])
+local found, all = {}, redis.call('HGETALL', prefix .. 'accounts')
+for at = 1, #all, 2 do found[#found + 1] = {all[at], all[at + 1], read(account(all[at], all[at + 1]))} end
+return found
+"""
+)
+
+
+class RedisLedger:
+    """Accounts in a Redis server: ``RedisLedger("redis://localhost:6379/0")``.
+
+    Args:
+        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, without a password: that is read from
+            ``$ROUTOO_REDIS_PASSWORD``.
+        ttl: Seconds after which an open hold is booked at its estimate: its process must have died.
+        clock: Tells the time; the machines' clocks should agree to a few seconds.
+
+    Raises:
+        ConfigurationError: The server cannot be reached, its data was written by a newer version, or the URL holds a
+            password.
+        MissingDependency: ``redis`` is not installed.
+    """
+
+    def __init__(self, url: str, ttl: float = 900.0, clock: Clock = time.time) -> None:
+        try:
+            import redis
+        except ImportError as error:
+            raise MissingDependency("redis", "redis", "keep the ledger in Redis") from error
+        self.ttl, self.clock, self._failures = ttl, clock, redis.RedisError
+        if urlsplit(url).password:
+            raise ConfigurationError(f"budget.ledger: take the password out of the URL and set ${PASSWORD} instead")
+        options = {"decode_responses": True, "socket_timeout": 10, "socket_connect_timeout": 5}
+        try:
+            self._redis = redis.Redis.from_url(url, password=os.environ.get(PASSWORD), **options)
+            self._redis.setnx(_PREFIX + "schema", SCHEMA_VERSION)
+            version = int(self._redis.get(_PREFIX + "schema") or 0)
+        except (redis.RedisError, ValueError) as error:
+            raise ConfigurationError(
+                f"budget.ledger: the Redis server cannot be used ({error}); check that it runs, and its address"
+            ) from None
+        if version > SCHEMA_VERSION:
+            raise ConfigurationError(
+                f"budget.ledger: written by a newer Routoo (schema {version}, this one knows {SCHEMA_VERSION}); upgrade"
+            )
+        scripts = {"state": _STATE, "reserve": _RESERVE, "close": _CLOSE, "accounts": _ACCOUNTS}
+        self._scripts = {name: self._redis.register_script(text) for name, text in scripts.items()}
+
+    def reserve(
+        self, budget: Budget, *, minimum: int, maximum: int, estimate: int, enforce: bool = True
+    ) -> Reservation:
+        """Hold money; see :class:`~routoo_core.budget.ledger.Ledger`."""
+        now = self.clock()
+        window, identifier = budget.window(now), uuid.uuid4().hex
+        amounts = (minimum, maximum, estimate, int(enforce), FAIR_SHARE)
+        done, found = self._run("reserve", *_opening(budget, window, now), identifier, self.ttl, *amounts)
+        if not done:
+            state = _account_state(budget.account, window.key, now, found)
+            raise BudgetExceeded(state.account, state.limit or 0, state.spent, state.held, minimum, window.resets)
+        return Reservation(identifier, budget.account, window, int(found), enforce)
+
+    def settle(self, reservation: Reservation, cost: int) -> AccountState:
+        """Book the cost; see :class:`~routoo_core.budget.ledger.Ledger`."""
+        return self._close(reservation, "settled", cost)
+
+    def release(self, reservation: Reservation) -> AccountState:
+        """Free the hold; see :class:`~routoo_core.budget.ledger.Ledger`."""
+        return self._close(reservation, "released", 0)
+
+    def state(self, budget: Budget) -> AccountState:
+        """Where the account stands in the current window."""
+        now = self.clock()
+        window = budget.window(now)
+        return _account_state(budget.account, window.key, now, self._run("state", *_opening(budget, window, now)))
+
+    def accounts(self) -> list[AccountState]:
+        """Every account in the window it last used, by name."""
+        now = self.clock()
+        return [_account_state(name, window, now, found) for name, window, found in sorted(self._run("accounts", now))]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def _close(self, reservation: Reservation, state: str, cost: int) -> AccountState:
+        done, found = self._run("close", reservation.id, state, cost)
+        if not done:
+            raise LedgerError(f"reservation {reservation.id} is {found}; settle a hold once")
+        return _account_state(reservation.account, reservation.window.key, self.clock(), found)
+
+    def _run(self, name: str, *arguments: str | float) -> Any:
+        try:
+            return self._scripts[name](args=arguments)
+        except self._failures as error:
+            raise LedgerError(
+                f"the Redis server failed ({error}); nothing is called while it cannot be asked"
+            ) from error
+
+
+def _opening(budget: Budget, window: Window, now: float) -> tuple[str | float, ...]:
+    """What every script needs to open an account's window; empty strings stand for none."""
+    end = "" if window.end is None else repr(window.end)
+    limit = "" if budget.limit_nano is None else str(budget.limit_nano)
+    return budget.account, window.key, repr(window.start), end, limit, repr(now)
+
+
+def _account_state(account: str, window: str, now: float, found: list[str]) -> AccountState:
+    start, end, limit, *amounts = found
+    between = Window(window, float(start), float(end) if end else None)
+    return AccountState(account, between, now, int(limit) if limit else None, *map(int, amounts))
