@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from routoo_core import __version__
+from routoo_core.budget.ledger import Ledger
 from routoo_core.budget.pacing import Paced
 from routoo_core.config import STARTER, account_from_config, make_policy, read_config, router_from_toml
 from routoo_core.errors import ConfigurationError, RoutooError
-from routoo_core.experts import format_usd
+from routoo_core.experts import decimal_usd, format_usd
 from routoo_core.settings import read_toml
 
 if TYPE_CHECKING:
@@ -109,9 +110,7 @@ def route(
 @budget_app.command()
 def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show every account of the configured ledger, in the period it last used."""
-    path, in_memory = _config_path(config)
-    _, ledger = account_from_config(path, read_config(path), in_memory)
-    accounts = ledger.accounts()
+    accounts = _ledger(config).accounts()
     if as_json:
         out.print_json(json.dumps([state.as_dict() for state in accounts]))
         return
@@ -121,6 +120,61 @@ def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         shown = ["none" if amount is None else format_usd(amount) for amount in amounts]
         table.add_row(state.account, state.window.key, *shown, str(state.calls))
     out.print(table if accounts else "No account has been used yet: run a call, or routoo demo.")
+
+
+@budget_app.command()
+def history(
+    account: Annotated[str | None, typer.Argument(help="Whose; by default everybody's.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what was spent in every period, the oldest first.
+
+    Example: [bold]routoo budget history team-a[/bold]
+    """
+    states = _ledger(config).history(account)
+    if as_json:
+        out.print_json(json.dumps([state.as_dict() for state in states]))
+        return
+    table = Table("account", "period", "limit", "spent", "calls", "beyond holds")
+    for state in states:
+        limit = "none" if state.limit is None else format_usd(state.limit)
+        amounts = (limit, format_usd(state.spent), str(state.calls), format_usd(state.overshoot))
+        table.add_row(state.account, state.window.key, *amounts)
+    out.print(table if states else "Nothing has been spent yet.")
+
+
+@budget_app.command()
+def export(
+    target: Annotated[Path, typer.Option("--out", help="The table to write, .parquet or .csv.")],
+    account: Annotated[str | None, typer.Option(help="Whose; by default everybody's.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write every account and period as a table, amounts in USD: for a spreadsheet or an invoice.
+
+    Example: [bold]routoo budget export --out spending.csv[/bold]
+    """
+    from routoo_core.evaluation.prediction_run import write_table
+
+    states = _ledger(config).history(account)
+    columns: dict[str, list[object]] = {
+        "account": [state.account for state in states],
+        "period": [state.window.key for state in states],
+        "resets": [state.window.resets for state in states],
+        "limit_usd": [None if state.limit is None else decimal_usd(state.limit) for state in states],
+        "spent_usd": [decimal_usd(state.spent) for state in states],
+        "held_usd": [decimal_usd(state.held) for state in states],
+        "overshoot_usd": [decimal_usd(state.overshoot) for state in states],
+        "calls": [state.calls for state in states],
+    }
+    write_table(target, columns)
+    out.print(f"{target}: {len(states)} periods", highlight=False, soft_wrap=True)
+
+
+def _ledger(config: Path | None) -> Ledger:
+    """The configured ledger."""
+    path, in_memory = _config_path(config)
+    return account_from_config(path, read_config(path), in_memory)[1]
 
 
 @app.command()

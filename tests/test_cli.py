@@ -77,6 +77,24 @@ def test_budget_show_lists_the_accounts(here):
     assert "team" in run("budget", "show")
 
 
+def test_budget_history_and_export_show_every_period(here):
+    from pyarrow import csv
+
+    from routoo_core import Budget
+
+    assert "Nothing has been spent yet" in run("budget", "history")
+    ledger = SqliteLedger(here / "routoo.db")
+    for run_id in ("a", "b"):
+        budget = Budget(account="team", limit="1.00", period="run", run_id=run_id)
+        ledger.settle(ledger.reserve(budget, minimum=1, maximum=500, estimate=1), 400)
+    assert [row["spent"] for row in json.loads(run("budget", "history", "team", "--json"))] == [400, 400]
+    assert run("budget", "history").count("team") == 2
+    assert "2 periods" in run("budget", "export", "--out", "spent.csv")
+    rows = csv.read_csv(here / "spent.csv").to_pylist()
+    assert [(row["account"], row["spent_usd"], row["calls"]) for row in rows] == [("team", 4e-7, 1)] * 2
+    assert json.loads(run("budget", "history", "nobody", "--json")) == []
+
+
 def test_a_configuration_error_is_one_message_and_exit_code_2(here, monkeypatch, capsys):
     (here / "routoo.toml").write_text("router = 3")
     code, err = fail(monkeypatch, capsys, "route", "hi")

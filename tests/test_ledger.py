@@ -151,6 +151,26 @@ def test_accounts_are_kept_apart_and_listed_by_name(ledger, budget):
     assert [(state.account, state.spent) for state in ledger.accounts()] == [("alice", 200), ("default", 100)]
 
 
+def test_the_history_holds_every_window_of_every_account_oldest_first(ledger, clock):
+    ann, bob = (Budget(account=name, limit="1", period="day") for name in ("ann", "bob"))
+    for day in range(3):
+        ledger.settle(hold(ledger, bob, 100), 10 + day)
+        if day:
+            ledger.settle(hold(ledger, ann, 100), 20 + day)
+        clock.advance(86_400)
+    found = ledger.history()
+    assert [(state.account, state.spent) for state in found] == [
+        ("ann", 21),
+        ("ann", 22),
+        ("bob", 10),
+        ("bob", 11),
+        ("bob", 12),
+    ]
+    assert [state.window.start for state in found[2:]] == sorted(state.window.start for state in found[2:])
+    assert ledger.history("ann") == found[:2]
+    assert ledger.history("nobody") == []
+
+
 def test_sixty_four_threads_never_hold_or_spend_more_than_the_limit(ledger, budget):
     start, seen = threading.Barrier(64), []
 

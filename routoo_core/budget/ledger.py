@@ -200,6 +200,10 @@ class Ledger(Protocol):
         """Every account in the window it last used, by name."""
         ...
 
+    def history(self, account: str | None = None) -> list[AccountState]:
+        """Every window of one account, or of all, by account and then oldest first."""
+        ...
+
     def close(self) -> None:
         """Let go of files and connections."""
         ...

@@ -41,6 +41,7 @@ local function open(name, window, start, stop, limit, now)
     redis.call('HSET', key, 'start', start, 'end', stop, 'limit', limit)
     for _, field in ipairs({'spent', 'held', 'calls', 'overshoot'}) do redis.call('HSETNX', key, field, '0') end
     redis.call('HSET', prefix .. 'accounts', name, window)
+    redis.call('ZADD', prefix .. 'windows', start, name .. '\\n' .. window)
     return key
 end
 """.replace("KEPT", str(KEPT))
@@ -111,6 +112,20 @@ return found
 )
 
 
+_HISTORY = (
+    _COMMON
+    + """
+expire(ARGV[1])
+local found = {}
+for _, both in ipairs(redis.call('ZRANGE', prefix .. 'windows', 0, -1)) do
+    local name, window = string.match(both, '^(.*)\\n(.*)$')
+    if ARGV[2] == '' or ARGV[2] == name then found[#found + 1] = {name, window, read(account(name, window))} end
+end
+return found
+"""
+)
+
+
 class RedisLedger:
     """Accounts in a Redis server: ``RedisLedger("redis://localhost:6379/0")``.
 
@@ -147,7 +162,7 @@ class RedisLedger:
             raise ConfigurationError(
                 f"budget.ledger: written by a newer Routoo (schema {version}, this one knows {SCHEMA_VERSION}); upgrade"
             )
-        scripts = {"state": _STATE, "reserve": _RESERVE, "close": _CLOSE, "accounts": _ACCOUNTS}
+        scripts = {"state": _STATE, "reserve": _RESERVE, "close": _CLOSE, "accounts": _ACCOUNTS, "history": _HISTORY}
         self._scripts = {name: self._redis.register_script(text) for name, text in scripts.items()}
 
     def reserve(
@@ -181,6 +196,12 @@ class RedisLedger:
         """Every account in the window it last used, by name."""
         now = self.clock()
         return [_account_state(name, window, now, found) for name, window, found in sorted(self._run("accounts", now))]
+
+    def history(self, account: str | None = None) -> list[AccountState]:
+        """Every window of one account, or of all, by account and then oldest first."""
+        now = self.clock()
+        states = [_account_state(name, key, now, found) for name, key, found in self._run("history", now, account or "")]
+        return sorted(states, key=lambda state: state.account)
 
     def close(self) -> None:
         """Close the connections."""

@@ -98,6 +98,16 @@ class SqliteLedger:
             rows = db.execute("SELECT account, window, max(used) FROM accounts GROUP BY account ORDER BY account")
             return [self._read(db, account, window) for account, window, _ in rows.fetchall()]
 
+    def history(self, account: str | None = None) -> list[AccountState]:
+        """Every window of one account, or of all, by account and then oldest first."""
+        with self._transaction() as db:
+            self._expire(db, self.clock())
+            rows = db.execute(
+                "SELECT account, window FROM accounts WHERE ?1 IS NULL OR account = ?1 ORDER BY account, start",
+                (account,),
+            )
+            return [self._read(db, name, window) for name, window in rows.fetchall()]
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
