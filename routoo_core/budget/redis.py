@@ -200,7 +200,9 @@ class RedisLedger:
     def history(self, account: str | None = None) -> list[AccountState]:
         """Every window of one account, or of all, by account and then oldest first."""
         now = self.clock()
-        states = [_account_state(name, key, now, found) for name, key, found in self._run("history", now, account or "")]
+        states = [
+            _account_state(name, key, now, found) for name, key, found in self._run("history", now, account or "")
+        ]
         return sorted(states, key=lambda state: state.account)
 
     def close(self) -> None:
