@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -36,6 +37,8 @@ class Attempt:
     On leaving without :meth:`settle`, what the call may have cost is booked: the prompt and the text received,
     or nothing when the expert refused the call or was never reached.
 
+    ``answered`` is told the expert's name and the seconds of every reply that came with its usage.
+
     Attributes:
         expert: Whom to call.
         max_tokens: The reply limit to pass on; what is held pays for exactly this much.
@@ -50,10 +53,12 @@ class Attempt:
         candidate: Candidate,
         reservation: Reservation,
         failures: tuple[Attempt, ...] = (),
+        answered: Callable[[str, float], None] = lambda expert, seconds: None,
     ) -> None:
         self.candidate, self.decision = candidate, decision
         self.error: Exception | None = None
         self._ledger, self._request, self._reservation, self._failures = ledger, request, reservation, failures
+        self._answered, self._started = answered, time.monotonic()
         self._received: list[str] = []
         self._settled: int | None = None
         self._state: AccountState | None = None
@@ -76,6 +81,8 @@ class Attempt:
 
     def settle(self, usage: Usage | None = None) -> None:
         """Book what the expert reported; without a report, an estimate from the prompt and the text received."""
+        if usage:
+            self._answered(self.expert.name, time.monotonic() - self._started)
         cost = self.expert.cost(usage or self._estimated_usage())
         self._state, self._settled = self._ledger.settle(self._reservation, cost), cost
 

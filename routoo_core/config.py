@@ -14,6 +14,7 @@ from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
+from routoo_core.latency import LatencyRule
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.router import Router
@@ -59,6 +60,7 @@ class RoutooToml(Settings):
     policy: str | dict[str, Any] = "paced"
     on_exhausted: str = "refuse"
     strict: bool = False
+    latency: LatencyRule | None = None
     budget: BudgetTable = Field(default_factory=BudgetTable)
 
 
@@ -93,6 +95,7 @@ def router_from_toml(path: str | Path, ledger: str | None = None, pool: Pool | N
         ledger=store,
         on_exhausted=config.on_exhausted,
         strict=config.strict,
+        latency=config.latency,
         beside=folder,
     )
 
@@ -112,6 +115,7 @@ def build_router(
     ledger: str | Ledger = "memory://",
     on_exhausted: str = "refuse",
     strict: bool = False,
+    latency: LatencyRule | None = None,
     beside: Path | None = None,
 ) -> Router:
     """Put the parts together, each given as an object or as routoo.toml would name it.
@@ -125,6 +129,7 @@ def build_router(
         ledger: ``memory://``, ``sqlite:///path``, ``redis://…``, or a ledger.
         on_exhausted: ``refuse``, ``cheapest`` or an expert's name.
         strict: Refuse calls without ``max_tokens``.
+        latency: What slow experts lose by it.
         beside: Folder that relative paths start from.
     """
     budget = budget or Budget()
@@ -140,7 +145,7 @@ def build_router(
     if isinstance(chosen, Paced) and folder is not None:
         chosen = _paced_with_reference(folder)
     store = open_ledger(ledger, beside) if isinstance(ledger, str) else ledger
-    return Router(pool, predictor, chosen, budget, store, on_exhausted, strict)
+    return Router(pool, predictor, chosen, budget, store, on_exhausted, strict, latency)
 
 
 def make_policy(policy: str | Mapping[str, Any] | Policy | Paced) -> Policy | Paced:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from routoo_core.attempt import Attempt, off_loop
@@ -14,6 +15,7 @@ from routoo_core.budget.ledger import Budget, Ledger
 from routoo_core.budget.pacing import Paced
 from routoo_core.errors import AllExpertsFailed, BudgetExceeded, ConfigurationError, InvalidRequest, NoCapableExpert
 from routoo_core.experts import TYPICAL_OUTPUT_TOKENS, Expert, Pool, Usage
+from routoo_core.latency import Latencies, LatencyRule
 from routoo_core.predictor.base import Predictor, forecast
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Candidate, Decision, Policy, describe, rank
@@ -33,6 +35,7 @@ class Router:
         on_exhausted: When nothing is affordable: ``refuse``, ``cheapest``, or an expert's name. The expert named
             is then called whatever the limit says, and what it costs is booked.
         strict: Refuse calls without ``max_tokens`` instead of choosing one from what is affordable.
+        latency: What slow experts lose by it; by default nothing.
 
     Raises:
         ConfigurationError: The parts do not fit together.
@@ -47,10 +50,12 @@ class Router:
         ledger: Ledger,
         on_exhausted: str = "refuse",
         strict: bool = False,
+        latency: LatencyRule | None = None,
     ) -> None:
         self.pool, self.predictor, self.policy = pool, predictor, policy
         self.budget, self.ledger = budget, ledger
         self.on_exhausted, self.strict = on_exhausted, strict
+        self.latency, self.latencies = latency, Latencies()
         self._columns = _columns(pool, predictor)
         if on_exhausted not in {"refuse", "cheapest"}:
             pool[on_exhausted]
@@ -82,14 +87,15 @@ class Router:
         quality, lengths = forecast(self.predictor, [request.text])
         predict_ms = (time.perf_counter() - started) * 1e3
         columns = [self._columns[expert.name] for expert in capable]
+        tokens = [None] * len(columns) if lengths is None else lengths[0, columns].tolist()
         candidates = [
-            _candidate(
-                expert, request, float(quality[0, column]), None if lengths is None else float(lengths[0, column])
-            )
-            for expert, column in zip(capable, columns, strict=True)
+            replace(_candidate(expert, request, q, length), latency=self.latencies.of(expert.name))
+            for expert, q, length in zip(capable, quality[0, columns].tolist(), tokens, strict=True)
         ]
         policy = self._policy(request, candidates)
-        return Decision(rank(policy, candidates), describe(policy), self.predictor.fingerprint, predict_ms)
+        return Decision(
+            rank(policy, candidates, self.latency), describe(policy), self.predictor.fingerprint, predict_ms
+        )
 
     def attempts(self, request: RoutedRequest) -> Iterator[Attempt]:
         """Yield attempts, best candidate first, each holding its money, until one succeeds.
@@ -151,7 +157,7 @@ class Router:
             except BudgetExceeded as error:
                 refused.append((minimum, error))
                 continue
-            yield Attempt(self.ledger, request, decision, candidate, held, tuple(failures))
+            yield Attempt(self.ledger, request, decision, candidate, held, tuple(failures), self.latencies.observe)
         if len(refused) < len(decision.candidates):
             return
         if self.on_exhausted == "refuse":
@@ -160,7 +166,7 @@ class Router:
         held = self.ledger.reserve(
             budget, minimum=0, maximum=candidate.maximum_cost, estimate=candidate.expected_cost, enforce=False
         )
-        yield Attempt(self.ledger, request, decision, candidate, held, tuple(failures))
+        yield Attempt(self.ledger, request, decision, candidate, held, tuple(failures), self.latencies.observe)
 
     def _last_resort(self, decision: Decision) -> Candidate:
         by_name = {candidate.expert.name: candidate for candidate in decision.candidates}

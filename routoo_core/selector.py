@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import NANO_PER_USD, Expert, decimal_usd, format_usd
+from routoo_core.latency import LatencyRule
 
 Array = NDArray[np.floating[Any]]
 Policy = Callable[[Array, Array], Array]
@@ -113,12 +114,14 @@ class Candidate:
         quality: Predicted, 0–1.
         expected_cost: What the call will probably cost, nano-USD.
         maximum_cost: The most it can cost, nano-USD.
+        latency: Seconds its replies took lately; ``None`` before the first.
     """
 
     expert: Expert
     quality: float
     expected_cost: int
     maximum_cost: int
+    latency: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ class Decision:
                     "quality": round(candidate.quality, 4),
                     "expected_usd": decimal_usd(candidate.expected_cost),
                     "maximum_usd": decimal_usd(candidate.maximum_cost),
+                    "latency_s": None if candidate.latency is None else round(candidate.latency, 3),
                 }
                 for candidate in self.candidates
             ],
@@ -168,16 +172,22 @@ class Decision:
         return f"{reason}; next {rest[0].expert.name}: {rest[0].quality:.2f} for {format_usd(rest[0].expected_cost)}"
 
 
-def rank(policy: Policy, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+def rank(policy: Policy, candidates: Sequence[Candidate], latency: LatencyRule | None = None) -> tuple[Candidate, ...]:
     """Order candidates by preference; equals by expected cost, then in the order given.
+
+    With a latency rule, what a second costs is taken off the quality first, and experts that are too slow come last.
 
     Raises:
         ConfigurationError: The policy returned something other than one finite number a candidate.
     """
-    preference = np.asarray(policy(qualities(candidates), costs(candidates)), dtype=np.float64)
+    rule = latency or LatencyRule()
+    penalties = np.array([rule.penalty(candidate.latency) for candidate in candidates])
+    quality = np.maximum(qualities(candidates) - penalties, 0)
+    preference = np.asarray(policy(quality, costs(candidates)), dtype=np.float64)
     if preference.shape != (len(candidates),) or not np.isfinite(preference).all():
         raise ConfigurationError(f"policy {policy!r} must return {len(candidates)} finite numbers, got {preference}")
-    order = sorted(range(len(candidates)), key=lambda i: (-preference[i], candidates[i].expected_cost))
+    slow = [rule.is_slow(candidate.latency) for candidate in candidates]
+    order = sorted(range(len(candidates)), key=lambda i: (slow[i], -preference[i], candidates[i].expected_cost))
     return tuple(candidates[i] for i in order)
 
 

@@ -14,6 +14,7 @@ PATH = [  # design order; a module may import only from lines above it (or its o
     "routoo_core.tokens",
     "routoo_core.request",
     "routoo_core.experts",
+    "routoo_core.latency",
     "routoo_core.embedded",
     "routoo_core.outcomes",
     "routoo_core.predictor",

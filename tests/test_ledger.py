@@ -269,6 +269,19 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path, budget):
     assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (99,)
 
 
+def test_a_million_accounts_are_kept_apart(tmp_path, clock):
+    ledger, budget = SqliteLedger(tmp_path / "ledger.db", clock=clock), Budget(account="account 777777", limit="0.001")
+    window = budget.window(clock())
+    rows = ((f"account {i}", window.key, window.start, window.end, LIMIT, i, clock()) for i in range(1_000_000))
+    with sqlite3.connect(tmp_path / "ledger.db") as db:
+        columns = '(account, window, start, "end", "limit", spent, used)'
+        db.executemany(f"INSERT INTO accounts {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    assert ledger.settle(hold(ledger, budget, 1000), 700).spent == 777_777 + 700
+    assert ledger.history("account 777778")[0].spent == 777_778
+    with pytest.raises(BudgetExceeded):
+        hold(ledger, budget, LIMIT)
+
+
 def test_a_file_that_is_no_ledger_is_refused(tmp_path):
     path = tmp_path / "l.db"
     path.write_text("this is a text file, not a database; it is long enough to be read as one")
