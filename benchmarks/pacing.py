@@ -54,7 +54,7 @@ def serve(quality: Floats, cost: Floats, typical: Floats, times: Floats, budget:
     for row, now in zip(quality, times, strict=True):
         clock.now = float(now)
         candidates = [Candidate(e, float(q), c, c) for e, q, c in zip(experts, row, nano, strict=True)]
-        policy = paced.policy(budget, ledger.state(budget), candidates)
+        policy = paced.policy([(budget, ledger.state(budget))], candidates)
         for candidate in rank(policy, candidates):
             amount = candidate.expected_cost
             try:

@@ -59,7 +59,7 @@ class Router:
         self._columns = _columns(pool, predictor)
         if on_exhausted not in {"refuse", "cheapest"}:
             pool[on_exhausted]
-        if isinstance(policy, Paced) and budget.limit is None:
+        if isinstance(policy, Paced) and all(one.limit is None for one in budget.chain):
             raise ConfigurationError("budget.limit: the paced policy spends a limit; set one or choose another policy")
 
     @classmethod
@@ -127,7 +127,7 @@ class Router:
             yield attempt
 
     def account(self, request: RoutedRequest) -> Budget:
-        """Whose budget pays: the router's own, or one of the same limit for the account the request names."""
+        """Whose budget pays: the router's own, or one of the same limit, within the same, for the request's account."""
         if request.account is None:
             return self.budget
         return self.budget.model_copy(update={"account": request.account})
@@ -142,8 +142,7 @@ class Router:
     def _policy(self, request: RoutedRequest, candidates: list[Candidate]) -> Policy:
         if not isinstance(self.policy, Paced):
             return self.policy
-        budget = self.account(request)
-        return self.policy.policy(budget, self.ledger.state(budget), candidates)
+        return self.policy.policy([(b, self.ledger.state(b)) for b in self.account(request).chain], candidates)
 
     def _affordable(self, request: RoutedRequest, decision: Decision, failures: list[Attempt]) -> Iterator[Attempt]:
         """The candidates money can be held for, in order; the ``on_exhausted`` expert when there are none."""

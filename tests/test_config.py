@@ -55,6 +55,8 @@ def test_a_router_is_built_whole_from_its_file(write, tmp_path):
         ("strict = 3", "", r"routoo.toml: strict"),
         ("", 'limit = "lots"', r"routoo.toml: budget: limit"),
         ("", 'period = "week"', r"routoo.toml: budget: period"),
+        ("", 'limit = "1"\n[budget.within]\naccount = "team"\nlimit = "lots"', r"routoo.toml: budget: within: .*limit"),
+        ("", 'limit = "1"\n[budget.within]\naccount = "default"', r"cannot be part of itself"),
         ("", "expected_calls = 0", r"routoo.toml: budget: expected_calls"),
         ("", 'ledger = "oracle://x"', r"budget.ledger: 'oracle://x' is unknown; use memory://, sqlite://"),
         ("", "", "budget.limit: the paced policy"),
@@ -68,6 +70,15 @@ def test_a_router_is_built_whole_from_its_file(write, tmp_path):
 def test_a_mistake_is_named_with_its_remedy(write, top, budget, message):
     with pytest.raises(ConfigurationError, match=message):
         Router.from_toml(write(top, budget))
+
+
+def test_accounts_nest_as_tables_do(write):
+    inner = 'account = "ann"\nlimit = "1"\n[budget.within]\naccount = "team"\nlimit = "20"\nperiod = "month"'
+    chain = Router.from_toml(write("", inner)).budget.chain
+    assert [(one.account, one.period, str(one.limit)) for one in chain] == [
+        ("ann", "day", "1"),
+        ("team", "month", "20"),
+    ]
 
 
 def test_a_router_that_is_not_there_is_named(write):

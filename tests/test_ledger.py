@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routoo_core import Budget
-from routoo_core.budget.ledger import FAIR_SHARE, grant
+from routoo_core.budget.ledger import FAIR_SHARE, Reservation, grant
 from routoo_core.budget.redis import RedisLedger
-from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.budget.sqlite import _SCHEMAS, SqliteLedger
 from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError
 from routoo_core.testing import ManualClock
 
@@ -149,6 +149,79 @@ def test_accounts_are_kept_apart_and_listed_by_name(ledger, budget):
     ledger.settle(hold(ledger, budget, 100), 100)
     ledger.settle(hold(ledger, other, 200), 200)
     assert [(state.account, state.spent) for state in ledger.accounts()] == [("alice", 200), ("default", 100)]
+
+
+@pytest.fixture
+def nested():
+    """A user within a team within an organisation; the team is the tightest."""
+    firm = Budget(account="firm", limit="0.002", period="month")
+    team = Budget(account="team", limit="0.0005", period="day", within=firm)
+    return Budget(account="ann", limit="0.001", period="hour", within=team)
+
+
+def test_a_call_is_held_and_booked_in_every_account_it_is_within(ledger, nested):
+    held = hold(ledger, nested, 300_000)
+    assert [ledger.state(one).held for one in nested.chain] == [300_000] * 3
+    state = ledger.settle(held, 310_000)
+    assert (state.account, state.spent, state.overshoot) == ("ann", 310_000, 10_000)
+    for one in nested.chain:
+        state = ledger.state(one)
+        assert (state.spent, state.held, state.calls, state.overshoot) == (310_000, 0, 1, 10_000)
+    ledger.release(hold(ledger, nested, 100_000))
+    assert [ledger.state(one).spent for one in nested.chain] == [310_000] * 3
+
+
+def test_the_tightest_account_binds_and_is_named_and_nothing_is_held_anywhere(ledger, nested):
+    ledger.settle(hold(ledger, nested, 300_000), 300_000)
+    with pytest.raises(BudgetExceeded, match="account 'team'") as caught:
+        hold(ledger, nested, 250_000)
+    assert (caught.value.account, caught.value.limit, caught.value.spent) == ("team", 500_000, 300_000)
+    assert [ledger.state(one).held for one in nested.chain] == [0] * 3
+    colleague = Budget(account="bob", limit=None, period="hour", within=nested.within)
+    with pytest.raises(BudgetExceeded, match="account 'team'"):
+        hold(ledger, colleague, 250_000)
+    assert hold(ledger, colleague, 200_000).amount == 200_000
+    assert ledger.reserve(nested, minimum=900_000, maximum=900_000, estimate=1, enforce=False).amount == 900_000
+
+
+def test_an_account_with_an_unlimited_parent_keeps_its_own_limit(ledger):
+    own = Budget(account="ann", limit="0.001", within=Budget(account="team"))
+    with pytest.raises(BudgetExceeded, match="account 'ann'"):
+        hold(ledger, own, 2_000_000)
+    everything = Budget(account="eve", within=Budget(account="team"))
+    assert hold(ledger, everything, 2_000_000).amount == 2_000_000
+
+
+def test_a_dead_process_is_booked_in_every_account(ledger, nested, clock):
+    held = hold(ledger, nested, 300_000)
+    clock.advance(61)
+    assert [(ledger.state(one).spent, ledger.state(one).held) for one in nested.chain] == [(150_000, 0)] * 3
+    ledger.settle(held, 100_000)
+    assert [ledger.state(one).spent for one in nested.chain] == [100_000] * 3
+
+
+def test_an_account_cannot_be_within_itself():
+    with pytest.raises(ConfigurationError, match="ann < team < ann"):
+        Budget(account="ann", within=Budget(account="team", within=Budget(account="ann")))
+
+
+def test_a_file_of_the_first_schema_is_brought_up_to_date_and_loses_nothing(tmp_path, budget, clock):
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as db:
+        db.executescript(_SCHEMAS[0])
+        window = budget.window(clock())
+        db.execute(
+            'INSERT INTO accounts (account, window, start, "end", "limit", spent, held, used) VALUES (?,?,?,?,?,?,?,?)',
+            (budget.account, window.key, window.start, window.end, LIMIT, 400, 100, clock()),
+        )
+        row = ("r", budget.account, window.key, 100, 50, clock() + 60)
+        db.execute(
+            "INSERT INTO reservations (id, account, window, amount, estimate, expires) VALUES (?,?,?,?,?,?)", row
+        )
+    ledger = SqliteLedger(path, clock=clock)
+    assert (ledger.state(budget).spent, ledger.state(budget).held) == (400, 100)
+    state = ledger.settle(Reservation("r", budget.account, window, 100, True), 70)
+    assert (state.spent, state.held) == (470, 0)
 
 
 def test_the_history_holds_every_window_of_every_account_oldest_first(ledger, clock):

@@ -119,6 +119,24 @@ def test_a_reference_stands_in_until_traffic_is_seen():
     budget = Budget(limit="0.010", period="run", expected_calls=100)
     paced = Paced(reference, ("cheap", "dear"))
     weak, strong = ([candidate("cheap", 0.4, 10_000), candidate("dear", q, 1_000_000)] for q in (0.5, 0.9))
-    price = paced.policy(budget, at(budget, 0.0), weak).price
+    price = paced.policy([(budget, at(budget, 0.0))], weak).price
     assert 0.1 / 990e-6 < price < 0.5 / 990e-6
-    assert paced.policy(budget, at(budget, 0.0), strong).price == pytest.approx(price, rel=0.1)
+    assert paced.policy([(budget, at(budget, 0.0))], strong).price == pytest.approx(price, rel=0.1)
+
+
+def test_the_account_that_can_afford_least_sets_the_price():
+    from routoo_core import Expert
+    from routoo_core.selector import Candidate
+
+    experts = [Expert(name=n, model=n, input_usd_per_1m=1, output_usd_per_1m=1) for n in ("cheap", "dear")]
+    reference = np.column_stack([np.full(100, 0.4), np.linspace(0.4, 0.9, 100)]).astype(np.float32)
+    team = Budget(account="team", limit="0.010", period="run", expected_calls=100)
+    ample = Budget(account="ann", limit="1", period="run", expected_calls=100, within=team)
+    unlimited = Budget(account="bob", within=team)
+    call = [Candidate(experts[0], 0.4, 10_000, 10_000), Candidate(experts[1], 0.6, 1_000_000, 1_000_000)]
+
+    def price(*budgets):
+        return Paced(reference, ("cheap", "dear")).policy([(b, at(b, 0.0)) for b in budgets], call).price
+
+    assert price(ample) == 0
+    assert price(*ample.chain) == price(*unlimited.chain) == price(team) > 0

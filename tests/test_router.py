@@ -274,3 +274,19 @@ async def test_what_a_thread_made_after_the_wait_was_cancelled_is_undone():
         await waiting
     go.set()
     assert undone.wait(5)
+
+
+def test_a_call_is_paid_by_every_account_it_is_within_and_the_tightest_refuses(make_router, endpoint):
+    team = Budget(account="team", limit="0.0002", period="day")
+    router = make_router(limit=None)
+    router.budget = Budget(account="ann", limit="1.00", within=team)
+    request = RoutedRequest.from_text("hello", max_tokens=8)
+    with pytest.raises(BudgetExceeded, match="account 'team'"):
+        for _ in range(100):
+            for attempt in router.attempts(request):
+                with attempt:
+                    attempt.settle(Usage(5, 8))
+    spent = [router.ledger.state(one).spent for one in router.budget.chain]
+    assert spent[0] == spent[1] <= 200_000
+    bob = router.account(RoutedRequest.from_text("hello", account="bob"))
+    assert [one.account for one in bob.chain] == ["bob", "team"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from routoo_core.experts import to_nano_usd
 from routoo_core.settings import Settings
@@ -52,6 +52,8 @@ class Budget(Settings):
         period: ``run`` (never resets; a new one for every Budget object), ``hour``, ``day`` or ``month``.
         timezone: IANA name; decides when a day or month begins.
         expected_calls: Calls expected in a period, until traffic shows its own rate; used for pacing.
+        within: The account this one is part of (user < team < organisation): a call is held against each, and the
+            tightest limit binds.
     """
 
     account: Annotated[str, Field(min_length=1)] = "default"
@@ -60,6 +62,19 @@ class Budget(Settings):
     timezone: str = "UTC"
     expected_calls: Annotated[int, Field(ge=1)] = 1000
     run_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
+    within: Budget | None = None
+
+    @model_validator(mode="after")
+    def _distinct_accounts(self) -> Budget:
+        names = [budget.account for budget in self.chain]
+        if len(set(names)) < len(names):
+            raise ValueError(f"within: an account cannot be part of itself ({' < '.join(names)})")
+        return self
+
+    @property
+    def chain(self) -> tuple[Budget, ...]:
+        """This account and those it is part of, innermost first."""
+        return (self, *(self.within.chain if self.within else ()))
 
     @field_validator("timezone")
     @classmethod
@@ -129,7 +144,9 @@ class Reservation:
     """Money held for one attempt, until it is settled or released.
 
     Attributes:
-        amount: Held.
+        account: Whose money, the innermost account's.
+        window: That account's.
+        amount: Held, against each account of the chain.
         enforced: Whether it counted against the limit; ``False`` only for the ``on_exhausted`` expert.
     """
 
@@ -153,6 +170,12 @@ def grant(available: int | None, minimum: int, maximum: int) -> int | None:
     return min(maximum, max(minimum, available // FAIR_SHARE))
 
 
+def tightest(states: Sequence[AccountState]) -> AccountState:
+    """The account of a chain that least may still be held for."""
+    limited = [state for state in states if state.available is not None]
+    return min(limited, key=lambda state: state.available or 0) if limited else states[0]
+
+
 class Ledger(Protocol):
     """Keeps accounts; every method is atomic and safe from any thread.
 
@@ -162,7 +185,7 @@ class Ledger(Protocol):
     def reserve(
         self, budget: Budget, *, minimum: int, maximum: int, estimate: int, enforce: bool = True
     ) -> Reservation:
-        """Hold between ``minimum`` and ``maximum`` (see :func:`grant`) in the current window.
+        """Hold between ``minimum`` and ``maximum`` (see :func:`grant`) in the current window of every account.
 
         Args:
             budget: Whose money, under what limit.
@@ -172,12 +195,15 @@ class Ledger(Protocol):
             enforce: ``False`` holds ``maximum`` whatever the limit says.
 
         Raises:
-            BudgetExceeded: Less than ``minimum`` is available; nothing was held.
+            BudgetExceeded: Less than ``minimum`` is available in an account, which it names; nothing was held.
         """
         ...
 
     def settle(self, reservation: Reservation, cost: int) -> AccountState:
-        """Book what the call cost, also beyond the hold, and free the rest.
+        """Book what the call cost, also beyond the hold, and free the rest, in every account.
+
+        Returns:
+            Where the innermost account stands.
 
         Raises:
             LedgerError: The reservation was closed before.
@@ -193,7 +219,7 @@ class Ledger(Protocol):
         ...
 
     def state(self, budget: Budget) -> AccountState:
-        """Where the account stands in the current window."""
+        """Where the account stands in the current window; those it is part of are not looked at."""
         ...
 
     def accounts(self) -> list[AccountState]:

@@ -53,25 +53,26 @@ class Paced:
         self._traffic: dict[tuple[str, ...], _Traffic] = {}
         self._lock = threading.Lock()
 
-    def policy(self, budget: Budget, state: AccountState, candidates: Sequence[Candidate]) -> Lagrangian:
+    def policy(self, standing: Sequence[tuple[Budget, AccountState]], candidates: Sequence[Candidate]) -> Lagrangian:
         """The policy for one call.
 
         Args:
-            budget: Tells how many calls to expect.
-            state: What is spent and held.
+            standing: Every account that pays: how many calls to expect, and what is spent and held. The one that can
+                afford the least for each of its calls binds.
             candidates: Those of this call; the same experts in the same order compare across calls.
 
         Raises:
-            ConfigurationError: The budget has no limit to pace.
+            ConfigurationError: No account has a limit to pace.
         """
-        ahead = outlook(budget, state)
+        limited = [pair for pair in standing if pair[1].limit is not None] or standing[:1]
+        allowance = min(outlook(*pair).allowance for pair in limited)
         names = tuple(candidate.expert.predicted_as for candidate in candidates)
         cost = costs(candidates)
         curve = spending(qualities(candidates)[None], cost[None])
         with self._lock:
             traffic = self._traffic.setdefault(names, _Traffic(self._typical(names)))
             traffic.add(curve, cost)
-            return Lagrangian(traffic.price(ahead.allowance))
+            return Lagrangian(traffic.price(allowance))
 
     def _typical(self, names: tuple[str, ...]) -> NDArray[np.float32]:
         if self._reference is None or not set(names) <= set(self._experts):

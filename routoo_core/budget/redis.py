@@ -21,6 +21,7 @@ _COMMON = """
 local prefix = '{routoo}:'
 local function account(name, window) return prefix .. 'account:' .. name .. '\\n' .. window end
 local function reservation(id) return prefix .. 'reservation:' .. id end
+local function holds(id) return prefix .. 'holds:' .. id end
 local function whole(number) return string.format('%.0f', number) end
 local function less(number) if number == '0' then return number end return '-' .. number end
 local function read(key)
@@ -28,11 +29,14 @@ local function read(key)
 end
 local function expire(now)
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'open', '-inf', now)) do
-        local r = redis.call('HMGET', reservation(id), 'account', 'window', 'amount', 'estimate')
-        redis.call('HINCRBY', account(r[1], r[2]), 'held', less(r[3]))
-        redis.call('HINCRBY', account(r[1], r[2]), 'spent', r[4])
+        local r = redis.call('HMGET', reservation(id), 'amount', 'estimate')
+        for _, key in ipairs(redis.call('LRANGE', holds(id), 0, -1)) do
+            redis.call('HINCRBY', key, 'held', less(r[1]))
+            redis.call('HINCRBY', key, 'spent', r[2])
+        end
         redis.call('HSET', reservation(id), 'state', 'expired')
         redis.call('EXPIRE', reservation(id), KEPT)
+        redis.call('EXPIRE', holds(id), KEPT)
         redis.call('ZREM', prefix .. 'open', id)
     end
 end
@@ -57,21 +61,31 @@ return read(open(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]))
 _RESERVE = (
     _COMMON
     + """
-expire(ARGV[6])
-local key = open(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
-local id, ttl, enforce = ARGV[7], ARGV[8], ARGV[12] == '1'
-local minimum, maximum, estimate, share = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[13])
-local amount = maximum
-if enforce and ARGV[5] ~= '' then
-    local now = read(key)
-    local available = math.max(0, tonumber(now[3]) - tonumber(now[4]) - tonumber(now[5]))
-    if available < minimum then return {0, now} end
-    amount = math.min(maximum, math.max(minimum, math.floor(available / share)))
+local now, id, ttl, enforce, share = ARGV[1], ARGV[2], ARGV[3], ARGV[7] == '1', tonumber(ARGV[8])
+local minimum, maximum, estimate = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+expire(now)
+local keys, least, tightest = {}, nil, nil
+for at = 9, #ARGV, 5 do
+    local key = open(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], now)
+    keys[#keys + 1] = key
+    if ARGV[at + 4] ~= '' then
+        local found = read(key)
+        local available = math.max(0, tonumber(found[3]) - tonumber(found[4]) - tonumber(found[5]))
+        if not least or available < least then least, tightest = available, {ARGV[at], ARGV[at + 1], found} end
+    end
 end
-redis.call('HINCRBY', key, 'held', whole(amount))
-redis.call('HSET', reservation(id), 'account', ARGV[1], 'window', ARGV[2], 'amount', whole(amount),
-    'estimate', whole(math.min(estimate, amount)), 'state', 'open')
-redis.call('ZADD', prefix .. 'open', ARGV[6] + ttl, id)
+local amount = maximum
+if enforce and least then
+    if least < minimum then return {0, tightest} end
+    amount = math.min(maximum, math.max(minimum, math.floor(least / share)))
+end
+for _, key in ipairs(keys) do
+    redis.call('HINCRBY', key, 'held', whole(amount))
+    redis.call('RPUSH', holds(id), key)
+end
+redis.call('HSET', reservation(id), 'amount', whole(amount), 'estimate', whole(math.min(estimate, amount)),
+    'state', 'open')
+redis.call('ZADD', prefix .. 'open', now + ttl, id)
 return {1, whole(amount)}
 """
 )
@@ -80,24 +94,27 @@ _CLOSE = (
     _COMMON
     + """
 local id, state, cost = ARGV[1], ARGV[2], ARGV[3]
-local r = redis.call('HMGET', reservation(id), 'account', 'window', 'amount', 'estimate', 'state')
-if not r[5] then return {0, 'unknown'} end
-if r[5] == 'settled' or r[5] == 'released' then return {0, r[5]} end
-local key = account(r[1], r[2])
-if r[5] == 'open' then
-    redis.call('HINCRBY', key, 'held', less(r[3]))
-    redis.call('ZREM', prefix .. 'open', id)
-else
-    redis.call('HINCRBY', key, 'spent', less(r[4]))
+local r = redis.call('HMGET', reservation(id), 'amount', 'estimate', 'state')
+if not r[3] then return {0, 'unknown'} end
+if r[3] == 'settled' or r[3] == 'released' then return {0, r[3]} end
+local keys = redis.call('LRANGE', holds(id), 0, -1)
+for _, key in ipairs(keys) do
+    if r[3] == 'open' then
+        redis.call('HINCRBY', key, 'held', less(r[1]))
+    else
+        redis.call('HINCRBY', key, 'spent', less(r[2]))
+    end
+    if state == 'settled' then
+        redis.call('HINCRBY', key, 'spent', cost)
+        redis.call('HINCRBY', key, 'calls', 1)
+        redis.call('HINCRBY', key, 'overshoot', whole(math.max(0, tonumber(cost) - tonumber(r[1]))))
+    end
 end
+redis.call('ZREM', prefix .. 'open', id)
 redis.call('HSET', reservation(id), 'state', state)
 redis.call('EXPIRE', reservation(id), KEPT)
-if state == 'settled' then
-    redis.call('HINCRBY', key, 'spent', cost)
-    redis.call('HINCRBY', key, 'calls', 1)
-    redis.call('HINCRBY', key, 'overshoot', whole(math.max(0, tonumber(cost) - tonumber(r[3]))))
-end
-return {1, read(key)}
+redis.call('EXPIRE', holds(id), KEPT)
+return {1, read(keys[1])}
 """
 ).replace("KEPT", str(KEPT))
 
@@ -169,14 +186,16 @@ class RedisLedger:
         self, budget: Budget, *, minimum: int, maximum: int, estimate: int, enforce: bool = True
     ) -> Reservation:
         """Hold money; see :class:`~routoo_core.budget.ledger.Ledger`."""
-        now = self.clock()
-        window, identifier = budget.window(now), uuid.uuid4().hex
+        now, identifier = self.clock(), uuid.uuid4().hex
+        windows = [one.window(now) for one in budget.chain]
+        openings = [value for one, window in zip(budget.chain, windows, strict=True) for value in _opening(one, window)]
         amounts = (minimum, maximum, estimate, int(enforce), FAIR_SHARE)
-        done, found = self._run("reserve", *_opening(budget, window, now), identifier, self.ttl, *amounts)
+        done, found = self._run("reserve", repr(now), identifier, self.ttl, *amounts, *openings)
         if not done:
-            state = _account_state(budget.account, window.key, now, found)
-            raise BudgetExceeded(state.account, state.limit or 0, state.spent, state.held, minimum, window.resets)
-        return Reservation(identifier, budget.account, window, int(found), enforce)
+            account, key, row = found
+            state = _account_state(account, key, now, row)
+            raise BudgetExceeded(state.account, state.limit or 0, state.spent, state.held, minimum, state.window.resets)
+        return Reservation(identifier, budget.account, windows[0], int(found), enforce)
 
     def settle(self, reservation: Reservation, cost: int) -> AccountState:
         """Book the cost; see :class:`~routoo_core.budget.ledger.Ledger`."""
@@ -190,7 +209,8 @@ class RedisLedger:
         """Where the account stands in the current window."""
         now = self.clock()
         window = budget.window(now)
-        return _account_state(budget.account, window.key, now, self._run("state", *_opening(budget, window, now)))
+        found = self._run("state", *_opening(budget, window), repr(now))
+        return _account_state(budget.account, window.key, now, found)
 
     def accounts(self) -> list[AccountState]:
         """Every account in the window it last used, by name."""
@@ -224,11 +244,11 @@ class RedisLedger:
             ) from error
 
 
-def _opening(budget: Budget, window: Window, now: float) -> tuple[str | float, ...]:
+def _opening(budget: Budget, window: Window) -> tuple[str, ...]:
     """What every script needs to open an account's window; empty strings stand for none."""
     end = "" if window.end is None else repr(window.end)
     limit = "" if budget.limit_nano is None else str(budget.limit_nano)
-    return budget.account, window.key, repr(window.start), end, limit, repr(now)
+    return budget.account, window.key, repr(window.start), end, limit
 
 
 def _account_state(account: str, window: str, now: float, found: list[str]) -> AccountState:

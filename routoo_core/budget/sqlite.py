@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from routoo_core.budget.ledger import AccountState, Budget, Clock, Reservation, Window, grant
+from routoo_core.budget.ledger import AccountState, Budget, Clock, Reservation, Window, grant, tightest
 from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
+SCHEMA_VERSION = 2
+_SCHEMAS = [
+    """
 CREATE TABLE accounts (
     account TEXT NOT NULL, window TEXT NOT NULL, start REAL NOT NULL, "end" REAL, "limit" INTEGER,
     spent INTEGER NOT NULL DEFAULT 0, held INTEGER NOT NULL DEFAULT 0,
@@ -29,7 +30,16 @@ CREATE TABLE reservations (
 ) WITHOUT ROWID;
 CREATE INDEX open_reservations ON reservations (expires) WHERE state = 'open';
 PRAGMA user_version = 1;
-"""
+""",
+    """
+CREATE TABLE holds (
+    id TEXT NOT NULL, account TEXT NOT NULL, window TEXT NOT NULL, PRIMARY KEY (id, account)
+) WITHOUT ROWID;
+INSERT INTO holds SELECT id, account, window FROM reservations;
+PRAGMA user_version = 2;
+""",
+]
+"""What brings a file from each version to the next."""
 
 
 class SqliteLedger:
@@ -56,18 +66,21 @@ class SqliteLedger:
         now = self.clock()
         with self._transaction() as db:
             self._expire(db, now)
-            state = self._open(db, budget, now)
+            states = [self._open(db, account, now) for account in budget.chain]
+            state = tightest(states)
             amount = grant(state.available if enforce else None, minimum, maximum)
             if amount is None:
                 raise BudgetExceeded(
                     state.account, state.limit or 0, state.spent, state.held, minimum, state.window.resets
                 )
-            held = Reservation(uuid.uuid4().hex, budget.account, state.window, amount, enforce)
+            held = Reservation(uuid.uuid4().hex, budget.account, states[0].window, amount, enforce)
             db.execute(
                 "INSERT INTO reservations (id, account, window, amount, estimate, expires) VALUES (?, ?, ?, ?, ?, ?)",
                 (held.id, held.account, held.window.key, amount, min(estimate, amount), now + self.ttl),
             )
-            self._book(db, held, held=amount)
+            holds = [(held.id, one.account, one.window.key) for one in states]
+            db.executemany("INSERT INTO holds (id, account, window) VALUES (?, ?, ?)", holds)
+            self._book(db, held.id, held=amount)
         return held
 
     def settle(self, reservation: Reservation, cost: int) -> AccountState:
@@ -75,13 +88,13 @@ class SqliteLedger:
         with self._transaction() as db:
             booked = self._close(db, reservation, "settled")
             over = max(0, cost - reservation.amount)
-            self._book(db, reservation, spent=cost - booked, calls=1, overshoot=over)
+            self._book(db, reservation.id, spent=cost - booked, calls=1, overshoot=over)
             return self._read(db, reservation.account, reservation.window.key)
 
     def release(self, reservation: Reservation) -> AccountState:
         """Free the hold; see :class:`~routoo_core.budget.ledger.Ledger`."""
         with self._transaction() as db:
-            self._book(db, reservation, spent=-self._close(db, reservation, "released"))
+            self._book(db, reservation.id, spent=-self._close(db, reservation, "released"))
             return self._read(db, reservation.account, reservation.window.key)
 
     def state(self, budget: Budget) -> AccountState:
@@ -134,14 +147,11 @@ class SqliteLedger:
         """Book the holds of dead processes at their estimate; a late settle corrects it."""
         late = db.execute(
             "UPDATE reservations SET state = 'expired' WHERE state = 'open' AND expires <= ?"
-            " RETURNING account, window, amount, estimate",
+            " RETURNING id, amount, estimate",
             (now,),
         ).fetchall()
-        for account, window, amount, estimate in late:
-            db.execute(
-                "UPDATE accounts SET held = held - ?, spent = spent + ? WHERE account = ? AND window = ?",
-                (amount, estimate, account, window),
-            )
+        for reservation, amount, estimate in late:
+            self._book(db, reservation, spent=estimate, held=-amount)
 
     def _close(self, db: sqlite3.Connection, reservation: Reservation, state: str) -> int:
         """Close a reservation; returns what was already booked for it when it expired."""
@@ -150,23 +160,24 @@ class SqliteLedger:
             raise LedgerError(f"reservation {reservation.id} is {row[0] if row else 'unknown'}; settle a hold once")
         db.execute("UPDATE reservations SET state = ? WHERE id = ?", (state, reservation.id))
         if row[0] == "open":
-            self._book(db, reservation, held=-reservation.amount)
+            self._book(db, reservation.id, held=-reservation.amount)
             return 0
         return int(row[1])
 
     def _book(
         self,
         db: sqlite3.Connection,
-        reservation: Reservation,
+        reservation: str,
         spent: int = 0,
         held: int = 0,
         calls: int = 0,
         overshoot: int = 0,
     ) -> None:
+        """Add to every account that a reservation was held against."""
         db.execute(
             "UPDATE accounts SET spent = spent + ?, held = held + ?, calls = calls + ?, overshoot = overshoot + ?"
-            " WHERE account = ? AND window = ?",
-            (spent, held, calls, overshoot, reservation.account, reservation.window.key),
+            " WHERE (account, window) IN (SELECT account, window FROM holds WHERE id = ?)",
+            (spent, held, calls, overshoot, reservation),
         )
 
     @contextmanager
@@ -201,7 +212,7 @@ def _migrate(db: sqlite3.Connection, path: str) -> None:
         raise ConfigurationError(
             f"ledger {path}: written by a newer Routoo (schema {version}, this one knows {SCHEMA_VERSION}); upgrade"
         )
-    if version == 0:
-        for statement in _SCHEMA.split(";\n"):
+    for schema in _SCHEMAS[version:]:
+        for statement in schema.split(";\n"):
             db.execute(statement)
     db.execute("COMMIT")
