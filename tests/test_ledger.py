@@ -16,7 +16,7 @@ from routoo_core.budget.sqlite import _SCHEMAS, SqliteLedger
 from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError
 from routoo_core.testing import ManualClock
 
-LIMIT = 1_000_000
+LIMIT, DAY = 1_000_000, 86_400
 
 
 @pytest.fixture
@@ -149,6 +149,38 @@ def test_accounts_are_kept_apart_and_listed_by_name(ledger, budget):
     ledger.settle(hold(ledger, budget, 100), 100)
     ledger.settle(hold(ledger, other, 200), 200)
     assert [(state.account, state.spent) for state in ledger.accounts()] == [("alice", 200), ("default", 100)]
+
+
+def test_what_a_period_leaves_is_carried_over_up_to_one_limit(ledger, clock):
+    budget = Budget(limit="0.001", period="day", carry_over=True)
+    ledger.settle(hold(ledger, budget, 300_000), 300_000)
+    clock.advance(DAY)
+    assert ledger.state(budget).limit == LIMIT + 700_000
+    ledger.settle(hold(ledger, budget, 1_500_000), 1_500_000)
+    assert ledger.state(budget).available == 200_000
+    clock.advance(DAY)
+    assert ledger.state(budget).limit == LIMIT + 200_000
+    for _ in range(5):
+        clock.advance(DAY)
+        ledger.state(budget)
+    assert ledger.state(budget).limit == 2 * LIMIT  # not five days' worth
+
+
+def test_what_is_held_when_a_period_ends_is_not_carried_over(ledger, clock):
+    budget = Budget(limit="0.001", period="day", carry_over=True)
+    clock.advance(DAY - clock() % DAY - 10)
+    held = hold(ledger, budget, 400_000)
+    clock.advance(20)
+    assert ledger.state(budget).limit == LIMIT + 600_000
+    ledger.settle(held, 400_000)
+    assert ledger.state(budget).limit == LIMIT + 600_000
+    assert ledger.history()[0].spent == 400_000
+
+
+def test_without_carry_over_every_period_starts_with_its_limit(ledger, budget, clock):
+    ledger.state(budget)
+    clock.advance(DAY)
+    assert ledger.state(budget).limit == LIMIT
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ class Budget(Settings):
         period: ``run`` (never resets; a new one for every Budget object), ``hour``, ``day`` or ``month``.
         timezone: IANA name; decides when a day or month begins.
         expected_calls: Calls expected in a period, until traffic shows its own rate; used for pacing.
+        carry_over: What a period leaves unspent is added to the next one, up to one period's limit.
         within: The account this one is part of (user < team < organisation): a call is held against each, and the
             tightest limit binds.
     """
@@ -62,6 +63,7 @@ class Budget(Settings):
     timezone: str = "UTC"
     expected_calls: Annotated[int, Field(ge=1)] = 1000
     run_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
+    carry_over: bool = False
     within: Budget | None = None
 
     @model_validator(mode="after")
@@ -113,7 +115,7 @@ class AccountState:
 
     Attributes:
         as_of: When, seconds since the epoch by the ledger's clock.
-        limit: ``None`` for no limit.
+        limit: With what was carried over; ``None`` for no limit.
         spent: Settled.
         held: Reserved for calls in flight.
         calls: Calls settled.

@@ -40,8 +40,19 @@ local function expire(now)
         redis.call('ZREM', prefix .. 'open', id)
     end
 end
-local function open(name, window, start, stop, limit, now)
+local function unspent(name, window, limit)
+    local last = redis.call('HGET', prefix .. 'accounts', name)
+    if limit == '' or not last or last == window then return 0 end
+    local found = read(account(name, last))
+    if found[3] == '' then return 0 end
+    return math.max(0, math.min(tonumber(limit), tonumber(found[3]) - tonumber(found[4]) - tonumber(found[5])))
+end
+local function open(name, window, start, stop, limit, carry, now)
     local key = account(name, window)
+    if carry == '1' and redis.call('EXISTS', key) == 0 then
+        redis.call('HSET', key, 'carried', whole(unspent(name, window, limit)))
+    end
+    if limit ~= '' then limit = whole(tonumber(limit) + tonumber(redis.call('HGET', key, 'carried') or 0)) end
     redis.call('HSET', key, 'start', start, 'end', stop, 'limit', limit)
     for _, field in ipairs({'spent', 'held', 'calls', 'overshoot'}) do redis.call('HSETNX', key, field, '0') end
     redis.call('HSET', prefix .. 'accounts', name, window)
@@ -53,8 +64,8 @@ end
 _STATE = (
     _COMMON
     + """
-expire(ARGV[6])
-return read(open(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]))
+expire(ARGV[7])
+return read(open(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]))
 """
 )
 
@@ -65,8 +76,8 @@ local now, id, ttl, enforce, share = ARGV[1], ARGV[2], ARGV[3], ARGV[7] == '1', 
 local minimum, maximum, estimate = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 expire(now)
 local keys, least, tightest = {}, nil, nil
-for at = 9, #ARGV, 5 do
-    local key = open(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], now)
+for at = 9, #ARGV, 6 do
+    local key = open(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], now)
     keys[#keys + 1] = key
     if ARGV[at + 4] ~= '' then
         local found = read(key)
@@ -248,7 +259,7 @@ def _opening(budget: Budget, window: Window) -> tuple[str, ...]:
     """What every script needs to open an account's window; empty strings stand for none."""
     end = "" if window.end is None else repr(window.end)
     limit = "" if budget.limit_nano is None else str(budget.limit_nano)
-    return budget.account, window.key, repr(window.start), end, limit
+    return budget.account, window.key, repr(window.start), end, limit, str(int(budget.carry_over))
 
 
 def _account_state(account: str, window: str, now: float, found: list[str]) -> AccountState:

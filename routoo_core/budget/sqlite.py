@@ -14,7 +14,7 @@ from pathlib import Path
 from routoo_core.budget.ledger import AccountState, Budget, Clock, Reservation, Window, grant, tightest
 from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMAS = [
     """
 CREATE TABLE accounts (
@@ -37,6 +37,10 @@ CREATE TABLE holds (
 ) WITHOUT ROWID;
 INSERT INTO holds SELECT id, account, window FROM reservations;
 PRAGMA user_version = 2;
+""",
+    """
+ALTER TABLE accounts ADD COLUMN carried INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 3;
 """,
 ]
 """What brings a file from each version to the next."""
@@ -128,12 +132,32 @@ class SqliteLedger:
 
     def _open(self, db: sqlite3.Connection, budget: Budget, now: float) -> AccountState:
         window = budget.window(now)
+        if budget.carry_over and not self._known(db, budget.account, window.key):
+            self._carry(db, budget, window, now)
         db.execute(
             'INSERT INTO accounts (account, window, start, "end", "limit", used) VALUES (?, ?, ?, ?, ?, ?)'
-            ' ON CONFLICT DO UPDATE SET "limit" = excluded."limit", used = excluded.used',
+            ' ON CONFLICT DO UPDATE SET "limit" = excluded."limit" + carried, used = excluded.used',
             (budget.account, window.key, window.start, window.end, budget.limit_nano, now),
         )
         return self._read(db, budget.account, window.key)
+
+    @staticmethod
+    def _known(db: sqlite3.Connection, account: str, window: str) -> bool:
+        query = "SELECT 1 FROM accounts WHERE account = ? AND window = ?"
+        return db.execute(query, (account, window)).fetchone() is not None
+
+    @staticmethod
+    def _carry(db: sqlite3.Connection, budget: Budget, window: Window, now: float) -> None:
+        """Open a window with what the one before it left."""
+        before = db.execute(
+            'SELECT "limit" - spent - held FROM accounts WHERE account = ? AND start < ? ORDER BY start DESC LIMIT 1',
+            (budget.account, window.start),
+        ).fetchone()
+        left = min(max(0, (before or (0,))[0] or 0), budget.limit_nano or 0)
+        db.execute(
+            'INSERT INTO accounts (account, window, start, "end", used, carried) VALUES (?, ?, ?, ?, ?, ?)',
+            (budget.account, window.key, window.start, window.end, now, left),
+        )
 
     def _read(self, db: sqlite3.Connection, account: str, window: str) -> AccountState:
         start, end, *amounts = db.execute(
