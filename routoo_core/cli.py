@@ -14,7 +14,7 @@ from rich.table import Table
 from routoo_core import __version__
 from routoo_core.budget.ledger import Ledger
 from routoo_core.budget.pacing import Paced
-from routoo_core.config import STARTER, account_from_config, make_policy, read_config, router_from_toml
+from routoo_core.config import STARTER, account_from_config, make_policy, read_config, router_from_toml, set_budget
 from routoo_core.errors import ConfigurationError, RoutooError
 from routoo_core.experts import decimal_usd, format_usd
 from routoo_core.settings import read_toml
@@ -142,6 +142,28 @@ def history(
         amounts = (limit, format_usd(state.spent), str(state.calls), format_usd(state.overshoot))
         table.add_row(state.account, state.window.key, *amounts)
     out.print(table if states else "Nothing has been spent yet.")
+
+
+@budget_app.command("set")
+def set_limit(
+    limit: Annotated[str, typer.Argument(help="USD for each period, a decimal such as 5.00.")],
+    period: Annotated[str | None, typer.Option(help="run, hour, day or month.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Change the limit in routoo.toml; running routers see it when they are built anew.
+
+    What is spent stays spent: a limit below it refuses calls until the period ends.
+
+    Example: [bold]routoo budget set 10.00 --period day[/bold]
+    """
+    path, built_in = _config_path(config)
+    if built_in:
+        raise ConfigurationError("--config: there is no routoo.toml here; name the one to change")
+    changes = {"limit": limit} | ({"period": period} if period else {})
+    budget = set_budget(path, changes)
+    out.print(
+        f"{path}: account {budget.account}: ${budget.limit} each {budget.period}", highlight=False, soft_wrap=True
+    )
 
 
 @budget_app.command()

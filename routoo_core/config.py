@@ -168,6 +168,25 @@ def make_policy(policy: str | Mapping[str, Any] | Policy | Paced) -> Policy | Pa
         raise ConfigurationError(f"policy: {name}: {str(error).partition(') ')[2] or error}") from error
 
 
+def set_budget(path: Path, changes: Mapping[str, Any]) -> Budget:
+    """Change fields of ``[budget]`` in routoo.toml; comments and everything else stay as they are.
+
+    Raises:
+        ConfigurationError: The file would not be valid any more; it is left as it is.
+    """
+    import tomlkit
+
+    read_config(path)
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document.setdefault("budget", tomlkit.table()).update(changes)
+    changed = RoutooToml.read(str(path), document.unwrap())
+    budget = Budget.read(f"{path}: budget", changed.budget.model_dump(exclude={"ledger"}))
+    partial = path.with_suffix(".partial")
+    partial.write_text(tomlkit.dumps(document), encoding="utf-8")
+    partial.replace(path)
+    return budget
+
+
 def open_ledger(url: str, beside: Path | None = None) -> Ledger:
     """Open ``memory://``, ``sqlite:///relative.db`` (``sqlite:////absolute.db``) or ``redis://host:6379/0``.
 

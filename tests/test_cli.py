@@ -77,6 +77,19 @@ def test_budget_show_lists_the_accounts(here):
     assert "team" in run("budget", "show")
 
 
+def test_budget_set_changes_the_limit_and_nothing_else(here, monkeypatch, capsys):
+    before = (here / "routoo.toml").read_text()
+    (here / "routoo.toml").write_text(before.replace("[budget]", "[budget]  # ours"))
+    assert "account team: $2.50 each hour" in run("budget", "set", "2.50", "--period", "hour")
+    after = (here / "routoo.toml").read_text()
+    assert after == before.replace("[budget]", "[budget]  # ours").replace('"1.00"', '"2.50"') + 'period = "hour"\n'
+    for wrong, message in ((["lots"], "budget: limit"), (["1", "--period", "week"], "budget: period")):
+        code, err = fail(monkeypatch, capsys, "budget", "set", *wrong)
+        assert code == 2
+        assert message in " ".join(err.split())
+        assert (here / "routoo.toml").read_text() == after
+
+
 def test_budget_history_and_export_show_every_period(here):
     from pyarrow import csv
 
