@@ -21,6 +21,8 @@ check: $(READY)  ## ruff and mypy
 bench: $(READY)  ## measure speed (see benchmarks/)
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/predictor.py
+	$(BIN)/python benchmarks/assignment.py
+	$(BIN)/python benchmarks/ledgers.py
 
 clean:  ## remove the virtual environment and the demo's files
 	rm -rf $(VENV) routoo-demo
