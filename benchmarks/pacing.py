@@ -18,7 +18,7 @@ from rich.table import Table
 
 from routoo_core import Budget, Expert
 from routoo_core.assignment import assign
-from routoo_core.budget.pacing import Paced
+from routoo_core.budget.pacing import Paced, Standing, usual_calls
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import BudgetExceeded
 from routoo_core.evaluation.prices import read_prices
@@ -31,6 +31,7 @@ Floats = NDArray[np.float64]
 SHARES = (0.02, 0.05, 0.10, 0.25, 0.50)  # of what everything on the dearest expert would cost
 ALPHAS = (1.0, 0.1, 0.01)
 TOKENS, DAY, MIDNIGHT = 1000, 86_400.0, 1_700_006_400.0 // 86_400 * 86_400
+LEARNT, YESTERDAY = "learnt", 0.8
 EXPECTED = 500  # what the configuration says where only the period is known; it is wrong
 
 
@@ -51,10 +52,11 @@ def serve(quality: Floats, cost: Floats, typical: Floats, times: Floats, budget:
     ledger = SqliteLedger(clock=clock)
     paced = Paced(typical.astype(np.float32), tuple(expert.name for expert in experts))
     value, refused, trace = 0.0, 0, []
+    usual = yesterday(ledger, budget, len(times), clock)
     for row, now in zip(quality, times, strict=True):
         clock.now = float(now)
         candidates = [Candidate(e, float(q), c, c) for e, q, c in zip(experts, row, nano, strict=True)]
-        policy = paced.policy([(budget, ledger.state(budget))], candidates)
+        policy = paced.policy([Standing(budget, ledger.state(budget), usual)], candidates)
         for candidate in rank(policy, candidates):
             amount = candidate.expected_cost
             try:
@@ -69,6 +71,17 @@ def serve(quality: Floats, cost: Floats, typical: Floats, times: Floats, budget:
         trace.append((now, ledger.state(budget).spent / NANO_PER_USD, policy.price))
     state = ledger.state(budget)
     return Run(value, state.spent > (state.limit or 0), refused, np.array(trace))
+
+
+def yesterday(ledger: SqliteLedger, budget: Budget, calls: int, clock: ManualClock) -> float | None:
+    """The day before had four calls for five of today, at no cost; there was none where nothing is learnt."""
+    if budget.period == "run" or budget.account != LEARNT:
+        return None
+    clock.advance(-DAY)
+    for _ in range(round(calls * YESTERDAY)):
+        ledger.settle(ledger.reserve(budget, minimum=0, maximum=0, estimate=0), 0)
+    clock.advance(DAY)
+    return usual_calls(ledger.history(budget.account), clock())
 
 
 def arrivals(kind: str, count: int, random: np.random.Generator) -> Floats:
@@ -97,6 +110,12 @@ def scenarios(quality: Floats, seed: int) -> dict[str, Callable[[str], tuple[Flo
         ),
         "period known, bursts": lambda limit: (
             shuffled, arrivals("bursts", count, random), Budget(limit=limit, expected_calls=EXPECTED)
+        ),
+        "the day before, Poisson": lambda limit: (
+            shuffled, arrivals("poisson", count, random), Budget(account=LEARNT, limit=limit, expected_calls=EXPECTED)
+        ),
+        "the day before, bursts": lambda limit: (
+            shuffled, arrivals("bursts", count, random), Budget(account=LEARNT, limit=limit, expected_calls=EXPECTED)
         ),
     }  # fmt: skip
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from routoo_core.attempt import Attempt, off_loop
 from routoo_core.budget.ledger import Budget, Ledger
-from routoo_core.budget.pacing import Paced
+from routoo_core.budget.pacing import Paced, Standing, usual_calls
 from routoo_core.errors import AllExpertsFailed, BudgetExceeded, ConfigurationError, InvalidRequest, NoCapableExpert
 from routoo_core.experts import TYPICAL_OUTPUT_TOKENS, Expert, Pool, Usage
 from routoo_core.latency import Latencies, LatencyRule
@@ -56,6 +56,7 @@ class Router:
         self.budget, self.ledger = budget, ledger
         self.on_exhausted, self.strict = on_exhausted, strict
         self.latency, self.latencies = latency, Latencies()
+        self._usual: dict[str, tuple[str, float | None]] = {}
         self._columns = _columns(pool, predictor)
         if on_exhausted not in {"refuse", "cheapest"}:
             pool[on_exhausted]
@@ -142,7 +143,16 @@ class Router:
     def _policy(self, request: RoutedRequest, candidates: list[Candidate]) -> Policy:
         if not isinstance(self.policy, Paced):
             return self.policy
-        return self.policy.policy([(b, self.ledger.state(b)) for b in self.account(request).chain], candidates)
+        return self.policy.policy([self._standing(one) for one in self.account(request).chain], candidates)
+
+    def _standing(self, budget: Budget) -> Standing:
+        """Where an account stands; its earlier periods are looked up once in a period."""
+        state = self.ledger.state(budget)
+        window, usual = self._usual.get(budget.account, ("", None))
+        if window != state.window.key:
+            usual = usual_calls(self.ledger.history(budget.account), state.as_of)
+            self._usual[budget.account] = (state.window.key, usual)
+        return Standing(budget, state, usual)
 
     def _affordable(self, request: RoutedRequest, decision: Decision, failures: list[Attempt]) -> Iterator[Attempt]:
         """The candidates money can be held for, in order; the ``on_exhausted`` expert when there are none."""

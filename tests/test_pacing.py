@@ -1,5 +1,7 @@
 """λ follows the budget: money lasts, is used, and nobody needs to know the traffic."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from routoo_core import Budget, Pool, RoutedRequest, Usage
 from routoo_core.budget.ledger import AccountState
-from routoo_core.budget.pacing import PRICES, Paced, outlook, spending
+from routoo_core.budget.pacing import PRICES, Paced, Standing, outlook, spending, usual_calls
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.config import build_router
 from routoo_core.errors import BudgetExceeded
@@ -39,6 +41,38 @@ def test_the_traffic_seen_replaces_the_traffic_expected():
     assert outlook(budget, at(budget, start)).calls == pytest.approx(100)
     busy = outlook(budget, at(budget, start + DAY / 2, calls=5000))
     assert busy.calls == pytest.approx(5000, rel=0.05)
+
+
+def test_earlier_periods_say_how_many_calls_are_still_to_come():
+    budget = Budget(limit="1.00", period="day", expected_calls=100)
+    start = 1_700_006_400 // DAY * DAY
+    days = [replace(at(budget, start - day * DAY), calls=calls) for day, calls in ((2, 900), (1, 1100))]
+    assert usual_calls(days, start) == 1000
+    assert usual_calls(days, start - 1) == 900  # the last day is not over yet
+    assert usual_calls([], start) is None
+    quiet = at(budget, start + DAY / 2, calls=200)
+    assert outlook(budget, quiet).calls == pytest.approx(200, rel=0.05)
+    assert outlook(budget, quiet, 1000).calls == 800  # the rest will come in the evening, as usual
+    busy = at(budget, start + DAY / 2, calls=3000)
+    assert outlook(budget, busy, 1000).calls == pytest.approx(3000, rel=0.05)
+
+
+def test_a_router_learns_from_its_ledger_what_is_usual(endpoint):
+    clock = ManualClock(1_700_006_400 // DAY * DAY)
+    pool = Pool([endpoint.expert("cheap")])
+    budget = Budget(limit="1", period="day", expected_calls=7)
+    router = build_router(
+        pool, router=FakePredictor({"cheap": 0.4}), policy="paced", budget=budget, ledger=SqliteLedger(clock=clock)
+    )
+    for calls in (30, 50, 1):
+        for _ in range(calls):
+            for attempt in router.attempts(RoutedRequest.from_text("hello", max_tokens=8)):
+                with attempt:
+                    attempt.settle(Usage(5, 5))
+        clock.advance(DAY)
+    assert router._standing(budget).usual == 27
+    clock.advance(-DAY)
+    assert router._standing(budget).usual == 40
 
 
 def test_at_the_periods_end_what_is_left_may_be_spent():
@@ -119,9 +153,9 @@ def test_a_reference_stands_in_until_traffic_is_seen():
     budget = Budget(limit="0.010", period="run", expected_calls=100)
     paced = Paced(reference, ("cheap", "dear"))
     weak, strong = ([candidate("cheap", 0.4, 10_000), candidate("dear", q, 1_000_000)] for q in (0.5, 0.9))
-    price = paced.policy([(budget, at(budget, 0.0))], weak).price
+    price = paced.policy([Standing(budget, at(budget, 0.0))], weak).price
     assert 0.1 / 990e-6 < price < 0.5 / 990e-6
-    assert paced.policy([(budget, at(budget, 0.0))], strong).price == pytest.approx(price, rel=0.1)
+    assert paced.policy([Standing(budget, at(budget, 0.0))], strong).price == pytest.approx(price, rel=0.1)
 
 
 def test_the_account_that_can_afford_least_sets_the_price():
@@ -136,7 +170,7 @@ def test_the_account_that_can_afford_least_sets_the_price():
     call = [Candidate(experts[0], 0.4, 10_000, 10_000), Candidate(experts[1], 0.6, 1_000_000, 1_000_000)]
 
     def price(*budgets):
-        return Paced(reference, ("cheap", "dear")).policy([(b, at(b, 0.0)) for b in budgets], call).price
+        return Paced(reference, ("cheap", "dear")).policy([Standing(b, at(b, 0.0)) for b in budgets], call).price
 
     assert price(ample) == 0
     assert price(*ample.chain) == price(*unlimited.chain) == price(team) > 0

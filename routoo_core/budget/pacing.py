@@ -18,9 +18,25 @@ RECENT = 256  # calls whose qualities and costs stand for those to come …
 REFERENCE = 512  # … beside this many typical prompts,
 TYPICAL = 2.0  # each of which counts as so many calls
 PRICES = np.concatenate([[0.0], np.geomspace(1e-2, 1e9, 300)])  # λ, quality per USD
+PERIODS = 7  # earlier ones that say what is usual
 CAUTION = 1.5  # how many more calls than estimated the rest of a period is held ready for
 _OVERRUN = 0.1
 _PRIOR_SHARE = 0.02  # how much of a period the configured expected_calls weigh against the traffic seen
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An account that pays.
+
+    Attributes:
+        budget: Its limit, and how many calls to expect.
+        state: What is spent and held.
+        usual: Calls in an earlier period, on average; ``None`` when there was none.
+    """
+
+    budget: Budget
+    state: AccountState
+    usual: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +69,18 @@ class Paced:
         self._traffic: dict[tuple[str, ...], _Traffic] = {}
         self._lock = threading.Lock()
 
-    def policy(self, standing: Sequence[tuple[Budget, AccountState]], candidates: Sequence[Candidate]) -> Lagrangian:
+    def policy(self, standing: Sequence[Standing], candidates: Sequence[Candidate]) -> Lagrangian:
         """The policy for one call.
 
         Args:
-            standing: Every account that pays: how many calls to expect, and what is spent and held. The one that can
-                afford the least for each of its calls binds.
+            standing: Every account that pays; the one that can afford the least for each of its calls binds.
             candidates: Those of this call; the same experts in the same order compare across calls.
 
         Raises:
             ConfigurationError: No account has a limit to pace.
         """
-        limited = [pair for pair in standing if pair[1].limit is not None] or standing[:1]
-        allowance = min(outlook(*pair).allowance for pair in limited)
+        limited = [account for account in standing if account.state.limit is not None] or standing[:1]
+        allowance = min(outlook(account.budget, account.state, account.usual).allowance for account in limited)
         names = tuple(candidate.expert.predicted_as for candidate in candidates)
         cost = costs(candidates)
         curve = spending(qualities(candidates)[None], cost[None])
@@ -118,8 +133,17 @@ def spending(quality: NDArray[np.floating], cost: NDArray[np.floating]) -> NDArr
     return total
 
 
-def outlook(budget: Budget, state: AccountState) -> Outlook:
-    """Expect the rest of the window: a Gamma–Poisson estimate of the calls, and each one's share of the money.
+def usual_calls(history: Sequence[AccountState], now: float) -> float | None:
+    """Calls of an account in its last periods that are over, on average."""
+    over = [state.calls for state in history if state.window.end is not None and state.window.end <= now]
+    return float(np.mean(over[-PERIODS:])) if over else None
+
+
+def outlook(budget: Budget, state: AccountState, usual: float | None = None) -> Outlook:
+    """Expect the rest of the window: the calls still to come, and each one's share of the money.
+
+    Without earlier periods the calls are a Gamma–Poisson estimate from the time gone. With them, those that are usually
+    to come by now are expected, whenever they come, or what the time gone suggests if that is more.
 
     Raises:
         ConfigurationError: The budget has no limit.
@@ -137,5 +161,8 @@ def outlook(budget: Budget, state: AccountState) -> Outlook:
         elapsed = min(max(state.as_of - state.window.start, 0.0), length) / length
         rate = (state.calls + budget.expected_calls * _PRIOR_SHARE) / (elapsed + _PRIOR_SHARE)
         calls = rate * (1 - elapsed)
-    calls, caution = max(calls, 1.0), 1.0 if state.window.end is None else CAUTION
+        if usual is not None:
+            calls = max(usual - state.calls, calls)
+    guess = state.window.end is not None and usual is None
+    calls, caution = max(calls, 1.0), CAUTION if guess else 1.0
     return Outlook(calls, state.available / NANO_PER_USD / max(calls * caution, 1.0))
