@@ -343,9 +343,8 @@ def assign(
     Example: [bold]routoo assign --scores s.parquet --prices prices.csv --budget 2.50 --out who.csv[/bold]
     """
     from routoo_core.assignment import assign as solve
-    from routoo_core.evaluation.assignment_run import certificate, cost_of_calls, read_scores, write_assignment
+    from routoo_core.evaluation.assignment_run import certificate, read_priced, write_assignment
     from routoo_core.evaluation.prediction_run import check_format
-    from routoo_core.evaluation.prices import read_prices
 
     if assignment:
         check_format(assignment)
@@ -353,9 +352,7 @@ def assign(
     rule = None if policy == "lagrangian" else make_policy({"name": policy, **given})
     if isinstance(rule, Paced):
         raise ConfigurationError("--policy: 'paced' needs traffic; offline, lagrangian is its optimum")
-    everyone = read_scores(scores)
-    listed = read_prices(prices, pool or (), everyone.experts)
-    chosen, cost = everyone.select(listed), cost_of_calls(listed, tokens)
+    chosen, cost = read_priced(scores, prices, pool or (), tokens)
     found = solve(chosen.quality, cost, budget, rule)
     if assignment:
         write_assignment(assignment, chosen, cost, found)
@@ -385,16 +382,13 @@ def calibrate(
 
     Example: [bold]routoo calibrate --scores s.parquet --prices prices.csv --target-share gpt-4o=0.3[/bold]
     """
-    from routoo_core.evaluation.assignment_run import cost_of_calls, read_scores
-    from routoo_core.evaluation.prices import read_prices
+    from routoo_core.evaluation.assignment_run import read_priced
     from routoo_core.evaluation.target_run import KNOBS, is_met
     from routoo_core.evaluation.target_run import calibrate as turn
 
     if policy not in KNOBS:
         raise ConfigurationError(f"--policy: {policy!r} has no number to set; choose one of {', '.join(KNOBS)}")
-    everyone = read_scores(scores)
-    listed = read_prices(prices, pool or (), everyone.experts)
-    chosen, cost = everyone.select(listed), cost_of_calls(listed, tokens)
+    chosen, cost = read_priced(scores, prices, pool or (), tokens)
     miss, tolerance = _target(target_cost, target_quality, target_share, chosen.experts)
     found = turn(chosen.quality, cost, KNOBS[policy], miss)
     table = f'{{ name = "{policy}", {KNOBS[policy].field} = {found.value:.6g} }}'

@@ -14,6 +14,7 @@ from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
+from routoo_core.files import replacing
 from routoo_core.latency import LatencyRule
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.batching import BatchingPredictor
@@ -181,9 +182,8 @@ def set_budget(path: Path, changes: Mapping[str, Any]) -> Budget:
     document.setdefault("budget", tomlkit.table()).update(changes)
     changed = RoutooToml.read(str(path), document.unwrap())
     budget = Budget.read(f"{path}: budget", changed.budget.model_dump(exclude={"ledger"}))
-    partial = path.with_suffix(".partial")
-    partial.write_text(tomlkit.dumps(document), encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(tomlkit.dumps(document), encoding="utf-8")
     return budget
 
 

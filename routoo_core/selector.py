@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import NANO_PER_USD, Expert, decimal_usd, format_usd
-from routoo_core.latency import LatencyRule
+from routoo_core.latency import INDIFFERENT, LatencyRule
 
 Array = NDArray[np.floating[Any]]
 Policy = Callable[[Array, Array], Array]
@@ -180,7 +180,7 @@ def rank(policy: Policy, candidates: Sequence[Candidate], latency: LatencyRule |
     Raises:
         ConfigurationError: The policy returned something other than one finite number a candidate.
     """
-    rule = latency or LatencyRule()
+    rule = latency or INDIFFERENT
     penalties = np.array([rule.penalty(candidate.latency) for candidate in candidates])
     quality = np.maximum(qualities(candidates) - penalties, 0)
     preference = np.asarray(policy(quality, costs(candidates)), dtype=np.float64)

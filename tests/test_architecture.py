@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PATH = [  # design order; a module may import only from lines above it (or its own line)
     "routoo_core.errors",
+    "routoo_core.files",
     "routoo_core.settings",
     "routoo_core.tokens",
     "routoo_core.request",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from routoo_core.assignment import NOBODY, Assignment
 from routoo_core.errors import OutcomesError
 from routoo_core.evaluation.prediction_run import write_table
+from routoo_core.evaluation.prices import read_prices
 from routoo_core.outcomes import read_columns
 
 TOKENS_PER_MILLION = 1_000_000
@@ -32,7 +33,7 @@ class Scores:
     experts: tuple[str, ...]
     quality: NDArray[np.float32] = field(repr=False)
 
-    def select(self, experts: Mapping[str, float]) -> Scores:
+    def select(self, experts: Iterable[str]) -> Scores:
         """These experts only.
 
         Raises:
@@ -69,9 +70,17 @@ def read_scores(path: Path) -> Scores:
     return Scores(ids, experts, quality)
 
 
-def cost_of_calls(prices: Mapping[str, float], tokens: int) -> NDArray[np.float64]:
-    """USD of a call of so many tokens to each expert, from USD per 1M tokens."""
-    return np.array(list(prices.values()), dtype=np.float64) * tokens / TOKENS_PER_MILLION
+def read_priced(scores: Path, prices: Path, pools: Collection[str], tokens: int) -> tuple[Scores, NDArray[np.float64]]:
+    """The scores of the experts that have a price, and the USD of a call of so many tokens to each, (experts,).
+
+    Raises:
+        OutcomesError: See :func:`read_scores`.
+        ConfigurationError: See :func:`read_prices`.
+    """
+    everyone = read_scores(scores)
+    listed = read_prices(prices, pools, everyone.experts)
+    usd_per_million = np.array(list(listed.values()), dtype=np.float64)
+    return everyone.select(listed), usd_per_million * tokens / TOKENS_PER_MILLION
 
 
 def write_assignment(path: Path, scores: Scores, cost: NDArray[np.float64], found: Assignment) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.evaluation.progress import progress_bar
+from routoo_core.files import replacing
 from routoo_core.predictor.base import Predictor, Quality
 
 FORMATS = (".parquet", ".csv")
@@ -67,9 +67,7 @@ def write_table(path: Path, columns: Mapping[str, Any]) -> None:
     table = pa.table(dict(columns))
     write = parquet.write_table if path.suffix == ".parquet" else csv.write_csv
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".staging-") as staging:
-            write(table, Path(staging) / path.name)
-            (Path(staging) / path.name).replace(path)
+        with replacing(path) as partial:
+            write(table, partial)
     except OSError as error:
         raise ConfigurationError(f"--out: {path} cannot be written ({error}); choose another place") from error

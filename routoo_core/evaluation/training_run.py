@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from routoo_core import embedded
 from routoo_core.errors import OutcomesError
 from routoo_core.evaluation.metrics import baselines, pool_figures, prediction_metrics
 from routoo_core.evaluation.progress import progress_bar
+from routoo_core.files import replacing
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.adapter import Adapter
 from routoo_core.predictor.base import Lengths, Quality
@@ -88,8 +90,9 @@ def train_router(
         metrics["pool"] = _pool_metrics(routers, held_out, prices)
     final = scorer
     if config.refit and not adapter:
+        whole = replace(seen, splits=("train",) * len(seen.prompts))
         with console.status("Training on all prompts …") as status:
-            final = scorer.refit(seen, seen_vectors, config, status.update)
+            final = scorer.refit(whole, seen_vectors, config, status.update)
     shuffled = np.random.default_rng(config.seed).permutation(len(dev))
     if is_main_process():
         save_checkpoint(
@@ -180,10 +183,8 @@ def _block_path(described: str, block: tuple[str, ...]) -> Path:
 
 
 def _write_block(path: Path, vectors: Vectors) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    save_file({"vectors": vectors.astype(np.float16)}, partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file({"vectors": vectors.astype(np.float16)}, partial)
 
 
 def _with_lengths(outcomes: Outcomes) -> NDArray[np.int64]:

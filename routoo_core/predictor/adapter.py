@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -86,6 +87,11 @@ class Adapter:
     alpha: float
     weights: dict[str, Tensor] = field(repr=False)
 
+    @classmethod
+    def from_peft(cls, rank: int, alpha: float, state: Mapping[str, Tensor]) -> Adapter:
+        """From the state that peft gives or writes, by its names."""
+        return cls(rank, alpha, {name.removeprefix(_PREFIX): value for name, value in state.items()})
+
     @property
     def places(self) -> list[str]:
         """Full names of the adapted linear maps."""
@@ -115,7 +121,7 @@ class Adapter:
             ) from error
         if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("use_rslora"):
             raise CheckpointError(f"{folder / _CONFIG}: only plain LoRA adapters can be merged")
-        return cls(config["r"], config["lora_alpha"], {k.removeprefix(_PREFIX): v for k, v in weights.items()})
+        return cls.from_peft(config["r"], config["lora_alpha"], weights)
 
     @torch.no_grad()
     def merge_into(self, model: nn.Module) -> None:

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from routoo_core.errors import ConfigurationError
+from routoo_core.files import replacing
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.adapter import Adapter, LoraSettings, adapted_modules
 from routoo_core.predictor.encoder import Encoder, Vectors
@@ -87,7 +88,7 @@ def fine_tune(
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         saved.unlink(missing_ok=True)
-    return Adapter(lora.rank, lora.alpha, {name.removeprefix("base_model.model."): w for name, w in weights.items()})
+    return Adapter.from_peft(lora.rank, lora.alpha, weights)
 
 
 @dataclass(frozen=True)
@@ -209,9 +210,7 @@ class _Run:
         size = self.lora.batch_size
         chunks = [[self.train_rows[i] for i in order[at : at + size]] for at in range(0, len(order), size)]
         each = self.lora.accumulate * self.accelerator.num_processes
-        turn = np.resize(
-            draw.permutation(len(chunks)), self.steps_per_epoch * each
-        )  # wraps, so that all have equal work
+        turn = np.resize(draw.permutation(len(chunks)), self.steps_per_epoch * each)  # repeats some: equal shares
         mine = turn[place * each : (place + 1) * each][self.accelerator.process_index :: self.accelerator.num_processes]
         return [chunks[k] for k in mine]
 
@@ -238,10 +237,8 @@ class _Run:
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         for name, p in self.trained.items():
             tensors |= {f"{kind}.{name}": value for kind, value in self.optimiser.state[p].items()}
-        self.saved.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.saved.with_suffix(".partial")
-        save_file(tensors, partial, {"done": str(done), "best_loss": repr(self.best_loss)})
-        partial.replace(self.saved)
+        with replacing(self.saved) as partial:
+            save_file(tensors, partial, {"done": str(done), "best_loss": repr(self.best_loss)})
 
     def _resume(self) -> int:
         """The step to go on with: 0, or the one a killed run had come to."""

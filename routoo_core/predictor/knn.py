@@ -87,9 +87,8 @@ def _first_centres(points: Floats, clusters: int, random: np.random.Generator) -
     chosen = [int(random.integers(len(points)))]
     distance = np.full(len(points), np.inf)
     while len(chosen) < clusters:
-        distance = np.minimum(
-            distance, np.maximum(1 - points @ points[chosen[-1]], 0)
-        )  # of unit vectors, half its square
+        half_square = np.maximum(1 - points @ points[chosen[-1]], 0)  # of the distance between unit vectors
+        distance = np.minimum(distance, half_square)
         distance[chosen] = 0
         even = not distance.any()
         chosen.append(int(random.choice(len(points), p=None if even else distance / distance.sum())))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
@@ -36,7 +36,7 @@ class Scorer(Protocol):
         ...
 
     def refit(self, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
-        """Learn from all rows in the same way."""
+        """Learn in the same way from rows that are all ``train``."""
         ...
 
     @classmethod
@@ -76,8 +76,7 @@ class HeadEnsemble:
     def refit(self, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
         """Train every member again, for as many epochs as were best on ``dev``."""
         epochs = round(float(np.median([head.epochs for head in self.heads])))
-        whole = replace(outcomes, splits=("train",) * len(outcomes.prompts))
-        return type(self)(train_heads(whole, vectors, config.model_copy(update={"epochs": epochs}), progress))
+        return type(self)(train_heads(outcomes, vectors, config.model_copy(update={"epochs": epochs}), progress))
 
     @classmethod
     def load(cls, weights: Weights, config: TrainingConfig, dim: int, experts: int) -> Self:
@@ -117,7 +116,7 @@ class Neighbours:
 
     def refit(self, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
         """Remember all rows."""
-        return self.train(replace(outcomes, splits=("train",) * len(outcomes.prompts)), vectors, config, progress)
+        return self.train(outcomes, vectors, config, progress)
 
     @classmethod
     def load(cls, weights: Weights, config: TrainingConfig, dim: int, experts: int) -> Self:
