@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.errors import MissingDependency, OutcomesError
+from routoo_core.errors import ConfigurationError, MissingDependency, OutcomesError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 DEV_SHARE = 0.2
+SPLITS = ("train", "dev")
 CHARACTERS_PER_TOKEN = 4  # of English in today's vocabularies; for tables that only know how long an answer is
 LENGTHS = ("completion_tokens", "completion_chars")
 _LETTERED = re.compile(r"^\(?[A-Z][.):] ", re.M)
@@ -33,7 +34,7 @@ class Outcomes:
         prompt_ids: One for each row.
         prompts: The texts.
         domains: A domain for each prompt; empty strings where unknown.
-        splits: ``train`` or ``dev`` for each prompt; the same question is always on one side.
+        splits: ``train``, ``dev`` or another for each prompt; the same question is always on one side.
         experts: One for each column.
         scores: float32, prompts × experts, 0–1 or NaN.
         lengths: Tokens of the answers, float32, prompts × experts, at least 0 or NaN; none where no table has them.
@@ -48,7 +49,7 @@ class Outcomes:
     lengths: NDArray[np.float32] | None = field(default=None, repr=False)
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """Row numbers of ``train`` or ``dev``."""
+        """Row numbers of one split."""
         return np.flatnonzero(np.asarray(self.splits) == split)
 
     def take(self, rows: NDArray[np.int64]) -> Outcomes:
@@ -120,22 +121,23 @@ def joined(tables: Sequence[Outcomes]) -> Outcomes:
     )
 
 
-def read_outcomes(prompts: str | Path, outcomes: str | Path) -> Outcomes:
+def read_outcomes(prompts: str | Path, outcomes: str | Path, splits: Collection[str] = SPLITS) -> Outcomes:
     """Read both tables (Parquet or CSV) and join them.
 
     Args:
         prompts: Columns ``prompt_id, prompt``, optional ``domain, split``.
         outcomes: Columns ``prompt_id, model, score`` (0–1), one row for each observation; optional the answer's
             length as ``completion_tokens``, or as ``completion_chars``.
+        splits: What a prompt's split may be.
 
     Raises:
         OutcomesError: A missing column, empty or repeated prompt, unknown prompt, score outside 0–1, length below 0
             or repeated pair; the message names file, row (counted from 1) and reason.
         MissingDependency: ``pyarrow`` is not installed.
     """
-    ids, texts, domains, splits = read_prompts(Path(prompts))
-    if unknown := sorted({str(split) for split in splits} - {"train", "dev"}):
-        raise OutcomesError(f"{prompts}: split {unknown[0]!r} is neither 'train' nor 'dev'; leave other rows out")
+    ids, texts, domains, given_splits = read_prompts(Path(prompts))
+    if unknown := sorted({str(split) for split in given_splits} - set(splits)):
+        raise OutcomesError(f"{prompts}: split {unknown[0]!r} is none of {', '.join(splits)}; leave other rows out")
     pair = ("prompt_id", "model", "score")
     table = read_columns(Path(outcomes), pair, optional=LENGTHS)
     row_of = {prompt_id: row for row, prompt_id in enumerate(ids)}
@@ -154,7 +156,19 @@ def read_outcomes(prompts: str | Path, outcomes: str | Path) -> Outcomes:
             raise OutcomesError(f"{outcomes}: row {row}: {prompt_id!r} × {model!r} was given before")
         scores[cell], lengths[cell] = score, length
     known = None if np.isnan(lengths).all() else lengths
-    return Outcomes(tuple(ids), tuple(texts), tuple(domains), tuple(splits), experts, scores, known)
+    return Outcomes(tuple(ids), tuple(texts), tuple(domains), tuple(given_splits), experts, scores, known)
+
+
+def read_tables(prompts: Sequence[Path], outcomes: Sequence[Path], splits: Collection[str] = SPLITS) -> Outcomes:
+    """Several tables as one; see :func:`read_outcomes` and :func:`joined`.
+
+    Raises:
+        ConfigurationError: There is not one table of outcomes for each of prompts.
+        OutcomesError: One cannot be read, or two have prompts of the same id.
+    """
+    if len(prompts) != len(outcomes):
+        raise ConfigurationError(f"--outcomes: {len(outcomes)} given for {len(prompts)} --prompts; give as many")
+    return joined([read_outcomes(*pair, splits) for pair in zip(prompts, outcomes, strict=True)])
 
 
 def _lengths(path: Path, table: Mapping[str, list[Any]]) -> list[float]:

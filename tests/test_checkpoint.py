@@ -39,8 +39,16 @@ def test_predictions_are_float32_one_row_a_prompt_and_repeatable(checkpoint):
 def test_metrics_stand_beside_baselines_and_are_in_the_card(checkpoint):
     metrics = json.loads((checkpoint / "metrics.json").read_text())
     assert metrics["auc"] > 0.95
-    assert set(metrics["pool"]["routers"]) == {"routoo", "best single", "domain lookup", "kNN", "random", "oracle"}
-    routed, single = (metrics["pool"]["routers"][name] for name in ("routoo", "best single"))
+    assert set(metrics["pool"]["routers"]) == {
+        "routoo",
+        "domain lookup",
+        "kNN",
+        "printed head",
+        "oracle",
+        "zero router",
+        "random mix",
+    }
+    routed, single = (metrics["pool"]["routers"][name] for name in ("routoo", "zero router"))
     assert routed["area"] > single["area"]
     assert routed["interval"]["area"][0] <= routed["area"] <= routed["interval"]["area"][1]
     assert "| routoo |" in (checkpoint / "README.md").read_text()

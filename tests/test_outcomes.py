@@ -44,7 +44,7 @@ def test_parquet_and_csv_say_the_same(tmp_path):
         (PROMPTS, OUTCOMES + "a,x,1\n", "o.csv: row 4: 'a' × 'x' was given before"),
         (PROMPTS + "c, ,math,train\n", OUTCOMES, "p.csv: row 3: prompt 'c' is empty"),
         (PROMPTS + "a,Again,math,train\n", OUTCOMES, "p.csv: row 3: prompt_id 'a' was given before"),
-        (PROMPTS + "c,Hi,math,test\n", OUTCOMES, "p.csv: split 'test' is neither"),
+        (PROMPTS + "c,Hi,math,test\n", OUTCOMES, "p.csv: split 'test' is none of train, dev"),
     ],
 )
 def test_a_bad_row_is_refused_with_file_row_and_reason(tmp_path, prompts, outcomes, message):

@@ -23,11 +23,16 @@ app = typer.Typer()
 @app.command()
 def evaluate(
     router: Annotated[list[str], typer.Option(help="A shipped router's name, or a folder (repeatable).")],
-    prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt, optional domain, split.")],
-    outcomes: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, model, score (0–1).")],
+    prompts: Annotated[
+        list[Path], typer.Option(help="Parquet or CSV: prompt_id, prompt, optional domain, split (repeatable).")
+    ],
+    outcomes: Annotated[
+        list[Path], typer.Option(help="Parquet or CSV: prompt_id, model, score (0–1); one for each --prompts.")
+    ],
     prices: PricesOption,
     report: Annotated[Path, typer.Option("--out", help="The folder for index.html and metrics.json.")],
     pool: PoolOption = None,
+    split: Annotated[str, typer.Option(help="Which prompts to measure on; simple routers learn from train.")] = "dev",
     guess: Annotated[float, typer.Option(min=0, max=0.99, help="Rate of lucky guesses: 0.25 with four choices.")] = 0.0,
     stress: Annotated[
         int, typer.Option(min=0, help="On so many prompts: who is asked when only the wording changes, or attacks it?")
@@ -39,24 +44,27 @@ def evaluate(
     """Measure routers on the dev prompts of a table, beside simple ones that learn from its train prompts.
 
     The very rules that serve are replayed over what was observed. Prompts that were held out when a router was trained
-    are judged by what it predicted then; prompts it learnt from are refused. Where the prices have a column
-    billions_of_parameters, calls are also shared out by size.
+    are judged by what it and the simple ones predicted then; prompts it learnt from are refused. Where the prices have
+    a column billions_of_parameters, calls are also shared out by size. Prompts without a split are dealt out by a hash
+    of the question: four fifths train, one fifth dev.
 
     Example: [bold]routoo evaluate --router mmlu --prompts p.parquet --outcomes o.parquet --prices c.csv --out r[/bold]
     """
+    from routoo_core.evaluation.evaluation_run import EvaluationSettings
     from routoo_core.evaluation.evaluation_run import evaluate as measure
     from routoo_core.evaluation.prices import read_prices, read_sizes
     from routoo_core.evaluation.report import sentences, write_report
-    from routoo_core.outcomes import read_outcomes
+    from routoo_core.outcomes import SPLITS, read_tables
     from routoo_core.predictor.checkpoint import find_router
 
+    if split == "train":
+        raise ConfigurationError("--split: simple routers learn from the 'train' prompts; measure on others")
     folders = [find_router(name) for name in router]
-    table = read_outcomes(prompts, outcomes)
+    table = read_tables(prompts, outcomes, {*SPLITS, "test", split})
     listed = read_prices(prices, pool or (), table.experts)
-    sizes = read_sizes(prices)
-    measured = measure(folders, table, listed, err, guess=guess, force=force, stressed=stress, sizes=sizes)
-    result = {**measured, "resembling": _resembling(table)}
-    write_report(report, result, title or f"{', '.join(router)} on {prompts.stem}")
+    settings = EvaluationSettings(split, guess, force, stress, read_sizes(prices))
+    result = {**measure(folders, table, listed, err, settings), "resembling": _resembling(table, split)}
+    write_report(report, result, title or f"{', '.join(router)} on {', '.join(path.stem for path in prompts)}")
     if as_json:
         out.print_json(json.dumps({"report": str(report), "prompts": result["prompts"], **result["figures"]}))
         return
@@ -65,17 +73,17 @@ def evaluate(
         out.print(f"- {sentence}", highlight=False, soft_wrap=True)
 
 
-def _resembling(table: Outcomes) -> dict[str, int]:
-    """Dev prompts that are, contain or resemble a train prompt, by reason."""
+def _resembling(table: Outcomes, split: str) -> dict[str, int]:
+    """Prompts of a split that are, contain or resemble a train prompt, by reason."""
     from routoo_core.data.decontamination import Rule, decontaminate
     from routoo_core.evaluation.progress import progress_bar
 
-    dev, train = (
-        [{"prompt_id": table.prompt_ids[row], "prompt": table.prompts[row]} for row in table.rows(split)]
-        for split in ("dev", "train")
+    asked, train = (
+        [{"prompt_id": table.prompt_ids[row], "prompt": table.prompts[row]} for row in table.rows(name)]
+        for name in (split, "train")
     )
-    with progress_bar(err, "Looking for near-duplicates", len(dev) + len(train)) as advance:
-        _, leaks = decontaminate(dev, train, Rule(), False, advance)
+    with progress_bar(err, "Looking for near-duplicates", len(asked) + len(train)) as advance:
+        _, leaks = decontaminate(asked, train, Rule(), False, advance)
     return {reason: sum(leak.reason == reason for leak in leaks) for reason in ("exact", "ngram", "near")}
 
 

@@ -16,7 +16,6 @@ from routoo_core.cli.shared import (
     err,
     out,
 )
-from routoo_core.errors import ConfigurationError
 from routoo_core.settings import read_toml
 
 app = typer.Typer()
@@ -48,20 +47,19 @@ def train(
 
     Example: [bold]routoo train --prompts p.parquet --outcomes o.parquet --out my-router --prices prices.csv[/bold]
     """
+    from routoo_core.evaluation.metrics import shown
     from routoo_core.evaluation.prices import read_prices
     from routoo_core.evaluation.training_run import figures_table, is_main_process, train_router
-    from routoo_core.outcomes import joined, read_outcomes
+    from routoo_core.outcomes import read_tables
     from routoo_core.predictor import training
 
-    if len(prompts) != len(outcomes):
-        raise ConfigurationError(f"--outcomes: {len(outcomes)} given for {len(prompts)} --prompts; give as many")
     settings = training.preset(preset, str(config), read_toml(config) if config else None)
-    table = joined([read_outcomes(*pair) for pair in zip(prompts, outcomes, strict=True)])
+    table = read_tables(prompts, outcomes)
     listed = read_prices(prices, pool or (), table.experts) if prices else {}
     metrics = train_router(table, settings, folder, listed, err)
     if not is_main_process():
         return
-    out.print(f"{folder}: mean AUC {metrics['auc']:.3f}, calibration error {metrics['ece']:.3f} on held-out prompts")
+    out.print(f"{folder}: mean AUC {shown(metrics['auc'])}, calibration error {metrics['ece']:.3f} on held-out prompts")
     if "pool" in metrics:
         out.print("\n".join(figures_table(metrics["pool"])), highlight=False, markup=False, soft_wrap=True)
 

@@ -15,30 +15,52 @@ LAMBDAS: tuple[float, ...] = (0.0, *np.geomspace(1e-3, 1e4, 141).tolist())
 ALPHAS: tuple[float, ...] = (0.0, *np.geomspace(1e-3, 10.0, 81).tolist())
 
 
+@dataclass(frozen=True, slots=True)
+class Always:
+    """Not a router: one expert for every prompt.
+
+    Attributes:
+        column: The expert's.
+    """
+
+    column: int
+
+    def __call__(self, quality: NDArray[np.floating], cost: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Preference of each expert."""
+        preference = np.zeros_like(quality)
+        preference[..., self.column] = 1
+        return preference
+
+
 @dataclass(frozen=True)
 class Replay:
     """What serving every prompt under every policy would have cost and scored.
 
     Attributes:
+        policies: What was served by.
         cost: Of the chosen expert, policies × prompts.
         score: Observed for the chosen expert, policies × prompts, 0–1.
         chosen: Its column, policies × prompts.
     """
 
+    policies: tuple[Policy, ...]
     cost: Array = field(repr=False)
     score: Array = field(repr=False)
     chosen: NDArray[np.int64] = field(repr=False)
 
-    def within(self, budget: float) -> int:
-        """The policy of the highest mean score that costs at most ``budget`` a prompt, else the cheapest policy.
+    def under(self, kind: type) -> Replay:
+        """Under the policies of one kind only."""
+        rows = [row for row, policy in enumerate(self.policies) if isinstance(policy, kind)]
+        return Replay(tuple(self.policies[row] for row in rows), self.cost[rows], self.score[rows], self.chosen[rows])
 
-        Of equal scores the cheapest.
+    def spending(self, budget: float) -> int:
+        """The policy that spends the most within ``budget`` a prompt, else the cheapest: no score is looked at.
+
+        Of equals the first.
         """
-        cost, score = self.cost.mean(1), self.score.mean(1)
-        affordable = np.flatnonzero(cost <= budget * (1 + 1e-9))
-        if not len(affordable):
-            return int(cost.argmin())
-        return int(affordable[np.lexsort((cost[affordable], -score[affordable]))[0]])
+        cost = self.cost.mean(1)
+        affordable = cost <= budget * (1 + 1e-9)
+        return int(np.where(affordable, cost, -np.inf).argmax()) if affordable.any() else int(cost.argmin())
 
     def curve(self, weights: Array | None = None) -> Curve:
         """The curve over all prompts, or over a resample given as one weight a prompt (summing to 1)."""
@@ -92,7 +114,7 @@ def _below(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float
 
 def sweep(cost: Array) -> list[Policy]:
     """The served selectors over their whole range: every λ (in units of 1 / dearest cost) and every α."""
-    unit = 1 / float(np.max(cost))
+    unit = 1 / (float(np.max(cost)) or 1.0)
     return [*(Lagrangian(price * unit) for price in LAMBDAS), *(Ratio(alpha) for alpha in ALPHAS)]
 
 
@@ -107,14 +129,13 @@ def replay(quality: Array, scores: Array, cost: Array, policies: Sequence[Policy
     """
     cost, rows = np.broadcast_to(cost, quality.shape), np.arange(len(quality))
     chosen = [np.argmax(policy(quality, cost), axis=1) for policy in policies]
-    return Replay(
-        np.stack([cost[rows, c] for c in chosen]), np.stack([scores[rows, c] for c in chosen]), np.stack(chosen)
-    )
+    spent, scored = ([table[rows, c] for c in chosen] for table in (cost, scores))
+    return Replay(tuple(policies), np.stack(spent), np.stack(scored), np.stack(chosen))
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a curve says beside the best single expert.
+    """What a curve says beside the best single expert; infinite where never, NaN where there is nothing to divide by.
 
     Attributes:
         area: Mean quality between the cheapest expert's cost and the best single expert's.
@@ -122,11 +143,12 @@ class Figures:
         three_quarters: The same at three quarters of its cost.
         gain: Quality at its cost less its quality.
         aiq: Mean quality between the cheapest expert's cost and the dearest's; RouterBench's AIQ.
-        match: Share of its cost needed to match its quality; infinite if never.
+        match: Share of its cost needed to match its quality.
         apgr: Share of the way from the cheapest expert's quality to its, averaged over the cost range; with two
             experts RouteLLM's average performance gap recovered.
-        cpt50: Share of the cost range needed to go half that way; infinite if never. With two experts RouteLLM's
-            CPT(50 %), the share of calls the dear one gets.
+        cpt50: Share of the cost range needed to go half that way. With two experts RouteLLM's CPT(50 %), the share of
+            calls the dear one gets.
+        cpt80: The same for four fifths of that way.
     """
 
     area: float
@@ -137,6 +159,7 @@ class Figures:
     match: float
     apgr: float
     cpt50: float
+    cpt80: float
 
 
 @dataclass(frozen=True)
@@ -157,18 +180,34 @@ class Anchor:
     cheapest_quality: float
     dearest: float
 
+    def recovered(self, quality: float) -> float:
+        """Performance gap recovered (RouteLLM's PGR): how far ``quality`` is on the way from the cheapest expert's."""
+        return _ratio(quality - self.cheapest_quality, self.quality - self.cheapest_quality)
+
+    def threshold(self, curve: Curve, share: float) -> float:
+        """RouteLLM's CPT: share of the cost range at which ``share`` of the gap is recovered."""
+        gap = self.quality - self.cheapest_quality
+        if gap <= 0:
+            return float("nan")
+        needed = curve.cost_of(self.cheapest_quality + share * gap)
+        return float(np.maximum(0.0, _ratio(needed - self.cheapest, self.cost - self.cheapest)))
+
 
 def figures(curve: Curve, anchor: Anchor) -> Figures:
     """Read the figures off a curve."""
-    area, gap = curve.area(anchor.cheapest, anchor.cost), anchor.quality - anchor.cheapest_quality
-    span, halfway = anchor.cost - anchor.cheapest, curve.cost_of(anchor.cheapest_quality + gap / 2)
+    area = curve.area(anchor.cheapest, anchor.cost)
     return Figures(
         area=area,
-        half=float(curve.at(anchor.cost / 2) / anchor.quality),
-        three_quarters=float(curve.at(anchor.cost * 3 / 4) / anchor.quality),
+        half=_ratio(float(curve.at(anchor.cost / 2)), anchor.quality),
+        three_quarters=_ratio(float(curve.at(anchor.cost * 3 / 4)), anchor.quality),
         gain=float(curve.at(anchor.cost)) - anchor.quality,
         aiq=curve.area(anchor.cheapest, anchor.dearest),
-        match=curve.cost_of(anchor.quality) / anchor.cost,
-        apgr=(area - anchor.cheapest_quality) / gap if gap > 0 else float("nan"),
-        cpt50=max(0.0, (halfway - anchor.cheapest) / span) if span > 0 else float("nan"),
+        match=_ratio(curve.cost_of(anchor.quality), anchor.cost),
+        apgr=anchor.recovered(area),
+        cpt50=anchor.threshold(curve, 0.5),
+        cpt80=anchor.threshold(curve, 0.8),
     )
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else float("nan")

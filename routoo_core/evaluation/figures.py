@@ -12,6 +12,8 @@ import numpy as np
 
 from routoo_core.errors import MissingDependency
 from routoo_core.evaluation.curve import Curve
+from routoo_core.evaluation.simple_routers import DOMAIN_LOOKUP, KNN, ORACLE, PRINTED_HEAD, RANDOM_MIX, ZERO_ROUTER
+from routoo_core.evaluation.tables import SIZE_CLASSES, UNTOLD
 from routoo_core.universe import Universe
 
 if TYPE_CHECKING:
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OWN = ("#1f6feb", "#8250df", "#0f766e")  # routers under evaluation
-SIMPLE = {"domain lookup": "#b45309", "kNN": "#0d9488", "printed head": "#9ca3af", "oracle": "#db2777"}
+SIMPLE = {DOMAIN_LOOKUP: "#b45309", KNN: "#0d9488", PRINTED_HEAD: "#9ca3af", ORACLE: "#db2777"}
+BLIND = {ZERO_ROUTER: "--", RANDOM_MIX: ":"}
+PAPER_ALPHAS = (1.0, 0.1, 0.01)
 _INK = "#010203"  # stands for the page's own ink in drawings inside a page
 _PLAIN: dict[str, Any] = {"frameon": False, "labelcolor": _INK, "fontsize": 9}
+_VISIBLE = 1e-6
 SHOWN_EXPERTS = 8  # named in a drawing of shares; the others are drawn together
 
 
@@ -106,29 +111,49 @@ def _save(figure: Figure, path: Path) -> None:
 def draw_curves(result: Mapping[str, Any], own: Sequence[str]) -> str:
     """Quality over cost of every router, experts as points, the paper's α marked; an SVG to put in a page."""
     figure = _figure(10, 5.6)
-    axes = _axes(figure, "USD per million tokens (log scale)", "quality")
-    for name, colour in {**dict(zip(own, OWN, strict=False)), **SIMPLE}.items():
-        curve = result["curves"][name]
-        width = 2.4 if name in own else 1.2
-        axes.plot(curve["cost"], curve["quality"], color=colour, lw=width, label=name, zorder=3 if name in own else 2)
-        if name in own:
-            axes.fill_between(curve["cost"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
-    ends = [min(result["experts"], key=lambda e: float(e["cost"])), max(result["experts"], key=lambda e: e["quality"])]
-    low, high = (max(float(end["cost"]), 1e-12) for end in ends)
-    grid = np.geomspace(low, high, 100)
-    mix = np.interp(grid, [end["cost"] for end in ends], [end["quality"] for end in ends])
-    axes.plot(grid, mix, color=_INK, lw=1, ls=":", label="random mix of the cheapest and the best")
-    for place, expert in enumerate(result["experts"]):
-        label = "_" if place else "an expert alone"  # what starts so is left out of the legend
-        axes.plot(expert["cost"], expert["quality"], "o", color=_INK, ms=4, alpha=0.6, zorder=4, label=label)
-    for at in result["alphas"]:
-        axes.plot(at["cost"], at["quality"], "D", color=OWN[0], ms=6, zorder=5)
-        text = f"α = {at['alpha']:g}"
-        axes.annotate(text, (at["cost"], at["quality"]), (7, -11), textcoords="offset points", color=_INK, fontsize=9)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.legend(loc="lower right", **_PLAIN)
+    axes = _axes(figure, "USD per million tokens", "quality")
+    curves, colours = result["curves"], dict(zip(own, OWN, strict=False))
+    for name, colour in SIMPLE.items():
+        if name in curves:
+            axes.plot(curves[name]["cost"], curves[name]["quality"], color=colour, lw=1.2, label=name)
+    for name, dashes in BLIND.items():
+        axes.plot(curves[name]["cost"], curves[name]["quality"], color=_INK, lw=1, ls=dashes, label=name)
+    for name, colour in colours.items():
+        curve = curves[name]
+        axes.plot(curve["cost"], curve["quality"], color=colour, lw=2.4, label=name, zorder=3)
+        axes.fill_between(curve["cost"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
+    _draw_rules(axes, result["rules"])
+    costs, qualities = zip(*((expert["cost"], expert["quality"]) for expert in result["experts"]), strict=True)
+    axes.plot(costs, qualities, "o", color=_INK, ms=4, alpha=0.6, zorder=4, label="an expert alone")
+    _scale_costs(axes, costs)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), **_PLAIN)
     return _svg(figure, "Quality over cost of routers and experts")
+
+
+def _draw_rules(axes: Axes, rules: Mapping[str, Any]) -> None:
+    """The first router's two rules by themselves, whose hull its curve is."""
+    for kind, dashes, label in (("lambda", "-", "its λ rule"), ("alpha", "-.", "its ratio rule")):
+        points = sorted(rules[kind], key=lambda point: float(point["cost"]))
+        line: dict[str, Any] = {"color": OWN[0], "lw": 0.9, "alpha": 0.7, "ls": dashes}
+        axes.plot([p["cost"] for p in points], [p["quality"] for p in points], label=label, zorder=2, **line)
+    for alpha in PAPER_ALPHAS:
+        at = min(rules["alpha"], key=lambda point: abs(float(point["alpha"]) - alpha))
+        place = (at["cost"], at["quality"])
+        axes.plot(*place, "D", color=OWN[0], ms=6, zorder=5)
+        axes.annotate(f"α = {alpha:g}", place, (7, -11), textcoords="offset points", color=_INK, fontsize=9)
+
+
+def _scale_costs(axes: Axes, costs: Sequence[float]) -> None:
+    """A logarithmic scale where costs differ; a free expert stands at its left end."""
+    positive = [cost for cost in costs if cost > 0]
+    if len(set(costs)) < 2 or not positive:
+        return
+    if len(positive) == len(costs):
+        axes.set_xscale("log")
+    else:
+        axes.set_xscale("symlog", linthresh=min(positive))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(f"{axes.get_xlabel()} (log scale)")
 
 
 def draw_domains(result: Mapping[str, Any], own: Sequence[str]) -> str:
@@ -150,21 +175,35 @@ def draw_shares(result: Mapping[str, Any], name: str) -> str:
     """Share of the calls of each expert as the budget grows; an SVG to put in a page."""
     tiers = result["tiers"][name]
     shares = np.array([at["shares"] for at in tiers])
-    order = np.argsort(-shares.max(0))[:SHOWN_EXPERTS]
+    order = np.argsort(-shares.max(0), kind="stable")[:SHOWN_EXPERTS]
     named = sorted(order.tolist(), key=lambda place: float(result["experts"][place]["cost"]))
+    return _stacked(tiers, {result["experts"][place]["name"]: shares[:, place] for place in named}, "others", "expert")
+
+
+def draw_sizes(result: Mapping[str, Any], name: str) -> str:
+    """Share of the calls of each size class as the budget grows; an SVG to put in a page."""
+    tiers, classes = result["tiers"][name], np.array([expert["size_class"] for expert in result["experts"]])
+    shares = np.array([at["shares"] for at in tiers])
+    told = [kind for kind in SIZE_CLASSES if kind in classes]
+    return _stacked(tiers, {kind: shares[:, classes == kind].sum(1) for kind in told}, UNTOLD, "size class")
+
+
+def _stacked(tiers: Sequence[Mapping[str, Any]], parts: Mapping[str, Any], rest: str, what: str) -> str:
+    """Bars of shares, one at each tier; what is left to 1 is ``rest``."""
+    from matplotlib import colormaps
+
     figure = _figure(10, 4.6)
     axes = _axes(figure, "budget, as a share of what the best single expert costs", "share of the calls")
     places, bottom = np.arange(len(tiers)), np.zeros(len(tiers))
-    from matplotlib import colormaps
-
-    colours = colormaps["viridis"](np.linspace(0.05, 0.95, max(len(named), 2)))
-    for place, colour in zip(named, colours, strict=False):
-        axes.bar(places, shares[:, place], 0.7, bottom, color=colour, label=result["experts"][place]["name"])
-        bottom += shares[:, place]
-    axes.bar(places, 1 - bottom, 0.7, bottom, color="#9ca3af", label="others")
+    colours = colormaps["viridis"](np.linspace(0.05, 0.95, max(len(parts), 2)))
+    for (label, heights), colour in zip(parts.items(), colours, strict=False):
+        axes.bar(places, heights, 0.7, bottom, color=colour, label=label)
+        bottom += heights
+    if (left := np.clip(1 - bottom, 0, 1)).max() > _VISIBLE:
+        axes.bar(places, left, 0.7, bottom, color="#9ca3af", label=rest)
     axes.set_xticks(places, [f"{at['tier']:.3g}" for at in tiers])
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), **_PLAIN)
-    return _svg(figure, "Share of the calls by expert")
+    return _svg(figure, f"Share of the calls by {what}")
 
 
 def draw_reliability(result: Mapping[str, Any]) -> str:

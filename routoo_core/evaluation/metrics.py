@@ -7,14 +7,12 @@ from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from routoo_core.evaluation.curve import Anchor, Array, Figures, Replay, figures
-from routoo_core.outcomes import Outcomes
-from routoo_core.predictor.knn import fit_profiles
+from routoo_core.evaluation.simple_routers import extremes
 
-NEIGHBOURS = 40
 RESAMPLES = 200
+NEVER = "never"
 
 
 def auc(quality: Array, scores: Array) -> float:
@@ -33,39 +31,18 @@ def expected_calibration_error(quality: Array, scores: Array, bins: int = 10) ->
     return float(sum(len(p) * abs(quality[p].mean() - scores[p].mean()) for p in parts if len(p)) / len(quality))
 
 
-def prediction_metrics(quality: Array, scores: Array) -> dict[str, float]:
-    """Mean AUC and calibration error over the experts; pairs nobody observed are left out."""
+def prediction_metrics(quality: Array, scores: Array) -> dict[str, Any]:
+    """Mean AUC and calibration error over the experts; pairs nobody observed are left out.
+
+    An expert that is always right, or never, has no AUC; where none has one it is ``None``.
+    """
     seen = ~np.isnan(scores)
     columns = [(quality[seen[:, m], m], scores[seen[:, m], m]) for m in range(scores.shape[1]) if seen[:, m].any()]
+    areas = np.array([auc(q, s) for q, s in columns])
     return {
-        "auc": float(np.nanmean([auc(q, s) for q, s in columns])),
+        "auc": None if np.isnan(areas).all() else float(np.nanmean(areas)),
         "ece": float(np.mean([expected_calibration_error(q, s) for q, s in columns])),
     }
-
-
-def baselines(outcomes: Outcomes, vectors: NDArray[np.float32], seed: int = 0) -> dict[str, Array]:
-    """Qualities the simple routers predict for the ``dev`` rows, from the ``train`` rows.
-
-    ``best single`` the expert's mean · ``domain lookup`` its mean in the prompt's domain (needs the label) ·
-    ``kNN`` its mean over the nearest prompts · ``random`` noise · ``oracle`` the observed score.
-    """
-    train, dev = outcomes.rows("train"), outcomes.rows("dev")
-    known, mean = outcomes.scores[train], _mean(outcomes.scores[train])
-    domains = np.asarray(outcomes.domains)
-    by_domain = {d: _mean(known[domains[train] == d], mean) for d in np.unique(domains[train])}
-    near = fit_profiles(outcomes, vectors).near(vectors[dev], NEIGHBOURS)
-    return {
-        "best single": np.tile(mean, (len(dev), 1)),
-        "domain lookup": np.stack([by_domain.get(d, mean) for d in domains[dev]]),
-        "kNN": np.stack([_mean(known[rows], mean) for rows in near]),
-        "random": np.random.default_rng(seed).random((len(dev), len(mean))),
-        "oracle": np.nan_to_num(outcomes.scores[dev]).astype(np.float64),
-    }
-
-
-def _mean(scores: NDArray[np.float32], fallback: Array | float = 0.5) -> Array:
-    counts = (~np.isnan(scores)).sum(0)
-    return np.where(counts > 0, np.nansum(scores, axis=0) / np.maximum(counts, 1), fallback)
 
 
 def pool_figures(served: Mapping[str, Replay], scores: Array, cost: Array, drawn: Sequence[Array]) -> dict[str, Any]:
@@ -79,23 +56,45 @@ def pool_figures(served: Mapping[str, Replay], scores: Array, cost: Array, drawn
         cost: USD for each expert.
         drawn: See :func:`resamples`.
     """
-    count = len(scores)
-    best, cheapest = int(scores.mean(0).argmax()), int(cost.argmin())
-
-    def anchor(weights: Array) -> Anchor:
-        mean = weights @ scores
-        return Anchor(float(mean[best]), float(cost[best]), float(cost.min()), float(mean[cheapest]), float(cost.max()))
-
-    weighted = [(weights, anchor(weights)) for weights in (np.full(count, 1 / count), *drawn)]
-    result: dict[str, Any] = {"prompts": count, "best_single": weighted[0][1].quality, "routers": {}}
+    weighted = [(weights, anchor_of(scores, cost, weights)) for weights in (_evenly(len(scores)), *drawn)]
+    result: dict[str, Any] = {"prompts": len(scores), "best_single": weighted[0][1].quality, "routers": {}}
     leader: list[Figures] = []
     for name, replayed in served.items():
         point, *others = [figures(replayed.curve(weights), held_against) for weights, held_against in weighted]
         leader = leader or others
-        finite = {key: value if np.isfinite(value) else None for key, value in asdict(point).items()}
         lead = np.quantile([a.area - b.area for a, b in zip(leader, others, strict=True)], [0.025, 0.975]).tolist()
-        result["routers"][name] = {**finite, "interval": _intervals(others), "lead": lead}
+        values = {key: plain(value) for key, value in asdict(point).items()}
+        result["routers"][name] = {**values, "interval": _intervals(others), "lead": lead}
     return result
+
+
+def anchor_of(scores: Array, cost: Array, weights: Array | None = None) -> Anchor:
+    """What routers are held against in a pool, over all prompts or over a resample given as one weight a prompt.
+
+    Args:
+        scores: Observed, prompts × experts of the pool, no NaN.
+        cost: USD for each expert.
+        weights: Summing to 1.
+    """
+    best, cheapest = extremes(scores, cost)
+    mean = (_evenly(len(scores)) if weights is None else weights) @ scores
+    return Anchor(float(mean[best]), float(cost[best]), float(cost.min()), float(mean[cheapest]), float(cost.max()))
+
+
+def plain(value: float) -> float | str | None:
+    """A figure for JSON, which has no infinity: ``never``; ``None`` where it is not defined."""
+    if np.isnan(value):
+        return None
+    return float(value) if np.isfinite(value) else NEVER
+
+
+def shown(value: float | str | None) -> str:
+    """A figure of JSON as people read it."""
+    return value if isinstance(value, str) else "–" if value is None else f"{value:.3f}"
+
+
+def _evenly(count: int) -> Array:
+    return np.full(count, 1 / count)
 
 
 def resamples(count: int, seed: int = 0) -> list[Array]:
@@ -148,7 +147,13 @@ def oracle_shares(scores: Array, cost: Array, guess: float = 0.0) -> Array:
     return total
 
 
-def _intervals(drawn: list[Figures]) -> dict[str, list[float | None]]:
-    names = [field.name for field in fields(Figures)]
-    ends = {name: np.quantile([getattr(f, name) for f in drawn], [0.025, 0.975], method="nearest") for name in names}
-    return {name: [float(end) if np.isfinite(end) else None for end in pair] for name, pair in ends.items()}
+def _intervals(drawn: list[Figures]) -> dict[str, list[float | str | None]]:
+    return {field.name: _interval(np.array([getattr(one, field.name) for one in drawn])) for field in fields(Figures)}
+
+
+def _interval(values: Array) -> list[float | str | None]:
+    """The middle 95 % of the resamples where the figure is defined."""
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return [None, None]
+    return [plain(end) for end in np.quantile(defined, [0.025, 0.975], method="nearest")]

@@ -124,7 +124,7 @@ def stream_of(
     complete = table.take(dev[~np.isnan(table.scores[dev]).any(axis=1)])
     if calls is not None and calls > len(complete.prompts):
         raise ConfigurationError(f"--calls: there are {len(complete.prompts)} 'dev' prompts with every expert observed")
-    return complete, predict(folder, complete, experts, console).quality
+    return complete, predict(folder, complete, console).quality
 
 
 def drawn(asked: Outcomes, quality: Array, times: Array, seed: int) -> Stream:

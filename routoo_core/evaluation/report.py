@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from routoo_core.errors import MissingDependency
-from routoo_core.evaluation.evaluation_run import SIZE_CLASSES, TIERS, UNTOLD
-from routoo_core.evaluation.figures import draw_curves, draw_domains, draw_reliability, draw_shares
+from routoo_core.evaluation.figures import draw_curves, draw_domains, draw_reliability, draw_shares, draw_sizes
+from routoo_core.evaluation.metrics import NEVER, shown
+from routoo_core.evaluation.simple_routers import DOMAIN_LOOKUP, KNN, ORACLE, PRINTED_HEAD
+from routoo_core.evaluation.tables import SIZE_CLASSES, TIERS, UNTOLD
 from routoo_core.files import replacing
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 _NEGLIGIBLE = 0.001  # a share that is not worth a row
-SIMPLE = ("domain lookup", "kNN", "printed head", "oracle")
+SIMPLE = (DOMAIN_LOOKUP, KNN, PRINTED_HEAD, ORACLE)
 _HEADLINES = (
     ("cost to match the best single expert, as a share of its cost", "match", "0.67 (Mixtral), 0.75 (GPT-4)"),
     ("quality at half its cost, as a share of its quality", "half", "nearly 1 (GPT-4)"),
@@ -50,9 +52,17 @@ def render(result: Mapping[str, Any], title: str) -> str:
         raise MissingDependency("jinja2", "report", "write the report") from error
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text(encoding="utf-8"))
     own = list(result["routers"])
+    figures = {
+        "curves": draw_curves(result, own),
+        "domains": draw_domains(result, own),
+        "shares": draw_shares(result, own[0]),
+        "reliability": draw_reliability(result),
+    }
+    size_shares = _size_shares(result, own[0])
     return template.render(
         title=title,
         result=result,
+        shown=shown,
         own=own,
         tiers=TIERS,
         sentences=sentences(result),
@@ -60,37 +70,40 @@ def render(result: Mapping[str, Any], title: str) -> str:
         routers=[{"name": name, "cells": _router_cells(found)} for name, found in result["figures"].items()],
         table1=_table1(result, own),
         shares=_shares(result, own[0]),
-        size_shares=_size_shares(result, own[0]),
-        figures={
-            "curves": draw_curves(result, own),
-            "domains": draw_domains(result, own),
-            "shares": draw_shares(result, own[0]),
-            "reliability": draw_reliability(result),
-        },
+        size_shares=size_shares,
+        figures={**figures, "sizes": draw_sizes(result, own[0])} if size_shares else figures,
     )
 
 
 def sentences(result: Mapping[str, Any]) -> list[str]:
     """What the figures say, in words: also where a simple router is as good."""
-    first, said = next(iter(result["routers"])), []
-    for name, found in result["figures"].items():
-        low, high = found["lead"]
-        if name in {first, "oracle"}:
-            continue
-        if low > 0:
-            said.append(f"{first} beats {name}: its area is {low:.3f} to {high:.3f} above.")
-        elif high < 0:
-            said.append(f"{first} is behind {name}: its area is {-high:.3f} to {-low:.3f} below.")
-        else:
-            said.append(f"{first} cannot be told apart from {name}: its area is {low:+.3f} to {high:+.3f} beside.")
-    match, interval = (result["figures"][first][key] for key in ("match", "interval"))
-    reached = f"at {match:.0%} of its cost" if match is not None else "at no cost below the dearest expert's"
-    low, high = (f"{end:.0%}" if end is not None else "never" for end in interval["match"])
+    first, *_ = result["routers"]
+    others = {name: found for name, found in result["figures"].items() if name not in {first, ORACLE}}
+    said = [_compared(first, name, *found["lead"]) for name, found in others.items()]
+    if absent := [name for name in SIMPLE if name not in result["figures"]]:
+        said.append(
+            f"No 'train' prompts were given for {', '.join(absent)} to learn from: they are not held against it."
+        )
     if alike := sum(result["resembling"].values()):
         asked = result["prompts"] + result["left_out"]
         said.append(f"Caution: {alike} of {asked} prompts are, contain or resemble one that routers learnt from.")
+    match, interval = (result["figures"][first][key] for key in ("match", "interval"))
+    low, high = map(_share, interval["match"])
+    reached = "at no cost below the dearest expert's" if match == NEVER else f"at {_share(match)} of its cost"
     said.append(f"{first} matches {result['best_single']}, the best single expert, {reached} ({low} to {high}).")
     return said
+
+
+def _compared(first: str, name: str, low: float, high: float) -> str:
+    if low > 0:
+        return f"{first} beats {name}: its area is {low:.3f} to {high:.3f} above."
+    if high < 0:
+        return f"{first} is behind {name}: its area is {-high:.3f} to {-low:.3f} below."
+    return f"{first} cannot be told apart from {name}: its area is {low:+.3f} to {high:+.3f} beside."
+
+
+def _share(value: float | str | None) -> str:
+    return f"{value:.0%}" if isinstance(value, float) else shown(value)
 
 
 def _headline(result: Mapping[str, Any], own: list[str], what: str, key: str, paper: str) -> dict[str, Any]:
@@ -100,38 +113,46 @@ def _headline(result: Mapping[str, Any], own: list[str], what: str, key: str, pa
 
 def _router_cells(found: Mapping[str, Any]) -> list[str]:
     low, high = found["lead"]
-    figures = [_with_interval(found, key) for key in ("area", "aiq", "apgr", "cpt50")]
+    figures = [_with_interval(found, key) for key in ("area", "aiq", "apgr", "cpt50", "cpt80")]
     return [*figures, f"{low:+.3f} to {high:+.3f}" if (low, high) != (0, 0) else "–"]
 
 
 def _with_interval(found: Mapping[str, Any], key: str) -> str:
-    low, high = (f"{end:.3f}" if end is not None else "never" for end in found["interval"][key])
-    value = f"{found[key]:.3f}" if found[key] is not None else "never"
-    return f"{value} [{low}, {high}]"
+    low, high = map(shown, found["interval"][key])
+    return f"{shown(found[key])} [{low}, {high}]"
 
 
 def _table1(result: Mapping[str, Any], own: list[str]) -> list[dict[str, Any]]:
     experts = sorted(result["experts"], key=lambda expert: float(expert["cost"]))
     rows = [
-        {
-            "who": e["name"],
-            "own": False,
-            "cells": [f"{e['cost']:.2f}", f"{e['quality']:.3f}", f"{e['macro']:.3f}", "", "", ""],
-        }
-        for e in experts
+        {"who": _called(expert["name"], result), "own": False, "cells": _expert_cells(expert)} for expert in experts
     ]
-    for name in [*own, *SIMPLE]:
+    for name in [*own, *(name for name in SIMPLE if name in result["tiers"])]:
         for at in result["tiers"][name]:
-            cells = [
-                f"{at['cost']:.2f}",
-                f"{at['quality']:.3f}",
-                f"{at['macro']:.3f}",
-                f"{at['collapse']:.0%}",
-                f"{at['regret']:.3f}",
-                f"{100 * at['arena']:.1f}",
-            ]
-            rows.append({"who": f"{name}, {at['tier']:.3g} of the cost", "own": name in own, "cells": cells})
+            who = f"{name}, {at['tier']:.3g} of the cost"
+            rows.append({"who": who, "own": name in own, "cells": _tier_cells(at)})
     return rows
+
+
+def _called(name: str, result: Mapping[str, Any]) -> str:
+    roles = [what for what, who in (("best", result["best_single"]), ("cheapest", result["cheapest"])) if who == name]
+    return f"{name} (the {' and the '.join(roles)})" if roles else name
+
+
+def _expert_cells(expert: Mapping[str, Any]) -> list[str]:
+    return [f"{expert['cost']:.3g}", f"{expert['quality']:.3f}", f"{expert['macro']:.3f}", "", "", "", ""]
+
+
+def _tier_cells(at: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{at['cost']:.3g}",
+        f"{at['quality']:.3f}",
+        f"{at['macro']:.3f}",
+        shown(at["pgr"]),
+        f"{at['collapse']:.0%}",
+        f"{at['regret']:.3f}",
+        f"{100 * at['arena']:.1f}",
+    ]
 
 
 def _size_shares(result: Mapping[str, Any], first: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -19,8 +19,9 @@ from safetensors.numpy import load_file, save_file
 from routoo_core import embedded
 from routoo_core.errors import OutcomesError
 from routoo_core.evaluation.curve import replay, sweep
-from routoo_core.evaluation.metrics import baselines, pool_figures, prediction_metrics, resamples
+from routoo_core.evaluation.metrics import pool_figures, prediction_metrics, resamples, shown
 from routoo_core.evaluation.progress import progress_bar
+from routoo_core.evaluation.simple_routers import DOMAIN_LOOKUP, ORACLE, blind, by_vectors, domain_lookup
 from routoo_core.files import replacing
 from routoo_core.outcomes import Outcomes, question_fingerprints
 from routoo_core.predictor.adapter import Adapter
@@ -75,7 +76,10 @@ def train_router(
     if adapter:
         vectors = encode_cached(tuple(outcomes.prompts[row] for row in served), config.encoder, console, adapter)
     held_out, raw = outcomes.take(dev), scorer.quality(vectors[: len(dev)])
-    quality = _honestly_calibrated(raw, held_out.scores)
+    quality = _as_kept(_honestly_calibrated(raw, held_out.scores))
+    with console.status("Training simple routers to stand beside …"):
+        taught = by_vectors(outcomes, frozen, dev, config.encoder)
+    simple = {name: _as_kept(found) for name, found in taught.items()}
     lengths = _fit_lengths(vectors[len(dev) :], outcomes)
     metrics: dict[str, Any] = {
         "experts": len(outcomes.experts),
@@ -87,8 +91,8 @@ def train_router(
     if lengths:
         metrics |= _length_metrics(lengths.lengths(vectors[: len(dev)]), outcomes)
     if prices:
-        routers = {"routoo": quality.astype(np.float64), **baselines(outcomes, frozen)}
-        metrics["pool"] = _pool_metrics(routers, held_out, prices)
+        routers: dict[str, Any] = {"routoo": quality, DOMAIN_LOOKUP: domain_lookup(outcomes, dev), **simple}
+        metrics["pool"] = pool_metrics(routers, held_out, prices)
     final, learnt_from = scorer, seen.rows("train")
     if config.refit and not adapter:
         learnt_from = np.arange(len(seen.prompts))
@@ -114,6 +118,7 @@ def train_router(
                 held_out.scores[shuffled],
                 question_fingerprints(held_out.prompts)[shuffled],
                 question_fingerprints([seen.prompts[row] for row in learnt_from]),
+                {name: found[shuffled] for name, found in simple.items()},
             ),
             metrics,
             model_card(config, outcomes, metrics),
@@ -225,14 +230,30 @@ def _honestly_calibrated(quality: Quality, scores: Quality) -> Quality:
     return result
 
 
-def _pool_metrics(routers: Mapping[str, Any], held_out: Outcomes, prices: Mapping[str, float]) -> dict[str, Any]:
+def _as_kept(quality: NDArray[np.floating]) -> Quality:
+    """In the precision of the checkpoint, so that a report from it shows the figures measured here."""
+    return quality.astype(np.float16).astype(np.float32)
+
+
+def pool_metrics(
+    routers: Mapping[str, NDArray[np.floating]], held_out: Outcomes, prices: Mapping[str, float]
+) -> dict[str, Any]:
+    """Figures of routers, the first one held against the others, in the pool that has prices.
+
+    Args:
+        routers: Name → predicted quality, prompts × experts of ``held_out``.
+        held_out: What was observed; prompts not observed with the whole pool are left out.
+        prices: USD by expert.
+    """
     columns = [held_out.experts.index(name) for name in prices]
     complete = ~np.isnan(held_out.scores[:, columns]).any(axis=1)
     scores = held_out.scores[complete][:, columns].astype(np.float64)
     cost = np.array(list(prices.values()))
     policies = sweep(cost)
-    served = {name: replay(found[complete][:, columns], scores, cost, policies) for name, found in routers.items()}
-    return {"experts": list(prices), **pool_figures(served, scores, cost, resamples(len(scores)))}
+    quality = {name: found[complete][:, columns].astype(np.float64) for name, found in routers.items()}
+    served = {name: replay(found, scores, cost, policies) for name, found in {**quality, ORACLE: scores}.items()}
+    everyone = {**served, **blind(scores, cost)}
+    return {"experts": list(prices), **pool_figures(everyone, scores, cost, resamples(len(scores)))}
 
 
 def model_card(config: TrainingConfig, outcomes: Outcomes, metrics: Mapping[str, Any]) -> str:
@@ -249,7 +270,7 @@ def model_card(config: TrainingConfig, outcomes: Outcomes, metrics: Mapping[str,
         + (f", head `{config.head}`, {config.members} members averaged" if config.algorithm == "performance" else ""),
         f"- Trained on {metrics['train_prompts']:,} prompts, measured on {metrics['dev_prompts']:,} held-out ones"
         + ("; then trained in the same way on all of them" if config.refit and not config.lora else ""),
-        f"- Mean AUC {metrics['auc']:.3f}, mean calibration error {metrics['ece']:.3f}",
+        f"- Mean AUC {shown(metrics['auc'])}, mean calibration error {metrics['ece']:.3f}",
     ]
     if "length_error" in metrics:
         lines.append(
@@ -274,6 +295,6 @@ def figures_table(pool: Mapping[str, Any]) -> list[str]:
     return rows
 
 
-def _cell(value: float | None, interval: list[float | None]) -> str:
-    low, high = (f"{end:.3f}" if end is not None else "never" for end in interval)
-    return f"{value:.3f} [{low}, {high}]" if value is not None else f"never [{low}, {high}]"
+def _cell(value: float | str | None, interval: Sequence[float | str | None]) -> str:
+    low, high = map(shown, interval)
+    return f"{shown(value)} [{low}, {high}]"

@@ -1,8 +1,9 @@
 """What a router's folder holds; saved whole, loaded only if it matches. No pickle anywhere.
 
 ``config.json`` encoder, head, experts, data fingerprint, versions · ``head.safetensors`` heads, calibration and
-lengths · ``adapter/`` LoRA in peft's format, when the encoder was trained · ``reference.safetensors`` predicted
-quality and observed score of the held-out prompts, and fingerprints of all prompts seen (no texts) ·
+lengths · ``adapter/`` LoRA in peft's format, when the encoder was trained · ``reference.safetensors`` quality predicted
+for the held-out prompts, by the router and by simple ones, observed score, and fingerprints of all prompts seen (no
+texts) ·
 ``metrics.json`` held-out figures beside baselines · ``README.md`` the model card.
 """
 
@@ -12,6 +13,7 @@ import copyreg
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +43,7 @@ from routoo_core.settings import Settings
 FORMAT = 1
 ROUTERS = Path(__file__).parent.parent / "routers"
 _FILES = ("config.json", "head.safetensors", "reference.safetensors", "metrics.json")
+_SIMPLE = "simple."  # before the name of a simple router in reference.safetensors
 _LENGTH_WEIGHT, _LENGTH_BIAS, _LENGTH_BOUNDS = "length.weight", "length.bias", "length.bounds"
 
 
@@ -83,6 +86,7 @@ class Reference:
         scores: Observed, float32, prompts × experts, 0–1 or NaN.
         prompts: Each one's ``question_fingerprint``.
         trained: That of every prompt the checkpoint learnt from; with ``refit`` also of the held-out ones.
+        simple: What simple routers that learnt from the same prompts predicted, name → as ``quality``.
     """
 
     experts: tuple[str, ...]
@@ -90,6 +94,7 @@ class Reference:
     scores: NDArray[np.float32] = field(repr=False)
     prompts: NDArray[np.uint64] = field(repr=False)
     trained: NDArray[np.uint64] = field(repr=False)
+    simple: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     def select(self, experts: list[str]) -> Reference:
         """These experts only, and only prompts that all of them were observed on.
@@ -107,6 +112,7 @@ class Reference:
             quality=self.quality[complete][:, columns],
             scores=self.scores[complete][:, columns],
             prompts=self.prompts[complete],
+            simple={name: quality[complete][:, columns] for name, quality in self.simple.items()},
         )
 
 
@@ -217,7 +223,12 @@ def read_reference(folder: Path) -> Reference:
         raise CheckpointError(f"{folder}: reference.safetensors: {sorted(missing)[0]!r} is missing; train again")
     quality, scores = arrays["quality"].astype(np.float32), arrays["scores"].astype(np.float32)
     experts = read_config(folder).experts[: quality.shape[1]]
-    return Reference(experts, quality, scores, arrays["prompts"], arrays["trained"])
+    simple = {
+        name.removeprefix(_SIMPLE): array.astype(np.float32)
+        for name, array in arrays.items()
+        if name.startswith(_SIMPLE)
+    }
+    return Reference(experts, quality, scores, arrays["prompts"], arrays["trained"], simple)
 
 
 def save_reference(folder: Path, reference: Reference) -> None:
@@ -227,6 +238,7 @@ def save_reference(folder: Path, reference: Reference) -> None:
         "scores": reference.scores.astype(np.float16),
         "prompts": reference.prompts,
         "trained": np.unique(reference.trained),
+        **{_SIMPLE + name: quality.astype(np.float16) for name, quality in reference.simple.items()},
     }
     save_arrays(arrays, folder / "reference.safetensors")
 
