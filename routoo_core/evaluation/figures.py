@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,5 +290,5 @@ def _svg(figure: Figure, label: str) -> str:
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    element = text[text.index("<svg") :].replace(_INK, "currentColor")
+    element = re.sub('<g id="[^"]*"', "<g", text[text.index("<svg") :].replace(_INK, "currentColor"))
     return element.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)

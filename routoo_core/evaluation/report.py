@@ -37,9 +37,9 @@ def write_report(folder: Path, result: Mapping[str, Any], title: str) -> None:
     Raises:
         MissingDependency: ``jinja2`` or ``matplotlib`` is not installed.
     """
-    page = render(result, title)
+    page, result = render(result, title), {"title": title, **result}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("metrics.json", json.dumps(result, indent=1)), ("index.html", page)):
+    for name, text in (("metrics.json", json.dumps(result, indent=1, allow_nan=False)), ("index.html", page)):
         with replacing(folder / name) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
 
