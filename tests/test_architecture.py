@@ -35,6 +35,7 @@ PATH = [  # design order; a module may import only from lines above it (or its o
     "routoo_integrations.langchain.messages",
     "routoo_integrations.langchain.clients",
     "routoo_integrations.langchain.structured",
+    "routoo_integrations.langchain.configured",
     "routoo_integrations.langchain.chat_model",
     "routoo_integrations.langchain.middleware",
     "routoo_integrations.langchain",
