@@ -42,6 +42,7 @@ PATH = [  # design order; a module may import only from lines above it (or its o
     "routoo_integrations.llama_index.messages",
     "routoo_integrations.llama_index.clients",
     "routoo_integrations.llama_index.events",
+    "routoo_integrations.llama_index.structured",
     "routoo_integrations.llama_index.llm",
     "routoo_integrations.llama_index.selector",
     "routoo_integrations.llama_index",
