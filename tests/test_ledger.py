@@ -567,7 +567,6 @@ def test_no_interval_of_a_rolling_period_ever_holds_or_spends_more_than_the_limi
         assert lately <= state.spent + state.held <= LIMIT
 
 
-@pytest.mark.parametrize("ledger", ["memory", "sqlite"], indirect=True)
 def test_slots_are_forgotten_after_five_weeks_the_limit_holds_and_periods_that_stand_still_stay(ledger, clock):
     width = SPANS["month"] / SLOTS
     clock.now = clock.now // DAY * DAY
@@ -586,7 +585,6 @@ def test_slots_are_forgotten_after_five_weeks_the_limit_holds_and_periods_that_s
         hold(ledger, day, 1)
 
 
-@pytest.mark.parametrize("ledger", ["memory", "sqlite"], indirect=True)
 def test_a_slot_stays_while_it_holds_money_and_while_it_is_the_last_of_its_period(ledger, rolling, clock):
     ledger.ttl = 2 * KEPT
     open_for_long = hold(ledger, rolling, 500)
@@ -600,6 +598,21 @@ def test_a_slot_stays_while_it_holds_money_and_while_it_is_the_last_of_its_perio
     assert [(state.spent, state.held) for state in ledger.history()] == [(0, 500), (200, 0), (300, 0)]
     assert ledger.settle(open_for_long, 400).window.span == DAY
     assert [(state.spent, state.held) for state in ledger.history()][1:] == [(200, 0), (300, 0)]
+
+
+def test_a_settle_that_comes_after_its_slot_is_forgotten_still_corrects_the_accounts_it_is_within(
+    ledger, rolling, clock
+):
+    ledger.ttl, clock.now = 2 * DAY, clock.now // DAY * DAY
+    team = Budget(account="team", limit="1", period="month")
+    budget = rolling.model_copy(update={"within": team})
+    late = hold(ledger, budget, 100)
+    clock.advance(3 * DAY)
+    assert ledger.state(budget).spent == 0
+    clock.advance(33 * DAY)
+    ledger.settle(hold(ledger, budget, 1), 1)
+    assert ledger.settle(late, 70).spent == 1
+    assert [state.spent for state in ledger.history("team")] == [70, 1]
 
 
 @pytest.mark.parametrize("wrong", [{"period": "run"}, {"carry_over": True}])
