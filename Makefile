@@ -31,14 +31,17 @@ compat: $(READY)  ## LangChain's standard tests and ours with the lowest version
 DATA ?= ../shared/data
 REPORT = $(BIN)/routoo evaluate --prompts $(DATA)/$(1).prompts.parquet --outcomes $(DATA)/$(1).outcomes.parquet \
 	--prices $(DATA)/pools.csv --router $(2) --out reports/$(3)
+REPORTS := mmlu-pro-open mmlu-pro-mix mmlu-pro-frontier mmlu gpt4-mixtral
 
 report: $(READY)  ## reports of the shipped routers on held-out prompts, from the tables in DATA=../shared/data
-	$(call REPORT,mmlu_pro,mmlu-pro,mmlu-pro-open) --pool open --guess 0.1 --title "MMLU-Pro: 26 open models"
-	$(call REPORT,mmlu_pro,mmlu-pro,mmlu-pro-mix) --pool open --pool mix --guess 0.1 --title "MMLU-Pro: 26 open models and GPT-4o"
+	@test -d $(DATA) || { echo "no tables in $(DATA): say where they are, make report DATA=…"; exit 2; }
+	$(call REPORT,mmlu_pro,mmlu-pro,mmlu-pro-open) --pool open --guess 0.1 --title "MMLU-Pro, 26 open models"
+	$(call REPORT,mmlu_pro,mmlu-pro,mmlu-pro-mix) --pool open --pool mix --guess 0.1 --title "MMLU-Pro, 26 open models and GPT-4o"
 	$(call REPORT,mmlu_pro,mmlu-pro,mmlu-pro-frontier) --pool open --pool mix --pool frontier --guess 0.1 \
-		--title "MMLU-Pro: open models, GPT-4o and Gemini 1.5"
-	$(call REPORT,helm_mmlu,mmlu,mmlu) --pool frontier --guess 0.25 --title "MMLU: 8 models behind APIs"
-	$(call REPORT,routellm,gpt4-mixtral,gpt4-mixtral) --pool pair --guess 0.25 --title "MMLU and GSM8K: GPT-4 and Mixtral"
+		--title "MMLU-Pro, open models, GPT-4o and Gemini 1.5"
+	$(call REPORT,helm_mmlu,mmlu,mmlu) --pool frontier --guess 0.25 --title "MMLU, 8 models behind APIs"
+	$(call REPORT,routellm,gpt4-mixtral,gpt4-mixtral) --pool pair --guess 0.25 --title "MMLU and GSM8K, GPT-4 and Mixtral"
+	$(BIN)/python benchmarks/results.py $(addprefix reports/,$(REPORTS))
 
 bench: $(READY)  ## measure speed (see benchmarks/)
 	$(BIN)/python benchmarks/overhead.py

@@ -10,11 +10,14 @@ from rich.console import Console
 from toy_tables import PRICES, write_toy_tables
 from typer.testing import CliRunner
 
+from routoo_core import Budget
+from routoo_core.budget.pacing import Paced
 from routoo_core.cli import app
 from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.evaluation.evaluation_run import predict
 from routoo_core.evaluation.metrics import arena_score, log_loss, oracle_shares
 from routoo_core.evaluation.prediction_run import write_table
+from routoo_core.evaluation.replay_run import DAY, Stream, arrivals, replay_stream
 from routoo_core.evaluation.simple_routers import by_vectors
 from routoo_core.evaluation.stress_run import REWRITES, other_order, typos
 from routoo_core.evaluation.subjects import SUB_CATEGORIES, grouped
@@ -246,6 +249,26 @@ def test_users_who_take_turns_share_one_limit_and_a_picture_shows_it(replay, tmp
 def test_a_replay_that_cannot_be_is_refused(replay, options, named):
     with pytest.raises(ConfigurationError, match=named):
         replay("--limit", "1", *options)
+
+
+def served(random, before):
+    """A replay of predictions alone: office hours, a budget of an eighth of everything on the dearer expert."""
+    dear = random.uniform(0.3, 1, (400, 1))
+    quality = np.hstack([np.full((400, 1), 0.3), dear])
+    times = arrivals("office", 200, random)
+    stream = Stream.of_arrays(quality[:200], quality[200:], times, before)
+    budget, console = Budget(limit="0.025", expected_calls=100), Console(quiet=True)
+    return replay_stream(stream, {"cheap": 0.01, "dear": 1.0}, budget, Paced(), console=console)
+
+
+def test_a_replay_of_predictions_learns_from_the_day_before_and_observes_nothing():
+    yesterday = arrivals("office", 200, np.random.default_rng(1)) - DAY
+    knowing = served(np.random.default_rng(0), yesterday)
+    guessing = served(np.random.default_rng(0), np.empty(0))
+    assert len(knowing) == len(guessing) == 200
+    assert max(sum(call.cost for call in calls) for calls in (knowing, guessing)) <= 25_000_000
+    assert sum(call.quality for call in knowing) > sum(call.quality for call in guessing)
+    assert all(np.isnan(call.score) for call in knowing if call.expert)
 
 
 def test_the_arena_score_is_the_one_of_its_leaderboard():

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routoo_core import Budget
-from routoo_core.budget.ledger import FAIR_SHARE, KEPT, SPANS, Reservation, grant
+from routoo_core.budget.ledger import FAIR_SHARE, KEPT, SLOTS, SPANS, Reservation, grant
 from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import _SCHEMAS, SqliteLedger
 from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError
@@ -565,6 +565,54 @@ def test_no_interval_of_a_rolling_period_ever_holds_or_spends_more_than_the_limi
         lately = sum(amount for at, amount in calls if at > clock() - span)
         state = ledger.state(budget)
         assert lately <= state.spent + state.held <= LIMIT
+
+
+def test_slots_are_forgotten_after_five_weeks_the_limit_holds_and_periods_that_stand_still_stay(ledger, clock):
+    width = SPANS["month"] / SLOTS
+    clock.now = clock.now // DAY * DAY
+    month = Budget(account="team", limit="0.00061", period="month", rolling=True)  # 61 calls
+    day = Budget(account="ann", period="day", within=month)
+    for _ in range(400):
+        ledger.settle(hold(ledger, day, 10_000), 10_000)
+        clock.advance(width)
+    clock.advance(-width)
+    slots = ledger.history("team")
+    assert slots[0].window.start == clock() - KEPT
+    assert [slot.spent for slot in slots] == [10_000] * 71
+    assert len(ledger.history("ann")) == 200
+    assert ledger.state(month).spent == 610_000
+    with pytest.raises(BudgetExceeded, match="account 'team'"):
+        hold(ledger, day, 1)
+
+
+def test_a_slot_stays_while_it_holds_money_and_while_it_is_the_last_of_its_period(ledger, rolling, clock):
+    ledger.ttl = 2 * KEPT
+    open_for_long = hold(ledger, rolling, 500)
+    clock.advance(DAY)
+    ledger.settle(hold(ledger, rolling, 100), 100)
+    clock.advance(DAY)
+    ledger.settle(hold(ledger, rolling, 200), 200)
+    clock.advance(KEPT + DAY)
+    standing = rolling.model_copy(update={"rolling": False})
+    ledger.settle(hold(ledger, standing, 300), 300)
+    assert [(state.spent, state.held) for state in ledger.history()] == [(0, 500), (200, 0), (300, 0)]
+    assert ledger.settle(open_for_long, 400).window.span == DAY
+    assert [(state.spent, state.held) for state in ledger.history()][1:] == [(200, 0), (300, 0)]
+
+
+def test_a_settle_that_comes_after_its_slot_is_forgotten_still_corrects_the_accounts_it_is_within(
+    ledger, rolling, clock
+):
+    ledger.ttl, clock.now = 2 * DAY, clock.now // DAY * DAY
+    team = Budget(account="team", limit="1", period="month")
+    budget = rolling.model_copy(update={"within": team})
+    late = hold(ledger, budget, 100)
+    clock.advance(3 * DAY)
+    assert ledger.state(budget).spent == 0
+    clock.advance(33 * DAY)
+    ledger.settle(hold(ledger, budget, 1), 1)
+    assert ledger.settle(late, 70).spent == 1
+    assert [state.spent for state in ledger.history("team")] == [70, 1]
 
 
 @pytest.mark.parametrize("wrong", [{"period": "run"}, {"carry_over": True}])

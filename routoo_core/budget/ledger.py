@@ -22,7 +22,7 @@ Clock = Callable[[], float]
 FAIR_SHARE = 8  # a call that leaves its limit to the router may hold 1/8 of what is left, so others fit beside it
 HOUR = 3600.0
 SPANS = {"hour": HOUR, "day": 86_400.0, "month": 30 * 86_400.0}  # seconds that a rolling period looks back
-KEPT = 35 * 86_400.0  # seconds that a ledger remembers when calls came, and that a reservation was closed
+KEPT = 35 * 86_400.0  # seconds that a ledger remembers when calls came, that a hold was closed, and rolling slots
 SLOTS = 60  # parts of a rolling period that free themselves one by one
 
 
@@ -60,6 +60,11 @@ class Window:
         if self.span is None:
             return self
         return Window(" ".join(self.key.split()[:2]), now - self.span, None, self.span)
+
+
+def rolling_window(period: str, now: float) -> Window:
+    """The last ``hour``, ``day`` or ``month`` until ``now``."""
+    return Window(f"rolling {period}", now - SPANS[period], None, SPANS[period])
 
 
 class Budget(Settings):
@@ -129,7 +134,7 @@ class Budget(Settings):
         if self.period == "run":
             return Window(f"run {self.run_id}", now, None)
         if self.rolling:
-            return Window(f"rolling {self.period}", now - SPANS[self.period], None, SPANS[self.period])
+            return rolling_window(self.period, now)
         local = datetime.fromtimestamp(now, ZoneInfo(self.timezone))
         start = local.replace(minute=0, second=0, microsecond=0)
         if self.period == "hour":
@@ -313,7 +318,10 @@ class Ledger(Protocol):
         ...
 
     def history(self, account: str | None = None) -> list[AccountState]:
-        """Every window of one account, or of all, by account and then oldest first; of a rolling period, its slots."""
+        """Every window of one account, or of all, by account and then oldest first; of a rolling period, its slots.
+
+        A slot older than ``KEPT`` may be forgotten, unless money is held in it or it is the last of its period.
+        """
         ...
 
     def arrivals(self, account: str) -> list[tuple[float, int]]:

@@ -13,6 +13,7 @@ from routoo_core.budget.ledger import (
     FAIR_SHARE,
     HOUR,
     KEPT,
+    SPANS,
     AccountState,
     Budget,
     Clock,
@@ -26,10 +27,11 @@ from routoo_core.errors import ConfigurationError, LedgerError, MissingDependenc
 SCHEMA_VERSION = 1
 PASSWORD = "ROUTOO_REDIS_PASSWORD"  # noqa: S105
 _PREFIX = "{routoo}:"  # the braces keep all keys on one node of a cluster
+_SPANS = ", ".join(f"{period} = '{span!r}'" for period, span in SPANS.items())  # as they stand in the keys
 
 # Lua's numbers are doubles, exact up to 2^53 nano-USD, nine million dollars; HINCRBY keeps the sums exactly.
 _COMMON = (
-    f"local KEPT, HOUR = {KEPT:.0f}, {HOUR}\n"
+    f"local KEPT, HOUR, SPANS = {KEPT:.0f}, {HOUR}, {{{_SPANS}}}\n"
     + """
 local prefix = '{routoo}:'
 local function account(name, window) return prefix .. 'account:' .. name .. '\\n' .. window end
@@ -60,12 +62,15 @@ local function left(limit, found, now)
     end
     return math.max(0, limit)
 end
+local function book(key, field, amount)
+    if redis.call('EXISTS', key) == 1 then redis.call('HINCRBY', key, field, amount) end
+end
 local function expire(now)
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'open', '-inf', now)) do
         local r = redis.call('HMGET', reservation(id), 'amount', 'estimate')
         for _, key in ipairs(redis.call('LRANGE', holds(id), 0, -1)) do
-            redis.call('HINCRBY', key, 'held', less(r[1]))
-            redis.call('HINCRBY', key, 'spent', r[2])
+            book(key, 'held', less(r[1]))
+            book(key, 'spent', r[2])
         end
         redis.call('HSET', reservation(id), 'state', 'expired')
         redis.call('EXPIRE', reservation(id), KEPT)
@@ -144,33 +149,50 @@ _CLOSE = (
     _COMMON
     + """
 local id, state, cost, now, ttl, name = unpack(ARGV)
+local function newest(name, span) return redis.call('ZREVRANGE', slots(name, span), 0, 0)[1] end
+local function forget(name, before)
+    local arrivals = prefix .. 'arrivals:' .. name
+    for _, old in ipairs(redis.call('HKEYS', arrivals)) do
+        if tonumber(old) < before then redis.call('HDEL', arrivals, old) end
+    end
+    for _, span in pairs(SPANS) do
+        local last = newest(name, span)
+        for _, slot in ipairs(redis.call('ZRANGEBYSCORE', slots(name, span), '-inf', whole(before))) do
+            if slot ~= last and redis.call('HGET', account(name, slot), 'held') == '0' then
+                redis.call('DEL', account(name, slot))
+                redis.call('ZREM', slots(name, span), slot)
+                redis.call('ZREM', prefix .. 'windows', name .. '\\n' .. slot)
+            end
+        end
+    end
+end
 local r = redis.call('HMGET', reservation(id), 'amount', 'estimate', 'state')
 if not r[3] then return {0, 'unknown'} end
 if r[3] == 'settled' or r[3] == 'released' then return {0, r[3]} end
-local keys, hour = redis.call('LRANGE', holds(id), 0, -1), whole(now - now % HOUR)
+local keys, hour, begun = redis.call('LRANGE', holds(id), 0, -1), whole(now - now % HOUR), {}
 for _, key in ipairs(keys) do
     if r[3] == 'open' then
-        redis.call('HINCRBY', key, 'held', less(r[1]))
+        book(key, 'held', less(r[1]))
     else
-        redis.call('HINCRBY', key, 'spent', less(r[2]))
+        book(key, 'spent', less(r[2]))
     end
     if state == 'settled' then
-        redis.call('HINCRBY', key, 'spent', cost)
-        redis.call('HINCRBY', key, 'calls', 1)
-        redis.call('HINCRBY', key, 'overshoot', whole(math.max(0, tonumber(cost) - tonumber(r[1]))))
-        local arrivals = prefix .. 'arrivals:' .. string.match(key, 'account:(.*)\\n')
-        if redis.call('HINCRBY', arrivals, hour, 1) == 1 then
-            for _, old in ipairs(redis.call('HKEYS', arrivals)) do
-                if tonumber(old) < now - KEPT then redis.call('HDEL', arrivals, old) end
-            end
-        end
+        book(key, 'spent', cost)
+        book(key, 'calls', 1)
+        book(key, 'overshoot', whole(math.max(0, tonumber(cost) - tonumber(r[1]))))
+        local payer = string.match(key, 'account:(.*)\\n')
+        if redis.call('HINCRBY', prefix .. 'arrivals:' .. payer, hour, 1) == 1 then begun[#begun + 1] = payer end
     end
 end
 redis.call('ZREM', prefix .. 'open', id)
 redis.call('HSET', reservation(id), 'state', state)
 redis.call('EXPIRE', reservation(id), KEPT)
 redis.call('EXPIRE', holds(id), KEPT)
-return {1, read_all(name, string.match(keys[1], '\\n([^\\n]*)$'), now, ttl)}
+local window = string.match(keys[1], '\\n([^\\n]*)$')
+if redis.call('EXISTS', keys[1]) == 0 then window = newest(name, SPANS[string.match(window, '^rolling (%a+)')]) end
+local found = read_all(name, window, now, ttl)
+for _, payer in ipairs(begun) do forget(payer, now - KEPT) end
+return {1, found}
 """
 )
 

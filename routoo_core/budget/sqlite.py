@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from routoo_core.budget.ledger import (
     HOUR,
     KEPT,
+    SPANS,
     AccountState,
     Budget,
     Clock,
@@ -24,6 +25,7 @@ from routoo_core.budget.ledger import (
     exceeded,
     grant,
     rolled,
+    rolling_window,
     tightest,
 )
 from routoo_core.errors import ConfigurationError, LedgerError
@@ -253,18 +255,15 @@ class SqliteLedger:
 
     @staticmethod
     def _arrive(db: sqlite3.Connection, reservation: str, now: float) -> None:
-        """Count a call in every account; whenever an hour begins, forget calls and closed reservations that are old."""
+        """Count a call in every account; whenever an hour begins, forget what is old."""
         counted = db.execute(
             "INSERT INTO arrivals (account, hour, calls) SELECT account, ?, 1 FROM holds WHERE id = ?"
             " ON CONFLICT DO UPDATE SET calls = calls + 1 RETURNING account, calls",
             (now // HOUR * HOUR, reservation),
         ).fetchall()
-        begun = [(account, now - KEPT) for account, calls in counted if calls == 1]
+        begun = [account for account, calls in counted if calls == 1]
         if begun:
-            db.executemany("DELETE FROM arrivals WHERE account = ? AND hour < ?", begun)
-            old = "SELECT id FROM reservations WHERE state <> 'open' AND expires < ?"
-            for table in ("holds", "reservations"):
-                db.execute(f"DELETE FROM {table} WHERE id IN ({old})", (now - KEPT,))  # noqa: S608
+            _forget(db, begun, now - KEPT)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -293,6 +292,23 @@ class SqliteLedger:
 def _account_state(row: tuple[Any, ...], now: float) -> AccountState:
     account, key, start, end, span, *amounts = row
     return AccountState(account, Window(key, start, end, span), now, *amounts)
+
+
+def _forget(db: sqlite3.Connection, accounts: Sequence[str], before: float) -> None:
+    """Drop calls and rolling slots of accounts, and everybody's closed reservations, that are older than ``before``.
+
+    A slot that holds money stays, and so does the newest of each rolling period: its account may have used it last.
+    """
+    db.executemany("DELETE FROM arrivals WHERE account = ? AND hour < ?", [(account, before) for account in accounts])
+    windows = [rolling_window(period, before) for period in SPANS]
+    db.executemany(
+        "DELETE FROM accounts WHERE account = ?1 AND window > ?2 AND window < ?3 AND held = 0"
+        " AND window < (SELECT max(window) FROM accounts WHERE account = ?1 AND window BETWEEN ?2 AND ?2 || ' ~')",
+        [(account, window.key, window.slot(before).key) for account in accounts for window in windows],
+    )
+    closed = "SELECT id FROM reservations WHERE state <> 'open' AND expires < ?"
+    for table in ("holds", "reservations"):
+        db.execute(f"DELETE FROM {table} WHERE id IN ({closed})", (before,))  # noqa: S608
 
 
 def _migrate(db: sqlite3.Connection, path: str) -> None:

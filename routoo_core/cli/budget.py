@@ -44,7 +44,7 @@ def history(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what was spent in every period, the oldest first; of a rolling period in each of its sixtieths.
+    """Show what was spent in every period, the oldest first; of a rolling one in each sixtieth of the last five weeks.
 
     Example: [bold]routoo budget history team-a[/bold]
     """

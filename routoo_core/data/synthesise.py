@@ -25,7 +25,8 @@ from routoo_core.experts import Expert, format_usd
 from routoo_core.outcomes import read_columns, read_prompts, words_of
 from routoo_core.scoring.asking import Asker
 from routoo_core.scoring.calls import Chat, Unanswered
-from routoo_core.scoring.graders import LETTERS, Row, choices_of, right_choice
+from routoo_core.scoring.graders import Row, choices_of, right_choice
+from routoo_core.scoring.reading import LETTERS
 from routoo_core.settings import Settings
 
 _TOKENS_EACH = 160  # that a written question may take, with its choices

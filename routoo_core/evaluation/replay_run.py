@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import cycle
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from routoo_core.assignment import assign
-from routoo_core.budget.ledger import SPANS, Budget
+from routoo_core.budget.ledger import SPANS, Budget, Ledger
 from routoo_core.budget.pacing import Paced
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import BudgetExceeded, ConfigurationError
@@ -45,7 +47,7 @@ class Call:
         expert: Who answered; ``None`` when it was refused.
         cost: Nano-USD.
         quality: Predicted for who answered, 0–1; 0 when it was refused.
-        score: Observed, 0–1; 0 when it was refused.
+        score: Observed, 0–1; 0 when it was refused; NaN where nothing was observed.
         price: λ; ``None`` under a policy without one.
     """
 
@@ -63,18 +65,26 @@ class Stream:
     """What is replayed.
 
     Attributes:
-        texts: The prompts, in the order they come.
+        texts: The prompts, in the order they come, each once.
         times: When each comes, seconds since the epoch, rising.
         quality: Predicted, prompts × experts.
-        scores: Observed, prompts × experts, no NaN.
         typical: Predicted for prompts that are not in the stream; what pacing starts from.
+        scores: Observed, prompts × experts, no NaN; ``None`` where only what is predicted is known.
+        before: When calls came that are not replayed, from which pacing learns when calls usually come; seconds since
+            the epoch, rising. They cost nothing.
     """
 
     texts: tuple[str, ...] = field(repr=False)
     times: Array = field(repr=False)
     quality: Array = field(repr=False)
-    scores: Array = field(repr=False)
     typical: Array = field(repr=False)
+    scores: Array | None = field(repr=False, default=None)
+    before: Array = field(repr=False, default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def of_arrays(cls, quality: Array, typical: Array, times: Array, before: Array) -> Stream:
+        """A stream of prompts of which only the predicted quality is known."""
+        return cls(tuple(f"prompt {row}" for row in range(len(quality))), times, quality, typical, before=before)
 
 
 class Recorded:
@@ -132,7 +142,7 @@ def drawn(asked: Outcomes, quality: Array, times: Array, seed: int) -> Stream:
     order = np.random.default_rng(seed).permutation(len(asked.prompts))
     coming, others = order[: len(times)], order[len(times) :]
     scores = asked.scores[coming].astype(np.float64)
-    return Stream(tuple(asked.prompts[row] for row in coming), times, quality[coming], scores, quality[others])
+    return Stream(tuple(asked.prompts[row] for row in coming), times, quality[coming], quality[others], scores)
 
 
 def replay_stream(
@@ -152,26 +162,25 @@ def replay_stream(
         prices: USD per million tokens of each expert, in the stream's order.
         budget: What may be spent.
         policy: Ranks the experts; ``Paced()`` starts from the stream's typical prompts.
-        tokens: Of every call, half of them in the reply.
+        tokens: Of every call, half of them in the reply, which the router expects.
         accounts: Users who take turns, each with the budget as its own, within an account that has it once.
         console: Where progress goes.
     """
-    clock, names = ManualClock(float(stream.times[0])), tuple(prices)
-    if isinstance(policy, Paced):
-        policy = Paced(stream.typical.astype(np.float32), names)
+    clock = ManualClock(float(stream.times[0]))
+    users = [f"user {number + 1}" for number in range(accounts)] if accounts > 1 else [budget.account]
     if accounts > 1:
         budget = budget.model_copy(update={"within": budget.model_copy(update={"account": "everybody"})})
-    exact = {name: Decimal(decimal_usd(round(usd * NANO_PER_USD))) for name, usd in prices.items()}
-    pool = Pool(Expert(name=n, model=n, input_usd_per_1m=usd, output_usd_per_1m=usd) for n, usd in exact.items())
-    predictor = Recorded(dict(zip(stream.texts, stream.quality, strict=True)), names)
-    router = Router(pool, predictor, policy, budget, SqliteLedger(clock=clock))
+    router = _router(stream, _pool(prices, tokens // 2), policy, budget, SqliteLedger(clock=clock))
+    _remember(router, clock, stream.before, users)
     half, calls = tokens // 2, []
     with progress_bar(console, "Replaying", len(stream.texts)) as advance:
-        for place, (text, now) in enumerate(zip(stream.texts, stream.times.tolist(), strict=True)):
+        for place, (text, now, account) in enumerate(
+            zip(stream.texts, stream.times.tolist(), cycle(users), strict=False)
+        ):
             clock.now = now
-            account = f"user {place % accounts + 1}" if accounts > 1 else budget.account
             request = RoutedRequest(text, half, half, max_tokens=half, overrides=Overrides(account=account))
-            calls.append(_call(router, request, Usage(half, half), stream.scores[place], now))
+            scores = None if stream.scores is None else stream.scores[place]
+            calls.append(_call(router, request, Usage(half, half), scores, now))
             advance(1)
     return calls
 
@@ -203,7 +212,30 @@ def summary(
     return {**found, "limit_usd": decimal_usd(limit), "share_of_optimum": quality / bound if bound else 1.0}
 
 
-def _call(router: Router, request: RoutedRequest, usage: Usage, scores: Array, now: float) -> Call:
+def _pool(prices: Mapping[str, float], reply: int) -> Pool:
+    exact = {name: Decimal(decimal_usd(round(usd * NANO_PER_USD))) for name, usd in prices.items()}
+    return Pool(
+        Expert(name=name, model=name, input_usd_per_1m=usd, output_usd_per_1m=usd, expected_output_tokens=reply)
+        for name, usd in exact.items()
+    )
+
+
+def _router(stream: Stream, pool: Pool, policy: Policy | Paced, budget: Budget, ledger: Ledger) -> Router:
+    names = tuple(expert.name for expert in pool)
+    if isinstance(policy, Paced):
+        policy = Paced(stream.typical.astype(np.float32), names)
+    return Router(pool, Recorded(dict(zip(stream.texts, stream.quality, strict=True)), names), policy, budget, ledger)
+
+
+def _remember(router: Router, clock: ManualClock, before: Array, users: Sequence[str]) -> None:
+    """Let the ledger see calls that cost nothing."""
+    for now, account in zip(before.tolist(), cycle(users), strict=False):
+        clock.now = now
+        budget = router.budget.model_copy(update={"account": account})
+        router.ledger.settle(router.ledger.reserve(budget, minimum=0, maximum=0, estimate=0), 0)
+
+
+def _call(router: Router, request: RoutedRequest, usage: Usage, scores: Array | None, now: float) -> Call:
     account, names = str(request.overrides.account), [expert.name for expert in router.pool]
     try:
         for attempt in router.attempts(request):
@@ -216,7 +248,7 @@ def _call(router: Router, request: RoutedRequest, usage: Usage, scores: Array, n
                 attempt.expert.name,
                 attempt.expert.cost(usage),
                 attempt.candidate.quality,
-                float(scores[column]),
+                nan if scores is None else float(scores[column]),
                 attempt.decision.policy.get("price"),
             )
     except BudgetExceeded:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import math
 import re
-import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,24 +14,12 @@ from typing import Any, ClassVar
 from routoo_core.errors import ConfigurationError
 from routoo_core.outcomes import parse_choices
 from routoo_core.scoring.calls import Answer, Call, Chat, Likelihood
+from routoo_core.scoring.reading import LETTERS, code_in, find_letter, find_number, plain, spoken
 
 Row = Mapping[str, Any]
 """One prompt: ``prompt_id``, ``prompt`` and the columns its grader needs."""
 
 HARNESS_TEMPLATE = "Question: {prompt}\nAnswer:"  # what lm-eval-harness asks ARC and its like with
-_THOUGHTS = re.compile(r"<think>.*?(</think>|$)", re.S)
-_MARKS = r"[\s*_`\"'(\[{$\\]*"  # Markdown, brackets and LaTeX around a letter
-_SAID = re.compile(
-    r"(?:\b(?:answer|choice|option)\b(?:\s+(?:is|would be|must be|should be))?|\\boxed|\bchoose|\bpick)"
-    rf"{_MARKS}[:=]?{_MARKS}(?:(?:text|option|choice|letter)\b{_MARKS})?"
-    r"(?P<letter>[A-Z])(?![\w'’])(?P<more>\s*(?:,|/|&|\bor\b|\band\b)\s*\(?[A-Z](?![\w'’]))?",
-    re.I,
-)
-_OPENS = re.compile(rf"^{_MARKS}(?P<letter>[A-Z])(?:[).:\]*`\"']|\s*$)", re.M | re.I)
-_ALONE = re.compile(r"(?<![\w'’])(?<!not )[A-Z](?![\w'’])")
-_NUMBER = re.compile(r"(?:(?<![\w.])-)?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?<=[\d])(?:\s*/\s*\d+)?")
-_FINAL_NUMBER = re.compile(r"(?:####|\\boxed\s*\{|\banswer\b(?:\s+is)?\s*[:=]?)(?P<rest>[^\n]*)", re.I)
-_CODE = re.compile(r"```(?:python|py)?\s*\n(.*?)(?:```|$)", re.S)
 
 
 @dataclass(frozen=True)
@@ -66,7 +53,7 @@ class Grader:
 
     def grade(self, row: Row, answers: Sequence[Answer], verdicts: Sequence[Answer]) -> float | None:
         """The score, 0–1; ``None`` where a judge said nothing that can be read."""
-        return self.mark(row, _THOUGHTS.sub("", answers[0].text))
+        return self.mark(row, spoken(answers[0].text))
 
     def mark(self, row: Row, text: str) -> float:
         """The score of a text, 0–1, without what a model thought aloud before it."""
@@ -142,12 +129,12 @@ class Exact(Grader):
 
     def check(self, row: Row) -> None:
         """See :meth:`Grader.check`."""
-        if not all(_plain(text) for text in _accepted(row)):
+        if not all(plain(text) for text in _accepted(row)):
             raise ValueError("answer: is empty")
 
     def mark(self, row: Row, text: str) -> float:
         """1 where they are the same."""
-        return float(_plain(text) in {_plain(accepted) for accepted in _accepted(row)})
+        return float(plain(text) in {plain(accepted) for accepted in _accepted(row)})
 
 
 @dataclass(frozen=True)
@@ -216,9 +203,7 @@ class Code(Grader):
         """1 where all tests pass."""
         from routoo_core.scoring.sandbox import passes
 
-        blocks = _CODE.findall(text)
-        code = "\n\n".join(blocks) if blocks else text
-        return float(passes(code, str(row["tests"]), self.timeout_s, self.memory_mb))
+        return float(passes(code_in(text), str(row["tests"]), self.timeout_s, self.memory_mb))
 
 
 @dataclass(frozen=True)
@@ -243,8 +228,6 @@ class Custom(Grader):
             )
         return float(score)
 
-
-LETTERS = string.ascii_uppercase
 
 GRADERS: dict[str, type[Grader]] = {
     "letter": Letter,
@@ -306,65 +289,6 @@ def right_choice(row: Row) -> int:
             f"answer: {row['answer']!r} is none of the {len(choices)} choices (index from 0, letter or text)"
         )
     return answer
-
-
-def find_letter(text: str, choices: Sequence[str]) -> str | None:
-    """The letter an answer chooses; ``None`` where it chooses none, or two.
-
-    What is said to be the answer counts first, then a line that opens with a letter, then a choice's own words, then
-    the only letter that stands alone.
-    """
-    allowed = LETTERS[: len(choices)]
-    said = [found for found in _SAID.finditer(text) if _is_letter(found, allowed)]
-    if said:
-        return None if said[-1]["more"] else said[-1]["letter"].upper()
-    opening = {found["letter"].upper() for found in _OPENS.finditer(text)} & set(allowed)
-    if opening and (first := _OPENS.match(text)) and first["letter"].upper() in allowed:
-        return first["letter"].upper() if len(opening) == 1 or not _lists(text, allowed) else None
-    if len(opening) == 1:
-        return opening.pop()
-    named = [i for i, choice in enumerate(choices) if _plain(choice) == _plain(text)]
-    named = named or [i for i, choice in enumerate(choices) if _mentions(text, choice)]
-    if len(named) == 1:
-        return allowed[named[0]]
-    alone = set(_ALONE.findall(text)) & set(allowed)
-    return alone.pop() if len(alone) == 1 and alone != {"A"} else None
-
-
-def _is_letter(found: re.Match[str], allowed: str) -> bool:
-    """Whether what follows "the answer is" is a choice's letter and not the article."""
-    letter, rest = found["letter"], found.string[found.end("letter") :]
-    article = letter in "aA" and re.match(r"\s+[a-z]", rest) is not None and found["more"] is None
-    small = letter.islower() and re.match(r"\s*([).:\]}*`\"',]|$)", rest) is None and found["more"] is None
-    return letter.upper() in allowed and not article and not small
-
-
-def _lists(text: str, allowed: str) -> bool:
-    """Whether the answer repeats the choices instead of choosing."""
-    return len({found["letter"].upper() for found in _OPENS.finditer(text)} & set(allowed)) > 1
-
-
-def _mentions(text: str, choice: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(choice.lower())}(?!\w)", text.lower()) is not None
-
-
-def find_number(text: str) -> float | None:
-    """The number that is said to be the answer, else the last one: ``find_number("so $1,250.50") == 1250.5``."""
-    said = [found["rest"] for found in _FINAL_NUMBER.finditer(text)]
-    for part in (*reversed(said), text):
-        if numbers := [found for found in _NUMBER.findall(part) if found]:
-            return _number(numbers[0 if part is not text else -1])
-    return None
-
-
-def _number(written: str) -> float:
-    top, _, bottom = written.replace(",", "").partition("/")
-    value = float(top)
-    return value / float(bottom) if bottom and float(bottom) else value
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split()).strip(string.punctuation + " ")
 
 
 def _accepted(row: Row) -> list[str]:

@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
-from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
+from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from routoo_core.attempt import Attempt, off_loop
 from routoo_core.errors import ConfigurationError, InvalidRequest
-from routoo_core.experts import CAPABILITIES, Expert, Pool
+from routoo_core.experts import Expert, Pool
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
 from routoo_core.tokens import count_tokens, encode
 from routoo_integrations.building import as_router, asking, build_clients, overrides_of, without_overrides
-from routoo_integrations.langchain.clients import Client, build_client, settings_of
+from routoo_integrations.langchain.clients import Client, build_client, profile_of, settings_of
+from routoo_integrations.langchain.configured import ConfiguredChatModel
 from routoo_integrations.langchain.messages import (
     heard,
     in_openai_form,
@@ -35,12 +36,12 @@ from routoo_integrations.langchain.messages import (
     uncharged,
     usage_of,
 )
-from routoo_integrations.langchain.structured import Method, structured
+from routoo_integrations.langchain.structured import Method, structured, usual_method
 
 _TOOL_CHOICES = frozenset({"auto", "any", "required", "none"})
 
 
-class RoutooChatModel(BaseChatModel):
+class RoutooChatModel(ConfiguredChatModel):
     """One chat model over a pool: every call goes to the expert that buys the most within the budget.
 
     ::
@@ -148,20 +149,7 @@ class RoutooChatModel(BaseChatModel):
 
     def _resolve_model_profile(self) -> ModelProfile:
         """What the pool can serve: a call that needs something goes to an expert that has it."""
-        pool = tuple(self.router.pool)
-        can = {capability: any(not e.lacks(frozenset({capability})) for e in pool) for capability in CAPABILITIES}
-        return {
-            "max_input_tokens": max(expert.context_window for expert in pool),
-            "max_output_tokens": max(expert.max_output_tokens for expert in pool),
-            "text_inputs": True,
-            "text_outputs": True,
-            "image_inputs": can["images"],
-            "audio_inputs": can["audio"],
-            "pdf_inputs": can["files"],
-            "video_inputs": can["video"],
-            "tool_calling": can["tools"],
-            "structured_output": can["json_schema"],
-        }
+        return profile_of(self.router.pool)
 
     def get_num_tokens(self, text: str) -> int:
         """Count tokens offline (LangChain's default asks a model hub)."""
@@ -170,47 +158,6 @@ class RoutooChatModel(BaseChatModel):
     def get_token_ids(self, text: str) -> list[int]:
         """The text's tokens in o200k_base, offline."""
         return encode(text)
-
-    # One call's settings may come in its config, which LangChain keeps from ``_generate``
-
-    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
-        """The whole reply."""
-        return super().invoke(input, config, **{**configured(config), **kwargs})
-
-    async def ainvoke(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        """:meth:`invoke`, async."""
-        return await super().ainvoke(input, config, **{**configured(config), **kwargs})
-
-    def stream(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Iterator[AIMessageChunk]:
-        """The reply in chunks; the last one carries the decision record."""
-        return super().stream(input, config, **{**configured(config), **kwargs})
-
-    def astream(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[AIMessageChunk]:
-        """:meth:`stream`, async."""
-        return super().astream(input, config, **{**configured(config), **kwargs})
-
-    def stream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
-        """LangChain's stream of events."""
-        return super().stream_events(input, config, **{**configured(config), **kwargs})
-
-    def astream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
-        """:meth:`stream_events`, async."""
-        return super().astream_events(input, config, **{**configured(config), **kwargs})
 
     def batch(self, inputs: list[LanguageModelInput], *args: Any, **kwargs: Any) -> list[AIMessage]:
         """Many whole replies; all prompts are predicted in one pass."""
@@ -273,7 +220,7 @@ class RoutooChatModel(BaseChatModel):
         Raises:
             ValueError: Unknown method, or no schema for a method that needs one.
         """
-        return structured(self, schema, method or self._usual_method(), include_raw, strict, kwargs)
+        return structured(self, schema, method or usual_method(self.router.pool), include_raw, strict, kwargs)
 
     # The four ways of a call
 
@@ -391,10 +338,6 @@ class RoutooChatModel(BaseChatModel):
                 requests.append(self.routed(self._convert_input(one).to_messages(), {}))
         self.router.foresee(requests)
 
-    def _usual_method(self) -> Method:
-        can = [sum(need in expert.capabilities for expert in self.router.pool) for need in ("json_schema", "tools")]
-        return "json_schema" if can[0] >= can[1] else "function_calling"
-
     def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
         """An answer from LangChain's cache was not charged, and its record says so."""
         return [uncharged(generation) for generation in super()._convert_cached_generations(cache_val)]
@@ -420,9 +363,3 @@ class RoutooChatModel(BaseChatModel):
 
 
 _OWN = set(RoutooChatModel.__annotations__) - {"router", "question_of", "model_config", "_clients"}
-
-
-def configured(config: RunnableConfig | None) -> dict[str, Any]:
-    """What a config, or the one of the chain or graph that runs, sets for a call."""
-    values = ensure_config(config).get("configurable") or {}
-    return {key: value for key, value in values.items() if key.startswith("routoo_")}

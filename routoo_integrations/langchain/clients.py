@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, 
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
@@ -14,7 +14,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from pydantic import SecretStr
 
 from routoo_core.errors import ConfigurationError, MissingDependency
-from routoo_core.experts import NO_KEY, Expert
+from routoo_core.experts import NO_KEY, Expert, Pool
 
 QUIET: RunnableConfig = {"callbacks": []}  # the router's run is the only one a caller sees
 _TRANSLATED = ("tools", "tool_choice", "response_format")
@@ -231,6 +231,18 @@ def settings_of(model: Any) -> dict[str, Any]:
     if isinstance(limit, int):
         settings["max_output_tokens"] = min(limit, window or limit)
     return {**settings, "capabilities": capabilities}
+
+
+def profile_of(pool: Pool) -> ModelProfile:
+    """What a pool can serve: a call that needs something goes to an expert that has it."""
+    able = {name for expert in pool for name in expert.capabilities}
+    return {
+        "max_input_tokens": max(expert.context_window for expert in pool),
+        "max_output_tokens": max(expert.max_output_tokens for expert in pool),
+        "text_inputs": True,
+        "text_outputs": True,
+        **{theirs: ours in able for theirs, ours in _PROFILED.items()},  # type: ignore[typeddict-item]
+    }
 
 
 def _unbound(model: Runnable[Any, Any], arguments: dict[str, Any]) -> tuple[BaseChatModel, dict[str, Any]]:

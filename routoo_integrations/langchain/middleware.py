@@ -13,7 +13,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from routoo_core.attempt import Attempt
 from routoo_core.request import RoutedRequest
 from routoo_integrations.building import without_overrides
-from routoo_integrations.langchain.chat_model import RoutooChatModel, configured
+from routoo_integrations.langchain.chat_model import RoutooChatModel
+from routoo_integrations.langchain.configured import configured
 from routoo_integrations.langchain.messages import heard, portable, stamp
 
 

@@ -12,7 +12,15 @@ from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_openai_function, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
+from routoo_core.experts import Pool
+
 Method = Literal["function_calling", "json_schema", "json_mode"]
+
+
+def usual_method(pool: Pool) -> Method:
+    """A schema or a tool, whichever more experts of a pool can do."""
+    can = [sum(need in expert.capabilities for expert in pool) for need in ("json_schema", "tools")]
+    return "json_schema" if can[0] >= can[1] else "function_calling"
 
 
 def structured(

@@ -18,16 +18,12 @@ from llama_index.core.base.llms.types import (
     LLMMetadata,
 )
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.instrumentation.events import BaseEvent
-from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
-from llama_index.core.program.streaming_utils import process_streaming_content_incremental
-from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
+from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools import BaseTool
 from llama_index.core.types import PydanticProgramMode
-from openai import pydantic_function_tool
 from pydantic import BaseModel, Field, PrivateAttr
 
 from routoo_core.attempt import Attempt, off_loop
@@ -37,7 +33,7 @@ from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
 from routoo_integrations.building import as_router, asking, build_clients, overrides_of, without_overrides
 from routoo_integrations.llama_index.clients import Client, Way, build_client, settings_of
-from routoo_integrations.llama_index.events import aannounced, announced, dispatcher
+from routoo_integrations.llama_index.events import aannounced, announced
 from routoo_integrations.llama_index.messages import (
     as_tools,
     asking_of_template,
@@ -51,12 +47,13 @@ from routoo_integrations.llama_index.messages import (
     tool_calls,
     usage,
 )
+from routoo_integrations.llama_index.structured import SchemaLLM
 
 Said = Sequence[ChatMessage] | str
 _LIMITS = ("max_tokens", "max_completion_tokens")  # what a call may name its limit on the reply
 
 
-class RoutooLLM(FunctionCallingLLM):
+class RoutooLLM(SchemaLLM):
     """One LLM over a pool: every call goes to the expert that buys the most within the budget.
 
     ::
@@ -102,7 +99,7 @@ class RoutooLLM(FunctionCallingLLM):
         **settings: Any,
     ) -> None:
         own = {key: settings.pop(key) for key in set(type(self).model_fields) & set(settings)}
-        super().__init__(router=as_router(router, experts, settings, settings_of), **own)
+        super().__init__(router=as_router(router, experts, settings, settings_of), **own)  # type: ignore[call-arg]
         self._build_clients()
 
     @classmethod
@@ -212,87 +209,9 @@ class RoutooLLM(FunctionCallingLLM):
 
     # Structured output, by the providers' own schemas where more of the pool can do that than can call a tool
 
-    @dispatcher.span
-    def structured_predict(
-        self,
-        output_cls: type[BaseModel],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Any:
-        """An object of ``output_cls``."""
-        if not self._by_schema():
-            return super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-        dispatcher.event(_structured_start(output_cls, prompt, prompt_args))
-        messages, arguments = self._structured(output_cls, prompt, llm_kwargs, prompt_args)
-        return _parsed(output_cls, self.chat(messages, **arguments))
-
-    @dispatcher.span
-    async def astructured_predict(
-        self,
-        output_cls: type[BaseModel],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Any:
-        """:meth:`structured_predict`, async."""
-        if not self._by_schema():
-            return await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-        dispatcher.event(_structured_start(output_cls, prompt, prompt_args))
-        messages, arguments = self._structured(output_cls, prompt, llm_kwargs, prompt_args)
-        return _parsed(output_cls, await self.achat(messages, **arguments))
-
-    def _structured_stream_call(
-        self,
-        output_cls: type[BaseModel],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Generator[Any, None, None]:
-        if not self._by_schema():
-            yield from super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
-            return
-        messages, arguments = self._structured(output_cls, prompt, llm_kwargs, prompt_args)
-        known = None
-        for piece in self.stream_chat(messages, **arguments):
-            known = process_streaming_content_incremental(piece, output_cls, known)
-            yield known
-
-    async def _structured_astream_call(
-        self,
-        output_cls: type[BaseModel],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> AsyncGenerator[Any, None]:
-        if not self._by_schema():
-            return await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
-        messages, arguments = self._structured(output_cls, prompt, llm_kwargs, prompt_args)
-
-        async def objects() -> AsyncGenerator[Any, None]:
-            known = None
-            async for piece in await self.astream_chat(messages, **arguments):
-                known = process_streaming_content_incremental(piece, output_cls, known)
-                yield known
-
-        return objects()
-
     def _by_schema(self) -> bool:
         default = self.pydantic_program_mode == PydanticProgramMode.DEFAULT
         return default and self._able("json_schema") >= max(1, self._able("tools"))
-
-    def _structured(
-        self,
-        output_cls: type[BaseModel],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None,
-        prompt_args: dict[str, Any],
-    ) -> tuple[list[ChatMessage], dict[str, Any]]:
-        function = pydantic_function_tool(output_cls)["function"]
-        form = {"name": function["name"], "strict": True, "schema": function["parameters"]}
-        arguments = {**(llm_kwargs or {}), "response_format": {"type": "json_schema", "json_schema": form}}
-        arguments.pop("tool_choice", None)
-        return self._get_messages(prompt, **prompt_args), arguments
 
     # The four ways of a call
 
@@ -423,13 +342,3 @@ def _last(piece: Any, attempt: Attempt) -> Any:
     last = piece.model_copy(update={"delta": ""})
     stamp(last, attempt)
     return last
-
-
-def _structured_start(output_cls: type[BaseModel], prompt: PromptTemplate, values: dict[str, Any]) -> BaseEvent:
-    return LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=values)
-
-
-def _parsed(output_cls: type[BaseModel], response: ChatResponse) -> BaseModel:
-    found = output_cls.model_validate_json(str(response.message.content))
-    dispatcher.event(LLMStructuredPredictEndEvent(output=found))
-    return found
