@@ -1,4 +1,4 @@
-"""``routoo data synthesise``: what an expert writes, within a budget."""
+"""``routoo data synthesise`` and ``paraphrase``: what an expert writes, within a budget."""
 
 from __future__ import annotations
 
@@ -79,6 +79,42 @@ def synthesise(
     writer, asker = _writer(expert, experts, budget, config, answers, concurrency)
     written = write(rows, writer, settings, asker, err, concurrency)
     _finish(context, prompts, target, written, settings.model_dump(), as_json)
+
+
+@app.command()
+def paraphrase(
+    context: typer.Context,
+    prompts: Annotated[Path, typer.Option(help="Parquet, CSV or JSONL: prompt_id, prompt, optional split.")],
+    expert: WriterOption,
+    target: TargetOption,
+    experts: ExpertsOption = Path("experts.toml"),
+    count: Annotated[
+        int, typer.Option("--n", min=1, help="How many at most: of the dev ones, if there is split.")
+    ] = 60,
+    seed: Annotated[int, typer.Option(help="Another seed draws others.")] = 0,
+    budget: LimitOption = None,
+    config: PayerOption = None,
+    answers: AnswersOption = Path("answers.db"),
+    concurrency: ConcurrencyOption = 4,
+    as_json: JsonOption = False,
+) -> None:
+    """Have an expert say prompts in other words, for 'routoo evaluate --stress 60 --paraphrases': prompt_id, prompt.
+
+    Lettered choices stay as they are. Replies with the same words, other numbers, choices or paragraphs of their own,
+    empty ones and those that the limit on tokens cut off are dropped and counted. Answers are kept as they come, so
+    that a killed run goes on where it was; exit code 3 says that requests are missing.
+
+    Example: [bold]routoo data paraphrase --prompts p.csv --expert gpt-4o --budget 1.00 --out paraphrases.csv[/bold]
+    """
+    from routoo_core.data.paraphrase import TEMPERATURE, read_drawn
+    from routoo_core.data.paraphrase import paraphrase as write
+    from routoo_core.evaluation.prediction_run import check_format
+
+    check_format(target)
+    rows = read_drawn(prompts, count, seed)
+    writer, asker = _writer(expert, experts, budget, config, answers, concurrency)
+    written = write(rows, writer, asker, err, concurrency)
+    _finish(context, prompts, target, written, {"temperature": TEMPERATURE}, as_json)
 
 
 def _writer(

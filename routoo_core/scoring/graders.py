@@ -66,7 +66,7 @@ class Grader:
 
     def grade(self, row: Row, answers: Sequence[Answer], verdicts: Sequence[Answer]) -> float | None:
         """The score, 0–1; ``None`` where a judge said nothing that can be read."""
-        return self.mark(row, _THOUGHTS.sub("", answers[0].text))
+        return self.mark(row, without_thoughts(answers[0].text))
 
     def mark(self, row: Row, text: str) -> float:
         """The score of a text, 0–1, without what a model thought aloud before it."""
@@ -352,9 +352,19 @@ def find_number(text: str) -> float | None:
     """The number that is said to be the answer, else the last one: ``find_number("so $1,250.50") == 1250.5``."""
     said = [found["rest"] for found in _FINAL_NUMBER.finditer(text)]
     for part in (*reversed(said), text):
-        if numbers := [found for found in _NUMBER.findall(part) if found]:
+        if numbers := find_numbers(part):
             return _number(numbers[0 if part is not text else -1])
     return None
+
+
+def find_numbers(text: str) -> list[str]:
+    """The numbers of a text as they are written: ``find_numbers("1/2 of $1,250.50") == ["1/2", "1,250.50"]``."""
+    return [found for found in _NUMBER.findall(text) if found]
+
+
+def without_thoughts(text: str) -> str:
+    """An answer without what a model thought aloud in it (``<think>``), also where it never came to an end."""
+    return _THOUGHTS.sub("", text)
 
 
 def _number(written: str) -> float:
