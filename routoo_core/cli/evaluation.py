@@ -32,6 +32,9 @@ def evaluate(
     stress: Annotated[
         int, typer.Option(min=0, help="On so many prompts: who is asked when only the wording changes, or attacks it?")
     ] = 0,
+    paraphrases: Annotated[
+        Path | None, typer.Option(help="For --stress: what 'routoo data paraphrase' wrote about these prompts.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
     force: Annotated[bool, typer.Option(help="Also on prompts a router learnt from; the report is stamped.")] = False,
     as_json: JsonOption = False,
@@ -47,14 +50,20 @@ def evaluate(
     from routoo_core.evaluation.evaluation_run import evaluate as measure
     from routoo_core.evaluation.prices import read_prices, read_sizes
     from routoo_core.evaluation.report import sentences, write_report
+    from routoo_core.evaluation.stress_run import read_paraphrases
     from routoo_core.outcomes import read_outcomes
     from routoo_core.predictor.checkpoint import find_router
 
+    if paraphrases and not stress:
+        raise ConfigurationError("--paraphrases: are for --stress; say by --stress N on how many prompts")
     folders = [find_router(name) for name in router]
     table = read_outcomes(prompts, outcomes)
     listed = read_prices(prices, pool or (), table.experts)
     sizes = read_sizes(prices)
-    measured = measure(folders, table, listed, err, guess=guess, force=force, stressed=stress, sizes=sizes)
+    reworded = read_paraphrases(paraphrases, table.select(list(listed))) if paraphrases else None
+    measured = measure(
+        folders, table, listed, err, guess=guess, force=force, stressed=stress, sizes=sizes, paraphrases=reworded
+    )
     result = {**measured, "resembling": _resembling(table)}
     write_report(report, result, title or f"{', '.join(router)} on {prompts.stem}")
     if as_json:

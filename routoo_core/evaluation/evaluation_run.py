@@ -75,6 +75,7 @@ def evaluate(
     force: bool = False,
     stressed: int = 0,
     sizes: Mapping[str, float] | None = None,
+    paraphrases: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Measure routers on the ``dev`` prompts of a table; simple routers learn from its ``train`` prompts.
 
@@ -87,6 +88,7 @@ def evaluate(
         force: Also measure on prompts a router learnt from; the report is stamped.
         sizes: Billions of parameters of each expert that has told; see ``SIZE_CLASSES``.
         stressed: On how many prompts to see whether the first router keeps its mind; see ``stress``.
+        paraphrases: ``prompt_id`` as text → that prompt in other words, for the stress; these prompts come first.
 
     Returns:
         Plain JSON values; see ``metrics.json``.
@@ -154,7 +156,9 @@ def evaluate(
             "guess": guess,
         },
         "curves": {name: _curve(replayed, cost, drawn) for name, replayed in served.items()},
-        "stress": _stress(load(folders[first]), asked, quality[first], prices, stressed, console) if stressed else [],
+        "stress": _stress(load(folders[first]), asked, quality[first], prices, stressed, console, paraphrases or {})
+        if stressed
+        else [],
         "alphas": _alphas(quality[first], scores, cost),
     }
 
@@ -226,16 +230,25 @@ def _printed_head(table: Outcomes, vectors: Vectors, encoder: EncoderSettings) -
 
 
 def _stress(
-    predictor: Predictor, asked: Outcomes, quality: Array, prices: Mapping[str, float], count: int, console: Console
+    predictor: Predictor,
+    asked: Outcomes,
+    quality: Array,
+    prices: Mapping[str, float],
+    count: int,
+    console: Console,
+    paraphrases: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """A router's mind at the λ that costs half of what the best single expert does."""
     cost, scores = np.array(list(prices.values())), asked.scores.astype(np.float64)
     rules = [policy for policy in sweep(cost) if isinstance(policy, Lagrangian)]
     budget = float(cost[scores.mean(0).argmax()]) / 2
     price = rules[replay(quality, scores, cost, rules).within(budget)].price
-    rows = np.random.default_rng(0).permutation(len(asked.prompts))[:count]
+    reworded = [paraphrases.get(str(prompt_id)) for prompt_id in asked.prompt_ids]
+    drawn = np.random.default_rng(0).permutation(len(asked.prompts))
+    rows = sorted(drawn, key=lambda row: reworded[row] is None)[:count]
     prompts = [asked.prompts[row] for row in rows]
-    return stress(predictor, prompts, list(prices), cost, price, console)
+    pairs = {asked.prompts[row]: text for row in rows if (text := reworded[row]) is not None}
+    return stress(predictor, prompts, list(prices), cost, price, console, paraphrases=pairs)
 
 
 def _macro(scores: Array, domains: Sequence[str]) -> list[float]:
