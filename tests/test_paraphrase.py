@@ -1,4 +1,4 @@
-"""``routoo data paraphrase``: the same questions in other words, read strictly, paid within a budget, asked for once."""
+"""``routoo data paraphrase``: prompts in other words, read strictly, paid within a budget, asked for once."""
 
 import json
 import os
