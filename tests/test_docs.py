@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from routoo_core.cli import app
 from routoo_core.predictor import checkpoint as checkpoints
-from routoo_core.testing import FakePredictor
+from routoo_core.testing import FakePredictor, Reply
 
 ROOT = Path(__file__).parent.parent
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
@@ -80,8 +80,13 @@ def test_every_example_runs(path, monkeypatch, capsys):
     assert "USD" in capsys.readouterr().out
 
 
+def anew(body):
+    """The question of a request in other words."""
+    return Reply(f"Name the successor of {re.findall('[0-9]+', body['messages'][0]['content'])[-1]}.")
+
+
 @pytest.fixture
-def collected(tmp_path, monkeypatch):
+def collected(tmp_path, monkeypatch, endpoint):
     """A folder with the files that docs/data.md speaks of."""
     monkeypatch.chdir(tmp_path)
     questions = [f"Which of these numbers comes right after {n} when we count?" for n in range(1100)]
@@ -92,6 +97,8 @@ def collected(tmp_path, monkeypatch):
         f"{n},{model},{n % place % 2}" for n in range(1100) for place, model in enumerate(("small", "big"), start=2)
     ]
     (tmp_path / "outcomes.csv").write_text("prompt_id,model,score\n" + "\n".join(pairs))
+    (tmp_path / "experts.toml").write_text(EXPERT_TOML.format(name="gpt-4o", url=endpoint.base_url))
+    endpoint.replies["gpt-4o"] = anew
     run = {"model": "small", "messages": [{"role": "user", "content": "Hi"}], "feedback": {"correctness": 1}}
     (tmp_path / "runs.jsonl").write_text(json.dumps(run))
 

@@ -19,10 +19,11 @@ from routoo_core.evaluation.metrics import arena_score, log_loss, oracle_shares
 from routoo_core.evaluation.prediction_run import write_table
 from routoo_core.evaluation.replay_run import DAY, Stream, arrivals, replay_stream
 from routoo_core.evaluation.simple_routers import by_vectors
-from routoo_core.evaluation.stress_run import REWRITES, other_order, typos
+from routoo_core.evaluation.stress_run import REWRITES, other_order, stress, typos
 from routoo_core.evaluation.subjects import SUB_CATEGORIES, grouped
 from routoo_core.evaluation.training_run import encode_cached
 from routoo_core.predictor.checkpoint import read_config
+from routoo_core.testing import FakePredictor
 
 
 @pytest.fixture
@@ -162,10 +163,57 @@ def test_several_tables_are_measured_as_one(run, tmp_path):
 
 def test_a_router_is_asked_again_in_other_words(run, tmp_path):
     run("--stress", "6")
-    stress = json.loads((tmp_path / "report" / "metrics.json").read_text())["stress"]
-    assert [row["way"] for row in stress][-1] == "a gadget searched for each prompt"
-    assert all(0 <= row["upgrades"] <= row["flips"] <= 1 and row["cost"] > 0 for row in stress)
+    rows = json.loads((tmp_path / "report" / "metrics.json").read_text())["stress"]
+    assert [row["way"] for row in rows][-1] == "a gadget searched for each prompt"
+    assert all(0 <= row["upgrades"] <= row["flips"] <= 1 and row["cost"] > 0 for row in rows)
+    assert {row["way"]: row["prompts"] for row in rows}["order of the choices"] == 0
     assert "Other words, the same question" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def reworded(folder, prompts):
+    """A file of paraphrases, and the options that name it."""
+    write_table(folder / "r.csv", {"prompt_id": list(prompts), "prompt": list(prompts.values())})
+    return "--paraphrases", str(folder / "r.csv")
+
+
+def test_paraphrases_are_one_more_way_and_their_prompts_come_first(run, toy_outcomes, tmp_path):
+    dev = [toy_outcomes.prompt_ids[row] for row in toy_outcomes.rows("dev")]
+    same = toy_outcomes.prompts[toy_outcomes.prompt_ids.index(dev[3])]
+    others = {dev[1]: "add these numbers up", dev[2]: "good day to you", dev[3]: same, "p1": "a train prompt"}
+    assert run("--stress", "8", *reworded(tmp_path, others)).exit_code == 0
+    rows = {row["way"]: row for row in json.loads((tmp_path / "report" / "metrics.json").read_text())["stress"]}
+    assert list(rows)[-2:] == ["paraphrase", "a gadget searched for each prompt"]
+    assert rows["paraphrase"]["prompts"] == 2
+    assert rows["noise before"]["prompts"] == rows["a gadget searched for each prompt"]["prompts"] == 8
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert re.search(r'<th scope="row">paraphrase</th><td>2</td>', page)
+
+
+def test_each_way_is_measured_on_the_prompts_it_changed():
+    router = FakePredictor({"near": lambda text: 0.5 - 0.4 * ("far" in text), "far": lambda text: 0.4})
+    prompts = ["So?\nA. it\nB. us", "Is it?", "a far one", "so be it"]
+    anew = {"Is it?": "Is it far?", "a far one": "a near one", "so be it": "so be it"}
+    found = stress(router, prompts, ["near", "far"], np.array([1.0, 3.0]), 0.0, Console(quiet=True), paraphrases=anew)
+    rows = {row["way"]: row for row in found}
+    assert rows["order of the choices"]["prompts"] <= 1
+    assert rows["typos"] == {"way": "typos", "prompts": 0, "flips": 0.0, "upgrades": 0.0, "cost": 1.0}
+    assert rows["noise after"] == {"way": "noise after", "prompts": 4, "flips": 0.0, "upgrades": 0.0, "cost": 1.0}
+    assert rows["paraphrase"] == {"way": "paraphrase", "prompts": 2, "flips": 1.0, "upgrades": 0.5, "cost": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("paraphrases", "options", "named"),
+    [
+        ({"p0": "hello", "p999": "hi"}, ["--stress", "4"], r"r\.csv: row 2: prompt_id 'p999' is not in the table"),
+        ({"p1": "hello"}, ["--stress", "4"], r"r\.csv: row 1: prompt_id 'p1', and all others, are no 'dev' prompts"),
+        ({"p0": ""}, ["--stress", "4"], r"r\.csv: row 1: prompt 'p0' is empty"),
+        ({"p0": "hello"}, [], "--paraphrases: are for --stress"),
+    ],
+)
+def test_paraphrases_of_other_prompts_are_refused(run, tmp_path, paraphrases, options, named):
+    with pytest.raises((ConfigurationError, OutcomesError), match=named):
+        run(*options, *reworded(tmp_path, paraphrases))
+    assert not (tmp_path / "report").exists()
 
 
 def test_rewrites_leave_the_question_as_it_is():

@@ -8,23 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from routoo_core.cli.shared import (
-    INCOMPLETE,
-    AnswersOption,
-    JsonOption,
-    LimitOption,
-    PayerOption,
-    err,
-    out,
-    paying_account,
-)
+from routoo_core.cli import writing
+from routoo_core.cli.shared import JsonOption, err, out, step_of
 from routoo_core.errors import ConfigurationError
-from routoo_core.experts import Pool, format_usd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from routoo_core.data.steps import Row, Step
+    from routoo_core.data.steps import Row
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -245,82 +236,8 @@ def from_logs(
     for path in (prompts, outcomes):
         check_format(path)
     found = read_logs(log, Reading(feedback, worst, best))
-    write_step(outcomes, found.outcomes, _step(context, log, found.counts))
+    write_step(outcomes, found.outcomes, step_of(context, log, found.counts))
     _finish(context, prompts, found.prompts, log, found.counts, as_json)
-
-
-@app.command()
-def synthesise(
-    context: typer.Context,
-    prompts: Annotated[
-        Path, typer.Option(help="The seeds, Parquet or CSV: prompt_id, prompt, optional domain; choices and answer.")
-    ],
-    expert: Annotated[str, typer.Option(help="Who writes: an expert of --experts.")],
-    target: Annotated[Path, typer.Option("--out", help="The table to write, .parquet or .csv.")],
-    experts: Annotated[Path, typer.Option(help="The experts' file.")] = Path("experts.toml"),
-    preset: Annotated[str, typer.Option(help="default (20 requests of 10) or paper (200 of 100).")] = "default",
-    requests: Annotated[int | None, typer.Option(help="How often to ask.")] = None,
-    each: Annotated[int | None, typer.Option(help="Prompts asked for at once.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds shown in a request.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0–2, by default 0.7.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another one draws other seeds.")] = None,
-    budget: LimitOption = None,
-    config: PayerOption = None,
-    answers: AnswersOption = Path("answers.db"),
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 4,
-    as_json: JsonOption = False,
-) -> None:
-    """Have an expert write more prompts like yours: multiple choice where they have choices, else prompts as they are.
-
-    Five seeds of one subject are shown in each request. Pieces of another form and repetitions are dropped and
-    counted. Answers are kept as they come, so that a killed run goes on where it was; exit code 3 says that requests
-    are missing.
-
-    Example: [bold]routoo data synthesise --prompts mine.csv --expert gpt-4o --budget 1.00 --out more.parquet[/bold]
-    """
-    from routoo_core.data.steps import write_step
-    from routoo_core.data.synthesise import PRESETS, Synthesis, read_seeds
-    from routoo_core.data.synthesise import synthesise as write
-    from routoo_core.evaluation.prediction_run import check_format
-    from routoo_core.scoring.answers import AnswerStore
-    from routoo_core.scoring.asking import Asker, direct_router
-    from routoo_core.scoring.clients import clients_of
-
-    check_format(target)
-    if preset not in PRESETS:
-        raise ConfigurationError(f"--preset: {preset!r} is unknown; choose one of {', '.join(PRESETS)}")
-    given = {"requests": requests, "each": each, "seeds": seeds, "temperature": temperature, "seed": seed}
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    settings = Synthesis.read("synthesise", {**PRESETS[preset].model_dump(), **changes})
-    rows, pool = read_seeds(prompts), Pool([Pool.from_toml(experts)[expert]])
-    account, ledger = paying_account(budget, config, answers, pool)
-    asker = Asker(direct_router(pool, account, ledger), clients_of(pool.experts), AnswerStore(answers), concurrency)
-    written = write(rows, pool[expert], settings, asker, err, concurrency)
-    if written.rows:
-        write_step(target, written.rows, _step(context, [prompts], written.counts(), settings.model_dump()))
-    if as_json:
-        out.print_json(json.dumps({"out": str(target), **written.counts(), "missing": written.missing}))
-    else:
-        counts = ", ".join(f"{count} {name}" for name, count in written.counts().items())
-        out.print(f"{target}: {counts}; {format_usd(written.spent)} spent", highlight=False, soft_wrap=True)
-        for why, count in written.missing.items():
-            err.print(f"{count} requests missing: {why}", style="yellow", markup=False, soft_wrap=True)
-    if written.missing or not written.rows:
-        raise typer.Exit(INCOMPLETE)
-
-
-def _step(
-    context: typer.Context,
-    inputs: Sequence[Path | Mapping[str, Any]],
-    counts: Mapping[str, int],
-    presets: Mapping[str, Any] | None = None,
-) -> Step:
-    """The command that is running, for the manifest."""
-    from routoo_core.data.steps import Step
-
-    given = {name: value for name, value in context.params.items() if name != "as_json"}
-    settings = {**given, **(presets or {})}
-    return Step(f"routoo data {context.info_name}", settings, inputs, counts)
 
 
 def _finish(
@@ -335,9 +252,12 @@ def _finish(
     """Write the table and its manifest, and say what was done."""
     from routoo_core.data.steps import write_step
 
-    manifest = write_step(table, rows, _step(context, inputs, counts), columns)
+    manifest = write_step(table, rows, step_of(context, inputs, counts), columns)
     if as_json:
         out.print_json(json.dumps(manifest))
         return
     told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
     out.print(f"{table}: {len(rows)} prompts ({told})", highlight=False, soft_wrap=True)
+
+
+app.add_typer(writing.app)

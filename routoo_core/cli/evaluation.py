@@ -37,6 +37,9 @@ def evaluate(
     stress: Annotated[
         int, typer.Option(min=0, help="On so many prompts: who is asked when only the wording changes, or attacks it?")
     ] = 0,
+    paraphrases: Annotated[
+        Path | None, typer.Option(help="For --stress: what 'routoo data paraphrase' wrote about these prompts.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
     force: Annotated[bool, typer.Option(help="Also on prompts a router learnt from; the report is stamped.")] = False,
     as_json: JsonOption = False,
@@ -54,15 +57,19 @@ def evaluate(
     from routoo_core.evaluation.evaluation_run import evaluate as measure
     from routoo_core.evaluation.prices import read_prices, read_sizes
     from routoo_core.evaluation.report import sentences, write_report
+    from routoo_core.evaluation.stress_run import read_paraphrases
     from routoo_core.outcomes import SPLITS, read_tables
     from routoo_core.predictor.checkpoint import find_router
 
     if split == "train":
         raise ConfigurationError("--split: simple routers learn from the 'train' prompts; measure on others")
+    if paraphrases and not stress:
+        raise ConfigurationError("--paraphrases: are for --stress; say by --stress N on how many prompts")
     folders = [find_router(name) for name in router]
     table = read_tables(prompts, outcomes, {*SPLITS, "test", split})
     listed = read_prices(prices, pool or (), table.experts)
-    settings = EvaluationSettings(split, guess, force, stress, read_sizes(prices))
+    reworded = read_paraphrases(paraphrases, table.select(list(listed)), split) if paraphrases else {}
+    settings = EvaluationSettings(split, guess, force, stress, read_sizes(prices), reworded)
     result = {**measure(folders, table, listed, err, settings), "resembling": _resembling(table, split)}
     write_report(report, result, title or f"{', '.join(router)} on {', '.join(path.stem for path in prompts)}")
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,11 @@ from routoo_core.budget.ledger import Budget, Ledger
 from routoo_core.config import STARTER, account_from_config, read_config
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from routoo_core.data.steps import Step
 
 DEMO_FOLDER = Path("routoo-demo")
 
@@ -66,3 +71,17 @@ def paying_account(limit: str | None, config: Path | None, answers: Path, pool: 
         raise ConfigurationError("--budget: say how many USD the answers may cost, or name a routoo.toml by --config")
     budget = Budget.read("--budget", {"account": "score", "limit": limit, "period": "run", "run_id": "score"})
     return budget, SqliteLedger(answers.with_name(f"{answers.stem}.ledger.db"))
+
+
+def step_of(
+    context: typer.Context,
+    inputs: Sequence[Path | Mapping[str, Any]],
+    counts: Mapping[str, int],
+    presets: Mapping[str, Any] | None = None,
+) -> Step:
+    """The command that is running, for the manifest."""
+    from routoo_core.data.steps import Step
+
+    given = {name: value for name, value in context.params.items() if name != "as_json"}
+    settings = {**given, **(presets or {})}
+    return Step(f"routoo data {context.info_name}", settings, inputs, counts)

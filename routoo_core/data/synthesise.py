@@ -6,22 +6,20 @@ as few as a handful (in-domain augmentation, as RouteLLM's).
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 from rich.console import Console
 
+from routoo_core.data.writing import Written, ask_all, missing
 from routoo_core.errors import OutcomesError
-from routoo_core.evaluation.progress import progress_bar
-from routoo_core.experts import Expert, format_usd
+from routoo_core.experts import Expert
 from routoo_core.outcomes import read_columns, read_prompts, words_of
 from routoo_core.scoring.asking import Asker
 from routoo_core.scoring.calls import Chat, Unanswered
@@ -56,36 +54,9 @@ class Synthesis(Settings):
     seed: int = 0
 
 
+DROPPED = ("malformed", "repeated")
+"""Pieces that have not just the form asked for; those with the same words as a seed or as an earlier one."""
 PRESETS = {"default": Synthesis(), "paper": Synthesis(requests=200, each=100)}
-
-
-@dataclass
-class Written:
-    """What came of it.
-
-    Attributes:
-        rows: New prompts: ``prompt_id, prompt, benchmark, domain``, and ``choices, answer`` where the seeds have them.
-        malformed: Pieces that have not just the form asked for.
-        repeated: Those with the same words as a seed or as an earlier one.
-        spent: Nano-USD.
-        missing: Requests nobody answered: why, each once → how many.
-    """
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    malformed: int = 0
-    repeated: int = 0
-    spent: int = 0
-    missing: dict[str, int] = field(default_factory=dict)
-
-    def counts(self) -> dict[str, int]:
-        """For a manifest."""
-        unanswered = sum(self.missing.values())
-        return {
-            "written": len(self.rows),
-            "malformed": self.malformed,
-            "repeated": self.repeated,
-            "unanswered": unanswered,
-        }
 
 
 def read_seeds(path: Path) -> list[Row]:
@@ -186,6 +157,8 @@ def synthesise(
 ) -> Written:
     """Ask ``expert`` for all sets; what it answered before is not asked again.
 
+    The new prompts have ``prompt_id, prompt, benchmark, domain``, and ``choices, answer`` where the seeds have them.
+
     Args:
         rows: The seeds.
         expert: Who writes.
@@ -194,47 +167,22 @@ def synthesise(
         console: Where the bar and the cost so far are shown.
         concurrency: Requests at once.
     """
-    answers = asyncio.run(_ask_all(rows, expert, settings, asker, console, concurrency))
-    result, seen = Written(spent=asker.spent), {_words(row) for row in rows}
-    for number, (text, why) in enumerate(answers):
-        if why:
-            result.missing[why] = result.missing.get(why, 0) + 1
-        subject = request_of(rows, number, settings, expert.max_output_tokens)[1]
-        for item in parsed(text, rows[0]):
+    asked = [request_of(rows, number, settings, expert.max_output_tokens) for number in range(settings.requests)]
+    answers = ask_all(expert, [call for call, _ in asked], asker, console, concurrency)
+    new, dropped, seen = list[dict[str, Any]](), dict.fromkeys(DROPPED, 0), {_words(row) for row in rows}
+    for (_, subject), answer in zip(asked, answers, strict=True):
+        for item in () if isinstance(answer, Unanswered) else parsed(answer.text, rows[0]):
             if item is None:
-                result.malformed += 1
+                dropped["malformed"] += 1
             elif (words := _words(item)) in seen:
-                result.repeated += 1
+                dropped["repeated"] += 1
             else:
                 seen.add(words)
                 name = hashlib.sha256(words.encode()).hexdigest()[:12]
                 labels = {"prompt_id": f"synthetic-{name}", "benchmark": "synthetic", "domain": subject}
-                result.rows.append({**labels, **item})
-    return result
+                new.append({**labels, **item})
+    return Written(new, dropped, missing(answers), asker.spent)
 
 
 def _words(row: Row) -> str:
     return " ".join(words_of(str(row["prompt"]))) or str(row["prompt"])
-
-
-async def _ask_all(
-    rows: Sequence[Row], expert: Expert, settings: Synthesis, asker: Asker, console: Console, concurrency: int
-) -> list[tuple[str, str]]:
-    """(text, why there is none) of each request, in order."""
-    answers = [("", "")] * settings.requests
-    with progress_bar(console, "Writing", settings.requests) as advance:
-
-        async def work(numbers: Iterator[int]) -> None:
-            for number in numbers:
-                call, _ = request_of(rows, number, settings, expert.max_output_tokens)
-                try:
-                    answers[number] = (await asker.ask(expert, call)).text, ""
-                except Unanswered as error:
-                    answers[number] = "", str(error)
-                advance(1, f"Writing, {format_usd(asker.spent, 4)} so far")
-
-        async with asyncio.TaskGroup() as tasks:
-            numbers = iter(range(settings.requests))
-            for _ in range(concurrency):
-                tasks.create_task(work(numbers))
-    return answers

@@ -74,6 +74,7 @@ class EvaluationSettings:
         force: Also measure on prompts a router learnt from; the report is stamped.
         stressed: On how many prompts to see whether the first router keeps its mind; see ``stress``.
         sizes: Billions of parameters of each expert that has told; see ``SIZE_CLASSES``.
+        paraphrases: ``prompt_id`` as text → that prompt in other words, for the stress; these prompts come first.
     """
 
     split: str = "dev"
@@ -81,6 +82,7 @@ class EvaluationSettings:
     force: bool = False
     stressed: int = 0
     sizes: Mapping[str, float] = field(default_factory=dict)
+    paraphrases: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def evaluate(
@@ -155,7 +157,7 @@ def evaluate(
         },
         "curves": {name: banded(found, cost, drawn) for name, found in everyone.items()},
         "rules": by_rule(served[first]),
-        "stress": _stress(load(folders[first]), asked, own[first], cost, settings.stressed, console),
+        "stress": _stress(load(folders[first]), asked, own[first], cost, settings, console),
     }
 
 
@@ -231,14 +233,17 @@ def _milliseconds(predictor: Predictor, prompts: Sequence[str]) -> float:
 
 
 def _stress(
-    predictor: Predictor, asked: Outcomes, quality: Array, cost: Array, count: int, console: Console
+    predictor: Predictor, asked: Outcomes, quality: Array, cost: Array, settings: EvaluationSettings, console: Console
 ) -> list[dict[str, Any]]:
     """A router's mind at the λ that costs half of what the best single expert does."""
-    if not count:
+    if not settings.stressed:
         return []
     scores = asked.scores.astype(np.float64)
     rules = [policy for policy in sweep(cost) if isinstance(policy, Lagrangian)]
     price = rules[replay(quality, scores, cost, rules).spending(anchor_of(scores, cost).cost / 2)].price
-    rows = np.random.default_rng(0).permutation(len(asked.prompts))[:count]
+    reworded = [settings.paraphrases.get(str(prompt_id)) for prompt_id in asked.prompt_ids]
+    drawn = np.random.default_rng(0).permutation(len(asked.prompts))
+    rows = sorted(drawn, key=lambda row: reworded[row] is None)[: settings.stressed]
     prompts = [asked.prompts[row] for row in rows]
-    return stress(predictor, prompts, list(asked.experts), cost, price, console)
+    pairs = {asked.prompts[row]: text for row in rows if (text := reworded[row]) is not None}
+    return stress(predictor, prompts, list(asked.experts), cost, price, console, paraphrases=pairs)

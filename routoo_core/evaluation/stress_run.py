@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
+from routoo_core.errors import OutcomesError
 from routoo_core.evaluation.curve import Array
 from routoo_core.evaluation.prediction_run import predict_all
+from routoo_core.outcomes import Outcomes, read_prompts
 from routoo_core.predictor.base import Predictor
 from routoo_core.selector import Lagrangian
 
@@ -79,6 +82,7 @@ def stress(
     price: float,
     console: Console,
     seed: int = 0,
+    paraphrases: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """How often another wording changes who is asked, at a fixed λ.
 
@@ -93,10 +97,12 @@ def stress(
         price: λ, quality per USD per million tokens.
         console: Where progress goes.
         seed: Of the rewrites and the search.
+        paraphrases: Prompt → the same in other words, as one more way.
 
     Returns:
-        For each way: ``flips`` the share of prompts that go to another expert, ``upgrades`` to a dearer one, ``cost``
-        the mean cost in relation to that of the prompts as they are.
+        For each way: ``prompts`` how many it changed, of these ``flips`` the share that goes to another expert,
+        ``upgrades`` to a dearer one, ``cost`` their mean cost in relation to that of the same as they are (0, 0 and 1
+        where it changed none; ``None`` where they were free and are so no more).
     """
     random = np.random.default_rng(seed)
     columns = [predictor.experts.index(name) for name in pool]
@@ -108,15 +114,23 @@ def stress(
 
     before = preferences(prompts).argmax(axis=1)
 
-    def compared(way: str, after: Array) -> dict[str, Any]:
-        dearer = cost[after] > cost[before]
-        share = float(cost[after].mean() / cost[before].mean())
-        return {"way": way, "flips": float((after != before).mean()), "upgrades": float(dearer.mean()), "cost": share}
+    def compared(way: str, texts: Sequence[str]) -> dict[str, Any]:
+        changed = [place for place, prompt in enumerate(prompts) if texts[place] != prompt]
+        if not changed:
+            return {"way": way, "prompts": 0, "flips": 0.0, "upgrades": 0.0, "cost": 1.0}
+        was, after = before[changed], preferences([texts[place] for place in changed]).argmax(axis=1)
+        return {
+            "way": way,
+            "prompts": len(after),
+            "flips": float((after != was).mean()),
+            "upgrades": float((cost[after] > cost[was]).mean()),
+            "cost": _relative(float(cost[after].mean()), float(cost[was].mean())),
+        }
 
-    found = [
-        compared(way, preferences([rewrite(text, random) for text in prompts]).argmax(axis=1))
-        for way, rewrite in REWRITES.items()
-    ]
+    ways = dict(REWRITES)
+    if paraphrases:
+        ways["paraphrase"] = lambda text, random: paraphrases.get(text, text)
+    found = [compared(way, [rewrite(text, random) for text in prompts]) for way, rewrite in ways.items()]
     best, gadgets = np.full(len(prompts), -np.inf), [""] * len(prompts)
     for _ in range(GADGET_TRIES):
         tried = [_changed(gadget, random) for gadget in gadgets]
@@ -125,7 +139,41 @@ def stress(
         for place in np.flatnonzero(lead > best):
             best[place], gadgets[place] = lead[place], tried[place]
     attacked = [f"{text}\n{gadget}" for text, gadget in zip(prompts, gadgets, strict=True)]
-    return [*found, compared("a gadget searched for each prompt", preferences(attacked).argmax(axis=1))]
+    return [*found, compared("a gadget searched for each prompt", attacked)]
+
+
+def _relative(after: float, before: float) -> float | None:
+    if after == before:
+        return 1.0
+    return after / before if before > 0 else None
+
+
+def read_paraphrases(path: Path, table: Outcomes, split: str = "dev") -> dict[str, str]:
+    """Prompts of a table in other words, by ``prompt_id`` as text; those that are not measured are passed over.
+
+    Args:
+        path: Parquet or CSV: ``prompt_id, prompt``, as ``routoo data paraphrase`` writes them.
+        table: Of the experts of the pool; prompts that were observed with all of them are measured.
+        split: Whose prompts are measured.
+
+    Raises:
+        OutcomesError: A prompt that the table does not have, or none that is measured.
+    """
+    ids, texts, *_ = read_prompts(path)
+    known = {str(prompt_id) for prompt_id in table.prompt_ids}
+    for row, prompt_id in enumerate(ids, start=1):
+        if str(prompt_id) not in known:
+            raise OutcomesError(
+                f"{path}: row {row}: prompt_id {prompt_id!r} is not in the table of prompts; have these very prompts "
+                "said in other words by routoo data paraphrase"
+            )
+    measured = {str(table.prompt_ids[row]) for row in table.rows(split) if not np.isnan(table.scores[row]).any()}
+    if not measured.intersection(map(str, ids)):
+        raise OutcomesError(
+            f"{path}: row 1: prompt_id {ids[0]!r}, and all others, are no {split!r} prompts observed with every expert "
+            "of the pool; have such prompts said in other words by routoo data paraphrase"
+        )
+    return {str(prompt_id): text for prompt_id, text in zip(ids, texts, strict=True) if str(prompt_id) in measured}
 
 
 def _changed(gadget: str, random: np.random.Generator) -> str:

@@ -77,9 +77,14 @@ def find_number(text: str) -> float | None:
     """The number that is said to be the answer, else the last one: ``find_number("so $1,250.50") == 1250.5``."""
     said = [found["rest"] for found in _FINAL_NUMBER.finditer(text)]
     for part in (*reversed(said), text):
-        if numbers := [found for found in _NUMBER.findall(part) if found]:
+        if numbers := find_numbers(part):
             return _number(numbers[0 if part is not text else -1])
     return None
+
+
+def find_numbers(text: str) -> list[str]:
+    """The numbers of a text as they are written: ``find_numbers("1/2 of $1,250.50") == ["1/2", "1,250.50"]``."""
+    return [found for found in _NUMBER.findall(text) if found]
 
 
 def _number(written: str) -> float:
