@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from routoo_core.evaluation.curve import Anchor, Array, Figures, Replay, figures
 from routoo_core.outcomes import Outcomes
-from routoo_core.predictor.knn import fit_profiles
 
 NEIGHBOURS = 40
 RESAMPLES = 200
@@ -49,6 +48,8 @@ def baselines(outcomes: Outcomes, vectors: NDArray[np.float32], seed: int = 0) -
     ``best single`` the expert's mean · ``domain lookup`` its mean in the prompt's domain (needs the label) ·
     ``kNN`` its mean over the nearest prompts · ``random`` noise · ``oracle`` the observed score.
     """
+    from routoo_core.predictor.knn import fit_profiles
+
     train, dev = outcomes.rows("train"), outcomes.rows("dev")
     known, mean = outcomes.scores[train], _mean(outcomes.scores[train])
     domains = np.asarray(outcomes.domains)
