@@ -14,7 +14,7 @@ from routoo_core.evaluation.curve import Array
 from routoo_core.evaluation.feedback_log import LoggedCall
 from routoo_core.evaluation.metrics import expected_calibration_error
 
-PER_BIN = 50  # answers in a bin of the calibration error, so that chance is no more than about 0.05 of it
+PER_BIN = 50  # answers in a bin of the calibration error, so that chance makes about 0.04 of it
 MOST_BINS = 10
 
 _Z = 1.96
@@ -217,7 +217,7 @@ def remarks(found: Summary) -> list[str]:
         said.append("No feedback to judge predictions by: log 'feedback' from 0 to 1.")
     if found.opinion.unpredicted:
         who = "who gave them was no candidate, or is not named in answered_by"
-        said.append(f"{found.opinion.unpredicted} answers with feedback judge no prediction: {who}.")
+        said.append(f"Feedback that judges no prediction: {found.opinion.unpredicted} answers; {who}.")
     return said
 
 
@@ -226,7 +226,7 @@ def _of_shadow(found: Summary) -> list[str]:
     if not shadow.calls:
         return []
     if not shadow.priced:
-        return [f"{shadow.calls} shadow calls; none says what it cost: log answered_by or cost_usd."]
+        return [f"Shadow calls: {shadow.calls}; none says what it cost: log answered_by or cost_usd."]
     change = f" ({shadow.routed / shadow.spent - 1:+.0%})" if shadow.spent else ""
     said = f"{shadow.priced} of {shadow.calls} shadow calls say what they cost: ${shadow.spent:.4f} together"
     return [f"{said}; the router expected to spend ${shadow.routed:.4f} on them{change}."]
