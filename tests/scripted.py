@@ -1,6 +1,8 @@
-"""Answers of an endpoint that does as it is told: it calls tools, keeps to schemas, and else says hello."""
+"""An endpoint that does as it is told: it calls tools, keeps to schemas, and else says hello. And a LangSmith."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from routoo_core.testing import FakeEndpoint, Reply
 
@@ -57,3 +59,44 @@ class StandIn(FakeEndpoint):
 
     def stand_in_for(self, expert):
         return expert.model_copy(update={"base_url": self.base_url, "api_key_env": None})
+
+
+class LangSmith:
+    """A LangSmith of one project with these runs, as its client asks for them."""
+
+    def __init__(self, runs):
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _langsmith(runs))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _langsmith(runs):
+    project = {"id": "00000000-0000-4000-8000-000000000000", "tenant_id": "00000000-0000-4000-8000-000000000001"}
+    project |= {"name": "my-app", "start_time": "2026-01-01T00:00:00", "reference_dataset_id": None}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self._json([project] if self.path.startswith("/sessions") else {})
+
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self._json({"runs": [run for run in runs if run["run_type"] == asked["run_type"]], "cursors": {}})
+
+        def _json(self, body):
+            payload = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(payload)))
+            self.end_headers()
+            self.wfile.write(payload)
+
+        def log_message(self, *_):
+            pass
+
+    return Handler

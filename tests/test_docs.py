@@ -9,12 +9,14 @@ import shlex
 from pathlib import Path
 
 import pytest
-from scripted import StandIn
+from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
+from scripted import LangSmith, StandIn
 from typer.testing import CliRunner
 
 from routoo_core.cli import app
 from routoo_core.predictor import checkpoint as checkpoints
 from routoo_core.testing import FakePredictor, Reply
+from routoo_integrations.langchain import RoutooChatModel
 
 ROOT = Path(__file__).parent.parent
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
@@ -64,6 +66,33 @@ async def test_every_block_of_a_page_runs(page, capsys):
     if inspect.iscoroutine(awaited):
         await awaited
     assert capsys.readouterr().out
+
+
+@pytest.fixture
+def langsmith(make_router, monkeypatch):
+    """A LangSmith that has a traced call of a routed chat model, with feedback."""
+    traced = RunCollectorCallbackHandler(_schema_format="original+chat")  # LangSmith's, which calls it an "llm"
+    RoutooChatModel(make_router(), max_tokens=20).invoke("Is 91 a prime number?", {"callbacks": [traced]})
+    run = json.loads(traced.traced_runs[0].model_dump_json(exclude={"attachments"}, warnings=False))
+    with LangSmith([{**run, "run_type": "llm", "feedback_stats": {"thumbs": {"n": 1, "avg": 1.0}}}]) as url:
+        monkeypatch.setenv("LANGSMITH_ENDPOINT", url)
+        monkeypatch.setenv("LANGSMITH_API_KEY", "x")
+        yield
+
+
+@pytest.mark.parametrize("page", ["feedback.md"], indirect=True)
+def test_the_page_on_feedback_runs_and_its_commands_read_what_it_logged(page, langsmith):
+    exec(compile(page, "page", "exec"), {"__name__": "page"})
+    text = (DOCS / "feedback.md").read_text(encoding="utf-8")
+    for shown, real in NAMES.items():
+        text = text.replace(shown, real)
+    for line in "".join(re.findall(r"```console\n(.*?)```", text, re.S)).splitlines():
+        done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+        assert done.exit_code == 0, f"{line}\n{done.output}"
+    assert Path("weeks.png").is_file()
+    found = json.loads(CliRunner().invoke(app, ["feedback", "calls.jsonl", "runs.jsonl", "--json"]).stdout)
+    assert (sum(week["calls"] for week in found["weeks"]), found["shadow"]["calls"], found["judged"]) == (4, 1, 4)
+    assert len(Path("logged-outcomes.csv").read_text().splitlines()) > 1
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*_*.py")), ids=lambda path: path.stem)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from routoo_core import __version__
-from routoo_core.cli import budget, data, evaluation, offline, routing, scoring, training, universe
+from routoo_core.cli import budget, data, evaluation, feedback, offline, routing, scoring, training, universe
 from routoo_core.cli.shared import err, out
 from routoo_core.errors import ConfigurationError, RoutooError
 
@@ -21,7 +21,7 @@ app = typer.Typer(
 Start with [bold]routoo demo[/bold], then ask [bold]routoo route "your prompt"[/bold] who would answer and why.
 Commands that need a configuration read --config, else $ROUTOO_CONFIG, ./routoo.toml or ./routoo-demo/routoo.toml.""",
 )
-for family in (routing, training, universe, offline, evaluation, scoring):
+for family in (routing, training, universe, offline, evaluation, feedback, scoring):
     app.add_typer(family.app)
 app.add_typer(budget.app, name="budget")
 app.add_typer(data.app, name="data")

@@ -1,4 +1,4 @@
-"""``routoo evaluate``, ``replay`` and ``feedback``: how good a router is, before it serves and while it does."""
+"""``routoo evaluate`` and ``replay``: how good a router is, before it serves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from routoo_core.budget.ledger import Budget
 from routoo_core.cli.shared import JsonOption, PoolOption, PricesOption, RouterOption, TokensOption, err, out
@@ -157,38 +156,3 @@ def replay(
     for name, share in sorted(found["experts"].items(), key=lambda pair: -pair[1]):
         if share:
             out.print(f"{share:>18.1%}  {name}", highlight=False)
-
-
-@app.command()
-def feedback(
-    logs: Annotated[list[Path], typer.Argument(help="JSONL: a call a line, with its decision record and its time.")],
-    against: Annotated[
-        str | None, typer.Option(help="What would everything on this expert have cost? By default the dearest.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Sum real calls up by week: spend, savings, what people thought, and whether the predictions drift from that.
-
-    A line holds the record of a reply under "routoo" (at any depth, so a LangSmith run will do), a "time", and
-    optionally a "feedback" from 0 to 1.
-
-    Example: [bold]routoo feedback calls.jsonl --against gpt-4o[/bold]
-    """
-    from routoo_core.evaluation.feedback_run import dearest, read_served, weeks
-
-    served = read_served(logs)
-    if not served:
-        raise ConfigurationError(f"{logs[0]}: holds no calls; log a reply's record, one a line")
-    other = against or dearest(served)
-    found = weeks(served, other)
-    if as_json:
-        out.print_json(json.dumps({"against": other, "weeks": [week.as_dict() for week in found]}))
-        return
-    table = Table("week", "calls", "spent", f"all on {other}", "saved", "feedback", "predicted")
-    table.columns[0].no_wrap = True
-    for week in found:
-        saved = f"{1 - week.spent / week.against:.0%}" if week.against else "–"
-        judged = [f"{week.feedback:.3f} ({week.judged})", f"{week.predicted:.3f}"] if week.judged else ["–", "–"]
-        amounts = (f"${week.spent:.4f}", f"${week.against:.4f}", saved)
-        table.add_row(week.week.isoformat(), str(week.calls), *amounts, *judged)
-    out.print(table)
