@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from routoo_core.errors import MissingDependency
-from routoo_core.evaluation.figures import draw_curves, draw_domains, draw_reliability, draw_shares, draw_sizes
+from routoo_core.evaluation.drawings import draw_curves, draw_domains, draw_reliability, draw_shares, draw_sizes
 from routoo_core.evaluation.metrics import NEVER, shown
 from routoo_core.evaluation.simple_routers import DOMAIN_LOOKUP, KNN, ORACLE, PRINTED_HEAD
 from routoo_core.evaluation.tables import SIZE_CLASSES, TIERS, UNTOLD
