@@ -68,7 +68,7 @@ def test_nobody_is_shut_out(opened):
 
 def test_nothing_is_wider_than_the_screen_but_tables_that_scroll(opened):
     assert opened.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-    cut = """return [...document.querySelectorAll('svg, p, li, h1, h2, figcaption')]
+    cut = """return [...document.querySelectorAll('.scroll, p, li, h1, h2, figcaption')]
         .filter(element => element.getBoundingClientRect().right > innerWidth + 1).map(element => element.outerHTML)"""
     assert opened.execute_script(cut) == []
 
@@ -94,7 +94,7 @@ def test_tables_and_figures_are_there_without_a_script(browser, page):
     browser.get(page)
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert browser.title == "Sums & talk"
-    for what, least in (("table", 7), ("figure > svg", 5)):
+    for what, least in (("table", 7), ("figure svg", 5)):
         found = browser.find_elements("css selector", what)
         assert len(found) == least
         assert all(one.is_displayed() for one in found)

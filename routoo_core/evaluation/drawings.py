@@ -24,6 +24,7 @@ PAPER_ALPHAS = (1.0, 0.1, 0.01)
 _INK = "#010203"  # stands for the page's own ink
 _PLAIN: dict[str, Any] = {"frameon": False, "labelcolor": _INK, "fontsize": 9}
 _VISIBLE = 1e-6
+_REM_PER_INCH = 6
 
 
 def draw_curves(result: Mapping[str, Any], own: Sequence[str]) -> str:
@@ -31,16 +32,16 @@ def draw_curves(result: Mapping[str, Any], own: Sequence[str]) -> str:
     figure = empty_figure(10, 5.6)
     axes = _axes(figure, "USD per million tokens", "quality")
     curves, colours = result["curves"], dict(zip(own, OWN, strict=False))
-    for name, colour in SIMPLE.items():
-        if name in curves:
-            axes.plot(curves[name]["cost"], curves[name]["quality"], color=colour, lw=1.2, label=name)
-    for name, dashes in BLIND.items():
-        axes.plot(curves[name]["cost"], curves[name]["quality"], color=_INK, lw=1, ls=dashes, label=name)
     for name, colour in colours.items():
         curve = curves[name]
         axes.plot(curve["cost"], curve["quality"], color=colour, lw=2.4, label=name, zorder=3)
         axes.fill_between(curve["cost"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
     _draw_rules(axes, result["rules"])
+    for name, colour in SIMPLE.items():
+        if name in curves:
+            axes.plot(curves[name]["cost"], curves[name]["quality"], color=colour, lw=1.2, label=name)
+    for name, dashes in BLIND.items():
+        axes.plot(curves[name]["cost"], curves[name]["quality"], color=_INK, lw=1, ls=dashes, label=name)
     costs, qualities = zip(*((expert["cost"], expert["quality"]) for expert in result["experts"]), strict=True)
     axes.plot(costs, qualities, "o", color=_INK, ms=4, alpha=0.6, zorder=4, label="an expert alone")
     _scale_costs(axes, costs)
@@ -52,13 +53,14 @@ def _draw_rules(axes: Axes, rules: Mapping[str, Any]) -> None:
     """The first router's two rules by themselves, whose hull its curve is."""
     for kind, dashes, label in (("lambda", "-", "its λ rule"), ("alpha", "-.", "its ratio rule")):
         points = sorted(rules[kind], key=lambda point: float(point["cost"]))
-        line: dict[str, Any] = {"color": OWN[0], "lw": 0.9, "alpha": 0.7, "ls": dashes}
+        line: dict[str, Any] = {"color": "#58a6ff", "lw": 1.1, "ls": dashes}
         axes.plot([p["cost"] for p in points], [p["quality"] for p in points], label=label, zorder=2, **line)
     for alpha in PAPER_ALPHAS:
         at = min(rules["alpha"], key=lambda point: abs(float(point["alpha"]) - alpha))
         place = (at["cost"], at["quality"])
         axes.plot(*place, "D", color=OWN[0], ms=6, zorder=5)
-        axes.annotate(f"α = {alpha:g}", place, (7, -11), textcoords="offset points", color=_INK, fontsize=9)
+        beside: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 9, "color": _INK}
+        axes.annotate(f"α = {alpha:g}", place, (0, 9), **beside)
 
 
 def _scale_costs(axes: Axes, costs: Sequence[float]) -> None:
@@ -85,7 +87,7 @@ def draw_domains(result: Mapping[str, Any], own: Sequence[str]) -> str:
     for name, colour in zip(own, OWN, strict=False):
         axes.plot([row["routers"][name] for row in domains], places, "D", color=colour, ms=6, label=name)
     axes.set_yticks(places, [f"{row['domain']} ({row['prompts']})" for row in domains])
-    axes.legend(loc="lower right", **_PLAIN)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), **_PLAIN)
     return _svg(figure, "Quality by domain")
 
 
@@ -160,4 +162,5 @@ def _svg(figure: Figure, label: str) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     element = re.sub('<g id="[^"]*"', "<g", text[text.index("<svg") :].replace(_INK, "currentColor"))
-    return element.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    width = f"{figure.get_figwidth() * _REM_PER_INCH:g}rem"
+    return element.replace("<svg ", f'<svg role="img" aria-label="{label}" style="width: {width}" ', 1)
