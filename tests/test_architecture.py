@@ -51,23 +51,13 @@ PATH = [  # design order; a module may import only from lines above it (or its o
     "routoo_core.cli",
     "routoo_core.__main__",
 ]
-PREDICTOR = [
-    "base",
-    "batching",
-    "adapter",
-    "encoder",
-    "length",
-    "head",
-    "calibration",
-    "knn",
-    "suggestion",
-    "training",
-    "fine_tuning",
-    "new_expert",
-    "scorer",
-    "performance",
-    "checkpoint",
-]
+FOLDERS = {  # the same order, within a folder
+    "routoo_core.predictor": """base batching adapter encoder length head calibration knn suggestion training fine_tuning
+        new_expert scorer performance checkpoint""",
+    "routoo_core.evaluation": """progress prices subjects curve simple_routers metrics tables feedback_log feedback_run figures
+        drawings report prediction_run assignment_run target_run universe_run training_run expert_run stress_run
+        evaluation_run replay_run""",
+}
 FILES = [path for package in ("routoo_core", "routoo_integrations") for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -107,11 +97,16 @@ def test_imports_point_backward_along_the_path(path):
             assert line(other) <= line(me), f"{me} imports {other}, which comes later"
 
 
-@pytest.mark.parametrize("name", PREDICTOR)
-def test_the_predictors_files_have_an_order_too(name):
-    for other in imports(ROOT / "routoo_core" / "predictor" / f"{name}.py"):
-        if other.startswith("routoo_core.predictor."):
-            assert PREDICTOR.index(other.rsplit(".")[-1]) < PREDICTOR.index(name)
+@pytest.mark.parametrize(
+    ("folder", "name"), [(folder, name) for folder, names in FOLDERS.items() for name in names.split()]
+)
+def test_files_of_a_folder_have_an_order_too(folder, name):
+    order = FOLDERS[folder].split()
+    place = ROOT / folder.replace(".", "/")
+    assert sorted(order) == sorted(path.stem for path in place.glob("*.py") if path.stem != "__init__")
+    for other in imports(place / f"{name}.py"):
+        if other.startswith(f"{folder}."):
+            assert order.index(other.rsplit(".")[-1]) < order.index(name)
 
 
 def test_importing_the_core_loads_neither_torch_nor_a_framework():

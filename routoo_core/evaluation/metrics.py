@@ -90,7 +90,9 @@ def plain(value: float) -> float | str | None:
 
 def shown(value: float | str | None) -> str:
     """A figure of JSON as people read it."""
-    return value if isinstance(value, str) else "–" if value is None else f"{value:.3f}"
+    if value is None or isinstance(value, str):
+        return value or "–"
+    return f"{value:.3f}".replace("-0.000", "0.000")
 
 
 def _evenly(count: int) -> Array:

@@ -129,7 +129,7 @@ def _table1(result: Mapping[str, Any], own: list[str]) -> list[dict[str, Any]]:
     ]
     for name in [*own, *(name for name in SIMPLE if name in result["tiers"])]:
         for at in result["tiers"][name]:
-            who = f"{name}, {at['tier']:.3g} of the cost"
+            who = f"{name} at {100 * at['tier']:g} %"
             rows.append({"who": who, "own": name in own, "cells": _tier_cells(at)})
     return rows
 
@@ -150,7 +150,7 @@ def _tier_cells(at: Mapping[str, Any]) -> list[str]:
         f"{at['macro']:.3f}",
         shown(at["pgr"]),
         f"{at['collapse']:.0%}",
-        f"{at['regret']:.3f}",
+        shown(at["regret"]),
         f"{100 * at['arena']:.1f}",
     ]
 
