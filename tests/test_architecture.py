@@ -52,17 +52,24 @@ PATH = [  # design order; a module may import only from lines above it (or its o
     "routoo_core.__main__",
 ]
 FOLDERS = {  # the same order, within a folder
-    "routoo_core.predictor": """base batching adapter encoder length head calibration knn suggestion training fine_tuning
-        new_expert scorer performance checkpoint""",
-    "routoo_core.evaluation": """progress prices subjects curve simple_routers metrics tables feedback_log feedback_run figures
-        drawings report prediction_run assignment_run target_run universe_run training_run expert_run stress_run
-        evaluation_run replay_run""",
+    "routoo_core.predictor": """
+        base batching adapter encoder length head calibration knn suggestion training fine_tuning new_expert scorer
+        performance checkpoint
+    """,
+    "routoo_core.evaluation": """
+        progress prices subjects curve simple_routers metrics tables feedback_log feedback_run figures drawings report
+        prediction_run assignment_run target_run universe_run training_run expert_run stress_run evaluation_run
+        replay_run
+    """,
 }
 FILES = [path for package in ("routoo_core", "routoo_integrations") for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 def module(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module(file) for file in FILES}
 
 
 def line(name):
@@ -73,17 +80,18 @@ def line(name):
 
 def imports(path):
     tree = ast.parse(path.read_text())
-    runtime = [node for node in ast.walk(tree) if not _for_types_only(tree, node)]
-    for node in runtime:
+    guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and _is_type_checking(node)]
+    for_types = {inner for guard in guards for inner in ast.walk(guard)}
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("routoo_"):
+            if node in for_types:
+                continue
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            known = {module(file) for file in FILES}
-            yield from (name if name in known else node.module for name in inner)
+            yield from (name if name in MODULES else node.module for name in inner)
 
 
-def _for_types_only(tree, node):
-    guards = [n for n in ast.walk(tree) if isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING"]
-    return any(node in ast.walk(guard) for guard in guards)
+def _is_type_checking(node):
+    return getattr(node.test, "id", "") == "TYPE_CHECKING"
 
 
 LAZY = {("routoo_core.router", "routoo_core.config")}  # Router.from_toml, the one convenience that looks ahead
