@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from routoo_core.evaluation.curve import Anchor, Curve, figures, replay, sweep
+from routoo_core.evaluation.curve import ALPHAS, LAMBDAS, Anchor, Curve, figures, replay, sweep
 from routoo_core.evaluation.figures import Point, plot_curve
-from routoo_core.evaluation.metrics import auc, expected_calibration_error
+from routoo_core.evaluation.metrics import anchor_of, auc, expected_calibration_error, pool_figures, resamples
 from routoo_core.evaluation.prices import read_prices
+from routoo_core.evaluation.simple_routers import blind
 
 
 def test_the_hull_mixes_policies_and_drops_what_is_dominated():
@@ -132,3 +133,57 @@ def test_curve_area_apgr_and_cpt_are_what_their_definitions_say(others, least, m
             low, high = (low, middle) if defined(points, middle) >= halfway else (middle, high)
         reached = 1.0 if defined(points, 1.0) >= halfway else high
         assert found.cpt50 == pytest.approx((reached - 1) / (dearest - 1), abs=1e-6)
+
+
+def served_by_hand(quality, observed, cost):
+    """(cost, score) of each rule, prompt by prompt: s - λc with λ in units of 1 / dearest, and s / c^α."""
+    wishes = [lambda s, c, price=price: s - price / max(cost) * c for price in LAMBDAS]
+    wishes += [lambda s, c, alpha=alpha: s / c**alpha for alpha in ALPHAS]
+    points = []
+    for wish in wishes:
+        chosen = [max(range(len(cost)), key=lambda k, row=row: wish(row[k], cost[k])) for row in quality]
+        scored = [row[k] for row, k in zip(observed, chosen, strict=True)]
+        points.append((sum(cost[k] for k in chosen) / len(chosen), sum(scored) / len(scored)))
+    return points
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    arrays(np.float64, (6, 3), elements=st.sampled_from([0.05, 0.3, 0.35, 0.6, 0.9])),
+    arrays(np.float64, (6, 3), elements=st.sampled_from([0.0, 0.5, 1.0])),
+)
+def test_figures_of_a_router_are_those_of_its_calls_counted_one_by_one(quality, observed):
+    cost = [1.0, 3.0, 8.0]
+    points = served_by_hand(quality.tolist(), observed.tolist(), cost)
+    found = figures(
+        replay(quality, observed, np.array(cost), sweep(np.array(cost))).curve(), anchor_of(observed, np.array(cost))
+    )
+    means = observed.mean(axis=0)
+    best = max(range(3), key=lambda k: (means[k], -cost[k]))
+    corners = sorted({1.0, cost[best], *(c for c, _ in points if c < cost[best])})
+    values = [defined(points, c) for c in corners]
+    area = sum((b - a) * (u + v) / 2 for a, b, u, v in zip(corners, corners[1:], values, values[1:], strict=False))
+    area = area / (cost[best] - 1) if best else values[0]
+    assert found.area == pytest.approx(area, abs=1e-6)
+    assert found.gain == pytest.approx(defined(points, cost[best]) - means[best], abs=1e-6)
+    if means[best] > means[0]:
+        assert found.apgr == pytest.approx((area - means[0]) / (means[best] - means[0]), abs=1e-6)
+
+
+def test_blind_routers_are_a_line_and_a_hull():
+    observed = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 1], [0, 1, 0]], dtype=float)  # means 1/4, 3/4, 3/4
+    cost = np.array([1.0, 2.0, 5.0])
+    found = pool_figures(blind(observed, cost), observed, cost, resamples(4))["routers"]
+    assert (
+        found["random mix"]["area"] == found["zero router"]["area"] == pytest.approx(0.5)
+    )  # 2 is the best: as good as 5
+    dearer = np.array([1.0, 2.0, 1.5])
+    found = pool_figures(blind(observed, dearer), observed, dearer, resamples(4))["routers"]
+    assert found["zero router"]["aiq"] == pytest.approx((0.5 * 0.5 + 0.75 * 0.5) / 1)
+
+
+def test_where_the_best_expert_is_the_cheapest_there_is_no_gap_to_recover():
+    observed, cost = np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([1.0, 2.0])
+    found = figures(replay(observed, observed, cost, sweep(cost)).curve(), anchor_of(observed, cost))
+    assert (found.area, found.match) == (1.0, 1.0)
+    assert np.isnan([found.apgr, found.cpt50, found.cpt80]).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -109,13 +110,7 @@ def evaluate(
         ConfigurationError: A router learnt from some of the prompts.
     """
     table, cost = outcomes.select(list(prices)), np.array(list(prices.values()))
-    rows = table.rows(settings.split)
-    complete = rows[~np.isnan(table.scores[rows]).any(axis=1)]
-    if not len(complete):
-        raise OutcomesError(
-            f"no {settings.split!r} prompt was observed with every expert of the pool; choose a smaller --pool, or "
-            f"another --split than {settings.split!r}"
-        )
+    rows, complete = _measured(table, settings.split)
     asked, load = table.take(complete), cache(load_checkpoint)
     scores, domains = asked.scores.astype(np.float64), asked.domains
     folders = {name_of(folder): folder for folder in routers}
@@ -159,6 +154,22 @@ def evaluate(
         "rules": by_rule(served[first]),
         "stress": _stress(load(folders[first]), asked, own[first], cost, settings, console),
     }
+
+
+def _measured(table: Outcomes, split: str) -> tuple[Rows, Rows]:
+    """The prompts of a split, and those of them that were observed with every expert.
+
+    Raises:
+        OutcomesError: There is none.
+    """
+    rows = table.rows(split)
+    if not len(rows):
+        there = ", ".join(f"{count:,} {name}" for name, count in sorted(Counter(table.splits).items()))
+        raise OutcomesError(f"--split: no {split!r} prompts; the table has {there}")
+    complete = rows[~np.isnan(table.scores[rows]).any(axis=1)]
+    if not len(complete):
+        raise OutcomesError(f"no {split!r} prompt was observed with every expert of the pool; choose a smaller --pool")
+    return rows, complete
 
 
 def _simple_routers(
