@@ -30,8 +30,8 @@ compat: $(READY)  ## LangChain's standard tests and ours with the lowest version
 
 DATA ?= ../shared/data
 REPORT = $(BIN)/routoo evaluate --prompts $(DATA)/$(1).prompts.parquet --outcomes $(DATA)/$(1).outcomes.parquet \
-	--prices $(DATA)/pools.csv --router $(2) --out reports/$(3)
-REPORTS := mmlu-pro-open mmlu-pro-mix mmlu-pro-frontier mmlu gpt4-mixtral
+	--router $(2) --out reports/$(3) --prices $(or $(4),$(DATA)/pools.csv)
+REPORTS := mmlu-pro-open mmlu-pro-mix mmlu-pro-frontier mmlu gpt4-mixtral zeroeval
 
 report: $(READY)  ## reports of the shipped routers on held-out prompts, from the tables in DATA=../shared/data
 	@test -d $(DATA) || { echo "no tables in $(DATA): say where they are, make report DATA=…"; exit 2; }
@@ -41,6 +41,7 @@ report: $(READY)  ## reports of the shipped routers on held-out prompts, from th
 		--title "MMLU-Pro, open models, GPT-4o and Gemini 1.5"
 	$(call REPORT,helm_mmlu,mmlu,mmlu) --pool frontier --guess 0.25 --title "MMLU, 8 models behind APIs"
 	$(call REPORT,routellm,gpt4-mixtral,gpt4-mixtral) --pool pair --guess 0.25 --title "MMLU and GSM8K, GPT-4 and Mixtral"
+	$(call REPORT,zeroeval,zeroeval,zeroeval,benchmarks/zeroeval_prices.csv) --title "MMLU-Redux, GSM8K, MATH, CRUX, puzzles, 8 models"
 	$(BIN)/python benchmarks/results.py $(addprefix reports/,$(REPORTS))
 
 bench: $(READY)  ## measure speed (see benchmarks/)

@@ -76,7 +76,8 @@ def train_router(
     if adapter:
         vectors = encode_cached(tuple(outcomes.prompts[row] for row in served), config.encoder, console, adapter)
     held_out, raw = outcomes.take(dev), scorer.quality(vectors[: len(dev)])
-    quality = _as_kept(_honestly_calibrated(raw, held_out.scores))
+    prints = question_fingerprints(held_out.prompts)
+    quality = _as_kept(_honestly_calibrated(raw, held_out.scores, prints))
     with console.status("Training simple routers to stand beside …"):
         taught = by_vectors(outcomes, frozen, dev, config.encoder)
     simple = {name: _as_kept(found) for name, found in taught.items()}
@@ -116,7 +117,7 @@ def train_router(
                 outcomes.experts,
                 quality[shuffled],
                 held_out.scores[shuffled],
-                question_fingerprints(held_out.prompts)[shuffled],
+                prints[shuffled],
                 question_fingerprints([seen.prompts[row] for row in learnt_from]),
                 {name: found[shuffled] for name, found in simple.items()},
             ),
@@ -221,9 +222,12 @@ def _length_metrics(predicted: Lengths, outcomes: Outcomes) -> dict[str, float]:
     return {"length_error": length_error(predicted, observed), "length_error_of_mean": length_error(mean, observed)}
 
 
-def _honestly_calibrated(quality: Quality, scores: Quality) -> Quality:
-    """Each half of the held-out prompts calibrated by the other, so that the figures are not flattered."""
-    half = np.arange(len(quality)) % 2 == 0
+def _honestly_calibrated(quality: Quality, scores: Quality, prints: NDArray[np.uint64]) -> Quality:
+    """Each half of the held-out prompts calibrated by the other, so that the figures are not flattered.
+
+    A question that is asked twice is in one half.
+    """
+    half = prints % 2 == 0
     result = quality.copy()
     for mine, other in ((half, ~half), (~half, half)):
         result[mine] = calibrated(quality[mine], fit_calibration(quality[other], scores[other]))
