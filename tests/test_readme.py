@@ -67,7 +67,9 @@ def test_every_shipped_router_is_listed_with_its_figures(name):
     routers = metrics["pool"]["routers"]
     assert f"| {metrics['experts']} |" in row
     assert f"| **{routers['routoo']['area']:.3f}** | {routers['routoo']['half']:.3f} |" in row
-    assert all(f"| {routers[other]['area']:.3f} |" in row for other in ("zero router", "domain lookup", "kNN", "printed head"))
+    assert all(
+        f"| {routers[other]['area']:.3f} |" in row for other in ("zero router", "domain lookup", "kNN", "printed head")
+    )
 
 
 def test_every_file_the_readme_points_to_is_there():

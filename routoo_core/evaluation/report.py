@@ -17,6 +17,7 @@ from routoo_core.files import replacing
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 _NEGLIGIBLE = 0.001  # a share that is not worth a row
 SIMPLE = (DOMAIN_LOOKUP, KNN, PRINTED_HEAD, ORACLE)
+_OTHERS = ("aiq", "apgr", "cpt50", "cpt80")
 _HEADLINES = (
     ("cost to match the best single expert, as a share of its cost", "match", "0.67 (Mixtral), 0.75 (GPT-4)"),
     ("quality at half its cost, as a share of its quality", "half", "nearly 1 (GPT-4)"),
@@ -113,8 +114,8 @@ def _headline(result: Mapping[str, Any], own: list[str], what: str, key: str, pa
 
 def _router_cells(found: Mapping[str, Any]) -> list[str]:
     low, high = found["lead"]
-    figures = [_with_interval(found, key) for key in ("area", "aiq", "apgr", "cpt50", "cpt80")]
-    return [*figures, f"{low:+.3f} to {high:+.3f}" if (low, high) != (0, 0) else "–"]
+    lead = f"{low:+.3f} to {high:+.3f}" if (low, high) != (0, 0) else "–"
+    return [_with_interval(found, "area"), lead, *(_with_interval(found, key) for key in _OTHERS)]
 
 
 def _with_interval(found: Mapping[str, Any], key: str) -> str:
