@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OWN = ("#1f6feb", "#8250df", "#0f766e")  # routers under evaluation
 SHOWN_EXPERTS = 8  # named in a drawing of shares; the others are drawn together
+_LINEAR_BELOW = 10
 SHOWN_WEEKS = 13  # dates below a drawing of weeks, so that they can be read
 FEWEST_WEEKS = 4  # that a drawing has room for, so that a single week is no wall
 
@@ -124,8 +125,12 @@ def plot_replay(path: Path, calls: Sequence[Any], limit: float | None, title: st
         money.axhline(limit, color="black", ls=":", label="limit")
     money.set(ylabel="USD", title=title)
     priced = [(hour, call.price) for hour, call in zip(hours, calls, strict=True) if call.price is not None]
-    price.plot([hour for hour, _ in priced], [max(value, 1.0) for _, value in priced], color=OWN[1], lw=0.8)
-    price.set(ylabel="λ, quality per USD", yscale="log")
+    price.plot([hour for hour, _ in priced], [value for _, value in priced], color=OWN[1], lw=0.8)
+    price.set(ylabel="λ, quality per USD")
+    if highest := max((value for _, value in priced), default=0.0):
+        price.set_yscale("symlog", linthresh=highest / _LINEAR_BELOW, subs=[2, 5])  # λ is 0 while money is left over
+        price.yaxis.set_major_formatter("{x:g}")
+        price.yaxis.set_minor_formatter("{x:g}")
     seen = np.cumsum([call.score for call in calls]) / np.arange(1, len(calls) + 1)
     score.plot(hours, seen, color=OWN[2], label="mean score so far")
     refused = [hour for hour, call in zip(hours, calls, strict=True) if call.expert is None]
