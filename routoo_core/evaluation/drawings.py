@@ -23,6 +23,7 @@ PAPER_ALPHAS = (1.0, 0.1, 0.01)
 
 _INK = "#010203"  # stands for the page's own ink
 _PLAIN: dict[str, Any] = {"frameon": False, "labelcolor": _INK, "fontsize": 9}
+_BESIDE: dict[str, Any] = {**_PLAIN, "loc": "upper left", "bbox_to_anchor": (1.01, 1)}
 _VISIBLE = 1e-6
 _REM_PER_INCH = 6
 
@@ -45,7 +46,7 @@ def draw_curves(result: Mapping[str, Any], own: Sequence[str]) -> str:
     costs, qualities = zip(*((expert["cost"], expert["quality"]) for expert in result["experts"]), strict=True)
     axes.plot(costs, qualities, "o", color=_INK, ms=4, alpha=0.6, zorder=4, label="an expert alone")
     _scale_costs(axes, costs)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), **_PLAIN)
+    axes.legend(**_BESIDE)
     return _svg(figure, "Quality over cost of routers and experts")
 
 
@@ -87,7 +88,7 @@ def draw_domains(result: Mapping[str, Any], own: Sequence[str]) -> str:
     for name, colour in zip(own, OWN, strict=False):
         axes.plot([row["routers"][name] for row in domains], places, "D", color=colour, ms=6, label=name)
     axes.set_yticks(places, [f"{row['domain']} ({row['prompts']})" for row in domains])
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), **_PLAIN)
+    axes.legend(**_BESIDE)
     return _svg(figure, "Quality by domain")
 
 
@@ -122,7 +123,7 @@ def _stacked(tiers: Sequence[Mapping[str, Any]], parts: Mapping[str, Any], rest:
     if (left := np.clip(1 - bottom, 0, 1)).max() > _VISIBLE:
         axes.bar(places, left, 0.7, bottom, color="#9ca3af", label=rest)
     axes.set_xticks(places, [f"{at['tier']:.3g}" for at in tiers])
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), **_PLAIN)
+    axes.legend(**_BESIDE)
     return _svg(figure, f"Share of the calls by {what}")
 
 

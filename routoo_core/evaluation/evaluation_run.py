@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.evaluation.curve import Array, replay, sweep
+from routoo_core.evaluation.curve import Anchor, Array, Replay, replay, sweep
 from routoo_core.evaluation.metrics import (
     anchor_of,
     log_loss,
@@ -152,7 +152,7 @@ def evaluate(
         },
         "curves": {name: banded(found, cost, drawn) for name, found in everyone.items()},
         "rules": by_rule(served[first]),
-        "stress": _stress(load(folders[first]), asked, own[first], cost, settings, console),
+        "stress": _stress(load(folders[first]), asked, served[first], cost, anchor, settings, console),
     }
 
 
@@ -244,14 +244,19 @@ def _milliseconds(predictor: Predictor, prompts: Sequence[str]) -> float:
 
 
 def _stress(
-    predictor: Predictor, asked: Outcomes, quality: Array, cost: Array, settings: EvaluationSettings, console: Console
+    predictor: Predictor,
+    asked: Outcomes,
+    served: Replay,
+    cost: Array,
+    anchor: Anchor,
+    settings: EvaluationSettings,
+    console: Console,
 ) -> list[dict[str, Any]]:
     """A router's mind at the λ that costs half of what the best single expert does."""
     if not settings.stressed:
         return []
-    scores = asked.scores.astype(np.float64)
-    rules = [policy for policy in sweep(cost) if isinstance(policy, Lagrangian)]
-    price = rules[replay(quality, scores, cost, rules).spending(anchor_of(scores, cost).cost / 2)].price
+    prices = [policy.price for policy in served.policies if isinstance(policy, Lagrangian)]
+    price = prices[served.under(Lagrangian).spending(anchor.cost / 2)]
     reworded = [settings.paraphrases.get(str(prompt_id)) for prompt_id in asked.prompt_ids]
     drawn = np.random.default_rng(0).permutation(len(asked.prompts))
     rows = sorted(drawn, key=lambda row: reworded[row] is None)[: settings.stressed]

@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from routoo_core.errors import MissingDependency
-from routoo_core.evaluation.drawings import draw_curves, draw_domains, draw_reliability, draw_shares, draw_sizes
+from routoo_core.evaluation.drawings import (
+    SIMPLE,
+    draw_curves,
+    draw_domains,
+    draw_reliability,
+    draw_shares,
+    draw_sizes,
+)
 from routoo_core.evaluation.metrics import NEVER, shown
-from routoo_core.evaluation.simple_routers import DOMAIN_LOOKUP, KNN, ORACLE, PRINTED_HEAD
+from routoo_core.evaluation.simple_routers import ORACLE
 from routoo_core.evaluation.tables import SIZE_CLASSES, TIERS, UNTOLD
 from routoo_core.files import replacing
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 _NEGLIGIBLE = 0.001  # a share that is not worth a row
-SIMPLE = (DOMAIN_LOOKUP, KNN, PRINTED_HEAD, ORACLE)
 _OTHERS = ("aiq", "apgr", "cpt50", "cpt80")
 _HEADLINES = (
     ("cost to match the best single expert, as a share of its cost", "match", "0.67 (Mixtral), 0.75 (GPT-4)"),
