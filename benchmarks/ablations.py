@@ -20,15 +20,22 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
-from routoo_core.evaluation.curve import Anchor, figures, replay, sweep
-from routoo_core.evaluation.metrics import prediction_metrics
-from routoo_core.evaluation.prices import read_prices
-from routoo_core.evaluation.training_run import encode_cached
+from routoo_core.measures.curve import Anchor, figures, replay, sweep
+from routoo_core.measures.metrics import prediction_metrics
 from routoo_core.outcomes import Outcomes, read_outcomes
 from routoo_core.predictor.encoder import Vectors
-from routoo_core.predictor.head import Head, expected_level
-from routoo_core.predictor.knn import fit_profiles
-from routoo_core.predictor.training import Labels, TrainingConfig, ensemble_quality, train_heads, training_loss
+from routoo_core.predictor.heads import Head, expected_level
+from routoo_core.predictor.neighbours import fit_profiles
+from routoo_core.price_list import read_prices
+from routoo_core.progress import SILENT
+from routoo_core.training.run import encode_cached
+from routoo_core.training.settings import (
+    Labels,
+    TrainingConfig,
+    ensemble_quality,
+    train_heads,
+    training_loss,
+)
 
 Quality = NDArray[np.float32]
 Method = Callable[[Outcomes, Vectors, NDArray[np.int64]], Quality]
@@ -39,13 +46,18 @@ RANK_WEIGHT, DISAGREEMENT, KNN_SHARE, SHRINK = 0.3, 0.5, 0.2, 0.5
 def heads(members: int = 2, **settings: object) -> Method:
     """Trained heads, averaged."""
     config = TrainingConfig(members=members, **settings)
-    return lambda outcomes, vectors, rows: ensemble_quality(train_heads(outcomes, vectors, config), vectors[rows])
+    return lambda outcomes, vectors, rows: ensemble_quality(
+        train_heads(outcomes, vectors, config), vectors[rows]
+    )
 
 
 def domain_lookup(outcomes: Outcomes, _: Vectors, rows: NDArray[np.int64]) -> Quality:
     """The expert's mean in the prompt's domain, which it is told."""
     train, domains = outcomes.rows("train"), np.asarray(outcomes.domains)
-    means = {name: np.nanmean(outcomes.scores[train[domains[train] == name]], axis=0) for name in set(domains[train])}
+    means = {
+        name: np.nanmean(outcomes.scores[train[domains[train] == name]], axis=0)
+        for name in set(domains[train])
+    }
     return np.stack([means[domains[row]] for row in rows])
 
 
@@ -56,19 +68,25 @@ def ranked(head: Head, vectors: Tensor, given: Labels, domain_weight: float) -> 
     wrong = (given.target == 0) & given.observed
     pairs = right.unsqueeze(2) & wrong.unsqueeze(1)
     losses = functional.softplus(odds.unsqueeze(1) - odds.unsqueeze(2)) * pairs
-    return training_loss(head, vectors, given, domain_weight) + RANK_WEIGHT * losses.sum() / pairs.sum().clamp_min(1)
+    return training_loss(
+        head, vectors, given, domain_weight
+    ) + RANK_WEIGHT * losses.sum() / pairs.sum().clamp_min(1)
 
 
 def with_ranking(outcomes: Outcomes, vectors: Vectors, rows: NDArray[np.int64]) -> Quality:
     """Heads trained with :func:`ranked`."""
-    return ensemble_quality(train_heads(outcomes, vectors, TrainingConfig(members=2), loss=ranked), vectors[rows])
+    return ensemble_quality(
+        train_heads(outcomes, vectors, TrainingConfig(members=2), loss=ranked), vectors[rows]
+    )
 
 
 def with_discount(outcomes: Outcomes, vectors: Vectors, rows: NDArray[np.int64]) -> Quality:
     """Less where the members disagree."""
     trained = train_heads(outcomes, vectors, TrainingConfig(members=4))
     with torch.inference_mode():
-        members = torch.stack([expected_level(head(torch.from_numpy(vectors[rows]))) for head in trained]).numpy()
+        members = torch.stack(
+            [expected_level(head(torch.from_numpy(vectors[rows]))) for head in trained]
+        ).numpy()
     return members.mean(0) - DISAGREEMENT * members.std(0)
 
 
@@ -120,15 +138,20 @@ def folds(outcomes: Outcomes, seed: int = 0) -> Iterator[tuple[Outcomes, NDArray
 
 def main() -> None:
     """Print a row for each method."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name in ("prompts", "outcomes", "prices"):
         parser.add_argument(f"--{name}", required=True, type=Path)
     parser.add_argument("--pool", action="append", required=True)
     parser.add_argument("--only", action="append", choices=METHODS, help="a row; repeatable")
     given, console = parser.parse_args(), Console(width=120)
     outcomes = read_outcomes(given.prompts, given.outcomes)
-    vectors = encode_cached(outcomes.prompts, TrainingConfig().encoder, console)
-    pools = {n: read_prices(given.prices, given.pool[: k + 1], outcomes.experts) for k, n in enumerate(given.pool)}
+    vectors = encode_cached(outcomes.prompts, TrainingConfig().encoder, SILENT)
+    pools = {
+        n: read_prices(given.prices, given.pool[: k + 1], outcomes.experts)
+        for k, n in enumerate(given.pool)
+    }
     table = Table("method", "AUC", *(f"{name}: area, ½, match" for name in pools), "seconds")
     for name in given.only or METHODS:
         start, quality = time.perf_counter(), np.empty(outcomes.scores.shape, np.float64)
@@ -149,9 +172,15 @@ def in_pool(quality: NDArray[np.float64], outcomes: Outcomes, prices: dict[str, 
     whole = ~np.isnan(scores).any(axis=1)
     mean = scores[whole].mean(0)
     anchor = Anchor(
-        float(mean.max()), float(cost[mean.argmax()]), float(cost.min()), float(mean[cost.argmin()]), float(cost.max())
+        float(mean.max()),
+        float(cost[mean.argmax()]),
+        float(cost.min()),
+        float(mean[cost.argmin()]),
+        float(cost.max()),
     )
-    found = figures(replay(quality[whole][:, columns], scores[whole], cost, sweep(cost)).curve(), anchor)
+    found = figures(
+        replay(quality[whole][:, columns], scores[whole], cost, sweep(cost)).curve(), anchor
+    )
     return f"{found.area:.4f} {found.half:.3f} {found.match:.2f}"
 
 

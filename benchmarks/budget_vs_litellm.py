@@ -27,7 +27,9 @@ TEXT = "word " * REPLY_TOKENS
 Answer = Callable[[], Awaitable[None]]
 
 
-async def serve(make: Callable[[FakeEndpoint], Answer], endpoint: FakeEndpoint, at_once: bool) -> None:
+async def serve(
+    make: Callable[[FakeEndpoint], Answer], endpoint: FakeEndpoint, at_once: bool
+) -> None:
     """All calls, together or one after another; refused ones are swallowed."""
     answer = make(endpoint)  # inside the loop, which LiteLLM's router needs
 
@@ -51,7 +53,9 @@ def routoo(endpoint: FakeEndpoint) -> Answer:
 
     expert = endpoint.expert("gpt", context_window=4096, max_output_tokens=REPLY_TOKENS)
     budget = Budget(limit=LIMIT, period="day")
-    router = build_router(Pool([expert]), router=FakePredictor({"gpt": 0.5}), budget=budget, policy="best")
+    router = build_router(
+        Pool([expert]), router=FakePredictor({"gpt": 0.5}), budget=budget, policy="best"
+    )
     client = AsyncOpenAI(base_url=endpoint.base_url, api_key="none", max_retries=0)
 
     async def answer() -> None:
@@ -62,7 +66,9 @@ def routoo(endpoint: FakeEndpoint) -> Answer:
                 reply = await client.chat.completions.create(
                     model="gpt", messages=messages, max_tokens=attempt.max_tokens
                 )
-                await attempt.asettle(Usage(reply.usage.prompt_tokens, reply.usage.completion_tokens))
+                await attempt.asettle(
+                    Usage(reply.usage.prompt_tokens, reply.usage.completion_tokens)
+                )
 
     return answer
 
@@ -97,7 +103,9 @@ ROUTERS = {"Routoo": routoo, "LiteLLM provider_budget_config": litellm}
 def spent(name: str, at_once: bool) -> str:
     """What one router spent: the endpoint counts the calls it answered."""
     with FakeEndpoint() as endpoint:
-        endpoint.replies["gpt"] = Reply(TEXT, prompt_tokens=PROMPT_TOKENS, delay_s=DELAY_S if at_once else 0.0)
+        endpoint.replies["gpt"] = Reply(
+            TEXT, prompt_tokens=PROMPT_TOKENS, delay_s=DELAY_S if at_once else 0.0
+        )
         asyncio.run(serve(ROUTERS[name], endpoint, at_once))
         calls = len(endpoint.requests)
     return f"{calls * (PROMPT_TOKENS + REPLY_TOKENS) * USD_PER_TOKEN / float(LIMIT):.2f} × the limit ({calls} calls)"
@@ -106,9 +114,13 @@ def spent(name: str, at_once: bool) -> str:
 def main() -> None:
     """Print a row for each router; every figure is from a process of its own."""
     table = Table("router", "100 calls at once", "one after another")
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as alone:
+    with ProcessPoolExecutor(
+        1, multiprocessing.get_context("spawn"), max_tasks_per_child=1
+    ) as alone:
         for name in ROUTERS:
-            table.add_row(name, *(alone.submit(spent, name, at_once).result() for at_once in (True, False)))
+            table.add_row(
+                name, *(alone.submit(spent, name, at_once).result() for at_once in (True, False))
+            )
     Console(width=120).print(table)
 
 

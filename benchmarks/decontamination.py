@@ -17,7 +17,7 @@ from rich.table import Table
 
 from routoo_core.data.decontamination import decontaminate
 from routoo_core.data.steps import Row
-from routoo_core.evaluation.progress import progress_bar
+from routoo_core.progress import progress_bar
 
 CORPUS, PLANTED = 50_000, 400
 out = Console(width=110)
@@ -27,7 +27,9 @@ def made_up(count: int, draw: random.Random, words: list[str]) -> list[Row]:
     """Questions of 8 to 60 words, common ones more often."""
     weights = [1 / (rank + 5) for rank in range(len(words))]
     lengths = [draw.randint(8, 60) for _ in range(count)]
-    texts = [" ".join(draw.choices(words, weights, k=length)).capitalize() + "?" for length in lengths]
+    texts = [
+        " ".join(draw.choices(words, weights, k=length)).capitalize() + "?" for length in lengths
+    ]
     return [{"prompt_id": f"c{i}", "prompt": text} for i, text in enumerate(texts)]
 
 
@@ -60,7 +62,12 @@ def mistyped(words: list[str], draw: random.Random) -> list[str]:
 
 
 def framed(words: list[str], draw: random.Random) -> list[str]:
-    return [*draw.choice(["Question:", "Please answer carefully:", "Q."]).split(), *words, "Answer", "briefly."]
+    return [
+        *draw.choice(["Question:", "Please answer carefully:", "Q."]).split(),
+        *words,
+        "Answer",
+        "briefly.",
+    ]
 
 
 EDITS: dict[str, Callable[[list[str], random.Random], list[str]]] = {
@@ -77,15 +84,22 @@ def leaks(against: list[Row], draw: random.Random) -> dict[str, list[Row]]:
 
     def plant(kind: str, change: Callable[[str], str]) -> list[Row]:
         chosen = draw.sample(against, min(PLANTED, len(against)))
-        return [{"prompt_id": f"{kind}-{i}", "prompt": change(row["prompt"])} for i, row in enumerate(chosen)]
+        return [
+            {"prompt_id": f"{kind}-{i}", "prompt": change(row["prompt"])}
+            for i, row in enumerate(chosen)
+        ]
 
     planted = {
         "exact": plant("exact", lambda text: text),
         "upper case": plant("upper", str.upper),
-        "other case, spaces, punctuation": plant("case", lambda text: " ".join(text.title().split()) + " !"),
+        "other case, spaces, punctuation": plant(
+            "case", lambda text: " ".join(text.title().split()) + " !"
+        ),
     }
     for name, edit in EDITS.items():
-        planted[f"edited: {name}"] = plant(name, lambda text, edit=edit: " ".join(edit(text.split(), draw)))
+        planted[f"edited: {name}"] = plant(
+            name, lambda text, edit=edit: " ".join(edit(text.split(), draw))
+        )
     kinds = [swapped, dropped, replaced, mistyped]
     planted["edited: two of these"] = plant(
         "two",
@@ -109,7 +123,12 @@ def measure(name: str, against: list[Row], draw: random.Random, words: list[str]
         by = [reasons[row["prompt_id"]] for row in some if row["prompt_id"] in reasons]
         counted = ", ".join(f"{by.count(reason)} {reason}" for reason in sorted(set(by)))
         table.add_row(kind, str(len(some)), f"{len(by) / len(some):.1%}", counted)
-    edited = [row["prompt_id"] for kind, some in planted.items() if kind.startswith("edited") for row in some]
+    edited = [
+        row["prompt_id"]
+        for kind, some in planted.items()
+        if kind.startswith("edited")
+        for row in some
+    ]
     share = sum(one in reasons for one in edited) / len(edited)
     table.add_row("all edited (≥ 95 %)", str(len(edited)), f"{share:.2%}", "")
     out.print(table)
@@ -129,14 +148,18 @@ def main() -> None:
     against = [{**row, "prompt_id": f"e{i}"} for i, row in enumerate(made_up(3000, draw, words))]
     measure("against 3,000 made-up questions", against, draw, words)
     if given.data:
-        questions = parquet.read_table(given.data / "questions.parquet", columns=["question", "choices"]).to_pylist()
+        questions = parquet.read_table(
+            given.data / "questions.parquet", columns=["question", "choices"]
+        ).to_pylist()
         real = [
             {"prompt_id": f"q{i}", "prompt": row["question"]}
             for i, row in enumerate(questions)
             if len(row["question"].split()) > 4
         ]
         measure(f"against {len(real):,} real ones", real, draw, words)
-        other = parquet.read_table(given.data / "mmlu_pro.prompts.parquet", columns=["prompt_id", "prompt", "split"])
+        other = parquet.read_table(
+            given.data / "mmlu_pro.prompts.parquet", columns=["prompt_id", "prompt", "split"]
+        )
         prompts = other.to_pylist()
         dev = [row for row in prompts if row["split"] == "dev"]
         full = [
@@ -148,7 +171,10 @@ def main() -> None:
             ("MMLU-Pro train", [r for r in prompts if r["split"] == "train"]),
         ):
             found = decontaminate(rows, dev)[1]
-            by = {reason: sum(leak.reason == reason for leak in found) for reason in ("exact", "ngram", "near")}
+            by = {
+                reason: sum(leak.reason == reason for leak in found)
+                for reason in ("exact", "ngram", "near")
+            }
             out.print(f"{name}: {len(found)} of {len(rows)} too like MMLU-Pro dev: {by}")
 
 

@@ -37,9 +37,13 @@ class Bare(BaseChatModel):
     def _llm_type(self) -> str:
         return "bare"
 
-    def _generate(self, messages: list[BaseMessage], stop: object = None, **_: object) -> ChatResult:
+    def _generate(
+        self, messages: list[BaseMessage], stop: object = None, **_: object
+    ) -> ChatResult:
         usage = {"input_tokens": 30, "output_tokens": 1, "total_tokens": 31}
-        return ChatResult(generations=[ChatGeneration(message=AIMessage("four", usage_metadata=usage))])
+        return ChatResult(
+            generations=[ChatGeneration(message=AIMessage("four", usage_metadata=usage))]
+        )
 
     def bind_tools(self, tools: object, **kwargs: object) -> object:
         return self.bind(tools=tools, **kwargs)
@@ -53,10 +57,19 @@ def add(a: int, b: int) -> int:
 
 def routed(**options: object) -> RoutooChatModel:
     experts = {
-        n: Expert(name=n, model=n, client=Bare(), input_usd_per_1m=1, output_usd_per_1m=1, capabilities={"tools"})
+        n: Expert(
+            name=n,
+            model=n,
+            client=Bare(),
+            input_usd_per_1m=1,
+            output_usd_per_1m=1,
+            capabilities={"tools"},
+        )
         for n in NAMES
     }
-    return RoutooChatModel(FakePredictor(dict.fromkeys(NAMES, 0.5)), experts, policy="best", **options)
+    return RoutooChatModel(
+        FakePredictor(dict.fromkeys(NAMES, 0.5)), experts, policy="best", **options
+    )
 
 
 def contenders() -> dict[str, Callable[[], object]]:
@@ -74,7 +87,10 @@ def contenders() -> dict[str, Callable[[], object]]:
             routes={n: Bare() for n in NAMES}, strategy=lambda request: "a", default_route="a"
         )
     calls = {name: lambda model=model: model.invoke(QUESTION) for name, model in peers.items()}
-    for name, model in (("the expert alone, one tool", bare), ("RoutooChatModel, budget, one tool", budgeted)):
+    for name, model in (
+        ("the expert alone, one tool", bare),
+        ("RoutooChatModel, budget, one tool", budgeted),
+    ):
         bound = model.bind_tools([add])
         calls[name] = lambda bound=bound: bound.invoke(QUESTION)
     return calls
@@ -95,7 +111,9 @@ def cpu_ms(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
 class Slow(Bare):
     """An expert that waits without an HTTP client."""
 
-    async def _agenerate(self, messages: list[BaseMessage], stop: object = None, **_: object) -> ChatResult:
+    async def _agenerate(
+        self, messages: list[BaseMessage], stop: object = None, **_: object
+    ) -> ChatResult:
         await asyncio.sleep(DELAY_S)
         return self._generate(messages)
 
@@ -125,9 +143,17 @@ async def pauses() -> dict[str, list[float]]:
         with FakeEndpoint() as endpoint:
             endpoint.replies = {"a": Reply(delay_s=DELAY_S)}
             priced = {"input_usd_per_1m": 1, "output_usd_per_1m": 1}
-            real, waiting = endpoint.expert("a"), Expert(name="a", model="a", client=Slow(), **priced)
+            real, waiting = (
+                endpoint.expert("a"),
+                Expert(name="a", model="a", client=Slow(), **priced),
+            )
             ours = {
-                name: RoutooChatModel(FakePredictor({"a": 1.0}), {"a": expert}, policy="best", budget=Budget(limit="9"))
+                name: RoutooChatModel(
+                    FakePredictor({"a": 1.0}),
+                    {"a": expert},
+                    policy="best",
+                    budget=Budget(limit="9"),
+                )
                 for name, expert in (
                     ("RoutooChatModel over ChatOpenAI", real),
                     ("RoutooChatModel over asyncio.sleep", waiting),
@@ -149,7 +175,9 @@ def main() -> None:
     figures = cpu_ms(contenders())
     table = Table("what", "CPU-ms a call", "over the expert")
     for name, figure in figures.items():
-        base = figures["the expert alone, one tool" if name.endswith("one tool") else "the expert alone"]
+        base = figures[
+            "the expert alone, one tool" if name.endswith("one tool") else "the expert alone"
+        ]
         table.add_row(name, f"{figure:.3f}", f"{figure - base:+.3f}")
     Console().print(table)
     table = Table(

@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from routoo_core import Budget
-from routoo_core.budget.ledger import SLOTS, Ledger
+from routoo_core.budget.ledger import Ledger
+from routoo_core.budget.period import SLOTS
 from routoo_core.config import open_ledger
 from routoo_core.errors import BudgetExceeded
 from routoo_core.testing import ManualClock
@@ -176,7 +177,12 @@ def killed(url: str, dice: random.Random) -> str:
 
 def killed_step_by_step(url: str) -> str:
     """Kill a worker at every statement or command in turn, and look at the accounts after each kill."""
-    command = [sys.executable, str(Path(__file__).parent.parent / "tests" / "kill_points.py"), url, str(KILLS)]
+    command = [
+        sys.executable,
+        str(Path(__file__).parent.parent / "tests" / "kill_points.py"),
+        url,
+        str(KILLS),
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         return "SOMETHING lost, see above"
@@ -186,14 +192,26 @@ def killed_step_by_step(url: str) -> str:
 
 def main() -> None:
     """Print a row for each promise."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--redis", help="a server's URL")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        urls = {"SQLite": f"sqlite:///{Path(folder) / 'ledger.db'}"} | ({"Redis": given.redis} if given.redis else {})
+        urls = {"SQLite": f"sqlite:///{Path(folder) / 'ledger.db'}"} | (
+            {"Redis": given.redis} if given.redis else {}
+        )
         table = Table("what", *urls, "bar")
-        for name, way in (("threads", in_threads), ("4 processes", in_processes), ("asyncio", in_asyncio)):
-            table.add_row(f"$0.002, 100 calls at once: {name}", *(spent(url, way) for url in urls.values()), "≤ 1")
+        for name, way in (
+            ("threads", in_threads),
+            ("4 processes", in_processes),
+            ("asyncio", in_asyncio),
+        ):
+            table.add_row(
+                f"$0.002, 100 calls at once: {name}",
+                *(spent(url, way) for url in urls.values()),
+                "≤ 1",
+            )
         table.add_row("reserve + settle, one process", *map(latency, urls.values()), "≤ 2 ms")
         table.add_row("… of a rolling account", *map(rolling_latency, urls.values()), "≤ 2 ms")
         table.add_row("… four processes", *map(throughput, urls.values()), "≥ 500 pairs/s")

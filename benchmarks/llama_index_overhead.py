@@ -50,7 +50,9 @@ def routed(client: MockLLM | MockFunctionCallingLLM, **settings: object) -> Rout
     """Three experts that are the same fake."""
     prices = {"input_usd_per_1m": 1, "output_usd_per_1m": 1}
     experts = {n: Expert(name=n, model=n, client=client, **prices, **settings) for n in NAMES}
-    return RoutooLLM(FakePredictor(dict.fromkeys(NAMES, 0.5)), experts, policy="best", budget=Budget(limit="9"))
+    return RoutooLLM(
+        FakePredictor(dict.fromkeys(NAMES, 0.5)), experts, policy="best", budget=Budget(limit="9")
+    )
 
 
 def added_ms(bare: Callable[[], object], ours: Callable[[], object]) -> float:
@@ -108,11 +110,19 @@ async def lags(url: str) -> dict[str, list[tuple[float, float]]]:
     waiting = Expert(name="a", model="a", client=Slow(), **prices)
     ours = {
         f"RoutooLLM over {name}": RoutooLLM(
-            FakePredictor({"a": 1.0}), {"a": expert}, policy="best", budget=Budget(limit="9"), max_tokens=20
+            FakePredictor({"a": 1.0}),
+            {"a": expert},
+            policy="best",
+            budget=Budget(limit="9"),
+            max_tokens=20,
         )
         for name, expert in (("OpenAILike", real), ("asyncio.sleep", waiting))
     }
-    all_llms = {"OpenAILike alone": build_client(real), "asyncio.sleep alone": waiting.client, **ours}
+    all_llms = {
+        "OpenAILike alone": build_client(real),
+        "asyncio.sleep alone": waiting.client,
+        **ours,
+    }
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in all_llms}
     for _ in range(LAG_ROUNDS + 1):
         for name, llm in all_llms.items():
@@ -138,7 +148,9 @@ def main() -> None:
     ours, ours_calling = routed(bare), routed(calling, capabilities={"tools"})
     table = Table("what", "figure")
     chat = added_ms(lambda: bare.chat(MESSAGES), lambda: ours.chat(MESSAGES))
-    table.add_row("RoutooLLM.chat over the bare expert, without the predictor", f"{chat:.2f} CPU-ms")
+    table.add_row(
+        "RoutooLLM.chat over the bare expert, without the predictor", f"{chat:.2f} CPU-ms"
+    )
     tools = added_ms(
         lambda: calling.chat_with_tools([tool], chat_history=list(MESSAGES)),
         lambda: ours_calling.chat_with_tools([tool], chat_history=list(MESSAGES)),
@@ -149,9 +161,18 @@ def main() -> None:
     server = get_context("spawn").Process(target=serve, args=(there,), daemon=True)
     server.start()
     heads = ("longest step of the loop", "longest delay of a timer")
-    table = Table(f"{AT_ONCE} achat at once, each {DELAY_S} s", *(f"{h}: least, median of {LAG_ROUNDS}" for h in heads))
+    table = Table(
+        f"{AT_ONCE} achat at once, each {DELAY_S} s",
+        *(f"{h}: least, median of {LAG_ROUNDS}" for h in heads),
+    )
     for name, found in asyncio.run(lags(here.recv())).items():
-        table.add_row(name, *(f"{min(ms):.0f} ms, {statistics.median(ms):.0f} ms" for ms in zip(*found, strict=True)))
+        table.add_row(
+            name,
+            *(
+                f"{min(ms):.0f} ms, {statistics.median(ms):.0f} ms"
+                for ms in zip(*found, strict=True)
+            ),
+        )
     here.send("stop")
     server.join()
     Console().print(table)

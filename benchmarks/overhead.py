@@ -34,7 +34,9 @@ def ledger_pair() -> float:
     """Wall-ms of one reserve and one settle on a SQLite file."""
     with tempfile.TemporaryDirectory() as folder:
         ledger, budget = SqliteLedger(Path(folder) / "l.db"), Budget(limit="9")
-        return wall_ms(lambda: ledger.settle(ledger.reserve(budget, minimum=1, maximum=9, estimate=1), 1), 1000)
+        return wall_ms(
+            lambda: ledger.settle(ledger.reserve(budget, minimum=1, maximum=9, estimate=1), 1), 1000
+        )
 
 
 def decision() -> tuple[float, float]:
@@ -43,14 +45,17 @@ def decision() -> tuple[float, float]:
     text = RoutedRequest.from_text(QUESTION).text
     tokens = [predictor.encoder.tokenizer(text)["input_ids"]]
     predictor.predict([text])
-    return wall_ms(lambda: predictor.predict([text]), 60), wall_ms(lambda: predictor.encoder._forward(tokens), 60)
+    return wall_ms(lambda: predictor.predict([text]), 60), wall_ms(
+        lambda: predictor.encoder._forward(tokens), 60
+    )
 
 
 def import_seconds() -> float:
     """Seconds that ``import routoo_core`` with all its public names adds to a bare interpreter."""
     names = "from routoo_core import Budget, Expert, Pool, RoutedRequest, Router, Usage"
     start = [
-        wall_ms(lambda code=code: subprocess.run([sys.executable, "-c", code], check=True), 5) for code in ("", names)
+        wall_ms(lambda code=code: subprocess.run([sys.executable, "-c", code], check=True), 5)
+        for code in ("", names)
     ]
     return (start[1] - start[0]) / 1e3
 
@@ -60,7 +65,10 @@ def main() -> None:
     predicted, bare = decision()
     table = Table("what", "figure")
     table.add_row("one reserve + settle, SQLite file", f"{ledger_pair():.3f} ms")
-    table.add_row("one prediction, shipped router", f"{predicted:.1f} ms, {predicted / bare:.2f} × the bare encoder")
+    table.add_row(
+        "one prediction, shipped router",
+        f"{predicted:.1f} ms, {predicted / bare:.2f} × the bare encoder",
+    )
     table.add_row("import routoo_core", f"{import_seconds():.2f} s")
     Console().print(table)
 

@@ -16,14 +16,15 @@ from rich.console import Console
 from rich.table import Table
 
 from routoo_core import Budget
-from routoo_core.assignment import assign
-from routoo_core.budget.ledger import HOUR
+from routoo_core.assignment.solver import assign
 from routoo_core.budget.pacing import Paced
-from routoo_core.evaluation.prices import read_prices
-from routoo_core.evaluation.replay_run import DAY, MIDNIGHT, Call, Stream, arrivals, replay_stream
-from routoo_core.experts import NANO_PER_USD
+from routoo_core.budget.period import HOUR
+from routoo_core.money import NANO_PER_USD
 from routoo_core.predictor.checkpoint import find_router, read_reference
+from routoo_core.price_list import read_prices
+from routoo_core.progress import SILENT
 from routoo_core.selector import Ratio
+from routoo_core.simulation.replay import DAY, MIDNIGHT, Call, Stream, arrivals, replay_stream
 
 Floats = NDArray[np.float64]
 SHARES = (0.02, 0.05, 0.10, 0.25, 0.50)  # of what everything on the dearest expert would cost
@@ -41,7 +42,9 @@ YESTERDAY = 0.8  # of today's calls came the day before, where there was one
 EXPECTED = 500  # what the configuration says where only the period is known; it is wrong
 
 
-def scenarios(quality: Floats, typical: Floats, seed: int) -> dict[str, Callable[[str], tuple[Stream, Budget]]]:
+def scenarios(
+    quality: Floats, typical: Floats, seed: int
+) -> dict[str, Callable[[str], tuple[Stream, Budget]]]:
     """Name → (prompts and when they come, budget of a limit)."""
     random, count = np.random.default_rng(seed), len(quality)
     shuffled = random.permutation(quality)
@@ -53,8 +56,12 @@ def scenarios(quality: Floats, typical: Floats, seed: int) -> dict[str, Callable
 
     def day(limit: str, kind: str, before: str | None = None) -> tuple[Stream, Budget]:
         times = arrivals(kind, count, random)
-        earlier = arrivals(before, round(count * YESTERDAY), random) - DAY if before else np.empty(0)
-        return Stream.of_arrays(shuffled, typical, times, earlier), Budget(limit=limit, expected_calls=EXPECTED)
+        earlier = (
+            arrivals(before, round(count * YESTERDAY), random) - DAY if before else np.empty(0)
+        )
+        return Stream.of_arrays(shuffled, typical, times, earlier), Budget(
+            limit=limit, expected_calls=EXPECTED
+        )
 
     return {
         "calls known, any order": lambda limit: known(shuffled, limit),
@@ -81,10 +88,15 @@ def plot(path: Path, runs: dict[str, list[Call]], limit: float) -> None:
         calls = runs[name]
         hours = [(call.time - MIDNIGHT) / HOUR for call in calls]
         money.plot(hours, np.cumsum([call.cost for call in calls]) / NANO_PER_USD, label=name)
-        prices = np.array([call.price for call in calls], dtype=float)  # NaN where a call was refused
+        prices = np.array(
+            [call.price for call in calls], dtype=float
+        )  # NaN where a call was refused
         price.plot(hours, np.maximum(prices, 1.0), label=name, linewidth=0.8)
     money.axhline(limit, color="black", linestyle=":", label="limit")
-    money.set(ylabel="spent, USD", title="Paced spending of a day's budget (10 % of everything on the dearest expert)")
+    money.set(
+        ylabel="spent, USD",
+        title="Paced spending of a day's budget (10 % of everything on the dearest expert)",
+    )
     figure.legend(*money.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     price.set(ylabel="λ, quality per USD", xlabel="hour of the day", yscale="log")
     figure.savefig(path, dpi=120)
@@ -93,12 +105,16 @@ def plot(path: Path, runs: dict[str, list[Call]], limit: float) -> None:
 def cell(calls: list[Call], bound: float) -> str:
     """Share of the optimum, and how many calls were refused."""
     refused = sum(call.expert is None for call in calls)
-    return f"{sum(call.quality for call in calls) / bound:.2%}" + (f", {refused} refused" if refused else "")
+    return f"{sum(call.quality for call in calls) / bound:.2%}" + (
+        f", {refused} refused" if refused else ""
+    )
 
 
 def main() -> None:
     """Print a row for each budget and scenario."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--prices", type=Path, required=True)
     parser.add_argument("--pool", action="append", required=True)
     parser.add_argument("--router", default="mmlu-pro")
@@ -113,13 +129,14 @@ def main() -> None:
     typical, quality = chosen[half[::2]], chosen[half[1::2]]
     names = scenarios(quality, typical, given.seed)
     table = Table("budget", *names, *(f"ratio α = {alpha}" for alpha in ALPHAS), "never over")
-    quiet = Console(quiet=True)
     for share in SHARES:
         limit = share * len(quality) * float(cost.max())
         bound, runs, never = assign(quality, cost, limit).bound, {}, "yes"
         for name, scenario in scenarios(quality, typical, given.seed).items():
             stream, budget = scenario(f"{limit:.9f}")
-            runs[name] = replay_stream(stream, prices, budget, Paced(), tokens=TOKENS, console=quiet)
+            runs[name] = replay_stream(
+                stream, prices, budget, Paced(), tokens=TOKENS, progress=SILENT
+            )
             if sum(call.cost for call in runs[name]) > (budget.limit_nano or 0):
                 never = "no!"
         greedy = [assign(quality, cost, limit, Ratio(alpha)).quality / bound for alpha in ALPHAS]

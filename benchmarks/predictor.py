@@ -23,14 +23,30 @@ from routoo_core.selector import Ratio
 SHIPPED = "mmlu-pro"
 LENGTHS = (32, 128, 384)  # tokens
 CALLERS, REPEATS, ROUNDS = 64, 30, 5
-SUBJECTS = ("a proton", "the enzyme", "this contract", "every prime number", "the senate", "a falling stone")
+SUBJECTS = (
+    "a proton",
+    "the enzyme",
+    "this contract",
+    "every prime number",
+    "the senate",
+    "a falling stone",
+)
 VERBS = ("accelerates", "binds", "expires", "divides", "votes", "oscillates", "decays", "converges")
-PLACES = ("in a magnetic field", "above 300 kelvin", "after ninety days", "modulo seven", "at the boundary")
+PLACES = (
+    "in a magnetic field",
+    "above 300 kelvin",
+    "after ninety days",
+    "modulo seven",
+    "at the boundary",
+)
 
 
 def question(dice: random.Random, sentences: int) -> str:
     """Made-up premises and a question; no two alike."""
-    parts = [f"Suppose {dice.choice(SUBJECTS)} {dice.choice(VERBS)} {dice.choice(PLACES)}." for _ in range(sentences)]
+    parts = [
+        f"Suppose {dice.choice(SUBJECTS)} {dice.choice(VERBS)} {dice.choice(PLACES)}."
+        for _ in range(sentences)
+    ]
     return " ".join([f"Case {dice.getrandbits(40)}.", *parts, "What follows, and why?"])
 
 
@@ -48,13 +64,20 @@ def forward(predictor: PerformancePredictor, tokens: list[int]) -> None:
     predictor.encoder.model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
 
 
-def decide_over_forward(router: Router, predictor: PerformancePredictor, length: int) -> tuple[float, float]:
+def decide_over_forward(
+    router: Router, predictor: PerformancePredictor, length: int
+) -> tuple[float, float]:
     """Median ms of a decision about ``length`` tokens, and of the encoder alone; runs alternate."""
     dice, pairs = random.Random(length), []
     for _ in range(REPEATS + 3):
         tokens = predictor.encoder.tokens([question(dice, 60)])[0][:length]
         request = RoutedRequest.from_text(predictor.encoder.tokenizer.decode(tokens))
-        pairs.append((seconds(lambda r=request: router.decide(r)), seconds(lambda t=tokens: forward(predictor, t))))
+        pairs.append(
+            (
+                seconds(lambda r=request: router.decide(r)),
+                seconds(lambda t=tokens: forward(predictor, t)),
+            )
+        )
     decided, alone = (statistics.median(times) * 1e3 for times in zip(*pairs[3:], strict=True))
     return decided, alone
 
@@ -63,7 +86,9 @@ def concurrent_over_offline(router: Router, predictor: PerformancePredictor) -> 
     """Median tokens/s of 64 decisions at once, and of one offline pass over the same prompts; runs alternate."""
     dice, pairs = random.Random(0), []
     for _ in range(ROUNDS + 1):
-        requests = [RoutedRequest.from_text(question(dice, dice.randint(1, 30))) for _ in range(CALLERS)]
+        requests = [
+            RoutedRequest.from_text(question(dice, dice.randint(1, 30))) for _ in range(CALLERS)
+        ]
         texts = [request.text for request in requests]
         tokens = sum(map(len, predictor.encoder.tokens(texts)))
         together = seconds(lambda r=requests: decide_together(router, r))

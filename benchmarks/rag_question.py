@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from routoo_core import Expert, RoutedRequest
-from routoo_core.evaluation.prices import read_prices
 from routoo_core.predictor.checkpoint import find_router, read_config
+from routoo_core.price_list import read_prices
 from routoo_core.request import Overrides
 from routoo_core.selector import Best, Policy, Ratio
 from routoo_core.tokens import count_tokens
@@ -56,7 +56,9 @@ def context_of(texts: list[str], seed: int) -> str:
 def main() -> None:
     """Print the share of questions for which the choice is the bare question's."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=Path, required=True, help="Parquet with the columns prompt and split")
+    parser.add_argument(
+        "--prompts", type=Path, required=True, help="Parquet with the columns prompt and split"
+    )
     parser.add_argument("--prices", type=Path, required=True)
     parser.add_argument("--pool", default="frontier")
     parser.add_argument("--n", type=int, default=300)
@@ -64,7 +66,9 @@ def main() -> None:
     known = read_config(find_router("mmlu")).experts
     prices = read_prices(args.prices, [args.pool], known)
     experts = {name: expert(name, price) for name, price in prices.items()}
-    held_out = [row["prompt"] for row in pq.read_table(args.prompts).to_pylist() if row["split"] != "train"]
+    held_out = [
+        row["prompt"] for row in pq.read_table(args.prompts).to_pylist() if row["split"] != "train"
+    ]
     questions = random.Random(0).sample(held_out, args.n)
     shown = Table("prompt", "read as it is", *(f"same choice: {name}" for name in POLICIES))
     for name, (question_of, by_engine) in ROWS.items():
@@ -76,11 +80,24 @@ def main() -> None:
             wrapped = llm.routed(filled(llm, question, context_of(held_out, seed), by_engine), {})
             read += wrapped.text == question.strip()
             for policy, found in pairs.items():
-                found.append((chosen(llm, bare, POLICIES[policy]), chosen(llm, wrapped, POLICIES[policy])))
+                found.append(
+                    (chosen(llm, bare, POLICIES[policy]), chosen(llm, wrapped, POLICIES[policy]))
+                )
         shares = [sum(a == b for a, b in found) / len(some) for found in pairs.values()]
-        shown.add_row(f"{name} ({len(some)})", f"{read / len(some):.1%}", *(f"{share:.1%}" for share in shares))
-        commonest = [Counter(a for a, _ in found).most_common(1)[0][1] / len(some) for found in pairs.values()]
-    shown.add_row("share of the bare questions' commonest choice", "", *(f"{share:.1%}" for share in commonest))
+        shown.add_row(
+            f"{name} ({len(some)})",
+            f"{read / len(some):.1%}",
+            *(f"{share:.1%}" for share in shares),
+        )
+        commonest = [
+            Counter(a for a, _ in found).most_common(1)[0][1] / len(some)
+            for found in pairs.values()
+        ]
+    shown.add_row(
+        "share of the bare questions' commonest choice",
+        "",
+        *(f"{share:.1%}" for share in commonest),
+    )
     Console().print(shown)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from routoo_core.evaluation.metrics import shown
+from routoo_core.measures.metrics import shown
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 Report = Mapping[str, Any]
@@ -57,14 +57,23 @@ def others(report: Report) -> list[str]:
 def at_half(report: Report) -> list[str]:
     """Where the router stands at half the best single expert's cost."""
     at = next(at for at in report["tiers"][next(iter(report["routers"]))] if at["tier"] == 0.5)
-    figures = [f"{at['cost']:.3g}", *(shown(at[key]) for key in ("quality", "macro", "pgr", "regret"))]
+    figures = [
+        f"{at['cost']:.3g}",
+        *(shown(at[key]) for key in ("quality", "macro", "pgr", "regret")),
+    ]
     return [*figures, f"{at['collapse']:.0%}"]
 
 
 TABLES: dict[str, tuple[str, Row]] = {
     "curve": ("prompts | area | half | three quarters | match | gain", curve),
-    "leads": ("random mix | zero router | domain lookup | kNN | the paper's printed head | oracle", leads),
-    "others": ("AUC | log-loss | calibration error | APGR | CPT(50 %) | CPT(80 %) | AIQ | Arena", others),
+    "leads": (
+        "random mix | zero router | domain lookup | kNN | the paper's printed head | oracle",
+        leads,
+    ),
+    "others": (
+        "AUC | log-loss | calibration error | APGR | CPT(50 %) | CPT(80 %) | AIQ | Arena",
+        others,
+    ),
     "half": ("cost | quality | macro | PGR | regret | dearest asked", at_half),
 }
 
@@ -72,22 +81,35 @@ TABLES: dict[str, tuple[str, Row]] = {
 def table(header: str, row: Row, reports: Iterable[Report]) -> str:
     """Markdown, a row for each report."""
     lines = [f"| pool | {header} |", "|---" * (header.count("|") + 2) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join([report['title'], *row(report)])} |" for report in reports)])
+    return "\n".join(
+        [*lines, *(f"| {' | '.join([report['title'], *row(report)])} |" for report in reports)]
+    )
 
 
 def main() -> None:
     """Replace the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("reports", type=Path, nargs="+", help="folders that 'routoo evaluate' wrote")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "reports", type=Path, nargs="+", help="folders that 'routoo evaluate' wrote"
+    )
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
-    reports = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in given.reports]
+    reports = [
+        json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        for folder in given.reports
+    ]
     text = given.page.read_text(encoding="utf-8")
     for name, (header, row) in TABLES.items():
         made = f"<!-- {name} -->\n\n{table(header, row, reports)}\n\n<!-- end -->"
-        text, replaced = re.subn(rf"<!-- {name} -->.*?<!-- end -->", lambda _, made=made: made, text, flags=re.S)
+        text, replaced = re.subn(
+            rf"<!-- {name} -->.*?<!-- end -->", lambda _, made=made: made, text, flags=re.S
+        )
         if replaced != 1:
-            parser.error(f"{given.page}: has {replaced} places <!-- {name} --> … <!-- end -->; needs one")
+            parser.error(
+                f"{given.page}: has {replaced} places <!-- {name} --> … <!-- end -->; needs one"
+            )
     given.page.write_text(text, encoding="utf-8")
 
 

@@ -23,22 +23,41 @@ from routoo_core.local_endpoint import LocalEndpoint
 from routoo_core.scoring.answers import AnswerStore
 from routoo_core.scoring.graders import LikeliestChoice, right_choice
 from routoo_core.scoring.run import Scoring, score
+from routoo_integrations.cli.terminal import TerminalProgress
 
 
 def read(path: str, count: int) -> list[dict[str, object]]:
     questions = pq.read_table(path).to_pylist()
-    table = [row for row in questions if (row["source"], row["split"]) == ("arc_challenge", "test")][:count]
+    table = [
+        row for row in questions if (row["source"], row["split"]) == ("arc_challenge", "test")
+    ][:count]
     return [
-        {"prompt_id": str(i), "prompt": r["question"], "choices": json.loads(r["choices"]), "answer": int(r["answer"])}
+        {
+            "prompt_id": str(i),
+            "prompt": r["question"],
+            "choices": json.loads(r["choices"]),
+            "answer": int(r["answer"]),
+        }
         for i, r in enumerate(table)
     ]
 
 
-def answers(rows: list[dict[str, object]], expert: Expert, folder: Path) -> tuple[list[list[float]], float]:
+def answers(
+    rows: list[dict[str, object]], expert: Expert, folder: Path
+) -> tuple[list[list[float]], float]:
     """Log-likelihood of each choice of each row, and the seconds it took."""
-    store, grader, started = AnswerStore(folder / "answers.db"), LikeliestChoice(), time.perf_counter()
+    store, grader, started = (
+        AnswerStore(folder / "answers.db"),
+        LikeliestChoice(),
+        time.perf_counter(),
+    )
     scores = score(
-        Scoring(rows, [expert], grader), Budget(limit=None), SqliteLedger(), store, Console(stderr=True), concurrency=1
+        Scoring(rows, [expert], grader),
+        Budget(limit=None),
+        SqliteLedger(),
+        store,
+        TerminalProgress(Console(stderr=True)),
+        concurrency=1,
     )
     assert not scores.missing(), scores.missing()
     return [pair.answers for pair in scores.pairs], time.perf_counter() - started
@@ -51,7 +70,10 @@ def unpacked(target: Path) -> Path:
     source = gguf.GGUFReader(embedded.gguf_file())
     writer = gguf.GGUFWriter(target, source.fields["general.architecture"].contents())
     for field in source.fields.values():
-        if not field.name.startswith("GGUF.") and field.name not in {"general.architecture", "general.file_type"}:
+        if not field.name.startswith("GGUF.") and field.name not in {
+            "general.architecture",
+            "general.file_type",
+        }:
             inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
             writer.add_key_value(field.name, field.contents(), field.types[0], inner)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
@@ -69,23 +91,46 @@ def main(path: str, count: int = 300) -> dict[str, object]:
     rows = read(path, count)
     free = {"input_usd_per_1m": 0, "output_usd_per_1m": 0, "max_output_tokens": 512}
     here = Expert(
-        name="transformers", provider="huggingface", model=str(embedded.gguf_file()), context_window=2048, **free
+        name="transformers",
+        provider="huggingface",
+        model=str(embedded.gguf_file()),
+        context_window=2048,
+        **free,
     )
     told = {}
     with tempfile.TemporaryDirectory() as folder:
-        files = {"endpoint, Q4_1": embedded.gguf_file(), "endpoint, float32": unpacked(Path(folder) / "f32.gguf")}
+        files = {
+            "endpoint, Q4_1": embedded.gguf_file(),
+            "endpoint, float32": unpacked(Path(folder) / "f32.gguf"),
+        }
         for name, file in files.items():
             with LocalEndpoint(slots=1, gguf=file) as endpoint:
-                there = Expert(name=name, model=embedded.MODEL, base_url=endpoint.base_url, context_window=2048, **free)
+                there = Expert(
+                    name=name,
+                    model=embedded.MODEL,
+                    base_url=endpoint.base_url,
+                    context_window=2048,
+                    **free,
+                )
                 told[name] = answers(rows, there, Path(folder))
         told["transformers"] = answers(rows, here, Path(folder))
-    found: dict[str, object] = {"questions": len(rows), "seconds": {k: round(v[1], 1) for k, v in told.items()}}
+    found: dict[str, object] = {
+        "questions": len(rows),
+        "seconds": {k: round(v[1], 1) for k, v in told.items()},
+    }
     for normalised, name in ((False, "acc"), (True, "acc_norm")):
         grader = LikeliestChoice(normalised=normalised)
-        picks = {k: [grader.pick(row, given) for row, given in zip(rows, v[0], strict=True)] for k, v in told.items()}
+        picks = {
+            k: [grader.pick(row, given) for row, given in zip(rows, v[0], strict=True)]
+            for k, v in told.items()
+        }
         for way, picked in picks.items():
-            p = sum(one == right_choice(row) for one, row in zip(picked, rows, strict=True)) / len(rows)
-            same = sum(a == b for a, b in zip(picked, picks["transformers"], strict=True)) / len(rows)
+            p = sum(one == right_choice(row) for one, row in zip(picked, rows, strict=True)) / len(
+                rows
+            )
+            same = sum(a == b for a, b in zip(picked, picks["transformers"], strict=True)) / len(
+                rows
+            )
             margin = 1.96 * (p * (1 - p) / len(rows)) ** 0.5
             found[f"{name}, {way}"] = f"{p:.3f} ± {margin:.3f}, as transformers on {same:.2%}"
     for way in files:

@@ -18,11 +18,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from routoo_core.evaluation.curve import Curve, replay, sweep
-from routoo_core.evaluation.prices import read_prices
-from routoo_core.evaluation.universe_run import choose_routed, held_out_area, predict_by_domain
+from routoo_core.measures.curve import Curve, replay, sweep
 from routoo_core.outcomes import Outcomes, read_outcomes
-from routoo_core.universe import Observed, choose
+from routoo_core.price_list import read_prices
+from routoo_core.universe.construction import choose_routed, held_out_area, predict_by_domain
+from routoo_core.universe.selection import Observed, choose
 
 SIZE = 56
 LARGE = 47_000, 20_000  # the models on the hub that the paper counts (§3.4)
@@ -34,7 +34,9 @@ def correlated(experts: int, prompts: int, seed: int = 0) -> np.ndarray:
     random = np.random.default_rng(seed)
     ability, difficulty = random.normal(0, 1, experts), random.normal(4, 2, prompts)
     taste = random.normal(size=(prompts, 8)) @ random.normal(size=(8, experts)) / 3
-    return (random.random((prompts, experts)) < 1 / (1 + np.exp(difficulty[:, None] - ability - taste))).astype(float)
+    return (
+        random.random((prompts, experts)) < 1 / (1 + np.exp(difficulty[:, None] - ability - taste))
+    ).astype(float)
 
 
 def naive(scores: np.ndarray, size: int) -> list[int]:
@@ -42,7 +44,9 @@ def naive(scores: np.ndarray, size: int) -> list[int]:
     chosen: list[int] = []
     best, rows = np.zeros(len(scores)), np.ascontiguousarray(scores.T)
     while len(chosen) < size:
-        values = [-1.0 if m in chosen else np.maximum(best, rows[m]).sum() for m in range(len(rows))]
+        values = [
+            -1.0 if m in chosen else np.maximum(best, rows[m]).sum() for m in range(len(rows))
+        ]
         if max(values) <= best.sum():
             break
         chosen.append(int(np.argmax(values)))
@@ -53,10 +57,19 @@ def naive(scores: np.ndarray, size: int) -> list[int]:
 def speed() -> None:
     """The paper's size, both kinds of scores, beside the plain loop."""
     table = Table(
-        "1,000 experts × 1,000 queries, k = 56", "seconds (≤ 1)", "plain loop", "times faster (≥ 10)", "same set"
+        "1,000 experts × 1,000 queries, k = 56",
+        "seconds (≤ 1)",
+        "plain loop",
+        "times faster (≥ 10)",
+        "same set",
     )
     right = correlated(1000, 1000)
-    graded = np.floor(np.clip(right * 0.6 + np.random.default_rng(1).random(right.shape) * 0.5, 0, 1) * 4) / 4
+    graded = (
+        np.floor(
+            np.clip(right * 0.6 + np.random.default_rng(1).random(right.shape) * 0.5, 0, 1) * 4
+        )
+        / 4
+    )
     for name, scores in (("right or wrong", right), ("five levels", graded)):
         times = []
         for _ in range(5):  # runs of both alternate
@@ -67,7 +80,13 @@ def speed() -> None:
             times.append((middle - start, time.perf_counter() - middle))
         ours, theirs = (statistics.median(kind) for kind in zip(*times, strict=True))
         same = found.experts == tuple(map(str, plain))
-        table.add_row(f"{name}, {len(plain)} chosen", f"{ours:.3f}", f"{theirs:.2f}", f"{theirs / ours:.0f}", str(same))
+        table.add_row(
+            f"{name}, {len(plain)} chosen",
+            f"{ours:.3f}",
+            f"{theirs:.2f}",
+            f"{theirs / ours:.0f}",
+            str(same),
+        )
     out.print(table)
 
 
@@ -80,9 +99,9 @@ def large() -> None:
     for start in range(0, experts, 500):
         rows = slice(start, min(start + 500, experts))
         shown = np.zeros((rows.stop - start, observed.seen.shape[1] * 64), dtype=bool)
-        shown[:, :prompts] = random.random((len(shown), prompts), dtype=np.float32) < easy * random.random(
-            (len(shown), 1)
-        )
+        shown[:, :prompts] = random.random(
+            (len(shown), prompts), dtype=np.float32
+        ) < easy * random.random((len(shown), 1))
         observed.values[rows] = np.packbits(shown, axis=1).view(np.uint64)
         shown[:, :prompts] = True
         observed.seen[rows] = np.packbits(shown, axis=1).view(np.uint64)
@@ -99,7 +118,9 @@ def large() -> None:
 def optimum(scores: np.ndarray, size: int) -> float:
     """Eq. 2's maximum over every set."""
     known = np.ascontiguousarray(np.nan_to_num(scores).T > 0)
-    return max(known[list(chosen)].any(axis=0).mean() for chosen in combinations(range(len(known)), size))
+    return max(
+        known[list(chosen)].any(axis=0).mean() for chosen in combinations(range(len(known)), size)
+    )
 
 
 def exhaustive(data: Path) -> None:
@@ -114,18 +135,27 @@ def exhaustive(data: Path) -> None:
             found, best = choose(observed, size), optimum(pool.scores, size)
             covered = found.coverage[-1]
             share, holds = covered / best, str(found.bound >= best - 1e-9)
-            shown = f"{name}, {len(pool.experts)} experts", str(size), f"{covered:.4f}", f"{best:.4f}"
+            shown = (
+                f"{name}, {len(pool.experts)} experts",
+                str(size),
+                f"{covered:.4f}",
+                f"{best:.4f}",
+            )
             table.add_row(*shown, f"{share:.2%}", f"{found.bound:.4f}", holds)
     out.print(table)
 
 
-def served(train: Outcomes, dev: Outcomes, prices: dict[str, float], chosen: tuple[str, ...]) -> float:
+def served(
+    train: Outcomes, dev: Outcomes, prices: dict[str, float], chosen: tuple[str, ...]
+) -> float:
     """Area when every prompt is answered, and below its cheapest cost a set has the quality it has there."""
     cost = np.array([prices[name] for name in chosen])
     quality = predict_by_domain(train.select(chosen), dev.domains)
     run = replay(quality, dev.select(chosen).scores.astype(float), cost, sweep(cost))
     best = int(np.nanmean(dev.scores, axis=0).argmax())
-    return Curve(run.cost.mean(axis=1), run.score.mean(axis=1)).area(min(prices.values()), prices[dev.experts[best]])
+    return Curve(run.cost.mean(axis=1), run.score.mean(axis=1)).area(
+        min(prices.values()), prices[dev.experts[best]]
+    )
 
 
 def routed(data: Path) -> None:
@@ -134,14 +164,28 @@ def routed(data: Path) -> None:
     prices = read_prices(data / "pools.csv", ["open"], whole.experts)
     pool = whole.select(list(prices))
     train, dev = pool.take(pool.rows("train")), pool.take(pool.rows("dev"))
-    table = Table("mmlu_pro open, k", "held-out area: coverage", "routed", "chosen", "flattered*: coverage", "routed")
+    table = Table(
+        "mmlu_pro open, k",
+        "held-out area: coverage",
+        "routed",
+        "chosen",
+        "flattered*: coverage",
+        "routed",
+    )
     for size in (1, 2, 3, 4, 5, 6, 8, 10):
-        covering = choose(Observed.from_scores(train.scores, train.experts), size, prices=prices).experts
+        covering = choose(
+            Observed.from_scores(train.scores, train.experts), size, prices=prices
+        ).experts
         gaining = choose_routed(train, prices, size).experts
         areas = [held_out_area(train, dev, prices, chosen) for chosen in (covering, gaining)]
         kind = [served(train, dev, prices, chosen) for chosen in (covering, gaining)]
         table.add_row(
-            str(size), f"{areas[0]:.4f}", f"{areas[1]:.4f}", str(len(gaining)), f"{kind[0]:.4f}", f"{kind[1]:.4f}"
+            str(size),
+            f"{areas[0]:.4f}",
+            f"{areas[1]:.4f}",
+            str(len(gaining)),
+            f"{kind[0]:.4f}",
+            f"{kind[1]:.4f}",
         )
     everybody = held_out_area(train, dev, prices, pool.experts)
     out.print(table)
@@ -155,7 +199,9 @@ def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--large", action="store_true", help="only the large table, in this process")
+    parser.add_argument(
+        "--large", action="store_true", help="only the large table, in this process"
+    )
     given = parser.parse_args()
     if given.large:
         large()

@@ -34,19 +34,25 @@ def scripted(body: dict) -> Reply:
     """Ask for both populations at once, then for their ratio, then say it."""
     results = [message["content"] for message in body["messages"] if message["role"] == "tool"]
     if not results:
-        calls = [{"name": "population", "arguments": {"city": city}} for city in ("Zurich", "Geneva")]
+        calls = [
+            {"name": "population", "arguments": {"city": city}} for city in ("Zurich", "Geneva")
+        ]
         return Reply("", tool_calls=calls, prompt_tokens=120)
     if len(results) == 2:
         arguments = {"a": float(results[0]), "b": float(results[1])}
         return Reply("", tool_calls=[{"name": "divide", "arguments": arguments}], prompt_tokens=160)
-    return Reply(f"Zurich has {float(results[2]):.1f} times as many people as Geneva.", prompt_tokens=190)
+    return Reply(
+        f"Zurich has {float(results[2]):.1f} times as many people as Geneva.", prompt_tokens=190
+    )
 
 
 def experts(endpoint: FakeEndpoint | None) -> dict[str, Expert]:
     reached = {"base_url": endpoint.base_url} if endpoint else {"api_key_env": "OPENAI_API_KEY"}
     can = {"capabilities": {"tools", "json_schema"}, "context_window": 128_000}
     return {
-        name: Expert(name=name, model=name, router_name=known, **can, **reached)  # prices are looked up
+        name: Expert(
+            name=name, model=name, router_name=known, **can, **reached
+        )  # prices are looked up
         for name, known in ROUTER_NAMES.items()
     }
 

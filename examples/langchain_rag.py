@@ -20,7 +20,11 @@ PROMPT = ChatPromptTemplate.from_template(
 
 
 def paragraphs() -> list[Document]:
-    texts = [(page.name, text) for page in sorted(GUIDE.glob("*.md")) for text in page.read_text().split("\n\n")]
+    texts = [
+        (page.name, text)
+        for page in sorted(GUIDE.glob("*.md"))
+        for text in page.read_text().split("\n\n")
+    ]
     return [Document(text, metadata={"page": name}) for name, text in texts]
 
 
@@ -30,12 +34,16 @@ def words(text: str) -> set[str]:
 
 def best_two(question: str) -> str:
     """The two paragraphs that share most words with the question; put your vector store here."""
-    ranked = sorted(paragraphs(), key=lambda d: len(words(question) & words(d.page_content)), reverse=True)
+    ranked = sorted(
+        paragraphs(), key=lambda d: len(words(question) & words(d.page_content)), reverse=True
+    )
     return "\n\n".join(document.page_content for document in ranked[:2])
 
 
 with LocalEndpoint() as endpoint:  # without it, experts.toml's own endpoints and keys are used
-    pool = Pool(endpoint.stand_in_for(expert) for expert in Pool.from_toml(STARTER / "experts.toml"))
+    pool = Pool(
+        endpoint.stand_in_for(expert) for expert in Pool.from_toml(STARTER / "experts.toml")
+    )
     budget = Budget(limit="0.01", period="run", expected_calls=5)
     model = RoutooChatModel("mmlu-pro", pool, budget=budget, max_tokens=60)
     given = {"context": RunnableLambda(best_two), "question": RunnablePassthrough()}
@@ -44,4 +52,6 @@ with LocalEndpoint() as endpoint:  # without it, experts.toml's own endpoints an
         reply = chain.invoke(question)  # routed on the question; the context counts as cost
         decision = reply.response_metadata["routoo"]
         print(f"{question}\n  {StrOutputParser().invoke(reply)}")
-        print(f"  {decision['expert']}, {decision['settled_usd']} USD, {decision['remaining_usd']} USD left")
+        print(
+            f"  {decision['expert']}, {decision['settled_usd']} USD, {decision['remaining_usd']} USD left"
+        )

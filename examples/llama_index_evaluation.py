@@ -8,7 +8,11 @@ import asyncio
 from pathlib import Path
 
 from llama_index.core import Document, VectorStoreIndex
-from llama_index.core.evaluation import BatchEvalRunner, RelevancyEvaluator, SemanticSimilarityEvaluator
+from llama_index.core.evaluation import (
+    BatchEvalRunner,
+    RelevancyEvaluator,
+    SemanticSimilarityEvaluator,
+)
 
 from routoo_core import Budget, Pool, Router
 from routoo_core.config import STARTER, build_router
@@ -25,8 +29,12 @@ REFERENCES = {
 
 async def main(router: Router) -> None:
     llm, embedding = RoutooLLM(router, max_tokens=60), WordEmbedding()
-    pages = [Document(text=page.read_text(encoding="utf-8")) for page in sorted(DOCUMENTS.glob("*.md"))]
-    engine = VectorStoreIndex.from_documents(pages, embed_model=embedding).as_query_engine(llm=llm, similarity_top_k=1)
+    pages = [
+        Document(text=page.read_text(encoding="utf-8")) for page in sorted(DOCUMENTS.glob("*.md"))
+    ]
+    engine = VectorStoreIndex.from_documents(pages, embed_model=embedding).as_query_engine(
+        llm=llm, similarity_top_k=1
+    )
     with routoo_settings(account="answers"):
         answers = [await engine.aquery(question) for question in REFERENCES]
     judges = {
@@ -40,7 +48,9 @@ async def main(router: Router) -> None:
     for place, question in enumerate(REFERENCES):
         print(f"{question}\n  {answers[place]}")
         for name, verdicts in results.items():
-            print(f"  {name}: {'passes' if verdicts[place].passing else 'fails'}, {verdicts[place].score}")
+            print(
+                f"  {name}: {'passes' if verdicts[place].passing else 'fails'}, {verdicts[place].score}"
+            )
     for account in ("answers", "judge"):
         spent = router.ledger.state(router.budget.model_copy(update={"account": account})).spent
         print(f"{account}: {spent / 1e9:.6f} USD")
@@ -48,6 +58,8 @@ async def main(router: Router) -> None:
 
 if __name__ == "__main__":
     with LocalEndpoint() as endpoint:  # without it, experts.toml's own endpoints and keys are used
-        pool = Pool(endpoint.stand_in_for(expert) for expert in Pool.from_toml(STARTER / "experts.toml"))
+        pool = Pool(
+            endpoint.stand_in_for(expert) for expert in Pool.from_toml(STARTER / "experts.toml")
+        )
         budget = Budget(limit="0.01", period="run", expected_calls=10)
         asyncio.run(main(build_router(pool, router="mmlu-pro", budget=budget)))

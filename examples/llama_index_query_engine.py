@@ -13,11 +13,18 @@ from routoo_integrations.llama_index import RoutooLLM
 ROOT = Path(__file__).parent.parent
 
 with LocalEndpoint() as endpoint:  # without it, experts.toml's own endpoints and keys are used
-    pool = Pool(endpoint.stand_in_for(expert) for expert in Pool.from_toml(STARTER / "experts.toml"))
-    router: Router = build_router(pool, router="mmlu-pro", budget=Budget(limit="0.01", period="run", expected_calls=5))
+    pool = Pool(
+        endpoint.stand_in_for(expert) for expert in Pool.from_toml(STARTER / "experts.toml")
+    )
+    router: Router = build_router(
+        pool, router="mmlu-pro", budget=Budget(limit="0.01", period="run", expected_calls=5)
+    )
     pages = sorted((ROOT / "routoo_integrations" / "demo" / "documents").glob("*.md"))
     index = VectorStoreIndex.from_documents(
-        [Document(text=page.read_text(encoding="utf-8"), metadata={"page": page.name}) for page in pages],
+        [
+            Document(text=page.read_text(encoding="utf-8"), metadata={"page": page.name})
+            for page in pages
+        ],
         embed_model=WordEmbedding(),
     )
     engine = index.as_query_engine(llm=RoutooLLM(router, max_tokens=80), similarity_top_k=1)

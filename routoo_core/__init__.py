@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from routoo_core.budget.ledger import Budget
-    from routoo_core.experts import Expert, Pool, Usage
+    from routoo_core.budget.account import Budget
+    from routoo_core.experts import Expert, Pool
     from routoo_core.request import RoutedRequest
     from routoo_core.router import Router
+    from routoo_core.usage import Usage
 
 _HOME = {
     "Budget": "routoo_core.budget.ledger",

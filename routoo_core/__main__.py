@@ -1,6 +1,7 @@
 """``python -m routoo_core`` is ``routoo``; ``accelerate launch -m routoo_core train`` trains on several devices."""
 
-from routoo_core.cli import main
+from importlib.metadata import entry_points
 
 if __name__ == "__main__":
-    main()
+    (command,) = entry_points(group="console_scripts", name="routoo")
+    command.load()()

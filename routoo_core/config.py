@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import Field
 
-from routoo_core.budget.ledger import Budget, Ledger
+from routoo_core.budget.account import Budget
+from routoo_core.budget.ledger import Ledger
 from routoo_core.budget.pacing import Paced
 from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import SqliteLedger
@@ -33,7 +34,9 @@ POLICIES: dict[str, Callable[..., Policy | Paced]] = {
 }
 LEDGERS: dict[str, Callable[[str, Path], Ledger]] = {
     "memory": lambda url, beside: SqliteLedger(),
-    "sqlite": lambda url, beside: SqliteLedger(str(beside / url.partition("://")[2].removeprefix("/"))),
+    "sqlite": lambda url, beside: SqliteLedger(
+        str(beside / url.partition("://")[2].removeprefix("/"))
+    ),
     "redis": lambda url, beside: RedisLedger(url),
     "rediss": lambda url, beside: RedisLedger(url),
     "unix": lambda url, beside: RedisLedger(url),
@@ -79,7 +82,9 @@ def read_config(path: str | Path) -> RoutooToml:
     return RoutooToml.read(str(path), read_toml(path))
 
 
-def router_from_toml(path: str | Path, ledger: str | None = None, pool: Pool | None = None) -> Router:
+def router_from_toml(
+    path: str | Path, ledger: str | None = None, pool: Pool | None = None
+) -> Router:
     """Build a router; relative paths in the file start from its folder.
 
     Args:
@@ -112,7 +117,8 @@ def config_of(router: Router) -> dict[str, Any]:
         if expert.client is not None:
             raise _wordless(f"expert {expert.name!r}", expert.client, "describe it by its settings")
     experts = {
-        expert.name: expert.model_dump(mode="json", exclude={"name"}, exclude_none=True) for expert in router.pool
+        expert.name: expert.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+        for expert in router.pool
     }
     return {
         "router": _checkpoint_of(router.predictor),
@@ -137,7 +143,9 @@ def read_pool(path: str | Path, config: RoutooToml) -> Pool:
     return Pool.read(str(path), config.experts)
 
 
-def _built(config: RoutooToml, path: str | Path, ledger: str | None = None, pool: Pool | None = None) -> Router:
+def _built(
+    config: RoutooToml, path: str | Path, ledger: str | None = None, pool: Pool | None = None
+) -> Router:
     budget, store = account_from_config(path, config, ledger)
     return build_router(
         pool or read_pool(path, config),
@@ -177,13 +185,19 @@ def _words_of(budget: Budget) -> dict[str, Any]:
 
 
 def _wordless(part: str, found: Any, remedy: str) -> ConfigurationError:
-    return ConfigurationError(f"{part}: a {type(found).__name__} object cannot be written down; {remedy}")
+    return ConfigurationError(
+        f"{part}: a {type(found).__name__} object cannot be written down; {remedy}"
+    )
 
 
-def account_from_config(path: str | Path, config: RoutooToml, ledger: str | None = None) -> tuple[Budget, Ledger]:
+def account_from_config(
+    path: str | Path, config: RoutooToml, ledger: str | None = None
+) -> tuple[Budget, Ledger]:
     """The budget and the ledger a file names, without loading the predictor."""
     values = config.budget.model_dump(exclude={"ledger"})
-    return Budget.read(f"{path}: budget", values), open_ledger(ledger or config.budget.ledger, Path(path).parent)
+    return Budget.read(f"{path}: budget", values), open_ledger(
+        ledger or config.budget.ledger, Path(path).parent
+    )
 
 
 def build_router(
@@ -227,7 +241,9 @@ def build_router(
     if isinstance(chosen, Paced) and folder is not None:
         chosen = _paced_with_reference(folder)
     store = open_ledger(ledger, beside) if isinstance(ledger, str) else ledger
-    return Router(pool, predictor, chosen, budget, store, on_exhausted, strict, latency, switch_margin)
+    return Router(
+        pool, predictor, chosen, budget, store, on_exhausted, strict, latency, switch_margin
+    )
 
 
 def make_policy(policy: str | Mapping[str, Any] | Policy | Paced) -> Policy | Paced:
@@ -241,11 +257,15 @@ def make_policy(policy: str | Mapping[str, Any] | Policy | Paced) -> Policy | Pa
     table = {"name": policy} if isinstance(policy, str) else dict(policy)
     name = table.pop("name", None)
     if name not in POLICIES:
-        raise ConfigurationError(f"policy: {name!r} is unknown; choose one of {', '.join(POLICIES)}")
+        raise ConfigurationError(
+            f"policy: {name!r} is unknown; choose one of {', '.join(POLICIES)}"
+        )
     try:
         return POLICIES[name](**table)
     except TypeError as error:
-        raise ConfigurationError(f"policy: {name}: {str(error).partition(') ')[2] or error}") from error
+        raise ConfigurationError(
+            f"policy: {name}: {str(error).partition(') ')[2] or error}"
+        ) from error
 
 
 def set_budget(path: Path, changes: Mapping[str, Any]) -> Budget:
@@ -274,7 +294,9 @@ def open_ledger(url: str, beside: Path | None = None) -> Ledger:
     """
     kind, separator, _ = url.partition("://")
     if not separator or kind not in LEDGERS:
-        raise ConfigurationError(f"budget.ledger: {url!r} is unknown; use {', '.join(f'{k}://' for k in LEDGERS)}")
+        raise ConfigurationError(
+            f"budget.ledger: {url!r} is unknown; use {', '.join(f'{k}://' for k in LEDGERS)}"
+        )
     return LEDGERS[kind](url, beside or Path())
 
 

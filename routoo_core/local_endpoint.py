@@ -43,16 +43,24 @@ class LocalEndpoint:
         """``expert`` with its own name and prices, but answered here: the weights are not that expert's."""
         window = min(expert.context_window, CONTEXT_WINDOW)
         here = {"base_url": self.base_url, "model": embedded.MODEL, "api_key_env": None}
-        limits = {"context_window": window, "max_output_tokens": min(expert.max_output_tokens, window)}
+        limits = {
+            "context_window": window,
+            "max_output_tokens": min(expert.max_output_tokens, window),
+        }
         return expert.model_copy(update={**here, **limits})
 
     def __enter__(self) -> Self:
         try:
             import xllamacpp
         except ImportError as error:
-            raise MissingDependency("xllamacpp", "local", "serve the local stand-in expert") from error
+            raise MissingDependency(
+                "xllamacpp", "local", "serve the local stand-in expert"
+            ) from error
         params = xllamacpp.CommonParams()
-        params.model.path, params.model_alias = str(self._gguf or embedded.gguf_file()), {embedded.MODEL}
+        params.model.path, params.model_alias = (
+            str(self._gguf or embedded.gguf_file()),
+            {embedded.MODEL},
+        )
         params.hostnames, params.port = ["127.0.0.1"], 0
         params.n_ctx, params.n_parallel = CONTEXT_WINDOW * self._slots, self._slots
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self._threads

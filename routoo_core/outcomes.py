@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.errors import ConfigurationError, MissingDependency, OutcomesError
+from routoo_core.errors import ConfigurationError, OutcomesError
+from routoo_core.prompts import read_prompts
+from routoo_core.tables import read_columns
+from routoo_core.text import without_choices
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
-DEV_SHARE = 0.2
 SPLITS = ("train", "dev")
-CHARACTERS_PER_TOKEN = 4  # of English in today's vocabularies; for tables that only know how long an answer is
+CHARACTERS_PER_TOKEN = (
+    4  # of English in today's vocabularies; for tables that only know how long an answer is
+)
 LENGTHS = ("completion_tokens", "completion_chars")
-_LETTERED = re.compile(r"^\(?[A-Z][.):] ", re.M)
-_CHOICES = re.compile(r"\n\(?A[.):] .+\n\(?B[.):] .+(\n.*)*$")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Outcomes:
     def take(self, rows: NDArray[np.int64]) -> Outcomes:
         """These prompts only."""
         chosen = {
-            name: tuple(getattr(self, name)[i] for i in rows) for name in ("prompt_ids", "prompts", "domains", "splits")
+            name: tuple(getattr(self, name)[i] for i in rows)
+            for name in ("prompt_ids", "prompts", "domains", "splits")
         }
         lengths = None if self.lengths is None else self.lengths[rows]
         return replace(self, **chosen, scores=self.scores[rows], lengths=lengths)
@@ -67,10 +68,14 @@ class Outcomes:
             OutcomesError: An expert has no outcomes here.
         """
         if missing := [name for name in experts if name not in self.experts]:
-            raise OutcomesError(f"no outcomes for {', '.join(missing)}; known: {', '.join(self.experts)}")
+            raise OutcomesError(
+                f"no outcomes for {', '.join(missing)}; known: {', '.join(self.experts)}"
+            )
         columns = [self.experts.index(name) for name in experts]
         lengths = None if self.lengths is None else self.lengths[:, columns]
-        return replace(self, experts=tuple(experts), scores=self.scores[:, columns], lengths=lengths)
+        return replace(
+            self, experts=tuple(experts), scores=self.scores[:, columns], lengths=lengths
+        )
 
     def with_open_questions(self) -> Outcomes:
         """These prompts, and after them the ``train`` ones among them that list choices, without the choices.
@@ -78,14 +83,20 @@ class Outcomes:
         A router trained on multiple choice alone finds any open question unlike everything it has seen.
         """
         stems = [without_choices(text) for text in self.prompts]
-        rows = np.array([row for row in self.rows("train") if stems[row] != self.prompts[row]], dtype=np.int64)
+        rows = np.array(
+            [row for row in self.rows("train") if stems[row] != self.prompts[row]], dtype=np.int64
+        )
         added = self.take(rows)
         ids = tuple(f"{prompt_id}-open" for prompt_id in added.prompt_ids)
-        return joined([self, replace(added, prompt_ids=ids, prompts=tuple(stems[row] for row in rows))])
+        return joined(
+            [self, replace(added, prompt_ids=ids, prompts=tuple(stems[row] for row in rows))]
+        )
 
     def fingerprint(self) -> str:
         """SHA-256 over ids, texts, experts and scores, shortened."""
-        digest = hashlib.sha256("\x00".join((*self.prompt_ids, *self.prompts, *self.experts)).encode())
+        digest = hashlib.sha256(
+            "\x00".join((*self.prompt_ids, *self.prompts, *self.experts)).encode()
+        )
         digest.update(np.ascontiguousarray(self.scores).tobytes())
         return digest.hexdigest()[:16]
 
@@ -100,12 +111,17 @@ def joined(tables: Sequence[Outcomes]) -> Outcomes:
     ids = [prompt_id for table in tables for prompt_id in table.prompt_ids]
     if len(set(ids)) < len(ids):
         repeated = next(prompt_id for prompt_id in ids if ids.count(prompt_id) > 1)
-        raise OutcomesError(f"prompt_id {repeated!r} is in two tables; give each prompt an id of its own")
+        raise OutcomesError(
+            f"prompt_id {repeated!r} is in two tables; give each prompt an id of its own"
+        )
     shape = (len(ids), len(experts))
     scores, lengths = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
     start = 0
     for table in tables:
-        where = np.ix_(range(start, start + len(table.prompts)), [experts.index(name) for name in table.experts])
+        where = np.ix_(
+            range(start, start + len(table.prompts)),
+            [experts.index(name) for name in table.experts],
+        )
         scores[where] = table.scores
         if table.lengths is not None:
             lengths[where] = table.lengths
@@ -121,7 +137,9 @@ def joined(tables: Sequence[Outcomes]) -> Outcomes:
     )
 
 
-def read_outcomes(prompts: str | Path, outcomes: str | Path, splits: Collection[str] = SPLITS) -> Outcomes:
+def read_outcomes(
+    prompts: str | Path, outcomes: str | Path, splits: Collection[str] = SPLITS
+) -> Outcomes:
     """Read both tables (Parquet or CSV) and join them.
 
     Args:
@@ -137,7 +155,9 @@ def read_outcomes(prompts: str | Path, outcomes: str | Path, splits: Collection[
     """
     ids, texts, domains, given_splits = read_prompts(Path(prompts))
     if unknown := sorted({str(split) for split in given_splits} - set(splits)):
-        raise OutcomesError(f"{prompts}: split {unknown[0]!r} is none of {', '.join(splits)}; leave other rows out")
+        raise OutcomesError(
+            f"{prompts}: split {unknown[0]!r} is none of {', '.join(splits)}; leave other rows out"
+        )
     pair = ("prompt_id", "model", "score")
     table = read_columns(Path(outcomes), pair, optional=LENGTHS)
     row_of = {prompt_id: row for row, prompt_id in enumerate(ids)}
@@ -148,18 +168,28 @@ def read_outcomes(prompts: str | Path, outcomes: str | Path, splits: Collection[
     given = zip(*(table[name] for name in pair), _lengths(Path(outcomes), table), strict=True)
     for row, (prompt_id, model, score, length) in enumerate(given, start=1):
         if prompt_id not in row_of:
-            raise OutcomesError(f"{outcomes}: row {row}: prompt_id {prompt_id!r} is not in {prompts}")
+            raise OutcomesError(
+                f"{outcomes}: row {row}: prompt_id {prompt_id!r} is not in {prompts}"
+            )
         if not isinstance(score, int | float) or not 0 <= score <= 1:
-            raise OutcomesError(f"{outcomes}: row {row}: score {score!r} is not a number from 0 to 1")
+            raise OutcomesError(
+                f"{outcomes}: row {row}: score {score!r} is not a number from 0 to 1"
+            )
         cell = row_of[prompt_id], column_of[model]
         if not np.isnan(scores[cell]):
-            raise OutcomesError(f"{outcomes}: row {row}: {prompt_id!r} × {model!r} was given before")
+            raise OutcomesError(
+                f"{outcomes}: row {row}: {prompt_id!r} × {model!r} was given before"
+            )
         scores[cell], lengths[cell] = score, length
     known = None if np.isnan(lengths).all() else lengths
-    return Outcomes(tuple(ids), tuple(texts), tuple(domains), tuple(given_splits), experts, scores, known)
+    return Outcomes(
+        tuple(ids), tuple(texts), tuple(domains), tuple(given_splits), experts, scores, known
+    )
 
 
-def read_tables(prompts: Sequence[Path], outcomes: Sequence[Path], splits: Collection[str] = SPLITS) -> Outcomes:
+def read_tables(
+    prompts: Sequence[Path], outcomes: Sequence[Path], splits: Collection[str] = SPLITS
+) -> Outcomes:
     """Several tables as one; see :func:`read_outcomes` and :func:`joined`.
 
     Raises:
@@ -167,7 +197,9 @@ def read_tables(prompts: Sequence[Path], outcomes: Sequence[Path], splits: Colle
         OutcomesError: One cannot be read, or two have prompts of the same id.
     """
     if len(prompts) != len(outcomes):
-        raise ConfigurationError(f"--outcomes: {len(outcomes)} given for {len(prompts)} --prompts; give as many")
+        raise ConfigurationError(
+            f"--outcomes: {len(outcomes)} given for {len(prompts)} --prompts; give as many"
+        )
     return joined([read_outcomes(*pair, splits) for pair in zip(prompts, outcomes, strict=True)])
 
 
@@ -175,166 +207,20 @@ def _lengths(path: Path, table: Mapping[str, list[Any]]) -> list[float]:
     """Tokens of each answer; NaN where the table does not say."""
     absent: list[Any] = [None] * len(table["prompt_id"])
     lengths = []
-    for row, given in enumerate(zip(*(table.get(name, absent) for name in LENGTHS), strict=True), start=1):
-        wrong = [value for value in given if value is not None and not (isinstance(value, int | float) and value >= 0)]
+    for row, given in enumerate(
+        zip(*(table.get(name, absent) for name in LENGTHS), strict=True), start=1
+    ):
+        wrong = [
+            value
+            for value in given
+            if value is not None and not (isinstance(value, int | float) and value >= 0)
+        ]
         if wrong:
-            raise OutcomesError(f"{path}: row {row}: length {wrong[0]!r} is not a number of at least 0")
+            raise OutcomesError(
+                f"{path}: row {row}: length {wrong[0]!r} is not a number of at least 0"
+            )
         tokens, characters = given
         if tokens is None and characters is not None:
             tokens = characters / CHARACTERS_PER_TOKEN
         lengths.append(float("nan") if tokens is None else float(tokens))
     return lengths
-
-
-def read_prompts(path: Path) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Ids, texts, domains and splits of a table of prompts; splits may have any name.
-
-    Raises:
-        OutcomesError: See :func:`read_outcomes`.
-    """
-    table = read_columns(path, ("prompt_id", "prompt"), optional=("domain", "split"))
-    ids, texts = table["prompt_id"], table["prompt"]
-    seen: set[str] = set()
-    for row, (prompt_id, text) in enumerate(zip(ids, texts, strict=True), start=1):
-        if not isinstance(text, str) or not text.strip():
-            raise OutcomesError(f"{path}: row {row}: prompt {prompt_id!r} is empty")
-        if prompt_id in seen:
-            raise OutcomesError(f"{path}: row {row}: prompt_id {prompt_id!r} was given before")
-        seen.add(prompt_id)
-    domains = [domain or "" for domain in table.get("domain", [""] * len(ids))]
-    splits = table.get("split") or [split_of(text) for text in texts]
-    return ids, texts, domains, splits
-
-
-def split_of(text: str, dev_share: float = DEV_SHARE) -> str:
-    """``dev`` for a share of all questions, by their fingerprint: reformatting does not move a question."""
-    return "dev" if question_fingerprint(text) / 2**64 < dev_share else "train"
-
-
-def question_fingerprint(text: str) -> int:
-    """64 bits of a SHA-256 of the words, whatever their case and the signs between them."""
-    return int.from_bytes(hashlib.sha256(" ".join(words_of(text)).encode()).digest()[:8])
-
-
-def question_fingerprints(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """:func:`question_fingerprint` of each."""
-    return np.array([question_fingerprint(text) for text in texts], dtype=np.uint64)
-
-
-def words_of(text: str) -> list[str]:
-    """Words in lower case, without punctuation."""
-    return re.findall(r"\w+", text.lower())
-
-
-def without_choices(text: str) -> str:
-    """The question alone, when lettered choices (``A. …``) stand on its last lines; else the text as it is."""
-    found = _CHOICES.search(text)
-    return text[: found.start()].rstrip() if found and text[: found.start()].strip() else text
-
-
-def without_letters(text: str) -> str:
-    """The text with its lettered choices (``A. …``) as plain lines."""
-    found = _CHOICES.search(text)
-    return text[: found.start()] + _LETTERED.sub("", found.group()) if found else text
-
-
-def parse_choices(choices: Any) -> list[str]:
-    """The texts of a column ``choices``: a list, JSON's form of one, or nothing.
-
-    Raises:
-        OutcomesError: It is something else.
-    """
-    try:
-        parsed = json.loads(choices) if isinstance(choices, str) and choices.strip() else choices or []
-    except ValueError as error:
-        raise OutcomesError(f'choices: {choices!r} is no list; write it as JSON, ["one", "two"]') from error
-    if not isinstance(parsed, list):
-        raise OutcomesError(f'choices: {choices!r} is no list; write it as JSON, ["one", "two"]')
-    return [str(choice) for choice in parsed]
-
-
-def choices_listed(text: str) -> int:
-    """How many lettered choices stand on the last lines; 0 for an open question."""
-    found = _CHOICES.search(text)
-    return len(_LETTERED.findall(found.group())) if found else 0
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file, one a line.
-
-    Raises:
-        OutcomesError: The file cannot be read, or a line is no JSON object.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise OutcomesError(f"{path}: cannot be read ({error}); give a JSONL file in UTF-8") from error
-    rows = []
-    for number, line in enumerate(text.rstrip().split("\n") if text.strip() else [], start=1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise OutcomesError(f"{path}: line {number}: no JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise OutcomesError(f"{path}: line {number}: no JSON object but {type(row).__name__}")
-        rows.append(row)
-    return rows
-
-
-def read_columns(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, list[Any]]:
-    """Columns of a Parquet or CSV table.
-
-    Raises:
-        OutcomesError: The file cannot be read, or a required column is missing.
-        MissingDependency: ``pyarrow`` is not installed.
-    """
-    table = read_table(path)
-    if missing := [name for name in required if name not in table.column_names]:
-        raise OutcomesError(f"{path}: column {missing[0]!r} is missing; found {', '.join(table.column_names)}")
-    wanted = [*required, *(name for name in optional if name in table.column_names)]
-    return {name: table[name].to_pylist() for name in wanted}
-
-
-def read_table(path: Path) -> pa.Table:
-    """A Parquet or CSV table as it is.
-
-    Raises:
-        OutcomesError: The file cannot be read.
-        MissingDependency: ``pyarrow`` is not installed.
-    """
-    try:
-        import pyarrow as pa
-        from pyarrow import csv, parquet
-    except ImportError as error:
-        raise MissingDependency("pyarrow", "data", "read tables of outcomes") from error
-    try:
-        return parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
-    except (OSError, pa.ArrowException) as error:
-        raise OutcomesError(f"{path}: cannot be read ({error}); give a Parquet or CSV file") from error
-
-
-def read_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """``prompt_id, model`` (text) and ``score`` (float64) of an outcomes table that may be larger than memory.
-
-    Raises:
-        OutcomesError: The file cannot be read, or a column is missing.
-        MissingDependency: ``pyarrow`` is not installed.
-    """
-    try:
-        import pyarrow as pa
-        from pyarrow import csv, parquet
-    except ImportError as error:
-        raise MissingDependency("pyarrow", "data", "read tables of outcomes") from error
-    schema = pa.schema([("prompt_id", pa.string()), ("model", pa.string()), ("score", pa.float64())])
-    try:
-        if path.suffix == ".parquet":
-            batches = parquet.ParquetFile(path).iter_batches(columns=schema.names)
-        else:
-            convert = csv.ConvertOptions(include_columns=schema.names, column_types=schema)
-            batches = iter(csv.open_csv(path, convert_options=convert))
-        for batch in batches:
-            if missing := [name for name in schema.names if name not in batch.schema.names]:
-                raise OutcomesError(f"{path}: column {missing[0]!r} is missing; found {', '.join(batch.schema.names)}")
-            yield batch.select(schema.names).cast(schema)
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise OutcomesError(f"{path}: cannot be read ({error}); give prompt_id, model, score") from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from routoo_core.errors import InvalidRequest
+from routoo_core.question import question
 from routoo_core.tokens import bound_tokens, count_tokens
 
 Message = Mapping[str, Any]
@@ -33,7 +34,11 @@ MEDIA = {
     "video_url": "video",
 }
 """Type of a content part → the capability it needs."""
-_BYTES_PER_TOKEN = {"audio": 100, "video": 100, "files": 2}  # the fewest that providers make a token of
+_BYTES_PER_TOKEN = {
+    "audio": 100,
+    "video": 100,
+    "files": 2,
+}  # the fewest that providers make a token of
 _UNSIZED_TOKENS = 20_000  # stands for media given by URL or id; what is billed beyond it is booked as an overshoot
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{256,}")
 _REFERS_BACK = re.compile(
@@ -43,63 +48,9 @@ _REFERS_BACK = re.compile(
 )
 
 
-class _Shape(NamedTuple):
-    """A prompt around a question, known by what stands in it.
-
-    Searched for plainly: on a long context, a regular expression with as many gaps could take minutes.
-
-    Attributes:
-        mark: Stands somewhere in every prompt of this shape.
-        before: Stands right before the question: its last occurrence, or the first where the question ``leads``.
-        after: Stands right after it.
-        leads: The question comes before the context.
-        ends: ``after`` is the end of the prompt.
-    """
-
-    mark: str
-    before: str
-    after: str = ""
-    leads: bool = False
-    ends: bool = True
-
-    def question_in(self, text: str) -> str:
-        """The question, or nothing where the text has another shape."""
-        if self.mark not in text or self.before not in text:
-            return ""
-        found = (text.partition(self.before) if self.leads else text.rpartition(self.before))[2].rstrip()
-        if self.ends:
-            return found.removesuffix(self.after).strip() if found.endswith(self.after) else ""
-        found, closed, _ = found.partition(self.after)
-        return found.strip() if closed else ""
-
-
-_SHAPES = (
-    # LlamaIndex: tables; answer, summarize, cite; refine, in two wordings; choose; SQL; keywords; rank; rewrite; split
-    _Shape("------", "response to the following task: ", "\nWe have provided", ends=False),
-    _Shape("------", "response to the following task: "),
-    _Shape("------", "\nQuery: ", "\nAnswer:"),
-    _Shape("\nWe have provided", "query is as follows: ", "\nWe have provided", leads=True, ends=False),
-    _Shape("\nOriginal Answer:", "\nQuery: ", "\nOriginal Answer:", ends=False),
-    _Shape("------", "relevant to the question: '", "'\n", ends=False),
-    _Shape("------", "relevant to the question: '", "'"),
-    _Shape("Only use tables listed below", "\nQuestion: ", "\nSQLQuery:"),
-    _Shape("Table schema:", "\nQuestion: ", "\nSQLQuery:"),
-    _Shape("JSON Path", "\nTask: ", "\nResponse:"),
-    _Shape("A list of documents is shown below", "\nQuestion: ", "\nAnswer:"),
-    _Shape("A question is provided below", "------\n", "\n------", leads=True, ends=False),
-    _Shape("\nRank the ", "Search Query: ", ". \nRank the ", ends=False),
-    _Shape("write a passage to answer the question", "key details as possible.\n", 'Passage:"""', leads=True),
-    _Shape("<Standalone question>", "<Follow Up Message>\n", "<Standalone question>"),
-    _Shape("<Output>", "<User Question>\n", "<Output>"),
-    # LangChain, and much that is written by hand
-    _Shape("Standalone question:", "Follow Up Input: ", "Standalone question:"),
-    _Shape("\nContext:", "\nQuestion: ", "\nContext:", leads=True, ends=False),
-    _Shape("\nHelpful Answer:", "\nQuestion: ", "\nHelpful Answer:"),
-    _Shape("ontext:", "\nQuestion: ", "\nAnswer:"),
-    _Shape("ontext:", "\nQuestion: "),
-    _Shape("Context information", "answer the question: "),
+_OBSERVED = (
+    "Observation:"  # opens what a tool said, where an agent works in text; it is in the user's name
 )
-_OBSERVED = "Observation:"  # opens what a tool said, where an agent works in text; it is in the user's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +113,9 @@ class RoutedRequest:
         cls, text: str, *, max_tokens: int | None = None, overrides: Overrides | None = None
     ) -> RoutedRequest:
         """Build the request of a single user turn."""
-        return cls.from_messages([{"role": "user", "content": text}], max_tokens=max_tokens, overrides=overrides)
+        return cls.from_messages(
+            [{"role": "user", "content": text}], max_tokens=max_tokens, overrides=overrides
+        )
 
     @classmethod
     def from_messages(
@@ -190,7 +143,9 @@ class RoutedRequest:
         if not messages:
             raise InvalidRequest("messages: the list is empty; send at least one user message")
         if max_tokens is not None and max_tokens < 1:
-            raise InvalidRequest(f"max_tokens: {max_tokens} is below 1; give a positive number or leave it out")
+            raise InvalidRequest(
+                f"max_tokens: {max_tokens} is below 1; give a positive number or leave it out"
+            )
         contents = [_read(message, index) for index, message in enumerate(messages)]
         extras = [json.dumps(extra, default=str) for extra in (*tools, response_format) if extra]
         overhead = _PROMPT_OVERHEAD + _MESSAGE_OVERHEAD * (len(messages) + len(extras))
@@ -198,7 +153,9 @@ class RoutedRequest:
         return cls(
             text=_routed_text(messages, contents),
             prompt_tokens=sum(tokens) + sum(map(count_tokens, extras)) + overhead // 4,
-            prompt_token_bound=sum(c.bound for c in contents) + sum(map(bound_tokens, extras)) + overhead,
+            prompt_token_bound=sum(c.bound for c in contents)
+            + sum(map(bound_tokens, extras))
+            + overhead,
             images=sum(content.images for content in contents),
             max_tokens=max_tokens,
             needs=_needs(tools, response_format).union(*(content.needs for content in contents)),
@@ -215,7 +172,9 @@ def _needs(tools: Sequence[Any], response_format: Mapping[str, Any] | None) -> f
 
 def _previous_turn(messages: Sequence[Message], tokens: Sequence[int]) -> Turn | None:
     """The last reply that says who wrote it, unless a later one does not."""
-    last = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=None)
+    last = max(
+        (i for i, message in enumerate(messages) if message["role"] == "assistant"), default=None
+    )
     if last is None or not messages[last].get("expert"):
         return None
     spoken = any(message["role"] == "user" for message in messages[last:])
@@ -243,7 +202,9 @@ def _read(message: Message, index: int) -> _Content:
     elif isinstance(content, Sequence):
         parts = content
     else:
-        raise InvalidRequest(f"{where}.content: {type(content).__name__} is neither text nor a list of parts")
+        raise InvalidRequest(
+            f"{where}.content: {type(content).__name__} is neither text nor a list of parts"
+        )
     texts, hidden, needs, tokens, images = [], [], set[str](), 0, 0
     for k, part in enumerate(parts):
         kind = part.get("type") if isinstance(part, Mapping) else "text"
@@ -273,7 +234,9 @@ def _read(message: Message, index: int) -> _Content:
 
 
 def _part_text(part: Any) -> str | None:
-    text = part if isinstance(part, str) else part.get("text") if isinstance(part, Mapping) else None
+    text = (
+        part if isinstance(part, str) else part.get("text") if isinstance(part, Mapping) else None
+    )
     return text if isinstance(text, str) else None
 
 
@@ -287,9 +250,13 @@ def _media_tokens(part: Mapping[str, Any], kind: str) -> int:
 
 def _routed_text(messages: Sequence[Message], contents: Sequence[_Content]) -> str:
     """The last user turn; with the turns before it when it is short or refers back (not the system's)."""
-    said = [(message, content.text.strip()) for message, content in zip(messages, contents, strict=True)]
+    said = [
+        (message, content.text.strip()) for message, content in zip(messages, contents, strict=True)
+    ]
     turns = [(m, text) for m, text in said if m["role"] in {"user", "assistant"} and text]
-    last = max((i for i, (message, text) in enumerate(turns) if _asks(message, text, i)), default=None)
+    last = max(
+        (i for i, (message, text) in enumerate(turns) if _asks(message, text, i)), default=None
+    )
     if last is None:
         return _stand_in([text for _, text in said if text], contents)
     text = turns[last][0].get("question") or question(turns[last][1])
@@ -310,8 +277,3 @@ def _stand_in(texts: Sequence[str], contents: Sequence[_Content]) -> str:
     if not sent:
         raise InvalidRequest("messages: no message with text; the router has nothing to read")
     return f"[{', '.join(sent)}]"
-
-
-def question(text: str) -> str:
-    """The question of a retrieval prompt in LlamaIndex's or LangChain's usual shapes, else the text itself."""
-    return next(filter(None, (shape.question_in(text) for shape in _SHAPES)), text)

@@ -13,17 +13,28 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from routoo_core.attempt import Attempt, off_loop
-from routoo_core.budget.ledger import Budget, Ledger
+from routoo_core.budget.account import Budget
+from routoo_core.budget.ledger import Ledger
 from routoo_core.budget.outlook import Profile, learn, learnt_until
 from routoo_core.budget.pacing import Paced, Standing
-from routoo_core.errors import AllExpertsFailed, BudgetExceeded, ConfigurationError, InvalidRequest, NoCapableExpert
-from routoo_core.experts import TYPICAL_OUTPUT_TOKENS, Expert, Pool, Usage, format_usd
+from routoo_core.calling.attempt import Attempt
+from routoo_core.candidates import Candidate
+from routoo_core.errors import (
+    AllExpertsFailed,
+    BudgetExceeded,
+    ConfigurationError,
+    InvalidRequest,
+    NoCapableExpert,
+)
+from routoo_core.experts import TYPICAL_OUTPUT_TOKENS, Expert, Pool
 from routoo_core.latency import Latencies, LatencyRule
+from routoo_core.money import format_usd
 from routoo_core.predictor.base import Predictor, forecast
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.request import RoutedRequest, Turn
-from routoo_core.selector import Candidate, Decision, Loyalty, Policy, describe, rank
+from routoo_core.selector import Decision, Loyalty, Policy, describe, rank
+from routoo_core.threads import off_loop
+from routoo_core.usage import Usage
 
 SWITCH_MARGIN = 0.02
 CACHED_PREFIX_TOKENS = 1024  # the shortest prefix that providers discount
@@ -77,7 +88,9 @@ class Router:
         if not 0 <= switch_margin <= 1:
             raise ConfigurationError(f"switch_margin: {switch_margin} is not between 0 and 1")
         if isinstance(policy, Paced) and all(one.limit is None for one in budget.chain):
-            raise ConfigurationError("budget.limit: the paced policy spends a limit; set one or choose another policy")
+            raise ConfigurationError(
+                "budget.limit: the paced policy spends a limit; set one or choose another policy"
+            )
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Router:
@@ -134,7 +147,9 @@ class Router:
             InvalidRequest: ``max_tokens`` is missing under ``strict``.
         """
         if self.strict and request.max_tokens is None:
-            raise InvalidRequest("max_tokens: required, since the router is strict; pass one with the call")
+            raise InvalidRequest(
+                "max_tokens: required, since the router is strict; pass one with the call"
+            )
         capable = self._capable(request)
         started = time.perf_counter()
         quality, lengths = forecast(self.predictor, [request.text])
@@ -185,7 +200,9 @@ class Router:
     async def aattempts(self, request: RoutedRequest) -> AsyncIterator[Attempt]:
         """:meth:`attempts` with the predictor and the ledger off the event loop; use ``async with`` on each."""
         attempts = self.attempts(request)
-        while (attempt := await off_loop(lambda: next(attempts, None), undo=_give_back)) is not None:
+        while (
+            attempt := await off_loop(lambda: next(attempts, None), undo=_give_back)
+        ) is not None:
             yield attempt
 
     def account(self, request: RoutedRequest) -> Budget:
@@ -208,7 +225,9 @@ class Router:
             return request.overrides.policy
         if not isinstance(self.policy, Paced):
             return self.policy
-        return self.policy.policy([self._standing(one) for one in self.account(request).chain], candidates)
+        return self.policy.policy(
+            [self._standing(one) for one in self.account(request).chain], candidates
+        )
 
     def _loyalty(self, turn: Turn | None) -> Loyalty | None:
         return turn and Loyalty(turn.expert, inf if turn.open_tool_call else self.switch_margin)
@@ -221,7 +240,9 @@ class Router:
     def _learn(self, budget: Budget, until: float) -> Profile | None:
         return learn(self.ledger.arrivals(budget.account), budget, until)
 
-    def _affordable(self, request: RoutedRequest, decision: Decision, failures: list[Attempt]) -> Iterator[Attempt]:
+    def _affordable(
+        self, request: RoutedRequest, decision: Decision, failures: list[Attempt]
+    ) -> Iterator[Attempt]:
         """The candidates money can be held for, in order; the ``on_exhausted`` expert when there are none."""
         budget, refused = self.account(request), list[tuple[int, BudgetExceeded]]()
         for candidate in decision.candidates:
@@ -235,16 +256,30 @@ class Router:
             except BudgetExceeded as error:
                 refused.append((candidate.minimum_cost, error))
                 continue
-            yield Attempt(self.ledger, request, decision, candidate, held, tuple(failures), self.latencies.observe)
+            yield Attempt(
+                self.ledger,
+                request,
+                decision,
+                candidate,
+                held,
+                tuple(failures),
+                self.latencies.observe,
+            )
         if len(refused) < len(decision.candidates):
             return
         if self.on_exhausted == "refuse":
             raise min(refused, key=lambda pair: pair[0])[1]
         candidate = self._last_resort(decision)
         held = self.ledger.reserve(
-            budget, minimum=0, maximum=candidate.maximum_cost, estimate=candidate.expected_cost, enforce=False
+            budget,
+            minimum=0,
+            maximum=candidate.maximum_cost,
+            estimate=candidate.expected_cost,
+            enforce=False,
         )
-        yield Attempt(self.ledger, request, decision, candidate, held, tuple(failures), self.latencies.observe)
+        yield Attempt(
+            self.ledger, request, decision, candidate, held, tuple(failures), self.latencies.observe
+        )
 
     def _last_resort(self, decision: Decision) -> Candidate:
         by_name = {candidate.expert.name: candidate for candidate in decision.candidates}
@@ -288,17 +323,38 @@ def _costs(expert: Expert, request: RoutedRequest, length: float | None) -> tupl
     the caller set ``max_tokens``, else a typical reply.
     """
     most = min(request.max_tokens or expert.max_output_tokens, expert.max_output_tokens)
-    typical = min(most, expert.expected_output_tokens or (round(length) if length else TYPICAL_OUTPUT_TOKENS))
-    prompt, bound, turn = expert.prompt_tokens(request), expert.prompt_token_bound(request), request.previous
-    cached = turn.tokens if turn and turn.expert == expert.name and turn.tokens >= CACHED_PREFIX_TOKENS else 0
+    typical = min(
+        most, expert.expected_output_tokens or (round(length) if length else TYPICAL_OUTPUT_TOKENS)
+    )
+    prompt, bound, turn = (
+        expert.prompt_tokens(request),
+        expert.prompt_token_bound(request),
+        request.previous,
+    )
+    cached = (
+        turn.tokens
+        if turn and turn.expert == expert.name and turn.tokens >= CACHED_PREFIX_TOKENS
+        else 0
+    )
     maximum = expert.cost(Usage(bound, most))
     minimum = maximum if request.max_tokens is not None else expert.cost(Usage(bound, typical))
     return expert.cost(Usage(prompt, typical, cached)), minimum, maximum
 
 
 def _candidate(
-    expert: Expert, request: RoutedRequest, quality: float, length: float | None, latency: float | None
+    expert: Expert,
+    request: RoutedRequest,
+    quality: float,
+    length: float | None,
+    latency: float | None,
 ) -> Candidate:
     expected, minimum, maximum = _costs(expert, request, length)
     allowed = request.overrides.max_cost
-    return Candidate(expert, quality, expected, maximum if allowed is None else min(maximum, allowed), latency, minimum)
+    return Candidate(
+        expert,
+        quality,
+        expected,
+        maximum if allowed is None else min(maximum, allowed),
+        latency,
+        minimum,
+    )

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routoo_core.candidates import Candidate, costs, qualities
 from routoo_core.errors import ConfigurationError
-from routoo_core.experts import NANO_PER_USD, Expert, decimal_usd, format_usd
 from routoo_core.latency import INDIFFERENT, LatencyRule
+from routoo_core.money import decimal_usd, format_usd
 
 Array = NDArray[np.floating[Any]]
 Policy = Callable[[Array, Array], Array]
@@ -107,28 +108,6 @@ def _at_least_zero(name: str, value: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """An expert that could answer.
-
-    Attributes:
-        expert: Who.
-        quality: Predicted, 0–1.
-        expected_cost: What the call will probably cost, nano-USD.
-        maximum_cost: The most it can cost, nano-USD.
-        latency: Seconds its replies took lately; ``None`` before the first.
-        minimum_cost: The least worth holding for it, nano-USD; below ``maximum_cost`` where the router may limit the
-            reply.
-    """
-
-    expert: Expert
-    quality: float
-    expected_cost: int
-    maximum_cost: int
-    latency: float | None = None
-    minimum_cost: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Loyalty:
     """How much a conversation holds to the expert that answered last.
 
@@ -183,7 +162,9 @@ class Decision:
     def explain(self) -> str:
         """Say in one line why the first candidate leads, and what the next one would have cost."""
         first, *rest = self.candidates
-        settings = ", ".join(f"{key} {value:.4g}" for key, value in self.policy.items() if key != "name")
+        settings = ", ".join(
+            f"{key} {value:.4g}" for key, value in self.policy.items() if key != "name"
+        )
         reason = (
             f"{first.expert.name}: predicted quality {first.quality:.2f} for "
             f"{format_usd(first.expected_cost)} ({self.policy['name']}{': ' + settings if settings else ''})"
@@ -209,27 +190,26 @@ def rank(
         ConfigurationError: The policy returned something other than one finite number a candidate.
     """
     rule = latency or INDIFFERENT
-    margin = [loyalty.margin if loyalty and loyalty.expert == c.expert.name else 0.0 for c in candidates]
+    margin = [
+        loyalty.margin if loyalty and loyalty.expert == c.expert.name else 0.0 for c in candidates
+    ]
     held = np.isinf(margin)
-    quality = qualities(candidates) - [rule.penalty(c.latency) for c in candidates] + np.where(held, 0.0, margin)
+    quality = (
+        qualities(candidates)
+        - [rule.penalty(c.latency) for c in candidates]
+        + np.where(held, 0.0, margin)
+    )
     preference = np.asarray(policy(np.maximum(quality, 0), costs(candidates)), dtype=np.float64)
     if preference.shape != (len(candidates),) or not np.isfinite(preference).all():
-        raise ConfigurationError(f"policy {policy!r} must return {len(candidates)} finite numbers, got {preference}")
+        raise ConfigurationError(
+            f"policy {policy!r} must return {len(candidates)} finite numbers, got {preference}"
+        )
     slow = [rule.is_slow(candidate.latency) for candidate in candidates]
     order = sorted(
-        range(len(candidates)), key=lambda i: (not held[i], slow[i], -preference[i], candidates[i].expected_cost)
+        range(len(candidates)),
+        key=lambda i: (not held[i], slow[i], -preference[i], candidates[i].expected_cost),
     )
     return tuple(candidates[i] for i in order)
-
-
-def qualities(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-    """Predicted quality of each candidate, 0–1."""
-    return np.array([candidate.quality for candidate in candidates])
-
-
-def costs(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-    """Expected cost of each candidate in USD."""
-    return np.array([candidate.expected_cost / NANO_PER_USD for candidate in candidates])
 
 
 def describe(policy: Policy) -> dict[str, Any]:

@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from routoo_core.errors import ConfigurationError, UnknownPrice
 
-_REMEDY = {"missing": "missing; add this key", "extra_forbidden": "unknown key; remove or correct it"}
+_REMEDY = {
+    "missing": "missing; add this key",
+    "extra_forbidden": "unknown key; remove or correct it",
+}
 
 
 class Settings(BaseModel):
@@ -46,14 +49,20 @@ def _configuration_error(where: str, error: ValidationError) -> ConfigurationErr
         raised = found.get("ctx", {}).get("error")
         kind = UnknownPrice if isinstance(raised, UnknownPrice) else kind
         field = ".".join(str(part) for part in found["loc"])
-        message = _REMEDY.get(found["type"]) or (str(raised) if raised else found["msg"] + _got(found["input"]))
+        message = _REMEDY.get(found["type"]) or (
+            str(raised) if raised else found["msg"] + _got(found["input"])
+        )
         lines.append(": ".join(filter(None, (where, field, message))))
     return kind("\n".join(lines))
 
 
 def _got(value: Any) -> str:
     """Show only what cannot hide a secret: a short scalar, never a whole table."""
-    return f" (got {value!r})" if isinstance(value, str | int | float) and len(str(value)) <= 40 else ""
+    return (
+        f" (got {value!r})"
+        if isinstance(value, str | int | float) and len(str(value)) <= 40
+        else ""
+    )
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -65,6 +74,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+        raise ConfigurationError(
+            f"{path}: cannot be read ({error.strerror}); check the path"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: is not valid TOML: {error}") from error

@@ -40,7 +40,9 @@ class FakePredictor:
     def predict(self, prompts: Sequence[str]) -> Quality:
         """The qualities told, shape (prompts, experts)."""
         self.prompts += prompts
-        told = [[q(prompt) if callable(q) else q for q in self.quality.values()] for prompt in prompts]
+        told = [
+            [q(prompt) if callable(q) else q for q in self.quality.values()] for prompt in prompts
+        ]
         return np.array(told, dtype=np.float32).reshape(len(prompts), len(self.quality))
 
 
@@ -113,7 +115,9 @@ class FakeEndpoint:
         self.hung_up: list[str] = []
         self.llama = False
         self._server = _Server(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
 
     @property
     def base_url(self) -> str:
@@ -122,7 +126,12 @@ class FakeEndpoint:
 
     def expert(self, name: str, **settings: Any) -> Expert:
         """An expert served here; 1 USD per million tokens unless told otherwise."""
-        defaults = {"model": name, "base_url": self.base_url, "input_usd_per_1m": 1, "output_usd_per_1m": 1}
+        defaults = {
+            "model": name,
+            "base_url": self.base_url,
+            "input_usd_per_1m": 1,
+            "output_usd_per_1m": 1,
+        }
         return Expert(name=name, **{**defaults, **settings})
 
     def __enter__(self) -> Self:
@@ -153,7 +162,9 @@ def _handler(endpoint: FakeEndpoint) -> type[BaseHTTPRequestHandler]:
                 self._json(200, {"tokens": [ord(character) for character in body["content"]]})
                 return
             if not self.path.endswith("/completions"):
-                self._json(404, {"error": {"message": f"{self.path} is not served", "type": "fake"}})
+                self._json(
+                    404, {"error": {"message": f"{self.path} is not served", "type": "fake"}}
+                )
                 return
             endpoint.requests.append(body)
             told = endpoint.replies.get(body["model"], Reply())
@@ -170,7 +181,11 @@ def _handler(endpoint: FakeEndpoint) -> type[BaseHTTPRequestHandler]:
             written = len(words) + sum(len(call["function"]["arguments"].split()) for call in calls)
             usage = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": written}
             usage["total_tokens"] = sum(usage.values())
-            details = {"prompt_tokens_details": {"cached_tokens": reply.cached_tokens}} if reply.cached_tokens else {}
+            details = (
+                {"prompt_tokens_details": {"cached_tokens": reply.cached_tokens}}
+                if reply.cached_tokens
+                else {}
+            )
             if reply.status != 200:
                 error = {"message": f"told to answer {reply.status}", "type": "fake"}
                 self._json(reply.status, {"error": error}, reply.headers)
@@ -187,7 +202,9 @@ def _handler(endpoint: FakeEndpoint) -> type[BaseHTTPRequestHandler]:
                 full = {"usage": {**usage, **details}} if reply.report_usage else {}
                 self._json(200, {**_envelope(body, "chat.completion"), "choices": [choice], **full})
 
-        def _json(self, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> None:
+        def _json(
+            self, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None
+        ) -> None:
             payload = json.dumps(body).encode()
             self.send_response(status)
             for name, value in (headers or {}).items():
@@ -216,9 +233,18 @@ def _handler(endpoint: FakeEndpoint) -> type[BaseHTTPRequestHandler]:
                 if reply.drop_after == spoken:
                     return
                 delta = {"role": "assistant", "content": word}
-                self._event(body, {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+                self._event(
+                    body, {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+                )
             for call in calls:
-                self._event(body, {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}]})
+                self._event(
+                    body,
+                    {
+                        "choices": [
+                            {"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}
+                        ]
+                    },
+                )
             self._event(body, {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
             if reply.report_usage and (body.get("stream_options") or {}).get("include_usage"):
                 self._event(body, {"choices": [], "usage": usage})
@@ -243,7 +269,9 @@ def _spoken(reply: Reply, body: Mapping[str, Any]) -> tuple[list[str], str]:
     """The words said, up to the call's stop sequences and limit, and the finish reason."""
     stops = body.get("stop") or []
     ends = [reply.text.find(stop) for stop in ([stops] if isinstance(stops, str) else stops)]
-    words = re.findall(r"\s*\S+", reply.text[: min((end for end in ends if end >= 0), default=None)].strip())
+    words = re.findall(
+        r"\s*\S+", reply.text[: min((end for end in ends if end >= 0), default=None)].strip()
+    )
     said = words[: body.get("max_completion_tokens") or body.get("max_tokens") or len(words)]
     if reply.tool_calls:
         return said, "tool_calls"
@@ -260,7 +288,11 @@ def _completion(reply: Reply, body: Mapping[str, Any]) -> dict[str, Any]:
         "text_offset": [word.start() for word in words],
     }
     if forced:
-        told = {"content": [{"id": token, "token": chr(token), "logprob": reply.logprob} for token in forced]}
+        told = {
+            "content": [
+                {"id": token, "token": chr(token), "logprob": reply.logprob} for token in forced
+            ]
+        }
     logprobs = told if (words or forced) and reply.logprob is not None else None
     said, finish = _spoken(reply, body)
     choice = {"index": 0, "text": " ".join(said), "logprobs": logprobs, "finish_reason": finish}
@@ -270,7 +302,12 @@ def _completion(reply: Reply, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tool_call(index: int, call: Mapping[str, Any]) -> dict[str, Any]:
     function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
-    return {"index": index, "id": f"call_{index}_{time.monotonic_ns()}", "type": "function", "function": function}
+    return {
+        "index": index,
+        "id": f"call_{index}_{time.monotonic_ns()}",
+        "type": "function",
+        "function": function,
+    }
 
 
 def _envelope(body: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -20,7 +20,9 @@ _VOCABULARY = hashlib.sha1(  # the file name tiktoken's cache uses
     f"https://openaipublic.blob.core.windows.net/encodings/{ENCODING}.tiktoken".encode(),
     usedforsecurity=False,
 ).hexdigest()
-_BYTES_PER_TOKEN = 3  # English runs at 4 to 5, so dividing by 3 overestimates when no vocabulary is at hand
+_BYTES_PER_TOKEN = (
+    3  # English runs at 4 to 5, so dividing by 3 overestimates when no vocabulary is at hand
+)
 
 
 def count_tokens(text: str) -> int:
@@ -71,7 +73,11 @@ def _encoding() -> tiktoken.Encoding | None:
 
 def _cache_folders() -> list[Path]:
     """Where the vocabulary may lie: tiktoken's own caches, then the copy LlamaIndex ships."""
-    folders = [Path(os.environ[key]) for key in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR") if key in os.environ]
+    folders = [
+        Path(os.environ[key])
+        for key in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
+        if key in os.environ
+    ]
     folders.append(Path(tempfile.gettempdir()) / "data-gym-cache")
     spec = importlib.util.find_spec("llama_index")
     roots = spec.submodule_search_locations if spec and spec.submodule_search_locations else []

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from routoo_core.budget.pacing import Paced
 from routoo_core.config import build_router, make_policy
 from routoo_core.errors import ConfigurationError, InvalidRequest
-from routoo_core.experts import Expert, Pool, to_nano_usd
+from routoo_core.experts import Expert, Pool
+from routoo_core.money import to_nano_usd
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import Overrides
 from routoo_core.router import Router
@@ -47,13 +48,23 @@ def as_router(
     """
     if isinstance(router, Router):
         if experts is not None or options:
-            raise ConfigurationError("router: a whole Router was given; set experts and options when building it")
+            raise ConfigurationError(
+                "router: a whole Router was given; set experts and options when building it"
+            )
         return router
     if router is None or experts is None:
-        raise ConfigurationError("give a Router, or experts={name: model} together with router='mmlu-pro' or a folder")
+        raise ConfigurationError(
+            "give a Router, or experts={name: model} together with router='mmlu-pro' or a folder"
+        )
     if unknown := sorted(set(options) - OPTIONS):
-        raise ConfigurationError(f"{unknown[0]}: unknown; choose among {', '.join(sorted(OPTIONS))}")
-    pool = experts if isinstance(experts, Pool) else Pool([as_expert(*e, settings_of) for e in experts.items()])
+        raise ConfigurationError(
+            f"{unknown[0]}: unknown; choose among {', '.join(sorted(OPTIONS))}"
+        )
+    pool = (
+        experts
+        if isinstance(experts, Pool)
+        else Pool([as_expert(*e, settings_of) for e in experts.items()])
+    )
     return build_router(pool, router=router, **options)
 
 
@@ -65,7 +76,10 @@ def as_expert(name: str, model: Any, settings_of: Callable[[Any], dict[str, Any]
     """
     if isinstance(model, Expert):
         return model if model.name == name else model.model_copy(update={"name": name})
-    called = next((v for key in ("model_name", "model") if isinstance(v := getattr(model, key, None), str)), name)
+    called = next(
+        (v for key in ("model_name", "model") if isinstance(v := getattr(model, key, None), str)),
+        name,
+    )
     return Expert(**{"name": name, "model": called, "client": model, **settings_of(model)})
 
 
@@ -92,13 +106,19 @@ def build_clients(
             clients[expert.name] = expert.client
         else:
             found = type(expert.client).__name__
-            raise ConfigurationError(f"expert {expert.name!r}: client: {found} is not a {kind.__name__}")
+            raise ConfigurationError(
+                f"expert {expert.name!r}: client: {found} is not a {kind.__name__}"
+            )
     return clients
 
 
 @contextmanager
 def routoo_settings(
-    *, account: str | None = None, policy: Any = None, expert: str | None = None, max_cost: str | None = None
+    *,
+    account: str | None = None,
+    policy: Any = None,
+    expert: str | None = None,
+    max_cost: str | None = None,
 ) -> Iterator[None]:
     """Set for every call within the block what a call may set for itself; blocks nest, and a call's own words win.
 
@@ -136,7 +156,9 @@ def overrides_of(router: Router, call: Mapping[str, Any], account: str | None) -
     if call.get("model") and not own.get("routoo_expert"):
         given["routoo_expert"] = call["model"]
     if unknown := sorted(set(given) - _OVERRIDES):
-        raise InvalidRequest(f"{unknown[0]}: unknown; a call may set {', '.join(sorted(_OVERRIDES))}")
+        raise InvalidRequest(
+            f"{unknown[0]}: unknown; a call may set {', '.join(sorted(_OVERRIDES))}"
+        )
     try:
         policy, most = given.get("routoo_policy"), given.get("routoo_max_cost")
         return Overrides(
@@ -151,10 +173,16 @@ def overrides_of(router: Router, call: Mapping[str, Any], account: str | None) -
 
 def without_overrides(call: Mapping[str, Any]) -> dict[str, Any]:
     """What is left of a call's keyword arguments for the expert."""
-    return {key: value for key, value in call.items() if key != "model" and not key.startswith("routoo_")}
+    return {
+        key: value
+        for key, value in call.items()
+        if key != "model" and not key.startswith("routoo_")
+    }
 
 
-def asking(messages: list[dict[str, Any]], question_of: Callable[[str], str]) -> list[dict[str, Any]]:
+def asking(
+    messages: list[dict[str, Any]], question_of: Callable[[str], str]
+) -> list[dict[str, Any]]:
     """Messages in OpenAI's form, the last user's with the question that ``question_of`` finds in its text."""
     last = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=None)
     if last is None:
@@ -171,7 +199,9 @@ def _policy(router: Router, policy: Any) -> Policy | None:
     if not isinstance(chosen, Paced):
         return chosen
     if not isinstance(router.policy, Paced):
-        raise ConfigurationError("a single call cannot be paced unless the router's own policy is 'paced'")
+        raise ConfigurationError(
+            "a single call cannot be paced unless the router's own policy is 'paced'"
+        )
     return None
 
 

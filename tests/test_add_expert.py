@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.predictor.head import HEADS
-from routoo_core.predictor.new_expert import add_expert
-from routoo_core.predictor.training import ensemble_quality
+from routoo_core.predictor.heads import HEADS
+from routoo_core.training.new_expert import add_expert
+from routoo_core.training.settings import ensemble_quality
 
 KINDS = pytest.mark.parametrize("kind", HEADS)
 
@@ -15,7 +15,8 @@ KINDS = pytest.mark.parametrize("kind", HEADS)
 def make(kind, members=2, experts=6):
     torch.manual_seed(0)
     heads = [
-        HEADS[kind](dim=12, experts=experts, levels=2, width=8, dropout=0.1, domains=3).eval() for _ in range(members)
+        HEADS[kind](dim=12, experts=experts, levels=2, width=8, dropout=0.1, domains=3).eval()
+        for _ in range(members)
     ]
     with torch.no_grad():
         for head in heads:
@@ -29,17 +30,23 @@ def prompts(count, seed=1):
 
 
 @KINDS
-def test_the_older_experts_parameters_are_the_same_to_the_bit_and_their_predictions_but_for_rounding(kind):
+def test_the_older_experts_parameters_are_the_same_to_the_bit_and_their_predictions_but_for_rounding(
+    kind,
+):
     heads, vectors = make(kind), prompts(60)
     before = ensemble_quality(heads, vectors)
     grown = add_expert(heads, vectors, np.round(before[:, 0]))
     for old, new in zip(heads, grown, strict=True):
         for name, value in old.state_dict().items():
             kept = new.state_dict()[name]
-            assert torch.equal(kept[: len(value)] if kept.shape != value.shape else kept, value), name
+            assert torch.equal(kept[: len(value)] if kept.shape != value.shape else kept, value), (
+                name
+            )
     after = ensemble_quality(grown, vectors)
     assert after.shape == (60, 7)
-    np.testing.assert_allclose(after[:, :6], before, atol=1e-6)  # how a product is summed depends on its size
+    np.testing.assert_allclose(
+        after[:, :6], before, atol=1e-6
+    )  # how a product is summed depends on its size
 
 
 @KINDS
@@ -71,7 +78,9 @@ def test_without_labels_it_is_its_prior_and_a_warning_says_so(kind):
 def test_the_same_labels_give_the_same_expert():
     vectors = prompts(40)
     labels = (vectors[:, 0] > 0).astype(np.float32)
-    one, two = (ensemble_quality(add_expert(make("mlp"), vectors, labels), vectors) for _ in range(2))
+    one, two = (
+        ensemble_quality(add_expert(make("mlp"), vectors, labels), vectors) for _ in range(2)
+    )
     np.testing.assert_array_equal(one, two)
 
 

@@ -1,4 +1,4 @@
-"""The house: imports point backward along the path, and the core is light."""
+"""The house: files import only from files before them, and the core is light."""
 
 import ast
 import subprocess
@@ -8,132 +8,152 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PATH = [  # design order; a module may import only from lines above it (or its own line)
-    "routoo_core.errors",
-    "routoo_core.files",
-    "routoo_core.settings",
-    "routoo_core.tokens",
-    "routoo_core.request",
-    "routoo_core.experts",
-    "routoo_core.latency",
-    "routoo_core.embedded",
-    "routoo_core.outcomes",
-    "routoo_core.predictor",
-    "routoo_core.selector",
-    "routoo_core.assignment",
-    "routoo_core.universe",
-    "routoo_core.budget",
-    "routoo_core.attempt",
-    "routoo_core.router",
-    "routoo_core.config",
-    "routoo_core.testing",
-    "routoo_core.local_endpoint",
-    "routoo_core.evaluation",
-    "routoo_core.scoring",
-    "routoo_core.data",
-    "routoo_integrations.building",
-    "routoo_integrations.langchain.messages",
-    "routoo_integrations.langchain.clients",
-    "routoo_integrations.langchain.structured",
-    "routoo_integrations.langchain.configured",
-    "routoo_integrations.langchain.chat_model",
-    "routoo_integrations.langchain.middleware",
-    "routoo_integrations.langchain",
-    "routoo_integrations.llama_index.messages",
-    "routoo_integrations.llama_index.clients",
-    "routoo_integrations.llama_index.events",
-    "routoo_integrations.llama_index.structured",
-    "routoo_integrations.llama_index.llm",
-    "routoo_integrations.llama_index.selector",
-    "routoo_integrations.llama_index",
-    "routoo_integrations.demo",
-    "routoo_core.cli.shared",
-    "routoo_core.cli",
-    "routoo_core.__main__",
-]
-FOLDERS = {  # the same order, within a folder
-    "routoo_core.predictor": """
-        base batching adapter encoder length head calibration knn suggestion training fine_tuning new_expert scorer
-        performance checkpoint
-    """,
-    "routoo_core.evaluation": """
-        progress prices subjects curve simple_routers metrics tables feedback_log feedback_run figures drawings report
-        prediction_run assignment_run target_run universe_run training_run expert_run stress_run evaluation_run
-        replay_run
-    """,
-}
-FILES = [path for package in ("routoo_core", "routoo_integrations") for path in sorted((ROOT / package).rglob("*.py"))]
+ORDER = """
+routoo_core
+    errors files threads progress money text tables plotting settings tokens
+    question request latency usage prices experts price_list failures
+    prompts outcomes embedded
+routoo_core.predictor
+    base batching adapter encoder heads neighbours lengths calibration scorer performance checkpoint
+routoo_core
+    candidates record selector
+routoo_core.budget
+    period account ledger sqlite redis outlook pacing
+routoo_core.calling
+    attempt driver
+routoo_core
+    router config testing local_endpoint
+routoo_core.asking
+    calls clients asker
+routoo_core.data
+    steps writing collection decontamination splitting synthesise paraphrase
+routoo_core.scoring
+    answers reading graders sandbox judge run harness
+routoo_core.measures
+    curve simple_routers metrics subjects
+routoo_core.universe
+    selection construction plots
+routoo_core.assignment
+    solver predictions plan target
+routoo_core.training
+    settings fine_tuning new_expert suggestion run expert_run
+routoo_core.evaluation
+    tables plots drawings stress evaluation report
+routoo_core.simulation
+    replay plots
+routoo_core.monitoring
+    logs feedback_log feedback plots
+routoo_core
+    __main__
+routoo_integrations
+    building
+routoo_integrations.langchain
+    messages clients structured configured chat_model middleware
+routoo_integrations.llama_index
+    messages clients events structured llm selector namespace
+routoo_integrations.demo
+    prompts embedding run
+routoo_integrations.cli
+    terminal shared writing budget data evaluation feedback offline routing scoring training universe
+"""
+"""Every file, in the order of the path: a file may import only from those before it."""
+PACKAGES = ("routoo_core", "routoo_integrations")
+FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+HEAVY = ("torch", "transformers", "langchain_core", "llama_index", "openai", "peft", "pyarrow", "matplotlib")
 
 
-def module(path):
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+def module_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
-MODULES = {module(file) for file in FILES}
+def read_order():
+    order = []
+    folder = ""
+    for line in ORDER.strip().splitlines():
+        if not line.startswith(" "):
+            folder = line
+            continue
+        order += [f"{folder}.{name}" for name in line.split()]
+    return order
 
 
-def line(name):
-    places = [i for i, room in enumerate(PATH) if name == room or name.startswith(room + ".")]
-    assert places or name in {"routoo_core", "routoo_integrations"}, f"{name} has no place on the path"
-    return places[0] if places else -1
+POSITION = {name: position for position, name in enumerate(read_order())}
+MODULES = {module_name(path) for path in FILES if path.stem != "__init__"}
 
 
-def imports(path):
+def imported_modules(path):
+    """The project's modules that a file imports at run time, wherever in the file."""
     tree = ast.parse(path.read_text())
-    guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and _is_type_checking(node)]
-    for_types = {inner for guard in guards for inner in ast.walk(guard)}
+    for_types = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("routoo_"):
-            if node in for_types:
-                continue
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name if name in MODULES else node.module for name in inner)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            for_types.update(ast.walk(node))
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in names)
 
 
-def _is_type_checking(node):
-    return getattr(node.test, "id", "") == "TYPE_CHECKING"
+def test_every_file_has_its_place_in_the_order():
+    assert sorted(POSITION) == sorted(MODULES)
 
 
-LAZY = {("routoo_core.router", "routoo_core.config")}  # Router.from_toml, the one convenience that looks ahead
+@pytest.mark.parametrize("path", [path for path in FILES if path.stem != "__init__"], ids=module_name)
+def test_a_file_imports_only_from_files_before_it(path):
+    own = module_name(path)
+    for imported in imported_modules(path):
+        if imported in MODULES:
+            assert POSITION[imported] < POSITION[own], f"{own} imports {imported}, which comes later"
 
 
-@pytest.mark.parametrize("path", FILES, ids=module)
-def test_imports_point_backward_along_the_path(path):
-    me = module(path)
-    for other in imports(path):
-        if (me, other) not in LAZY:
-            assert line(other) <= line(me), f"{me} imports {other}, which comes later"
-
-
-@pytest.mark.parametrize(
-    ("folder", "name"), [(folder, name) for folder, names in FOLDERS.items() for name in names.split()]
-)
-def test_files_of_a_folder_have_an_order_too(folder, name):
-    order = FOLDERS[folder].split()
-    place = ROOT / folder.replace(".", "/")
-    assert sorted(order) == sorted(path.stem for path in place.glob("*.py") if path.stem != "__init__")
-    for other in imports(place / f"{name}.py"):
-        if other.startswith(f"{folder}."):
-            assert order.index(other.rsplit(".")[-1]) < order.index(name)
+@pytest.mark.parametrize("path", [path for path in FILES if path.stem == "__init__"], ids=module_name)
+def test_a_package_hands_on_only_its_own_names(path):
+    package = module_name(path).removesuffix(".__init__")
+    for imported in imported_modules(path):
+        if imported.startswith(PACKAGES):
+            assert imported.startswith(package) or POSITION[imported] < min(
+                place for name, place in POSITION.items() if name.startswith(f"{package}.")
+            )
 
 
 def test_importing_the_core_loads_neither_torch_nor_a_framework():
-    heavy = "{'torch', 'transformers', 'langchain_core', 'llama_index', 'openai', 'peft', 'pyarrow', 'matplotlib'}"
     code = (
         "import sys, routoo_core; from routoo_core import Budget, Expert, Pool, RoutedRequest, Router, Usage\n"
-        f"print(sorted({heavy} & set(sys.modules)))"
+        f"print(sorted(set({HEAVY}) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_the_command_line_starts_without_torch():
-    code = "import sys, routoo_core.cli\nprint('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    code = "import sys, routoo_integrations.cli\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_library_knows_no_terminal():
+    for path in FILES:
+        if path.is_relative_to(ROOT / "routoo_core"):
+            roots = {name.split(".")[0] for name in third_party_imports(path)}
+            assert not roots & {"rich", "typer", "click"}, path
 
 
 def test_nothing_pickles():
     for path in FILES:
-        assert "pickle" not in [alias.name for node in ast.walk(ast.parse(path.read_text()))
-                                if isinstance(node, ast.Import) for alias in node.names]  # fmt: skip
+        assert "pickle" not in third_party_imports(path)
         assert "torch.load" not in path.read_text()
+
+
+def third_party_imports(path):
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    return names

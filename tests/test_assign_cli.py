@@ -6,11 +6,12 @@ import pytest
 from pyarrow import csv
 from typer.testing import CliRunner
 
-from routoo_core import cli
-from routoo_core.cli import app
+from routoo_integrations import cli
+from routoo_integrations.cli import app
 
 SCORES = "prompt_id,model,score\n" + "".join(
-    f"{p},{m},{s}\n" for p, m, s in [("a", "x", 0.2), ("a", "y", 0.9), ("b", "x", 0.8), ("b", "y", 0.9)]
+    f"{p},{m},{s}\n"
+    for p, m, s in [("a", "x", 0.2), ("a", "y", 0.9), ("b", "x", 0.8), ("b", "y", 0.9)]
 )
 PRICES = "model,input_usd_per_1m,output_usd_per_1m\nx,1000,1000\ny,3000,5000\nz,1,1\n"  # 1 and 4 USD a call
 
@@ -42,7 +43,9 @@ def test_money_goes_where_it_buys_the_most_and_the_certificate_says_how_good_tha
 
 
 def test_the_papers_greedy_is_there_too_and_leaves_out_what_it_cannot_pay(here):
-    found = json.loads(run("--budget", "4.5", "--policy", "ratio", "--alpha", "0", "--out", "who.csv", "--json"))
+    found = json.loads(
+        run("--budget", "4.5", "--policy", "ratio", "--alpha", "0", "--out", "who.csv", "--json")
+    )
     first, second = csv.read_csv(here / "who.csv").to_pylist()
     assert (first["model"], second["model"] or None, found["unanswered"]) == ("y", None, 1)
     assert found["cost_usd"] <= 4.5
@@ -50,7 +53,9 @@ def test_the_papers_greedy_is_there_too_and_leaves_out_what_it_cannot_pay(here):
 
 
 def test_fewer_tokens_cost_less(here):
-    assert json.loads(run("--budget", "5", "--tokens", "100", "--json"))["cost_usd"] == pytest.approx(0.8)
+    assert json.loads(run("--budget", "5", "--tokens", "100", "--json"))[
+        "cost_usd"
+    ] == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +71,22 @@ def test_fewer_tokens_cost_less(here):
         (SCORES, ("--budget", "-1"), "budget: -1"),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_is_written(here, monkeypatch, capsys, change, arguments, message):
+def test_what_is_wrong_is_named_and_nothing_is_written(
+    here, monkeypatch, capsys, change, arguments, message
+):
     (here / "s.csv").write_text(change)
-    command = ["routoo", "assign", "--scores", "s.csv", "--prices", "p.csv", "--budget", "5", "--out", "who.csv"]
+    command = [
+        "routoo",
+        "assign",
+        "--scores",
+        "s.csv",
+        "--prices",
+        "p.csv",
+        "--budget",
+        "5",
+        "--out",
+        "who.csv",
+    ]
     monkeypatch.setattr("sys.argv", [*command, *arguments])
     with pytest.raises(SystemExit) as stopped:
         cli.main()

@@ -7,20 +7,27 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import LinearConstraint, milp
 
-from routoo_core import assignment
-from routoo_core.assignment import NOBODY, assign
+from routoo_core.assignment.solver import NOBODY, assign
+from routoo_core.assignment import solver as assignment
 from routoo_core.errors import ConfigurationError
 from routoo_core.selector import Best, Ratio
 
-QUALITY = arrays(np.float64, st.tuples(st.integers(1, 7), st.integers(1, 4)), elements=st.floats(0, 1, width=16))
+QUALITY = arrays(
+    np.float64, st.tuples(st.integers(1, 7), st.integers(1, 4)), elements=st.floats(0, 1, width=16)
+)
 
 
 def exact(quality, cost, budget, everybody):
     """The optimum by HiGHS: one expert for each prompt, or at most one where the money does not reach."""
     count, experts = quality.shape
     one = np.kron(np.eye(count), np.ones(experts))
-    limits = [LinearConstraint(one, 1 if everybody else 0, 1), LinearConstraint(cost.ravel()[None], -np.inf, budget)]
-    found = milp(-quality.ravel(), integrality=np.ones(quality.size), bounds=(0, 1), constraints=limits)
+    limits = [
+        LinearConstraint(one, 1 if everybody else 0, 1),
+        LinearConstraint(cost.ravel()[None], -np.inf, budget),
+    ]
+    found = milp(
+        -quality.ravel(), integrality=np.ones(quality.size), bounds=(0, 1), constraints=limits
+    )
     assert found.success
     return -found.fun
 
@@ -64,7 +71,9 @@ def test_the_lp_is_within_one_prompt_of_the_exact_optimum_and_its_bound_above_it
 
 
 @settings(max_examples=100, deadline=None)
-@example((np.array([[1.0, 0.0]] + [[0.0, 0.0]] * 3), np.array([6.0, 5.0]), 20.0), 0.0)  # serves three, could serve all
+@example(
+    (np.array([[1.0, 0.0]] + [[0.0, 0.0]] * 3), np.array([6.0, 5.0]), 20.0), 0.0
+)  # serves three, could serve all
 @given(problems(), st.sampled_from([0.0, 0.1, 1.0]))
 def test_the_papers_greedy_keeps_to_the_budget_and_the_bound(problem, alpha):
     quality, cost, budget = problem

@@ -40,7 +40,9 @@ class Lengths:
 
 
 def rows(prompts):
-    return np.array([[len(p), len(p) / 2] for p in prompts], dtype=np.float32).reshape(len(prompts), 2)
+    return np.array([[len(p), len(p) / 2] for p in prompts], dtype=np.float32).reshape(
+        len(prompts), 2
+    )
 
 
 @pytest.fixture
@@ -99,7 +101,9 @@ def test_calls_that_arrive_during_a_pass_share_the_next_one(lengths, callers):
 
 
 def test_a_pass_takes_no_more_prompts_than_allowed(lengths, callers):
-    queue_behind_a_pass(BatchingPredictor(lengths, max_batch=5), callers, [["x" * n] for n in range(1, 13)])
+    queue_behind_a_pass(
+        BatchingPredictor(lengths, max_batch=5), callers, [["x" * n] for n in range(1, 13)]
+    )
     assert [len(prompts) for prompts in lengths.passes] == [1, 5, 5, 2]
 
 
@@ -124,7 +128,9 @@ def test_every_pass_runs_on_one_thread_that_is_not_the_callers(lengths, callers)
 
 
 def test_a_prompt_asked_for_by_many_at_once_is_computed_once(lengths, callers):
-    futures = queue_behind_a_pass(BatchingPredictor(lengths), callers, [["same", "same"], ["same"], ["other", "same"]])
+    futures = queue_behind_a_pass(
+        BatchingPredictor(lengths), callers, [["same", "same"], ["same"], ["other", "same"]]
+    )
     assert sorted(lengths.passes[1]) == ["other", "same"]
     assert [len(future.result()) for future in futures] == [2, 1, 2]
 
@@ -239,8 +245,12 @@ def test_a_copy_works_and_keeps_its_settings(duplicate):
     np.testing.assert_array_equal(other.predict(["a", "b"]), np.ones((2, 1)))
 
 
-def test_a_router_batches_what_it_loads_and_leaves_a_given_predictor_alone(endpoint, checkpoint, lengths):
-    loaded = build_router(Pool([endpoint.expert("calculator"), endpoint.expert("talker")]), router=checkpoint)
+def test_a_router_batches_what_it_loads_and_leaves_a_given_predictor_alone(
+    endpoint, checkpoint, lengths
+):
+    loaded = build_router(
+        Pool([endpoint.expert("calculator"), endpoint.expert("talker")]), router=checkpoint
+    )
     assert isinstance(loaded.predictor, BatchingPredictor)
     request = RoutedRequest.from_text("what is 31 + 44 ?")
     direct = load_checkpoint(checkpoint).predict([request.text])[0]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from routoo_core import cli
-from routoo_core.cli import app
+from routoo_integrations import cli
+from routoo_core.assignment.predictions import write_scores
+from routoo_core.assignment.target import KNOBS
 from routoo_core.config import make_policy
-from routoo_core.evaluation.prediction_run import write_scores
-from routoo_core.evaluation.target_run import KNOBS
+from routoo_integrations.cli import app
 
 COST = np.array([1.0, 4.0, 20.0])  # USD a call
 
@@ -19,16 +19,21 @@ COST = np.array([1.0, 4.0, 20.0])  # USD a call
 def quality():
     random = np.random.default_rng(0)
     ease = random.random((800, 1))
-    return np.clip(ease * 0.5 + np.array([0.1, 0.25, 0.4]) + random.normal(size=(800, 3)) * 0.05, 0, 1)
+    return np.clip(
+        ease * 0.5 + np.array([0.1, 0.25, 0.4]) + random.normal(size=(800, 3)) * 0.05, 0, 1
+    )
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, quality):
     monkeypatch.chdir(tmp_path)
-    write_scores(tmp_path / "s.csv", [f"p{i}" for i in range(800)], ["small", "middle", "large"], quality)
+    write_scores(
+        tmp_path / "s.csv", [f"p{i}" for i in range(800)], ["small", "middle", "large"], quality
+    )
     rows = zip(("small", "middle", "large"), (1000, 4000, 20000), strict=True)
     (tmp_path / "p.csv").write_text(
-        "model,input_usd_per_1m,output_usd_per_1m\n" + "".join(f"{name},{price},{price}\n" for name, price in rows)
+        "model,input_usd_per_1m,output_usd_per_1m\n"
+        + "".join(f"{name},{price},{price}\n" for name, price in rows)
     )
     return tmp_path
 
@@ -48,17 +53,25 @@ def served(found, quality):
     field = KNOBS[found["policy"]].field
     policy = make_policy({"name": found["policy"], field: found[field]})
     chosen = policy(quality, np.broadcast_to(COST, quality.shape)).argmax(1)
-    return quality[np.arange(800), chosen].mean(), COST[chosen].mean(), np.bincount(chosen, minlength=3) / 800
+    return (
+        quality[np.arange(800), chosen].mean(),
+        COST[chosen].mean(),
+        np.bincount(chosen, minlength=3) / 800,
+    )
 
 
 @pytest.mark.parametrize("policy", KNOBS)
 @pytest.mark.parametrize(
-    ("target", "value"), [("--target-cost", "5"), ("--target-quality", "0.6"), ("--target-share", "large=0.3")]
+    ("target", "value"),
+    [("--target-cost", "5"), ("--target-quality", "0.6"), ("--target-share", "large=0.3")],
 )
 def test_the_number_found_meets_the_target_when_it_is_served(here, quality, policy, target, value):
     found = json.loads(run("--policy", policy, target, value, "--json"))
     mean, cost, shares = served(found, quality)
-    assert (found["mean_quality"], found["mean_cost_usd"]) == (pytest.approx(mean, abs=1e-6), pytest.approx(cost))
+    assert (found["mean_quality"], found["mean_cost_usd"]) == (
+        pytest.approx(mean, abs=1e-6),
+        pytest.approx(cost),
+    )
     assert found["met"]
     if target == "--target-cost":
         assert cost <= 5
@@ -89,11 +102,15 @@ def test_a_router_and_prompts_give_what_their_predictions_written_as_a_table_giv
         f"b{i},hello there dear friend number {i}" for i in range(9)
     ]
     (here / "prompts.csv").write_text("prompt_id,prompt\n" + "\n".join(rows) + "\n")
-    (here / "toy.csv").write_text("model,input_usd_per_1m,output_usd_per_1m\ncalculator,2000,2000\ntalker,1000,1000\n")
+    (here / "toy.csv").write_text(
+        "model,input_usd_per_1m,output_usd_per_1m\ncalculator,2000,2000\ntalker,1000,1000\n"
+    )
     asked = ["--router", str(checkpoint), "--prompts", "prompts.csv"]
     invoke(["predict", *asked, "--out", "predicted.csv"])
     rest = ["--prices", "toy.csv", "--target-cost", "1.8", "--json"]
-    direct, table = (invoke(["calibrate", *given, *rest]) for given in (asked, ["--scores", "predicted.csv"]))
+    direct, table = (
+        invoke(["calibrate", *given, *rest]) for given in (asked, ["--scores", "predicted.csv"])
+    )
     found, expected = (json.loads(done.stdout) for done in (direct, table))
     assert found["shares"] == expected["shares"] == {"calculator": 20 / 29, "talker": 9 / 29}
     assert found["mean_quality"] == pytest.approx(expected["mean_quality"], rel=1e-3)
@@ -103,13 +120,19 @@ def test_a_router_and_prompts_give_what_their_predictions_written_as_a_table_giv
 @pytest.mark.parametrize(
     "given", [(), ("scores", "router", "prompts"), ("scores", "prompts"), ("router",), ("prompts",)]
 )
-def test_predictions_come_from_a_table_or_from_a_router_and_prompts(here, monkeypatch, capsys, given):
+def test_predictions_come_from_a_table_or_from_a_router_and_prompts(
+    here, monkeypatch, capsys, given
+):
     arguments = [word for name in given for word in (f"--{name}", "s.csv")]
-    monkeypatch.setattr("sys.argv", ["routoo", "calibrate", "--prices", "p.csv", "--target-cost", "1", *arguments])
+    monkeypatch.setattr(
+        "sys.argv", ["routoo", "calibrate", "--prices", "p.csv", "--target-cost", "1", *arguments]
+    )
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2
-    assert "give either --scores, or --router and --prompts" in " ".join(capsys.readouterr().err.split())
+    assert "give either --scores, or --router and --prompts" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,13 +140,18 @@ def test_predictions_come_from_a_table_or_from_a_router_and_prompts(here, monkey
     [
         ((), "give one of --target-cost"),
         (("--target-cost", "1", "--target-quality", "0.5"), "give one of --target-cost"),
-        (("--target-share", "huge=0.3"), "'huge=0.3' is not EXPERT=0.3 for one of small, middle, large"),
+        (
+            ("--target-share", "huge=0.3"),
+            "'huge=0.3' is not EXPERT=0.3 for one of small, middle, large",
+        ),
         (("--target-share", "large=lots"), "is not EXPERT=0.3"),
         (("--target-cost", "1", "--policy", "best"), "'best' has no number to set"),
     ],
 )
 def test_what_is_wrong_is_named(here, monkeypatch, capsys, arguments, message):
-    monkeypatch.setattr("sys.argv", ["routoo", "calibrate", "--scores", "s.csv", "--prices", "p.csv", *arguments])
+    monkeypatch.setattr(
+        "sys.argv", ["routoo", "calibrate", "--scores", "s.csv", "--prices", "p.csv", *arguments]
+    )
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from routoo_core.evaluation.metrics import expected_calibration_error
+from routoo_core.measures.metrics import expected_calibration_error
 from routoo_core.predictor.calibration import calibrated, fit_calibration, log_odds
 
 
@@ -29,7 +29,9 @@ def test_the_order_of_prompts_is_kept():
     predicted, scores = boastful(500)
     after = calibrated(predicted, fit_calibration(predicted, scores))
     for m in range(2):
-        assert (np.argsort(after[:, m], kind="stable") == np.argsort(predicted[:, m], kind="stable")).mean() > 0.99
+        assert (
+            np.argsort(after[:, m], kind="stable") == np.argsort(predicted[:, m], kind="stable")
+        ).mean() > 0.99
 
 
 def test_pairs_nobody_observed_have_no_say():
@@ -43,4 +45,6 @@ def test_without_observations_nothing_changes():
     predicted, scores = boastful(50)
     fitted = fit_calibration(predicted, np.full_like(scores, np.nan))
     np.testing.assert_allclose(fitted, [[1, 0], [1, 0]], atol=1e-6)
-    np.testing.assert_allclose(calibrated(predicted, fitted), np.clip(predicted, 1e-4, 1 - 1e-4), atol=1e-5)
+    np.testing.assert_allclose(
+        calibrated(predicted, fitted), np.clip(predicted, 1e-4, 1 - 1e-4), atol=1e-5
+    )

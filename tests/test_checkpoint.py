@@ -66,7 +66,9 @@ def test_there_is_no_pickle_in_a_checkpoint(checkpoint):
 
 
 def test_a_name_that_is_neither_shipped_nor_a_folder_is_refused():
-    with pytest.raises(CheckpointError, match=r"'mmlu-prone' is neither a folder nor a shipped router \(.*mmlu-pro"):
+    with pytest.raises(
+        CheckpointError, match=r"'mmlu-prone' is neither a folder nor a shipped router \(.*mmlu-pro"
+    ):
         find_router("mmlu-prone")
 
 
@@ -93,7 +95,10 @@ def edit(folder, change):
         (lambda c: c.update(format=2), "format: 2, this Routoo reads 1"),
         (lambda c: c.pop("experts"), "config.json: experts: missing"),
         (lambda c: c["experts"].append("third"), r"head.safetensors: does not fit config.json"),
-        (lambda c: c["training"].update(head="bilinear"), r"head.safetensors: does not fit config.json"),
+        (
+            lambda c: c["training"].update(head="bilinear"),
+            r"head.safetensors: does not fit config.json",
+        ),
         (lambda c: c["training"]["encoder"].update(layers=[1]), "vectors of length 64.* gives 32"),
         (lambda c: c.update(encoder_fingerprint="other"), "trained with encoder other"),
     ],

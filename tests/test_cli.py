@@ -5,9 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from routoo_core import cli
+from routoo_integrations import cli
 from routoo_core.budget.sqlite import SqliteLedger
-from routoo_core.cli import app
+from routoo_integrations.cli import app
 
 ROUTOO_TOML = """
 router = "{router}"
@@ -73,7 +73,9 @@ def test_budget_show_lists_the_accounts(here):
     ledger, budget = SqliteLedger(here / "routoo.db"), Budget(account="team", limit="1.00")
     ledger.settle(ledger.reserve(budget, minimum=1, maximum=500, estimate=1), 400)
     shown = json.loads(run("budget", "show", "--json"))
-    assert [(row["account"], row["spent"], row["available"]) for row in shown] == [("team", 400, 10**9 - 400)]
+    assert [(row["account"], row["spent"], row["available"]) for row in shown] == [
+        ("team", 400, 10**9 - 400)
+    ]
     assert "team" in run("budget", "show")
 
 
@@ -82,7 +84,11 @@ def test_budget_set_changes_the_limit_and_nothing_else(here, monkeypatch, capsys
     (here / "routoo.toml").write_text(before.replace("[budget]", "[budget]  # ours"))
     assert "account team: $2.50 each hour" in run("budget", "set", "2.50", "--period", "hour")
     after = (here / "routoo.toml").read_text()
-    assert after == before.replace("[budget]", "[budget]  # ours").replace('"1.00"', '"2.50"') + 'period = "hour"\n'
+    assert (
+        after
+        == before.replace("[budget]", "[budget]  # ours").replace('"1.00"', '"2.50"')
+        + 'period = "hour"\n'
+    )
     assert "account team: $2.50 in any hour" in run("budget", "set", "2.50", "--rolling")
     after += "rolling = true\n"
     refused = (
@@ -107,11 +113,16 @@ def test_budget_history_and_export_show_every_period(here):
     for run_id in ("a", "b"):
         budget = Budget(account="team", limit="1.00", period="run", run_id=run_id)
         ledger.settle(ledger.reserve(budget, minimum=1, maximum=500, estimate=1), 400)
-    assert [row["spent"] for row in json.loads(run("budget", "history", "team", "--json"))] == [400, 400]
+    assert [row["spent"] for row in json.loads(run("budget", "history", "team", "--json"))] == [
+        400,
+        400,
+    ]
     assert run("budget", "history").count("team") == 2
     assert "2 periods" in run("budget", "export", "--out", "spent.csv")
     rows = csv.read_csv(here / "spent.csv").to_pylist()
-    assert [(row["account"], row["spent_usd"], row["calls"]) for row in rows] == [("team", 4e-7, 1)] * 2
+    assert [(row["account"], row["spent_usd"], row["calls"]) for row in rows] == [
+        ("team", 4e-7, 1)
+    ] * 2
     assert json.loads(run("budget", "history", "nobody", "--json")) == []
 
 
@@ -129,17 +140,28 @@ def test_train_writes_a_router_that_route_can_use(here, tiny_model, toy_outcomes
 
     monkeypatch.setenv("ROUTOO_CACHE", str(here / "cache"))
     table = toy_outcomes
-    prompts = {"prompt_id": table.prompt_ids, "prompt": table.prompts, "domain": table.domains, "split": table.splits}
+    prompts = {
+        "prompt_id": table.prompt_ids,
+        "prompt": table.prompts,
+        "domain": table.domains,
+        "split": table.splits,
+    }
     seen = [
         (prompt, expert, float(score))
         for prompt, row in zip(table.prompt_ids, table.scores, strict=True)
         for expert, score in zip(table.experts, row, strict=True)
         if score == score
     ]
-    outcomes = dict(zip(("prompt_id", "model", "score"), map(list, zip(*seen, strict=True)), strict=True))
+    outcomes = dict(
+        zip(("prompt_id", "model", "score"), map(list, zip(*seen, strict=True)), strict=True)
+    )
     for name, columns in (("p", prompts), ("o", outcomes)):
-        csv.write_csv(pa.table({key: list(values) for key, values in columns.items()}), here / f"{name}.csv")
-    (here / "prices.csv").write_text("model,input_usd_per_1m,output_usd_per_1m\ncalculator,2,2\ntalker,1,1\n")
+        csv.write_csv(
+            pa.table({key: list(values) for key, values in columns.items()}), here / f"{name}.csv"
+        )
+    (here / "prices.csv").write_text(
+        "model,input_usd_per_1m,output_usd_per_1m\ncalculator,2,2\ntalker,1,1\n"
+    )
     (here / "train.toml").write_text(
         f'width = 8\nmembers = 1\nepochs = 10\nlearning_rate = 0.01\n[encoder]\nmodel = "{tiny_model}"\nlayers = [2]\n'
     )

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from pyarrow import csv, parquet
 from typer.testing import CliRunner
 
-from routoo_core import cli
-from routoo_core.cli import app
+from routoo_integrations import cli
 from routoo_core.data import collection
 from routoo_core.data.decontamination import Rule, decontaminate
-from routoo_core.data.logs import Reading, read_logs
 from routoo_core.data.splitting import sample
 from routoo_core.errors import OutcomesError
+from routoo_core.monitoring.logs import Reading, read_logs
 from routoo_core.outcomes import read_outcomes
+from routoo_integrations.cli import app
 
 ROWS = {  # as the sets hold them; the texts are made up
     "arc-easy": {
@@ -48,9 +48,20 @@ ROWS = {  # as the sets hold them; the texts are made up
         "question": "Do fish fly?",
         "mc1_targets": {"choices": ["Some glide", "Yes", "All"], "labels": [1, 0, 0]},
     },
-    "mmlu-dev": {"question": "1+1?", "subject": "algebra", "choices": ["1", "2", "3", "4"], "answer": 1},
+    "mmlu-dev": {
+        "question": "1+1?",
+        "subject": "algebra",
+        "choices": ["1", "2", "3", "4"],
+        "answer": 1,
+    },
 }
-RIGHT = {"arc-easy": "sea", "openbookqa": "fire", "mctest-160": "Tom's", "race": "rain", "truthfulqa": "Some glide"}
+RIGHT = {
+    "arc-easy": "sea",
+    "openbookqa": "fire",
+    "mctest-160": "Tom's",
+    "race": "rain",
+    "truthfulqa": "Some glide",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -95,9 +106,16 @@ def test_a_passage_comes_before_its_question_and_a_subject_is_the_domain():
     assert (row["domain"], row["prompt_id"]) == ("algebra", "mmlu-dev-dev-1")
 
 
-def test_a_public_set_is_loaded_by_datasets_and_what_does_not_look_like_it_is_refused(here, monkeypatch):
+def test_a_public_set_is_loaded_by_datasets_and_what_does_not_look_like_it_is_refused(
+    here, monkeypatch
+):
     Dataset.from_list([ROWS["arc-easy"]] * 2).to_parquet(here / "hub" / "ARC" / "test.parquet")
-    local = replace(collection.SOURCES["arc-easy"], hub_id=str(here / "hub" / "ARC"), subset=None, splits=("test",))
+    local = replace(
+        collection.SOURCES["arc-easy"],
+        hub_id=str(here / "hub" / "ARC"),
+        subset=None,
+        splits=("test",),
+    )
     monkeypatch.setitem(collection.SOURCES, "arc-easy", local)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", here / "cache")
     manifest = run("collect", "--source", "arc-easy", "--out", "pool.parquet")
@@ -113,17 +131,33 @@ def test_ones_own_files_come_through_the_same_door_under_their_own_column_names(
     )
     (here / "b.csv").write_text("id,body,subject\n7,Blue?,colours\n8,red!,colours\n")
     parquet.write_table(csv.read_csv("b.csv"), "c.parquet")
-    manifest = run("collect", "--file", "b.csv", "--file", "c.parquet", "--column", "prompt=body", "--out", "o.csv")
+    manifest = run(
+        "collect",
+        "--file",
+        "b.csv",
+        "--file",
+        "c.parquet",
+        "--column",
+        "prompt=body",
+        "--out",
+        "o.csv",
+    )
     assert csv.read_csv("o.csv")["prompt_id"].to_pylist() == [7, 8]
     assert manifest["counts"] == {"b": 2, "c": 2, "repeated": 2}
     manifest = run("collect", "--file", "a.jsonl", "--out", "a.parquet")
     (row,) = parquet.read_table("a.parquet").to_pylist()
-    assert (row["prompt"], json.loads(row["choices"]), row["answer"]) == ("Red?", ["blood", "snow"], "A")
+    assert (row["prompt"], json.loads(row["choices"]), row["answer"]) == (
+        "Red?",
+        ["blood", "snow"],
+        "A",
+    )
     assert manifest["licences"] == {"MIT": 1}
 
 
 def test_a_manifest_names_what_went_in_and_came_out_by_its_hash(here):
-    manifest = run("sample", "--prompts", prompts(here), "--n", "10", "--seed", "3", "--out", "s.csv")
+    manifest = run(
+        "sample", "--prompts", prompts(here), "--n", "10", "--seed", "3", "--out", "s.csv"
+    )
     assert json.loads((here / "s.csv.manifest.json").read_text()) == manifest
     assert manifest["step"] == "routoo data sample"
     assert manifest["settings"]["seed"] == 3
@@ -132,7 +166,10 @@ def test_a_manifest_names_what_went_in_and_came_out_by_its_hash(here):
     ]
     assert manifest["output"]["sha256"] == hashlib.sha256((here / "s.csv").read_bytes()).hexdigest()
     assert manifest["output"]["rows"] == 10
-    assert run("sample", "--prompts", "p.csv", "--n", "10", "--seed", "3", "--out", "s.csv") == manifest
+    assert (
+        run("sample", "--prompts", "p.csv", "--n", "10", "--seed", "3", "--out", "s.csv")
+        == manifest
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -149,12 +186,18 @@ def test_a_smaller_sample_is_part_of_a_larger_one_whatever_the_order(few, many, 
 
 def test_a_question_is_on_the_same_side_with_and_without_its_choices(here):
     texts = [f"Which number comes after {i}" for i in range(300)]
-    (here / "p.csv").write_text("prompt_id,prompt\n" + "".join(f"{i},{t}?\n" for i, t in enumerate(texts)))
+    (here / "p.csv").write_text(
+        "prompt_id,prompt\n" + "".join(f"{i},{t}?\n" for i, t in enumerate(texts))
+    )
     listed = "".join(f'{i},"{t.upper()}?\nA. {i}\nB. {i + 1}"\n' for i, t in enumerate(texts))
     (here / "listed.csv").write_text("prompt_id,prompt\n" + listed)
-    counts = run("split", "--prompts", "p.csv", "--dev-share", "0.3", "--out", "one.parquet")["counts"]
+    counts = run("split", "--prompts", "p.csv", "--dev-share", "0.3", "--out", "one.parquet")[
+        "counts"
+    ]
     run("split", "--prompts", "listed.csv", "--dev-share", "0.3", "--out", "two.parquet")
-    one, two = (parquet.read_table(f"{name}.parquet")["split"].to_pylist() for name in ("one", "two"))
+    one, two = (
+        parquet.read_table(f"{name}.parquet")["split"].to_pylist() for name in ("one", "two")
+    )
     assert one == two
     assert 60 < counts["dev"] < 120
 
@@ -173,8 +216,20 @@ def test_what_the_reference_fails_is_kept_with_some_of_the_others(here):
 
 
 def test_the_papers_preset_is_its_reference_and_ten_thousand_others(here, monkeypatch, capsys):
-    (here / "o.csv").write_text("prompt_id,model,score\nq1,SOLAR-10.7B-v1.0,1\nq2,SOLAR-10.7B-v1.0,0\n")
-    arguments = ("filter", "--prompts", prompts(here), "--outcomes", "o.csv", "--out", "hard.csv", "--preset", "paper")
+    (here / "o.csv").write_text(
+        "prompt_id,model,score\nq1,SOLAR-10.7B-v1.0,1\nq2,SOLAR-10.7B-v1.0,0\n"
+    )
+    arguments = (
+        "filter",
+        "--prompts",
+        prompts(here),
+        "--outcomes",
+        "o.csv",
+        "--out",
+        "hard.csv",
+        "--preset",
+        "paper",
+    )
     assert "so 10000 are too many" in refused(monkeypatch, capsys, *arguments)
     assert run(*arguments, "--random", "1")["counts"]["failed"] == 1
 
@@ -209,7 +264,11 @@ def test_leaks_are_found_however_they_are_written_and_others_left_alone(text, re
 def test_choices_in_the_text_and_in_a_column_are_the_same_question():
     asked = [{"prompt_id": "e", "prompt": "Which is red?\nA. Blood\nB. Snow\nC. Coal"}]
     column = {"prompt_id": "x", "prompt": "Which is RED?", "choices": '["blood", "snow", "coal"]'}
-    other = {"prompt_id": "y", "prompt": "Which is red?", "choices": '["grass", "a fire engine", "the night sky"]'}
+    other = {
+        "prompt_id": "y",
+        "prompt": "Which is red?",
+        "choices": '["grass", "a fire engine", "the night sky"]',
+    }
     clean, leaks = decontaminate([column, other], asked)
     assert [leak.prompt_id for leak in leaks] == ["x"]
     assert clean == [other]
@@ -217,7 +276,9 @@ def test_choices_in_the_text_and_in_a_column_are_the_same_question():
 
 def test_lists_of_figures_are_no_shared_words():
     figures = "\n".join(f"{letter}. {n}" for n, letter in enumerate("ABCDEFGHIJKLMNOP"))
-    asked = [{"prompt_id": "e", "prompt": f"How many eggs are there in all the baskets?\n{figures}"}]
+    asked = [
+        {"prompt_id": "e", "prompt": f"How many eggs are there in all the baskets?\n{figures}"}
+    ]
     others = [{"prompt_id": "x", "prompt": f"Find the determinant of this matrix.\n{figures}"}]
     assert decontaminate(others, asked)[1] == []
 
@@ -226,7 +287,15 @@ def test_decontamination_reports_what_was_removed_and_why(here):
     (here / "test.csv").write_text(f"prompt_id,prompt\ne1,{QUESTION}\n")
     rows = f"q1,{QUESTION}\nq2,{SHORT}\nq3,{SHORT}!\nq4,Something else entirely\n"
     (here / "mine.csv").write_text("prompt_id,prompt\n" + rows)
-    arguments = ("decontaminate", "--prompts", "mine.csv", "--against", "test.csv", "--out", "clean.csv")
+    arguments = (
+        "decontaminate",
+        "--prompts",
+        "mine.csv",
+        "--against",
+        "test.csv",
+        "--out",
+        "clean.csv",
+    )
     counts = run(*arguments, "--removed", "why.csv", "--repeats")["counts"]
     assert counts == {"given": 4, "kept": 2, "exact": 1, "ngram": 0, "near": 0, "repeated": 1}
     why = csv.read_csv("why.csv").to_pylist()
@@ -239,7 +308,10 @@ HUMAN = {
     "id": ["langchain", "schema", "messages", "HumanMessage"],
     "kwargs": {"content": "Is 91 prime?", "type": "human"},
 }
-SYSTEM = {"id": ["langchain", "schema", "messages", "SystemMessage"], "kwargs": {"content": "Be brief."}}
+SYSTEM = {
+    "id": ["langchain", "schema", "messages", "SystemMessage"],
+    "kwargs": {"content": "Be brief."},
+}
 LANGSMITH = {
     "run_type": "llm",
     "inputs": {"messages": [[SYSTEM, HUMAN]]},
@@ -254,7 +326,11 @@ OPENAI = {
     "response": {"model": "big-2024", "usage": {"prompt_tokens": 10, "completion_tokens": 5}},
     "feedback": "up",
 }
-PLAIN = {"model": "big-2024", "messages": [{"role": "user", "content": "Is 91 prime?"}], "score": False}
+PLAIN = {
+    "model": "big-2024",
+    "messages": [{"role": "user", "content": "Is 91 prime?"}],
+    "score": False,
+}
 
 
 def logs(folder, *rows):
@@ -263,11 +339,22 @@ def logs(folder, *rows):
 
 
 def test_logs_of_both_kinds_become_prompts_and_outcomes_that_training_reads(here):
-    aside = [{**LANGSMITH, "run_type": "chain"}, {**LANGSMITH, "error": "timeout"}, {**OPENAI, "feedback": None}]
+    aside = [
+        {**LANGSMITH, "run_type": "chain"},
+        {**LANGSMITH, "error": "timeout"},
+        {**OPENAI, "feedback": None},
+    ]
     logs(here, LANGSMITH, OPENAI, PLAIN, *aside)
     arguments = ("--prompts", "p.csv", "--outcomes", "o.csv", "--feedback", "correctness")
     counts = run("from-logs", "--log", "log.jsonl", *arguments)["counts"]
-    expected = {"lines": 6, "other_runs": 1, "failed": 1, "without_feedback": 1, "prompts": 1, "outcomes": 2}
+    expected = {
+        "lines": 6,
+        "other_runs": 1,
+        "failed": 1,
+        "without_feedback": 1,
+        "prompts": 1,
+        "outcomes": 2,
+    }
     assert counts == expected
     table = read_outcomes("p.csv", "o.csv")
     assert table.prompts == ("Is 91 prime?",)
@@ -281,8 +368,25 @@ def test_ratings_are_scaled_and_an_object_of_one_rating_needs_no_name(here):
 
 
 def test_every_bad_line_is_named_and_nothing_is_written(here, monkeypatch, capsys):
-    logs(here, PLAIN, {**PLAIN, "score": 7}, {**PLAIN, "model": None}, {**PLAIN, "messages": "Hi"}, LANGSMITH)
-    told = refused(monkeypatch, capsys, "from-logs", "--log", "log.jsonl", "--prompts", "p.csv", "--outcomes", "o.csv")
+    logs(
+        here,
+        PLAIN,
+        {**PLAIN, "score": 7},
+        {**PLAIN, "model": None},
+        {**PLAIN, "messages": "Hi"},
+        LANGSMITH,
+    )
+    told = refused(
+        monkeypatch,
+        capsys,
+        "from-logs",
+        "--log",
+        "log.jsonl",
+        "--prompts",
+        "p.csv",
+        "--outcomes",
+        "o.csv",
+    )
     assert "log.jsonl: line 2: feedback 7 is not from 0 to 1; say --worst and --best" in told
     assert "log.jsonl: line 3: no model" in told
     assert "log.jsonl: line 4: no messages" in told
@@ -296,39 +400,109 @@ def test_every_bad_line_is_named_and_nothing_is_written(here, monkeypatch, capsy
     [
         (("collect", "--out", "o.csv"), "give at least one --source or --file"),
         (("collect", "--source", "squad", "--out", "o.csv"), "--source: 'squad' is unknown"),
-        (("collect", "--file", "p.csv", "--column", "body", "--out", "o.csv"), "is not OURS=THEIRS"),
-        (("collect", "--file", "bad.jsonl", "--out", "o.csv"), "bad.jsonl: line 2: no JSON"),
-        (("collect", "--file", "e.csv", "--out", "o.csv"), "e.csv: row 1: no prompt in prompt or question"),
-        (("sample", "--prompts", "p.csv", "--n", "201", "--out", "o.csv"), "--n: 201 of 200 prompts"),
-        (("sample", "--prompts", "p.csv", "--out", "o.xlsx"), "--out: o.xlsx ends in"),
-        (("sample", "--prompts", "twice.csv", "--n", "1", "--out", "o.csv"), "twice.csv: row 2: prompt_id 'a' was"),
-        (("sample", "--prompts", "e.csv", "--n", "1", "--out", "o.csv"), "column 'prompt' is missing"),
-        (("split", "--prompts", "p.csv", "--dev-share", "1", "--out", "o.csv"), "--dev-share: 1.0 is not between"),
-        (("filter", "--prompts", "p.csv", "--outcomes", "x.csv", "--out", "o.csv"), "give --expert and --random"),
         (
-            ("filter", "--prompts", "p.csv", "--outcomes", "x.csv", "--expert", "z", "--random", "1", "--out", "o.csv"),
+            ("collect", "--file", "p.csv", "--column", "body", "--out", "o.csv"),
+            "is not OURS=THEIRS",
+        ),
+        (("collect", "--file", "bad.jsonl", "--out", "o.csv"), "bad.jsonl: line 2: no JSON"),
+        (
+            ("collect", "--file", "e.csv", "--out", "o.csv"),
+            "e.csv: row 1: no prompt in prompt or question",
+        ),
+        (
+            ("sample", "--prompts", "p.csv", "--n", "201", "--out", "o.csv"),
+            "--n: 201 of 200 prompts",
+        ),
+        (("sample", "--prompts", "p.csv", "--out", "o.xlsx"), "--out: o.xlsx ends in"),
+        (
+            ("sample", "--prompts", "twice.csv", "--n", "1", "--out", "o.csv"),
+            "twice.csv: row 2: prompt_id 'a' was",
+        ),
+        (
+            ("sample", "--prompts", "e.csv", "--n", "1", "--out", "o.csv"),
+            "column 'prompt' is missing",
+        ),
+        (
+            ("split", "--prompts", "p.csv", "--dev-share", "1", "--out", "o.csv"),
+            "--dev-share: 1.0 is not between",
+        ),
+        (
+            ("filter", "--prompts", "p.csv", "--outcomes", "x.csv", "--out", "o.csv"),
+            "give --expert and --random",
+        ),
+        (
+            (
+                "filter",
+                "--prompts",
+                "p.csv",
+                "--outcomes",
+                "x.csv",
+                "--expert",
+                "z",
+                "--random",
+                "1",
+                "--out",
+                "o.csv",
+            ),
             "no outcome of 'z' on these prompts; it has m",
         ),
         (
-            ("filter", "--prompts", "p.csv", "--outcomes", "y.csv", "--expert", "m", "--random", "1", "--out", "o.csv"),
+            (
+                "filter",
+                "--prompts",
+                "p.csv",
+                "--outcomes",
+                "y.csv",
+                "--expert",
+                "m",
+                "--random",
+                "1",
+                "--out",
+                "o.csv",
+            ),
             "y.csv: row 1: score 'good' is not a number",
         ),
         (
             ("decontaminate", "--prompts", "c.csv", "--against", "p.csv", "--out", "o.csv"),
             "choices: 'red, blue' is no list",
         ),
-        (("decontaminate", "--prompts", "p.csv", "--against", "p.csv", "--out", "o.csv"), "no row is left"),
         (
-            ("decontaminate", "--prompts", "p.csv", "--against", "p.csv", "--ngram", "3", "--out", "o.csv"),
+            ("decontaminate", "--prompts", "p.csv", "--against", "p.csv", "--out", "o.csv"),
+            "no row is left",
+        ),
+        (
+            (
+                "decontaminate",
+                "--prompts",
+                "p.csv",
+                "--against",
+                "p.csv",
+                "--ngram",
+                "3",
+                "--out",
+                "o.csv",
+            ),
             "--ngram: 3 is below 6",
         ),
         (
-            ("from-logs", "--log", "bad.jsonl", "--prompts", "o.csv", "--outcomes", "q.csv", "--best", "0"),
+            (
+                "from-logs",
+                "--log",
+                "bad.jsonl",
+                "--prompts",
+                "o.csv",
+                "--outcomes",
+                "q.csv",
+                "--best",
+                "0",
+            ),
             "--worst: 0 is not below --best 0",
         ),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_is_written(here, monkeypatch, capsys, arguments, message):
+def test_what_is_wrong_is_named_and_nothing_is_written(
+    here, monkeypatch, capsys, arguments, message
+):
     prompts(here)
     (here / "bad.jsonl").write_text('{"prompt": "fine"}\nnot json\n')
     (here / "e.csv").write_text("prompt_id,title\na,b\n")

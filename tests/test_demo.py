@@ -25,7 +25,9 @@ def make_demo(endpoint, checkpoint, path, limit):
     pool = Pool(
         [
             endpoint.expert("talker", context_window=8192, expected_output_tokens=64),
-            endpoint.expert("calculator", input_usd_per_1m=20, output_usd_per_1m=20, context_window=8192),
+            endpoint.expert(
+                "calculator", input_usd_per_1m=20, output_usd_per_1m=20, context_window=8192
+            ),
         ]
     )
     router = build_router(

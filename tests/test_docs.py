@@ -13,9 +13,9 @@ from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from scripted import LangSmith, StandIn
 from typer.testing import CliRunner
 
-from routoo_core.cli import app
 from routoo_core.predictor import checkpoint as checkpoints
 from routoo_core.testing import FakePredictor, Reply
+from routoo_integrations.cli import app
 from routoo_integrations.langchain import RoutooChatModel
 
 ROOT = Path(__file__).parent.parent
@@ -52,8 +52,16 @@ def page(request, checkpoint, monkeypatch, tmp_path):
         monkeypatch.setenv("OPENAI_API_KEY", "x")
         for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE"):  # LangChain's, LlamaIndex's
             monkeypatch.setenv(name, endpoint.base_url)
-        code = "".join(re.findall(r"```python\n(.*?)```", (DOCS / request.param).read_text(encoding="utf-8"), re.S))
-        there = {"mmlu-pro": str(checkpoint), "http://localhost:11434/v1": endpoint.base_url, **NAMES}
+        code = "".join(
+            re.findall(
+                r"```python\n(.*?)```", (DOCS / request.param).read_text(encoding="utf-8"), re.S
+            )
+        )
+        there = {
+            "mmlu-pro": str(checkpoint),
+            "http://localhost:11434/v1": endpoint.base_url,
+            **NAMES,
+        }
         for shown, real in there.items():
             code = code.replace(f'"{shown}"', f'"{real}"')
         yield code
@@ -71,10 +79,16 @@ async def test_every_block_of_a_page_runs(page, capsys):
 @pytest.fixture
 def langsmith(make_router, monkeypatch):
     """A LangSmith that has a traced call of a routed chat model, with feedback."""
-    traced = RunCollectorCallbackHandler(_schema_format="original+chat")  # LangSmith's, which calls it an "llm"
-    RoutooChatModel(make_router(), max_tokens=20).invoke("Is 91 a prime number?", {"callbacks": [traced]})
+    traced = RunCollectorCallbackHandler(
+        _schema_format="original+chat"
+    )  # LangSmith's, which calls it an "llm"
+    RoutooChatModel(make_router(), max_tokens=20).invoke(
+        "Is 91 a prime number?", {"callbacks": [traced]}
+    )
     run = json.loads(traced.traced_runs[0].model_dump_json(exclude={"attachments"}, warnings=False))
-    with LangSmith([{**run, "run_type": "llm", "feedback_stats": {"thumbs": {"n": 1, "avg": 1.0}}}]) as url:
+    with LangSmith(
+        [{**run, "run_type": "llm", "feedback_stats": {"thumbs": {"n": 1, "avg": 1.0}}}]
+    ) as url:
         monkeypatch.setenv("LANGSMITH_ENDPOINT", url)
         monkeypatch.setenv("LANGSMITH_API_KEY", "x")
         yield
@@ -90,8 +104,14 @@ def test_the_page_on_feedback_runs_and_its_commands_read_what_it_logged(page, la
         done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
         assert done.exit_code == 0, f"{line}\n{done.output}"
     assert Path("weeks.png").is_file()
-    found = json.loads(CliRunner().invoke(app, ["feedback", "calls.jsonl", "runs.jsonl", "--json"]).stdout)
-    assert (sum(week["calls"] for week in found["weeks"]), found["shadow"]["calls"], found["judged"]) == (4, 1, 4)
+    found = json.loads(
+        CliRunner().invoke(app, ["feedback", "calls.jsonl", "runs.jsonl", "--json"]).stdout
+    )
+    assert (
+        sum(week["calls"] for week in found["weeks"]),
+        found["shadow"]["calls"],
+        found["judged"],
+    ) == (4, 1, 4)
     assert len(Path("logged-outcomes.csv").read_text().splitlines()) > 1
 
 
@@ -111,37 +131,55 @@ def test_every_example_runs(path, monkeypatch, capsys):
 
 def anew(body):
     """The question of a request in other words."""
-    return Reply(f"Name the successor of {re.findall('[0-9]+', body['messages'][0]['content'])[-1]}.")
+    return Reply(
+        f"Name the successor of {re.findall('[0-9]+', body['messages'][0]['content'])[-1]}."
+    )
 
 
 @pytest.fixture
 def collected(tmp_path, monkeypatch, endpoint):
     """A folder with the files that docs/data.md speaks of."""
     monkeypatch.chdir(tmp_path)
-    questions = [f"Which of these numbers comes right after {n} when we count?" for n in range(1100)]
-    lines = [{"qid": str(n), "question": text, "subject": "sums"} for n, text in enumerate(questions)]
+    questions = [
+        f"Which of these numbers comes right after {n} when we count?" for n in range(1100)
+    ]
+    lines = [
+        {"qid": str(n), "question": text, "subject": "sums"} for n, text in enumerate(questions)
+    ]
     (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (tmp_path / "test.csv").write_text("prompt_id,prompt\nt1,Who painted the ceiling of the Sistine Chapel in Rome?\n")
+    (tmp_path / "test.csv").write_text(
+        "prompt_id,prompt\nt1,Who painted the ceiling of the Sistine Chapel in Rome?\n"
+    )
     pairs = [
-        f"{n},{model},{n % place % 2}" for n in range(1100) for place, model in enumerate(("small", "big"), start=2)
+        f"{n},{model},{n % place % 2}"
+        for n in range(1100)
+        for place, model in enumerate(("small", "big"), start=2)
     ]
     (tmp_path / "outcomes.csv").write_text("prompt_id,model,score\n" + "\n".join(pairs))
     (tmp_path / "experts.toml").write_text(EXPERT_TOML.format(name="gpt-4o", url=endpoint.base_url))
     endpoint.replies["gpt-4o"] = anew
-    run = {"model": "small", "messages": [{"role": "user", "content": "Hi"}], "feedback": {"correctness": 1}}
+    run = {
+        "model": "small",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "feedback": {"correctness": 1},
+    }
     (tmp_path / "runs.jsonl").write_text(json.dumps(run))
 
 
 def test_every_command_of_the_page_on_data_runs_as_printed(collected):
     """All but those that need the hub, whose names and options are checked."""
-    blocks = re.findall(r"```console\n(.*?)```", (DOCS / "data.md").read_text(encoding="utf-8"), re.S)
+    blocks = re.findall(
+        r"```console\n(.*?)```", (DOCS / "data.md").read_text(encoding="utf-8"), re.S
+    )
     for line in "".join(blocks).splitlines():
         command = shlex.split(line)[1:]
         offline = "--source" not in command
         done = CliRunner().invoke(app, command if offline else [*command, "--help"])
         assert done.exit_code == 0, f"{line}\n{done.output}"
         if offline:
-            assert Path(command[command.index("--outcomes" if "from-logs" in command else "--out") + 1]).is_file()
+            assert Path(
+                command[command.index("--outcomes" if "from-logs" in command else "--out") + 1]
+            ).is_file()
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)

@@ -27,9 +27,16 @@ def test_a_prompts_vector_does_not_depend_on_its_batch(tiny_model, pooling, laye
 
 
 def hidden(tiny_model, text, layer):
-    tokenizer, model = AutoTokenizer.from_pretrained(tiny_model), AutoModel.from_pretrained(tiny_model).eval()
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(tiny_model),
+        AutoModel.from_pretrained(tiny_model).eval(),
+    )
     with torch.inference_mode():
-        return model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[layer][0].numpy()
+        return (
+            model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True)
+            .hidden_states[layer][0]
+            .numpy()
+        )
 
 
 def test_a_truncated_model_gives_the_whole_models_inner_layer(tiny_model):

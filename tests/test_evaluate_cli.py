@@ -6,24 +6,24 @@ import re
 
 import numpy as np
 import pytest
-from rich.console import Console
 from toy_tables import PRICES, write_toy_tables
 from typer.testing import CliRunner
 
 from routoo_core import Budget
+from routoo_core.assignment.predictions import write_table
 from routoo_core.budget.pacing import Paced
-from routoo_core.cli import app
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.evaluation.evaluation_run import predict
-from routoo_core.evaluation.metrics import arena_score, log_loss, oracle_shares
-from routoo_core.evaluation.prediction_run import write_table
-from routoo_core.evaluation.replay_run import DAY, Stream, arrivals, replay_stream
-from routoo_core.evaluation.simple_routers import by_vectors
-from routoo_core.evaluation.stress_run import REWRITES, other_order, stress, typos
-from routoo_core.evaluation.subjects import SUB_CATEGORIES, grouped
-from routoo_core.evaluation.training_run import encode_cached
+from routoo_core.evaluation.evaluation import predict
+from routoo_core.evaluation.stress import REWRITES, other_order, stress, typos
+from routoo_core.measures.metrics import arena_score, log_loss, oracle_shares
+from routoo_core.measures.simple_routers import by_vectors
+from routoo_core.measures.subjects import SUB_CATEGORIES, grouped
 from routoo_core.predictor.checkpoint import read_config
+from routoo_core.progress import SILENT
+from routoo_core.simulation.replay import DAY, Stream, arrivals, replay_stream
 from routoo_core.testing import FakePredictor
+from routoo_core.training.run import encode_cached
+from routoo_integrations.cli import app
 
 
 @pytest.fixture
@@ -51,14 +51,19 @@ def test_a_report_stands_by_itself_and_says_what_it_means(run, tmp_path):
     assert page.count('role="img"') == 4
     html.parser.HTMLParser().feed(page)
     assert "beats zero router" in done.output
-    assert not (tmp_path / "cache" / "vectors").exists()  # what was predicted when it was trained is taken, for all
+    assert not (
+        tmp_path / "cache" / "vectors"
+    ).exists()  # what was predicted when it was trained is taken, for all
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert metrics["prompts"] == 48
     (router,) = metrics["routers"].values()
     assert router["seen"] == {"held_out": 48, "new": 0, "trained_on": 0}
     assert metrics["best_single"] == "calculator"
     assert metrics["stamped"] is False
-    assert {row["domain"]: row["prompts"] for row in metrics["domains"]} == {"greetings": 24, "sums": 24}
+    assert {row["domain"]: row["prompts"] for row in metrics["domains"]} == {
+        "greetings": 24,
+        "sums": 24,
+    }
 
 
 def test_sizes_that_the_prices_tell_are_shown_by_class(run, tmp_path):
@@ -95,7 +100,9 @@ def test_a_pool_at_the_edge_still_gives_a_page_of_figures(run, tmp_path, edge):
     (tmp_path / "prices.csv").write_text(header + edge.get("prices", PRICES.removeprefix(header)))
     if "score" in edge:
         written = (tmp_path / "o.csv").read_text()
-        (tmp_path / "o.csv").write_text(re.sub(r",[01](\.0)?$", f",{edge['score']}", written, flags=re.M))
+        (tmp_path / "o.csv").write_text(
+            re.sub(r",[01](\.0)?$", f",{edge['score']}", written, flags=re.M)
+        )
     done = run("--stress", "2")
     assert done.exit_code == 0, done.output
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
@@ -122,27 +129,35 @@ def test_another_split_is_measured_and_simple_routers_need_something_to_learn_fr
     assert {"domain lookup", "kNN", "printed head"} < set(metrics["figures"])
     only = [line for line in written.splitlines() if '"train"' not in line]
     kept = {line.split(",")[0] for line in only}
-    outcomes = [line for line in (tmp_path / "o.csv").read_text().splitlines() if line.split(",")[0] in kept]
+    outcomes = [
+        line for line in (tmp_path / "o.csv").read_text().splitlines() if line.split(",")[0] in kept
+    ]
     (tmp_path / "p.csv").write_text("\n".join(only))
     (tmp_path / "o.csv").write_text("\n".join(outcomes))
     done = run()
     assert "No 'train' prompts were given for domain lookup, kNN, printed head" in done.output
     with pytest.raises(OutcomesError, match="--split: no 'test' prompts; the table has 48 dev"):
         run("--split", "test")
-    with pytest.raises(ConfigurationError, match="--split: simple routers learn from the 'train' prompts"):
+    with pytest.raises(
+        ConfigurationError, match="--split: simple routers learn from the 'train' prompts"
+    ):
         run("--split", "train")
 
 
-def test_a_checkpoint_keeps_what_simple_routers_predicted(checkpoint, toy_outcomes, monkeypatch, tmp_path):
+def test_a_checkpoint_keeps_what_simple_routers_predicted(
+    checkpoint, toy_outcomes, monkeypatch, tmp_path
+):
     """Those that learnt from the same prompts as it did."""
     monkeypatch.setenv("ROUTOO_CACHE", str(tmp_path))
     toy, config = toy_outcomes, read_config(checkpoint)
     encoder, dev = config.training.encoder, toy.rows("dev")
-    taught = by_vectors(toy, encode_cached(toy.prompts, encoder, Console(quiet=True)), dev, encoder)
-    kept = predict(checkpoint, toy.take(dev), Console(quiet=True)).simple
+    taught = by_vectors(toy, encode_cached(toy.prompts, encoder, SILENT), dev, encoder)
+    kept = predict(checkpoint, toy.take(dev), SILENT).simple
     assert set(kept) == set(taught) == {"kNN", "printed head"}
     for name, quality in kept.items():
-        np.testing.assert_allclose(quality, taught[name], atol=1e-3, err_msg=name)  # kept in half precision
+        np.testing.assert_allclose(
+            quality, taught[name], atol=1e-3, err_msg=name
+        )  # kept in half precision
 
 
 def test_several_tables_are_measured_as_one(run, tmp_path):
@@ -168,7 +183,9 @@ def test_a_router_is_asked_again_in_other_words(run, tmp_path):
     assert [row["way"] for row in rows][-1] == "a gadget searched for each prompt"
     assert all(0 <= row["upgrades"] <= row["flips"] <= 1 and row["cost"] > 0 for row in rows)
     assert {row["way"]: row["prompts"] for row in rows}["order of the choices"] == 0
-    assert "Other words, the same question" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Other words, the same question" in (tmp_path / "report" / "index.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def reworded(folder, prompts):
@@ -180,33 +197,79 @@ def reworded(folder, prompts):
 def test_paraphrases_are_one_more_way_and_their_prompts_come_first(run, toy_outcomes, tmp_path):
     dev = [toy_outcomes.prompt_ids[row] for row in toy_outcomes.rows("dev")]
     same = toy_outcomes.prompts[toy_outcomes.prompt_ids.index(dev[3])]
-    others = {dev[1]: "add these numbers up", dev[2]: "good day to you", dev[3]: same, "p1": "a train prompt"}
+    others = {
+        dev[1]: "add these numbers up",
+        dev[2]: "good day to you",
+        dev[3]: same,
+        "p1": "a train prompt",
+    }
     assert run("--stress", "8", *reworded(tmp_path, others)).exit_code == 0
-    rows = {row["way"]: row for row in json.loads((tmp_path / "report" / "metrics.json").read_text())["stress"]}
+    rows = {
+        row["way"]: row
+        for row in json.loads((tmp_path / "report" / "metrics.json").read_text())["stress"]
+    }
     assert list(rows)[-2:] == ["paraphrase", "a gadget searched for each prompt"]
     assert rows["paraphrase"]["prompts"] == 2
-    assert rows["noise before"]["prompts"] == rows["a gadget searched for each prompt"]["prompts"] == 8
+    assert (
+        rows["noise before"]["prompts"] == rows["a gadget searched for each prompt"]["prompts"] == 8
+    )
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert re.search(r'<th scope="row">paraphrase</th><td>2</td>', page)
 
 
 def test_each_way_is_measured_on_the_prompts_it_changed():
-    router = FakePredictor({"near": lambda text: 0.5 - 0.4 * ("far" in text), "far": lambda text: 0.4})
+    router = FakePredictor(
+        {"near": lambda text: 0.5 - 0.4 * ("far" in text), "far": lambda text: 0.4}
+    )
     prompts = ["So?\nA. it\nB. us", "Is it?", "a far one", "so be it"]
     anew = {"Is it?": "Is it far?", "a far one": "a near one", "so be it": "so be it"}
-    found = stress(router, prompts, ["near", "far"], np.array([1.0, 3.0]), 0.0, Console(quiet=True), paraphrases=anew)
+    found = stress(
+        router,
+        prompts,
+        ["near", "far"],
+        np.array([1.0, 3.0]),
+        0.0,
+        SILENT,
+        paraphrases=anew,
+    )
     rows = {row["way"]: row for row in found}
     assert rows["order of the choices"]["prompts"] <= 1
-    assert rows["typos"] == {"way": "typos", "prompts": 0, "flips": 0.0, "upgrades": 0.0, "cost": 1.0}
-    assert rows["noise after"] == {"way": "noise after", "prompts": 4, "flips": 0.0, "upgrades": 0.0, "cost": 1.0}
-    assert rows["paraphrase"] == {"way": "paraphrase", "prompts": 2, "flips": 1.0, "upgrades": 0.5, "cost": 1.0}
+    assert rows["typos"] == {
+        "way": "typos",
+        "prompts": 0,
+        "flips": 0.0,
+        "upgrades": 0.0,
+        "cost": 1.0,
+    }
+    assert rows["noise after"] == {
+        "way": "noise after",
+        "prompts": 4,
+        "flips": 0.0,
+        "upgrades": 0.0,
+        "cost": 1.0,
+    }
+    assert rows["paraphrase"] == {
+        "way": "paraphrase",
+        "prompts": 2,
+        "flips": 1.0,
+        "upgrades": 0.5,
+        "cost": 1.0,
+    }
 
 
 @pytest.mark.parametrize(
     ("paraphrases", "options", "named"),
     [
-        ({"p0": "hello", "p999": "hi"}, ["--stress", "4"], r"r\.csv: row 2: prompt_id 'p999' is not in the table"),
-        ({"p1": "hello"}, ["--stress", "4"], r"r\.csv: row 1: prompt_id 'p1', and all others, are no 'dev' prompts"),
+        (
+            {"p0": "hello", "p999": "hi"},
+            ["--stress", "4"],
+            r"r\.csv: row 2: prompt_id 'p999' is not in the table",
+        ),
+        (
+            {"p1": "hello"},
+            ["--stress", "4"],
+            r"r\.csv: row 1: prompt_id 'p1', and all others, are no 'dev' prompts",
+        ),
         ({"p0": ""}, ["--stress", "4"], r"r\.csv: row 1: prompt 'p0' is empty"),
         ({"p0": "hello"}, [], "--paraphrases: are for --stress"),
     ],
@@ -231,8 +294,15 @@ def test_rewrites_leave_the_question_as_it_is():
 
 def test_prompts_a_router_learnt_from_are_refused_or_stamped(run, toy_outcomes, tmp_path):
     splits = ["train" if split == "dev" else "dev" for split in toy_outcomes.splits]
-    columns = {"prompt_id": toy_outcomes.prompt_ids, "prompt": toy_outcomes.prompts, "domain": toy_outcomes.domains}
-    write_table(tmp_path / "p.csv", {**{name: list(values) for name, values in columns.items()}, "split": splits})
+    columns = {
+        "prompt_id": toy_outcomes.prompt_ids,
+        "prompt": toy_outcomes.prompts,
+        "domain": toy_outcomes.domains,
+    }
+    write_table(
+        tmp_path / "p.csv",
+        {**{name: list(values) for name, values in columns.items()}, "split": splits},
+    )
     with pytest.raises(ConfigurationError, match="learnt from 191 of these 191 prompts"):
         run()
     assert not (tmp_path / "report").exists()
@@ -243,8 +313,15 @@ def test_prompts_a_router_learnt_from_are_refused_or_stamped(run, toy_outcomes, 
 def test_prompts_never_seen_are_predicted_now(run, toy_outcomes, tmp_path):
     pairs = zip(toy_outcomes.prompts, toy_outcomes.splits, strict=True)
     texts = [f"{text} ok" if split == "dev" else text for text, split in pairs]
-    columns = {"prompt_id": toy_outcomes.prompt_ids, "domain": toy_outcomes.domains, "split": toy_outcomes.splits}
-    write_table(tmp_path / "p.csv", {**{name: list(values) for name, values in columns.items()}, "prompt": texts})
+    columns = {
+        "prompt_id": toy_outcomes.prompt_ids,
+        "domain": toy_outcomes.domains,
+        "split": toy_outcomes.splits,
+    }
+    write_table(
+        tmp_path / "p.csv",
+        {**{name: list(values) for name, values in columns.items()}, "prompt": texts},
+    )
     assert run().exit_code == 0
     (router,) = json.loads((tmp_path / "report" / "metrics.json").read_text())["routers"].values()
     assert router["seen"] == {"held_out": 0, "new": 48, "trained_on": 0}
@@ -259,7 +336,9 @@ def test_a_pool_nobody_saw_whole_is_refused(run, tmp_path):
 @pytest.fixture
 def replay(checkpoint, table):
     def replay(*more):
-        done = CliRunner().invoke(app, ["replay", "--router", str(checkpoint), *table, *more], catch_exceptions=False)
+        done = CliRunner().invoke(
+            app, ["replay", "--router", str(checkpoint), *table, *more], catch_exceptions=False
+        )
         assert done.exit_code == 0, done.output
         return done.stdout
 
@@ -269,7 +348,9 @@ def replay(checkpoint, table):
 @pytest.mark.parametrize("arrivals", ["even", "poisson", "bursts", "office"])
 @pytest.mark.parametrize("policy", ["paced", "best", "ratio"])
 def test_a_replay_never_passes_the_limit_nor_the_optimum(replay, policy, arrivals):
-    found = json.loads(replay("--limit", "0.03", "--policy", policy, "--arrivals", arrivals, "--json"))
+    found = json.loads(
+        replay("--limit", "0.03", "--policy", policy, "--arrivals", arrivals, "--json")
+    )
     assert found["calls"] == 24
     assert 0 < float(found["spent_usd"]) <= 0.03
     assert found["share_of_optimum"] <= 1 + 1e-6
@@ -278,7 +359,16 @@ def test_a_replay_never_passes_the_limit_nor_the_optimum(replay, policy, arrival
 
 def test_users_who_take_turns_share_one_limit_and_a_picture_shows_it(replay, tmp_path):
     said = replay(
-        "--limit", "0.02", "--accounts", "3", "--days", "2", "--policy", "best", "--plot", str(tmp_path / "r.png")
+        "--limit",
+        "0.02",
+        "--accounts",
+        "3",
+        "--days",
+        "2",
+        "--policy",
+        "best",
+        "--plot",
+        str(tmp_path / "r.png"),
     )
     assert "share of optimum" in said
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
@@ -306,8 +396,8 @@ def served(random, before):
     quality = np.hstack([np.full((400, 1), 0.3), dear])
     times = arrivals("office", 200, random)
     stream = Stream.of_arrays(quality[:200], quality[200:], times, before)
-    budget, console = Budget(limit="0.025", expected_calls=100), Console(quiet=True)
-    return replay_stream(stream, {"cheap": 0.01, "dear": 1.0}, budget, Paced(), console=console)
+    budget, progress = Budget(limit="0.025", expected_calls=100), SILENT
+    return replay_stream(stream, {"cheap": 0.01, "dear": 1.0}, budget, Paced(), progress=progress)
 
 
 def test_a_replay_of_predictions_learns_from_the_day_before_and_observes_nothing():
@@ -328,7 +418,11 @@ def test_the_arena_score_is_the_one_of_its_leaderboard():
 def test_mmlus_subjects_are_grouped_as_by_its_authors():
     subjects = [subject for group in SUB_CATEGORIES.values() for subject in group.split()]
     assert (len(SUB_CATEGORIES), len(subjects), len(set(subjects))) == (17, 57, 57)
-    assert grouped(["virology", "World Religions", "cooking"]) == ["health", "philosophy", "cooking"]
+    assert grouped(["virology", "World Religions", "cooking"]) == [
+        "health",
+        "philosophy",
+        "cooking",
+    ]
 
 
 def test_log_loss_is_that_of_a_coin():
@@ -340,5 +434,7 @@ def test_the_oracle_asks_the_cheapest_that_is_right_and_luck_is_taken_off():
     scores = np.array([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
     assert oracle_shares(scores, np.array([1.0, 2.0])).tolist() == pytest.approx([2 / 3, 1 / 3])
     assert oracle_shares(scores, np.array([2.0, 1.0])).tolist() == pytest.approx([1 / 3, 2 / 3])
-    guessing = np.array([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [0.0, 1.0]])  # the first is right half of the time
+    guessing = np.array(
+        [[1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [0.0, 1.0]]
+    )  # the first is right half of the time
     assert oracle_shares(guessing, np.array([1.0, 2.0]), guess=0.5).tolist() == [0.0, 1.0]

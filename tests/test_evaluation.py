@@ -6,11 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from routoo_core.evaluation.curve import ALPHAS, LAMBDAS, Anchor, Curve, figures, replay, sweep
-from routoo_core.evaluation.figures import Point, plot_curve
-from routoo_core.evaluation.metrics import anchor_of, auc, expected_calibration_error, pool_figures, resamples
-from routoo_core.evaluation.prices import read_prices
-from routoo_core.evaluation.simple_routers import blind
+from routoo_core.evaluation.plots import Point, plot_curve
+from routoo_core.measures.curve import ALPHAS, LAMBDAS, Anchor, Curve, figures, replay, sweep
+from routoo_core.measures.metrics import (
+    anchor_of,
+    auc,
+    expected_calibration_error,
+    pool_figures,
+    resamples,
+)
+from routoo_core.measures.simple_routers import blind
+from routoo_core.price_list import read_prices
 
 
 def test_the_hull_mixes_policies_and_drops_what_is_dominated():
@@ -21,19 +27,27 @@ def test_the_hull_mixes_policies_and_drops_what_is_dominated():
 
 def test_area_half_and_match_of_a_straight_line():
     curve = Curve(np.array([1.0, 5.0]), np.array([0.4, 0.8]))
-    found = figures(curve, Anchor(quality=0.6, cost=4.0, cheapest=1.0, cheapest_quality=0.4, dearest=4.0))
+    found = figures(
+        curve, Anchor(quality=0.6, cost=4.0, cheapest=1.0, cheapest_quality=0.4, dearest=4.0)
+    )
     assert found.area == pytest.approx(0.4 + 0.1 * 1.5, abs=1e-6)
     assert found.half == pytest.approx(0.5 / 0.6)
     assert found.match == pytest.approx(3.0 / 4.0)
     assert found.apgr == pytest.approx(0.15 / 0.2, abs=1e-5)
-    assert found.cpt50 == pytest.approx(1 / 3)  # 0.5 is bought at 2.0, a third of the way from 1.0 to 4.0
+    assert found.cpt50 == pytest.approx(
+        1 / 3
+    )  # 0.5 is bought at 2.0, a third of the way from 1.0 to 4.0
 
 
 def test_routellms_figures_of_mixing_two_experts_at_random_are_one_half():
     line = Curve(np.array([1.0, 11.0]), np.array([0.4, 0.8]))
-    found = figures(line, Anchor(quality=0.8, cost=11.0, cheapest=1.0, cheapest_quality=0.4, dearest=11.0))
+    found = figures(
+        line, Anchor(quality=0.8, cost=11.0, cheapest=1.0, cheapest_quality=0.4, dearest=11.0)
+    )
     assert (found.apgr, found.cpt50) == (pytest.approx(0.5, abs=1e-6), pytest.approx(0.5))
-    flat = figures(line, Anchor(quality=0.4, cost=1.0, cheapest=1.0, cheapest_quality=0.4, dearest=11.0))
+    flat = figures(
+        line, Anchor(quality=0.4, cost=1.0, cheapest=1.0, cheapest_quality=0.4, dearest=11.0)
+    )
     assert np.isnan(flat.apgr)
     assert np.isnan(flat.cpt50)
 
@@ -93,7 +107,9 @@ def test_prices_are_averaged_over_input_and_output_and_bad_rows_named(tmp_path):
 def test_the_curve_is_drawn_to_a_png(tmp_path):
     curve = Curve(np.array([1e-4, 1e-3]), np.array([0.4, 0.8]))
     picture = tmp_path / "deep" / "curve.png"
-    plot_curve(picture, curve, {"a": (1e-4, 0.4), "b": (1e-3, 0.7)}, Point("here", 5e-4, 0.6), "title")
+    plot_curve(
+        picture, curve, {"a": (1e-4, 0.4), "b": (1e-3, 0.7)}, Point("here", 5e-4, 0.6), "title"
+    )
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -101,7 +117,12 @@ def defined(points, cost):
     """The best mix of two points, or one alone, whose mean cost is at most ``cost``: what a hull is."""
     return max(
         [q for c, q in points if c <= cost]
-        + [q + (cost - c) / (d - c) * (r - q) for c, q in points for d, r in points if c <= cost < d],
+        + [
+            q + (cost - c) / (d - c) * (r - q)
+            for c, q in points
+            for d, r in points
+            if c <= cost < d
+        ],
         default=0.0,
     )
 
@@ -114,13 +135,20 @@ def defined(points, cost):
 )
 def test_curve_area_apgr_and_cpt_are_what_their_definitions_say(others, least, most, dearest):
     """Computed again from the definitions: mixes of two points, and exact integrals between their costs."""
-    points = [(1.0, least / 20), (float(dearest), most / 20), *((float(c), q / 20) for c, q in others)]
+    points = [
+        (1.0, least / 20),
+        (float(dearest), most / 20),
+        *((float(c), q / 20) for c, q in others),
+    ]
     curve = Curve(*np.array(points).T)
     anchor = Anchor(most / 20, float(dearest), 1.0, least / 20, dearest=50.0)
     found = figures(curve, anchor)
     corners = sorted({1.0, float(dearest), *(c for c, _ in points if c < dearest)})
     values = [defined(points, c) for c in corners]
-    area = sum((b - a) * (u + v) / 2 for a, b, u, v in zip(corners, corners[1:], values, values[1:], strict=False))
+    area = sum(
+        (b - a) * (u + v) / 2
+        for a, b, u, v in zip(corners, corners[1:], values, values[1:], strict=False)
+    )
     area /= dearest - 1
     assert found.area == pytest.approx(area, abs=1e-6)
     for cost in np.linspace(1, dearest, 7):
@@ -141,7 +169,9 @@ def served_by_hand(quality, observed, cost):
     wishes += [lambda s, c, alpha=alpha: s / c**alpha for alpha in ALPHAS]
     points = []
     for wish in wishes:
-        chosen = [max(range(len(cost)), key=lambda k, row=row: wish(row[k], cost[k])) for row in quality]
+        chosen = [
+            max(range(len(cost)), key=lambda k, row=row: wish(row[k], cost[k])) for row in quality
+        ]
         scored = [row[k] for row, k in zip(observed, chosen, strict=True)]
         points.append((sum(cost[k] for k in chosen) / len(chosen), sum(scored) / len(scored)))
     return points
@@ -156,13 +186,17 @@ def test_figures_of_a_router_are_those_of_its_calls_counted_one_by_one(quality, 
     cost = [1.0, 3.0, 8.0]
     points = served_by_hand(quality.tolist(), observed.tolist(), cost)
     found = figures(
-        replay(quality, observed, np.array(cost), sweep(np.array(cost))).curve(), anchor_of(observed, np.array(cost))
+        replay(quality, observed, np.array(cost), sweep(np.array(cost))).curve(),
+        anchor_of(observed, np.array(cost)),
     )
     means = observed.mean(axis=0)
     best = max(range(3), key=lambda k: (means[k], -cost[k]))
     corners = sorted({1.0, cost[best], *(c for c, _ in points if c < cost[best])})
     values = [defined(points, c) for c in corners]
-    area = sum((b - a) * (u + v) / 2 for a, b, u, v in zip(corners, corners[1:], values, values[1:], strict=False))
+    area = sum(
+        (b - a) * (u + v) / 2
+        for a, b, u, v in zip(corners, corners[1:], values, values[1:], strict=False)
+    )
     area = area / (cost[best] - 1) if best else values[0]
     assert found.area == pytest.approx(area, abs=1e-6)
     assert found.gain == pytest.approx(defined(points, cost[best]) - means[best], abs=1e-6)
@@ -171,7 +205,9 @@ def test_figures_of_a_router_are_those_of_its_calls_counted_one_by_one(quality, 
 
 
 def test_blind_routers_are_a_line_and_a_hull():
-    observed = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 1], [0, 1, 0]], dtype=float)  # means 1/4, 3/4, 3/4
+    observed = np.array(
+        [[0, 0, 1], [0, 1, 1], [1, 1, 1], [0, 1, 0]], dtype=float
+    )  # means 1/4, 3/4, 3/4
     cost = np.array([1.0, 2.0, 5.0])
     found = pool_figures(blind(observed, cost), observed, cost, resamples(4))["routers"]
     assert (
@@ -184,6 +220,8 @@ def test_blind_routers_are_a_line_and_a_hull():
 
 def test_where_the_best_expert_is_the_cheapest_there_is_no_gap_to_recover():
     observed, cost = np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([1.0, 2.0])
-    found = figures(replay(observed, observed, cost, sweep(cost)).curve(), anchor_of(observed, cost))
+    found = figures(
+        replay(observed, observed, cost, sweep(cost)).curve(), anchor_of(observed, cost)
+    )
     assert (found.area, found.match) == (1.0, 1.0)
     assert np.isnan([found.apgr, found.cpt50, found.cpt80]).all()

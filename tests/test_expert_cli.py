@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from routoo_core.cli import app
 from routoo_core.errors import ConfigurationError
 from routoo_core.predictor.checkpoint import load_checkpoint, read_reference
+from routoo_integrations.cli import app
 
 SUM, GREETING = "what is 31 + 44 ?", "hello there, dear friend number 1234"
 
@@ -28,14 +28,18 @@ def here(tmp_path, monkeypatch, toy_outcomes):
 
 
 def run(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, [str(argument) for argument in arguments], catch_exceptions=False
+    )
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
 def grow(checkpoint, name="abacus", *more):
     tables = ("--prompts", "p.csv", "--outcomes", "o.csv")
-    return run("add-expert", "--router", checkpoint, *tables, "--name", name, "--out", "grown", *more)
+    return run(
+        "add-expert", "--router", checkpoint, *tables, "--name", name, "--out", "grown", *more
+    )
 
 
 def test_a_router_learns_an_expert_from_forty_labels_and_keeps_the_others(checkpoint, here):
@@ -65,9 +69,14 @@ def test_without_labels_the_prior_is_named_and_warned_of(checkpoint, here):
 
 @pytest.mark.parametrize(
     ("name", "more", "message"),
-    [("talker", (), "knows 'talker' already"), ("abacus", ("--prior", "nobody"), "--prior: 'nobody' is unknown")],
+    [
+        ("talker", (), "knows 'talker' already"),
+        ("abacus", ("--prior", "nobody"), "--prior: 'nobody' is unknown"),
+    ],
 )
-def test_a_name_that_does_not_fit_is_refused_and_nothing_written(checkpoint, here, name, more, message):
+def test_a_name_that_does_not_fit_is_refused_and_nothing_written(
+    checkpoint, here, name, more, message
+):
     with pytest.raises(ConfigurationError, match=message):
         grow(checkpoint, name, *more)
     assert not (here / "grown").exists()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from routoo_core import Expert, Pool, Usage
 from routoo_core.errors import ConfigurationError, UnknownPrice
-from routoo_core.experts import decimal_usd, to_nano_usd
+from routoo_core.money import decimal_usd, to_nano_usd
 
 PRICED = {"input_usd_per_1m": "0.075", "output_usd_per_1m": "0.3"}
 
@@ -54,10 +54,19 @@ def test_an_unknown_price_is_refused():
         ("[experts]\na = 3", "experts.a: write it as a table"),
         ("[experts.a", "is not valid TOML"),
         ('[experts.a]\nmodel = "gpt-4o"\ninput_usd_per_1m = 1', "experts.a: give both"),
-        ('[experts.a]\nmodel = "nobody-knows-this"', "experts.a: model 'nobody-knows-this': no list price"),
+        (
+            '[experts.a]\nmodel = "nobody-knows-this"',
+            "experts.a: model 'nobody-knows-this': no list price",
+        ),
         ('[experts.a]\nmodel = "gpt-4o"\nwindow = 1', "experts.a: window: unknown key"),
-        ('[experts.a]\nmodel = "gpt-4o"\ncontext_window = -1', "experts.a: context_window: .*greater than 0"),
-        ('[experts.a]\nmodel = "gpt-4o"\ncapabilities = ["magic"]', r"experts.a: capabilities.*'tools'"),
+        (
+            '[experts.a]\nmodel = "gpt-4o"\ncontext_window = -1',
+            "experts.a: context_window: .*greater than 0",
+        ),
+        (
+            '[experts.a]\nmodel = "gpt-4o"\ncapabilities = ["magic"]',
+            r"experts.a: capabilities.*'tools'",
+        ),
     ],
 )
 def test_a_mistake_in_experts_toml_is_named_by_file_expert_and_field(tmp_path, toml, message):

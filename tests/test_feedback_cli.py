@@ -9,11 +9,11 @@ from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from typer.testing import CliRunner
 
 from routoo_core import RoutedRequest
-from routoo_core.cli import app
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.evaluation.feedback_log import LoggedCall, read_calls
-from routoo_core.evaluation.feedback_run import judge, summarise
-from routoo_core.evaluation.figures import plot_feedback
+from routoo_core.monitoring.feedback import judge, summarise
+from routoo_core.monitoring.feedback_log import LoggedCall, read_calls
+from routoo_core.monitoring.plots import plot_feedback
+from routoo_integrations.cli import app
 from routoo_integrations.langchain import RoutooChatModel
 
 
@@ -24,22 +24,42 @@ def run(path, *more):
 @pytest.fixture
 def record(make_router):
     """The record of a real call: the dear expert answered."""
-    return RoutooChatModel(make_router(), max_tokens=20).invoke("What is two plus two?").response_metadata["routoo"]
+    return (
+        RoutooChatModel(make_router(), max_tokens=20)
+        .invoke("What is two plus two?")
+        .response_metadata["routoo"]
+    )
 
 
 @pytest.fixture
 def decided(make_router):
     """The record of a decision that nobody acted on: the router would have asked the dear expert."""
-    return make_router().decide(RoutedRequest.from_text("What is two plus two?", max_tokens=20)).record()
+    return (
+        make_router()
+        .decide(RoutedRequest.from_text("What is two plus two?", max_tokens=20))
+        .record()
+    )
 
 
 def expected(record):
-    return {candidate["expert"]: float(candidate["expected_usd"]) for candidate in record["candidates"]}
+    return {
+        candidate["expert"]: float(candidate["expected_usd"]) for candidate in record["candidates"]
+    }
 
 
 def call(day=5, feedback=None, predicted=0.8, expert="dear"):
     time = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day - 1)
-    return LoggedCall(time, False, expert, expert, predicted, 0.001, 0.001, feedback, {"cheap": 0.0001, "dear": 0.001})
+    return LoggedCall(
+        time,
+        False,
+        expert,
+        expert,
+        predicted,
+        0.001,
+        0.001,
+        feedback,
+        {"cheap": 0.0001, "dear": 0.001},
+    )
 
 
 def write(path, *lines):
@@ -52,8 +72,16 @@ def test_calls_are_summed_up_by_week_with_savings_and_drift(record, tmp_path):
     log = write(
         tmp_path / "calls.jsonl",
         {"time": "2026-01-05T09:00:00Z", "routoo": record, "feedback": 1},
-        {"time": 1_767_700_000, "outputs": {"message": {"response_metadata": {"routoo": cheap}}}, "feedback": 0},
-        {"start_time": "2026-01-14T09:00:00", "routoo": cheap, "feedback_stats": {"thumbs": {"n": 1, "avg": 1.0}}},
+        {
+            "time": 1_767_700_000,
+            "outputs": {"message": {"response_metadata": {"routoo": cheap}}},
+            "feedback": 0,
+        },
+        {
+            "start_time": "2026-01-14T09:00:00",
+            "routoo": cheap,
+            "feedback_stats": {"thumbs": {"n": 1, "avg": 1.0}},
+        },
         {"time": "2026-01-15T09:00:00+01:00", "routoo": cheap},
     )
     found = json.loads(run(log, "--json").stdout)
@@ -66,7 +94,12 @@ def test_calls_are_summed_up_by_week_with_savings_and_drift(record, tmp_path):
     assert (first["feedback"], first["predicted"]) == (0.5, pytest.approx((0.9 + 0.4) / 2))
     assert first["drift"] == pytest.approx(0.5 - 0.65)
     assert first["shares"] == {"cheap": 0.5, "dear": 0.5}
-    assert (second["week"], second["calls"], second["judged"], second["feedback"]) == ("2026-01-12", 2, 1, 1.0)
+    assert (second["week"], second["calls"], second["judged"], second["feedback"]) == (
+        "2026-01-12",
+        2,
+        1,
+        1.0,
+    )
     shown = run(log, "--against", "cheap").stdout
     assert "2026-01-12" in shown
     assert "1.000 (1)" in shown
@@ -89,7 +122,12 @@ def test_a_shadow_call_costs_what_was_paid_and_what_the_router_would_have_paid(d
     assert week["routed"] == week["against"] == pytest.approx(4 * usd["dear"])
     assert week["shares"] == {"dear": 1.0}
     assert (week["feedback"], week["predicted"]) == (1.0, 0.4)
-    priced = {"calls": 4, "priced": 3, "spent": week["spent"], "routed": pytest.approx(3 * usd["dear"])}
+    priced = {
+        "calls": 4,
+        "priced": 3,
+        "spent": week["spent"],
+        "routed": pytest.approx(3 * usd["dear"]),
+    }
     assert found["shadow"] == priced
     assert "3 of 4 shadow calls say what they cost: $0.7500 together" in run(log).stdout
 
@@ -107,11 +145,19 @@ def test_a_week_may_hold_live_and_shadow_calls(record, decided, tmp_path):
     assert week.routed == pytest.approx(expected(decided)["dear"] + float(record["settled_usd"]))
 
 
-def test_feedback_for_somebody_who_was_no_candidate_is_counted_and_judges_nothing(decided, tmp_path):
+def test_feedback_for_somebody_who_was_no_candidate_is_counted_and_judges_nothing(
+    decided, tmp_path
+):
     time = "2026-01-05T09:00:00Z"
     log = write(
         tmp_path / "calls.jsonl",
-        {"time": time, "routoo": decided, "answered_by": "[our] old one", "cost_usd": 0.5, "feedback": 0},
+        {
+            "time": time,
+            "routoo": decided,
+            "answered_by": "[our] old one",
+            "cost_usd": 0.5,
+            "feedback": 0,
+        },
         {"time": time, "routoo": decided, "feedback": 0},
     )
     found = json.loads(run(log, "--json").stdout)
@@ -146,7 +192,10 @@ def test_predictions_that_are_right_are_seldom_called_drifting(mean, judged):
 
 
 def test_predictions_that_are_wrong_are_said_to_be_so(record, tmp_path):
-    thumbs = [{"time": "2026-01-12T09:00:00Z", "routoo": record, "feedback": int(n % 2)} for n in range(120)]
+    thumbs = [
+        {"time": "2026-01-12T09:00:00Z", "routoo": record, "feedback": int(n % 2)}
+        for n in range(120)
+    ]
     log = write(tmp_path / "calls.jsonl", {**thumbs[1], "time": "2026-01-05T09:00:00Z"}, *thumbs)
     found = json.loads(run(log, "--json").stdout)
     first, second = found["weeks"]
@@ -166,15 +215,27 @@ def test_it_is_told_whose_predictions_drift():
     calls = [call(feedback=float(n % 5 > 0), predicted=0.8) for n in range(50)]
     calls += [call(feedback=float(n % 5 > 0), predicted=0.3, expert="cheap") for n in range(25)]
     first, second = summarise(calls).experts
-    assert (first.expert, first.calls, first.share, first.opinion.drifts) == ("dear", 50, pytest.approx(2 / 3), False)
-    assert (second.opinion.feedback, second.opinion.predicted) == (pytest.approx(0.8), pytest.approx(0.3))
+    assert (first.expert, first.calls, first.share, first.opinion.drifts) == (
+        "dear",
+        50,
+        pytest.approx(2 / 3),
+        False,
+    )
+    assert (second.opinion.feedback, second.opinion.predicted) == (
+        pytest.approx(0.8),
+        pytest.approx(0.3),
+    )
     assert second.opinion.describe().startswith("predictions are 0.50 too low (0.3")
 
 
-def test_a_traced_conversation_counts_this_calls_record_not_the_one_it_was_asked_with(make_router, tmp_path):
+def test_a_traced_conversation_counts_this_calls_record_not_the_one_it_was_asked_with(
+    make_router, tmp_path
+):
     model = RoutooChatModel(make_router(), max_tokens=20)
     first = model.invoke("What is two plus two?", model="cheap")
-    traced = RunCollectorCallbackHandler(_schema_format="original+chat")  # as LangSmith's tracer writes it
+    traced = RunCollectorCallbackHandler(
+        _schema_format="original+chat"
+    )  # as LangSmith's tracer writes it
     asked = [("human", "What is two plus two?"), first, ("human", "Are you sure?")]
     model.invoke(asked, {"callbacks": [traced]}, model="dear")
     (tmp_path / "runs.jsonl").write_text(traced.traced_runs[0].model_dump_json(warnings=False))
@@ -199,10 +260,14 @@ def test_every_log_has_a_picture(calls, tmp_path):
 
 def test_the_command_draws_it_too(record, decided, tmp_path):
     shadow = {"time": "2026-01-12T09:00:00Z", "routoo": decided, "answered_by": "cheap"}
-    log = write(tmp_path / "calls.jsonl", {"time": 1_767_700_000, "routoo": record, "feedback": 1}, shadow)
+    log = write(
+        tmp_path / "calls.jsonl", {"time": 1_767_700_000, "routoo": record, "feedback": 1}, shadow
+    )
     run(log, "--plot", str(tmp_path / "weeks.png"))
     assert (tmp_path / "weeks.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ConfigurationError, match=r"--plot: weeks.svg ends in '.svg'; end it in .png"):
+    with pytest.raises(
+        ConfigurationError, match=r"--plot: weeks.svg ends in '.svg'; end it in .png"
+    ):
         run(log, "--plot", "weeks.svg")
 
 
@@ -232,9 +297,13 @@ def test_times_feedback_and_experts_are_checked(record, tmp_path):
         run(write(path, {"routoo": record}))
     with pytest.raises(OutcomesError, match="line 1: feedback: 5 is not a number from 0 to 1"):
         run(write(path, {"routoo": record, "time": 1, "feedback": 5}))
-    with pytest.raises(OutcomesError, match="--against: 'x' was never a candidate; choose one of cheap, dear"):
+    with pytest.raises(
+        OutcomesError, match="--against: 'x' was never a candidate; choose one of cheap, dear"
+    ):
         run(write(path, {"routoo": record, "time": 1}), "--against", "x")
-    with pytest.raises(OutcomesError, match="line 1: time: 1767700000000000; add 'time' in ISO 8601 or seconds"):
+    with pytest.raises(
+        OutcomesError, match="line 1: time: 1767700000000000; add 'time' in ISO 8601 or seconds"
+    ):
         run(write(path, {"routoo": record, "time": 1_767_700_000_000_000}))
     path.write_text("")
     with pytest.raises(ConfigurationError, match="holds no calls"):
@@ -243,11 +312,17 @@ def test_times_feedback_and_experts_are_checked(record, tmp_path):
 
 def test_what_shadow_lines_say_is_checked(record, decided, tmp_path):
     path, line = tmp_path / "calls.jsonl", {"routoo": decided, "time": 1}
-    with pytest.raises(OutcomesError, match="calls.jsonl: line 2: answered_by: 3 is no expert's name"):
+    with pytest.raises(
+        OutcomesError, match="calls.jsonl: line 2: answered_by: 3 is no expert's name"
+    ):
         run(write(path, line, {**line, "answered_by": 3}))
     for cost in (-1, "much", float("nan"), [1]):
-        with pytest.raises(OutcomesError, match="calls.jsonl: line 1: cost_usd: .* give USD of at least 0"):
+        with pytest.raises(
+            OutcomesError, match="calls.jsonl: line 1: cost_usd: .* give USD of at least 0"
+        ):
             run(write(path, {**line, "cost_usd": cost}))
     unsettled = {name: value for name, value in record.items() if name != "settled_usd"}
-    with pytest.raises(OutcomesError, match=r"line 1: routoo: KeyError\('settled_usd'\); log the whole record"):
+    with pytest.raises(
+        OutcomesError, match=r"line 1: routoo: KeyError\('settled_usd'\); log the whole record"
+    ):
         run(write(path, {"routoo": unsettled, "time": 1}))

@@ -9,16 +9,16 @@ import pyarrow as pa
 import pytest
 import torch
 from pyarrow import parquet
-from rich.console import Console
 
 from routoo_core.errors import CheckpointError, ConfigurationError
-from routoo_core.evaluation.training_run import train_router
-from routoo_core.predictor import fine_tuning
 from routoo_core.predictor.adapter import Adapter
 from routoo_core.predictor.checkpoint import load_checkpoint
 from routoo_core.predictor.encoder import Encoder, EncoderSettings
-from routoo_core.predictor.fine_tuning import fine_tune, rate
-from routoo_core.predictor.training import TrainingConfig, ensemble_quality, train_heads
+from routoo_core.progress import SILENT
+from routoo_core.training import fine_tuning
+from routoo_core.training.fine_tuning import fine_tune, rate
+from routoo_core.training.run import train_router
+from routoo_core.training.settings import TrainingConfig, ensemble_quality, train_heads
 
 TEXTS = ["what is 31 + 44 ?", "hello there, dear friend number 1234"]
 
@@ -29,9 +29,18 @@ def cache(tmp_path, monkeypatch):
 
 
 def config(tiny_model, **lora):
-    lora = {"first_layer": 2, "rank": 4, "epochs": 2, "learning_rate": 1e-2, "matrices": ("q_proj", "v_proj"), **lora}
+    lora = {
+        "first_layer": 2,
+        "rank": 4,
+        "epochs": 2,
+        "learning_rate": 1e-2,
+        "matrices": ("q_proj", "v_proj"),
+        **lora,
+    }
     encoder = {"model": str(tiny_model), "layers": (1, 3)}
-    return TrainingConfig(encoder=encoder, width=8, members=2, epochs=3, open_questions=False, lora=lora)
+    return TrainingConfig(
+        encoder=encoder, width=8, members=2, epochs=3, open_questions=False, lora=lora
+    )
 
 
 def load(settings, adapter=None):
@@ -53,9 +62,15 @@ def loss(quality, outcomes):
     return -np.nanmean(s * np.log(q) + (1 - s) * np.log(1 - q))
 
 
-@pytest.mark.parametrize("lora", [{}, {"first_layer": 1}, {"accumulate": 3, "batch_size": 8}, {"checkpointing": True}])
-def test_training_the_encoder_too_predicts_held_out_prompts_better(tiny_model, toy_outcomes, tmp_path, lora):
-    settings, adapter, heads, before = tuned(tiny_model, toy_outcomes, tmp_path / "run.safetensors", **lora)
+@pytest.mark.parametrize(
+    "lora", [{}, {"first_layer": 1}, {"accumulate": 3, "batch_size": 8}, {"checkpointing": True}]
+)
+def test_training_the_encoder_too_predicts_held_out_prompts_better(
+    tiny_model, toy_outcomes, tmp_path, lora
+):
+    settings, adapter, heads, before = tuned(
+        tiny_model, toy_outcomes, tmp_path / "run.safetensors", **lora
+    )
     after = ensemble_quality(heads, load(settings, adapter).encode(toy_outcomes.prompts))
     assert loss(after, toy_outcomes) < loss(before, toy_outcomes) - 0.01
     assert not (tmp_path / "run.safetensors").exists()
@@ -73,7 +88,9 @@ def test_peft_reads_a_saved_adapter_and_merges_it_to_the_same(tiny_model, toy_ou
     settings, adapter, *_ = tuned(tiny_model, toy_outcomes, tmp_path / "run", epochs=1)
     adapter.save(tmp_path / "adapter", settings.encoder.model)
     ours = load(settings, Adapter.load(tmp_path / "adapter"))
-    theirs = PeftModel.from_pretrained(AutoModel.from_pretrained(tiny_model), tmp_path / "adapter").merge_and_unload()
+    theirs = PeftModel.from_pretrained(
+        AutoModel.from_pretrained(tiny_model), tmp_path / "adapter"
+    ).merge_and_unload()
     for name, value in theirs.state_dict().items():
         if name != "norm.weight":  # an inner layer's vectors come before it
             torch.testing.assert_close(ours.model.state_dict()[name], value, atol=1e-6, rtol=0)
@@ -85,9 +102,14 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_run_goes_on_and_ends_the_same_to_the_bit(tiny_model, toy_outcomes, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_and_ends_the_same_to_the_bit(
+    tiny_model, toy_outcomes, tmp_path, monkeypatch
+):
     monkeypatch.setattr(fine_tuning, "SAVE_EVERY", 2)
-    saved, whole = tmp_path / "run.safetensors", tuned(tiny_model, toy_outcomes, tmp_path / "other.safetensors")
+    saved, whole = (
+        tmp_path / "run.safetensors",
+        tuned(tiny_model, toy_outcomes, tmp_path / "other.safetensors"),
+    )
 
     def kill(line):
         if "step 9/" in line:
@@ -102,7 +124,9 @@ def test_a_killed_run_goes_on_and_ends_the_same_to_the_bit(tiny_model, toy_outco
     for name, value in whole[1].weights.items():
         torch.testing.assert_close(resumed[1].weights[name], value, atol=0, rtol=0)
     for a, b in zip(whole[2], resumed[2], strict=True):
-        assert all(torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items())
+        assert all(
+            torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items()
+        )
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing():
@@ -113,9 +137,11 @@ def test_the_learning_rate_rises_then_falls_to_nothing():
     assert rates[-1] < 0.01
 
 
-def test_a_router_with_an_adapter_is_saved_and_served_as_measured(tiny_model, toy_outcomes, tmp_path):
+def test_a_router_with_an_adapter_is_saved_and_served_as_measured(
+    tiny_model, toy_outcomes, tmp_path
+):
     settings = config(tiny_model).model_copy(update={"epochs": 25, "learning_rate": 1e-2})
-    metrics = train_router(toy_outcomes, settings, tmp_path / "r", {}, Console(quiet=True))
+    metrics = train_router(toy_outcomes, settings, tmp_path / "r", {}, SILENT)
     assert {p.name for p in (tmp_path / "r" / "adapter").iterdir()} == {
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -132,9 +158,14 @@ def test_a_router_with_an_adapter_is_saved_and_served_as_measured(tiny_model, to
 
 
 def test_an_adapter_of_another_model_is_refused(tiny_model):
-    other = {"layers.7.q_proj.lora_A.weight": torch.zeros(1, 32), "layers.7.q_proj.lora_B.weight": torch.zeros(32, 1)}
+    other = {
+        "layers.7.q_proj.lora_A.weight": torch.zeros(1, 32),
+        "layers.7.q_proj.lora_B.weight": torch.zeros(32, 1),
+    }
     with pytest.raises(CheckpointError, match="layers.7.q_proj does not fit"):
-        Encoder.load(EncoderSettings(model=str(tiny_model), layers=(3,)), adapter=Adapter(1, 1.0, other))
+        Encoder.load(
+            EncoderSettings(model=str(tiny_model), layers=(3,)), adapter=Adapter(1, 1.0, other)
+        )
 
 
 @pytest.mark.parametrize(
@@ -150,7 +181,11 @@ def test_what_cannot_be_adapted_is_refused(tiny_model, toy_outcomes, tmp_path, l
 
 
 def test_accelerate_trains_one_router_in_two_processes(tiny_model, toy_outcomes, tmp_path):
-    frame = {"prompt_id": toy_outcomes.prompt_ids, "prompt": toy_outcomes.prompts, "split": toy_outcomes.splits}
+    frame = {
+        "prompt_id": toy_outcomes.prompt_ids,
+        "prompt": toy_outcomes.prompts,
+        "split": toy_outcomes.splits,
+    }
     parquet.write_table(pa.table({k: list(v) for k, v in frame.items()}), tmp_path / "p.parquet")
     pairs = [
         (prompt_id, model, float(score))
@@ -158,7 +193,9 @@ def test_accelerate_trains_one_router_in_two_processes(tiny_model, toy_outcomes,
         for model, score in zip(toy_outcomes.experts, row, strict=True)
         if not np.isnan(score)
     ]
-    columns = dict(zip(("prompt_id", "model", "score"), map(list, zip(*pairs, strict=True)), strict=True))
+    columns = dict(
+        zip(("prompt_id", "model", "score"), map(list, zip(*pairs, strict=True)), strict=True)
+    )
     parquet.write_table(pa.table(columns), tmp_path / "o.parquet")
     (tmp_path / "train.toml").write_text(
         f'width = 8\nmembers = 1\nepochs = 5\nlearning_rate = 1e-2\n[encoder]\nmodel = "{tiny_model}"\nlayers = [3]\n'
@@ -187,7 +224,12 @@ def test_accelerate_trains_one_router_in_two_processes(tiny_model, toy_outcomes,
     ]
     command += ["--outcomes", "o.parquet", "--config", "train.toml", "--out", "router"]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("mean AUC") == 1

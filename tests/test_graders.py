@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from routoo_core.asking.calls import Answer
 from routoo_core.errors import ConfigurationError
-from routoo_core.scoring.calls import Answer
 from routoo_core.scoring.graders import (
     GRADERS,
     Code,
@@ -104,7 +104,12 @@ def test_the_number_of_a_realistic_answer_is_found(text, number):
         (Numeric(), {"answer": 3.14159}, "about 3.14", 0.0),
         (Pattern(), {"pattern": r"(?i)\bparis\b"}, "It is Paris", 1.0),
         (Pattern(), {"pattern": "^Paris$"}, "It is Paris", 0.0),
-        (Code(), {"tests": "assert add(1, 2) == 3"}, "Sure:\n```python\ndef add(a, b):\n    return a + b\n```", 1.0),
+        (
+            Code(),
+            {"tests": "assert add(1, 2) == 3"},
+            "Sure:\n```python\ndef add(a, b):\n    return a + b\n```",
+            1.0,
+        ),
         (Code(), {"tests": "assert add(1, 2) == 3"}, "def add(a, b): return a - b", 0.0),
     ],
 )
@@ -145,7 +150,11 @@ def test_the_right_choice_may_be_an_index_a_letter_or_a_text():
         (Letter(), {"choices": CHOICES, "answer": 4}, "answer: 4 is none of the 4 choices"),
         (Letter(), {"choices": "one, two", "answer": 0}, "is no list; write it as JSON"),
         (Letter(), {"choices": ["one"], "answer": 0}, "choices: give a list of 2 to 26"),
-        (LikeliestChoice(), {"choices": ["1", "2", "0"], "answer": "1"}, "is an index and another choice's text"),
+        (
+            LikeliestChoice(),
+            {"choices": ["1", "2", "0"], "answer": "1"},
+            "is an index and another choice's text",
+        ),
         (Numeric(), {"answer": "many"}, "answer: 'many' is not a number"),
         (Exact(), {"answer": ""}, "answer: is empty"),
         (Pattern(), {"pattern": "("}, "pattern: '\\(' is no regular expression"),
@@ -171,14 +180,23 @@ def test_the_likeliest_choice_may_be_normalised_by_length():
 
 
 def test_a_judge_gives_levels_by_its_rubric(tmp_path):
-    (tmp_path / "rubric.toml").write_text('levels = ["bad", "fair", "good"]\ninstructions = "Mind the tone."')
+    (tmp_path / "rubric.toml").write_text(
+        'levels = ["bad", "fair", "good"]\ninstructions = "Mind the tone."'
+    )
     judge = Judge(rubric=read_rubric(tmp_path / "rubric.toml"))
     (question,) = judge.reviews({"prompt": "Hello?", "reference": "Hi."}, [said("Go away")])
     text = question.messages[0][1]
-    assert all(part in text for part in ("Hello?", "Hi.", "Go away", "Mind the tone.", "Level 3: good"))
-    grades = [judge.grade({}, [], [said(text)]) for text in ("Rude. Level: 1", "**Level: 2**", "level 2, no: Level 3")]
+    assert all(
+        part in text for part in ("Hello?", "Hi.", "Go away", "Mind the tone.", "Level 3: good")
+    )
+    grades = [
+        judge.grade({}, [], [said(text)])
+        for text in ("Rude. Level: 1", "**Level: 2**", "level 2, no: Level 3")
+    ]
     assert grades == [0.0, 0.5, 1.0]
-    assert [judge.grade({}, [], [said(text)]) for text in ("Level: 4", "Level: 0", "Fine.")] == [None] * 3
+    assert [judge.grade({}, [], [said(text)]) for text in ("Level: 4", "Level: 0", "Fine.")] == [
+        None
+    ] * 3
     (tmp_path / "rubric.toml").write_text('levels = ["only"]')
     with pytest.raises(ConfigurationError, match=r"rubric.toml: levels"):
         read_rubric(tmp_path / "rubric.toml")
@@ -199,7 +217,9 @@ def test_a_pairwise_judge_is_asked_in_both_orders(verdicts, score):
     asked = [call.messages[0][1] for call in PairwiseJudge().reviews(row, [said("the answer")])]
     assert asked[0].index("the answer") < asked[0].index("the reference")
     assert asked[1].index("the answer") > asked[1].index("the reference")
-    assert PairwiseJudge().grade(row, [], [said(f"Hm. Verdict: {one}") for one in verdicts]) == score
+    assert (
+        PairwiseJudge().grade(row, [], [said(f"Hm. Verdict: {one}") for one in verdicts]) == score
+    )
 
 
 def test_a_function_of_yours_grades(tmp_path, monkeypatch):

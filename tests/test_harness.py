@@ -8,10 +8,10 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from routoo_core import Expert
-from routoo_core.cli import app
 from routoo_core.errors import ConfigurationError, MissingDependency, OutcomesError
 from routoo_core.outcomes import read_outcomes
 from routoo_core.scoring.harness import read_samples, run_harness
+from routoo_integrations.cli import app
 
 DATE = "2026-01-31T10-20-30.123456"
 
@@ -40,7 +40,12 @@ def choice(i, right, **more):
 
 def written(i, right, kind="strict-match"):
     """A document of a task like gsm8k, which is logged once for each filter."""
-    arguments = {"gen_args_0": {"arg_0": f"Q: 1?\nA: 1\n\nQ: {i}?\nA:", "arg_1": {"until": ["Q:"], "temperature": 0.0}}}
+    arguments = {
+        "gen_args_0": {
+            "arg_0": f"Q: 1?\nA: 1\n\nQ: {i}?\nA:",
+            "arg_1": {"until": ["Q:"], "temperature": 0.0},
+        }
+    }
     return {
         "doc_id": i,
         "doc": {"stem": f"{i}?"},
@@ -64,11 +69,19 @@ def log(folder, task, samples, date=DATE):
 @pytest.fixture
 def logs(tmp_path):
     """Two models; the first was run twice on a task, and both wrote another."""
-    old, first, second = "2025-12-31T00-00-00.000001", tmp_path / "logs" / "org__first", tmp_path / "logs" / "second"
+    old, first, second = (
+        "2025-12-31T00-00-00.000001",
+        tmp_path / "logs" / "org__first",
+        tmp_path / "logs" / "second",
+    )
     log(first, "arc_challenge", [choice(i, False) for i in range(4)], old)
     log(first, "arc_challenge", [choice(i, i % 2) for i in range(4)])
     log(second, "arc_challenge", [choice(i, True) for i in range(3)])
-    twice = [written(i, score, kind) for i in range(2) for kind, score in (("strict-match", 0.0), ("flexible", 1.0))]
+    twice = [
+        written(i, score, kind)
+        for i in range(2)
+        for kind, score in (("strict-match", 0.0), ("flexible", 1.0))
+    ]
     log(first, "gsm8k", twice)
     (first / f"results_{DATE}.json").write_text(json.dumps({"model_name": "org/first"}))
     return tmp_path / "logs"
@@ -86,7 +99,8 @@ def test_logged_samples_become_prompts_and_outcomes_that_train_takes(logs, tmp_p
     assert found.scores[:4, 0].tolist() == [0, 1, 0, 1]
     assert found.scores[:3, 1].tolist() == [1, 1, 1]
     assert (
-        parquet.read_table(tmp_path / "o.parquet")["completion_chars"].to_pylist() == [None] * 4 + [8, 8] + [None] * 3
+        parquet.read_table(tmp_path / "o.parquet")["completion_chars"].to_pylist()
+        == [None] * 4 + [8, 8] + [None] * 3
     )
 
 
@@ -98,7 +112,9 @@ def test_metric_filter_and_field_can_be_named(logs):
     flexible = read_samples(gsm8k, filter_name="flexible", field_name="stem")
     assert [score for score, _ in flexible.outcomes.values()] == [1.0, 1.0]
     assert [text for text, _ in flexible.prompts.values()] == ["0?", "1?"]
-    assert "Q: 1?" in read_samples(gsm8k).prompts["gsm8k-0"][0]  # no field is known: what the model was given
+    assert (
+        "Q: 1?" in read_samples(gsm8k).prompts["gsm8k-0"][0]
+    )  # no field is known: what the model was given
 
 
 def test_the_form_of_older_versions_is_read_too(tmp_path):
@@ -128,7 +144,10 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "other.jsonl").write_text("{}\n")
     with pytest.raises(OutcomesError, match="is not named samples_<task>_<date>"):
         read_samples([tmp_path / "other.jsonl"])
-    paths = [log(tmp_path / "a", "t", [choice(0, 1)]), log(tmp_path / "b", "t", [choice(0, 1, doc_hash="other")])]
+    paths = [
+        log(tmp_path / "a", "t", [choice(0, 1)]),
+        log(tmp_path / "b", "t", [choice(0, 1, doc_hash="other")]),
+    ]
     with pytest.raises(OutcomesError, match="document t-0 is another than an earlier file's"):
         read_samples(paths)
 
@@ -136,7 +155,9 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
 def test_running_the_harness_says_what_it_needs(tmp_path, monkeypatch):
     expert = Expert(name="e", model="m", input_usd_per_1m=0, output_usd_per_1m=0)
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lm_eval" else found(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "lm_eval" else found(name)
+    )
     with pytest.raises(MissingDependency, match=r"pip install 'routoo\[harness\]'"):
         run_harness(expert, ["arc_easy"], tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found("json"))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from routoo_core.predictor.head import HEADS, DifferenceHead, expected_level
-from routoo_core.predictor.training import Labels, masked_cross_entropy, training_loss
+from routoo_core.predictor.heads import HEADS, DifferenceHead, expected_level
+from routoo_core.training.settings import Labels, masked_cross_entropy, training_loss
 
 
 def make(kind, levels=2, seed=0):
@@ -62,7 +62,9 @@ def test_pairs_nobody_observed_carry_no_loss():
 def test_the_domain_heads_table_starts_from_what_was_seen_in_each_domain():
     head = HEADS["domain"](dim=4, experts=2, levels=2, width=8, dropout=0.0, domains=2)
     domain = torch.tensor([0] * 300 + [1] * 300 + [-1] * 300)
-    target = torch.stack([domain == 0, domain == 1], dim=1).long()  # each expert is good in a domain of its own
+    target = torch.stack(
+        [domain == 0, domain == 1], dim=1
+    ).long()  # each expert is good in a domain of its own
     head.fill_table(target, torch.ones_like(target, dtype=torch.bool), domain)
     odds = head.table[..., 1] - head.table[..., 0]  # experts × domains
     assert (odds.diagonal() > 2).all()
@@ -80,7 +82,10 @@ def test_prompts_of_unknown_domain_carry_no_loss_for_it():
     def loss(*domain):
         return training_loss(head, vectors, Labels(target, seen, torch.tensor(domain)), 1.0).item()
 
-    assert loss(-1, -1, -1, -1, -1) == masked_cross_entropy(head(vectors), Labels(target, seen, torch.zeros(5))).item()
+    assert (
+        loss(-1, -1, -1, -1, -1)
+        == masked_cross_entropy(head(vectors), Labels(target, seen, torch.zeros(5))).item()
+    )
     assert loss(0, 1, 2, 0, 1) > loss(-1, -1, -1, -1, -1)
 
 

@@ -67,7 +67,9 @@ async def test_a_call_is_answered_by_the_chosen_expert_and_booked_to_the_nano_do
 
 @WAYS
 @pytest.mark.parametrize("status", [500, 429])
-async def test_an_expert_that_answers_an_error_is_replaced_and_costs_nothing(model, endpoint, how, status):
+async def test_an_expert_that_answers_an_error_is_replaced_and_costs_nothing(
+    model, endpoint, how, status
+):
     endpoint.replies["dear"] = Reply(status=status)
     reply = await ask(model, how)
     assert reply.response_metadata["routoo"]["failed"][0]["expert"] == "dear"
@@ -76,7 +78,9 @@ async def test_an_expert_that_answers_an_error_is_replaced_and_costs_nothing(mod
 
 
 @WAYS
-async def test_an_expert_that_drops_the_connection_before_its_first_chunk_is_replaced(model, endpoint, how):
+async def test_an_expert_that_drops_the_connection_before_its_first_chunk_is_replaced(
+    model, endpoint, how
+):
     endpoint.replies["dear"] = Reply(drop_after=0)
     reply = await ask(model, how)
     assert reply.response_metadata["routoo"]["expert"] == "cheap"
@@ -97,7 +101,9 @@ async def test_an_expert_that_times_out_is_replaced(make_router, endpoint, how):
 
 
 @pytest.mark.parametrize("how", ["stream", "astream"])
-async def test_a_stream_that_breaks_off_is_an_error_and_booked_for_what_was_seen(model, endpoint, how):
+async def test_a_stream_that_breaks_off_is_an_error_and_booked_for_what_was_seen(
+    model, endpoint, how
+):
     endpoint.replies["dear"] = Reply(drop_after=2)
     with pytest.raises(StreamInterrupted, match="'dear' broke off while streaming"):
         await ask(model, how)
@@ -137,7 +143,11 @@ def test_a_request_that_cannot_be_routed_is_refused_before_anything_is_charged(m
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
     for messages, error, said in (
         ([], InvalidRequest, "messages: the list is empty"),
-        ([HumanMessage([{"type": "hologram"}])], InvalidRequest, "a 'hologram' part cannot be routed"),
+        (
+            [HumanMessage([{"type": "hologram"}])],
+            InvalidRequest,
+            "a 'hologram' part cannot be routed",
+        ),
         ([HumanMessage([image])], NoCapableExpert, "cheap lacks images.*dear lacks images"),
     ):
         with pytest.raises(error, match=said):
@@ -160,7 +170,10 @@ def test_it_is_one_run_with_one_count_of_tokens(model):
 
     starts, usage = Starts(), UsageMetadataCallbackHandler()
     chain = ChatPromptTemplate.from_template("{q}") | model | StrOutputParser()
-    assert chain.invoke({"q": "What is two plus two?"}, config={"callbacks": [starts, usage]}) == ANSWER
+    assert (
+        chain.invoke({"q": "What is two plus two?"}, config={"callbacks": [starts, usage]})
+        == ANSWER
+    )
     assert starts.count == 1
     assert usage.usage_metadata["dear"]["total_tokens"] == 14
 
@@ -174,7 +187,9 @@ def test_a_batch_is_routed_call_by_call(make_router):
 
 async def test_sixty_four_async_calls_on_a_small_budget_never_pass_the_limit(make_router, endpoint):
     model = RoutooChatModel(make_router(limit="0.002"), max_tokens=20)
-    replies = await asyncio.gather(*(model.ainvoke("What is two?") for _ in range(64)), return_exceptions=True)
+    replies = await asyncio.gather(
+        *(model.ainvoke("What is two?") for _ in range(64)), return_exceptions=True
+    )
     answered = [reply for reply in replies if isinstance(reply, AIMessage)]
     assert {type(reply) for reply in replies} <= {AIMessage, BudgetExceeded}
     assert len(answered) == len(endpoint.requests) > 0
@@ -191,7 +206,9 @@ def test_any_langchain_model_can_be_an_expert():
         return Expert(name=name, model=name, client=fake(), input_usd_per_1m=1, output_usd_per_1m=1)
 
     model = RoutooChatModel(
-        FakePredictor({"a": 1, "b": 0}), {"a": expert("a"), "b": expert("b")}, budget=Budget(limit="1")
+        FakePredictor({"a": 1, "b": 0}),
+        {"a": expert("a"), "b": expert("b")},
+        budget=Budget(limit="1"),
     )
     assert model.invoke("What is two plus two?").content == "four it is"
     chunks = list(model.stream("What is two plus two?"))
@@ -207,7 +224,9 @@ def test_the_price_of_an_object_is_looked_up_by_its_model_or_refused():
     assert model.router.pool["mini"].output_usd_per_1m * 10 == 6
     assert model.router.pool["mini"].max_output_tokens == 50
     with pytest.raises(UnknownPrice, match="'nobody-knows'"):
-        RoutooChatModel(FakePredictor({"x": 1}), {"x": ChatOpenAI(model="nobody-knows", api_key="x")})
+        RoutooChatModel(
+            FakePredictor({"x": 1}), {"x": ChatOpenAI(model="nobody-knows", api_key="x")}
+        )
 
 
 def test_a_key_that_is_not_set_is_named_before_any_call(make_router, monkeypatch):
@@ -223,7 +242,9 @@ def test_parts_that_do_not_fit_together_are_refused(make_router):
         RoutooChatModel()
     with pytest.raises(ConfigurationError, match="a whole Router was given"):
         RoutooChatModel(make_router(), policy="best")
-    with pytest.raises(ConfigurationError, match="'just a name' is no chat model; write 'provider:model'"):
+    with pytest.raises(
+        ConfigurationError, match="'just a name' is no chat model; write 'provider:model'"
+    ):
         RoutooChatModel(FakePredictor({"gpt-4o": 1}), {"gpt-4o": "just a name"})
 
 

@@ -11,7 +11,7 @@ from langgraph.types import Command
 from pydantic import BaseModel
 from scripted import scripted
 
-from routoo_core.budget.ledger import Budget
+from routoo_core.budget.account import Budget
 from routoo_core.errors import NoCapableExpert
 from routoo_core.testing import FakePredictor, Reply
 from routoo_integrations.langchain import RoutooChatModel, RoutooMiddleware
@@ -61,8 +61,12 @@ def calls_then_answers(body):
 @pytest.fixture
 def model(endpoint):
     endpoint.replies = {"cheap": calls_then_answers, "dear": calls_then_answers}
-    predictor = FakePredictor({"cheap": 0.4, "dear": lambda prompt: 0.9 if "hard" in prompt else 0.3})
-    return RoutooChatModel(predictor, experts(endpoint), policy="best", budget=Budget(limit="1"), max_tokens=50)
+    predictor = FakePredictor(
+        {"cheap": 0.4, "dear": lambda prompt: 0.9 if "hard" in prompt else 0.3}
+    )
+    return RoutooChatModel(
+        predictor, experts(endpoint), policy="best", budget=Budget(limit="1"), max_tokens=50
+    )
 
 
 def writers(messages):
@@ -83,13 +87,18 @@ async def run(agent, how, prompt="a hard question", **config):
         return (await agent.ainvoke(given, **config))["messages"]
     if how == "stream":
         return list(agent.stream(given, stream_mode="values", **config))[-1]["messages"]
-    return [chunk async for chunk in agent.astream(given, stream_mode="values", **config)][-1]["messages"]
+    return [chunk async for chunk in agent.astream(given, stream_mode="values", **config)][-1][
+        "messages"
+    ]
 
 
 @pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
 async def test_an_agent_calls_tools_in_parallel_and_each_call_settles(model, how):
     messages = await run(create_agent(model, [add, weather]), how)
-    assert [message.content for message in messages if isinstance(message, ToolMessage)] == ["3", "Rain in Bern."]
+    assert [message.content for message in messages if isinstance(message, ToolMessage)] == [
+        "3",
+        "Rain in Bern.",
+    ]
     assert messages[-1].content == "Three, and rain."
     assert writers(messages) == ["dear", "dear"]
     assert spent(model)[1] == 2
@@ -97,8 +106,15 @@ async def test_an_agent_calls_tools_in_parallel_and_each_call_settles(model, how
 
 async def test_an_agent_streams_its_tokens_as_they_come(model):
     agent = create_agent(model, [add, weather])
-    pieces = [piece async for piece, _ in agent.astream({"messages": ["a hard one"]}, stream_mode="messages")]
-    assert [p.content for p in pieces if isinstance(p, AIMessage) and p.content] == ["Three,", " and", " rain."]
+    pieces = [
+        piece
+        async for piece, _ in agent.astream({"messages": ["a hard one"]}, stream_mode="messages")
+    ]
+    assert [p.content for p in pieces if isinstance(p, AIMessage) and p.content] == [
+        "Three,",
+        " and",
+        " rain.",
+    ]
     assert spent(model)[1] == 2
 
 
@@ -122,7 +138,11 @@ def test_experts_switch_only_between_the_tool_loops_of_a_long_run(endpoint):
     assert len(wrote) == 20
     assert all(len(loop) == 1 for loop in loops)
     assert len(set.union(*loops)) == 2
-    held = [m.response_metadata["routoo"]["open_tool_call"] for m in messages if isinstance(m, AIMessage)]
+    held = [
+        m.response_metadata["routoo"]["open_tool_call"]
+        for m in messages
+        if isinstance(m, AIMessage)
+    ]
     assert held == ([False] + [True] * 4) * 4
 
 
@@ -143,7 +163,9 @@ def test_an_expert_that_fails_inside_a_tool_loop_is_replaced(model, endpoint):
     endpoint.replies["dear"] = lambda body: (
         Reply(status=500) if body["messages"][-1]["role"] == "tool" else calls_then_answers(body)
     )
-    messages = create_agent(model, [add, weather]).invoke({"messages": ["a hard question"]})["messages"]
+    messages = create_agent(model, [add, weather]).invoke({"messages": ["a hard question"]})[
+        "messages"
+    ]
     assert writers(messages) == ["dear", "cheap"]
     (failed,) = messages[-1].response_metadata["routoo"]["failed"]
     assert (failed["expert"], failed["error"][-5:]) == ("dear", "(500)")
@@ -152,16 +174,24 @@ def test_an_expert_that_fails_inside_a_tool_loop_is_replaced(model, endpoint):
 @pytest.mark.parametrize("strategy", [ProviderStrategy, ToolStrategy, lambda schema: schema])
 def test_an_agent_gives_structured_answers(endpoint, strategy):
     endpoint.replies = {"cheap": scripted, "dear": scripted}
-    model = RoutooChatModel(FakePredictor({"cheap": 0.4, "dear": 0.9}), experts(endpoint), policy="best")
+    model = RoutooChatModel(
+        FakePredictor({"cheap": 0.4, "dear": 0.9}), experts(endpoint), policy="best"
+    )
     done = create_agent(model, response_format=strategy(Answer)).invoke({"messages": ["How many?"]})
     assert done["structured_response"] == Answer(value=3)
 
 
 def test_another_expert_must_be_better_by_a_margin_across_turns(endpoint):
     qualities = {"cheap": 0.515, "dear": 0.5}
-    model = RoutooChatModel(FakePredictor(qualities), experts(endpoint), policy="best", switch_margin=0.02)
+    model = RoutooChatModel(
+        FakePredictor(qualities), experts(endpoint), policy="best", switch_margin=0.02
+    )
     first = model.invoke("What is two plus two?", routoo_expert="dear")
-    history = [HumanMessage("What is two plus two?"), first, HumanMessage("And what is the capital of France?")]
+    history = [
+        HumanMessage("What is two plus two?"),
+        first,
+        HumanMessage("And what is the capital of France?"),
+    ]
     second = model.invoke(history)
     assert second.response_metadata["routoo"]["expert"] == "dear"
     assert second.response_metadata["routoo"]["previous"] == "dear"
@@ -172,8 +202,12 @@ def test_another_expert_must_be_better_by_a_margin_across_turns(endpoint):
 def test_a_prompt_the_provider_has_cached_makes_staying_cheaper(endpoint):
     """At the margin of the ratio rule, the discount on a long conversation keeps its expert."""
     pool = experts(endpoint, cached_usd_per_1m="0.1", max_output_tokens=16)
-    pool["cheap"] = pool["cheap"].model_copy(update={"input_usd_per_1m": pool["dear"].input_usd_per_1m / 2})
-    model = RoutooChatModel(FakePredictor({"cheap": 0.5, "dear": 0.5}), pool, policy="cheapest", max_tokens=16)
+    pool["cheap"] = pool["cheap"].model_copy(
+        update={"input_usd_per_1m": pool["dear"].input_usd_per_1m / 2}
+    )
+    model = RoutooChatModel(
+        FakePredictor({"cheap": 0.5, "dear": 0.5}), pool, policy="cheapest", max_tokens=16
+    )
     story = HumanMessage("once upon a time there was a fox " * 300)
     told = model.invoke([story], routoo_expert="dear")
     stays = model.invoke([story, told, HumanMessage("How does this story of the fox go on?")])
@@ -191,9 +225,16 @@ def test_what_only_its_expert_can_read_is_taken_out_when_another_goes_on(endpoin
         tool_calls=[{"name": "add", "args": {"a": 1, "b": 1}, "id": "t1"}],
         response_metadata={"routoo": {"expert": "dear"}, "model_provider": "anthropic"},
     )
-    history = [HumanMessage("one plus one?"), thinking, ToolMessage("2", tool_call_id="t1"), HumanMessage("sure?")]
+    history = [
+        HumanMessage("one plus one?"),
+        thinking,
+        ToolMessage("2", tool_call_id="t1"),
+        HumanMessage("sure?"),
+    ]
     model.bind_tools([add]).invoke(history, routoo_expert="cheap")
-    (sent,) = [message for message in endpoint.requests[-1]["messages"] if message["role"] == "assistant"]
+    (sent,) = [
+        message for message in endpoint.requests[-1]["messages"] if message["role"] == "assistant"
+    ]
     assert sent["content"] == "Two."
     assert sent["tool_calls"][0]["function"]["name"] == "add"
     assert "sig-of-dear" not in str(endpoint.requests[-1])
@@ -204,14 +245,20 @@ def test_experts_without_tools_are_no_candidates_for_an_agent(endpoint):
     pool = {**experts(endpoint), "dear": endpoint.expert("dear")}
     endpoint.replies["cheap"] = calls_then_answers
     model = RoutooChatModel(FakePredictor({"cheap": 0.4, "dear": 0.9}), pool, policy="best")
-    assert writers(create_agent(model, [add, weather]).invoke({"messages": ["go"]})["messages"]) == ["cheap", "cheap"]
-    bare = RoutooChatModel(FakePredictor({"dear": 0.9}), {"dear": endpoint.expert("dear")}, policy="best")
+    assert writers(
+        create_agent(model, [add, weather]).invoke({"messages": ["go"]})["messages"]
+    ) == ["cheap", "cheap"]
+    bare = RoutooChatModel(
+        FakePredictor({"dear": 0.9}), {"dear": endpoint.expert("dear")}, policy="best"
+    )
     with pytest.raises(NoCapableExpert, match="dear lacks tools"):
         bare.bind_tools([add]).invoke("go")
 
 
 @pytest.mark.parametrize("how", ["invoke", "ainvoke"])
-async def test_middleware_routes_the_calls_of_an_agent_that_keeps_its_own_model(model, endpoint, how):
+async def test_middleware_routes_the_calls_of_an_agent_that_keeps_its_own_model(
+    model, endpoint, how
+):
     own = experts(endpoint)["cheap"]
     agent = create_agent(
         RoutooChatModel(FakePredictor({"cheap": 1}), {"cheap": own}),
@@ -246,15 +293,22 @@ def test_one_call_of_a_graph_sets_its_own_account_policy_expert_and_price(model)
     agent = create_agent(model, [add, weather])
 
     def asked(**settings):
-        return agent.invoke({"messages": ["a hard question"]}, {"configurable": settings})["messages"][-1]
+        return agent.invoke({"messages": ["a hard question"]}, {"configurable": settings})[
+            "messages"
+        ][-1]
 
     assert asked(routoo_policy="cheapest").response_metadata["routoo"]["expert"] == "cheap"
-    assert asked(routoo_policy={"name": "ratio", "alpha": 1}).response_metadata["routoo"]["expert"] == "cheap"
+    assert (
+        asked(routoo_policy={"name": "ratio", "alpha": 1}).response_metadata["routoo"]["expert"]
+        == "cheap"
+    )
     assert asked(routoo_account="alice").response_metadata["routoo"]["account"] == "alice"
     assert asked(routoo_expert="cheap").response_metadata["routoo"]["expert"] == "cheap"
     assert asked(routoo_max_cost="0.0015").response_metadata["routoo"]["expert"] == "cheap"
 
 
 def test_the_system_prompt_is_not_what_is_routed_on(model):
-    model.invoke([SystemMessage("a hard system"), HumanMessage("What is the capital of Peru, pray?")])
+    model.invoke(
+        [SystemMessage("a hard system"), HumanMessage("What is the capital of Peru, pray?")]
+    )
     assert model.router.predictor.prompts == ["What is the capital of Peru, pray?"]

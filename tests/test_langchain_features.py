@@ -40,7 +40,9 @@ def model(endpoint):
     endpoint.replies = {"cheap": scripted, "dear": scripted}
     pool = {
         "cheap": endpoint.expert("cheap", capabilities={"tools"}, context_window=32_000),
-        "dear": endpoint.expert("dear", capabilities={"tools", "json_schema", "images"}, input_usd_per_1m=10),
+        "dear": endpoint.expert(
+            "dear", capabilities={"tools", "json_schema", "images"}, input_usd_per_1m=10
+        ),
     }
     predictor = BatchingPredictor(FakePredictor({"cheap": 0.4, "dear": 0.9}))
     return RoutooChatModel(predictor, pool, policy="best", max_tokens=50)
@@ -57,9 +59,13 @@ def expert_of(message):
 @pytest.mark.parametrize("method", ["function_calling", "json_schema", "json_mode"])
 @pytest.mark.parametrize("strict", [None, True])
 async def test_structured_output_comes_in_the_form_asked_for_by_each_method(model, method, strict):
-    joke = await model.with_structured_output(Joke, method=method, strict=strict).ainvoke("A joke, please.")
+    joke = await model.with_structured_output(Joke, method=method, strict=strict).ainvoke(
+        "A joke, please."
+    )
     assert isinstance(joke, Joke)
-    raw = model.with_structured_output(Joke.model_json_schema(), method=method, strict=strict, include_raw=True)
+    raw = model.with_structured_output(
+        Joke.model_json_schema(), method=method, strict=strict, include_raw=True
+    )
     found = raw.invoke("A joke, please.")
     assert set(found["parsed"]) == {"setup", "punchline"}
     assert found["parsing_error"] is None
@@ -68,15 +74,22 @@ async def test_structured_output_comes_in_the_form_asked_for_by_each_method(mode
 
 def test_strictness_reaches_the_provider(model, endpoint):
     model.with_structured_output(Joke, method="json_schema", strict=True).invoke("A joke, please.")
-    model.with_structured_output(Joke, method="function_calling", strict=True).invoke("A joke, please.")
-    schema, tool = endpoint.requests[0]["response_format"]["json_schema"], endpoint.requests[1]["tools"][0]
+    model.with_structured_output(Joke, method="function_calling", strict=True).invoke(
+        "A joke, please."
+    )
+    schema, tool = (
+        endpoint.requests[0]["response_format"]["json_schema"],
+        endpoint.requests[1]["tools"][0],
+    )
     assert schema["strict"] is tool["function"]["strict"] is True
     assert schema["name"] == "Joke"
 
 
 def test_an_answer_of_another_form_is_reported_beside_the_raw_one(model, endpoint):
     endpoint.replies["dear"] = Reply("no JSON today")
-    found = model.with_structured_output(Joke, method="json_schema", include_raw=True).invoke("A joke, please.")
+    found = model.with_structured_output(Joke, method="json_schema", include_raw=True).invoke(
+        "A joke, please."
+    )
     assert found["parsed"] is None
     assert "no JSON today" in str(found["parsing_error"])
 
@@ -105,13 +118,18 @@ def test_a_tool_choice_must_name_a_tool(model):
 
 def test_images_go_to_an_expert_that_sees_and_count_as_prompt(model):
     text = {"type": "text", "text": "What is on this picture?"}
-    reply = model.invoke([HumanMessage([text, {"type": "image_url", "image_url": {"url": PICTURE}}])])
+    reply = model.invoke(
+        [HumanMessage([text, {"type": "image_url", "image_url": {"url": PICTURE}}])]
+    )
     assert expert_of(reply) == "dear"
     seeing = reply.response_metadata["routoo"]["candidates"]
     assert [candidate["expert"] for candidate in seeing] == ["dear"]
     assert float(seeing[0]["expected_usd"]) > 2500 * 10e-6
     with pytest.raises(NoCapableExpert, match="cheap lacks images"):
-        model.invoke([HumanMessage([{"type": "image", "base64": "A" * 400, "mime_type": "image/png"}])], model="cheap")
+        model.invoke(
+            [HumanMessage([{"type": "image", "base64": "A" * 400, "mime_type": "image/png"}])],
+            model="cheap",
+        )
 
 
 def test_output_version_v1_is_one_text_block(model):
@@ -129,7 +147,9 @@ def test_stop_sequences_of_the_model_and_of_the_call_are_heard(model):
 def test_a_call_sets_its_own_expert_in_each_of_three_ways(model, how):
     question = "Hello, who are you?"
     if how == "config":
-        reply = model.invoke(question, config={"configurable": {"routoo_expert": "cheap", "thread_id": "7"}})
+        reply = model.invoke(
+            question, config={"configurable": {"routoo_expert": "cheap", "thread_id": "7"}}
+        )
     elif how == "bind":
         reply = model.bind(routoo_expert="cheap").invoke(question)
     else:
@@ -140,11 +160,20 @@ def test_a_call_sets_its_own_expert_in_each_of_three_ways(model, how):
 async def test_settings_of_a_call_are_heard_in_streams_and_chains(model):
     config = {"configurable": {"routoo_expert": "cheap"}}
     assert expert_of(list(model.stream("Hello, who are you?", config))[-1]) == "cheap"
-    assert expert_of([chunk async for chunk in model.astream("Hello, who are you?", config)][-1]) == "cheap"
+    assert (
+        expert_of([chunk async for chunk in model.astream("Hello, who are you?", config)][-1])
+        == "cheap"
+    )
     assert expert_of(await model.ainvoke("Hello, who are you?", config)) == "cheap"
-    assert expert_of(model.stream_events("Hello, who are you?", config, version="v3").output) == "cheap"
+    assert (
+        expert_of(model.stream_events("Hello, who are you?", config, version="v3").output)
+        == "cheap"
+    )
     chain = ChatPromptTemplate.from_template("{q}") | model
-    assert [expert_of(reply) for reply in chain.batch([{"q": "Hello?"}] * 2, config)] == ["cheap", "cheap"]
+    assert [expert_of(reply) for reply in chain.batch([{"q": "Hello?"}] * 2, config)] == [
+        "cheap",
+        "cheap",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +186,9 @@ async def test_settings_of_a_call_are_heard_in_streams_and_chains(model):
         ({"routoo_max_cost": "much"}, "routoo_max_cost: 'much' is not an amount"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_named_before_anything_is_charged(model, endpoint, settings, said):
+def test_a_setting_that_cannot_be_used_is_named_before_anything_is_charged(
+    model, endpoint, settings, said
+):
     with pytest.raises(InvalidRequest, match=said):
         model.invoke("Hello, who are you?", config={"configurable": settings})
     assert (spent(model), endpoint.requests) == (0, [])
@@ -191,7 +222,9 @@ async def test_an_answer_from_the_cache_is_not_charged_and_says_so(model, endpoi
 def test_a_batch_is_predicted_in_one_pass(model):
     passes = []
     predict = model.router.predictor.predictor.predict
-    model.router.predictor.predictor.predict = lambda prompts: passes.append(len(prompts)) or predict(prompts)
+    model.router.predictor.predictor.predict = lambda prompts: (
+        passes.append(len(prompts)) or predict(prompts)
+    )
     replies = model.batch([f"Question number {i}, please?" for i in range(20)])
     assert (len(replies), passes) == (20, [20])
 
@@ -202,7 +235,9 @@ def test_one_bad_input_of_a_batch_leaves_the_others(model):
 
 
 async def test_rate_limits_of_experts_are_kept(endpoint):
-    limiter = InMemoryRateLimiter(requests_per_second=0.001, check_every_n_seconds=0.01, max_bucket_size=1)
+    limiter = InMemoryRateLimiter(
+        requests_per_second=0.001, check_every_n_seconds=0.01, max_bucket_size=1
+    )
     limiter.available_tokens = 1
     client = ChatOpenAI(model="a", base_url=endpoint.base_url, api_key="x", rate_limiter=limiter)
     expert = endpoint.expert("a", client=client)
@@ -215,7 +250,9 @@ async def test_rate_limits_of_experts_are_kept(endpoint):
     assert model.router.ledger.state(model.router.budget).held == 0
 
 
-async def test_a_cancelled_stream_closes_its_connection_and_is_booked_for_what_was_seen(model, endpoint):
+async def test_a_cancelled_stream_closes_its_connection_and_is_booked_for_what_was_seen(
+    model, endpoint
+):
     endpoint.replies["dear"] = Reply("word " * 200, word_delay_s=0.02)
 
     async def read():
@@ -232,7 +269,9 @@ async def test_a_cancelled_stream_closes_its_connection_and_is_booked_for_what_w
         await asyncio.sleep(0.05)
     state = model.router.ledger.state(model.router.budget)
     assert (endpoint.hung_up, state.held, state.calls) == (["dear"], 0, 1)
-    prompt = model.routed([HumanMessage("Tell me a long story, please.")], {}).prompt_tokens * 10_000
+    prompt = (
+        model.routed([HumanMessage("Tell me a long story, please.")], {}).prompt_tokens * 10_000
+    )
     assert prompt < state.spent < prompt + 100_000
 
 
@@ -244,7 +283,9 @@ async def test_two_hundred_calls_at_once_all_settle(model, endpoint):
 
 
 def priced(name, client, **settings):
-    return Expert(name=name, model=name, client=client, input_usd_per_1m=1, output_usd_per_1m=1, **settings)
+    return Expert(
+        name=name, model=name, client=client, input_usd_per_1m=1, output_usd_per_1m=1, **settings
+    )
 
 
 async def test_any_runnable_can_be_an_expert(endpoint):
@@ -254,18 +295,29 @@ async def test_any_runnable_can_be_an_expert(endpoint):
     runnables = {
         "bound": openai.bind(temperature=0.5),
         "function": RunnableLambda(lambda messages: f"You said {messages[-1].text}"),
-        "chain": ChatPromptTemplate.from_messages([("system", "Be brief."), MessagesPlaceholder("messages")]) | openai,
+        "chain": ChatPromptTemplate.from_messages(
+            [("system", "Be brief."), MessagesPlaceholder("messages")]
+        )
+        | openai,
         "fallback": failing.with_fallbacks([openai]),
     }
     for name, runnable in runnables.items():
-        model = RoutooChatModel(FakePredictor({name: 1}), {name: priced(name, runnable)}, policy="best", max_tokens=9)
+        model = RoutooChatModel(
+            FakePredictor({name: 1}), {name: priced(name, runnable)}, policy="best", max_tokens=9
+        )
         said = "You said hello" if name == "function" else "The answer is four."
         chunks = [chunk async for chunk in model.astream("hello")]
-        assert [model.invoke("hello").content, sum(chunks[1:], chunks[0]).content] == [said, said], name
+        assert [model.invoke("hello").content, sum(chunks[1:], chunks[0]).content] == [
+            said,
+            said,
+        ], name
         assert (await model.ainvoke("hello")).content == said
         assert model.router.ledger.state(model.router.budget).calls == 3
     assert endpoint.requests[0]["temperature"] == 0.5
-    assert {request.get("max_tokens") or request.get("max_completion_tokens") for request in endpoint.requests} == {
+    assert {
+        request.get("max_tokens") or request.get("max_completion_tokens")
+        for request in endpoint.requests
+    } == {
         9,
         None,
     }
@@ -273,9 +325,12 @@ async def test_any_runnable_can_be_an_expert(endpoint):
 
 def test_an_expert_of_another_provider_is_built_by_its_name(endpoint, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "x")
-    named = Expert(name="gpt-4o-mini", model="gpt-4o-mini", provider="openai", base_url=endpoint.base_url)
+    named = Expert(
+        name="gpt-4o-mini", model="gpt-4o-mini", provider="openai", base_url=endpoint.base_url
+    )
     model = RoutooChatModel(
-        FakePredictor({"gpt-4o-mini": 1, "mini": 0}), {"gpt-4o-mini": named, "mini": "openai:gpt-4o-mini"}
+        FakePredictor({"gpt-4o-mini": 1, "mini": 0}),
+        {"gpt-4o-mini": named, "mini": "openai:gpt-4o-mini"},
     )
     assert model.invoke("What is two plus two?").content == "The answer is four."
     assert model.router.pool["mini"].lacks(frozenset({"tools", "json_schema"})) == []
@@ -287,7 +342,9 @@ def test_a_model_that_wraps_itself_to_use_tools_says_how_to_go_on():
             return RunnableLambda(lambda messages: "no")
 
     client = Wrapping(messages=iter([AIMessage("never")]))
-    model = RoutooChatModel(FakePredictor({"w": 1}), {"w": priced("w", client, capabilities={"tools"})}, policy="best")
+    model = RoutooChatModel(
+        FakePredictor({"w": 1}), {"w": priced("w", client, capabilities={"tools"})}, policy="best"
+    )
     with pytest.raises(ConfigurationError, match="Wrapping wraps itself to be given tools"):
         model.bind_tools([Joke]).invoke("hello")
     assert spent(model) == 0
@@ -296,16 +353,25 @@ def test_a_model_that_wraps_itself_to_use_tools_says_how_to_go_on():
 def test_a_schema_is_said_in_the_words_of_a_model_that_does_not_speak_openai():
     class Other(GenericFakeChatModel):
         def with_structured_output(self, schema, *, method, **_):
-            return self.bind(output_format=(method, schema["title"])) | RunnableLambda(lambda reply: reply)
+            return self.bind(output_format=(method, schema["title"])) | RunnableLambda(
+                lambda reply: reply
+            )
 
-    form = {"type": "json_schema", "json_schema": {"name": "Joke", "schema": Joke.model_json_schema()}}
+    form = {
+        "type": "json_schema",
+        "json_schema": {"name": "Joke", "schema": Joke.model_json_schema()},
+    }
     arguments = Client(Other(messages=iter([]))).arguments(None, {"response_format": form}, 9)
     assert arguments == {"output_format": ("json_schema", "Joke"), "max_tokens": 9, "stop": None}
 
 
 def test_the_profile_says_what_the_pool_can_serve(model):
     assert model.profile["max_input_tokens"] == 32_000
-    assert (model.profile["tool_calling"], model.profile["image_inputs"], model.profile["audio_inputs"]) == (
+    assert (
+        model.profile["tool_calling"],
+        model.profile["image_inputs"],
+        model.profile["audio_inputs"],
+    ) == (
         True,
         True,
         False,
@@ -314,13 +380,21 @@ def test_the_profile_says_what_the_pool_can_serve(model):
 
 def file_router(checkpoint, endpoint, monkeypatch, folder):
     monkeypatch.setenv("SECRET_KEY", "sk-very-secret")
-    pool = {name: endpoint.expert(name, api_key_env="SECRET_KEY") for name in ("calculator", "talker")}
+    pool = {
+        name: endpoint.expert(name, api_key_env="SECRET_KEY") for name in ("calculator", "talker")
+    }
     ledger = f"sqlite:///{folder / 'routoo.db'}"
-    budget = Budget(account="ann", limit="1.00", within=Budget(account="team", limit="5.00", period="month"))
-    return RoutooChatModel(str(checkpoint), pool, budget=budget, ledger=ledger, max_tokens=20, temperature=0.5)
+    budget = Budget(
+        account="ann", limit="1.00", within=Budget(account="team", limit="5.00", period="month")
+    )
+    return RoutooChatModel(
+        str(checkpoint), pool, budget=budget, ledger=ledger, max_tokens=20, temperature=0.5
+    )
 
 
-def test_a_model_is_written_down_and_built_again_without_its_keys(checkpoint, endpoint, monkeypatch, tmp_path):
+def test_a_model_is_written_down_and_built_again_without_its_keys(
+    checkpoint, endpoint, monkeypatch, tmp_path
+):
     model = file_router(checkpoint, endpoint, monkeypatch, tmp_path)
     model.invoke("what is 12 + 34 ?")
     written = json.dumps(model.to_config())
@@ -332,7 +406,9 @@ def test_a_model_is_written_down_and_built_again_without_its_keys(checkpoint, en
     assert (again.max_tokens, again.temperature) == (20, 0.5)
 
 
-def test_pickling_rebuilds_clients_and_keeps_the_budget(checkpoint, endpoint, monkeypatch, tmp_path):
+def test_pickling_rebuilds_clients_and_keeps_the_budget(
+    checkpoint, endpoint, monkeypatch, tmp_path
+):
     model = file_router(checkpoint, endpoint, monkeypatch, tmp_path)
     model.invoke("what is 12 + 34 ?")
     packed = pickle.dumps(model)
@@ -352,7 +428,12 @@ def test_a_limit_kept_in_memory_does_not_cross_into_another_process(make_router)
 
 def test_copies_share_one_budget(make_router):
     model = RoutooChatModel(make_router(), max_tokens=20)
-    for copied in (copy.copy(model), copy.deepcopy(model), model.model_copy(), copy.deepcopy(model.bind(stop=["x"]))):
+    for copied in (
+        copy.copy(model),
+        copy.deepcopy(model),
+        model.model_copy(),
+        copy.deepcopy(model.bind(stop=["x"])),
+    ):
         copied.invoke("What is two plus two?")
     assert model.router.ledger.state(model.router.budget).calls == 4
 
@@ -360,12 +441,18 @@ def test_copies_share_one_budget(make_router):
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ({"router": FakePredictor({"a": 1})}, "router: a FakePredictor object cannot be written down; train one"),
+        (
+            {"router": FakePredictor({"a": 1})},
+            "router: a FakePredictor object cannot be written down; train one",
+        ),
         (
             {"policy": lambda quality, cost: quality},
             "policy: a function object cannot be written down; use one of paced",
         ),
-        ({"client": RunnableLambda(str)}, "expert 'a': a RunnableLambda object cannot be written down"),
+        (
+            {"client": RunnableLambda(str)},
+            "expert 'a': a RunnableLambda object cannot be written down",
+        ),
     ],
 )
 def test_what_has_no_words_cannot_be_written_down(parts, said, endpoint, checkpoint):
@@ -393,7 +480,11 @@ def test_the_caller_may_say_what_is_read(model):
 
 
 def test_token_ids_are_those_of_o200k_and_need_no_network(model):
-    assert len(model.get_token_ids("What is two plus two?")) == model.get_num_tokens("What is two plus two?") == 6
+    assert (
+        len(model.get_token_ids("What is two plus two?"))
+        == model.get_num_tokens("What is two plus two?")
+        == 6
+    )
 
 
 def test_traces_name_the_router_until_the_expert_is_known(model):

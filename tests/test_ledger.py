@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routoo_core import Budget
-from routoo_core.budget.ledger import FAIR_SHARE, KEPT, SLOTS, SPANS, Reservation, grant
+from routoo_core.budget.ledger import FAIR_SHARE, Reservation, grant
+from routoo_core.budget.period import KEPT, SLOTS, SPANS
 from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import _SCHEMAS, SqliteLedger
 from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError
@@ -32,7 +33,9 @@ def ledger(request, tmp_path, clock):
     if request.param == "redis":
         opened = RedisLedger(request.getfixturevalue("redis_url"), ttl=60, clock=clock)
     else:
-        opened = SqliteLedger(":memory:" if request.param == "memory" else tmp_path / "ledger.db", ttl=60, clock=clock)
+        opened = SqliteLedger(
+            ":memory:" if request.param == "memory" else tmp_path / "ledger.db", ttl=60, clock=clock
+        )
     yield opened
     opened.close()
 
@@ -48,14 +51,25 @@ def hold(ledger, budget, amount, **options):
 
 def test_a_new_account_has_everything_left(ledger, budget):
     state = ledger.state(budget)
-    assert (state.limit, state.spent, state.held, state.calls, state.available) == (LIMIT, 0, 0, 0, LIMIT)
+    assert (state.limit, state.spent, state.held, state.calls, state.available) == (
+        LIMIT,
+        0,
+        0,
+        0,
+        LIMIT,
+    )
 
 
 def test_held_money_is_not_available_and_settling_frees_the_rest(ledger, budget):
     held = hold(ledger, budget, 600_000)
     assert ledger.state(budget).available == 400_000
     state = ledger.settle(held, 123_456)
-    assert (state.spent, state.held, state.calls, state.available) == (123_456, 0, 1, LIMIT - 123_456)
+    assert (state.spent, state.held, state.calls, state.available) == (
+        123_456,
+        0,
+        1,
+        LIMIT - 123_456,
+    )
 
 
 def test_a_released_hold_costs_nothing_and_counts_no_call(ledger, budget):
@@ -65,9 +79,15 @@ def test_a_released_hold_costs_nothing_and_counts_no_call(ledger, budget):
 
 def test_a_refused_hold_changes_nothing_and_names_the_numbers(ledger, budget):
     ledger.settle(hold(ledger, budget, 900_000), 900_000)
-    with pytest.raises(BudgetExceeded, match=r"limit \$0.001000, spent \$0.000900.*needs \$0.000200") as caught:
+    with pytest.raises(
+        BudgetExceeded, match=r"limit \$0.001000, spent \$0.000900.*needs \$0.000200"
+    ) as caught:
         hold(ledger, budget, 200_000)
-    assert (caught.value.limit, caught.value.spent, caught.value.needed) == (LIMIT, 900_000, 200_000)
+    assert (caught.value.limit, caught.value.spent, caught.value.needed) == (
+        LIMIT,
+        900_000,
+        200_000,
+    )
     assert ledger.state(budget).held == 0
 
 
@@ -76,7 +96,9 @@ def test_a_bill_above_the_hold_is_booked_whole_and_marked(ledger, budget):
     assert (state.spent, state.overshoot) == (150, 50)
 
 
-def test_a_call_that_costs_nothing_is_held_settled_released_and_expires_like_any_other(ledger, budget, clock):
+def test_a_call_that_costs_nothing_is_held_settled_released_and_expires_like_any_other(
+    ledger, budget, clock
+):
     assert ledger.settle(hold(ledger, budget, 0), 0).calls == 1
     assert ledger.release(hold(ledger, budget, 0)).calls == 1
     hold(ledger, budget, 0)
@@ -122,7 +144,9 @@ def test_a_settle_that_comes_late_corrects_the_estimate(ledger, budget, clock):
     assert (state.held, state.spent, state.calls) == (0, 100_000, 1)
 
 
-def test_a_new_period_starts_afresh_and_a_call_in_flight_is_booked_where_it_was_held(ledger, budget, clock):
+def test_a_new_period_starts_afresh_and_a_call_in_flight_is_booked_where_it_was_held(
+    ledger, budget, clock
+):
     held = hold(ledger, budget, 600_000)
     before = ledger.state(budget).window
     clock.advance(before.end - clock() + 1)
@@ -151,7 +175,10 @@ def test_accounts_are_kept_apart_and_listed_by_name(ledger, budget):
     other = budget.model_copy(update={"account": "alice"})
     ledger.settle(hold(ledger, budget, 100), 100)
     ledger.settle(hold(ledger, other, 200), 200)
-    assert [(state.account, state.spent) for state in ledger.accounts()] == [("alice", 200), ("default", 100)]
+    assert [(state.account, state.spent) for state in ledger.accounts()] == [
+        ("alice", 200),
+        ("default", 100),
+    ]
 
 
 def test_what_a_period_leaves_is_carried_over_up_to_one_limit(ledger, clock):
@@ -210,13 +237,20 @@ def test_the_tightest_account_binds_and_is_named_and_nothing_is_held_anywhere(le
     ledger.settle(hold(ledger, nested, 300_000), 300_000)
     with pytest.raises(BudgetExceeded, match="account 'team'") as caught:
         hold(ledger, nested, 250_000)
-    assert (caught.value.account, caught.value.limit, caught.value.spent) == ("team", 500_000, 300_000)
+    assert (caught.value.account, caught.value.limit, caught.value.spent) == (
+        "team",
+        500_000,
+        300_000,
+    )
     assert [ledger.state(one).held for one in nested.chain] == [0] * 3
     colleague = Budget(account="bob", limit=None, period="hour", within=nested.within)
     with pytest.raises(BudgetExceeded, match="account 'team'"):
         hold(ledger, colleague, 250_000)
     assert hold(ledger, colleague, 200_000).amount == 200_000
-    assert ledger.reserve(nested, minimum=900_000, maximum=900_000, estimate=1, enforce=False).amount == 900_000
+    assert (
+        ledger.reserve(nested, minimum=900_000, maximum=900_000, estimate=1, enforce=False).amount
+        == 900_000
+    )
 
 
 def test_an_account_with_an_unlimited_parent_keeps_its_own_limit(ledger):
@@ -230,7 +264,9 @@ def test_an_account_with_an_unlimited_parent_keeps_its_own_limit(ledger):
 def test_a_dead_process_is_booked_in_every_account(ledger, nested, clock):
     held = hold(ledger, nested, 300_000)
     clock.advance(61)
-    assert [(ledger.state(one).spent, ledger.state(one).held) for one in nested.chain] == [(150_000, 0)] * 3
+    assert [(ledger.state(one).spent, ledger.state(one).held) for one in nested.chain] == [
+        (150_000, 0)
+    ] * 3
     ledger.settle(held, 100_000)
     assert [ledger.state(one).spent for one in nested.chain] == [100_000] * 3
 
@@ -240,7 +276,9 @@ def test_an_account_cannot_be_within_itself():
         Budget(account="ann", within=Budget(account="team", within=Budget(account="ann")))
 
 
-def test_a_file_of_the_first_schema_is_brought_up_to_date_and_loses_nothing(tmp_path, budget, clock):
+def test_a_file_of_the_first_schema_is_brought_up_to_date_and_loses_nothing(
+    tmp_path, budget, clock
+):
     path = tmp_path / "old.db"
     with sqlite3.connect(path) as db:
         db.executescript(_SCHEMAS[0])
@@ -251,7 +289,8 @@ def test_a_file_of_the_first_schema_is_brought_up_to_date_and_loses_nothing(tmp_
         )
         row = ("r", budget.account, window.key, 100, 50, clock() + 60)
         db.execute(
-            "INSERT INTO reservations (id, account, window, amount, estimate, expires) VALUES (?,?,?,?,?,?)", row
+            "INSERT INTO reservations (id, account, window, amount, estimate, expires) VALUES (?,?,?,?,?,?)",
+            row,
         )
     ledger = SqliteLedger(path, clock=clock)
     assert (ledger.state(budget).spent, ledger.state(budget).held) == (400, 100)
@@ -274,7 +313,9 @@ def test_the_history_holds_every_window_of_every_account_oldest_first(ledger, cl
         ("bob", 11),
         ("bob", 12),
     ]
-    assert [state.window.start for state in found[2:]] == sorted(state.window.start for state in found[2:])
+    assert [state.window.start for state in found[2:]] == sorted(
+        state.window.start for state in found[2:]
+    )
     assert ledger.history("ann") == found[:2]
     assert ledger.history("nobody") == []
 
@@ -286,7 +327,9 @@ def test_a_ledger_remembers_in_which_hours_calls_came_for_five_weeks(ledger, nes
             ledger.settle(hold(ledger, nested, 10), 10)
         ledger.release(hold(ledger, nested, 10))  # no call
         clock.advance(3600)
-    assert [ledger.arrivals(one.account) for one in nested.chain] == [[(hour, 2), (hour + 7200, 3)]] * 3
+    assert [ledger.arrivals(one.account) for one in nested.chain] == [
+        [(hour, 2), (hour + 7200, 3)]
+    ] * 3
     assert ledger.arrivals("nobody") == []
     clock.now = hour + KEPT + 3600
     ledger.settle(hold(ledger, nested, 10), 10)
@@ -339,7 +382,9 @@ def test_spent_and_held_never_exceed_the_limit_whatever_the_order(steps):
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
-def test_a_grant_lies_between_minimum_and_maximum_and_never_above_what_is_there(available, low, high):
+def test_a_grant_lies_between_minimum_and_maximum_and_never_above_what_is_there(
+    available, low, high
+):
     minimum, maximum = sorted((low, high))
     granted = grant(available, minimum, maximum)
     if available < minimum:
@@ -368,7 +413,9 @@ def test_a_day_that_clocks_change_in_has_its_true_length():
     assert window.end - window.start == 25 * 3600
 
 
-@pytest.mark.parametrize(("field", "value"), [("limit", "-1"), ("period", "week"), ("timezone", "Mars/Olympus")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("limit", "-1"), ("period", "week"), ("timezone", "Mars/Olympus")]
+)
 def test_a_bad_budget_names_its_field(field, value):
     with pytest.raises(ConfigurationError, match=f"Budget: {field}"):
         Budget(**{"limit": "1", field: value})
@@ -392,9 +439,15 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path, budget):
 
 
 def test_a_million_accounts_are_kept_apart(tmp_path, clock):
-    ledger, budget = SqliteLedger(tmp_path / "ledger.db", clock=clock), Budget(account="account 777777", limit="0.001")
+    ledger, budget = (
+        SqliteLedger(tmp_path / "ledger.db", clock=clock),
+        Budget(account="account 777777", limit="0.001"),
+    )
     window = budget.window(clock())
-    rows = ((f"account {i}", window.key, window.start, window.end, LIMIT, i, clock()) for i in range(1_000_000))
+    rows = (
+        (f"account {i}", window.key, window.start, window.end, LIMIT, i, clock())
+        for i in range(1_000_000)
+    )
     with sqlite3.connect(tmp_path / "ledger.db") as db:
         columns = '(account, window, start, "end", "limit", spent, used)'
         db.executemany(f"INSERT INTO accounts {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
@@ -411,7 +464,9 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path):
         SqliteLedger(path)
 
 
-def test_a_redis_server_that_cannot_be_reached_is_a_configuration_error_without_the_password(monkeypatch):
+def test_a_redis_server_that_cannot_be_reached_is_a_configuration_error_without_the_password(
+    monkeypatch,
+):
     monkeypatch.setenv("ROUTOO_REDIS_PASSWORD", "very-secret")
     with pytest.raises(ConfigurationError, match="Redis server cannot be used") as caught:
         RedisLedger("redis://127.0.0.1:9/0")
@@ -443,7 +498,9 @@ def rolling():
     return Budget(limit="0.001", period="day", rolling=True)
 
 
-def test_a_rolling_limit_holds_over_any_day_and_frees_itself_as_calls_grow_older(ledger, rolling, clock):
+def test_a_rolling_limit_holds_over_any_day_and_frees_itself_as_calls_grow_older(
+    ledger, rolling, clock
+):
     clock.now = clock.now // 1440 * 1440  # where a slot begins
     for amount in (300_000, 700_000):
         ledger.settle(hold(ledger, rolling, amount), amount)
@@ -464,17 +521,23 @@ def test_a_refusal_says_when_a_rolling_period_has_freed_enough(ledger, rolling, 
     for amount in (200_000, 300_000, 400_000):
         ledger.settle(hold(ledger, rolling, amount), amount)
         clock.advance(3600)
-    with pytest.raises(BudgetExceeded, match="Money frees itself as calls grow older, enough of it at") as caught:
+    with pytest.raises(
+        BudgetExceeded, match="Money frees itself as calls grow older, enough of it at"
+    ) as caught:
         hold(ledger, rolling, 600_000)
     assert caught.value.resets is None
-    assert datetime.fromisoformat(caught.value.frees).timestamp() == pytest.approx(clock() + DAY - 7200, abs=1440)
+    assert datetime.fromisoformat(caught.value.frees).timestamp() == pytest.approx(
+        clock() + DAY - 7200, abs=1440
+    )
     clock.now = datetime.fromisoformat(caught.value.frees).timestamp()
     hold(ledger, rolling, 600_000)
     with pytest.raises(BudgetExceeded, match="It does not reset; raise the limit"):
         hold(ledger, rolling, LIMIT + 1)
 
 
-def test_everything_that_reads_shows_the_sum_of_a_rolling_period_and_the_history_its_slots(ledger, rolling, clock):
+def test_everything_that_reads_shows_the_sum_of_a_rolling_period_and_the_history_its_slots(
+    ledger, rolling, clock
+):
     clock.now = clock.now // 1440 * 1440
     first, second = hold(ledger, rolling, 100_000), hold(ledger, rolling, 200_000)
     clock.advance(1440)
@@ -489,7 +552,9 @@ def test_everything_that_reads_shows_the_sum_of_a_rolling_period_and_the_history
     assert [(state.spent, state.available) for state in ledger.accounts()] == [(0, LIMIT)]
 
 
-def test_a_rolling_period_survives_a_clock_going_backwards_and_a_lowered_limit(ledger, rolling, clock):
+def test_a_rolling_period_survives_a_clock_going_backwards_and_a_lowered_limit(
+    ledger, rolling, clock
+):
     ledger.settle(hold(ledger, rolling, 900_000), 900_000)
     clock.advance(-3 * 3600)
     assert ledger.state(rolling).spent == 900_000
@@ -525,12 +590,17 @@ def test_accounts_that_roll_and_accounts_that_do_not_nest(ledger, clock):
         hold(ledger, ann, 500_000)
     assert ledger.state(ann).held == 0
     ledger.settle(hold(ledger, ann, 400_000), 400_000)
-    assert [(state.account, state.spent) for state in ledger.accounts()] == [("ann", 400_000), ("team", LIMIT)]
+    assert [(state.account, state.spent) for state in ledger.accounts()] == [
+        ("ann", 400_000),
+        ("team", LIMIT),
+    ]
     with pytest.raises(BudgetExceeded, match="account 'team'"):
         hold(ledger, ann, 1)
 
 
-def test_what_a_rolling_period_had_left_is_not_carried_over_when_it_stops_rolling(ledger, rolling, clock):
+def test_what_a_rolling_period_had_left_is_not_carried_over_when_it_stops_rolling(
+    ledger, rolling, clock
+):
     ledger.settle(hold(ledger, rolling, 300_000), 300_000)
     clock.advance(DAY)
     carrying = rolling.model_copy(update={"rolling": False, "carry_over": True})
@@ -542,10 +612,18 @@ def test_what_a_rolling_period_had_left_is_not_carried_over_when_it_stops_rollin
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["hour", "day", "month"]),
-    st.lists(st.tuples(st.sampled_from("rrsxa"), st.integers(1, 10), st.sampled_from([1, 59, 60, 119])), max_size=40),
+    st.lists(
+        st.tuples(st.sampled_from("rrsxa"), st.integers(1, 10), st.sampled_from([1, 59, 60, 119])),
+        max_size=40,
+    ),
 )
-def test_no_interval_of_a_rolling_period_ever_holds_or_spends_more_than_the_limit(request, store, period, steps):
-    clock, budget = ManualClock(), Budget(account=uuid4().hex, limit="0.001", period=period, rolling=True)
+def test_no_interval_of_a_rolling_period_ever_holds_or_spends_more_than_the_limit(
+    request, store, period, steps
+):
+    clock, budget = (
+        ManualClock(),
+        Budget(account=uuid4().hex, limit="0.001", period=period, rolling=True),
+    )
     redis = store == "redis" and request.getfixturevalue("redis_server")
     ledger = RedisLedger(redis, clock=clock) if redis else SqliteLedger(clock=clock)
     span, calls, holds = SPANS[period], [], []
@@ -553,7 +631,12 @@ def test_no_interval_of_a_rolling_period_ever_holds_or_spends_more_than_the_limi
         if step == "r":
             with suppress(BudgetExceeded):
                 amount *= LIMIT // 10
-                holds.append((len(calls), ledger.reserve(budget, minimum=amount, maximum=amount, estimate=amount)))
+                holds.append(
+                    (
+                        len(calls),
+                        ledger.reserve(budget, minimum=amount, maximum=amount, estimate=amount),
+                    )
+                )
                 calls.append((clock(), amount))
         elif step == "a":
             clock.advance(moved * span / 120)
@@ -567,7 +650,9 @@ def test_no_interval_of_a_rolling_period_ever_holds_or_spends_more_than_the_limi
         assert lately <= state.spent + state.held <= LIMIT
 
 
-def test_slots_are_forgotten_after_five_weeks_the_limit_holds_and_periods_that_stand_still_stay(ledger, clock):
+def test_slots_are_forgotten_after_five_weeks_the_limit_holds_and_periods_that_stand_still_stay(
+    ledger, clock
+):
     width = SPANS["month"] / SLOTS
     clock.now = clock.now // DAY * DAY
     month = Budget(account="team", limit="0.00061", period="month", rolling=True)  # 61 calls
@@ -585,7 +670,9 @@ def test_slots_are_forgotten_after_five_weeks_the_limit_holds_and_periods_that_s
         hold(ledger, day, 1)
 
 
-def test_a_slot_stays_while_it_holds_money_and_while_it_is_the_last_of_its_period(ledger, rolling, clock):
+def test_a_slot_stays_while_it_holds_money_and_while_it_is_the_last_of_its_period(
+    ledger, rolling, clock
+):
     ledger.ttl = 2 * KEPT
     open_for_long = hold(ledger, rolling, 500)
     clock.advance(DAY)
@@ -595,7 +682,11 @@ def test_a_slot_stays_while_it_holds_money_and_while_it_is_the_last_of_its_perio
     clock.advance(KEPT + DAY)
     standing = rolling.model_copy(update={"rolling": False})
     ledger.settle(hold(ledger, standing, 300), 300)
-    assert [(state.spent, state.held) for state in ledger.history()] == [(0, 500), (200, 0), (300, 0)]
+    assert [(state.spent, state.held) for state in ledger.history()] == [
+        (0, 500),
+        (200, 0),
+        (300, 0),
+    ]
     assert ledger.settle(open_for_long, 400).window.span == DAY
     assert [(state.spent, state.held) for state in ledger.history()][1:] == [(200, 0), (300, 0)]
 

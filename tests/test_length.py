@@ -7,7 +7,7 @@ from routoo_core import Budget, Pool, RoutedRequest
 from routoo_core.config import build_router
 from routoo_core.predictor.base import Forecast, Forecaster, forecast
 from routoo_core.predictor.batching import BatchingPredictor
-from routoo_core.predictor.length import fit_lengths, length_error
+from routoo_core.predictor.lengths import fit_lengths, length_error
 from routoo_core.testing import FakePredictor
 
 
@@ -28,12 +28,16 @@ def test_lengths_follow_the_prompt_and_beat_each_experts_mean():
     assert length_error(found[:, :1], truth[:, :1]) < 0.6 * length_error(
         np.full((600, 1), lengths[:, 0].mean()), truth[:, :1]
     )
-    np.testing.assert_allclose(found.mean(0), truth.mean(0), rtol=0.1)  # a mean of tokens, not of their logarithms
+    np.testing.assert_allclose(
+        found.mean(0), truth.mean(0), rtol=0.1
+    )  # a mean of tokens, not of their logarithms
 
 
 def test_missing_lengths_are_left_out_and_an_expert_without_any_gets_the_others_mean():
     vectors, lengths = answers()
-    holes = np.where(np.random.default_rng(2).random(lengths.shape) < 0.3, np.nan, lengths).astype(np.float32)
+    holes = np.where(np.random.default_rng(2).random(lengths.shape) < 0.3, np.nan, lengths).astype(
+        np.float32
+    )
     holes = np.concatenate([holes, np.full((600, 1), np.nan, np.float32)], axis=1)
     found = fit_lengths(vectors, holes).lengths(vectors)
     np.testing.assert_allclose(found[:, 0].mean(), lengths[:, 0].mean(), rtol=0.1)
@@ -64,14 +68,21 @@ class Lengthy(FakePredictor):
     """Knows that a prompt with "essay" takes 1,000 tokens, any other 10."""
 
     def forecast(self, prompts):
-        lengths = [[1000.0 if "essay" in prompt else 10.0] * len(self.experts) for prompt in prompts]
+        lengths = [
+            [1000.0 if "essay" in prompt else 10.0] * len(self.experts) for prompt in prompts
+        ]
         return Forecast(self.predict(prompts), np.array(lengths, dtype=np.float32))
 
 
 @pytest.fixture
 def pool(endpoint):
     prices = {"input_usd_per_1m": 0, "output_usd_per_1m": 1}
-    return Pool([endpoint.expert("own", **prices), endpoint.expert("said", **prices, expected_output_tokens=77)])
+    return Pool(
+        [
+            endpoint.expert("own", **prices),
+            endpoint.expert("said", **prices, expected_output_tokens=77),
+        ]
+    )
 
 
 @pytest.mark.parametrize("wrap", [lambda p: p, BatchingPredictor])
@@ -80,13 +91,19 @@ def test_expected_costs_use_the_predicted_length_unless_the_configuration_says_o
     assert isinstance(predictor, Forecaster)
     router = build_router(pool, router=predictor, budget=Budget())
     for text, tokens in (("an essay on tides", 1000), ("2 + 2?", 10)):
-        costs = {c.expert.name: c.expected_cost for c in router.decide(RoutedRequest.from_text(text)).candidates}
+        costs = {
+            c.expert.name: c.expected_cost
+            for c in router.decide(RoutedRequest.from_text(text)).candidates
+        }
         assert costs == {"own": tokens * 1000, "said": 77_000}
 
 
 def test_a_predictor_that_knows_no_lengths_leaves_the_typical_one(pool):
     router = build_router(pool, router=FakePredictor({"own": 0.5, "said": 0.5}), budget=Budget())
-    costs = {c.expert.name: c.expected_cost for c in router.decide(RoutedRequest.from_text("2 + 2?")).candidates}
+    costs = {
+        c.expert.name: c.expected_cost
+        for c in router.decide(RoutedRequest.from_text("2 + 2?")).candidates
+    }
     assert costs["own"] == 300_000
     assert forecast(FakePredictor({"own": 0.5}), ["a"]).lengths is None
     assert BatchingPredictor(FakePredictor({"own": 0.5})).forecast(["a"]).lengths is None

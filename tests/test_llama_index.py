@@ -13,7 +13,13 @@ from llama_index_suite import BERN, TOOLS, Listener, Place, structured
 
 from routoo_core import Budget, Expert, Usage
 from routoo_core.config import build_router
-from routoo_core.errors import BudgetExceeded, ConfigurationError, InvalidRequest, NoCapableExpert, StreamInterrupted
+from routoo_core.errors import (
+    BudgetExceeded,
+    ConfigurationError,
+    InvalidRequest,
+    NoCapableExpert,
+    StreamInterrupted,
+)
 from routoo_core.testing import FakePredictor, Reply
 from routoo_core.tokens import count_tokens
 from routoo_integrations.llama_index import RoutooLLM, RoutooSelector, routoo_settings
@@ -53,7 +59,16 @@ async def ask(llm, how):
 
 WAYS = pytest.mark.parametrize(
     "how",
-    ["chat", "complete", "stream_chat", "stream_complete", "achat", "acomplete", "astream_chat", "astream_complete"],
+    [
+        "chat",
+        "complete",
+        "stream_chat",
+        "stream_complete",
+        "achat",
+        "acomplete",
+        "astream_chat",
+        "astream_complete",
+    ],
 )
 
 
@@ -73,7 +88,9 @@ async def test_an_expert_that_answers_an_error_is_replaced_and_costs_nothing(llm
 
 
 @pytest.mark.parametrize("how", ["stream_chat", "astream_complete"])
-async def test_a_stream_that_breaks_off_is_an_error_and_booked_for_what_was_seen(llm, endpoint, how):
+async def test_a_stream_that_breaks_off_is_an_error_and_booked_for_what_was_seen(
+    llm, endpoint, how
+):
     endpoint.replies["dear"] = Reply(drop_after=2)
     with pytest.raises(StreamInterrupted):
         await ask(llm, how)
@@ -120,7 +137,14 @@ def test_a_decision_is_an_event_of_its_own(llm):
 
 def test_any_llama_index_llm_can_be_an_expert_and_its_own_limit_is_lowered_to_what_is_held():
     mock = MockLLM(max_tokens=100)
-    expert = Expert(name="a", model="a", client=mock, input_usd_per_1m=1, output_usd_per_1m=1, max_output_tokens=100)
+    expert = Expert(
+        name="a",
+        model="a",
+        client=mock,
+        input_usd_per_1m=1,
+        output_usd_per_1m=1,
+        max_output_tokens=100,
+    )
     llm = RoutooLLM(FakePredictor({"a": 1}), {"a": expert})
     assert len(llm.complete("word " * 50, max_tokens=7).text.split()) == 7
     assert mock.max_tokens == 100
@@ -134,12 +158,17 @@ def test_an_object_of_another_framework_is_refused():
         RoutooLLM(FakePredictor({"a": 1}), {"a": other})
 
 
-def test_metadata_promises_the_smallest_window_and_tools_where_any_expert_takes_them(make_router, endpoint):
+def test_metadata_promises_the_smallest_window_and_tools_where_any_expert_takes_them(
+    make_router, endpoint
+):
     told = RoutooLLM(make_router()).metadata
     assert (told.context_window, told.num_output) == (2048, 256)
     assert told.is_chat_model
     assert told.is_function_calling_model
-    without = RoutooLLM(FakePredictor({"a": 1}), {"a": endpoint.expert("a", context_window=100, max_output_tokens=100)})
+    without = RoutooLLM(
+        FakePredictor({"a": 1}),
+        {"a": endpoint.expert("a", context_window=100, max_output_tokens=100)},
+    )
     assert not without.metadata.is_function_calling_model
     assert without.metadata.num_output == 50
 
@@ -149,7 +178,9 @@ class TestTools:
 
     @pytest.mark.parametrize("policy", ["best", "cheapest"])
     def test_only_experts_that_take_tools_are_candidates(self, make_router, policy):
-        response = RoutooLLM(make_router(policy=policy), max_tokens=20).chat_with_tools([ADD], QUESTION)
+        response = RoutooLLM(make_router(policy=policy), max_tokens=20).chat_with_tools(
+            [ADD], QUESTION
+        )
         assert [c["expert"] for c in response.additional_kwargs["routoo"]["candidates"]] == ["dear"]
 
     def test_without_such_an_expert_the_error_names_the_lack(self, endpoint):
@@ -159,8 +190,14 @@ class TestTools:
 
     @pytest.mark.parametrize("how", ["chat", "stream_chat"])
     def test_tools_may_be_descriptions_in_openais_form(self, llm, endpoint, how):
-        endpoint.replies["dear"] = Reply("", tool_calls=[{"name": "add", "arguments": {"a": 1, "b": 2}}])
-        given = {"tools": [ADD.metadata.to_openai_tool()], "tool_choice": "required", "parallel_tool_calls": True}
+        endpoint.replies["dear"] = Reply(
+            "", tool_calls=[{"name": "add", "arguments": {"a": 1, "b": 2}}]
+        )
+        given = {
+            "tools": [ADD.metadata.to_openai_tool()],
+            "tool_choice": "required",
+            "parallel_tool_calls": True,
+        }
         answer = getattr(llm, how)([ChatMessage(QUESTION)], **given)
         answer = list(answer)[-1] if how.startswith("stream") else answer
         assert llm.get_tool_calls_from_response(answer)[0].tool_kwargs == {"a": 1, "b": 2}
@@ -186,7 +223,9 @@ class TestTools:
         experts = {name: endpoint.expert(name, capabilities={"tools"}) for name in ("one", "two")}
         quality = FakePredictor({"one": lambda text: float("two plus" in text), "two": 0.5})
         llm = RoutooLLM(quality, experts, policy="best", budget=Budget(limit="1"), max_tokens=20)
-        endpoint.replies["one"] = Reply("", tool_calls=[{"name": "add", "arguments": {"a": 2, "b": 2}}])
+        endpoint.replies["one"] = Reply(
+            "", tool_calls=[{"name": "add", "arguments": {"a": 2, "b": 2}}]
+        )
         question = ChatMessage(QUESTION)
         reply = llm.chat_with_tools([ADD], chat_history=[question]).message
         if stored:
@@ -210,14 +249,24 @@ class TestTools:
         assert "routoo" not in str(endpoint.requests)
 
     def test_another_experts_reasoning_and_objects_are_left_out(self, llm, endpoint):
-        call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}
+        call = {
+            "id": "c1",
+            "type": "function",
+            "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'},
+        }
         reply = ChatMessage(
             role="assistant",
             blocks=[ThinkingBlock(content="hm"), TextBlock(text="Let me add.")],
-            additional_kwargs={"tool_calls": [call], "signature": "s", "routoo": {"expert": "cheap"}},
+            additional_kwargs={
+                "tool_calls": [call],
+                "signature": "s",
+                "routoo": {"expert": "cheap"},
+            },
         )
         result = ChatMessage(role="tool", content="3", additional_kwargs={"tool_call_id": "c1"})
-        llm.chat([ChatMessage(QUESTION), reply, result, ChatMessage("Thank you very much, and now?")])
+        llm.chat(
+            [ChatMessage(QUESTION), reply, result, ChatMessage("Thank you very much, and now?")]
+        )
         sent = endpoint.requests[-1]["messages"][1]
         assert sent == {"role": "assistant", "content": "Let me add.", "tool_calls": [call]}
 
@@ -271,7 +320,10 @@ class TestSettingsOfACall:
 
     def test_temperature_and_limits_reach_the_expert(self, make_router, endpoint):
         RoutooLLM(make_router(), max_tokens=7, temperature=0.5).complete(QUESTION)
-        assert (endpoint.requests[-1]["temperature"], endpoint.requests[-1]["max_tokens"]) == (0.5, 7)
+        assert (endpoint.requests[-1]["temperature"], endpoint.requests[-1]["max_tokens"]) == (
+            0.5,
+            7,
+        )
 
     def test_a_rate_limiter_is_asked_once_for_each_call(self, make_router):
         class Limiter:
@@ -294,14 +346,20 @@ class TestWhatIsRead:
         assert llm.router.predictor.prompts == [QUESTION]
 
     def test_the_caller_may_say(self, make_router):
-        llm = RoutooLLM(make_router(), max_tokens=20, question_of=lambda text: text.partition("QUESTION=")[2])
+        llm = RoutooLLM(
+            make_router(), max_tokens=20, question_of=lambda text: text.partition("QUESTION=")[2]
+        )
         llm.complete(f"long context\nQUESTION={QUESTION}")
         assert llm.router.predictor.prompts == [QUESTION]
 
     def test_images_are_a_need_and_count(self, make_router, endpoint):
         seeing = endpoint.expert("seeing", capabilities={"images"}, context_window=8192)
         blind = endpoint.expert("blind", context_window=8192)
-        llm = RoutooLLM(FakePredictor({"seeing": 0, "blind": 1}), {"seeing": seeing, "blind": blind}, policy="best")
+        llm = RoutooLLM(
+            FakePredictor({"seeing": 0, "blind": 1}),
+            {"seeing": seeing, "blind": blind},
+            policy="best",
+        )
         message = ChatMessage([TextBlock(text=QUESTION), ImageBlock(url="http://127.0.0.1/x.png")])
         assert llm.chat([message]).additional_kwargs["routoo"]["expert"] == "seeing"
         assert llm.routed([message], {}).images == 1
@@ -309,21 +367,32 @@ class TestWhatIsRead:
 
 class TestExperts:
     def test_a_provider_is_no_llm(self):
-        expert = Expert(name="a", model="claude", provider="anthropic", input_usd_per_1m=1, output_usd_per_1m=1)
+        expert = Expert(
+            name="a", model="claude", provider="anthropic", input_usd_per_1m=1, output_usd_per_1m=1
+        )
         with pytest.raises(ConfigurationError, match="expert 'a': provider: .*pass the object"):
             RoutooLLM(FakePredictor({"a": 1}), {"a": expert})
 
     def test_an_llm_without_tools_cannot_be_said_to_take_them(self):
         expert = Expert(
-            name="a", model="a", client=MockLLM(), input_usd_per_1m=1, output_usd_per_1m=1, capabilities={"tools"}
+            name="a",
+            model="a",
+            client=MockLLM(),
+            input_usd_per_1m=1,
+            output_usd_per_1m=1,
+            capabilities={"tools"},
         )
-        with pytest.raises(ConfigurationError, match="MockLLM is no FunctionCallingLLM; take 'tools' out"):
+        with pytest.raises(
+            ConfigurationError, match="MockLLM is no FunctionCallingLLM; take 'tools' out"
+        ):
             RoutooLLM(FakePredictor({"a": 1}), {"a": expert})
 
     def test_an_object_says_what_it_can_do(self):
         from llama_index.llms.openai import OpenAI
 
-        llm = RoutooLLM(FakePredictor({"a": 1}), {"a": OpenAI("gpt-4o-mini", api_key="x", max_tokens=100)})
+        llm = RoutooLLM(
+            FakePredictor({"a": 1}), {"a": OpenAI("gpt-4o-mini", api_key="x", max_tokens=100)}
+        )
         expert = llm.router.pool["a"]
         assert (expert.context_window, expert.max_output_tokens) == (128_000, 100)
         assert expert.capabilities == {"tools", "json_schema"}
@@ -341,7 +410,9 @@ class TestExperts:
         given = OpenAI("gpt-4o-mini", api_key="x", api_base=endpoint.base_url, max_tokens=9)
         before = given.callback_manager
         counter = TokenCountingHandler(tokenizer=str.split)
-        llm = RoutooLLM(FakePredictor({"a": 1}), {"a": given}, callback_manager=CallbackManager([counter]))
+        llm = RoutooLLM(
+            FakePredictor({"a": 1}), {"a": given}, callback_manager=CallbackManager([counter])
+        )
         for limit in (3, 2):
             assert llm.complete(QUESTION, max_tokens=limit).text == " ".join(ANSWER.split()[:limit])
         assert (given.max_tokens, given.callback_manager) == (9, before)
@@ -351,12 +422,26 @@ class TestExperts:
     @pytest.mark.parametrize(
         ("raw", "beside", "expected"),
         [
-            ({"usage": {"input_tokens": 5, "output_tokens": 2, "cache_read_input_tokens": 3}}, {}, Usage(8, 2, 3)),
-            ({"usage_metadata": {"prompt_token_count": 5, "candidates_token_count": 2}}, {}, Usage(5, 2)),
+            (
+                {"usage": {"input_tokens": 5, "output_tokens": 2, "cache_read_input_tokens": 3}},
+                {},
+                Usage(8, 2, 3),
+            ),
+            (
+                {"usage_metadata": {"prompt_token_count": 5, "candidates_token_count": 2}},
+                {},
+                Usage(5, 2),
+            ),
             ({"prompt_eval_count": 5, "eval_count": 2}, {}, Usage(5, 2)),
             ({}, {"prompt_tokens": 5, "completion_tokens": 2}, Usage(5, 2)),
             (
-                {"usage": {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}},
+                {
+                    "usage": {
+                        "prompt_tokens": 5,
+                        "completion_tokens": 2,
+                        "prompt_tokens_details": {"cached_tokens": 4},
+                    }
+                },
                 {},
                 Usage(5, 2, 4),
             ),
@@ -380,7 +465,11 @@ class TestExperts:
 )
 def test_an_object_is_begun_and_ended_once(endpoint, capabilities, how):
     endpoint.replies["a"] = structured
-    llm = RoutooLLM(FakePredictor({"a": 1}), {"a": endpoint.expert("a", capabilities=capabilities)}, policy="best")
+    llm = RoutooLLM(
+        FakePredictor({"a": 1}),
+        {"a": endpoint.expert("a", capabilities=capabilities)},
+        policy="best",
+    )
     with Listener() as listener:
         found = getattr(llm, how)(Place, PromptTemplate("The capital of {c}?"), c="Switzerland")
         assert (found if isinstance(found, Place) else list(found)[-1]) == BERN
@@ -413,7 +502,9 @@ def test_a_failed_expert_is_in_the_one_decision_of_the_call(llm, endpoint):
 def test_conversations_remember_little_of_a_decision(llm):
     """Memories count the tokens of what a message carries."""
     message = llm.chat([ChatMessage(QUESTION)]).message
-    assert message.additional_kwargs == {"routoo": {"expert": "dear", "model": "dear", "settled_usd": "0.000220000"}}
+    assert message.additional_kwargs == {
+        "routoo": {"expert": "dear", "model": "dear", "settled_usd": "0.000220000"}
+    }
 
 
 async def test_a_hundred_calls_at_once_all_settle_to_the_nano_dollar(make_router, endpoint):
@@ -447,7 +538,9 @@ class TestSelector:
     def selector(self, make_router):
         quality = FakePredictor({"cheap": 0.4, "dear": lambda text: 0.9 if "hard" in text else 0.1})
         router = make_router()
-        return RoutooSelector(build_router(router.pool, router=quality, policy="best"), {"The deep engine": "dear"})
+        return RoutooSelector(
+            build_router(router.pool, router=quality, policy="best"), {"The deep engine": "dear"}
+        )
 
     async def test_a_choice_is_made_by_its_expert(self, selector):
         choices = [ToolMetadata("shallow", name="cheap"), "The deep engine"]
@@ -457,7 +550,9 @@ class TestSelector:
         assert result.reason.startswith("cheap: predicted quality 0.40 for $")
 
     def test_an_expert_nobody_knows_is_named(self, selector, make_router):
-        with pytest.raises(ConfigurationError, match="choice 'other': expert 'other' is not in the pool"):
+        with pytest.raises(
+            ConfigurationError, match="choice 'other': expert 'other' is not in the pool"
+        ):
             selector.select(["other"], "A question")
         with pytest.raises(ConfigurationError, match="expert 'nobody'"):
             RoutooSelector(make_router(), {"a": "nobody"})

@@ -13,7 +13,11 @@ from llama_index.core import (
 )
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent, ReActAgent
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
-from llama_index.core.evaluation import CorrectnessEvaluator, FaithfulnessEvaluator, RelevancyEvaluator
+from llama_index.core.evaluation import (
+    CorrectnessEvaluator,
+    FaithfulnessEvaluator,
+    RelevancyEvaluator,
+)
 from llama_index.core.extractors import QuestionsAnsweredExtractor, TitleExtractor
 from llama_index.core.indices.property_graph import SimpleLLMPathExtractor
 from llama_index.core.llms import ChatMessage
@@ -36,7 +40,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # LlamaIn
 ANSWER = "The answer is four."
 QUESTION = "What is two plus two, please?"
 FACTS = [Document(text="Two plus two is four. " * 20), Document(text="Bern is the capital. " * 20)]
-MODES = ["compact", "refine", "tree_summarize", "simple_summarize", "accumulate", "compact_accumulate"]
+MODES = [
+    "compact",
+    "refine",
+    "tree_summarize",
+    "simple_summarize",
+    "accumulate",
+    "compact_accumulate",
+]
 
 
 @pytest.fixture
@@ -59,7 +70,9 @@ def llm(endpoint, counter):
     quality = FakePredictor({"cheap": 0.5, "dear": lambda text: 0.9 if "two" in text else 0.1})
     budget = Budget(limit="1")
     manager = Settings.callback_manager
-    return RoutooLLM(quality, experts, policy="best", budget=budget, max_tokens=100, callback_manager=manager)
+    return RoutooLLM(
+        quality, experts, policy="best", budget=budget, max_tokens=100, callback_manager=manager
+    )
 
 
 def tell(endpoint, reply):
@@ -73,7 +86,10 @@ def asked(endpoint):
 def check_the_books(llm, endpoint, counter):
     """Each call was counted once, and is in the ledger for its usage times its price."""
     prices = {"cheap": (1_000, 1_000), "dear": (10_000, 30_000)}
-    counted = [(event.prompt_token_count, event.completion_token_count) for event in counter.llm_token_counts]
+    counted = [
+        (event.prompt_token_count, event.completion_token_count)
+        for event in counter.llm_token_counts
+    ]
     assert len(counted) == len(endpoint.requests) > 0
     models = asked(endpoint)
     state = llm.router.ledger.state(llm.router.budget)
@@ -89,7 +105,9 @@ class TestQueryEngines:
         return SummaryIndex.from_documents(FACTS)
 
     @pytest.mark.parametrize("mode", MODES)
-    async def test_the_question_decides_in_every_response_mode(self, llm, endpoint, counter, index, mode):
+    async def test_the_question_decides_in_every_response_mode(
+        self, llm, endpoint, counter, index, mode
+    ):
         engine = index.as_query_engine(llm=llm, response_mode=ResponseMode(mode))
         assert ANSWER in str(engine.query(QUESTION))
         assert ANSWER in str(await engine.aquery(QUESTION))
@@ -125,9 +143,16 @@ class TestQueryEngines:
     async def test_a_question_is_divided_among_engines(self, llm, endpoint, index):
         from llama_index.core.question_gen import LLMQuestionGenerator
 
-        parts = json.dumps({"items": [{"sub_question": "What is two plus two?", "tool_name": "facts"}]})
-        tell(endpoint, lambda body: Reply(parts if "sub-questions" in str(body["messages"]) else ANSWER))
-        tool = QueryEngineTool.from_defaults(index.as_query_engine(llm=llm), name="facts", description="Facts.")
+        parts = json.dumps(
+            {"items": [{"sub_question": "What is two plus two?", "tool_name": "facts"}]}
+        )
+        tell(
+            endpoint,
+            lambda body: Reply(parts if "sub-questions" in str(body["messages"]) else ANSWER),
+        )
+        tool = QueryEngineTool.from_defaults(
+            index.as_query_engine(llm=llm), name="facts", description="Facts."
+        )
         engine = SubQuestionQueryEngine.from_defaults(
             [tool],
             llm=llm,
@@ -156,7 +181,9 @@ class TestQueryEngines:
             "predictor": lambda: RoutooSelector(llm.router),
         }[kind]()
         engines = [
-            QueryEngineTool.from_defaults(index.as_query_engine(llm=llm), name=name, description=f"The {name} one.")
+            QueryEngineTool.from_defaults(
+                index.as_query_engine(llm=llm), name=name, description=f"The {name} one."
+            )
             for name in ("cheap", "dear")
         ]
         engine = RouterQueryEngine(selector=selector, query_engine_tools=engines, llm=llm)
@@ -167,7 +194,9 @@ class TestQueryEngines:
 
 
 class TestChatEngines:
-    @pytest.mark.parametrize("mode", ["simple", "context", "condense_question", "condense_plus_context"])
+    @pytest.mark.parametrize(
+        "mode", ["simple", "context", "condense_question", "condense_plus_context"]
+    )
     async def test_a_conversation_is_routed_on_what_is_asked(self, llm, endpoint, counter, mode):
         index = VectorStoreIndex.from_documents(FACTS, embed_model=WordEmbedding())
         given = {} if mode == "simple" else {"similarity_top_k": 1}
@@ -191,7 +220,9 @@ def loop(body):
 
 class TestAgents:
     @pytest.mark.parametrize("streaming", [True, False])
-    async def test_a_function_agents_loop_stays_with_its_expert(self, llm, endpoint, counter, streaming):
+    async def test_a_function_agents_loop_stays_with_its_expert(
+        self, llm, endpoint, counter, streaming
+    ):
         tell(endpoint, loop)
         memory = Memory.from_defaults()
         agent = FunctionAgent(tools=TOOLS, llm=llm, streaming=streaming)
@@ -199,7 +230,9 @@ class TestAgents:
         assert str(output) == ANSWER
         assert [call.tool_output.raw_output for call in output.tool_calls] == [4]
         assert output.response.additional_kwargs["routoo"]["expert"] == "dear"
-        assert [m.additional_kwargs["routoo"]["expert"] for m in memory.get() if m.role == "assistant"] == ["dear"] * 2
+        assert [
+            m.additional_kwargs["routoo"]["expert"] for m in memory.get() if m.role == "assistant"
+        ] == ["dear"] * 2
         assert asked(endpoint) == ["dear", "dear"]
         check_the_books(llm, endpoint, counter)
 
@@ -229,7 +262,9 @@ class TestAgents:
             return loop(body) if str(body["messages"]).count('"a"') == 0 else Reply()
 
         tell(endpoint, reply)
-        first = FunctionAgent(name="first", description="Greets.", llm=llm, can_handoff_to=["adder"])
+        first = FunctionAgent(
+            name="first", description="Greets.", llm=llm, can_handoff_to=["adder"]
+        )
         adder = FunctionAgent(name="adder", description="Adds.", llm=llm, tools=[TOOLS[0]])
         output = await AgentWorkflow(agents=[first, adder], root_agent="first").run(QUESTION)
         assert (str(output), output.current_agent_name) == (ANSWER, "adder")
@@ -243,7 +278,10 @@ class TestAgents:
             with routoo_settings(account="alice", policy="cheapest"):
                 running = agent.run(QUESTION, ctx=ctx)
             await running  # the run keeps what was set where it began
-        assert [event.record["account"] for event in listener.named("RoutooDecisionEvent")] == ["alice", "alice"]
+        assert [event.record["account"] for event in listener.named("RoutooDecisionEvent")] == [
+            "alice",
+            "alice",
+        ]
         await agent.run(QUESTION, ctx=ctx)
         assert asked(endpoint) == ["cheap", "cheap", "dear", "dear"]
         alice = llm.router.budget.model_copy(update={"account": "alice"})
@@ -266,7 +304,10 @@ class TestAgents:
 class TestExtraction:
     async def test_extractors_ask(self, llm, endpoint, counter):
         nodes = [TextNode(text="Two plus two is four.")]
-        for extractor in (TitleExtractor(llm=llm, nodes=1), QuestionsAnsweredExtractor(llm=llm, questions=1)):
+        for extractor in (
+            TitleExtractor(llm=llm, nodes=1),
+            QuestionsAnsweredExtractor(llm=llm, questions=1),
+        ):
             (found,) = await extractor.aextract(nodes)
             assert list(found.values()) == [ANSWER]
         check_the_books(llm, endpoint, counter)
@@ -275,9 +316,16 @@ class TestExtraction:
         tell(endpoint, Reply("(Bern, is capital of, Switzerland)"))
         extractor = SimpleLLMPathExtractor(llm=llm, num_workers=1)
         index = PropertyGraphIndex.from_documents(
-            FACTS, llm=llm, kg_extractors=[extractor], embed_model=WordEmbedding(), show_progress=False
+            FACTS,
+            llm=llm,
+            kg_extractors=[extractor],
+            embed_model=WordEmbedding(),
+            show_progress=False,
         )
-        relations = {str(triplet[1].label) for triplet in index.property_graph_store.get_triplets(["Bern", "bern"])}
+        relations = {
+            str(triplet[1].label)
+            for triplet in index.property_graph_store.get_triplets(["Bern", "bern"])
+        }
         assert relations
         assert len(endpoint.requests) == len(FACTS)
 
@@ -293,7 +341,9 @@ class TestEvaluation:
 
     def test_correctness_is_scored(self, llm, endpoint):
         tell(endpoint, Reply("4.5\nIt is right."))
-        result = CorrectnessEvaluator(llm=llm).evaluate(query=QUESTION, response=ANSWER, reference="Four.")
+        result = CorrectnessEvaluator(llm=llm).evaluate(
+            query=QUESTION, response=ANSWER, reference="Four."
+        )
         assert result.score == 4.5
         assert llm.router.predictor.prompts == [QUESTION]
 

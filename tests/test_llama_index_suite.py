@@ -9,7 +9,15 @@ from llama_index.core.llms import CustomLLM
 from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.llms.openai import OpenAI
 from llama_index.llms.openai_like import OpenAILike
-from llama_index_suite import ANSWER, QUESTION, TOOLS, LLMBehaviour, StructuredBehaviour, called, text_of
+from llama_index_suite import (
+    ANSWER,
+    QUESTION,
+    TOOLS,
+    LLMBehaviour,
+    StructuredBehaviour,
+    called,
+    text_of,
+)
 
 from routoo_core import Budget, Expert
 from routoo_core.testing import FakePredictor
@@ -42,12 +50,26 @@ class PlainLLM(CustomLLM):
 
 def priced(name, llm, **settings):
     prices = {"input_usd_per_1m": 1, "output_usd_per_1m": 1}
-    return Expert(name=name, model=name, client=llm, context_window=2048, max_output_tokens=256, **prices, **settings)
+    return Expert(
+        name=name,
+        model=name,
+        client=llm,
+        context_window=2048,
+        max_output_tokens=256,
+        **prices,
+        **settings,
+    )
 
 
 def native(endpoint, model="gpt-4o-mini", **settings):
     return OpenAI(
-        model, api_key="x", api_base=endpoint.base_url, max_retries=0, additional_kwargs=USAGE, strict=False, **settings
+        model,
+        api_key="x",
+        api_base=endpoint.base_url,
+        max_retries=0,
+        additional_kwargs=USAGE,
+        strict=False,
+        **settings,
     )
 
 
@@ -81,7 +103,9 @@ class OverExperts:
 class TestRoutooOverRegistryEntries(OverExperts, LLMBehaviour):
     def experts(self, endpoint):
         for name in ("first", "second"):
-            yield endpoint.expert(name, context_window=2048, max_output_tokens=256, capabilities={"tools"})
+            yield endpoint.expert(
+                name, context_window=2048, max_output_tokens=256, capabilities={"tools"}
+            )
 
 
 class TestRoutooOverSchemas(OverExperts, StructuredBehaviour):
@@ -89,10 +113,16 @@ class TestRoutooOverSchemas(OverExperts, StructuredBehaviour):
 
     def experts(self, endpoint):
         yield endpoint.expert(
-            "first", context_window=2048, max_output_tokens=256, capabilities={"json_schema", "tools"}
+            "first",
+            context_window=2048,
+            max_output_tokens=256,
+            capabilities={"json_schema", "tools"},
         )
         yield endpoint.expert(
-            "second", context_window=2048, max_output_tokens=256, capabilities={"json_schema", "tools"}
+            "second",
+            context_window=2048,
+            max_output_tokens=256,
+            capabilities={"json_schema", "tools"},
         )
 
 
@@ -109,7 +139,9 @@ class TestRoutooOverObjects(OverExperts, LLMBehaviour):
 
     def experts(self, endpoint):
         yield priced("first", native(endpoint, max_tokens=64), capabilities={"tools"})
-        yield endpoint.expert("second", context_window=2048, max_output_tokens=256, capabilities={"tools"})
+        yield endpoint.expert(
+            "second", context_window=2048, max_output_tokens=256, capabilities={"tools"}
+        )
 
 
 class _Aliased(dict):
@@ -125,7 +157,9 @@ async def test_an_llm_that_takes_no_tools_answers_until_tools_are_needed(endpoin
         "plain": priced("plain", PlainLLM(model="plain", api_base=endpoint.base_url)),
         "second": endpoint.expert("second", capabilities={"tools"}),
     }
-    llm = RoutooLLM(FakePredictor({"plain": 1, "second": 0}), experts, policy="best", budget=Budget(limit="1"))
+    llm = RoutooLLM(
+        FakePredictor({"plain": 1, "second": 0}), experts, policy="best", budget=Budget(limit="1")
+    )
     response = (await called(llm, way))[-1]
     assert (text_of(response), response.additional_kwargs["routoo"]["expert"]) == (ANSWER, "plain")
     assert llm.chat_with_tools(TOOLS, QUESTION).additional_kwargs["routoo"]["expert"] == "second"

@@ -35,7 +35,9 @@ def test_the_llm_is_found_where_llama_indexs_users_look(wheel, tmp_path):
     )
     environment = {"PYTHONPATH": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
     run = [sys.executable, "-c", code]
-    done = subprocess.run(run, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    done = subprocess.run(
+        run, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
+    )
     assert done.returncode == 0, done.stderr
     where, *names = done.stdout.split()
     assert where.startswith(str(tmp_path))

@@ -6,7 +6,9 @@ import pytest
 from pyarrow import parquet
 
 from routoo_core.errors import OutcomesError
-from routoo_core.outcomes import read_outcomes, split_of, without_choices
+from routoo_core.outcomes import read_outcomes
+from routoo_core.prompts import split_of
+from routoo_core.text import without_choices
 
 PROMPTS = "prompt_id,prompt,domain,split\na,What is 1+1?,math,train\nb,Say hello,talk,dev\n"
 OUTCOMES = "prompt_id,model,score\na,x,1\na,y,0.5\nb,x,0\n"
@@ -43,7 +45,11 @@ def test_parquet_and_csv_say_the_same(tmp_path):
         (PROMPTS, OUTCOMES + "b,y,\n", "o.csv: row 4: score None is not"),
         (PROMPTS, OUTCOMES + "a,x,1\n", "o.csv: row 4: 'a' × 'x' was given before"),
         (PROMPTS + "c, ,math,train\n", OUTCOMES, "p.csv: row 3: prompt 'c' is empty"),
-        (PROMPTS + "a,Again,math,train\n", OUTCOMES, "p.csv: row 3: prompt_id 'a' was given before"),
+        (
+            PROMPTS + "a,Again,math,train\n",
+            OUTCOMES,
+            "p.csv: row 3: prompt_id 'a' was given before",
+        ),
         (PROMPTS + "c,Hi,math,test\n", OUTCOMES, "p.csv: split 'test' is none of train, dev"),
     ],
 )
@@ -79,10 +85,10 @@ def test_choices_can_be_left_out_of_a_question(text, stem):
 
 
 def test_open_questions_are_added_to_the_training_prompts_only(tmp_path):
-    prompts = (
-        'prompt_id,prompt,split\na,"Red?\nA. Blood\nB. Snow",train\nb,"Blue?\nA. Sky\nB. Sun",dev\nc,Open?,train\n'
-    )
-    table = read(tmp_path, prompts, "prompt_id,model,score\na,x,1\nb,x,0\nc,x,1\n").with_open_questions()
+    prompts = 'prompt_id,prompt,split\na,"Red?\nA. Blood\nB. Snow",train\nb,"Blue?\nA. Sky\nB. Sun",dev\nc,Open?,train\n'
+    table = read(
+        tmp_path, prompts, "prompt_id,model,score\na,x,1\nb,x,0\nc,x,1\n"
+    ).with_open_questions()
     assert table.prompts[3:] == ("Red?",)
     assert table.splits[3:] == ("train",)
     assert table.scores[3, 0] == 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from routoo_core import Budget, Pool, RoutedRequest, Usage
-from routoo_core.budget.ledger import AccountState
+from routoo_core.budget.account import AccountState
 from routoo_core.budget.outlook import learn, learnt_until, outlook
 from routoo_core.budget.pacing import PRICES, Paced, Standing, spending
 from routoo_core.budget.sqlite import SqliteLedger
@@ -65,7 +65,9 @@ def test_earlier_periods_say_how_many_calls_are_still_to_come():
     assert learn(arrivals, Budget(limit="1", period="run"), start) is None
     quiet = at(budget, start + DAY / 2, calls=200)
     assert outlook(budget, quiet).calls == pytest.approx(200, rel=0.05)
-    assert 750 < outlook(budget, quiet, profile).calls < 1000  # of the 400 that have not come, most are late
+    assert (
+        750 < outlook(budget, quiet, profile).calls < 1000
+    )  # of the 400 that have not come, most are late
     busy = at(budget, start + DAY / 2, calls=3000)
     assert outlook(budget, busy, profile).calls == pytest.approx(3000, rel=0.05)
 
@@ -90,7 +92,9 @@ def test_a_month_is_learnt_by_the_hour_of_the_week_once_it_has_seen_two():
     weekdays = [day for day in range(-35, 0) if day % 7 < 5]
     profile = learn(evenly(monday, weekdays, 240), budget, monday)
     assert usual(profile, monday, monday + 5 * DAY) == pytest.approx(5 * 240, rel=0.05)
-    assert usual(profile, monday + 5 * DAY, monday + 7 * DAY) == pytest.approx(2 * 0.1 * 240 * 5 / 7)
+    assert usual(profile, monday + 5 * DAY, monday + 7 * DAY) == pytest.approx(
+        2 * 0.1 * 240 * 5 / 7
+    )
     young = learn(evenly(monday, weekdays[-5:], 240), budget, monday)
     assert usual(young, monday + 5 * DAY, monday + 6 * DAY) == pytest.approx(240 * 5 / 7)
 
@@ -113,7 +117,9 @@ def test_a_router_learns_from_its_ledger_what_is_usual_and_asks_it_once_a_day(en
     clock = ManualClock(1_700_006_400 // DAY * DAY)
     pool, ledger = Pool([endpoint.expert("cheap")]), Asked(clock=clock)
     budget = Budget(limit="1", period="day", expected_calls=7)
-    router = build_router(pool, router=FakePredictor({"cheap": 0.4}), policy="paced", budget=budget, ledger=ledger)
+    router = build_router(
+        pool, router=FakePredictor({"cheap": 0.4}), policy="paced", budget=budget, ledger=ledger
+    )
     for calls in (30, 50, 1):
         for _ in range(calls):
             for attempt in router.attempts(RoutedRequest.from_text("hello", max_tokens=8)):
@@ -163,7 +169,9 @@ def test_a_higher_price_never_spends_more(quality, cost):
     found = spending(quality, cost)
     assert (np.diff(found) <= 1e-12).all()
     assert found[0] == pytest.approx(cost[np.arange(6), quality.argmax(1)].sum())
-    assert found[-1] == pytest.approx(cost[np.arange(6), (quality - PRICES[-1] * cost).argmax(1)].sum())
+    assert found[-1] == pytest.approx(
+        cost[np.arange(6), (quality - PRICES[-1] * cost).argmax(1)].sum()
+    )
 
 
 def run(endpoint, calls, limit, seed=0, expected=None, sort=False):
@@ -175,12 +183,18 @@ def run(endpoint, calls, limit, seed=0, expected=None, sort=False):
     pool = Pool(
         [
             endpoint.expert("cheap", expected_output_tokens=100),
-            endpoint.expert("dear", input_usd_per_1m=20, output_usd_per_1m=20, expected_output_tokens=100),
+            endpoint.expert(
+                "dear", input_usd_per_1m=20, output_usd_per_1m=20, expected_output_tokens=100
+            ),
         ]
     )
     budget = Budget(limit=limit, period="run", expected_calls=expected or calls)
     router = build_router(
-        pool, router=predictor, policy="paced", budget=budget, ledger=SqliteLedger(clock=ManualClock())
+        pool,
+        router=predictor,
+        policy="paced",
+        budget=budget,
+        ledger=SqliteLedger(clock=ManualClock()),
     )
     chosen = []
     for gain in gains:
@@ -221,7 +235,9 @@ def stream(endpoint, times, budget, before=lambda ledger: None):
     pool = Pool(
         [
             endpoint.expert("cheap", expected_output_tokens=100),
-            endpoint.expert("dear", input_usd_per_1m=20, output_usd_per_1m=20, expected_output_tokens=100),
+            endpoint.expert(
+                "dear", input_usd_per_1m=20, output_usd_per_1m=20, expected_output_tokens=100
+            ),
         ]
     )
     predictor = FakePredictor({"cheap": 0.4, "dear": lambda text: 0.4 + float(text.split()[-1])})
@@ -231,7 +247,9 @@ def stream(endpoint, times, budget, before=lambda ledger: None):
     served = []
     for now in times:
         clock.now = now
-        request = RoutedRequest.from_text(f"a question whose gain is {random.random() * 0.5}", max_tokens=100)
+        request = RoutedRequest.from_text(
+            f"a question whose gain is {random.random() * 0.5}", max_tokens=100
+        )
         try:
             for attempt in router.attempts(request):
                 with attempt:
@@ -247,7 +265,10 @@ def test_a_steady_stream_spends_a_rolling_limit_steadily(endpoint, expected):
     start = 1_700_006_400
     budget = Budget(limit="0.3", period="hour", rolling=True, expected_calls=expected)
     served = stream(endpoint, start + np.arange(1600) * 9.0, budget)
-    spent = [sum(usd for at, usd, _ in served if start + k * 900 <= at < start + (k + 1) * 900) for k in range(16)]
+    spent = [
+        sum(usd for at, usd, _ in served if start + k * 900 <= at < start + (k + 1) * 900)
+        for k in range(16)
+    ]
     assert all(expert for *_, expert in served)
     assert all(0.6 <= usd / 0.075 <= 1.2 for usd in spent)
     assert sum(spent[4:]) >= 0.9 * 12 * 0.075
@@ -255,48 +276,75 @@ def test_a_steady_stream_spends_a_rolling_limit_steadily(endpoint, expected):
 
 def test_after_a_burst_a_rolling_limit_is_stretched_until_money_frees_itself():
     budget, now = Budget(limit="1", period="hour", rolling=True), 1_700_006_400
-    early, late = (now + 600.0, 500_000_000), (now + 3000.0, 400_000_000)  # spent 50 and 10 minutes ago
+    early, late = (
+        (now + 600.0, 500_000_000),
+        (now + 3000.0, 400_000_000),
+    )  # spent 50 and 10 minutes ago
     frees = ((now + 60.0, 0), early, late, (now + 3600.0, 0))
     state = replace(at(budget, now, calls=600, spent=900_000_000), frees=frees)
     burst = replace(state, frees=((now + 60.0, 0), (now + 3000.0, 900_000_000), (now + 3600.0, 0)))
-    rate = outlook(budget, state).calls / 600  # a second; the first ten minutes bind: 0.1 USD, then 0.5 more
+    rate = (
+        outlook(budget, state).calls / 600
+    )  # a second; the first ten minutes bind: 0.1 USD, then 0.5 more
     assert outlook(budget, state).allowance == pytest.approx(0.1 / (rate * 600), rel=0.01)
-    assert outlook(budget, burst).allowance == pytest.approx(0.1 / outlook(budget, burst).calls, rel=0.1)
+    assert outlook(budget, burst).allowance == pytest.approx(
+        0.1 / outlook(budget, burst).calls, rel=0.1
+    )
     assert outlook(budget, burst).allowance < outlook(budget, state).allowance
     calm = replace(state, spent=0, frees=((now + 60.0, 0), (now + 3600.0, 0)))
-    assert outlook(budget, calm).allowance == pytest.approx(1 / outlook(budget, calm).calls)  # not at once
+    assert outlook(budget, calm).allowance == pytest.approx(
+        1 / outlook(budget, calm).calls
+    )  # not at once
 
 
 def test_a_reference_stands_in_until_traffic_is_seen():
     """The first call already knows what typical prompts are like."""
     from routoo_core import Expert
-    from routoo_core.selector import Candidate
+    from routoo_core.candidates import Candidate
 
     def candidate(name, quality, cost):
-        return Candidate(Expert(name=name, model=name, input_usd_per_1m=1, output_usd_per_1m=1), quality, cost, cost)
+        return Candidate(
+            Expert(name=name, model=name, input_usd_per_1m=1, output_usd_per_1m=1),
+            quality,
+            cost,
+            cost,
+        )
 
     reference = np.column_stack([np.full(100, 0.4), np.linspace(0.4, 0.9, 100)]).astype(np.float32)
     budget = Budget(limit="0.010", period="run", expected_calls=100)
     paced = Paced(reference, ("cheap", "dear"))
-    weak, strong = ([candidate("cheap", 0.4, 10_000), candidate("dear", q, 1_000_000)] for q in (0.5, 0.9))
+    weak, strong = (
+        [candidate("cheap", 0.4, 10_000), candidate("dear", q, 1_000_000)] for q in (0.5, 0.9)
+    )
     price = paced.policy([Standing(budget, at(budget, 0.0))], weak).price
     assert 0.1 / 990e-6 < price < 0.5 / 990e-6
-    assert paced.policy([Standing(budget, at(budget, 0.0))], strong).price == pytest.approx(price, rel=0.1)
+    assert paced.policy([Standing(budget, at(budget, 0.0))], strong).price == pytest.approx(
+        price, rel=0.1
+    )
 
 
 def test_the_account_that_can_afford_least_sets_the_price():
     from routoo_core import Expert
-    from routoo_core.selector import Candidate
+    from routoo_core.candidates import Candidate
 
-    experts = [Expert(name=n, model=n, input_usd_per_1m=1, output_usd_per_1m=1) for n in ("cheap", "dear")]
+    experts = [
+        Expert(name=n, model=n, input_usd_per_1m=1, output_usd_per_1m=1) for n in ("cheap", "dear")
+    ]
     reference = np.column_stack([np.full(100, 0.4), np.linspace(0.4, 0.9, 100)]).astype(np.float32)
     team = Budget(account="team", limit="0.010", period="run", expected_calls=100)
     ample = Budget(account="ann", limit="1", period="run", expected_calls=100, within=team)
     unlimited = Budget(account="bob", within=team)
-    call = [Candidate(experts[0], 0.4, 10_000, 10_000), Candidate(experts[1], 0.6, 1_000_000, 1_000_000)]
+    call = [
+        Candidate(experts[0], 0.4, 10_000, 10_000),
+        Candidate(experts[1], 0.6, 1_000_000, 1_000_000),
+    ]
 
     def price(*budgets):
-        return Paced(reference, ("cheap", "dear")).policy([Standing(b, at(b, 0.0)) for b in budgets], call).price
+        return (
+            Paced(reference, ("cheap", "dear"))
+            .policy([Standing(b, at(b, 0.0)) for b in budgets], call)
+            .price
+        )
 
     assert price(ample) == 0
     assert price(*ample.chain) == price(*unlimited.chain) == price(team) > 0

@@ -13,15 +13,25 @@ import pytest
 from pyarrow import csv, parquet
 from typer.testing import CliRunner
 
-from routoo_core.cli import app
 from routoo_core.data.paraphrase import DROPPED, fault, request_of
 from routoo_core.errors import OutcomesError
-from routoo_core.outcomes import read_prompts
+from routoo_core.prompts import read_prompts
 from routoo_core.testing import Reply
+from routoo_integrations.cli import app
 
 ROOT = Path(__file__).parent.parent
 CHOICES = "\nA. one\nB. two\nC. three"
-COMMAND = ["data", "paraphrase", "--prompts", "p.csv", "--expert", "writer", "--out", "new.parquet", "--json"]
+COMMAND = [
+    "data",
+    "paraphrase",
+    "--prompts",
+    "p.csv",
+    "--expert",
+    "writer",
+    "--out",
+    "new.parquet",
+    "--json",
+]
 KEY = "sk-not-to-be-seen"
 
 
@@ -116,7 +126,9 @@ def test_what_cannot_be_used_is_dropped_and_counted_by_reason(folder, endpoint):
         12: "Name what follows 12. " * 1000,
         14: "<think>They want 15",
     }
-    endpoint.replies["writer"] = lambda body: Reply(bad.get(number(body), f"<think>Hm.</think>\nAfter {number(body)}?"))
+    endpoint.replies["writer"] = lambda body: Reply(
+        bad.get(number(body), f"<think>Hm.</think>\nAfter {number(body)}?")
+    )
     done = run()
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
@@ -129,7 +141,9 @@ def test_what_cannot_be_used_is_dropped_and_counted_by_reason(folder, endpoint):
         "changed_choices": 1,
         "added_paragraphs": 1,
     }
-    assert [row["prompt"].splitlines()[0] for row in written()] == [f"After {n}?" for n in (16, 18, 20, 22)]
+    assert [row["prompt"].splitlines()[0] for row in written()] == [
+        f"After {n}?" for n in (16, 18, 20, 22)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +191,9 @@ def test_a_killed_run_asks_again_only_what_was_in_flight(folder, endpoint):
     )
     command = [sys.executable, "-m", "routoo_core", *COMMAND, "--budget", "1", "--concurrency", "1"]
     here = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while len(endpoint.requests) < 5 and process.poll() is None:
         time.sleep(0.02)
     process.kill()
@@ -202,7 +218,10 @@ def test_the_key_is_nowhere_in_what_is_written_or_said(folder, endpoint):
 def test_a_table_that_cannot_be_used_is_refused_before_anything_is_spent(folder, endpoint):
     text = (folder / "p.csv").read_text()
     for changed, message in (
-        (text.replace('"dev"', '"test"'), r"p\.csv: split: no prompt is 'dev'; write the column anew"),
+        (
+            text.replace('"dev"', '"test"'),
+            r"p\.csv: split: no prompt is 'dev'; write the column anew",
+        ),
         (text.replace("prompt_id", "name"), r"p\.csv: row 1: column 'prompt_id' is missing"),
     ):
         (folder / "p.csv").write_text(changed)

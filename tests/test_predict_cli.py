@@ -8,7 +8,7 @@ import pytest
 from pyarrow import csv, parquet
 from typer.testing import CliRunner
 
-from routoo_core import cli
+from routoo_integrations import cli
 from routoo_core.outcomes import read_outcomes
 from routoo_core.predictor.checkpoint import load_checkpoint
 
@@ -43,7 +43,9 @@ def refuse(monkeypatch, capsys, router, prompts="p.csv", out="s.parquet"):
     return " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize(("out", "read"), [("s.parquet", parquet.read_table), ("s.csv", csv.read_csv)])
+@pytest.mark.parametrize(
+    ("out", "read"), [("s.parquet", parquet.read_table), ("s.csv", csv.read_csv)]
+)
 def test_every_pair_gets_one_row_in_the_prompts_order(here, checkpoint, out, read):
     predict(checkpoint, out=out)
     table = read(here / out)
@@ -56,7 +58,11 @@ def test_every_pair_gets_one_row_in_the_prompts_order(here, checkpoint, out, rea
 
 
 def test_what_it_writes_reads_back_as_outcomes(here, checkpoint):
-    write_prompts(here / "many.parquet", [f"p{i}" for i in range(150)], [f"what is {i} + 1 ?" for i in range(150)])
+    write_prompts(
+        here / "many.parquet",
+        [f"p{i}" for i in range(150)],
+        [f"what is {i} + 1 ?" for i in range(150)],
+    )
     predict(checkpoint, "many.parquet", "new/s.parquet")
     scores = read_outcomes(here / "many.parquet", here / "new" / "s.parquet")
     assert scores.experts == ("calculator", "talker")
@@ -73,11 +79,15 @@ def test_the_summary_is_for_people_or_for_programs(here, checkpoint):
 
 def test_an_unknown_kind_of_file_is_refused_by_its_suffix(here, checkpoint, monkeypatch, capsys):
     message = refuse(monkeypatch, capsys, checkpoint, out="s.xlsx")
-    assert "ConfigurationError: --out: s.xlsx ends in '.xlsx'; end it in .parquet or .csv" in message
+    assert (
+        "ConfigurationError: --out: s.xlsx ends in '.xlsx'; end it in .parquet or .csv" in message
+    )
 
 
 def test_a_place_that_cannot_be_written_is_named(here, checkpoint, monkeypatch, capsys):
-    assert "--out: p.csv/s.csv cannot be written" in refuse(monkeypatch, capsys, checkpoint, out="p.csv/s.csv")
+    assert "--out: p.csv/s.csv cannot be written" in refuse(
+        monkeypatch, capsys, checkpoint, out="p.csv/s.csv"
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,16 +97,23 @@ def test_a_place_that_cannot_be_written_is_named(here, checkpoint, monkeypatch, 
         (["a", "b"], ["one", " "], "row 2: prompt 'b' is empty"),
     ],
 )
-def test_a_bad_prompt_is_named_and_nothing_is_written(here, checkpoint, monkeypatch, capsys, ids, texts, message):
+def test_a_bad_prompt_is_named_and_nothing_is_written(
+    here, checkpoint, monkeypatch, capsys, ids, texts, message
+):
     write_prompts(here / "bad.parquet", ids, texts)
     assert message in refuse(monkeypatch, capsys, checkpoint, "bad.parquet")
     assert {path.name for path in here.iterdir()} == {"p.csv", "bad.parquet"}
 
 
 def test_a_router_that_is_not_there_is_named_and_nothing_is_written(here, monkeypatch, capsys):
-    assert "'nowhere' is neither a folder nor a shipped router" in refuse(monkeypatch, capsys, "nowhere")
+    assert "'nowhere' is neither a folder nor a shipped router" in refuse(
+        monkeypatch, capsys, "nowhere"
+    )
     assert {path.name for path in here.iterdir()} == {"p.csv"}
 
 
 def test_help_teaches_by_example():
-    assert "routoo predict --router mmlu-pro" in CliRunner().invoke(cli.app, ["predict", "--help"]).output
+    assert (
+        "routoo predict --router mmlu-pro"
+        in CliRunner().invoke(cli.app, ["predict", "--help"]).output
+    )

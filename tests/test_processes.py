@@ -65,7 +65,13 @@ def test_sixty_four_calls_from_four_processes_never_pass_the_limit(url):
     open_ledger(url).close()
     command = [sys.executable, "-c", WORKER, url]
     workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(4)
     ]
     outputs = [worker.communicate("go\n", timeout=60) for worker in workers]

@@ -11,10 +11,10 @@ import pytest
 
 from routoo_core import Pool
 from routoo_core.config import read_config
-from routoo_core.evaluation.training_run import figures_table
 from routoo_core.predictor.checkpoint import ROUTERS, find_router
 from routoo_core.predictor.checkpoint import read_config as read_checkpoint_config
 from routoo_core.testing import Reply
+from routoo_core.training.run import figures_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,10 +43,17 @@ def test_an_example_runs_as_printed(block, endpoint, checkpoint, tmp_path):
     )
     endpoint.replies = {name: Reply("No, it is 7 times 13.") for name in ("calculator", "talker")}
     (tmp_path / "experts.toml").write_text(experts)
-    (tmp_path / "routoo.toml").write_text(re.sub(r'router = "[^"]*"', f'router = "{checkpoint}"', blocks("toml")[0]))
+    (tmp_path / "routoo.toml").write_text(
+        re.sub(r'router = "[^"]*"', f'router = "{checkpoint}"', blocks("toml")[0])
+    )
     (tmp_path / "example.py").write_text(block)
     done = subprocess.run(
-        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, env={**os.environ}, check=False
+        [sys.executable, "example.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ},
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "No, it is 7 times 13." in done.stdout
@@ -68,7 +75,8 @@ def test_every_shipped_router_is_listed_with_its_figures(name):
     assert f"| {metrics['experts']} |" in row
     assert f"| **{routers['routoo']['area']:.3f}** | {routers['routoo']['half']:.3f} |" in row
     assert all(
-        f"| {routers[other]['area']:.3f} |" in row for other in ("zero router", "domain lookup", "kNN", "printed head")
+        f"| {routers[other]['area']:.3f} |" in row
+        for other in ("zero router", "domain lookup", "kNN", "printed head")
     )
 
 
@@ -80,7 +88,9 @@ def test_every_file_the_readme_points_to_is_there():
 def test_every_command_the_readme_shows_exists():
     from typer.testing import CliRunner
 
-    from routoo_core.cli import app
+    from routoo_integrations.cli import app
 
-    for command in re.findall(r"routoo ((?:budget |data )?[a-z-]+)[ \n]", "\n".join(blocks("console"))):
+    for command in re.findall(
+        r"routoo ((?:budget |data )?[a-z-]+)[ \n]", "\n".join(blocks("console"))
+    ):
         assert CliRunner().invoke(app, [*command.split(), "--help"]).exit_code == 0, command

@@ -6,11 +6,17 @@ import pytest
 from toy_tables import write_toy_tables
 from typer.testing import CliRunner
 
-from routoo_core.cli import app
+from routoo_integrations.cli import app
 
 SIZED = "model,input_usd_per_1m,output_usd_per_1m,billions_of_parameters\ncalculator,1,3,70\ntalker,1,1,\n"
 VIEWS = [(width, scheme) for width in (1400, 390) for scheme in ("light", "dark")]
-SWITCHES = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+SWITCHES = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+)
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("chromium") and shutil.which("chromedriver")),
@@ -25,10 +31,23 @@ def page(checkpoint, toy_outcomes, tmp_path_factory):
     table = write_toy_tables(folder, toy_outcomes)
     (folder / "prices.csv").write_text(SIZED)
     twin = shutil.copytree(checkpoint, folder / "twin")
-    options = ["--router", str(checkpoint), "--router", str(twin), "--stress", "4", "--title", "Sums & talk"]
+    options = [
+        "--router",
+        str(checkpoint),
+        "--router",
+        str(twin),
+        "--stress",
+        "4",
+        "--title",
+        "Sums & talk",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROUTOO_CACHE", str(folder / "cache"))
-        CliRunner().invoke(app, ["evaluate", *options, *table, "--out", str(folder / "report")], catch_exceptions=False)
+        CliRunner().invoke(
+            app,
+            ["evaluate", *options, *table, "--out", str(folder / "report")],
+            catch_exceptions=False,
+        )
     return (folder / "report" / "index.html").as_uri()
 
 
@@ -83,7 +102,9 @@ def test_the_page_asks_nobody_for_anything_and_complains_of_nothing(browser, pag
     browser.get_log("performance")
     browser.get(page)
     sent = [
-        entry["message"] for entry in browser.get_log("performance") if "Network.requestWillBeSent" in entry["message"]
+        entry["message"]
+        for entry in browser.get_log("performance")
+        if "Network.requestWillBeSent" in entry["message"]
     ]
     assert all("file:" in message for message in sent)
     assert browser.get_log("browser") == []

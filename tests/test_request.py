@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo_core.errors import InvalidRequest
-from routoo_core.request import RoutedRequest, question
+from routoo_core.question import question
+from routoo_core.request import RoutedRequest
 from routoo_core.tokens import bound_tokens, count_tokens
 
 
@@ -26,9 +27,15 @@ def test_the_last_user_turn_is_read_and_the_system_prompt_is_not():
     assert request.text == "Explain the difference between TCP and UDP to a beginner."
 
 
-@pytest.mark.parametrize("follow_up", ["And the second one?", "What about its population in 1900, roughly speaking?"])
+@pytest.mark.parametrize(
+    "follow_up", ["And the second one?", "What about its population in 1900, roughly speaking?"]
+)
 def test_a_turn_that_is_short_or_refers_back_brings_the_turns_before_it(follow_up):
-    messages = [user("What is the capital of France?"), {"role": "assistant", "content": "Paris."}, user(follow_up)]
+    messages = [
+        user("What is the capital of France?"),
+        {"role": "assistant", "content": "Paris."},
+        user(follow_up),
+    ]
     text = RoutedRequest.from_messages(messages).text
     assert text.startswith("What is the capital of France?")
     assert text.endswith(follow_up)
@@ -39,20 +46,31 @@ def test_everything_sent_counts_as_prompt_even_if_it_is_not_read():
         [{"role": "system", "content": "be kind " * 500}, user("Hello, who are you?")]
     )
     assert long_system.prompt_tokens > 900
-    tools = RoutedRequest.from_messages([user("Hi")], tools=[{"name": "search", "description": "look it up " * 100}])
+    tools = RoutedRequest.from_messages(
+        [user("Hi")], tools=[{"name": "search", "description": "look it up " * 100}]
+    )
     assert tools.prompt_tokens > 200
 
 
 def test_text_parts_are_joined():
-    content = [{"type": "text", "text": "What is"}, {"type": "text", "text": "the speed of light in vacuum?"}]
-    assert RoutedRequest.from_messages([user(content)]).text == "What is\nthe speed of light in vacuum?"
+    content = [
+        {"type": "text", "text": "What is"},
+        {"type": "text", "text": "the speed of light in vacuum?"},
+    ]
+    assert (
+        RoutedRequest.from_messages([user(content)]).text
+        == "What is\nthe speed of light in vacuum?"
+    )
 
 
 @pytest.mark.parametrize(
     ("messages", "named"),
     [
         ([], "messages: the list is empty"),
-        ([{"role": "user", "content": [{"type": "hologram"}]}], r"messages\[0\].content\[0\]: a 'hologram' part"),
+        (
+            [{"role": "user", "content": [{"type": "hologram"}]}],
+            r"messages\[0\].content\[0\]: a 'hologram' part",
+        ),
         ([{"role": "user", "content": 3}], r"messages\[0\].content"),
         ([{"role": "wizard", "content": "hi"}], r"messages\[0\].role: 'wizard'"),
         ([user("   ")], "no message with text"),
@@ -70,7 +88,9 @@ def test_a_reply_limit_below_one_is_refused():
 
 def test_tools_and_schemas_are_needs():
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
-    request = RoutedRequest.from_messages([user("hi")], tools=[{"name": "t"}], response_format=schema)
+    request = RoutedRequest.from_messages(
+        [user("hi")], tools=[{"name": "t"}], response_format=schema
+    )
     assert request.needs == {"tools", "json_schema"}
 
 
@@ -90,10 +110,22 @@ Answer: """
     ("prompt", "expected"),
     [
         (RAG, "Who wrote the report?"),
-        ("You are an assistant.\nQuestion: Who wrote it? \nContext: long text\nAnswer:", "Who wrote it?"),
-        ("Use this.\nContext: long text\n\nQuestion: Who wrote it?\nHelpful Answer:", "Who wrote it?"),
-        ("The original query is as follows: Who wrote it?\nWe have provided an existing answer: x", "Who wrote it?"),
-        ("Just a question about Context: and Answer:?", "Just a question about Context: and Answer:?"),
+        (
+            "You are an assistant.\nQuestion: Who wrote it? \nContext: long text\nAnswer:",
+            "Who wrote it?",
+        ),
+        (
+            "Use this.\nContext: long text\n\nQuestion: Who wrote it?\nHelpful Answer:",
+            "Who wrote it?",
+        ),
+        (
+            "The original query is as follows: Who wrote it?\nWe have provided an existing answer: x",
+            "Who wrote it?",
+        ),
+        (
+            "Just a question about Context: and Answer:?",
+            "Just a question about Context: and Answer:?",
+        ),
     ],
 )
 def test_of_a_retrieval_prompt_the_question_is_read(prompt, expected):
@@ -130,7 +162,13 @@ def filled(template):
         name = found[1]
         if name in {"query_str", "question", "query"}:
             return ASKED
-        return "It was long." if name == "existing_answer" else "2" if name.startswith(("num", "max")) else PASTED
+        return (
+            "It was long."
+            if name == "existing_answer"
+            else "2"
+            if name.startswith(("num", "max"))
+            else PASTED
+        )
 
     return re.sub(r"\{(\w+)\}", value, template)
 
@@ -138,7 +176,8 @@ def filled(template):
 ASKING = {
     name: text
     for name, text in prompts_of_llama_index()
-    if re.search(r"\{(query_str|question|query)\}", text) and name != "CHAT_REFINE_TABLE_CONTEXT_TMPL_MSGS"
+    if re.search(r"\{(query_str|question|query)\}", text)
+    and name != "CHAT_REFINE_TABLE_CONTEXT_TMPL_MSGS"
 }
 
 
@@ -164,7 +203,9 @@ def test_what_a_tool_said_in_the_users_name_is_not_what_is_asked():
         user("Observation: 4"),
     ]
     assert RoutedRequest.from_messages(said).text == "How much is two plus two, please?"
-    assert RoutedRequest.from_messages([user("Observation: it rains. Why is that so?")]).text.startswith("Observation")
+    assert RoutedRequest.from_messages(
+        [user("Observation: it rains. Why is that so?")]
+    ).text.startswith("Observation")
 
 
 @pytest.mark.timeout(5)
@@ -202,7 +243,9 @@ RESULT = {"role": "tool", "tool_call_id": "1", "content": "3"}
         ([user("hi"), reply("hello", "a"), user("and?"), reply("written by hand")], None, False),
     ],
 )
-def test_the_turn_before_says_who_answered_and_whether_tools_are_awaited(messages, previous, is_open):
+def test_the_turn_before_says_who_answered_and_whether_tools_are_awaited(
+    messages, previous, is_open
+):
     turn = RoutedRequest.from_messages(messages).previous
     assert (turn and turn.expert, bool(turn and turn.open_tool_call)) == (previous, is_open)
 
@@ -210,7 +253,9 @@ def test_the_turn_before_says_who_answered_and_whether_tools_are_awaited(message
 def test_what_a_provider_may_have_cached_ends_with_its_last_reply():
     story = "once upon a time " * 50
     messages = [user(story), reply("a fox", "a"), user("more, please")]
-    assert RoutedRequest.from_messages(messages).previous.tokens == count_tokens(story) + count_tokens("a fox")
+    assert RoutedRequest.from_messages(messages).previous.tokens == count_tokens(
+        story
+    ) + count_tokens("a fox")
 
 
 DATA = "A" * 4000
@@ -226,7 +271,9 @@ DATA = "A" * 4000
     ],
 )
 def test_media_are_needs_and_the_text_beside_them_is_read(part, need):
-    request = RoutedRequest.from_messages([user([{"type": "text", "text": "What is this about?"}, part])])
+    request = RoutedRequest.from_messages(
+        [user([{"type": "text", "text": "What is this about?"}, part])]
+    )
     assert (request.text, request.needs) == ("What is this about?", {need})
     assert RoutedRequest.from_messages([user([part])]).text == f"[{need}]"
 
@@ -234,19 +281,29 @@ def test_media_are_needs_and_the_text_beside_them_is_read(part, need):
 def test_images_are_counted_and_other_media_weighed():
     def tokens(part):
         request = RoutedRequest.from_messages([user([part])])
-        return request.images, request.prompt_token_bound - RoutedRequest.from_text("x").prompt_token_bound + 1
+        return request.images, request.prompt_token_bound - RoutedRequest.from_text(
+            "x"
+        ).prompt_token_bound + 1
 
-    assert tokens({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{DATA}"}}) == (1, 0)
+    assert tokens({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{DATA}"}}) == (
+        1,
+        0,
+    )
     assert tokens({"type": "file", "file": {"file_data": DATA}}) == (0, 1500)
     assert tokens({"type": "input_audio", "input_audio": {"data": DATA}}) == (0, 30)
     assert tokens({"type": "file", "file": {"file_id": "file-123"}})[1] == 20_000
 
 
 def test_json_mode_is_a_need_and_a_schema_includes_it(endpoint):
-    request = RoutedRequest.from_messages([user("hi there")], response_format={"type": "json_object"})
+    request = RoutedRequest.from_messages(
+        [user("hi there")], response_format={"type": "json_object"}
+    )
     assert endpoint.expert("plain").lacks(request.needs) == ["json_mode"]
     assert endpoint.expert("schema", capabilities={"json_schema"}).lacks(request.needs) == []
 
 
 def test_without_a_user_the_last_text_is_read():
-    assert RoutedRequest.from_messages([{"role": "system", "content": "Say hello."}]).text == "Say hello."
+    assert (
+        RoutedRequest.from_messages([{"role": "system", "content": "Say hello."}]).text
+        == "Say hello."
+    )

@@ -6,7 +6,6 @@ import threading
 import pytest
 
 from routoo_core import Budget, Pool, RoutedRequest, Usage
-from routoo_core.attempt import off_loop
 from routoo_core.config import build_router
 from routoo_core.errors import (
     AllExpertsFailed,
@@ -18,8 +17,11 @@ from routoo_core.errors import (
 )
 from routoo_core.request import Overrides
 from routoo_core.testing import FakePredictor
+from routoo_core.threads import off_loop
 
-HELLO = RoutedRequest.from_text("What is the meaning of life, the universe and everything?", max_tokens=100)
+HELLO = RoutedRequest.from_text(
+    "What is the meaning of life, the universe and everything?", max_tokens=100
+)
 PROMPT = HELLO.prompt_tokens
 
 
@@ -52,7 +54,9 @@ def test_the_best_candidate_is_tried_first_with_its_money_held(make_router):
     assert attempt.record()["settled_usd"] == "0.000500000"
 
 
-@pytest.mark.parametrize("error", [HttpError(500), HttpError(429), HttpError(401), ConnectionRefusedError()])
+@pytest.mark.parametrize(
+    "error", [HttpError(500), HttpError(429), HttpError(401), ConnectionRefusedError()]
+)
 def test_a_refusal_costs_nothing_and_the_next_candidate_answers(make_router, error):
     router, tried = make_router(), []
     for attempt in router.attempts(HELLO):
@@ -79,7 +83,9 @@ def test_a_call_that_may_have_been_worked_on_is_booked_for_its_prompt(make_route
     assert state(router).held == 0
 
 
-@pytest.mark.parametrize("error", [HttpError(400), HttpError(422), KeyError("my own bug"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [HttpError(400), HttpError(422), KeyError("my own bug"), KeyboardInterrupt()]
+)
 def test_a_fault_of_the_request_or_the_caller_leaves_the_loop_and_holds_nothing(make_router, error):
     router = make_router()
     with pytest.raises(type(error)):
@@ -109,7 +115,9 @@ def test_a_success_without_reported_usage_is_booked_by_what_was_received(make_ro
 
 
 def test_when_everyone_fails_every_failure_is_told(make_router):
-    with pytest.raises(AllExpertsFailed, match=r"all 2 affordable experts failed: dear: HttpError") as caught:
+    with pytest.raises(
+        AllExpertsFailed, match=r"all 2 affordable experts failed: dear: HttpError"
+    ) as caught:
         for attempt in make_router().attempts(HELLO):
             with attempt:
                 raise HttpError(503)
@@ -167,7 +175,9 @@ def test_experts_that_cannot_serve_a_need_are_no_candidates(make_router):
     both = RoutedRequest.from_messages(
         [{"role": "user", "content": "hi"}], tools=[{"name": "t"}], response_format=schema
     )
-    with pytest.raises(NoCapableExpert, match="cheap lacks json_schema, tools; dear lacks json_schema"):
+    with pytest.raises(
+        NoCapableExpert, match="cheap lacks json_schema, tools; dear lacks json_schema"
+    ):
         make_router().decide(both)
 
 
@@ -178,7 +188,9 @@ def test_a_prompt_longer_than_every_window_is_refused(make_router):
 
 def test_each_account_has_a_budget_of_its_own(make_router):
     router = make_router()
-    request = RoutedRequest.from_text("hello there my friend", max_tokens=10, overrides=Overrides(account="alice"))
+    request = RoutedRequest.from_text(
+        "hello there my friend", max_tokens=10, overrides=Overrides(account="alice")
+    )
     for attempt in router.attempts(request):
         with attempt:
             attempt.settle(Usage(20, 10))
@@ -187,7 +199,9 @@ def test_each_account_has_a_budget_of_its_own(make_router):
 
 def test_an_expert_the_predictor_does_not_know_is_a_configuration_error(endpoint):
     pool = Pool([endpoint.expert("stranger")])
-    with pytest.raises(ConfigurationError, match=r"does not know 'stranger'; set router_name to one of cheap, dear"):
+    with pytest.raises(
+        ConfigurationError, match=r"does not know 'stranger'; set router_name to one of cheap, dear"
+    ):
         build_router(pool, router=FakePredictor({"cheap": 0.5, "dear": 0.9}))
     known = Pool([endpoint.expert("stranger", router_name="dear")])
     router = build_router(known, router=FakePredictor({"cheap": 0.5, "dear": 0.9}))
@@ -196,7 +210,12 @@ def test_an_expert_the_predictor_does_not_know_is_a_configuration_error(endpoint
 
 def test_pacing_needs_a_limit(endpoint):
     with pytest.raises(ConfigurationError, match="budget.limit"):
-        build_router(Pool([endpoint.expert("a")]), router=FakePredictor({"a": 1}), policy="paced", budget=Budget())
+        build_router(
+            Pool([endpoint.expert("a")]),
+            router=FakePredictor({"a": 1}),
+            policy="paced",
+            budget=Budget(),
+        )
 
 
 def test_the_record_holds_no_prompt_and_no_error_text(make_router):
@@ -277,7 +296,9 @@ async def test_what_a_thread_made_after_the_wait_was_cancelled_is_undone():
     assert undone.wait(5)
 
 
-def test_a_call_is_paid_by_every_account_it_is_within_and_the_tightest_refuses(make_router, endpoint):
+def test_a_call_is_paid_by_every_account_it_is_within_and_the_tightest_refuses(
+    make_router, endpoint
+):
     team = Budget(account="team", limit="0.0002", period="day")
     router = make_router(limit=None)
     router.budget = Budget(account="ann", limit="1.00", within=team)

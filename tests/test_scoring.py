@@ -13,21 +13,21 @@ import kill_scoring
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
-from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from routoo_core import Budget, Expert
+from routoo_core.asking.calls import Chat, Likelihood
+from routoo_core.asking.clients import LocalModel, clients_of
 from routoo_core.budget.sqlite import SqliteLedger
-from routoo_core.cli import app
 from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.outcomes import read_outcomes
+from routoo_core.progress import SILENT
 from routoo_core.scoring.answers import AnswerStore
-from routoo_core.scoring.calls import Chat, Likelihood
-from routoo_core.scoring.clients import LocalModel, clients_of
 from routoo_core.scoring.graders import Exact, LikeliestChoice
 from routoo_core.scoring.run import Scoring, score
 from routoo_core.testing import Reply
+from routoo_integrations.cli import app
 
 EXPERT = """
 [experts.{name}]
@@ -49,24 +49,44 @@ def folder(tmp_path, monkeypatch, endpoint):
     """Forty prompts, an expert who mostly can and one who never does."""
     monkeypatch.chdir(tmp_path)
     endpoint.replies = {"good": doubled, "bad": Reply("no idea", prompt_tokens=10)}
-    experts = "".join(EXPERT.format(name=n, url=endpoint.base_url, price=p) for n, p in (("good", 10), ("bad", 1)))
+    experts = "".join(
+        EXPERT.format(name=n, url=endpoint.base_url, price=p) for n, p in (("good", 10), ("bad", 1))
+    )
     (tmp_path / "experts.toml").write_text(experts)
     write(tmp_path / "p.csv", answer=[str(2 * i) for i in range(40)])
     return tmp_path
 
 
 def write(path, n=40, **columns):
-    table = {"prompt_id": [f"p{i}" for i in range(n)], "prompt": [f"What is twice {i}?" for i in range(n)], **columns}
+    table = {
+        "prompt_id": [f"p{i}" for i in range(n)],
+        "prompt": [f"What is twice {i}?" for i in range(n)],
+        **columns,
+    }
     (csv.write_csv if path.suffix == ".csv" else parquet.write_table)(pa.table(table), path)
 
 
 def run(*options, grader="exact", budget="1.00", out="o.parquet"):
-    command = ["score", "--prompts", "p.csv", "--out", out, "--grader", grader, "--max-tokens", "16", *options]
+    command = [
+        "score",
+        "--prompts",
+        "p.csv",
+        "--out",
+        out,
+        "--grader",
+        grader,
+        "--max-tokens",
+        "16",
+        *options,
+    ]
     return CliRunner().invoke(app, [*command, *(["--budget", budget] if budget else [])])
 
 
 def rows(path="o.parquet"):
-    return [{k: v for k, v in row.items() if k != "latency_s"} for row in parquet.read_table(path).to_pylist()]
+    return [
+        {k: v for k, v in row.items() if k != "latency_s"}
+        for row in parquet.read_table(path).to_pylist()
+    ]
 
 
 def spent():
@@ -132,15 +152,21 @@ def test_an_exhausted_budget_stops_cleanly_and_a_higher_one_goes_on(folder, endp
     assert len(endpoint.requests) == 40  # none twice
 
 
-def test_calls_that_hold_money_are_waited_for_before_the_budget_counts_as_exhausted(folder, endpoint):
+def test_calls_that_hold_money_are_waited_for_before_the_budget_counts_as_exhausted(
+    folder, endpoint
+):
     endpoint.replies["good"] = Reply("1", delay_s=0.02, prompt_tokens=10)
-    done = run("--expert", "good", "--concurrency", "8", budget="0.006")  # pays for all, but holds for five at most
+    done = run(
+        "--expert", "good", "--concurrency", "8", budget="0.006"
+    )  # pays for all, but holds for five at most
     assert done.exit_code == 0, done.output
     assert len(rows()) == 40
 
 
 def test_the_account_of_a_routoo_toml_can_pay(folder, endpoint):
-    (folder / "routoo.toml").write_text('router = "mmlu-pro"\n[budget]\naccount = "lab"\nlimit = "1.00"\n')
+    (folder / "routoo.toml").write_text(
+        'router = "mmlu-pro"\n[budget]\naccount = "lab"\nlimit = "1.00"\n'
+    )
     assert run("--config", "routoo.toml", budget=None).exit_code == 0
     (account,) = SqliteLedger("routoo.db").accounts()
     assert (account.account, account.calls) == ("lab", 80)
@@ -180,7 +206,9 @@ def test_an_expert_that_keeps_failing_is_given_up(folder, endpoint):
 
 
 def test_a_prompt_an_expert_refuses_is_missing_and_the_next_is_asked(folder, endpoint):
-    endpoint.replies["good"] = lambda body: Reply(status=400) if "7?" in str(body) else doubled(body)
+    endpoint.replies["good"] = lambda body: (
+        Reply(status=400) if "7?" in str(body) else doubled(body)
+    )
     done = run("--expert", "good")
     assert done.exit_code == 3
     assert len(rows()) == 36
@@ -188,7 +216,11 @@ def test_a_prompt_an_expert_refuses_is_missing_and_the_next_is_asked(folder, end
 
 
 def test_an_experts_own_limit_is_kept(folder, endpoint):
-    text = (folder / "experts.toml").read_text().replace("max_output", "requests_per_minute = 6000\nmax_output")
+    text = (
+        (folder / "experts.toml")
+        .read_text()
+        .replace("max_output", "requests_per_minute = 6000\nmax_output")
+    )
     (folder / "experts.toml").write_text(text)
     started = time.monotonic()
     assert run("--expert", "good").exit_code == 0
@@ -197,14 +229,19 @@ def test_an_experts_own_limit_is_kept(folder, endpoint):
 
 def test_a_judge_is_paid_from_the_same_budget_but_not_counted_as_the_experts_cost(folder, endpoint):
     (folder / "experts.toml").write_text(
-        (folder / "experts.toml").read_text() + EXPERT.format(name="judge", url=endpoint.base_url, price=100)
+        (folder / "experts.toml").read_text()
+        + EXPERT.format(name="judge", url=endpoint.base_url, price=100)
     )
-    endpoint.replies["judge"] = lambda body: Reply("Level: 1" if "no idea" in str(body) else "Level: 4")
+    endpoint.replies["judge"] = lambda body: Reply(
+        "Level: 1" if "no idea" in str(body) else "Level: 4"
+    )
     done = run("--judge", "judge", "--json", grader="judge")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["mean_score"] == {"good": 0.75, "bad": 0.0}
     assert len(endpoint.requests) == 160
-    assert spent().spent == pytest.approx(round(sum(row["cost_usd"] for row in rows()) * 1e9) + 80 * 12 * 100_000)
+    assert spent().spent == pytest.approx(
+        round(sum(row["cost_usd"] for row in rows()) * 1e9) + 80 * 12 * 100_000
+    )
 
 
 def test_a_verdict_that_cannot_be_read_is_a_missing_score(folder, endpoint):
@@ -221,10 +258,16 @@ def test_likelihoods_come_from_an_endpoint_that_echoes_them(folder, endpoint):
         return Reply("x", logprob=-1.0 if right else -1.5)
 
     endpoint.replies = {"good": told, "bad": Reply("x")}
-    write(folder / "p.csv", choices=['["wrong", "right answer", "a very wrong answer"]'] * 40, answer=[1] * 40)
+    write(
+        folder / "p.csv",
+        choices=['["wrong", "right answer", "a very wrong answer"]'] * 40,
+        answer=[1] * 40,
+    )
     done = run("--expert", "good", grader="likelihood")
     assert done.exit_code == 0, done.output
-    assert {row["score"] for row in rows()} == {0.0}  # two words at -1 are less likely than one at -1.5
+    assert {row["score"] for row in rows()} == {
+        0.0
+    }  # two words at -1 are less likely than one at -1.5
     assert {row["completion_tokens"] for row in rows()} == {None}
     assert run("--expert", "good", "--normalised", grader="likelihood").exit_code == 0
     assert {row["score"] for row in rows()} == {1.0}
@@ -236,14 +279,19 @@ def test_likelihoods_come_from_an_endpoint_that_echoes_them(folder, endpoint):
 
 def test_likelihoods_come_from_llama_cpp_which_is_made_to_write_each_choice(folder, endpoint):
     endpoint.llama = True
-    endpoint.replies["good"] = lambda body: Reply(logprob=-1.0 if "<[108]>" in body["grammar"] else -0.4)
+    endpoint.replies["good"] = lambda body: Reply(
+        logprob=-1.0 if "<[108]>" in body["grammar"] else -0.4
+    )
     write(folder / "p.csv", choices=['["no", "a long one"]'] * 40, answer=["B"] * 40)
     done = run("--expert", "good", grader="likelihood")
     assert done.exit_code == 0, done.output
     assert {row["score"] for row in rows()} == {0.0}  # eleven characters at -1, three at -0.4
     contexts = {"".join(map(chr, body["prompt"])) for body in endpoint.requests}
     assert contexts == {f"Question: What is twice {i}?\nAnswer:" for i in range(40)}
-    written = {"".join(chr(int(n)) for n in re.findall(r"\d+", body["grammar"])) for body in endpoint.requests}
+    written = {
+        "".join(chr(int(n)) for n in re.findall(r"\d+", body["grammar"]))
+        for body in endpoint.requests
+    }
     assert written == {" no", " a long one"}
     assert {body["max_tokens"] for body in endpoint.requests} == {3, 11}
     endpoint.replies["bad"] = Reply()
@@ -254,21 +302,29 @@ def test_a_local_model_writes_and_tells_likelihoods(tiny_model, tmp_path):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    free = {"input_usd_per_1m": 0, "output_usd_per_1m": 0, "context_window": 2048, "max_output_tokens": 8}
+    free = {
+        "input_usd_per_1m": 0,
+        "output_usd_per_1m": 0,
+        "context_window": 2048,
+        "max_output_tokens": 8,
+    }
     expert = Expert(name="tiny", model=str(tiny_model), provider="huggingface", **free)
     choices = ["so it is", "no", "maybe"]
     row = {"prompt_id": "1", "prompt": "is it so?", "choices": choices, "answer": 0}
     scoring = Scoring([row], [expert], LikeliestChoice(template="{prompt}"))
     store = AnswerStore(tmp_path / "a.db")
-    found = score(scoring, Budget(limit=None), SqliteLedger(), store, Console(quiet=True))
-    tokenizer, model = AutoTokenizer.from_pretrained(tiny_model), AutoModelForCausalLM.from_pretrained(tiny_model)
+    found = score(scoring, Budget(limit=None), SqliteLedger(), store, SILENT)
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(tiny_model),
+        AutoModelForCausalLM.from_pretrained(tiny_model),
+    )
     for choice, answer in zip(choices, found.pairs[0].answers, strict=True):
         ids = tokenizer(f"is it so? {choice}", return_tensors="pt")["input_ids"]
         with torch.inference_mode():
             each = model(ids).logits[0].log_softmax(-1)[range(ids.shape[1] - 1), ids[0, 1:]]
         assert answer.logprob == pytest.approx(float(each[len("is it so?") - 1 :].sum()), abs=1e-4)
     scoring = Scoring([{**row, "answer": "yes"}], [expert], Exact(max_tokens=5))
-    (pair,) = score(scoring, Budget(limit=None), SqliteLedger(), store, Console(quiet=True)).pairs
+    (pair,) = score(scoring, Budget(limit=None), SqliteLedger(), store, SILENT).pairs
     assert 1 <= pair.answers[0].completion_tokens <= 5
     assert pair.score == 0.0
 
@@ -277,8 +333,16 @@ def test_a_local_model_writes_and_tells_likelihoods(tiny_model, tmp_path):
     ("options", "columns", "message"),
     [
         ({"grader": "exact"}, {}, "p.csv: column 'answer' is missing"),
-        ({"grader": "letter"}, {"answer": [9] * 40, "choices": ['["a", "b"]'] * 40}, "p.csv: row 1: answer: 9 is none"),
-        ({"grader": "numeric"}, {"answer": ["1"] * 39 + ["one"]}, "p.csv: row 40: answer: 'one' is not a number"),
+        (
+            {"grader": "letter"},
+            {"answer": [9] * 40, "choices": ['["a", "b"]'] * 40},
+            "p.csv: row 1: answer: 9 is none",
+        ),
+        (
+            {"grader": "numeric"},
+            {"answer": ["1"] * 39 + ["one"]},
+            "p.csv: row 40: answer: 'one' is not a number",
+        ),
         ({"grader": "sense"}, {}, "--grader: 'sense' is unknown; choose one of letter"),
         ({"grader": "code"}, {"tests": ["pass"] * 40}, "add --allow-code"),
         ({"grader": "judge"}, {}, "--judge: names the expert"),
@@ -296,15 +360,21 @@ def test_bad_input_is_refused_before_anything_is_spent(folder, endpoint, options
 
 
 def test_a_provider_that_cannot_be_asked_is_refused():
-    expert = Expert(name="c", model="claude", provider="anthropic", input_usd_per_1m=1, output_usd_per_1m=1)
+    expert = Expert(
+        name="c", model="claude", provider="anthropic", input_usd_per_1m=1, output_usd_per_1m=1
+    )
     with pytest.raises(ConfigurationError, match="provider: 'anthropic' cannot be scored"):
         clients_of([expert])
-    assert isinstance(clients_of([expert.model_copy(update={"provider": "huggingface"})])["c"], LocalModel)
+    assert isinstance(
+        clients_of([expert.model_copy(update={"provider": "huggingface"})])["c"], LocalModel
+    )
 
 
 def test_every_command_of_the_page_can_be_given():
     page = (Path(__file__).parent.parent / "docs" / "scoring.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^routoo (.*)$", "\n".join(re.findall(r"```console\n(.*?)```", page, re.S)), re.M)
+    shown = re.findall(
+        r"^routoo (.*)$", "\n".join(re.findall(r"```console\n(.*?)```", page, re.S)), re.M
+    )
     assert len(shown) == 6
     for line in shown:
         command, words = get_command(app), shlex.split(line)
@@ -312,19 +382,29 @@ def test_every_command_of_the_page_can_be_given():
             command = command.commands[words.pop(0)]
         command.make_context("routoo", words)
     experts = tomllib.loads(re.findall(r"```toml\n(.*?)```", page, re.S)[0])["experts"]
-    assert isinstance(clients_of([Expert(name="smollm", **experts["smollm"])])["smollm"], LocalModel)
+    assert isinstance(
+        clients_of([Expert(name="smollm", **experts["smollm"])])["smollm"], LocalModel
+    )
 
 
 def test_answers_are_kept_by_expert_settings_and_prompt(tmp_path):
-    from routoo_core.scoring.calls import Answer
+    from routoo_core.asking.calls import Answer
 
     expert = Expert(name="a", model="m", input_usd_per_1m=1, output_usd_per_1m=1)
-    store, call, answer = AnswerStore(tmp_path / "a.db"), Chat((("user", "hi"),)), Answer("yo", None, 1, None, 3, 0.5)
+    store, call, answer = (
+        AnswerStore(tmp_path / "a.db"),
+        Chat((("user", "hi"),)),
+        Answer("yo", None, 1, None, 3, 0.5),
+    )
     store.put(expert, call, answer)
     assert AnswerStore(tmp_path / "a.db").get(expert, call) == answer
     moved = expert.model_copy(update={"base_url": "http://elsewhere/v1"})
     assert store.get(moved, call) == answer
-    for other in (Chat((("user", "hi"),), temperature=0.7), Chat((("user", "ho"),)), Likelihood("hi", "")):
+    for other in (
+        Chat((("user", "hi"),), temperature=0.7),
+        Chat((("user", "ho"),)),
+        Likelihood("hi", ""),
+    ):
         assert store.get(expert, other) is None
     assert store.get(expert.model_copy(update={"model": "n"}), call) is None
     assert b"hi" not in (tmp_path / "a.db").read_bytes()

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from routoo_core import Expert
+from routoo_core.candidates import Candidate
 from routoo_core.errors import ConfigurationError
 from routoo_core.selector import (
     Best,
-    Candidate,
     Cheapest,
     Decision,
     Lagrangian,
@@ -38,7 +38,11 @@ def candidate(name, quality, usd):
     return Candidate(expert, quality, int(usd * 1e9), int(usd * 2e9))
 
 
-POOL = [candidate("cheap", 0.5, 0.001), candidate("middle", 0.8, 0.004), candidate("dear", 0.9, 0.02)]
+POOL = [
+    candidate("cheap", 0.5, 0.001),
+    candidate("middle", 0.8, 0.004),
+    candidate("dear", 0.9, 0.02),
+]
 
 
 def names(policy, pool=POOL):
@@ -58,7 +62,9 @@ def test_the_papers_ratio_turns_to_the_cheap_as_alpha_grows():
 
 def test_lambda_is_the_price_of_a_dollar_in_quality():
     assert names(Lagrangian(0))[0] == "dear"
-    assert names(Lagrangian(20))[0] == "middle"  # 0.1 more quality for 0.016 USD is worth it only below λ = 6.25
+    assert (
+        names(Lagrangian(20))[0] == "middle"
+    )  # 0.1 more quality for 0.016 USD is worth it only below λ = 6.25
     assert names(Lagrangian(1000))[0] == "cheap"
 
 
@@ -79,7 +85,9 @@ def test_a_policy_that_returns_nonsense_is_refused():
         rank(lambda quality, cost: quality * np.nan, POOL)
 
 
-@pytest.mark.parametrize("make", [lambda: Ratio(-1), lambda: Lagrangian(float("nan")), lambda: QualityFloor(2)])
+@pytest.mark.parametrize(
+    "make", [lambda: Ratio(-1), lambda: Lagrangian(float("nan")), lambda: QualityFloor(2)]
+)
 def test_a_parameter_out_of_range_is_refused(make):
     with pytest.raises(ConfigurationError, match="alpha|price|floor"):
         make()
@@ -122,7 +130,9 @@ def test_a_decision_explains_itself_and_records_no_prompt():
     assert decision.record()["candidates"][0]["expected_usd"] == "0.004000000"
 
 
-@given(st.sampled_from(POLICIES), st.lists(st.floats(0, 1), min_size=2, max_size=5), st.integers(0, 4))
+@given(
+    st.sampled_from(POLICIES), st.lists(st.floats(0, 1), min_size=2, max_size=5), st.integers(0, 4)
+)
 def test_an_open_tool_call_comes_first_and_leaves_the_others_in_order(policy, qualities, at):
     pool = [candidate(str(i), quality, 0.001 * (i + 1)) for i, quality in enumerate(qualities)]
     loyal = str(at % len(pool))
@@ -130,13 +140,25 @@ def test_an_open_tool_call_comes_first_and_leaves_the_others_in_order(policy, qu
     assert ranked == [loyal, *(name for name in names(policy, pool) if name != loyal)]
 
 
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=5), st.integers(0, 4), st.floats(0, 1), st.floats(0, 1))
-def test_a_larger_margin_never_lets_go_of_an_expert_that_a_smaller_one_kept(qualities, at, one, other):
+@given(
+    st.lists(st.floats(0, 1), min_size=2, max_size=5),
+    st.integers(0, 4),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_a_larger_margin_never_lets_go_of_an_expert_that_a_smaller_one_kept(
+    qualities, at, one, other
+):
     pool = [candidate(str(i), quality, 0.001) for i, quality in enumerate(qualities)]
     loyal, small, large = str(at % len(pool)), min(one, other), max(one, other)
-    kept = [rank(Best(), pool, loyalty=Loyalty(loyal, margin))[0].expert.name == loyal for margin in (small, large)]
+    kept = [
+        rank(Best(), pool, loyalty=Loyalty(loyal, margin))[0].expert.name == loyal
+        for margin in (small, large)
+    ]
     assert kept[1] >= kept[0]
 
 
 def test_loyalty_to_an_expert_that_is_no_candidate_changes_nothing():
-    assert [c.expert.name for c in rank(Best(), POOL, loyalty=Loyalty("gone", 1.0))] == names(Best())
+    assert [c.expert.name for c in rank(Best(), POOL, loyalty=Loyalty("gone", 1.0))] == names(
+        Best()
+    )

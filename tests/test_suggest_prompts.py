@@ -5,16 +5,18 @@ import pytest
 from pyarrow import csv
 from typer.testing import CliRunner
 
-from routoo_core.cli import app
 from routoo_core.errors import ConfigurationError
-from routoo_core.predictor.suggestion import suggest_prompts
+from routoo_core.training.suggestion import suggest_prompts
+from routoo_integrations.cli import app
 
 
 def islands():
     """Six groups of prompts far apart; five hold 1 % each."""
     random = np.random.default_rng(0)
     group = np.repeat(np.arange(6), [380, 4, 4, 4, 4, 4])
-    return group, (random.normal(size=(6, 16))[group] * 30 + random.normal(size=(400, 16))).astype(np.float32)
+    return group, (random.normal(size=(6, 16))[group] * 30 + random.normal(size=(400, 16))).astype(
+        np.float32
+    )
 
 
 def test_more_of_the_small_groups_are_covered_than_by_random_prompts():
@@ -46,9 +48,14 @@ def test_more_suggestions_than_prompts_are_refused(count):
         suggest_prompts(islands()[1], count)
 
 
-def test_the_command_writes_a_table_of_prompts_to_label(checkpoint, toy_outcomes, tmp_path, monkeypatch):
+def test_the_command_writes_a_table_of_prompts_to_label(
+    checkpoint, toy_outcomes, tmp_path, monkeypatch
+):
     monkeypatch.setenv("ROUTOO_CACHE", str(tmp_path / "cache"))
-    lines = [f'{i},"{text}",test' for i, text in zip(toy_outcomes.prompt_ids, toy_outcomes.prompts, strict=True)]
+    lines = [
+        f'{i},"{text}",test'
+        for i, text in zip(toy_outcomes.prompt_ids, toy_outcomes.prompts, strict=True)
+    ]
     (tmp_path / "p.csv").write_text("\n".join(["prompt_id,prompt,split", *lines]))
     command = ["suggest-prompts", "--router", str(checkpoint), "--prompts", str(tmp_path / "p.csv")]
     done = CliRunner().invoke(app, [*command, "--n", "10", "--out", str(tmp_path / "label.csv")])

@@ -8,11 +8,11 @@ import pytest
 from pyarrow import csv, parquet
 from typer.testing import CliRunner
 
-from routoo_core.cli import app
 from routoo_core.data.synthesise import PRESETS, Synthesis, parsed, request_of
 from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.scoring.graders import Letter
 from routoo_core.testing import Reply
+from routoo_integrations.cli import app
 
 ITEM = "##Question:\nWhat is {n} and 1?\n##Choices:\nA. {n}\nB. {m}\nC. none\nD. all\n##Answer: B"
 LIKE = {"prompt": "?", "choices": '["1", "2", "3", "4"]', "answer": "A", "domain": ""}
@@ -37,7 +37,16 @@ def folder(tmp_path, monkeypatch, endpoint):
 
 
 def run(*options, budget="1.00"):
-    command = ["data", "synthesise", "--prompts", "seeds.csv", "--expert", "writer", "--out", "new.parquet"]
+    command = [
+        "data",
+        "synthesise",
+        "--prompts",
+        "seeds.csv",
+        "--expert",
+        "writer",
+        "--out",
+        "new.parquet",
+    ]
     return CliRunner().invoke(app, [*command, "--budget", budget, "--json", *options])
 
 
@@ -53,7 +62,12 @@ def questions(body):
     """Two new questions a set, one that repeats a seed, and one cut short."""
     n = 10 * set_of(body)
     repeated = "##Question:\nwhat is SEED 3\n##Choices:\nA. a\nB. b\nC. c\nD. d\n##Answer: A"
-    items = [ITEM.format(n=n, m=n + 1), ITEM.format(n=n + 1, m=n + 2), repeated, "##Question:\nWhat is cut sh"]
+    items = [
+        ITEM.format(n=n, m=n + 1),
+        ITEM.format(n=n + 1, m=n + 2),
+        repeated,
+        "##Question:\nWhat is cut sh",
+    ]
     return Reply("Here they are:\n\n" + "\n\n".join(items))
 
 
@@ -110,7 +124,10 @@ def test_a_run_that_stopped_goes_on_and_asks_nothing_twice(folder, endpoint):
 
 
 def test_a_few_prompts_of_ones_own_domain_are_enough(folder, endpoint):
-    seeds = {"prompt_id": ["a", "b"], "prompt": ["Where is my parcel?", "Cancel my order\n\nplease"]}
+    seeds = {
+        "prompt_id": ["a", "b"],
+        "prompt": ["Where is my parcel?", "Cancel my order\n\nplease"],
+    }
     csv.write_csv(pa.table(seeds), folder / "seeds.csv")
     endpoint.replies["writer"] = lambda body: Reply(
         f"##Prompt:\nCan I return set {set_of(body)}?\n\n##Prompt:\nwhere is my parcel\n\n##Prompt:\n\n"
@@ -139,7 +156,10 @@ def test_a_few_prompts_of_ones_own_domain_are_enough(folder, endpoint):
 )
 def test_a_piece_of_another_form_is_malformed(piece):
     assert list(parsed(piece, LIKE)) == [None]
-    assert list(parsed(f"{piece}\n\n{ITEM.format(n=7, m=8)}", LIKE))[-1]["prompt"] == "What is 7 and 1?"
+    assert (
+        list(parsed(f"{piece}\n\n{ITEM.format(n=7, m=8)}", LIKE))[-1]["prompt"]
+        == "What is 7 and 1?"
+    )
 
 
 def test_a_request_is_the_same_every_time_and_another_for_another_seed():
@@ -155,7 +175,10 @@ def test_the_papers_preset_is_the_papers():
 
 
 def test_bad_input_is_refused_before_anything_is_spent(folder, endpoint):
-    for options, message in ((("--preset", "huge"), "--preset: 'huge'"), (("--each", "0"), "synthesise: each")):
+    for options, message in (
+        (("--preset", "huge"), "--preset: 'huge'"),
+        (("--each", "0"), "synthesise: each"),
+    ):
         refused = run(*options)
         assert isinstance(refused.exception, ConfigurationError)
         assert message in str(refused.exception)

@@ -4,18 +4,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import csv
-from rich.console import Console
 from typer.testing import CliRunner
 
 from routoo_core import embedded
-from routoo_core.cli import app
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.evaluation import training_run
-from routoo_core.evaluation.training_run import encode_cached
 from routoo_core.outcomes import joined
 from routoo_core.predictor.checkpoint import load_checkpoint
 from routoo_core.predictor.encoder import Encoder, EncoderSettings
-from routoo_core.predictor.training import PRESETS, preset
+from routoo_core.progress import SILENT
+from routoo_core.training import run as training_run
+from routoo_core.training.run import encode_cached
+from routoo_core.training.settings import PRESETS, preset
+from routoo_integrations.cli import app
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,12 @@ def test_a_wrong_configuration_is_refused_with_its_field(name, changes, message)
 def test_joined_tables_hold_all_prompts_and_experts_and_impute_nothing(toy_outcomes):
     other = toy_outcomes.select(["talker"])
     other = type(other)(
-        tuple(f"x{i}" for i in other.prompt_ids), other.prompts, other.domains, other.splits, ("third",), other.scores
+        tuple(f"x{i}" for i in other.prompt_ids),
+        other.prompts,
+        other.domains,
+        other.splits,
+        ("third",),
+        other.scores,
     )
     both = joined([toy_outcomes, other])
     assert both.experts == ("calculator", "talker", "third")
@@ -79,32 +84,62 @@ def test_joined_tables_hold_all_prompts_and_experts_and_impute_nothing(toy_outco
 
 
 def write(folder, name, table, experts):
-    columns = {"prompt_id": table.prompt_ids, "prompt": table.prompts, "domain": table.domains, "split": table.splits}
+    columns = {
+        "prompt_id": table.prompt_ids,
+        "prompt": table.prompts,
+        "domain": table.domains,
+        "split": table.splits,
+    }
     ids = [f"{name}-{prompt_id}" for prompt_id in columns["prompt_id"]]
-    csv.write_csv(pa.table({**{k: list(v) for k, v in columns.items()}, "prompt_id": ids}), folder / f"{name}.p.csv")
+    csv.write_csv(
+        pa.table({**{k: list(v) for k, v in columns.items()}, "prompt_id": ids}),
+        folder / f"{name}.p.csv",
+    )
     rows = [
-        (ids[row], expert, float(table.scores[row, table.experts.index(expert)]), 40 if "what" in text else 400)
+        (
+            ids[row],
+            expert,
+            float(table.scores[row, table.experts.index(expert)]),
+            40 if "what" in text else 400,
+        )
         for row, text in enumerate(table.prompts)
         for expert in experts
         if not np.isnan(table.scores[row, table.experts.index(expert)])
     ]
     names = ("prompt_id", "model", "score", "completion_chars")
-    csv.write_csv(pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))), folder / f"{name}.o.csv")
+    csv.write_csv(
+        pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))),
+        folder / f"{name}.o.csv",
+    )
 
 
-def test_several_tables_train_one_router_that_also_learns_lengths(tmp_path, tiny_model, toy_outcomes, monkeypatch):
+def test_several_tables_train_one_router_that_also_learns_lengths(
+    tmp_path, tiny_model, toy_outcomes, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "one", toy_outcomes, ["calculator"])
     write(tmp_path, "two", toy_outcomes, ["talker"])
     (tmp_path / "train.toml").write_text(
         f'width = 8\nmembers = 1\nepochs = 20\nlearning_rate = 0.01\n[encoder]\nmodel = "{tiny_model}"\nlayers = [2]\n'
     )
-    command = ["train", "--config", "train.toml", "--out", "both", "--prompts", "one.p.csv", "--outcomes", "one.o.csv"]
+    command = [
+        "train",
+        "--config",
+        "train.toml",
+        "--out",
+        "both",
+        "--prompts",
+        "one.p.csv",
+        "--outcomes",
+        "one.o.csv",
+    ]
     done = CliRunner().invoke(app, [*command, "--prompts", "two.p.csv", "--outcomes", "two.o.csv"])
     assert done.exit_code == 0, done.output
     predictor = load_checkpoint(tmp_path / "both", device="cpu")
     assert predictor.experts == ("calculator", "talker")
-    quality, lengths = predictor.forecast(["what is 31 + 44 ?", "hello there, dear friend number 1234"])
+    quality, lengths = predictor.forecast(
+        ["what is 31 + 44 ?", "hello there, dear friend number 1234"]
+    )
     assert quality[0, 0] > quality[0, 1]
     assert quality[1, 1] > quality[1, 0]
     assert (lengths[0] < 30).all()  # 40 characters are 10 tokens
@@ -116,7 +151,10 @@ def test_several_tables_train_one_router_that_also_learns_lengths(tmp_path, tiny
 
 def test_vectors_computed_before_a_kill_are_not_computed_again(tiny_model, monkeypatch):
     monkeypatch.setattr(training_run, "_BLOCK", 2)
-    prompts, settings = ("a", "bb", "c c", "dd d", "eee"), EncoderSettings(model=str(tiny_model), layers=(2,))
+    prompts, settings = (
+        ("a", "bb", "c c", "dd d", "eee"),
+        EncoderSettings(model=str(tiny_model), layers=(2,)),
+    )
     encode, calls = Encoder.encode, []
 
     def killed(self, block, **options):
@@ -127,8 +165,8 @@ def test_vectors_computed_before_a_kill_are_not_computed_again(tiny_model, monke
 
     monkeypatch.setattr(Encoder, "encode", killed)
     with pytest.raises(KeyboardInterrupt):
-        encode_cached(prompts, settings, Console(quiet=True))
-    found = encode_cached(prompts, settings, Console(quiet=True))
+        encode_cached(prompts, settings, SILENT)
+    found = encode_cached(prompts, settings, SILENT)
     assert calls == [("a", "bb"), ("c c", "dd d"), ("c c", "dd d"), ("eee",)]
     alone = encode(Encoder.load(settings), prompts)
     np.testing.assert_allclose(found, alone, rtol=1e-2, atol=1e-2)

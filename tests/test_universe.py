@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.universe import Observed, choose, estimated_guess_rate, without_luck
+from routoo_core.universe.selection import Observed, choose, estimated_guess_rate, without_luck
 
 SHAPES = st.tuples(st.integers(1, 70), st.integers(1, 7))
 BINARY = arrays(np.float64, SHAPES, elements=st.sampled_from([0.0, 1.0, np.nan]))
@@ -44,14 +44,25 @@ def test_the_choice_is_that_of_the_plain_loop_and_its_bound_holds(scores, size, 
     first = [scores.shape[1] - 1] if forced else []
     price = {m: float(m % 2) for m in range(scores.shape[1])}
     prices = {f"e{m}": usd for m, usd in price.items()}
-    found = choose(Observed.from_scores(scores, names(scores)), size, [f"e{m}" for m in first], prices)
+    found = choose(
+        Observed.from_scores(scores, names(scores)), size, [f"e{m}" for m in first], prices
+    )
     expected = naive(scores, size, first, price)
     assert found.experts == tuple(f"e{m}" for m in expected)
-    assert found.coverage == pytest.approx([coverage(scores, expected[: i + 1]) for i in range(len(expected))])
+    assert found.coverage == pytest.approx(
+        [coverage(scores, expected[: i + 1]) for i in range(len(expected))]
+    )
     assert np.cumsum(found.gains) == pytest.approx(found.coverage)
-    without = [coverage(scores, expected) - coverage(scores, [m for m in expected if m != e]) for e in expected]
+    without = [
+        coverage(scores, expected) - coverage(scores, [m for m in expected if m != e])
+        for e in expected
+    ]
     assert found.alone == pytest.approx(without)
-    sets = [c for c in combinations(range(scores.shape[1]), min(size, scores.shape[1])) if set(first) <= set(c)]
+    sets = [
+        c
+        for c in combinations(range(scores.shape[1]), min(size, scores.shape[1]))
+        if set(first) <= set(c)
+    ]
     assert max(coverage(scores, c) for c in sets) <= found.bound + 1e-9
     assert found.everyone == pytest.approx(coverage(scores, range(scores.shape[1])))
 

@@ -7,14 +7,15 @@ import pytest
 from pyarrow import csv
 from typer.testing import CliRunner
 
-from routoo_core import cli
-from routoo_core.cli import app
+from routoo_integrations import cli
 from routoo_core.errors import OutcomesError
-from routoo_core.evaluation.universe_run import held_out_area, read_observed
 from routoo_core.outcomes import Outcomes
+from routoo_core.universe.construction import held_out_area, read_observed
+from routoo_integrations.cli import app
 
 OUTCOMES = "prompt_id,model,score\n" + "".join(
-    f"{p},{m},{s}\n" for p, m, s in [("a", "x", 1), ("b", "x", 0), ("b", "y", 1), ("a", "z", 1), ("c", "x", 0)]
+    f"{p},{m},{s}\n"
+    for p, m, s in [("a", "x", 1), ("b", "x", 0), ("b", "y", 1), ("a", "z", 1), ("c", "x", 0)]
 )
 PRICES = "model,input_usd_per_1m,output_usd_per_1m,pool\nx,4,4,all\ny,2,2,all\nz,1,1,all\nother,1,1,rest\n"
 
@@ -50,7 +51,9 @@ def test_prices_break_ties_and_a_pool_leaves_the_others_out(here):
 
 
 def test_only_the_prompts_given_count_and_their_choices_are_the_guess_rate(here):
-    (here / "p.csv").write_text('prompt_id,prompt\na,"Red?\nA. Blood\nB. Snow"\nb,"Blue?\nA. Sky\nB. Sun"\n')
+    (here / "p.csv").write_text(
+        'prompt_id,prompt\na,"Red?\nA. Blood\nB. Snow"\nb,"Blue?\nA. Sky\nB. Sun"\n'
+    )
     found = json.loads(run("--size", "3", "--prompts", "p.csv", "--json"))
     assert (found["coverage"], found["guess_rate"]) == (1.0, "1 / choices")
     given = json.loads(run("--size", "1", "--prompts", "p.csv", "--guess-rate", "0", "--json"))
@@ -77,18 +80,27 @@ def table(count=400, seed=0):
     """Sums and greetings: each is answered by a cheap specialist; the guessers cover what is left, by luck."""
     random = np.random.default_rng(seed)
     sums = np.arange(count) % 2 == 0
-    able = np.stack([np.where(sums, 0.85, 0.1), np.where(sums, 0.1, 0.85), *[np.full(count, 0.6)] * 3], axis=1)
+    able = np.stack(
+        [np.where(sums, 0.85, 0.1), np.where(sums, 0.1, 0.85), *[np.full(count, 0.6)] * 3], axis=1
+    )
     scores = (random.random(able.shape) < able).astype(np.float32)
     scores[random.random(able.shape) < 0.05] = np.nan
     domains = tuple("sums" if s else "talk" for s in sums)
-    ids, splits = tuple(f"p{i}" for i in range(count)), tuple("dev" if i % 5 == 0 else "train" for i in range(count))
+    ids, splits = (
+        tuple(f"p{i}" for i in range(count)),
+        tuple("dev" if i % 5 == 0 else "train" for i in range(count)),
+    )
     experts = ("adder", "talker", "guess1", "guess2", "guess3")
     return Outcomes(ids, tuple(f"text {i}" for i in ids), domains, splits, experts, scores)
 
 
 def write(folder, outcomes):
-    rows = zip(outcomes.prompt_ids, outcomes.prompts, outcomes.domains, outcomes.splits, strict=True)
-    (folder / "p.csv").write_text("prompt_id,prompt,domain,split\n" + "".join(",".join(row) + "\n" for row in rows))
+    rows = zip(
+        outcomes.prompt_ids, outcomes.prompts, outcomes.domains, outcomes.splits, strict=True
+    )
+    (folder / "p.csv").write_text(
+        "prompt_id,prompt,domain,split\n" + "".join(",".join(row) + "\n" for row in rows)
+    )
     pairs = [
         f"{outcomes.prompt_ids[j]},{outcomes.experts[m]},{outcomes.scores[j, m]}\n"
         for j, m in np.argwhere(~np.isnan(outcomes.scores))
@@ -96,14 +108,25 @@ def write(folder, outcomes):
     (folder / "o.csv").write_text("prompt_id,model,score\n" + "".join(pairs))
     prices = zip(outcomes.experts, (1, 1, 3, 3, 3), strict=True)
     (folder / "prices.csv").write_text(
-        "model,input_usd_per_1m,output_usd_per_1m\n" + "".join(f"{name},{usd},{usd}\n" for name, usd in prices)
+        "model,input_usd_per_1m,output_usd_per_1m\n"
+        + "".join(f"{name},{usd},{usd}\n" for name, usd in prices)
     )
 
 
 def test_routed_chooses_whom_a_router_can_use_and_is_measured_on_held_out_prompts(here):
     outcomes = table()
     write(here, outcomes)
-    arguments = ("--prompts", "p.csv", "--price", "prices.csv", "--objective", "routed", "--size", "2", "--json")
+    arguments = (
+        "--prompts",
+        "p.csv",
+        "--price",
+        "prices.csv",
+        "--objective",
+        "routed",
+        "--size",
+        "2",
+        "--json",
+    )
     found = json.loads(run(*arguments))
     assert {row["model"] for row in found["chosen"]} == {"adder", "talker"}
     assert found["held_out_area"] >= found["held_out_area_of_coverage"]
@@ -124,11 +147,22 @@ def test_routed_chooses_whom_a_router_can_use_and_is_measured_on_held_out_prompt
 )
 def test_what_routed_cannot_do_is_said(here, monkeypatch, capsys, arguments, message):
     write(here, table(40))
-    (here / "plain.csv").write_text("prompt_id,prompt,split\n" + "".join(f"p{i},text,train\n" for i in range(40)))
-    (here / "few.csv").write_text("".join((here / "prices.csv").read_text().splitlines(keepends=True)[:-1]))
-    usual = {"--prompts": "p.csv", "--price": "prices.csv", "--size": "2", arguments[0]: arguments[1]}
+    (here / "plain.csv").write_text(
+        "prompt_id,prompt,split\n" + "".join(f"p{i},text,train\n" for i in range(40))
+    )
+    (here / "few.csv").write_text(
+        "".join((here / "prices.csv").read_text().splitlines(keepends=True)[:-1])
+    )
+    usual = {
+        "--prompts": "p.csv",
+        "--price": "prices.csv",
+        "--size": "2",
+        arguments[0]: arguments[1],
+    }
     given = [one for pair in usual.items() for one in pair]
-    monkeypatch.setattr("sys.argv", ["routoo", "universe", "--outcomes", "o.csv", "--objective", "routed", *given])
+    monkeypatch.setattr(
+        "sys.argv", ["routoo", "universe", "--outcomes", "o.csv", "--objective", "routed", *given]
+    )
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2
@@ -139,7 +173,10 @@ def test_an_area_is_nothing_without_experts_and_grows_with_a_better_one():
     outcomes = table()
     train, dev = (outcomes.take(outcomes.rows(side)) for side in ("train", "dev"))
     prices = dict.fromkeys(outcomes.experts, 1.0)
-    areas = [held_out_area(train, dev, prices, chosen) for chosen in ((), ("adder",), ("adder", "talker"))]
+    areas = [
+        held_out_area(train, dev, prices, chosen)
+        for chosen in ((), ("adder",), ("adder", "talker"))
+    ]
     assert areas[0] == 0
     assert areas[0] < areas[1] < areas[2]
 
@@ -167,13 +204,29 @@ def test_a_table_is_the_same_from_csv_and_parquet_and_a_pair_given_twice_is_name
         (OUTCOMES, ("--out", "u.xlsx"), "--out: u.xlsx ends in"),
         (OUTCOMES, ("--plot", "u.svg"), "--plot: u.svg ends in"),
         (OUTCOMES, ("--guess-rate", "1"), "--guess-rate: 1.0 is not"),
-        (OUTCOMES, ("--price", "prices.csv", "--pool", "rest"), "no outcome of any expert with a price"),
+        (
+            OUTCOMES,
+            ("--price", "prices.csv", "--pool", "rest"),
+            "no outcome of any expert with a price",
+        ),
         (OUTCOMES, ("--must-have", "nobody"), "no outcomes of 'nobody'"),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_is_written(here, monkeypatch, capsys, change, arguments, message):
+def test_what_is_wrong_is_named_and_nothing_is_written(
+    here, monkeypatch, capsys, change, arguments, message
+):
     (here / "o.csv").write_text(change)
-    given = ["routoo", "universe", "--outcomes", "o.csv", "--size", "2", "--out", "chosen.csv", *arguments]
+    given = [
+        "routoo",
+        "universe",
+        "--outcomes",
+        "o.csv",
+        "--size",
+        "2",
+        "--out",
+        "chosen.csv",
+        *arguments,
+    ]
     monkeypatch.setattr("sys.argv", given)
     with pytest.raises(SystemExit) as stopped:
         cli.main()

@@ -9,8 +9,8 @@ import pytest
 from pyarrow import csv
 from typer.testing import CliRunner
 
-from routoo_core.cli import app
 from routoo_core.testing import Reply
+from routoo_integrations.cli import app
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 SECTION = README[README.index("### From your experts to your router") :]
@@ -46,23 +46,39 @@ def folder(endpoint, tiny_model, tmp_path, monkeypatch):
     """What the README's reader has: experts, prompts with answers, and routoo.toml for the router to come."""
     endpoint.replies = {"calculator": sums, "talker": greetings, "mute": Reply("no idea")}
     prices = {"calculator": 3, "talker": 1, "mute": 2}
-    experts = [EXPERT.format(name=name, url=endpoint.base_url, usd=usd) for name, usd in prices.items()]
+    experts = [
+        EXPERT.format(name=name, url=endpoint.base_url, usd=usd) for name, usd in prices.items()
+    ]
     (tmp_path / "experts.toml").write_text("".join(experts))
     rows = [(f"what is {i} + {i + 7} ?", str(2 * i + 7), "sums") for i in range(10, 110)]
     rows += [(f"hello there, dear friend number {i}", "hello", "greetings") for i in range(100)]
-    columns = dict(zip(("prompt", "answer", "domain"), map(list, zip(*rows, strict=True)), strict=True))
-    csv.write_csv(pa.table({"prompt_id": [f"p{i}" for i in range(200)], **columns}), tmp_path / "mine.csv")
+    columns = dict(
+        zip(("prompt", "answer", "domain"), map(list, zip(*rows, strict=True)), strict=True)
+    )
+    csv.write_csv(
+        pa.table({"prompt_id": [f"p{i}" for i in range(200)], **columns}), tmp_path / "mine.csv"
+    )
     (tmp_path / "routoo.toml").write_text('router = "my-router"\npolicy = "best"\n')
-    (tmp_path / "train.toml").write_text(TRAIN_TOML.format(model=tiny_model))  # instead of 93 MB of weights
+    (tmp_path / "train.toml").write_text(
+        TRAIN_TOML.format(model=tiny_model)
+    )  # instead of 93 MB of weights
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ROUTOO_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 
 def test_five_commands_lead_to_a_router_that_routes(folder):
-    assert [shlex.split(command)[1] for command in COMMANDS] == ["score", "universe", "train", "evaluate", "route"]
+    assert [shlex.split(command)[1] for command in COMMANDS] == [
+        "score",
+        "universe",
+        "train",
+        "evaluate",
+        "route",
+    ]
     for command in COMMANDS:
-        words = shlex.split(command)[1:] + (["--config", "train.toml"] if " train " in command else [])
+        words = shlex.split(command)[1:] + (
+            ["--config", "train.toml"] if " train " in command else []
+        )
         done = CliRunner().invoke(app, words, catch_exceptions=False)
         assert done.exit_code == 0, (command, done.output)
     assert "calculator: predicted quality" in done.stdout

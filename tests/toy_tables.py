@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from routoo_core.evaluation.prediction_run import write_table
+from routoo_core.assignment.predictions import write_table
 
 PRICES = "model,input_usd_per_1m,output_usd_per_1m\ncalculator,1,3\ntalker,1,1\n"
 
@@ -13,7 +13,12 @@ def write_toy_tables(folder, toy):
     """Write them, the talker a little worse; returns the options that name them."""
     toy = replace(toy, scores=toy.scores.copy())
     toy.scores[0, 1] = 0
-    columns = {"prompt_id": toy.prompt_ids, "prompt": toy.prompts, "domain": toy.domains, "split": toy.splits}
+    columns = {
+        "prompt_id": toy.prompt_ids,
+        "prompt": toy.prompts,
+        "domain": toy.domains,
+        "split": toy.splits,
+    }
     write_table(folder / "p.csv", {name: list(values) for name, values in columns.items()})
     rows = [
         (prompt, expert, float(toy.scores[i, j]))

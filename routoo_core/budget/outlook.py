@@ -11,19 +11,26 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.budget.ledger import HOUR, KEPT, SLOTS, SPANS, AccountState, Budget
+from routoo_core.budget.account import AccountState, Budget
+from routoo_core.budget.period import HOUR, KEPT, SLOTS, SPANS
 from routoo_core.errors import ConfigurationError
-from routoo_core.experts import NANO_PER_USD
+from routoo_core.money import NANO_PER_USD
 
 DAY = 24 * HOUR
-LEARNT = {"hour": 7 * HOUR, "day": 7 * DAY, "month": KEPT}  # how far back what is usual is learnt from
+LEARNT = {
+    "hour": 7 * HOUR,
+    "day": 7 * DAY,
+    "month": KEPT,
+}  # how far back what is usual is learnt from
 WEEKLY = 14 * DAY  # seen at least, before a month tells Mondays from Sundays
 LATE = 0.8  # of the calls that usually have come by now and have not, those still expected
 EVEN = 0.1  # of what is usual, spread evenly: no day is quite like the last
 CAUTION = 1.5  # how many more calls than estimated the rest of a period is held ready for
 NEAREST = 1 / 12  # of a rolling period that pacing looks ahead at least
 _OVERRUN = 0.1
-_PRIOR_SHARE = 0.02  # how much of a period the configured expected_calls weigh against the traffic seen
+_PRIOR_SHARE = (
+    0.02  # how much of a period the configured expected_calls weigh against the traffic seen
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,11 +86,21 @@ def learn(arrivals: Sequence[tuple[float, int]], budget: Budget, until: float) -
     Returns:
         ``None`` for a run, and when there were no calls in a whole period before.
     """
-    counts = {hour: calls for hour, calls in arrivals if until - LEARNT.get(budget.period, 0.0) <= hour < until}
+    counts = {
+        hour: calls
+        for hour, calls in arrivals
+        if until - LEARNT.get(budget.period, 0.0) <= hour < until
+    }
     if not counts:
         return None
     first = learnt_until(budget, min(counts))
-    cycle = 1 if budget.period == "hour" else 168 if budget.period == "month" and until - first >= WEEKLY else 24
+    cycle = (
+        1
+        if budget.period == "hour"
+        else 168
+        if budget.period == "month" and until - first >= WEEKLY
+        else 24
+    )
     zone = ZoneInfo(budget.timezone)
 
     def places(begin: float, end: float) -> list[int]:
@@ -96,7 +113,9 @@ def learn(arrivals: Sequence[tuple[float, int]], budget: Budget, until: float) -
         passed[place] += 1
     rates = seen / np.maximum(passed, 1)
     rates += EVEN * (rates.mean() - rates)
-    reach = HOUR * math.ceil(1.2 * SPANS[budget.period] / HOUR)  # a month or day may be longer, a slot lies beyond
+    reach = HOUR * math.ceil(
+        1.2 * SPANS[budget.period] / HOUR
+    )  # a month or day may be longer, a slot lies beyond
     begin = until - reach
     ahead = rates[places(begin, until + DAY + reach)]
     return Profile(begin, HOUR, np.concatenate([[0.0], np.cumsum(ahead)]))
@@ -134,13 +153,19 @@ def outlook(budget: Budget, state: AccountState, usual: Profile | None = None) -
     factor = (state.calls + prior) / (until_now - before + prior)
     calls = factor * (profile.until(horizons) - until_now)
     if usual is None:
-        return _outlook(calls, money, CAUTION if state.window.end else 1 + (CAUTION - 1) * (1 - (now - start) / length))
+        return _outlook(
+            calls,
+            money,
+            CAUTION if state.window.end else 1 + (CAUTION - 1) * (1 - (now - start) / length),
+        )
     if state.window.end:
         calls += LATE * np.maximum(whole - before - state.calls - calls, 0.0)
     return _outlook(calls, money)
 
 
-def _outlook(calls: NDArray[np.float64], money: NDArray[np.float64], caution: float = 1.0) -> Outlook:
+def _outlook(
+    calls: NDArray[np.float64], money: NDArray[np.float64], caution: float = 1.0
+) -> Outlook:
     """The horizon, each with its calls and its nano-USD, that leaves the least for a call."""
     calls = np.maximum(calls, 1.0)
     allowances = money / NANO_PER_USD / np.maximum(calls * caution, 1.0)
@@ -152,7 +177,12 @@ def _horizons(state: AccountState) -> tuple[float, float, NDArray[np.float64], N
     """When counting began, a period's length, the horizons (seconds since the epoch) and nano-USD until each."""
     window, left = state.window, float((state.limit or 0) - state.spent - state.held)
     if window.end is not None:
-        return window.start, window.end - window.start, np.array([window.end]), np.array([max(left, 0.0)])
+        return (
+            window.start,
+            window.end - window.start,
+            np.array([window.end]),
+            np.array([max(left, 0.0)]),
+        )
     span = window.span or 0.0
     frees = np.array(state.frees or [(state.as_of + span, 0)], dtype=np.float64)
     freed = np.cumsum(frees[:, 1]) - frees[:, 1]

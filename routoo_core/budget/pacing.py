@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.budget.ledger import AccountState, Budget
+from routoo_core.budget.account import AccountState, Budget
 from routoo_core.budget.outlook import Profile, outlook
-from routoo_core.selector import Candidate, Lagrangian, costs, qualities
+from routoo_core.candidates import Candidate, costs, qualities
+from routoo_core.selector import Lagrangian
 
 RECENT = 256  # calls whose qualities and costs stand for those to come …
 REFERENCE = 512  # … beside this many typical prompts,
@@ -47,7 +48,9 @@ class Paced:
         experts: Names of the reference's columns.
     """
 
-    def __init__(self, reference: NDArray[np.float32] | None = None, experts: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, reference: NDArray[np.float32] | None = None, experts: tuple[str, ...] = ()
+    ) -> None:
         self._reference, self._experts = reference, experts
         self._traffic: dict[tuple[str, ...], _Traffic] = {}
         self._lock = threading.Lock()
@@ -71,8 +74,12 @@ class Paced:
         Raises:
             ConfigurationError: No account has a limit to pace.
         """
-        limited = [account for account in standing if account.state.limit is not None] or standing[:1]
-        allowance = min(outlook(account.budget, account.state, account.usual).allowance for account in limited)
+        limited = [account for account in standing if account.state.limit is not None] or standing[
+            :1
+        ]
+        allowance = min(
+            outlook(account.budget, account.state, account.usual).allowance for account in limited
+        )
         names = tuple(candidate.expert.predicted_as for candidate in candidates)
         cost = costs(candidates)
         curve = spending(qualities(candidates)[None], cost[None])
@@ -104,7 +111,9 @@ class _Traffic:
         self._count += 1
         self._mean_cost += (cost - self._mean_cost) / min(self._count, RECENT)
         if len(self._typical) and (self._count & (self._count - 1) == 0 or not place):
-            self._typical_curve = spending(self._typical, np.tile(self._mean_cost, (len(self._typical), 1)))
+            self._typical_curve = spending(
+                self._typical, np.tile(self._mean_cost, (len(self._typical), 1))
+            )
 
     def price(self, allowance: float) -> float:
         """The least λ at which a call costs ``allowance`` USD on average, between two of ``PRICES``."""
@@ -120,6 +129,10 @@ class _Traffic:
 
 def spending(quality: NDArray[np.floating], cost: NDArray[np.floating]) -> NDArray[np.float64]:
     """USD that prompts cost together at each of ``PRICES``, (prices,), for arrays of shape (prompts, experts)."""
-    chosen = (quality[:, None] - PRICES[:, None] * cost[:, None]).argmax(axis=-1)  # prompts × prices
-    total: NDArray[np.float64] = np.take_along_axis(cost, chosen, axis=1).sum(axis=0, dtype=np.float64)
+    chosen = (quality[:, None] - PRICES[:, None] * cost[:, None]).argmax(
+        axis=-1
+    )  # prompts × prices
+    total: NDArray[np.float64] = np.take_along_axis(cost, chosen, axis=1).sum(
+        axis=0, dtype=np.float64
+    )
     return total

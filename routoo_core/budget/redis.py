@@ -9,25 +9,17 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from routoo_core.budget.ledger import (
-    FAIR_SHARE,
-    HOUR,
-    KEPT,
-    SPANS,
-    AccountState,
-    Budget,
-    Clock,
-    Reservation,
-    Window,
-    exceeded,
-    rolled,
-)
+from routoo_core.budget.account import AccountState, Budget, exceeded, rolled
+from routoo_core.budget.ledger import FAIR_SHARE, Reservation
+from routoo_core.budget.period import HOUR, KEPT, SPANS, Clock, Window
 from routoo_core.errors import ConfigurationError, LedgerError, MissingDependency
 
 SCHEMA_VERSION = 1
 PASSWORD = "ROUTOO_REDIS_PASSWORD"  # noqa: S105
 _PREFIX = "{routoo}:"  # the braces keep all keys on one node of a cluster
-_SPANS = ", ".join(f"{period} = '{span!r}'" for period, span in SPANS.items())  # as they stand in the keys
+_SPANS = ", ".join(
+    f"{period} = '{span!r}'" for period, span in SPANS.items()
+)  # as they stand in the keys
 
 # Lua's numbers are doubles, exact up to 2^53 nano-USD, nine million dollars; HINCRBY keeps the sums exactly.
 _COMMON = (
@@ -245,7 +237,9 @@ class RedisLedger:
             raise MissingDependency("redis", "redis", "keep the ledger in Redis") from error
         self.url, self.ttl, self.clock, self._failures = url, ttl, clock, redis.RedisError
         if urlsplit(url).password:
-            raise ConfigurationError(f"budget.ledger: take the password out of the URL and set ${PASSWORD} instead")
+            raise ConfigurationError(
+                f"budget.ledger: take the password out of the URL and set ${PASSWORD} instead"
+            )
         options = {"decode_responses": True, "socket_timeout": 10, "socket_connect_timeout": 5}
         try:
             self._redis = redis.Redis.from_url(url, password=os.environ.get(PASSWORD), **options)
@@ -293,7 +287,9 @@ class RedisLedger:
     def state(self, budget: Budget) -> AccountState:
         """Where the account stands in the current window."""
         now = self.clock()
-        return _standing(self._run("state", repr(now), self.ttl, *_opening(budget, now)), now, budget)
+        return _standing(
+            self._run("state", repr(now), self.ttl, *_opening(budget, now)), now, budget
+        )
 
     def accounts(self) -> list[AccountState]:
         """Every account in the window it last used, by name."""
@@ -304,7 +300,9 @@ class RedisLedger:
     def history(self, account: str | None = None) -> list[AccountState]:
         """Every window of one account, or of all, by account and then oldest first; of a rolling period, its slots."""
         now = self.clock()
-        states = [_account_state(row, now) for row in self._run("history", repr(now), account or "")]
+        states = [
+            _account_state(row, now) for row in self._run("history", repr(now), account or "")
+        ]
         return sorted(states, key=lambda state: state.account)
 
     def arrivals(self, account: str) -> list[tuple[float, int]]:
@@ -318,7 +316,9 @@ class RedisLedger:
 
     def _close(self, reservation: Reservation, state: str, cost: int) -> AccountState:
         now = self.clock()
-        done, found = self._run("close", reservation.id, state, cost, repr(now), self.ttl, reservation.account)
+        done, found = self._run(
+            "close", reservation.id, state, cost, repr(now), self.ttl, reservation.account
+        )
         if not done:
             raise LedgerError(f"reservation {reservation.id} is {found}; settle a hold once")
         return _standing(found, now)
@@ -353,4 +353,6 @@ def _account_state(row: tuple[str, str, list[str]], now: float) -> AccountState:
     account, key, (start, end, span, limit, *amounts) = row
     window = Window(key, float(start), float(end) if end else None, float(span) if span else None)
     spent, held, calls, overshoot = map(int, amounts)
-    return AccountState(account, window, now, int(limit) if limit else None, spent, held, calls, overshoot)
+    return AccountState(
+        account, window, now, int(limit) if limit else None, spent, held, calls, overshoot
+    )

@@ -13,21 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from routoo_core.budget.ledger import (
-    HOUR,
-    KEPT,
-    SPANS,
-    AccountState,
-    Budget,
-    Clock,
-    Reservation,
-    Window,
-    exceeded,
-    grant,
-    rolled,
-    rolling_window,
-    tightest,
-)
+from routoo_core.budget.account import AccountState, Budget, exceeded, rolled, tightest
+from routoo_core.budget.ledger import Reservation, grant
+from routoo_core.budget.period import HOUR, KEPT, SPANS, Clock, Window, rolling_window
 from routoo_core.errors import ConfigurationError, LedgerError
 
 SCHEMA_VERSION = 5
@@ -85,7 +73,9 @@ class SqliteLedger:
         ConfigurationError: The file cannot be opened, is not a ledger, or was written by a newer version.
     """
 
-    def __init__(self, path: str | Path = ":memory:", ttl: float = 900.0, clock: Clock = time.time) -> None:
+    def __init__(
+        self, path: str | Path = ":memory:", ttl: float = 900.0, clock: Clock = time.time
+    ) -> None:
         self.path, self.ttl, self.clock = str(path), ttl, clock
         self._lock = threading.RLock()
         self._connection, self._pid = self._connect(), os.getpid()
@@ -116,7 +106,14 @@ class SqliteLedger:
             held = Reservation(uuid.uuid4().hex, budget.account, states[0].window, amount, enforce)
             db.execute(
                 "INSERT INTO reservations (id, account, window, amount, estimate, expires) VALUES (?, ?, ?, ?, ?, ?)",
-                (held.id, held.account, held.window.key, amount, min(estimate, amount), now + self.ttl),
+                (
+                    held.id,
+                    held.account,
+                    held.window.key,
+                    amount,
+                    min(estimate, amount),
+                    now + self.ttl,
+                ),
             )
             holds = [(held.id, one.account, one.window.slot(now).key) for one in states]
             db.executemany("INSERT INTO holds (id, account, window) VALUES (?, ?, ?)", holds)
@@ -154,20 +151,27 @@ class SqliteLedger:
             rows = db.execute(
                 'SELECT account, window, start, "end", span, max(used) FROM accounts GROUP BY account ORDER BY account'
             )
-            return [self._read(db, account, Window(*window).seen(now), now) for account, *window, _ in rows.fetchall()]
+            return [
+                self._read(db, account, Window(*window).seen(now), now)
+                for account, *window, _ in rows.fetchall()
+            ]
 
     def history(self, account: str | None = None) -> list[AccountState]:
         """Every window of one account, or of all, by account and then oldest first; of a rolling period, its slots."""
         now = self.clock()
         with self._transaction() as db:
             self._expire(db, now)
-            rows = db.execute(f"{_SELECT} WHERE ?1 IS NULL OR account = ?1 ORDER BY account, start", (account,))
+            rows = db.execute(
+                f"{_SELECT} WHERE ?1 IS NULL OR account = ?1 ORDER BY account, start", (account,)
+            )
             return [_account_state(row, now) for row in rows]
 
     def arrivals(self, account: str) -> list[tuple[float, int]]:
         """When the account's calls were settled, by the hour."""
         with self._transaction() as db:
-            return db.execute("SELECT hour, calls FROM arrivals WHERE account = ? ORDER BY hour", (account,)).fetchall()
+            return db.execute(
+                "SELECT hour, calls FROM arrivals WHERE account = ? ORDER BY hour", (account,)
+            ).fetchall()
 
     def close(self) -> None:
         """Close the file."""
@@ -206,14 +210,25 @@ class SqliteLedger:
             (budget.account, window.key, window.start, window.end, now, left),
         )
 
-    def _read(self, db: sqlite3.Connection, account: str, window: Window, now: float) -> AccountState:
+    def _read(
+        self, db: sqlite3.Connection, account: str, window: Window, now: float
+    ) -> AccountState:
         if window.span is None:
-            row = db.execute(f"{_SELECT} WHERE account = ? AND window = ?", (account, window.key)).fetchone()
+            row = db.execute(
+                f"{_SELECT} WHERE account = ? AND window = ?", (account, window.key)
+            ).fetchone()
             return _account_state(row, now)
-        oldest = window.slot(now - max(window.span, self.ttl))  # a hold counts while it is open, however short the span
+        oldest = window.slot(
+            now - max(window.span, self.ttl)
+        )  # a hold counts while it is open, however short the span
         query = f"{_SELECT} WHERE account = ? AND window BETWEEN ? AND ? ORDER BY window"
         rows = db.execute(query, (account, oldest.key, f"{window.key} ~")).fetchall()
-        rows = rows or db.execute(f"{query} DESC LIMIT 1", (account, window.key, f"{window.key} ~")).fetchall()
+        rows = (
+            rows
+            or db.execute(
+                f"{query} DESC LIMIT 1", (account, window.key, f"{window.key} ~")
+            ).fetchall()
+        )
         return rolled([_account_state(row, now) for row in rows], now)
 
     def _expire(self, db: sqlite3.Connection, now: float) -> None:
@@ -228,9 +243,13 @@ class SqliteLedger:
 
     def _close(self, db: sqlite3.Connection, reservation: Reservation, state: str) -> int:
         """Close a reservation; returns what was already booked for it when it expired."""
-        row = db.execute("SELECT state, estimate FROM reservations WHERE id = ?", (reservation.id,)).fetchone()
+        row = db.execute(
+            "SELECT state, estimate FROM reservations WHERE id = ?", (reservation.id,)
+        ).fetchone()
         if row is None or row[0] in {"settled", "released"}:
-            raise LedgerError(f"reservation {reservation.id} is {row[0] if row else 'unknown'}; settle a hold once")
+            raise LedgerError(
+                f"reservation {reservation.id} is {row[0] if row else 'unknown'}; settle a hold once"
+            )
         db.execute("UPDATE reservations SET state = ? WHERE id = ?", (state, reservation.id))
         if row[0] == "open":
             self._book(db, reservation.id, held=-reservation.amount)
@@ -268,7 +287,9 @@ class SqliteLedger:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            if self._pid != os.getpid() and self.path != ":memory:":  # a connection must not cross a fork
+            if (
+                self._pid != os.getpid() and self.path != ":memory:"
+            ):  # a connection must not cross a fork
                 self._connection, self._pid = self._connect(), os.getpid()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -280,12 +301,16 @@ class SqliteLedger:
 
     def _connect(self) -> sqlite3.Connection:
         try:
-            db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+            db = sqlite3.connect(
+                self.path, timeout=30, isolation_level=None, check_same_thread=False
+            )
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             _migrate(db, self.path)
         except sqlite3.Error as error:
-            raise ConfigurationError(f"ledger {self.path}: {error}; give the path of a new or a Routoo file") from error
+            raise ConfigurationError(
+                f"ledger {self.path}: {error}; give the path of a new or a Routoo file"
+            ) from error
         return db
 
 
@@ -299,12 +324,19 @@ def _forget(db: sqlite3.Connection, accounts: Sequence[str], before: float) -> N
 
     A slot that holds money stays, and so does the newest of each rolling period: its account may have used it last.
     """
-    db.executemany("DELETE FROM arrivals WHERE account = ? AND hour < ?", [(account, before) for account in accounts])
+    db.executemany(
+        "DELETE FROM arrivals WHERE account = ? AND hour < ?",
+        [(account, before) for account in accounts],
+    )
     windows = [rolling_window(period, before) for period in SPANS]
     db.executemany(
         "DELETE FROM accounts WHERE account = ?1 AND window > ?2 AND window < ?3 AND held = 0"
         " AND window < (SELECT max(window) FROM accounts WHERE account = ?1 AND window BETWEEN ?2 AND ?2 || ' ~')",
-        [(account, window.key, window.slot(before).key) for account in accounts for window in windows],
+        [
+            (account, window.key, window.slot(before).key)
+            for account in accounts
+            for window in windows
+        ],
     )
     closed = "SELECT id FROM reservations WHERE state <> 'open' AND expires < ?"
     for table in ("holds", "reservations"):

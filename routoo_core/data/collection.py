@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from routoo_core.data.steps import Row, read_rows
 from routoo_core.errors import ConfigurationError, MissingDependency, OutcomesError
-from routoo_core.outcomes import words_of
+from routoo_core.text import words_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -87,7 +87,11 @@ def mctest(row: Mapping[str, Any]) -> Question:
 
 def race(row: Mapping[str, Any]) -> Question:
     """``article, question, options, answer``."""
-    return Question(f"{row['article']}\n\n{row['question']}", row["options"], ascii_uppercase.index(row["answer"]))
+    return Question(
+        f"{row['article']}\n\n{row['question']}",
+        row["options"],
+        ascii_uppercase.index(row["answer"]),
+    )
 
 
 def truthfulqa(row: Mapping[str, Any]) -> Question:
@@ -100,18 +104,26 @@ def truthfulqa(row: Mapping[str, Any]) -> Question:
 
 def mmlu(row: Mapping[str, Any]) -> Question:
     """``question, subject, choices, answer``, an index."""
-    return Question(row["question"], row["choices"], int(row["answer"]), str(row.get("subject") or ""))
+    return Question(
+        row["question"], row["choices"], int(row["answer"]), str(row.get("subject") or "")
+    )
 
 
 _EXPORT = "refs/convert/parquet"
 SOURCES = {
     "arc-challenge": Source("allenai/ai2_arc", "CC-BY-SA-4.0", arc, "ARC-Challenge"),
     "arc-easy": Source("allenai/ai2_arc", "CC-BY-SA-4.0", arc, "ARC-Easy"),
-    "mctest-160": Source("sagnikrayc/mctest", "Microsoft Research, see its card", mctest, "mc160", revision=_EXPORT),
-    "mctest-500": Source("sagnikrayc/mctest", "Microsoft Research, see its card", mctest, "mc500", revision=_EXPORT),
+    "mctest-160": Source(
+        "sagnikrayc/mctest", "Microsoft Research, see its card", mctest, "mc160", revision=_EXPORT
+    ),
+    "mctest-500": Source(
+        "sagnikrayc/mctest", "Microsoft Research, see its card", mctest, "mc500", revision=_EXPORT
+    ),
     "openbookqa": Source("allenai/openbookqa", "see its card", openbookqa, "main"),
     "race": Source("ehovy/race", "non-commercial research, see its card", race, "all"),
-    "truthfulqa": Source("truthfulqa/truthful_qa", "Apache-2.0", truthfulqa, "multiple_choice", ("validation",)),
+    "truthfulqa": Source(
+        "truthfulqa/truthful_qa", "Apache-2.0", truthfulqa, "multiple_choice", ("validation",)
+    ),
     "mmlu-dev": Source("cais/mmlu", "MIT", mmlu, "all", ("dev",)),
     "mmlu-test": Source("cais/mmlu", "MIT", mmlu, "all", ("test",)),
 }
@@ -126,13 +138,17 @@ def load(name: str) -> Iterator[tuple[str, Dataset]]:
         ConfigurationError: There is no such source, or it cannot be fetched.
     """
     if name not in SOURCES:
-        raise ConfigurationError(f"--source: {name!r} is unknown; choose among {', '.join(SOURCES)}, or give a --file")
+        raise ConfigurationError(
+            f"--source: {name!r} is unknown; choose among {', '.join(SOURCES)}, or give a --file"
+        )
     try:
         import datasets
     except ImportError as error:
         raise MissingDependency("datasets", "data", f"collect {name}") from error
     source = SOURCES[name]
-    where: dict[str, Any] = {"data_dir": source.subset, "revision": source.revision} if source.revision else {}
+    where: dict[str, Any] = (
+        {"data_dir": source.subset, "revision": source.revision} if source.revision else {}
+    )
     for part in source.splits:
         try:
             subset = None if source.revision else source.subset
@@ -147,7 +163,12 @@ def load(name: str) -> Iterator[tuple[str, Dataset]]:
 def origin(name: str, part: str, rows: Dataset) -> dict[str, Any]:
     """Where a split came from, for the manifest."""
     source = SOURCES[name]
-    known = {"hub_id": source.hub_id, "subset": source.subset, "split": part, "revision": source.revision}
+    known = {
+        "hub_id": source.hub_id,
+        "subset": source.subset,
+        "split": part,
+        "revision": source.revision,
+    }
     return {**known, "rows": len(rows), "checksums": sorted(rows.info.download_checksums or {})}
 
 
@@ -163,7 +184,9 @@ def from_source(name: str, part: str, rows: Iterable[Mapping[str, Any]]) -> Iter
             question = source.read(row)
             answer = ascii_uppercase[question.answer]
         except (KeyError, ValueError, IndexError, TypeError) as error:
-            raise OutcomesError(f"{name}: {part}, row {number}: {type(error).__name__}: {error}") from error
+            raise OutcomesError(
+                f"{name}: {part}, row {number}: {type(error).__name__}: {error}"
+            ) from error
         yield {
             "prompt_id": f"{name}-{part}-{number}",
             "prompt": question.text.strip(),
@@ -186,14 +209,18 @@ def from_file(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
         OutcomesError: A row without a prompt.
     """
     for number, row in enumerate(read_rows(path), start=1):
-        named = {ours: (columns[ours],) if ours in columns else usual for ours, usual in ALIASES.items()}
+        named = {
+            ours: (columns[ours],) if ours in columns else usual for ours, usual in ALIASES.items()
+        }
         found = {
             ours: next((row[name] for name in names if row.get(name) is not None), None)
             for ours, names in named.items()
         }
         if not str(found["prompt"] or "").strip():
             wanted = " or ".join(named["prompt"])
-            raise OutcomesError(f"{path}: row {number}: no prompt in {wanted}; say --column prompt=NAME")
+            raise OutcomesError(
+                f"{path}: row {number}: no prompt in {wanted}; say --column prompt=NAME"
+            )
         text, benchmark = str(found["prompt"]), str(found["benchmark"] or path.stem)
         choices, answer = found["choices"], found["answer"]
         name = found["prompt_id"]
@@ -230,7 +257,9 @@ def without_repeats(rows: Iterable[Row]) -> tuple[list[Row], dict[str, int]]:
         if key in kept:
             continue
         if row["prompt_id"] in ids:
-            raise OutcomesError(f"prompt_id {row['prompt_id']!r} is given to two questions; give each an id of its own")
+            raise OutcomesError(
+                f"prompt_id {row['prompt_id']!r} is given to two questions; give each an id of its own"
+            )
         ids.add(row["prompt_id"])
         kept[key] = row
     return list(kept.values()), {**counts, "repeated": sum(counts.values()) - len(kept)}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from routoo_core.data.steps import Row
 from routoo_core.errors import ConfigurationError, MissingDependency
-from routoo_core.outcomes import parse_choices, without_choices, without_letters, words_of
+from routoo_core.text import parse_choices, without_choices, without_letters, words_of
 
 if TYPE_CHECKING:
     from datasketch import MinHash
@@ -48,7 +48,9 @@ class Rule:
 
     def __post_init__(self) -> None:
         if self.ngram < _SHORTEST:
-            raise ConfigurationError(f"--ngram: {self.ngram} is below {_SHORTEST}; everybody shares so few words")
+            raise ConfigurationError(
+                f"--ngram: {self.ngram} is below {_SHORTEST}; everybody shares so few words"
+            )
         if not 0.3 <= self.similarity <= 1:
             raise ConfigurationError(f"--similarity: {self.similarity} is not between 0.3 and 1")
 
@@ -116,7 +118,10 @@ class _Shape:
         text = "\n".join([without_letters(str(row["prompt"])), *parse_choices(row.get("choices"))])
         self.words = words_of(_plain(text))
         question = words_of(_plain(without_choices(str(row["prompt"]))))
-        self.exact = {" ".join(self.words), *([" ".join(question)] if len(question) >= _QUESTION else [])}
+        self.exact = {
+            " ".join(self.words),
+            *([" ".join(question)] if len(question) >= _QUESTION else []),
+        }
         self.numberless = ["0" if word.isdecimal() else word for word in self.words]
         self.counted = [0, *accumulate(word != "0" and len(word) > 1 for word in self.numberless)]
         self.shingles = _shingles(" ".join(self.words))
@@ -126,7 +131,11 @@ class _Shape:
         """Words in a row, at least half of them longer than a letter and no numbers: formulas are alike everywhere."""
         words, known = self.numberless, self.counted
         starts = range(len(words) - length + 1)
-        return [" ".join(words[at : at + length]) for at in starts if known[at + length] - known[at] >= length / 2]
+        return [
+            " ".join(words[at : at + length])
+            for at in starts
+            if known[at + length] - known[at] >= length / 2
+        ]
 
 
 class _Known:
@@ -184,7 +193,11 @@ class _Near:
             similarity = common / (len(shape.shingles) + len(self.shingles[name]) - common)
             if similarity > best:
                 best, matched = similarity, name
-        return Leak(shape.prompt_id, reason, matched, f"{best:.2f}") if best >= self.similarity else None
+        return (
+            Leak(shape.prompt_id, reason, matched, f"{best:.2f}")
+            if best >= self.similarity
+            else None
+        )
 
 
 def _plain(text: str) -> str:

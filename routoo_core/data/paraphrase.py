@@ -7,22 +7,31 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from routoo_core.asking.asker import Asker
+from routoo_core.asking.calls import Chat, Unanswered
 from routoo_core.data.steps import Row, drawn, read_prompt_rows
 from routoo_core.data.writing import Written, ask_all, missing
 from routoo_core.errors import OutcomesError
 from routoo_core.experts import Expert
-from routoo_core.outcomes import choices_listed, split_of, without_choices, words_of
-from routoo_core.scoring.asking import Asker
-from routoo_core.scoring.calls import Chat, Unanswered
+from routoo_core.progress import Progress
+from routoo_core.prompts import split_of
 from routoo_core.scoring.reading import find_numbers, spoken
+from routoo_core.text import choices_listed, without_choices, words_of
 
 TEMPERATURE = 0.7
-DROPPED = ("cut_off", "empty", "same_words", "changed_numbers", "changed_choices", "added_paragraphs")
+DROPPED = (
+    "cut_off",
+    "empty",
+    "same_words",
+    "changed_numbers",
+    "changed_choices",
+    "added_paragraphs",
+)
 """Why a reply is not used, the first that holds; an added paragraph is a preamble, a comment or an answer."""
 KEPT = ("domain", "split", "licence")  # columns that hold for the paraphrase as well
-_SPARE_TOKENS = 512  # beside one for each character: models that think aloud do so before they write
+_SPARE_TOKENS = (
+    512  # beside one for each character: models that think aloud do so before they write
+)
 _WANTED = """
 Below is a text that somebody wrote to an assistant. Write it in other words, as somebody else might have put it: in the
 same language and with the same meaning, with every number, name, formula, quotation and piece of code as it is. Add
@@ -40,14 +49,22 @@ def read_drawn(path: Path, count: int, seed: int) -> list[Row]:
     Raises:
         OutcomesError: The table cannot be read, or no prompt of it is ``dev``.
     """
-    rows = [row for row in read_prompt_rows(path) if (row.get("split") or split_of(row["prompt"])) == "dev"]
+    rows = [
+        row
+        for row in read_prompt_rows(path)
+        if (row.get("split") or split_of(row["prompt"])) == "dev"
+    ]
     if not rows:
-        raise OutcomesError(f"{path}: split: no prompt is 'dev'; write the column anew with routoo data split")
+        raise OutcomesError(
+            f"{path}: split: no prompt is 'dev'; write the column anew with routoo data split"
+        )
     kept = drawn(rows, count, seed)
     return [row for row in rows if row["prompt_id"] in kept]
 
 
-def paraphrase(rows: Sequence[Row], expert: Expert, asker: Asker, console: Console, concurrency: int = 4) -> Written:
+def paraphrase(
+    rows: Sequence[Row], expert: Expert, asker: Asker, progress: Progress, concurrency: int = 4
+) -> Written:
     """Ask ``expert`` for each prompt in other words; what it answered before is not asked again.
 
     It is shown the question alone: lettered choices are put back under its words as they are.
@@ -56,11 +73,11 @@ def paraphrase(rows: Sequence[Row], expert: Expert, asker: Asker, console: Conso
         rows: The prompts; a paraphrase has the ``prompt_id`` of its prompt.
         expert: Who writes.
         asker: Holds, settles and keeps.
-        console: Where the bar and the cost so far are shown.
+        progress: Where the bar and the cost so far are shown.
         concurrency: Requests at once.
     """
     calls = [request_of(row["prompt"], expert.max_output_tokens) for row in rows]
-    answers = ask_all(expert, calls, asker, console, concurrency)
+    answers = ask_all(expert, calls, asker, progress, concurrency)
     new, dropped = list[Row](), dict.fromkeys(DROPPED, 0)
     for row, call, answer in zip(rows, calls, answers, strict=True):
         if isinstance(answer, Unanswered):
@@ -70,15 +87,21 @@ def paraphrase(rows: Sequence[Row], expert: Expert, asker: Asker, console: Conso
             dropped[why] += 1
         else:
             labels = {name: row[name] for name in KEPT if name in row}
-            new.append({"prompt_id": row["prompt_id"], "prompt": said + _below(row["prompt"]), **labels})
+            new.append(
+                {"prompt_id": row["prompt_id"], "prompt": said + _below(row["prompt"]), **labels}
+            )
     return Written(new, dropped, missing(answers), asker.spent)
 
 
 def request_of(prompt: str, max_tokens: int) -> Chat:
     """What is asked about a prompt, always the same; the reply has at most ``max_tokens``."""
     stem = without_choices(prompt)
-    wanted = _WANTED.strip().replace("\n", " ").format(choices=_CHOICES_STAY if _below(prompt) else "")
-    return Chat((("user", f"{wanted}\n\n{stem}"),), min(max_tokens, len(stem) + _SPARE_TOKENS), TEMPERATURE)
+    wanted = (
+        _WANTED.strip().replace("\n", " ").format(choices=_CHOICES_STAY if _below(prompt) else "")
+    )
+    return Chat(
+        (("user", f"{wanted}\n\n{stem}"),), min(max_tokens, len(stem) + _SPARE_TOKENS), TEMPERATURE
+    )
 
 
 def fault(prompt: str, said: str) -> str | None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from routoo_core.data.steps import Row, drawn
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.outcomes import read_columns, split_of, without_choices
+from routoo_core.prompts import split_of
+from routoo_core.tables import read_columns
+from routoo_core.text import without_choices
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,12 @@ PRESETS = {"paper": Preset("SOLAR-10.7B-v1.0", 10_000)}  # of 101,434 it failed 
 
 
 def keep_hard(
-    rows: Sequence[Row], outcomes: Path, expert: str, others: int, at_most: float = 0.0, seed: int = 0
+    rows: Sequence[Row],
+    outcomes: Path,
+    expert: str,
+    others: int,
+    at_most: float = 0.0,
+    seed: int = 0,
 ) -> tuple[list[Row], dict[str, int]]:
     """What ``expert`` fails, and some of the rest at random; a prompt it was not run on is neither.
 
@@ -52,19 +59,30 @@ def keep_hard(
     given = zip(table["prompt_id"], table["model"], table["score"], strict=True)
     for number, (prompt_id, model, score) in enumerate(given, start=1):
         if not isinstance(score, int | float) or not 0 <= score <= 1:
-            raise OutcomesError(f"{outcomes}: row {number}: score {score!r} is not a number from 0 to 1")
+            raise OutcomesError(
+                f"{outcomes}: row {number}: score {score!r} is not a number from 0 to 1"
+            )
         if model == expert:
             score_of[str(prompt_id)] = score
     known = [row for row in rows if row["prompt_id"] in score_of]
     if not known:
         models = ", ".join(sorted(set(map(str, table["model"])))[:10])
-        raise ConfigurationError(f"--expert: {outcomes} has no outcome of {expert!r} on these prompts; it has {models}")
+        raise ConfigurationError(
+            f"--expert: {outcomes} has no outcome of {expert!r} on these prompts; it has {models}"
+        )
     failed = {row["prompt_id"] for row in known if score_of[row["prompt_id"]] <= at_most}
     rest = [row for row in known if row["prompt_id"] not in failed]
     if others > len(rest):
-        raise ConfigurationError(f"--random: {expert!r} failed all but {len(rest)} prompts, so {others} are too many")
+        raise ConfigurationError(
+            f"--random: {expert!r} failed all but {len(rest)} prompts, so {others} are too many"
+        )
     kept = failed | drawn(rest, others, seed)
-    counts = {"given": len(rows), "failed": len(failed), "random": others, "not_scored": len(rows) - len(known)}
+    counts = {
+        "given": len(rows),
+        "failed": len(failed),
+        "random": others,
+        "not_scored": len(rows) - len(known),
+    }
     return [row for row in rows if row["prompt_id"] in kept], counts
 
 
@@ -89,6 +107,8 @@ def sample(rows: Sequence[Row], count: int, seed: int) -> tuple[list[Row], dict[
         ConfigurationError: There are fewer rows.
     """
     if not 0 < count <= len(rows):
-        raise ConfigurationError(f"--n: {count} of {len(rows)} prompts cannot be drawn; choose 1 to {len(rows)}")
+        raise ConfigurationError(
+            f"--n: {count} of {len(rows)} prompts cannot be drawn; choose 1 to {len(rows)}"
+        )
     kept = drawn(rows, count, seed)
     return [row for row in rows if row["prompt_id"] in kept], {"given": len(rows), "kept": count}

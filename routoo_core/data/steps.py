@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from routoo_core import __version__
+from routoo_core.assignment.predictions import check_format, write_table
 from routoo_core.errors import OutcomesError
-from routoo_core.evaluation.prediction_run import check_format, write_table
 from routoo_core.files import replacing
-from routoo_core.outcomes import read_lines, read_table
+from routoo_core.tables import read_lines, read_table
 
 Row = dict[str, Any]
 
@@ -43,7 +43,9 @@ def read_rows(path: Path) -> list[Row]:
         OutcomesError: The file cannot be read, a line is no JSON object, or there is no row.
         MissingDependency: ``pyarrow`` is not installed.
     """
-    rows: list[Row] = read_lines(path) if path.suffix in {".jsonl", ".ndjson"} else read_table(path).to_pylist()
+    rows: list[Row] = (
+        read_lines(path) if path.suffix in {".jsonl", ".ndjson"} else read_table(path).to_pylist()
+    )
     if not rows:
         raise OutcomesError(f"{path}: holds no row")
     return rows
@@ -59,17 +61,23 @@ def read_prompt_rows(path: Path) -> list[Row]:
     for number, row in enumerate(rows, start=1):
         for name in ("prompt_id", "prompt"):
             if name not in row:
-                raise OutcomesError(f"{path}: row {number}: column {name!r} is missing; found {', '.join(row)}")
+                raise OutcomesError(
+                    f"{path}: row {number}: column {name!r} is missing; found {', '.join(row)}"
+                )
         if row["prompt_id"] is None or not str(row["prompt"] or "").strip():
             raise OutcomesError(f"{path}: row {number}: prompt_id or prompt is empty")
         row["prompt_id"], row["prompt"] = str(row["prompt_id"]), str(row["prompt"])
         if row["prompt_id"] in seen:
-            raise OutcomesError(f"{path}: row {number}: prompt_id {row['prompt_id']!r} was given before")
+            raise OutcomesError(
+                f"{path}: row {number}: prompt_id {row['prompt_id']!r} was given before"
+            )
         seen.add(row["prompt_id"])
     return rows
 
 
-def write_step(path: Path, rows: Sequence[Row], step: Step, columns: Collection[str] = ()) -> dict[str, Any]:
+def write_step(
+    path: Path, rows: Sequence[Row], step: Step, columns: Collection[str] = ()
+) -> dict[str, Any]:
     """Write rows, and beside them ``<path>.manifest.json``; each file whole or not at all.
 
     Args:
@@ -90,14 +98,18 @@ def write_step(path: Path, rows: Sequence[Row], step: Step, columns: Collection[
         raise OutcomesError(f"{path}: no row is left to write; loosen the step's options")
     names = list(columns or dict.fromkeys(name for row in rows for name in row))
     inputs = [
-        {"path": str(source), "sha256": sha256(source)} if isinstance(source, Path) else dict(source)
+        {"path": str(source), "sha256": sha256(source)}
+        if isinstance(source, Path)
+        else dict(source)
         for source in step.inputs
     ]
     write_table(path, {name: [row.get(name) for row in rows] for name in names})
     licences = Counter(str(row["licence"]) if row.get("licence") else "unknown" for row in rows)
     manifest = {
         "step": step.name,
-        "settings": {key: _plain(value) for key, value in step.settings.items() if value is not None},
+        "settings": {
+            key: _plain(value) for key, value in step.settings.items() if value is not None
+        },
         "routoo": __version__,
         "inputs": inputs,
         "output": {"path": str(path), "rows": len(rows), "columns": names, "sha256": sha256(path)},
@@ -105,7 +117,9 @@ def write_step(path: Path, rows: Sequence[Row], step: Step, columns: Collection[
         "licences": dict(licences.most_common()),
     }
     with replacing(manifest_of(path)) as partial:
-        partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(
+            json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     return manifest
 
 
@@ -123,7 +137,9 @@ def sha256(path: Path) -> str:
 def drawn(rows: Sequence[Row], count: int, seed: int) -> set[str]:
     """Ids of ``count`` rows, by a hash of seed and id: neither order nor other rows change whether one comes first."""
     ids = [str(row["prompt_id"]) for row in rows]
-    return set(sorted(ids, key=lambda one: hashlib.sha256(f"{seed}:{one}".encode()).digest())[:count])
+    return set(
+        sorted(ids, key=lambda one: hashlib.sha256(f"{seed}:{one}".encode()).digest())[:count]
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
-from rich.console import Console
 
+from routoo_core.asking.asker import Asker
+from routoo_core.asking.calls import Chat, Unanswered
 from routoo_core.data.writing import Written, ask_all, missing
 from routoo_core.errors import OutcomesError
 from routoo_core.experts import Expert
-from routoo_core.outcomes import read_columns, read_prompts, words_of
-from routoo_core.scoring.asking import Asker
-from routoo_core.scoring.calls import Chat, Unanswered
+from routoo_core.progress import Progress
+from routoo_core.prompts import read_prompts
 from routoo_core.scoring.graders import Row, choices_of, right_choice
 from routoo_core.scoring.reading import LETTERS
 from routoo_core.settings import Settings
+from routoo_core.tables import read_columns
+from routoo_core.text import words_of
 
 _TOKENS_EACH = 160  # that a written question may take, with its choices
 _QUESTION = re.compile(
@@ -68,8 +70,15 @@ def read_seeds(path: Path) -> list[Row]:
     ids, texts, domains, _ = read_prompts(path)
     optional = read_columns(path, (), optional=("choices", "answer"))
     rows: list[Row] = [
-        {"prompt_id": prompt_id, "prompt": text, "domain": domain, **dict(zip(optional, values, strict=True))}
-        for prompt_id, text, domain, *values in zip(ids, texts, domains, *optional.values(), strict=True)
+        {
+            "prompt_id": prompt_id,
+            "prompt": text,
+            "domain": domain,
+            **dict(zip(optional, values, strict=True)),
+        }
+        for prompt_id, text, domain, *values in zip(
+            ids, texts, domains, *optional.values(), strict=True
+        )
     ]
     for number, row in enumerate(rows, start=1):
         if set(optional) != {"choices", "answer"}:
@@ -81,7 +90,9 @@ def read_seeds(path: Path) -> list[Row]:
     return rows
 
 
-def request_of(rows: Sequence[Row], number: int, settings: Synthesis, max_tokens: int) -> tuple[Chat, str]:
+def request_of(
+    rows: Sequence[Row], number: int, settings: Synthesis, max_tokens: int
+) -> tuple[Chat, str]:
     """The prompt of request ``number``, always the same for the same settings, and the subject it is about.
 
     Seeds are of one subject, where they have one and it has enough of them.
@@ -96,7 +107,9 @@ def request_of(rows: Sequence[Row], number: int, settings: Synthesis, max_tokens
     shown = "\n\n".join(_shown(row) for row in seeds)
     which = f"This is set {number + 1} of {settings.requests}; make it unlike the others."
     text = f"{wanted} {which}\n\nSamples:\n\n{shown}\n\nWrite just the {settings.each}, in the form of the samples."
-    return Chat((("user", text),), min(max_tokens, _TOKENS_EACH * settings.each + 100), settings.temperature), subject
+    return Chat(
+        (("user", text),), min(max_tokens, _TOKENS_EACH * settings.each + 100), settings.temperature
+    ), subject
 
 
 def _wanted(row: Row, each: int, subject: str) -> str:
@@ -115,7 +128,9 @@ def _wanted(row: Row, each: int, subject: str) -> str:
 def _shown(row: Row) -> str:
     if not _has_choices(row):
         return f"##Prompt:\n{row['prompt']}"
-    listed = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, choices_of(row), strict=False))
+    listed = "\n".join(
+        f"{letter}. {text}" for letter, text in zip(LETTERS, choices_of(row), strict=False)
+    )
     return f"##Question:\n{row['prompt']}\n##Choices:\n{listed}\n##Answer: {LETTERS[right_choice(row)]}"
 
 
@@ -153,7 +168,12 @@ def _prompt(piece: str) -> dict[str, Any] | None:
 
 
 def synthesise(
-    rows: Sequence[Row], expert: Expert, settings: Synthesis, asker: Asker, console: Console, concurrency: int = 4
+    rows: Sequence[Row],
+    expert: Expert,
+    settings: Synthesis,
+    asker: Asker,
+    progress: Progress,
+    concurrency: int = 4,
 ) -> Written:
     """Ask ``expert`` for all sets; what it answered before is not asked again.
 
@@ -164,12 +184,19 @@ def synthesise(
         expert: Who writes.
         settings: How much, and how.
         asker: Holds, settles and keeps.
-        console: Where the bar and the cost so far are shown.
+        progress: Where the bar and the cost so far are shown.
         concurrency: Requests at once.
     """
-    asked = [request_of(rows, number, settings, expert.max_output_tokens) for number in range(settings.requests)]
-    answers = ask_all(expert, [call for call, _ in asked], asker, console, concurrency)
-    new, dropped, seen = list[dict[str, Any]](), dict.fromkeys(DROPPED, 0), {_words(row) for row in rows}
+    asked = [
+        request_of(rows, number, settings, expert.max_output_tokens)
+        for number in range(settings.requests)
+    ]
+    answers = ask_all(expert, [call for call, _ in asked], asker, progress, concurrency)
+    new, dropped, seen = (
+        list[dict[str, Any]](),
+        dict.fromkeys(DROPPED, 0),
+        {_words(row) for row in rows},
+    )
     for (_, subject), answer in zip(asked, answers, strict=True):
         for item in () if isinstance(answer, Unanswered) else parsed(answer.text, rows[0]):
             if item is None:
@@ -179,7 +206,11 @@ def synthesise(
             else:
                 seen.add(words)
                 name = hashlib.sha256(words.encode()).hexdigest()[:12]
-                labels = {"prompt_id": f"synthetic-{name}", "benchmark": "synthetic", "domain": subject}
+                labels = {
+                    "prompt_id": f"synthetic-{name}",
+                    "benchmark": "synthetic",
+                    "domain": subject,
+                }
                 new.append({**labels, **item})
     return Written(new, dropped, missing(answers), asker.spent)
 

@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rich.console import Console
-
+from routoo_core.asking.asker import Asker
+from routoo_core.asking.calls import Answer, Call, Unanswered
 from routoo_core.data.steps import Row
-from routoo_core.evaluation.progress import progress_bar
-from routoo_core.experts import Expert, format_usd
-from routoo_core.scoring.asking import Asker
-from routoo_core.scoring.calls import Answer, Call, Unanswered
+from routoo_core.experts import Expert
+from routoo_core.money import format_usd
+from routoo_core.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Written:
 
 
 def ask_all(
-    expert: Expert, calls: Sequence[Call], asker: Asker, console: Console, concurrency: int = 4
+    expert: Expert, calls: Sequence[Call], asker: Asker, progress: Progress, concurrency: int = 4
 ) -> list[Answer | Unanswered]:
     """Ask ``expert`` everything; what it answered before is not asked again.
 
@@ -46,7 +45,7 @@ def ask_all(
         expert: Who writes.
         calls: What it is asked.
         asker: Holds, settles and keeps.
-        console: Where the bar and the cost so far are shown.
+        progress: Where the bar and the cost so far are shown.
         concurrency: Requests at once.
 
     Returns:
@@ -56,7 +55,7 @@ def ask_all(
         ConfigurationError: The expert cannot be asked at all.
     """
     try:
-        return asyncio.run(_ask_all(expert, calls, asker, console, concurrency))
+        return asyncio.run(_ask_all(expert, calls, asker, progress, concurrency))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
 
@@ -67,10 +66,10 @@ def missing(answers: Sequence[Answer | Unanswered]) -> Counter[str]:
 
 
 async def _ask_all(
-    expert: Expert, calls: Sequence[Call], asker: Asker, console: Console, concurrency: int
+    expert: Expert, calls: Sequence[Call], asker: Asker, progress: Progress, concurrency: int
 ) -> list[Answer | Unanswered]:
     done: dict[int, Answer | Unanswered] = {}
-    with progress_bar(console, "Writing", len(calls)) as advance:
+    with progress.bar("Writing", len(calls)) as advance:
 
         async def work(numbered: Iterator[tuple[int, Call]]) -> None:
             for number, call in numbered:

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from routoo_core.evaluation.figures import OWN, SHOWN_EXPERTS, empty_figure
-from routoo_core.evaluation.simple_routers import DOMAIN_LOOKUP, KNN, ORACLE, PRINTED_HEAD, RANDOM_MIX, ZERO_ROUTER
 from routoo_core.evaluation.tables import SIZE_CLASSES, UNTOLD
+from routoo_core.measures.simple_routers import (
+    DOMAIN_LOOKUP,
+    KNN,
+    ORACLE,
+    PRINTED_HEAD,
+    RANDOM_MIX,
+    ZERO_ROUTER,
+)
+from routoo_core.monitoring.plots import SHOWN_EXPERTS
+from routoo_core.plotting import OWN, empty_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,14 +44,22 @@ def draw_curves(result: Mapping[str, Any], own: Sequence[str]) -> str:
     for name, colour in colours.items():
         curve = curves[name]
         axes.plot(curve["cost"], curve["quality"], color=colour, lw=2.4, label=name, zorder=3)
-        axes.fill_between(curve["cost"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
+        axes.fill_between(
+            curve["cost"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0
+        )
     _draw_rules(axes, result["rules"])
     for name, colour in SIMPLE.items():
         if name in curves:
-            axes.plot(curves[name]["cost"], curves[name]["quality"], color=colour, lw=1.2, label=name)
+            axes.plot(
+                curves[name]["cost"], curves[name]["quality"], color=colour, lw=1.2, label=name
+            )
     for name, dashes in BLIND.items():
-        axes.plot(curves[name]["cost"], curves[name]["quality"], color=_INK, lw=1, ls=dashes, label=name)
-    costs, qualities = zip(*((expert["cost"], expert["quality"]) for expert in result["experts"]), strict=True)
+        axes.plot(
+            curves[name]["cost"], curves[name]["quality"], color=_INK, lw=1, ls=dashes, label=name
+        )
+    costs, qualities = zip(
+        *((expert["cost"], expert["quality"]) for expert in result["experts"]), strict=True
+    )
     axes.plot(costs, qualities, "o", color=_INK, ms=4, alpha=0.6, zorder=4, label="an expert alone")
     _scale_costs(axes, costs)
     axes.legend(**_BESIDE)
@@ -55,12 +71,23 @@ def _draw_rules(axes: Axes, rules: Mapping[str, Any]) -> None:
     for kind, dashes, label in (("lambda", "-", "its λ rule"), ("alpha", "-.", "its ratio rule")):
         points = sorted(rules[kind], key=lambda point: float(point["cost"]))
         line: dict[str, Any] = {"color": "#58a6ff", "lw": 1.1, "ls": dashes}
-        axes.plot([p["cost"] for p in points], [p["quality"] for p in points], label=label, zorder=2, **line)
+        axes.plot(
+            [p["cost"] for p in points],
+            [p["quality"] for p in points],
+            label=label,
+            zorder=2,
+            **line,
+        )
     for alpha in PAPER_ALPHAS:
         at = min(rules["alpha"], key=lambda point: abs(float(point["alpha"]) - alpha))
         place = (at["cost"], at["quality"])
         axes.plot(*place, "D", color=OWN[0], ms=6, zorder=5)
-        beside: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 9, "color": _INK}
+        beside: dict[str, Any] = {
+            "textcoords": "offset points",
+            "ha": "center",
+            "fontsize": 9,
+            "color": _INK,
+        }
         axes.annotate(f"α = {alpha:g}", place, (0, 9), **beside)
 
 
@@ -83,10 +110,26 @@ def draw_domains(result: Mapping[str, Any], own: Sequence[str]) -> str:
     figure = empty_figure(10, 1.4 + 0.32 * len(domains))
     axes = _axes(figure, "quality", "")
     places = np.arange(len(domains))
-    axes.plot([row["best_single"] for row in domains], places, "o", color=_INK, alpha=0.6, label=result["best_single"])
-    axes.plot([row["best_here"] for row in domains], places, "|", color=_INK, ms=11, label="best expert there")
+    axes.plot(
+        [row["best_single"] for row in domains],
+        places,
+        "o",
+        color=_INK,
+        alpha=0.6,
+        label=result["best_single"],
+    )
+    axes.plot(
+        [row["best_here"] for row in domains],
+        places,
+        "|",
+        color=_INK,
+        ms=11,
+        label="best expert there",
+    )
     for name, colour in zip(own, OWN, strict=False):
-        axes.plot([row["routers"][name] for row in domains], places, "D", color=colour, ms=6, label=name)
+        axes.plot(
+            [row["routers"][name] for row in domains], places, "D", color=colour, ms=6, label=name
+        )
     axes.set_yticks(places, [f"{row['domain']} ({row['prompts']})" for row in domains])
     axes.legend(**_BESIDE)
     return _svg(figure, "Quality by domain")
@@ -98,23 +141,37 @@ def draw_shares(result: Mapping[str, Any], name: str) -> str:
     shares = np.array([at["shares"] for at in tiers])
     order = np.argsort(-shares.max(0), kind="stable")[:SHOWN_EXPERTS]
     named = sorted(order.tolist(), key=lambda place: float(result["experts"][place]["cost"]))
-    return _stacked(tiers, {result["experts"][place]["name"]: shares[:, place] for place in named}, "others", "expert")
+    return _stacked(
+        tiers,
+        {result["experts"][place]["name"]: shares[:, place] for place in named},
+        "others",
+        "expert",
+    )
 
 
 def draw_sizes(result: Mapping[str, Any], name: str) -> str:
     """Share of the calls of each size class as the budget grows; an SVG to put in a page."""
-    tiers, classes = result["tiers"][name], np.array([expert["size_class"] for expert in result["experts"]])
+    tiers, classes = (
+        result["tiers"][name],
+        np.array([expert["size_class"] for expert in result["experts"]]),
+    )
     shares = np.array([at["shares"] for at in tiers])
     told = [kind for kind in SIZE_CLASSES if kind in classes]
-    return _stacked(tiers, {kind: shares[:, classes == kind].sum(1) for kind in told}, UNTOLD, "size class")
+    return _stacked(
+        tiers, {kind: shares[:, classes == kind].sum(1) for kind in told}, UNTOLD, "size class"
+    )
 
 
-def _stacked(tiers: Sequence[Mapping[str, Any]], parts: Mapping[str, Any], rest: str, what: str) -> str:
+def _stacked(
+    tiers: Sequence[Mapping[str, Any]], parts: Mapping[str, Any], rest: str, what: str
+) -> str:
     """Bars of shares, one at each tier; what is left to 1 is ``rest``."""
     from matplotlib import colormaps
 
     figure = empty_figure(10, 4.6)
-    axes = _axes(figure, "budget, as a share of what the best single expert costs", "share of the calls")
+    axes = _axes(
+        figure, "budget, as a share of what the best single expert costs", "share of the calls"
+    )
     places, bottom = np.arange(len(tiers)), np.zeros(len(tiers))
     colours = colormaps["viridis"](np.linspace(0.05, 0.95, max(len(parts), 2)))
     for (label, heights), colour in zip(parts.items(), colours, strict=False):
@@ -134,7 +191,13 @@ def draw_reliability(result: Mapping[str, Any]) -> str:
     axes.plot([0, 1], [0, 1], color=_INK, lw=1, ls="--", alpha=0.5)
     for (name, found), colour in zip(result["routers"].items(), OWN, strict=False):
         bins = found["reliability"]
-        axes.plot([b["predicted"] for b in bins], [b["observed"] for b in bins], "o-", color=colour, label=name)
+        axes.plot(
+            [b["predicted"] for b in bins],
+            [b["observed"] for b in bins],
+            "o-",
+            color=colour,
+            label=name,
+        )
     axes.legend(loc="upper left", **_PLAIN)
     return _svg(figure, "Reliability of the predictions")
 
@@ -162,6 +225,10 @@ def _svg(figure: Figure, label: str) -> str:
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    element = re.sub('<g id="[^"]*"', "<g", text[text.index("<svg") :].replace(_INK, "currentColor"))
+    element = re.sub(
+        '<g id="[^"]*"', "<g", text[text.index("<svg") :].replace(_INK, "currentColor")
+    )
     width = f"{figure.get_figwidth() * _REM_PER_INCH:g}rem"
-    return element.replace("<svg ", f'<svg role="img" aria-label="{label}" style="width: {width}" ', 1)
+    return element.replace(
+        "<svg ", f'<svg role="img" aria-label="{label}" style="width: {width}" ', 1
+    )

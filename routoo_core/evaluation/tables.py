@@ -8,22 +8,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.assignment import assign
-from routoo_core.evaluation.curve import Anchor, Array, Replay
-from routoo_core.evaluation.metrics import arena_score, plain
-from routoo_core.evaluation.subjects import grouped
+from routoo_core.assignment.solver import assign
+from routoo_core.measures.curve import Anchor, Array, Replay
+from routoo_core.measures.metrics import arena_score, plain
+from routoo_core.measures.subjects import grouped
 from routoo_core.outcomes import Outcomes
 from routoo_core.selector import Lagrangian, Ratio
 
 TIERS = (0.03, 0.125, 0.25, 0.5, 0.75, 1.0)
 """Shares of what the best single expert costs, at which routers are looked at."""
 GRID = 200  # costs at which curves are drawn
-SIZE_CLASSES = {"below 10B": 10.0, "10B to 40B": 40.0, "40B to 100B": 100.0, "100B and more": float("inf")}
+SIZE_CLASSES = {
+    "below 10B": 10.0,
+    "10B to 40B": 40.0,
+    "40B to 100B": 100.0,
+    "100B and more": float("inf"),
+}
 """Class → billions of parameters that it ends below; those that do not tell are ``UNTOLD``."""
 UNTOLD = "size not told"
 
 
-def experts_alone(table: Outcomes, asked: Outcomes, cost: Array, sizes: Mapping[str, float]) -> list[dict[str, Any]]:
+def experts_alone(
+    table: Outcomes, asked: Outcomes, cost: Array, sizes: Mapping[str, float]
+) -> list[dict[str, Any]]:
     """Table 1's rows of single experts: USD per million tokens, quality over prompts (micro) and domains (macro).
 
     Args:
@@ -33,7 +40,9 @@ def experts_alone(table: Outcomes, asked: Outcomes, cost: Array, sizes: Mapping[
         sizes: Billions of parameters of those that tell.
     """
     scores, observed = asked.scores.astype(np.float64), (~np.isnan(table.scores)).sum(0)
-    columns = zip(asked.experts, cost, scores.mean(0), _macro(scores, asked.domains), observed, strict=True)
+    columns = zip(
+        asked.experts, cost, scores.mean(0), _macro(scores, asked.domains), observed, strict=True
+    )
     return [
         {
             "name": name,
@@ -126,15 +135,26 @@ def banded(served: Replay, cost: Array, drawn: Sequence[Array]) -> dict[str, lis
     qualities = np.stack([served.curve(weights).at(grid) for weights in drawn])
     low, high = np.quantile(qualities, [0.025, 0.975], axis=0)
     middle = served.curve().at(grid)
-    return {"cost": grid.tolist(), "quality": middle.tolist(), "low": low.tolist(), "high": high.tolist()}
+    return {
+        "cost": grid.tolist(),
+        "quality": middle.tolist(),
+        "low": low.tolist(),
+        "high": high.tolist(),
+    }
 
 
 def by_rule(served: Replay) -> dict[str, list[dict[str, float]]]:
     """Where each policy of the paper's rule and of the multiplier's stands: the number turned, cost and quality."""
     return {
-        "alpha": [{"alpha": policy.alpha, **mean} for policy, mean in _means(served) if isinstance(policy, Ratio)],
+        "alpha": [
+            {"alpha": policy.alpha, **mean}
+            for policy, mean in _means(served)
+            if isinstance(policy, Ratio)
+        ],
         "lambda": [
-            {"lambda": policy.price, **mean} for policy, mean in _means(served) if isinstance(policy, Lagrangian)
+            {"lambda": policy.price, **mean}
+            for policy, mean in _means(served)
+            if isinstance(policy, Lagrangian)
         ],
     }
 
@@ -142,7 +162,8 @@ def by_rule(served: Replay) -> dict[str, list[dict[str, float]]]:
 def _means(served: Replay) -> list[tuple[Any, dict[str, float]]]:
     means = zip(served.cost.mean(1).tolist(), served.score.mean(1).tolist(), strict=True)
     return [
-        (policy, {"cost": cost, "quality": score}) for policy, (cost, score) in zip(served.policies, means, strict=True)
+        (policy, {"cost": cost, "quality": score})
+        for policy, (cost, score) in zip(served.policies, means, strict=True)
     ]
 
 

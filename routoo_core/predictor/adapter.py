@@ -63,7 +63,11 @@ def adapted_modules(model: nn.Module, lora: LoraSettings) -> list[str]:
         ConfigurationError: There is none of these names at or above the first layer.
     """
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    found = [name for name in linear if name.split(".")[-1] in lora.matrices and _layer(name) >= lora.first_layer]
+    found = [
+        name
+        for name in linear
+        if name.split(".")[-1] in lora.matrices and _layer(name) >= lora.first_layer
+    ]
     if not found:
         known = sorted({name.split(".")[-1] for name in linear})
         raise ConfigurationError(
@@ -90,7 +94,9 @@ class Adapter:
     @classmethod
     def from_peft(cls, rank: int, alpha: float, state: Mapping[str, Tensor]) -> Adapter:
         """From the state that peft gives or writes, by its names."""
-        return cls(rank, alpha, {name.removeprefix(_PREFIX): value for name, value in state.items()})
+        return cls(
+            rank, alpha, {name.removeprefix(_PREFIX): value for name, value in state.items()}
+        )
 
     @property
     def places(self) -> list[str]:
@@ -103,7 +109,10 @@ class Adapter:
         config |= {"r": self.rank, "lora_alpha": self.alpha, "target_modules": self.places}
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_file({_PREFIX + name: value.contiguous() for name, value in self.weights.items()}, folder / WEIGHTS)
+        save_file(
+            {_PREFIX + name: value.contiguous() for name, value in self.weights.items()},
+            folder / WEIGHTS,
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Adapter:
@@ -134,9 +143,18 @@ class Adapter:
         """
         modules = dict(model.named_modules())
         for place in self.places:
-            down, up, layer = self.weights[place + _DOWN].float(), self.weights[place + _UP].float(), modules.get(place)
-            if not isinstance(layer, nn.Linear) or layer.weight.shape != (up.shape[0], down.shape[1]):
-                raise CheckpointError(f"adapter: {place} does not fit the encoder; use the one it was trained with")
+            down, up, layer = (
+                self.weights[place + _DOWN].float(),
+                self.weights[place + _UP].float(),
+                modules.get(place),
+            )
+            if not isinstance(layer, nn.Linear) or layer.weight.shape != (
+                up.shape[0],
+                down.shape[1],
+            ):
+                raise CheckpointError(
+                    f"adapter: {place} does not fit the encoder; use the one it was trained with"
+                )
             layer.weight.copy_(layer.weight.float() + self.alpha / self.rank * (up @ down))
 
     def fingerprint(self) -> str:

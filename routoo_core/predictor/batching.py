@@ -37,7 +37,9 @@ class BatchingPredictor:
     def __init__(self, predictor: Predictor, max_batch: int = 64, remembered: int = 1024) -> None:
         self.predictor, self.max_batch, self.remembered = predictor, max_batch, remembered
         self._models: dict[int, _ModelThread] = {}
-        weakref.finalize(self, _stop, self._models)  # also at exit: torch must not be computing when Python ends
+        weakref.finalize(
+            self, _stop, self._models
+        )  # also at exit: torch must not be computing when Python ends
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -75,7 +77,11 @@ class BatchingPredictor:
         return self._models.setdefault(os.getpid(), new)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"predictor": self.predictor, "max_batch": self.max_batch, "remembered": self.remembered}
+        return {
+            "predictor": self.predictor,
+            "max_batch": self.max_batch,
+            "remembered": self.remembered,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         BatchingPredictor.__init__(self, **state)
@@ -131,13 +137,17 @@ class _ModelThread:
         me = threading.current_thread()
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._thread is not me)
-            return [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
+            return [
+                self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))
+            ]
 
     def _pass(self, prompts: list[str]) -> None:
         rows: list[Row] = []
         with _Caught() as caught:
             parts = [part for part in forecast(self._predictor, prompts) if part is not None]
-            rows = [tuple(row.copy() for row in own) for _, *own in zip(prompts, *parts, strict=True)]
+            rows = [
+                tuple(row.copy() for row in own) for _, *own in zip(prompts, *parts, strict=True)
+            ]
         futures = self._finish(prompts, failed=caught.error is not None)
         for future, row in zip(futures, rows, strict=False):
             future.set_result(row)
@@ -163,7 +173,9 @@ class _Caught:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> bool:
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> bool:
         self.error = error
         return True
 

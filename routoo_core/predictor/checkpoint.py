@@ -34,11 +34,11 @@ from routoo_core.predictor import adapter as adapters
 from routoo_core.predictor.adapter import Adapter
 from routoo_core.predictor.calibration import Calibration
 from routoo_core.predictor.encoder import EMBEDDED, Encoder
-from routoo_core.predictor.length import LengthModel
+from routoo_core.predictor.lengths import LengthModel
 from routoo_core.predictor.performance import PerformancePredictor
 from routoo_core.predictor.scorer import SCORERS, Scorer
-from routoo_core.predictor.training import TrainingConfig
 from routoo_core.settings import Settings
+from routoo_core.training.settings import TrainingConfig
 
 FORMAT = 1
 ROUTERS = Path(__file__).parent.parent / "routers"
@@ -103,7 +103,9 @@ class Reference:
             CheckpointError: One of them was added later and has no held-out scores.
         """
         if missing := [name for name in experts if name not in self.experts]:
-            raise CheckpointError(f"no held-out scores of {', '.join(missing)}; leave it out, or train with it")
+            raise CheckpointError(
+                f"no held-out scores of {', '.join(missing)}; leave it out, or train with it"
+            )
         columns = [self.experts.index(name) for name in experts]
         complete = ~np.isnan(self.scores[:, columns]).any(axis=1)
         return replace(
@@ -128,9 +130,13 @@ def find_router(name: str | Path, beside: Path | None = None) -> Path:
     folders = [(beside or Path()) / name, Path(name)]
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder is None:
-        raise CheckpointError(f"router {str(name)!r} is neither a folder nor a shipped router ({', '.join(shipped)})")
+        raise CheckpointError(
+            f"router {str(name)!r} is neither a folder nor a shipped router ({', '.join(shipped)})"
+        )
     if missing := [file for file in _FILES if not (folder / file).is_file()]:
-        raise CheckpointError(f"{folder}: {', '.join(missing)} missing; copy the whole folder 'routoo train' wrote")
+        raise CheckpointError(
+            f"{folder}: {', '.join(missing)} missing; copy the whole folder 'routoo train' wrote"
+        )
     return folder
 
 
@@ -180,7 +186,13 @@ def load_checkpoint(folder: Path, device: str = "auto") -> PerformancePredictor:
             f"{found}; restore the encoder or train again"
         )
     return PerformancePredictor(
-        encoder, learnt.scorer, learnt.calibration, learnt.lengths, config.experts, fingerprint(folder), folder
+        encoder,
+        learnt.scorer,
+        learnt.calibration,
+        learnt.lengths,
+        config.experts,
+        fingerprint(folder),
+        folder,
     )
 
 
@@ -205,7 +217,9 @@ def read_config(folder: Path) -> CheckpointConfig:
         raise CheckpointError(f"{path}: cannot be read ({error}); copy the folder again") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         found = values.get("format") if isinstance(values, dict) else None
-        raise CheckpointError(f"{path}: format: {found!r}, this Routoo reads {FORMAT}; train again or change version")
+        raise CheckpointError(
+            f"{path}: format: {found!r}, this Routoo reads {FORMAT}; train again or change version"
+        )
     try:
         return CheckpointConfig.read(str(path), values)
     except ConfigurationError as error:
@@ -220,7 +234,9 @@ def read_reference(folder: Path) -> Reference:
     """
     arrays = load_arrays(folder / "reference.safetensors")
     if missing := {"quality", "scores", "prompts", "trained"} - set(arrays):
-        raise CheckpointError(f"{folder}: reference.safetensors: {sorted(missing)[0]!r} is missing; train again")
+        raise CheckpointError(
+            f"{folder}: reference.safetensors: {sorted(missing)[0]!r} is missing; train again"
+        )
     quality, scores = arrays["quality"].astype(np.float32), arrays["scores"].astype(np.float32)
     experts = read_config(folder).experts[: quality.shape[1]]
     simple = {
@@ -238,7 +254,9 @@ def save_reference(folder: Path, reference: Reference) -> None:
         "scores": reference.scores.astype(np.float16),
         "prompts": reference.prompts,
         "trained": np.unique(reference.trained),
-        **{_SIMPLE + name: quality.astype(np.float16) for name, quality in reference.simple.items()},
+        **{
+            _SIMPLE + name: quality.astype(np.float16) for name, quality in reference.simple.items()
+        },
     }
     save_arrays(arrays, folder / "reference.safetensors")
 
@@ -251,8 +269,14 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 def fingerprint(folder: Path) -> str:
     """SHA-256 over config and weights, shortened."""
-    paths = [folder / "config.json", folder / "head.safetensors", folder / adapters.FOLDER / adapters.WEIGHTS]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths if path.is_file())).hexdigest()[:16]
+    paths = [
+        folder / "config.json",
+        folder / "head.safetensors",
+        folder / adapters.FOLDER / adapters.WEIGHTS,
+    ]
+    return hashlib.sha256(
+        b"".join(path.read_bytes() for path in paths if path.is_file())
+    ).hexdigest()[:16]
 
 
 def encoder_fingerprint(model: str) -> str:
@@ -262,7 +286,9 @@ def encoder_fingerprint(model: str) -> str:
     if Path(model).is_file():
         with Path(model).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    files = [path for name in ("config.json", "tokenizer.json") if (path := Path(model) / name).is_file()]
+    files = [
+        path for name in ("config.json", "tokenizer.json") if (path := Path(model) / name).is_file()
+    ]
     if not files:
         return model
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
@@ -285,10 +311,14 @@ def load_learnt(folder: Path, config: CheckpointConfig) -> Learnt:
         weights = load_file(path)
         calibration: Calibration = weights.pop("calibration").numpy().copy()
         lengths = _lengths(weights, config)
-        scorer = SCORERS[config.training.algorithm].load(weights, config.training, config.dim, len(config.experts))
+        scorer = SCORERS[config.training.algorithm].load(
+            weights, config.training, config.dim, len(config.experts)
+        )
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: does not fit config.json ({reason}); copy the folder again") from error
+        raise CheckpointError(
+            f"{path}: does not fit config.json ({reason}); copy the folder again"
+        ) from error
     return Learnt(scorer, calibration, lengths, adapter)
 
 
@@ -298,6 +328,12 @@ def _lengths(weights: dict[str, torch.Tensor], config: CheckpointConfig) -> Leng
     names = (_LENGTH_WEIGHT, _LENGTH_BIAS, _LENGTH_BOUNDS)
     weight, bias, bounds = (weights.pop(name).float().numpy() for name in names)
     experts = len(config.experts)
-    if (weight.shape, bias.shape, bounds.shape) != ((config.dim, experts), (experts,), (2, experts)):
-        raise RuntimeError(f"{_LENGTH_WEIGHT} of shape {weight.shape} is not of {config.dim} dimensions × the experts")
+    if (weight.shape, bias.shape, bounds.shape) != (
+        (config.dim, experts),
+        (experts,),
+        (2, experts),
+    ):
+        raise RuntimeError(
+            f"{_LENGTH_WEIGHT} of shape {weight.shape} is not of {config.dim} dimensions × the experts"
+        )
     return LengthModel(weight, bias, bounds)

@@ -45,7 +45,9 @@ class EncoderSettings(Settings):
     @classmethod
     def _rising(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
         if sorted(set(layers)) != list(layers):
-            raise ValueError(f"{list(layers)} does not rise; give each layer once, the lowest first")
+            raise ValueError(
+                f"{list(layers)} does not rise; give each layer once, the lowest first"
+            )
         return layers
 
 
@@ -61,7 +63,11 @@ class Encoder:
 
     @classmethod
     def load(
-        cls, settings: EncoderSettings, device: str = "auto", dtype: str = "auto", adapter: Adapter | None = None
+        cls,
+        settings: EncoderSettings,
+        device: str = "auto",
+        dtype: str = "auto",
+        adapter: Adapter | None = None,
     ) -> Encoder:
         """Load the weights onto ``device`` (auto: cuda, mps, cpu) in ``dtype`` (auto: bfloat16 where fast).
 
@@ -94,7 +100,10 @@ class Encoder:
         return int(self.model.config.hidden_size) * max(1, len(self.settings.layers))
 
     def encode(
-        self, prompts: Sequence[str], batch_size: int = 16, progress: Callable[[int], None] | None = None
+        self,
+        prompts: Sequence[str],
+        batch_size: int = 16,
+        progress: Callable[[int], None] | None = None,
     ) -> Vectors:
         """Encode prompts in batches of similar length; float32, shape (prompts, dim), in the order given.
 
@@ -115,13 +124,19 @@ class Encoder:
 
     def tokens(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt, cut to ``max_tokens``, never empty."""
-        return [self._truncate(ids) for ids in self.tokenizer(list(prompts))["input_ids"]] if prompts else []
+        return (
+            [self._truncate(ids) for ids in self.tokenizer(list(prompts))["input_ids"]]
+            if prompts
+            else []
+        )
 
     def pad(self, batch: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask of a batch, padded on the right whatever the tokenizer's habit; (prompts, tokens)."""
         lengths = torch.tensor([len(ids) for ids in batch], device=self.model.device)
         width = int(lengths.max())
-        ids = torch.tensor([row + [0] * (width - len(row)) for row in batch], device=self.model.device)
+        ids = torch.tensor(
+            [row + [0] * (width - len(row)) for row in batch], device=self.model.device
+        )
         return ids, torch.arange(width, device=ids.device) < lengths[:, None]
 
     def _truncate(self, ids: list[int]) -> list[int]:
@@ -130,7 +145,9 @@ class Encoder:
             return ids or [self.tokenizer.eos_token_id or 0]
         return ids[: limit // 2] + ids[-(limit - limit // 2) :]
 
-    def pooled(self, mask: torch.Tensor, layers: Sequence[int] | None = None, **inputs: torch.Tensor) -> torch.Tensor:
+    def pooled(
+        self, mask: torch.Tensor, layers: Sequence[int] | None = None, **inputs: torch.Tensor
+    ) -> torch.Tensor:
         """Vectors of a batch, with gradients where parameters have them; float32, (prompts, dim).
 
         Args:
@@ -140,7 +157,9 @@ class Encoder:
         """
         layers = self.settings.layers if layers is None else layers
         extra = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
-        output = self.model(**inputs, attention_mask=mask.long(), output_hidden_states=bool(layers), **extra)
+        output = self.model(
+            **inputs, attention_mask=mask.long(), output_hidden_states=bool(layers), **extra
+        )
         states = [output.hidden_states[k] for k in layers] if layers else [output.last_hidden_state]
         return torch.cat([self._pool(state.float(), mask) for state in states], dim=-1)
 
@@ -207,7 +226,9 @@ def _truncated_depth(settings: EncoderSettings, depth: int) -> int | None:
     if not settings.layers:
         return None
     if max(settings.layers) > depth:
-        raise ConfigurationError(f"layers: {max(settings.layers)} asked for, but {settings.model} has {depth}")
+        raise ConfigurationError(
+            f"layers: {max(settings.layers)} asked for, but {settings.model} has {depth}"
+        )
     return max(settings.layers) if max(settings.layers) < depth else None
 
 

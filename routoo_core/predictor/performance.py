@@ -8,7 +8,7 @@ from pathlib import Path
 from routoo_core.predictor.base import Forecast, Quality
 from routoo_core.predictor.calibration import Calibration, calibrated
 from routoo_core.predictor.encoder import Encoder
-from routoo_core.predictor.length import LengthModel
+from routoo_core.predictor.lengths import LengthModel
 from routoo_core.predictor.scorer import Scorer
 
 
@@ -35,7 +35,12 @@ class PerformancePredictor:
         fingerprint: str,
         folder: Path,
     ) -> None:
-        self.encoder, self.scorer, self.calibration, self.lengths = encoder, scorer, calibration, lengths
+        self.encoder, self.scorer, self.calibration, self.lengths = (
+            encoder,
+            scorer,
+            calibration,
+            lengths,
+        )
         self.experts, self.fingerprint, self.folder = tuple(experts), fingerprint, folder
 
     def predict(self, prompts: Sequence[str]) -> Quality:

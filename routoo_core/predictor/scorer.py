@@ -12,9 +12,9 @@ from torch import Tensor
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Quality
 from routoo_core.predictor.encoder import Vectors
-from routoo_core.predictor.head import Head
-from routoo_core.predictor.knn import Profiles, fit_profiles
-from routoo_core.predictor.training import Progress, TrainingConfig, ensemble_quality, train_heads
+from routoo_core.predictor.heads import Head
+from routoo_core.predictor.neighbours import Profiles, fit_profiles
+from routoo_core.training.settings import Progress, TrainingConfig, ensemble_quality, train_heads
 
 Weights = dict[str, Tensor]
 
@@ -31,11 +31,15 @@ class Scorer(Protocol):
         ...
 
     @classmethod
-    def train(cls, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
+    def train(
+        cls, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress
+    ) -> Self:
         """Learn from the ``train`` rows, choose on the ``dev`` rows."""
         ...
 
-    def refit(self, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
+    def refit(
+        self, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress
+    ) -> Self:
         """Learn in the same way from rows that are all ``train``."""
         ...
 
@@ -69,21 +73,31 @@ class HeadEnsemble:
         }
 
     @classmethod
-    def train(cls, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
+    def train(
+        cls, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress
+    ) -> Self:
         """Train every member."""
         return cls(train_heads(outcomes, vectors, config, progress))
 
-    def refit(self, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
+    def refit(
+        self, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress
+    ) -> Self:
         """Train every member again, for as many epochs as were best on ``dev``."""
         epochs = round(float(np.median([head.epochs for head in self.heads])))
-        return type(self)(train_heads(outcomes, vectors, config.model_copy(update={"epochs": epochs}), progress))
+        return type(self)(
+            train_heads(outcomes, vectors, config.model_copy(update={"epochs": epochs}), progress)
+        )
 
     @classmethod
     def load(cls, weights: Weights, config: TrainingConfig, dim: int, experts: int) -> Self:
         """Rebuild every member."""
         heads = []
         for member in range(config.members):
-            own = {name.partition(".")[2]: w.float() for name, w in weights.items() if name.startswith(f"{member}.")}
+            own = {
+                name.partition(".")[2]: w.float()
+                for name, w in weights.items()
+                if name.startswith(f"{member}.")
+            }
             domains = own["table"].shape[1] if "table" in own else 1
             head = config.make_head(dim, experts, domains)
             head.load_state_dict(own)
@@ -109,12 +123,16 @@ class Neighbours:
         return {**arrays, "places": arrays["places"].half()}
 
     @classmethod
-    def train(cls, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
+    def train(
+        cls, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress
+    ) -> Self:
         """Remember the ``train`` rows."""
         progress("gathering profiles")
         return cls(fit_profiles(outcomes, vectors, config.clusters, config.seed), config.neighbours)
 
-    def refit(self, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress) -> Self:
+    def refit(
+        self, outcomes: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress
+    ) -> Self:
         """Remember all rows."""
         return self.train(outcomes, vectors, config, progress)
 
@@ -124,8 +142,13 @@ class Neighbours:
         arrays = {name: weights[name].float().numpy() for name in cls._NAMES}
         if arrays["places"].shape[1] != dim or arrays["sums"].shape[1] != experts:
             shapes = (arrays["places"].shape, arrays["sums"].shape)
-            raise RuntimeError(f"profiles of shapes {shapes} are not of {dim} dimensions and {experts} experts")
+            raise RuntimeError(
+                f"profiles of shapes {shapes} are not of {dim} dimensions and {experts} experts"
+            )
         return cls(Profiles(**arrays), config.neighbours)
 
 
-SCORERS: dict[str, type[HeadEnsemble] | type[Neighbours]] = {"performance": HeadEnsemble, "knn": Neighbours}
+SCORERS: dict[str, type[HeadEnsemble] | type[Neighbours]] = {
+    "performance": HeadEnsemble,
+    "knn": Neighbours,
+}

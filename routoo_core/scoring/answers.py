@@ -6,9 +6,9 @@ import sqlite3
 from dataclasses import astuple
 from pathlib import Path
 
+from routoo_core.asking.calls import Answer, Call, key_of
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert
-from routoo_core.scoring.calls import Answer, Call, key_of
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -35,7 +35,9 @@ class AnswerStore:
             self._db.execute(_SCHEMA)
             self._db.execute(f"SELECT {_FIELDS} FROM answers LIMIT 1")  # noqa: S608
         except sqlite3.Error as error:
-            raise ConfigurationError(f"--answers: {path}: {error}; name a new file, or one of routoo score") from error
+            raise ConfigurationError(
+                f"--answers: {path}: {error}; name a new file, or one of routoo score"
+            ) from error
 
     def get(self, expert: Expert, call: Call) -> Answer | None:
         """What ``expert`` answered when it was asked just this."""

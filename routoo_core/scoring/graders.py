@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from routoo_core.asking.calls import Answer, Call, Chat, Likelihood
 from routoo_core.errors import ConfigurationError
-from routoo_core.outcomes import parse_choices
-from routoo_core.scoring.calls import Answer, Call, Chat, Likelihood
 from routoo_core.scoring.reading import LETTERS, code_in, find_letter, find_number, plain, spoken
+from routoo_core.text import parse_choices
 
 Row = Mapping[str, Any]
 """One prompt: ``prompt_id``, ``prompt`` and the columns its grader needs."""
@@ -51,7 +51,9 @@ class Grader:
         """What a judge is asked about the answers; none for all other graders."""
         return ()
 
-    def grade(self, row: Row, answers: Sequence[Answer], verdicts: Sequence[Answer]) -> float | None:
+    def grade(
+        self, row: Row, answers: Sequence[Answer], verdicts: Sequence[Answer]
+    ) -> float | None:
         """The score, 0–1; ``None`` where a judge said nothing that can be read."""
         return self.mark(row, spoken(answers[0].text))
 
@@ -78,8 +80,14 @@ class Letter(Grader):
 
     def calls(self, row: Row) -> Sequence[Call]:
         """The question, its choices with letters, and what is wanted."""
-        listed = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices_of(row), strict=False))
-        return [self._chat(f"{row['prompt']}\n\n{listed}\n\nAnswer with the letter of the right choice.")]
+        listed = "\n".join(
+            f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices_of(row), strict=False)
+        )
+        return [
+            self._chat(
+                f"{row['prompt']}\n\n{listed}\n\nAnswer with the letter of the right choice."
+            )
+        ]
 
     def mark(self, row: Row, text: str) -> float:
         """1 for the right letter; none that can be made out is wrong."""
@@ -110,14 +118,18 @@ class LikeliestChoice(Grader):
         context = self.template.replace("{prompt}", str(row["prompt"]))
         return [Likelihood(context, f" {choice}") for choice in choices_of(row)]
 
-    def grade(self, row: Row, answers: Sequence[Answer], verdicts: Sequence[Answer]) -> float | None:
+    def grade(
+        self, row: Row, answers: Sequence[Answer], verdicts: Sequence[Answer]
+    ) -> float | None:
         """1 where the likeliest choice is the right one."""
         return float(self.pick(row, answers) == right_choice(row))
 
     def pick(self, row: Row, answers: Sequence[Answer]) -> int:
         """Index of the likeliest choice, the first of equal ones."""
         sizes = [len(choice.encode()) if self.normalised else 1 for choice in choices_of(row)]
-        values = [(answer.logprob or 0.0) / size for answer, size in zip(answers, sizes, strict=True)]
+        values = [
+            (answer.logprob or 0.0) / size for answer, size in zip(answers, sizes, strict=True)
+        ]
         return values.index(max(values))
 
 
@@ -156,7 +168,10 @@ class Numeric(Grader):
     def mark(self, row: Row, text: str) -> float:
         """1 where it is near enough."""
         found, right = find_number(text), find_number(str(row["answer"]))
-        return float(found is not None and math.isclose(found, right or 0.0, rel_tol=self.tolerance, abs_tol=1e-9))
+        return float(
+            found is not None
+            and math.isclose(found, right or 0.0, rel_tol=self.tolerance, abs_tol=1e-9)
+        )
 
 
 @dataclass(frozen=True)
@@ -170,7 +185,9 @@ class Pattern(Grader):
         try:
             re.compile(str(row["pattern"]))
         except re.error as error:
-            raise ValueError(f"pattern: {row['pattern']!r} is no regular expression ({error})") from error
+            raise ValueError(
+                f"pattern: {row['pattern']!r} is no regular expression ({error})"
+            ) from error
 
     def mark(self, row: Row, text: str) -> float:
         """1 where it is found."""
@@ -253,7 +270,9 @@ def custom(name: str, **settings: Any) -> Custom:
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"--grader: {name!r}: {error}; write python:module:function") from error
+        raise ConfigurationError(
+            f"--grader: {name!r}: {error}; write python:module:function"
+        ) from error
     return Custom(function=found, **settings)
 
 
@@ -279,7 +298,9 @@ def right_choice(row: Row) -> int:
     if isinstance(answer, str):
         index = int(answer) if answer.isdecimal() and int(answer) < len(choices) else None
         if index is not None and answer in choices and choices[index] != answer:
-            raise ValueError(f"answer: {answer!r} is an index and another choice's text; write the letter")
+            raise ValueError(
+                f"answer: {answer!r} is an index and another choice's text; write the letter"
+            )
         letter = LETTERS[: len(choices)].find(answer.upper()) if len(answer) == 1 else -1
         answer = index if index is not None else letter if letter >= 0 else answer
     if answer in choices:

@@ -12,12 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from routoo_core.assignment.predictions import write_table
 from routoo_core.errors import ConfigurationError, MissingDependency, OutcomesError
-from routoo_core.evaluation.prediction_run import write_table
 from routoo_core.experts import Expert
 
 METRICS = ("acc_norm", "exact_match", "acc", "pass@1")  # looked for in this order
-FIELDS = ("query", "question", "prompt", "input", "problem", "text")  # of a task's documents, without examples before
+FIELDS = (
+    "query",
+    "question",
+    "prompt",
+    "input",
+    "problem",
+    "text",
+)  # of a task's documents, without examples before
 _SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 
 
@@ -51,7 +58,10 @@ class Logged:
         ids, models = ([pair[i] for pair in self.outcomes] for i in (0, 1))
         scores, sizes = ([found[i] for found in self.outcomes.values()] for i in (0, 1))
         lengths = pa.array(sizes, type=pa.int64())
-        write_table(outcomes, {"prompt_id": ids, "model": models, "score": scores, "completion_chars": lengths})
+        write_table(
+            outcomes,
+            {"prompt_id": ids, "model": models, "score": scores, "completion_chars": lengths},
+        )
 
 
 def read_samples(
@@ -79,18 +89,25 @@ def read_samples(
     found = Logged()
     digests: dict[str, str] = {}
     for path, model, task in _newest(paths):
-        for number, sample in enumerate(_samples(path, task, metric, filter_name, field_name), start=1):
+        for number, sample in enumerate(
+            _samples(path, task, metric, filter_name, field_name), start=1
+        ):
             if digests.setdefault(sample.prompt_id, sample.digest) != sample.digest:
                 raise OutcomesError(
                     f"{path}: sample {number}: document {sample.prompt_id} is another than an earlier file's; import "
                     "runs on the same version of a task"
                 )
             found.prompts.setdefault(sample.prompt_id, (sample.prompt, task))
-            found.outcomes[sample.prompt_id, (names or {}).get(model, model)] = sample.score, sample.characters
+            found.outcomes[sample.prompt_id, (names or {}).get(model, model)] = (
+                sample.score,
+                sample.characters,
+            )
     return found
 
 
-def run_harness(expert: Expert, tasks: Sequence[str], folder: Path, options: Iterable[str] = ()) -> str:
+def run_harness(
+    expert: Expert, tasks: Sequence[str], folder: Path, options: Iterable[str] = ()
+) -> str:
     """Run the harness on a Hugging Face expert, with its samples logged below ``folder``.
 
     Args:
@@ -109,12 +126,26 @@ def run_harness(expert: Expert, tasks: Sequence[str], folder: Path, options: Ite
     if importlib.util.find_spec("lm_eval") is None:
         raise MissingDependency("lm_eval", "harness", "run EleutherAI's evaluation harness")
     if expert.provider != "huggingface":
-        raise ConfigurationError(f'expert {expert.name!r}: the harness runs experts of provider = "huggingface"')
+        raise ConfigurationError(
+            f'expert {expert.name!r}: the harness runs experts of provider = "huggingface"'
+        )
     from routoo_core.predictor.encoder import pretrained
 
     source, where = pretrained(expert.model)
-    arguments = ",".join(f"{key}={value}" for key, value in {"pretrained": source, **where}.items() if value)
-    command = [sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args", arguments, "--tasks", ",".join(tasks)]
+    arguments = ",".join(
+        f"{key}={value}" for key, value in {"pretrained": source, **where}.items() if value
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "lm_eval",
+        "--model",
+        "hf",
+        "--model_args",
+        arguments,
+        "--tasks",
+        ",".join(tasks),
+    ]
     command += ["--output_path", str(folder / expert.name), "--log_samples", *options]
     done = subprocess.run(command, stdout=sys.stderr, check=False)  # noqa: S603
     if done.returncode:
@@ -124,14 +155,22 @@ def run_harness(expert: Expert, tasks: Sequence[str], folder: Path, options: Ite
 
 def _newest(paths: Sequence[Path]) -> list[tuple[Path, str, str]]:
     """(file, model, task) of the newest run of each model and task."""
-    files = [file for path in paths for file in (sorted(path.rglob("samples_*.jsonl")) if path.is_dir() else [path])]
+    files = [
+        file
+        for path in paths
+        for file in (sorted(path.rglob("samples_*.jsonl")) if path.is_dir() else [path])
+    ]
     if not files:
-        raise OutcomesError(f"{', '.join(map(str, paths))}: no samples_*.jsonl; run lm_eval with --log_samples")
+        raise OutcomesError(
+            f"{', '.join(map(str, paths))}: no samples_*.jsonl; run lm_eval with --log_samples"
+        )
     newest: dict[tuple[str, str], tuple[str, Path]] = {}
     for file in files:
         named = _SAMPLES.fullmatch(file.name)
         if named is None:
-            raise OutcomesError(f"{file}: is not named samples_<task>_<date>.jsonl, as lm_eval names its samples")
+            raise OutcomesError(
+                f"{file}: is not named samples_<task>_<date>.jsonl, as lm_eval names its samples"
+            )
         key = (_model(file), named["task"])
         newest[key] = max(newest.get(key, ("", file)), (named["date"], file))
     return [(file, model, task) for (model, task), (_, file) in newest.items()]
@@ -158,21 +197,38 @@ def _samples(
                 yield _sample(logged, task, metric, field_name)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-            raise OutcomesError(f"{path}: line {number}: {reason}; is this lm_eval's --log_samples?") from error
+            raise OutcomesError(
+                f"{path}: line {number}: {reason}; is this lm_eval's --log_samples?"
+            ) from error
 
 
-def _sample(logged: Mapping[str, Any], task: str, metric: str | None, field_name: str | None) -> _Sample:
+def _sample(
+    logged: Mapping[str, Any], task: str, metric: str | None, field_name: str | None
+) -> _Sample:
     doc, arguments = logged["doc"], logged["arguments"]
     first = arguments["gen_args_0"] if isinstance(arguments, Mapping) else arguments[0]
-    context, wanted = (first["arg_0"], first["arg_1"]) if isinstance(first, Mapping) else (first[0], first[1])
+    context, wanted = (
+        (first["arg_0"], first["arg_1"]) if isinstance(first, Mapping) else (first[0], first[1])
+    )
     fields = (field_name,) if field_name else FIELDS
-    known = [doc[name] for name in fields if isinstance(doc, Mapping) and isinstance(doc.get(name), str) and doc[name]]
+    known = [
+        doc[name]
+        for name in fields
+        if isinstance(doc, Mapping) and isinstance(doc.get(name), str) and doc[name]
+    ]
     if field_name and not known:
         raise ValueError(f"doc: has no text {field_name!r}")
     score = _score(logged, metric)
     characters = len(str(logged["resps"][0][0])) if _writes(wanted) else None
     digest = str(logged.get("doc_hash") or json.dumps(doc, sort_keys=True))
-    return _Sample(f"{task}-{logged['doc_id']}", known[0] if known else str(context), task, digest, score, characters)
+    return _Sample(
+        f"{task}-{logged['doc_id']}",
+        known[0] if known else str(context),
+        task,
+        digest,
+        score,
+        characters,
+    )
 
 
 def _writes(argument: Any) -> bool:

@@ -17,8 +17,12 @@ _SAID = re.compile(
 )
 _OPENS = re.compile(rf"^{_MARKS}(?P<letter>[A-Z])(?:[).:\]*`\"']|\s*$)", re.M | re.I)
 _ALONE = re.compile(r"(?<![\w'’])(?<!not )[A-Z](?![\w'’])")
-_NUMBER = re.compile(r"(?:(?<![\w.])-)?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?<=[\d])(?:\s*/\s*\d+)?")
-_FINAL_NUMBER = re.compile(r"(?:####|\\boxed\s*\{|\banswer\b(?:\s+is)?\s*[:=]?)(?P<rest>[^\n]*)", re.I)
+_NUMBER = re.compile(
+    r"(?:(?<![\w.])-)?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?<=[\d])(?:\s*/\s*\d+)?"
+)
+_FINAL_NUMBER = re.compile(
+    r"(?:####|\\boxed\s*\{|\banswer\b(?:\s+is)?\s*[:=]?)(?P<rest>[^\n]*)", re.I
+)
 _CODE = re.compile(r"```(?:python|py)?\s*\n(.*?)(?:```|$)", re.S)
 
 
@@ -60,7 +64,11 @@ def _is_letter(found: re.Match[str], allowed: str) -> bool:
     """Whether what follows "the answer is" is a choice's letter and not the article."""
     letter, rest = found["letter"], found.string[found.end("letter") :]
     article = letter in "aA" and re.match(r"\s+[a-z]", rest) is not None and found["more"] is None
-    small = letter.islower() and re.match(r"\s*([).:\]}*`\"',]|$)", rest) is None and found["more"] is None
+    small = (
+        letter.islower()
+        and re.match(r"\s*([).:\]}*`\"',]|$)", rest) is None
+        and found["more"] is None
+    )
     return letter.upper() in allowed and not article and not small
 
 

@@ -9,19 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from routoo_core.budget.ledger import Budget, Ledger
+from routoo_core.asking.asker import Asker, direct_router
+from routoo_core.asking.calls import Answer, Call, Chat, Unanswered
+from routoo_core.asking.clients import Client, clients_of
+from routoo_core.assignment.predictions import write_table
+from routoo_core.budget.account import Budget
+from routoo_core.budget.ledger import Ledger
 from routoo_core.errors import NoCapableExpert, OutcomesError
-from routoo_core.evaluation.prediction_run import write_table
-from routoo_core.evaluation.progress import progress_bar
-from routoo_core.experts import NANO_PER_USD, Expert, Pool, format_usd
-from routoo_core.outcomes import read_columns, read_prompts
+from routoo_core.experts import Expert, Pool
+from routoo_core.money import NANO_PER_USD, format_usd
+from routoo_core.progress import Progress
+from routoo_core.prompts import read_prompts
 from routoo_core.scoring.answers import AnswerStore
-from routoo_core.scoring.asking import Asker, direct_router
-from routoo_core.scoring.calls import Answer, Call, Chat, Unanswered
-from routoo_core.scoring.clients import Client, clients_of
 from routoo_core.scoring.graders import Grader, Row
+from routoo_core.tables import read_columns
 
 OPTIONAL = ("reference",)  # columns a grader uses where the table has them
 
@@ -106,11 +107,17 @@ class Scores:
 
     def missing(self) -> Counter[tuple[str, str]]:
         """(expert, reason) → pairs without a score."""
-        return Counter((pair.expert.name, pair.missing) for pair in self.pairs if pair.score is None)
+        return Counter(
+            (pair.expert.name, pair.missing) for pair in self.pairs if pair.score is None
+        )
 
     def mean(self, expert: str) -> float | None:
         """An expert's mean score."""
-        scores = [pair.score for pair in self.pairs if pair.expert.name == expert and pair.score is not None]
+        scores = [
+            pair.score
+            for pair in self.pairs
+            if pair.expert.name == expert and pair.score is not None
+        ]
         return sum(scores) / len(scores) if scores else None
 
 
@@ -122,7 +129,9 @@ def read_rows(path: Path, grader: Grader) -> list[Row]:
     """
     ids, texts, *_ = read_prompts(path)
     optional = [name for name in OPTIONAL if name not in grader.columns]
-    table = read_columns(path, grader.columns, optional=optional) if grader.columns or optional else {}
+    table = (
+        read_columns(path, grader.columns, optional=optional) if grader.columns or optional else {}
+    )
     rows: list[Row] = [
         {"prompt_id": prompt_id, "prompt": text, **dict(zip(table, values, strict=True))}
         for prompt_id, text, *values in zip(ids, texts, *table.values(), strict=True)
@@ -137,7 +146,9 @@ def read_rows(path: Path, grader: Grader) -> list[Row]:
     return rows
 
 
-def estimate(scoring: Scoring, budget: Budget, ledger: Ledger, store: AnswerStore) -> dict[str, Estimate]:
+def estimate(
+    scoring: Scoring, budget: Budget, ledger: Ledger, store: AnswerStore
+) -> dict[str, Estimate]:
     """What is still to be asked and what it will cost, by expert; nobody is asked.
 
     A judge's prompts are estimated with answers of the usual length where there are none yet.
@@ -175,7 +186,7 @@ def score(
     budget: Budget,
     ledger: Ledger,
     store: AnswerStore,
-    console: Console,
+    progress: Progress,
     concurrency: int = 8,
     retries: int = 5,
     clients: Mapping[str, Client] | None = None,
@@ -187,7 +198,7 @@ def score(
         budget: What may be spent.
         ledger: Where it is booked, call by call.
         store: Where answers are kept as they come.
-        console: Where the bar and the cost so far are shown.
+        progress: Where the bar and the cost so far are shown.
         concurrency: Calls of each expert at once.
         retries: How often a call is tried again that may succeed later.
         clients: Used instead of those the experts' settings describe.
@@ -198,15 +209,17 @@ def score(
     router = direct_router(scoring.pool, budget, ledger)
     asker = Asker(router, clients or clients_of(scoring.pool.experts), store, concurrency, retries)
     try:
-        pairs = asyncio.run(_score_all(scoring, asker, console, concurrency))
+        pairs = asyncio.run(_score_all(scoring, asker, progress, concurrency))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
     return Scores(pairs, asker.spent, asker.stopped)
 
 
-async def _score_all(scoring: Scoring, asker: Asker, console: Console, concurrency: int) -> list[Scored]:
+async def _score_all(
+    scoring: Scoring, asker: Asker, progress: Progress, concurrency: int
+) -> list[Scored]:
     done: dict[tuple[int, str], Scored] = {}
-    with progress_bar(console, "Scoring", len(scoring.rows) * len(scoring.experts)) as advance:
+    with progress.bar("Scoring", len(scoring.rows) * len(scoring.experts)) as advance:
 
         async def work(expert: Expert, rows: Iterator[tuple[int, Row]]) -> None:
             for number, row in rows:
@@ -218,18 +231,32 @@ async def _score_all(scoring: Scoring, asker: Asker, console: Console, concurren
                 rows = enumerate(scoring.rows)
                 for _ in range(min(concurrency, len(scoring.rows))):
                     tasks.create_task(work(expert, rows))
-    return [done[number, expert.name] for number in range(len(scoring.rows)) for expert in scoring.experts]
+    return [
+        done[number, expert.name]
+        for number in range(len(scoring.rows))
+        for expert in scoring.experts
+    ]
 
 
 async def _score(scoring: Scoring, asker: Asker, expert: Expert, row: Row) -> Scored:
     grader = scoring.grader
     try:
         answers = [await asker.ask(expert, call) for call in grader.calls(row)]
-        verdicts = [await asker.ask(scoring.judge, call) for call in grader.reviews(row, answers) if scoring.judge]
+        verdicts = [
+            await asker.ask(scoring.judge, call)
+            for call in grader.reviews(row, answers)
+            if scoring.judge
+        ]
     except Unanswered as error:
         return Scored(row, expert, None, missing=str(error))
     score = await asyncio.to_thread(grader.grade, row, answers, verdicts)
-    return Scored(row, expert, score, answers, "" if score is not None else "the judge's verdict cannot be read")
+    return Scored(
+        row,
+        expert,
+        score,
+        answers,
+        "" if score is not None else "the judge's verdict cannot be read",
+    )
 
 
 def write_outcomes(path: Path, scores: Scores) -> None:
@@ -250,7 +277,9 @@ def write_outcomes(path: Path, scores: Scores) -> None:
             "score": [pair.score for pair in pairs],
             "prompt_tokens": _column([_total(pair, "prompt_tokens") for pair in pairs]),
             "completion_tokens": _column([_total(pair, "completion_tokens") for pair in pairs]),
-            "cost_usd": [sum(answer.cost for answer in pair.answers) / NANO_PER_USD for pair in pairs],
+            "cost_usd": [
+                sum(answer.cost for answer in pair.answers) / NANO_PER_USD for pair in pairs
+            ],
             "latency_s": [sum(answer.latency_s for answer in pair.answers) for pair in pairs],
         },
     )
@@ -258,7 +287,9 @@ def write_outcomes(path: Path, scores: Scores) -> None:
 
 def _total(pair: Scored, field_: str) -> int | None:
     counts = [getattr(answer, field_) for answer in pair.answers]
-    silent = field_ == "completion_tokens" and any(answer.logprob is not None for answer in pair.answers)
+    silent = field_ == "completion_tokens" and any(
+        answer.logprob is not None for answer in pair.answers
+    )
     return None if silent or None in counts else sum(counts)
 
 

@@ -70,7 +70,9 @@ def passes(code: str, tests: str, timeout_s: int = 10, memory_mb: int = 1024) ->
             start_new_session=True,
         )
         try:
-            said, _ = process.communicate(f"{told} {timeout_s} {memory_mb}\n".encode(), timeout=2 * timeout_s)
+            said, _ = process.communicate(
+                f"{told} {timeout_s} {memory_mb}\n".encode(), timeout=2 * timeout_s
+            )
         except subprocess.TimeoutExpired:
             return False
         finally:

@@ -14,12 +14,21 @@ CHAIN = (
     ("chemistry", "Which gas is released when calcium carbonate reacts with dilute hydrochloric acid?"),
 )  # fmt: skip
 
-STREAMED = ("code", "Write a Python function that returns the n-th Fibonacci number without recursion.")
+STREAMED = (
+    "code",
+    "Write a Python function that returns the n-th Fibonacci number without recursion.",
+)
 
 BATCH = (
     ("algebra", "How many distinct real roots does x^4 - 5x^2 + 4 = 0 have?"),
-    ("economics", "If the price of a normal good's close substitute rises, what happens to the demand for the good?"),
-    ("psychology", "Which schedule of reinforcement makes a behaviour most resistant to extinction?"),
+    (
+        "economics",
+        "If the price of a normal good's close substitute rises, what happens to the demand for the good?",
+    ),
+    (
+        "psychology",
+        "Which schedule of reinforcement makes a behaviour most resistant to extinction?",
+    ),
     ("geography", "Name the capital of Australia."),
 )
 
@@ -30,12 +39,24 @@ RETRIEVAL = (
 )
 
 MORE = (
-    ("statistics", "A fair die is rolled until a six appears. What is the expected number of rolls?"),
+    (
+        "statistics",
+        "A fair die is rolled until a six appears. What is the expected number of rolls?",
+    ),
     ("philosophy", "According to Kant, what makes a maxim fit to become a universal law?"),
     ("biology", "Which organelle carries out oxidative phosphorylation in a eukaryotic cell?"),
-    ("engineering", "Why must an op-amp integrator have a large resistor across its feedback capacitor in practice?"),
-    ("business", "A firm has fixed costs of 12,000 and earns 8 per unit. How many units must it sell to break even?"),
+    (
+        "engineering",
+        "Why must an op-amp integrator have a large resistor across its feedback capacitor in practice?",
+    ),
+    (
+        "business",
+        "A firm has fixed costs of 12,000 and earns 8 per unit. How many units must it sell to break even?",
+    ),
     ("law", "When may a court pierce the corporate veil of a subsidiary?"),
-    ("mathematics", "Let G be a group of order 15. Prove or disprove that G is cyclic, in two sentences."),
+    (
+        "mathematics",
+        "Let G be a group of order 15. Prove or disprove that G is cyclic, in two sentences.",
+    ),
     ("small talk", "Tell me something nice about Mondays."),
 )

@@ -21,10 +21,11 @@ from rich.table import Table
 from routoo_core import embedded
 from routoo_core.config import STARTER, read_config, read_pool, router_from_toml
 from routoo_core.errors import BudgetExceeded
-from routoo_core.evaluation.curve import Curve, replay, sweep
-from routoo_core.evaluation.figures import Point, plot_curve
-from routoo_core.experts import Pool, format_usd
+from routoo_core.evaluation.plots import Point, plot_curve
+from routoo_core.experts import Pool
 from routoo_core.local_endpoint import LocalEndpoint
+from routoo_core.measures.curve import Curve, replay, sweep
+from routoo_core.money import format_usd
 from routoo_core.predictor.checkpoint import Reference, find_router, read_reference
 from routoo_core.router import Router
 from routoo_integrations.demo import prompts
@@ -73,7 +74,13 @@ class Demo:
         """Show one more call; a record of ``None`` means that it was refused."""
         self.calls.append(Call(via, kind, prompt, record))
         if record is None:
-            self._line(via, kind, prompt, "[red]refused: nothing is affordable any more[/red]", "[red]nobody[/red]")
+            self._line(
+                via,
+                kind,
+                prompt,
+                "[red]refused: nothing is affordable any more[/red]",
+                "[red]nobody[/red]",
+            )
             return
         top = sorted(record["candidates"], key=lambda c: -c["quality"])[:3]
         chosen = next(c for c in record["candidates"] if c["expert"] == record["expert"])
@@ -85,8 +92,13 @@ class Demo:
             " · ".join(f"{c['expert']} {c['quality']:.2f}" for c in top),
             f"[bold]{record['expert']}[/bold]"
             + "".join(f" [red]after {f['expert']} failed[/red]" for f in record["failed"]),
-            "[yellow]stand-in[/yellow]" if record["expert"] in self.standing_in else "[green]the expert[/green]",
-            *(f"${Decimal(amount):.6f}" for amount in (chosen["expected_usd"], record["settled_usd"], left)),
+            "[yellow]stand-in[/yellow]"
+            if record["expert"] in self.standing_in
+            else "[green]the expert[/green]",
+            *(
+                f"${Decimal(amount):.6f}"
+                for amount in (chosen["expected_usd"], record["settled_usd"], left)
+            ),
         )
 
     def header(self) -> None:
@@ -119,7 +131,11 @@ def run_demo(folder: Path, console: Console) -> None:
     path = _starter(folder)
     with LocalEndpoint() as endpoint, _router(path, endpoint) as (router, standing_in):
         if standing_in:
-            console.print(STAND_IN_NOTE.format(count=len(standing_in), of=len(router.pool), at=endpoint.base_url))
+            console.print(
+                STAND_IN_NOTE.format(
+                    count=len(standing_in), of=len(router.pool), at=endpoint.base_url
+                )
+            )
         reference = read_reference(find_router(read_config(path).router, folder))
         converse(Demo(router, standing_in, console), reference, folder)
 
@@ -139,7 +155,9 @@ def converse(demo: Demo, reference: Reference, folder: Path) -> None:
             _query_engine_calls(demo)
             _more_calls(demo)
     except KeyboardInterrupt:
-        demo.console.print("\n[yellow]Interrupted.[/yellow] Holds were let go; what was called is booked.")
+        demo.console.print(
+            "\n[yellow]Interrupted.[/yellow] Holds were let go; what was called is booked."
+        )
     _report(demo, reference, folder)
 
 
@@ -156,7 +174,9 @@ def _router(path: Path, endpoint: LocalEndpoint) -> Iterator[tuple[Router, set[s
     """The configured router, with the stand-in behind every expert whose key is not set; its ledger is closed after."""
     pool = read_pool(path, read_config(path))
     standing_in = {expert.name for expert in pool if expert.api_key_env and not expert.api_key()}
-    here = Pool(endpoint.stand_in_for(expert) if expert.name in standing_in else expert for expert in pool)
+    here = Pool(
+        endpoint.stand_in_for(expert) if expert.name in standing_in else expert for expert in pool
+    )
     router = router_from_toml(path, pool=here)
     try:
         yield router, standing_in
@@ -230,9 +250,13 @@ def _query_engine_calls(demo: Demo) -> None:
     from routoo_integrations.demo.embedding import WordEmbedding
     from routoo_integrations.llama_index import RoutooLLM
 
-    documents = [Document(text=page.read_text(encoding="utf-8")) for page in sorted(DOCUMENTS.glob("*.md"))]
+    documents = [
+        Document(text=page.read_text(encoding="utf-8")) for page in sorted(DOCUMENTS.glob("*.md"))
+    ]
     index = VectorStoreIndex.from_documents(documents, embed_model=WordEmbedding())
-    engine = index.as_query_engine(llm=RoutooLLM(demo.router, max_tokens=REPLY_TOKENS), similarity_top_k=1)
+    engine = index.as_query_engine(
+        llm=RoutooLLM(demo.router, max_tokens=REPLY_TOKENS), similarity_top_k=1
+    )
     with _decisions() as records:
         for kind, text in prompts.RETRIEVAL:
             try:
@@ -280,7 +304,9 @@ def _report(demo: Demo, reference: Reference, folder: Path) -> None:
     console.print(table)
     best, curve, alone = _measured_curve(demo.router, reference, routed)
     spent = sum(Decimal(record["settled_usd"]) for record in routed)
-    always = sum(Decimal(c["expected_usd"]) for r in routed for c in r["candidates"] if c["expert"] == best)
+    always = sum(
+        Decimal(c["expected_usd"]) for r in routed for c in r["candidates"] if c["expert"] == best
+    )
     state = demo.router.ledger.state(demo.router.budget)
     console.print(
         f"Spent {format_usd(state.spent)} of {format_usd(state.limit or 0)} for {len(routed)} calls"
@@ -291,7 +317,13 @@ def _report(demo: Demo, reference: Reference, folder: Path) -> None:
     label = f"this run's spend: {per_call / alone[best][0]:.0%} of always {best}"
     here = Point(label, per_call, float(curve.at(per_call)))
     picture = folder / "quality-cost.png"
-    plot_curve(picture, curve, alone, here, "What a budget buys (MMLU-Pro questions held out from training)")
+    plot_curve(
+        picture,
+        curve,
+        alone,
+        here,
+        "What a budget buys (MMLU-Pro questions held out from training)",
+    )
     console.print(
         f"At this spend the router answers {here.quality:.1%} of held-out MMLU-Pro questions correctly; always {best}:"
         f" {alone[best][1]:.1%}.\nPicture: {picture}   Accounts: routoo budget show --config {folder / 'routoo.toml'}"
@@ -304,8 +336,12 @@ def _measured_curve(
     """The best single expert, the curve on held-out prompts at this run's cost per call, and each expert alone."""
     experts = list(router.pool)
     reference = reference.select([expert.predicted_as for expert in experts])
-    expected = [{c["expert"]: float(c["expected_usd"]) for c in record["candidates"]} for record in routed]
-    cost = np.array([np.mean([call[e.name] for call in expected if e.name in call]) for e in experts])
+    expected = [
+        {c["expert"]: float(c["expected_usd"]) for c in record["candidates"]} for record in routed
+    ]
+    cost = np.array(
+        [np.mean([call[e.name] for call in expected if e.name in call]) for e in experts]
+    )
     scores = reference.scores.astype(np.float64)
     curve = replay(reference.quality.astype(np.float64), scores, cost, sweep(cost)).curve()
     alone = {e.name: (float(cost[i]), float(scores[:, i].mean())) for i, e in enumerate(experts)}

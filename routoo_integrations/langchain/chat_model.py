@@ -16,14 +16,21 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from routoo_core.attempt import Attempt, off_loop
+from routoo_core.calling.attempt import Attempt
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
+from routoo_core.threads import off_loop
 from routoo_core.tokens import count_tokens, encode
-from routoo_integrations.building import as_router, asking, build_clients, overrides_of, without_overrides
+from routoo_integrations.building import (
+    as_router,
+    asking,
+    build_clients,
+    overrides_of,
+    without_overrides,
+)
 from routoo_integrations.langchain.clients import Client, build_client, profile_of, settings_of
 from routoo_integrations.langchain.configured import ConfiguredChatModel
 from routoo_integrations.langchain.messages import (
@@ -122,9 +129,14 @@ class RoutooChatModel(ConfiguredChatModel):
             ConfigurationError: A part is an object that has no words.
         """
         if self.question_of is not None:
-            raise ConfigurationError("question_of: a function cannot be written down; set it where the model is built")
+            raise ConfigurationError(
+                "question_of: a function cannot be written down; set it where the model is built"
+            )
         own = {name: getattr(self, name) for name in sorted(_OWN)}
-        return {"router": self.router.to_config(), **{key: value for key, value in own.items() if value is not None}}
+        return {
+            "router": self.router.to_config(),
+            **{key: value for key, value in own.items() if value is not None},
+        }
 
     # What LangChain asks of every chat model
 
@@ -145,7 +157,11 @@ class RoutooChatModel(ConfiguredChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         named = kwargs.get("model") or kwargs.get("routoo_expert") or "routoo"
-        return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": "routoo", "ls_model_name": named}
+        return {
+            **super()._get_ls_params(stop=stop, **kwargs),
+            "ls_provider": "routoo",
+            "ls_model_name": named,
+        }
 
     def _resolve_model_profile(self) -> ModelProfile:
         """What the pool can serve: a call that needs something goes to an expert that has it."""
@@ -164,7 +180,9 @@ class RoutooChatModel(ConfiguredChatModel):
         self._foresee(inputs)
         return super().batch(inputs, *args, **kwargs)
 
-    async def abatch(self, inputs: list[LanguageModelInput], *args: Any, **kwargs: Any) -> list[AIMessage]:
+    async def abatch(
+        self, inputs: list[LanguageModelInput], *args: Any, **kwargs: Any
+    ) -> list[AIMessage]:
         """:meth:`batch`, async."""
         await off_loop(lambda: self._foresee(inputs))
         return await super().abatch(inputs, *args, **kwargs)
@@ -193,7 +211,9 @@ class RoutooChatModel(ConfiguredChatModel):
         formatted = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
         names = [tool["function"]["name"] for tool in formatted if "function" in tool]
         if isinstance(tool_choice, str) and tool_choice not in {*_TOOL_CHOICES, *names}:
-            raise ValueError(f"tool_choice: {tool_choice!r} is none of {', '.join([*sorted(_TOOL_CHOICES), *names])}")
+            raise ValueError(
+                f"tool_choice: {tool_choice!r} is none of {', '.join([*sorted(_TOOL_CHOICES), *names])}"
+            )
         if tool_choice:
             kwargs["tool_choice"] = "any" if tool_choice is True else tool_choice
         return self.bind(tools=formatted, **kwargs)
@@ -220,7 +240,9 @@ class RoutooChatModel(ConfiguredChatModel):
         Raises:
             ValueError: Unknown method, or no schema for a method that needs one.
         """
-        return structured(self, schema, method or usual_method(self.router.pool), include_raw, strict, kwargs)
+        return structured(
+            self, schema, method or usual_method(self.router.pool), include_raw, strict, kwargs
+        )
 
     # The four ways of a call
 
@@ -321,7 +343,11 @@ class RoutooChatModel(ConfiguredChatModel):
         return self._clients[expert.name]
 
     def _call(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any], attempt: Attempt
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        kwargs: Mapping[str, Any],
+        attempt: Attempt,
     ) -> tuple[Client, dict[str, Any]]:
         """Whom to call, and with what."""
         client = self.client(attempt.expert)
@@ -334,13 +360,17 @@ class RoutooChatModel(ConfiguredChatModel):
     def _foresee(self, inputs: Sequence[LanguageModelInput]) -> None:
         requests = []
         for one in inputs:
-            with suppress(ValueError, NotImplementedError):  # its own call says what is wrong with it
+            with suppress(
+                ValueError, NotImplementedError
+            ):  # its own call says what is wrong with it
                 requests.append(self.routed(self._convert_input(one).to_messages(), {}))
         self.router.foresee(requests)
 
     def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
         """An answer from LangChain's cache was not charged, and its record says so."""
-        return [uncharged(generation) for generation in super()._convert_cached_generations(cache_val)]
+        return [
+            uncharged(generation) for generation in super()._convert_cached_generations(cache_val)
+        ]
 
     # Copies share the router, whose budget is one; what crosses into another process builds its own clients
 
@@ -354,7 +384,11 @@ class RoutooChatModel(ConfiguredChatModel):
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
-        private = {key: value for key, value in (state["__pydantic_private__"] or {}).items() if key != "_clients"}
+        private = {
+            key: value
+            for key, value in (state["__pydantic_private__"] or {}).items()
+            if key != "_clients"
+        }
         return {**state, "__pydantic_private__": private}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:

@@ -43,7 +43,9 @@ class RunnableChatModel(BaseChatModel):
         return "runnable"
 
     def _arguments(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-        is_model = isinstance(self.runnable, RunnableBindingBase) or hasattr(self.runnable, "bind_tools")
+        is_model = isinstance(self.runnable, RunnableBindingBase) or hasattr(
+            self.runnable, "bind_tools"
+        )
         return {**kwargs, "stop": stop} if is_model else {}
 
     def _generate(
@@ -62,7 +64,9 @@ class RunnableChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return _result(await self.runnable.ainvoke(messages, QUIET, **self._arguments(stop, kwargs)))
+        return _result(
+            await self.runnable.ainvoke(messages, QUIET, **self._arguments(stop, kwargs))
+        )
 
     def _stream(
         self,
@@ -99,7 +103,9 @@ class Client:
     def __init__(self, model: Runnable[Any, Any]) -> None:
         self.model, self.bound = _unbound(model, {})
 
-    def arguments(self, stop: list[str] | None, kwargs: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
+    def arguments(
+        self, stop: list[str] | None, kwargs: Mapping[str, Any], max_tokens: int
+    ) -> dict[str, Any]:
         """A call in OpenAI's words as this model's own arguments.
 
         Args:
@@ -115,7 +121,10 @@ class Client:
         return {**self.bound, **self._in_own_words(said), **rest, "max_tokens": max_tokens}
 
     def generate(
-        self, messages: list[BaseMessage], run_manager: CallbackManagerForLLMRun | None, arguments: dict[str, Any]
+        self,
+        messages: list[BaseMessage],
+        run_manager: CallbackManagerForLLMRun | None,
+        arguments: dict[str, Any],
     ) -> ChatResult:
         """The whole reply."""
         if self.model.rate_limiter:
@@ -123,7 +132,10 @@ class Client:
         return self.model._generate(messages, run_manager=run_manager, **arguments)
 
     async def agenerate(
-        self, messages: list[BaseMessage], run_manager: AsyncCallbackManagerForLLMRun | None, arguments: dict[str, Any]
+        self,
+        messages: list[BaseMessage],
+        run_manager: AsyncCallbackManagerForLLMRun | None,
+        arguments: dict[str, Any],
     ) -> ChatResult:
         """:meth:`generate`, async."""
         if self.model.rate_limiter:
@@ -131,7 +143,10 @@ class Client:
         return await self.model._agenerate(messages, run_manager=run_manager, **arguments)
 
     def stream(
-        self, messages: list[BaseMessage], run_manager: CallbackManagerForLLMRun | None, arguments: dict[str, Any]
+        self,
+        messages: list[BaseMessage],
+        run_manager: CallbackManagerForLLMRun | None,
+        arguments: dict[str, Any],
     ) -> Generator[ChatGenerationChunk]:
         """The reply in chunks; of a model that cannot stream, in one."""
         if type(self.model)._stream is BaseChatModel._stream:
@@ -142,12 +157,17 @@ class Client:
         yield from self.model._stream(messages, run_manager=run_manager, **arguments)
 
     async def astream(
-        self, messages: list[BaseMessage], run_manager: AsyncCallbackManagerForLLMRun | None, arguments: dict[str, Any]
+        self,
+        messages: list[BaseMessage],
+        run_manager: AsyncCallbackManagerForLLMRun | None,
+        arguments: dict[str, Any],
     ) -> AsyncGenerator[ChatGenerationChunk]:
         """:meth:`stream`, async."""
         kind, base = type(self.model), BaseChatModel
         if kind._stream is base._stream and kind._astream is base._astream:
-            yield _chunk((await self.agenerate(messages, run_manager, arguments)).generations[0].message)
+            yield _chunk(
+                (await self.agenerate(messages, run_manager, arguments)).generations[0].message
+            )
             return
         if self.model.rate_limiter:
             await self.model.rate_limiter.aacquire(blocking=True)
@@ -169,7 +189,9 @@ class Client:
 
     def _peeled(self, bound: Runnable[Any, Any]) -> dict[str, Any]:
         """The arguments that a model's own ``bind_tools`` or ``with_structured_output`` would call it with."""
-        model, arguments = _unbound(bound.first if isinstance(bound, RunnableSequence) else bound, {})
+        model, arguments = _unbound(
+            bound.first if isinstance(bound, RunnableSequence) else bound, {}
+        )
         if model is not self.model:
             name = type(self.model).__name__
             raise ConfigurationError(
@@ -196,9 +218,16 @@ def build_client(expert: Expert) -> BaseChatModel:
         from langchain_openai import ChatOpenAI
         from langchain_openai.chat_models.base import BaseChatOpenAI
     except ImportError as error:
-        raise MissingDependency("langchain_openai", "langchain", f"call expert {expert.name!r}") from error
+        raise MissingDependency(
+            "langchain_openai", "langchain", f"call expert {expert.name!r}"
+        ) from error
     kind = ChatOpenAI if expert.speaks_openai_natively else BaseChatOpenAI
-    return kind(model=expert.model, api_key=SecretStr(expert.api_key() or NO_KEY), stream_usage=True, **settings)
+    return kind(
+        model=expert.model,
+        api_key=SecretStr(expert.api_key() or NO_KEY),
+        stream_usage=True,
+        **settings,
+    )
 
 
 def _of_provider(model: str, provider: str, settings: dict[str, Any]) -> BaseChatModel:
@@ -215,7 +244,9 @@ def settings_of(model: Any) -> dict[str, Any]:
     if isinstance(model, str):
         provider, named, name = model.partition(":")
         if not named:
-            raise ConfigurationError(f"experts: {model!r} is no chat model; write 'provider:model', as 'openai:gpt-4o'")
+            raise ConfigurationError(
+                f"experts: {model!r} is no chat model; write 'provider:model', as 'openai:gpt-4o'"
+            )
         found = settings_of(_of_provider(name, provider, {}))
         return {**found, "client": None, "model": name, "provider": provider}
     settings: dict[str, Any] = {"client": model}
@@ -223,7 +254,9 @@ def settings_of(model: Any) -> dict[str, Any]:
     profile = getattr(inner, "profile", None) or {}
     capabilities = {ours for theirs, ours in _PROFILED.items() if profile.get(theirs)}
     if not profile and isinstance(inner, BaseChatModel):
-        capabilities |= {"tools"} if type(inner).bind_tools is not BaseChatModel.bind_tools else set()
+        capabilities |= (
+            {"tools"} if type(inner).bind_tools is not BaseChatModel.bind_tools else set()
+        )
         capabilities |= {"json_schema"} if _speaks_openai(inner) else set()
     if window := profile.get("max_input_tokens"):
         settings["context_window"] = window
@@ -245,12 +278,16 @@ def profile_of(pool: Pool) -> ModelProfile:
     }
 
 
-def _unbound(model: Runnable[Any, Any], arguments: dict[str, Any]) -> tuple[BaseChatModel, dict[str, Any]]:
+def _unbound(
+    model: Runnable[Any, Any], arguments: dict[str, Any]
+) -> tuple[BaseChatModel, dict[str, Any]]:
     """The chat model inside bindings, and what they bind, the outermost first."""
     while isinstance(model, RunnableBinding):
         arguments = {**model.kwargs, **arguments}
         model = model.bound
-    return model if isinstance(model, BaseChatModel) else RunnableChatModel(runnable=model), arguments
+    return model if isinstance(model, BaseChatModel) else RunnableChatModel(
+        runnable=model
+    ), arguments
 
 
 def _speaks_openai(model: BaseChatModel) -> bool:
@@ -266,4 +303,6 @@ def _result(reply: Any) -> ChatResult:
 def _chunk(piece: Any) -> ChatGenerationChunk:
     if isinstance(piece, AIMessage) and not isinstance(piece, AIMessageChunk):
         piece = AIMessageChunk(**piece.model_dump(exclude={"type"}))
-    return ChatGenerationChunk(message=AIMessageChunk(content=piece) if isinstance(piece, str) else piece)
+    return ChatGenerationChunk(
+        message=AIMessageChunk(content=piece) if isinstance(piece, str) else piece
+    )

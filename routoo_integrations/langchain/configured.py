@@ -19,7 +19,9 @@ def configured(config: RunnableConfig | None) -> dict[str, Any]:
 class ConfiguredChatModel(BaseChatModel):
     """A chat model that is told, beside a call's own arguments, what :func:`configured` finds in its config."""
 
-    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
+    def invoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AIMessage:  # noqa: A002
         """The whole reply."""
         return super().invoke(input, config, **{**configured(config), **kwargs})
 
@@ -54,6 +56,8 @@ class ConfiguredChatModel(BaseChatModel):
         """LangChain's stream of events."""
         return super().stream_events(input, config, **{**configured(config), **kwargs})
 
-    def astream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+    def astream_events(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:  # noqa: A002
         """:meth:`stream_events`, async."""
         return super().astream_events(input, config, **{**configured(config), **kwargs})

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    convert_to_openai_messages,
+)
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
-from routoo_core.attempt import Attempt
-from routoo_core.experts import Usage, decimal_usd
+from routoo_core.calling.attempt import Attempt
+from routoo_core.money import decimal_usd
+from routoo_core.usage import Usage
 
 MARK = "routoo"  # our key in ``response_metadata``
 _PORTABLE = frozenset({"text", "text-plain", "image", "audio", "video", "file"})
@@ -51,7 +57,11 @@ def _without_bound_parts(message: AIMessage) -> AIMessage:
 
 
 def _plain(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in block.items() if key not in {"id", "index", "annotations", "extras"}}
+    return {
+        key: value
+        for key, value in block.items()
+        if key not in {"id", "index", "annotations", "extras"}
+    }
 
 
 # Replies on their way out
@@ -68,7 +78,9 @@ def stamp(reply: BaseMessage, attempt: Attempt) -> None:
     reply.response_metadata = {**reply.response_metadata, MARK: attempt.record()}
 
 
-def note(chunk: ChatGenerationChunk, attempt: Attempt, usage: UsageMetadata | None) -> UsageMetadata | None:
+def note(
+    chunk: ChatGenerationChunk, attempt: Attempt, usage: UsageMetadata | None
+) -> UsageMetadata | None:
     """Note a chunk on its way to the caller; the last one is ours to send."""
     attempt.received(_said_in(chunk.message))
     if not isinstance(chunk.message, AIMessageChunk):
@@ -80,7 +92,11 @@ def note(chunk: ChatGenerationChunk, attempt: Attempt, usage: UsageMetadata | No
 
 def _said_in(message: BaseMessage) -> str:
     """Everything the expert wrote: text, and the arguments of tool calls."""
-    calls = message.tool_call_chunks if isinstance(message, AIMessageChunk) else getattr(message, "tool_calls", [])
+    calls = (
+        message.tool_call_chunks
+        if isinstance(message, AIMessageChunk)
+        else getattr(message, "tool_calls", [])
+    )
     return str(message.text) + "".join(str(call["args"]) for call in calls)
 
 
@@ -89,13 +105,17 @@ def usage_of(reported: UsageMetadata | None) -> Usage | None:
     if not reported:
         return None
     cached = reported.get("input_token_details", {}).get("cache_read") or 0
-    return Usage(reported["input_tokens"], reported["output_tokens"], min(cached, reported["input_tokens"]))
+    return Usage(
+        reported["input_tokens"], reported["output_tokens"], min(cached, reported["input_tokens"])
+    )
 
 
 def last_chunk(attempt: Attempt) -> ChatGenerationChunk:
     """What ends a stream: no text, and the decision record."""
     metadata = {MARK: attempt.record()}
-    return ChatGenerationChunk(message=AIMessageChunk(content="", chunk_position="last", response_metadata=metadata))
+    return ChatGenerationChunk(
+        message=AIMessageChunk(content="", chunk_position="last", response_metadata=metadata)
+    )
 
 
 def uncharged(generation: ChatGeneration) -> ChatGeneration:

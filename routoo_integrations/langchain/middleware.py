@@ -10,7 +10,7 @@ from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from routoo_core.attempt import Attempt
+from routoo_core.calling.attempt import Attempt
 from routoo_core.request import RoutedRequest
 from routoo_integrations.building import without_overrides
 from routoo_integrations.langchain.chat_model import RoutooChatModel
@@ -50,7 +50,9 @@ class RoutooMiddleware(AgentMiddleware[Any, Any, Any]):
         raise AssertionError("attempts() yields a success or raises")
 
     async def awrap_model_call(
-        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
         """:meth:`wrap_model_call`, async."""
         async for attempt in self.model.router.aattempts(self._request(request)):
@@ -64,9 +66,14 @@ class RoutooMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _request(self, request: ModelRequest[Any]) -> RoutedRequest:
         system = [request.system_message] if request.system_message else []
-        form, tools = request.response_format, [convert_to_openai_tool(tool) for tool in request.tools]
+        form, tools = (
+            request.response_format,
+            [convert_to_openai_tool(tool) for tool in request.tools],
+        )
         if isinstance(form, ToolStrategy):
-            tools += [convert_to_openai_tool(cast("type", spec.schema)) for spec in form.schema_specs]
+            tools += [
+                convert_to_openai_tool(cast("type", spec.schema)) for spec in form.schema_specs
+            ]
         told = form.to_model_kwargs() if isinstance(form, ProviderStrategy) else {}
         call = {**configured(None), **request.model_settings, **told, "tools": tools}
         return self.model.routed([*system, *request.messages], call)

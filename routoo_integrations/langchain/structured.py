@@ -37,12 +37,18 @@ def structured(
         ValueError: Unknown method, or no schema for a method that needs one.
     """
     if schema is None and method != "json_mode":
-        raise ValueError(f"schema: needed for method {method!r}; give one, or use method='json_mode'")
+        raise ValueError(
+            f"schema: needed for method {method!r}; give one, or use method='json_mode'"
+        )
     traced = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
     if method == "function_calling":
         name = convert_to_openai_tool(cast("type", schema))["function"]["name"]
         bound = model.bind_tools(
-            [cast("type", schema)], tool_choice=name, strict=strict, ls_structured_output_format=traced, **kwargs
+            [cast("type", schema)],
+            tool_choice=name,
+            strict=strict,
+            ls_structured_output_format=traced,
+            **kwargs,
         )
     elif method in {"json_schema", "json_mode"}:
         form = _response_format(cast("type", schema), method, strict)
@@ -52,7 +58,9 @@ def structured(
     parser = _parser(schema, method)
     if not include_raw:
         return bound | parser
-    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+    parsed = RunnablePassthrough.assign(
+        parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
+    )
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
     return RunnableMap(raw=bound) | parsed.with_fallbacks([failed], exception_key="parsing_error")
 
@@ -61,7 +69,10 @@ def _response_format(schema: type, method: Method, strict: bool | None) -> dict[
     if method == "json_mode":
         return {"type": "json_object"}
     function = convert_to_openai_function(schema, strict=strict)
-    return {"type": "json_schema", "json_schema": {"schema": function.pop("parameters"), **function}}
+    return {
+        "type": "json_schema",
+        "json_schema": {"schema": function.pop("parameters"), **function},
+    }
 
 
 def _parser(schema: Any, method: Method) -> BaseOutputParser[Any]:

@@ -17,7 +17,14 @@ from routoo_core.experts import NO_KEY, Expert
 from routoo_integrations.llama_index.messages import as_tools, portable
 
 Way = Literal[
-    "chat", "achat", "stream_chat", "astream_chat", "complete", "acomplete", "stream_complete", "astream_complete"
+    "chat",
+    "achat",
+    "stream_chat",
+    "astream_chat",
+    "complete",
+    "acomplete",
+    "stream_complete",
+    "astream_complete",
 ]
 """The names of an LLM's methods."""
 _USUAL_LIMIT = 4096  # reply tokens of an LLM that does not say
@@ -45,7 +52,11 @@ class Client:
             )
         self.llm, self._name = llm, expert.name
         self._is_ours = expert.client is None
-        self._limit = "max_completion_tokens" if self._is_ours and expert.speaks_openai_natively else "max_tokens"
+        self._limit = (
+            "max_completion_tokens"
+            if self._is_ours and expert.speaks_openai_natively
+            else "max_tokens"
+        )
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
 
     def call(
@@ -88,7 +99,9 @@ class Client:
     def _ready(self, max_tokens: int, callbacks: CallbackManager) -> LLM:
         """The LLM; for what only its fields can tell it, a copy of this call's own that shares its connections."""
         fields: dict[str, Any] = {}
-        if getattr(self.llm, "max_tokens", None) is not None:  # LlamaIndex lets the field win over the keyword
+        if (
+            getattr(self.llm, "max_tokens", None) is not None
+        ):  # LlamaIndex lets the field win over the keyword
             fields["max_tokens"] = max_tokens
         if callbacks.handlers and self.llm.callback_manager is not callbacks:
             fields["callback_manager"] = callbacks
@@ -114,7 +127,9 @@ def build_client(expert: Expert) -> LLM:
     try:
         from llama_index.llms.openai_like import OpenAILike
     except ImportError as error:
-        raise MissingDependency("llama_index.llms.openai_like", "llama-index", f"call {expert.name!r}") from error
+        raise MissingDependency(
+            "llama_index.llms.openai_like", "llama-index", f"call {expert.name!r}"
+        ) from error
     client: LLM = OpenAILike(
         model=expert.model,
         api_base=expert.base_url,
@@ -148,5 +163,8 @@ def settings_of(llm: Any) -> dict[str, Any]:
     return {
         "context_window": known.context_window,
         "max_output_tokens": min(limit, known.context_window),
-        "capabilities": {*(("tools",) if takes_tools else ()), *(("json_schema",) if takes_schemas else ())},
+        "capabilities": {
+            *(("tools",) if takes_tools else ()),
+            *(("json_schema",) if takes_schemas else ()),
+        },
     }

@@ -9,7 +9,7 @@ from typing import Any
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events import BaseEvent
 
-from routoo_core.attempt import Attempt
+from routoo_core.calling.attempt import Attempt
 
 dispatcher = get_dispatcher(__name__)
 

@@ -26,12 +26,19 @@ from llama_index.core.tools import BaseTool
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, Field, PrivateAttr
 
-from routoo_core.attempt import Attempt, off_loop
+from routoo_core.calling.attempt import Attempt
 from routoo_core.experts import Expert, Pool
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
-from routoo_integrations.building import as_router, asking, build_clients, overrides_of, without_overrides
+from routoo_core.threads import off_loop
+from routoo_integrations.building import (
+    as_router,
+    asking,
+    build_clients,
+    overrides_of,
+    without_overrides,
+)
 from routoo_integrations.llama_index.clients import Client, Way, build_client, settings_of
 from routoo_integrations.llama_index.events import aannounced, announced
 from routoo_integrations.llama_index.messages import (
@@ -125,7 +132,8 @@ class RoutooLLM(SchemaLLM):
         window = min(expert.context_window for expert in pool)
         return LLMMetadata(
             context_window=window,
-            num_output=self.max_tokens or min(window // 2, *(expert.max_output_tokens for expert in pool)),
+            num_output=self.max_tokens
+            or min(window // 2, *(expert.max_output_tokens for expert in pool)),
             is_chat_model=True,
             is_function_calling_model=self._able("tools") > 0,
             model_name="routoo",
@@ -138,7 +146,9 @@ class RoutooLLM(SchemaLLM):
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """:meth:`chat` for a single prompt."""
-        response: CompletionResponse = self._whole("complete", prompt, {"formatted": formatted, **kwargs})
+        response: CompletionResponse = self._whole(
+            "complete", prompt, {"formatted": formatted, **kwargs}
+        )
         return response
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
@@ -146,29 +156,41 @@ class RoutooLLM(SchemaLLM):
         response: ChatResponse = await self._awhole("achat", messages, kwargs)
         return response
 
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+    async def acomplete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponse:
         """:meth:`complete`, async."""
-        response: CompletionResponse = await self._awhole("acomplete", prompt, {"formatted": formatted, **kwargs})
+        response: CompletionResponse = await self._awhole(
+            "acomplete", prompt, {"formatted": formatted, **kwargs}
+        )
         return response
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """The reply in pieces, each of which says who speaks; the last carries the decision record."""
         return self._streamed("stream_chat", messages, kwargs, self.routed(messages, kwargs))
 
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseGen:
         """:meth:`stream_chat` for a single prompt."""
         arguments = {"formatted": formatted, **kwargs}
         return self._streamed("stream_complete", prompt, arguments, self.routed(prompt, kwargs))
 
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+    async def astream_chat(
+        self, messages: Sequence[ChatMessage], **kwargs: Any
+    ) -> ChatResponseAsyncGen:
         """:meth:`stream_chat`, async."""
         request = await off_loop(lambda: self.routed(messages, kwargs))
         return self._astreamed("astream_chat", messages, kwargs, request)
 
-    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
+    async def astream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseAsyncGen:
         """:meth:`stream_complete`, async."""
         request = await off_loop(lambda: self.routed(prompt, kwargs))
-        return self._astreamed("astream_complete", prompt, {"formatted": formatted, **kwargs}, request)
+        return self._astreamed(
+            "astream_complete", prompt, {"formatted": formatted, **kwargs}, request
+        )
 
     # Tools are handed on as they came: the expert that is chosen prepares them, and reads its own calls
 
@@ -182,7 +204,9 @@ class RoutooLLM(SchemaLLM):
         tool_required: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        asked = [ChatMessage(role="user", content=user_msg) if isinstance(user_msg, str) else user_msg]
+        asked = [
+            ChatMessage(role="user", content=user_msg) if isinstance(user_msg, str) else user_msg
+        ]
         return {
             "messages": [*(chat_history or []), *(message for message in asked if message)],
             "tools": list(tools),
@@ -201,7 +225,9 @@ class RoutooLLM(SchemaLLM):
         """
         client = self._clients.get(speaker(response) or "")
         if client and isinstance(client.llm, FunctionCallingLLM):
-            return client.llm.get_tool_calls_from_response(response, error_on_no_tool_call, **kwargs)
+            return client.llm.get_tool_calls_from_response(
+                response, error_on_no_tool_call, **kwargs
+            )
         calls = tool_calls(response)
         if not calls and error_on_no_tool_call:
             raise ValueError("Expected at least one tool call, but got 0 tool calls.")
@@ -304,13 +330,19 @@ class RoutooLLM(SchemaLLM):
         return self._clients[expert.name]
 
     def _call(self, way: Way, said: Said, kwargs: Mapping[str, Any], attempt: Attempt) -> Any:
-        arguments = {key: value for key, value in without_overrides(kwargs).items() if key not in _LIMITS}
+        arguments = {
+            key: value for key, value in without_overrides(kwargs).items() if key not in _LIMITS
+        }
         if self.temperature is not None:
             arguments.setdefault("temperature", self.temperature)
-        return self.client(attempt.expert).call(way, said, arguments, attempt.max_tokens, self.callback_manager)
+        return self.client(attempt.expert).call(
+            way, said, arguments, attempt.max_tokens, self.callback_manager
+        )
 
     def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> list[ChatMessage]:
-        return asking_of_template(super()._get_messages(prompt, **prompt_args), {**prompt.kwargs, **prompt_args})
+        return asking_of_template(
+            super()._get_messages(prompt, **prompt_args), {**prompt.kwargs, **prompt_args}
+        )
 
     def _able(self, capability: str) -> int:
         return sum(capability in expert.capabilities for expert in self.router.pool)
@@ -326,7 +358,9 @@ class RoutooLLM(SchemaLLM):
         return self.model_copy()
 
     def __getstate__(self) -> dict[str, Any]:
-        state = BaseModel.__getstate__(self)  # LlamaIndex's own drops whatever does not fit, with a warning
+        state = BaseModel.__getstate__(
+            self
+        )  # LlamaIndex's own drops whatever does not fit, with a warning
         own = {key: value for key, value in state["__dict__"].items() if key != "callback_manager"}
         return {**state, "__dict__": own, "__pydantic_private__": None}
 

@@ -24,22 +24,34 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools import BaseTool, ToolMetadata, ToolOutput
 from pydantic import BaseModel
 
-from routoo_core.attempt import Attempt
+from routoo_core.calling.attempt import Attempt
 from routoo_core.errors import InvalidRequest
-from routoo_core.experts import Usage
+from routoo_core.usage import Usage
 
 Reply = ChatResponse | CompletionResponse
 
 MARK = "routoo"  # our key in ``additional_kwargs``
-_REMEMBERED = ("expert", "model", "settled_usd")  # of the record, what goes into memories, which count its tokens
+_REMEMBERED = (
+    "expert",
+    "model",
+    "settled_usd",
+)  # of the record, what goes into memories, which count its tokens
 _ROLES = {"chatbot": "assistant", "model": "assistant"}  # LlamaIndex's other names for OpenAI's
-_BYTES_OF = {"image": "image", "audio": "audio", "video": "video", "document": "data"}  # block → its field
+_BYTES_OF = {
+    "image": "image",
+    "audio": "audio",
+    "video": "video",
+    "document": "data",
+}  # block → its field
 _ASKED = ("query_str", "question", "query")  # what LlamaIndex's templates call the question
 _BOUND = (ThinkingBlock, CitationBlock, CachePoint)  # blocks that only their own provider reads
 _PROMPT = ("prompt_tokens", "input_tokens", "prompt_token_count", "prompt_eval_count")
 _REPLY = ("completion_tokens", "output_tokens", "candidates_token_count", "eval_count")
 _CACHED = ("cached_tokens", "cached_content_token_count")
-_BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens")  # Anthropic's, not part of its input_tokens
+_BESIDE = (
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)  # Anthropic's, not part of its input_tokens
 
 
 # Messages on their way in
@@ -72,9 +84,13 @@ def _parts(block: Any) -> Iterator[dict[str, Any]]:
         yield {**kind, "data": data.decode(errors="replace")} if isinstance(data, bytes) else kind
 
 
-def asking_of_template(messages: Sequence[ChatMessage], values: Mapping[str, Any]) -> list[ChatMessage]:
+def asking_of_template(
+    messages: Sequence[ChatMessage], values: Mapping[str, Any]
+) -> list[ChatMessage]:
     """Messages of a template, of which the last marks the question that the template was filled with."""
-    asked = next((v for name in _ASKED if isinstance(v := values.get(name), str) and v.strip()), None)
+    asked = next(
+        (v for name in _ASKED if isinstance(v := values.get(name), str) and v.strip()), None
+    )
     if asked is None or not messages or messages[-1].role.value != "user":
         return list(messages)
     return [*messages[:-1], marked(messages[-1], {"question": asked.strip()})]
@@ -82,7 +98,9 @@ def asking_of_template(messages: Sequence[ChatMessage], values: Mapping[str, Any
 
 def marked(message: ChatMessage, mark: Mapping[str, Any]) -> ChatMessage:
     """A copy of the message with this mark."""
-    return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, MARK: dict(mark)}})
+    return message.model_copy(
+        update={"additional_kwargs": {**message.additional_kwargs, MARK: dict(mark)}}
+    )
 
 
 def author(message: ChatMessage) -> str | None:
@@ -93,7 +111,10 @@ def author(message: ChatMessage) -> str | None:
 
 def portable(messages: Sequence[ChatMessage], expert: str) -> list[ChatMessage]:
     """Messages without our marks, and without what only another expert can read: its reasoning, its objects."""
-    return [_portable(message, expert) if MARK in message.additional_kwargs else message for message in messages]
+    return [
+        _portable(message, expert) if MARK in message.additional_kwargs else message
+        for message in messages
+    ]
 
 
 def _portable(message: ChatMessage, expert: str) -> ChatMessage:
@@ -123,9 +144,13 @@ class DescribedTool(BaseTool):
     def __init__(self, described: Mapping[str, Any]) -> None:
         function = described.get("function")
         if not isinstance(function, Mapping) or not function.get("name"):
-            raise InvalidRequest("tools: each is a LlamaIndex tool, or {'type': 'function', 'function': {'name': …}}")
+            raise InvalidRequest(
+                "tools: each is a LlamaIndex tool, or {'type': 'function', 'function': {'name': …}}"
+            )
         parameters = dict(function.get("parameters") or {"type": "object", "properties": {}})
-        self._metadata = _Described(function.get("description") or "", function["name"], parameters=parameters)
+        self._metadata = _Described(
+            function.get("description") or "", function["name"], parameters=parameters
+        )
 
     @property
     def metadata(self) -> ToolMetadata:
@@ -134,7 +159,9 @@ class DescribedTool(BaseTool):
 
     def __call__(self, input: Any) -> ToolOutput:  # noqa: A002
         """Not here."""
-        raise NotImplementedError(f"{self.metadata.name} is only described here; call it where it is implemented")
+        raise NotImplementedError(
+            f"{self.metadata.name} is only described here; call it where it is implemented"
+        )
 
 
 def as_tools(tools: Sequence[BaseTool | Mapping[str, Any]] | None) -> list[BaseTool]:
@@ -151,7 +178,11 @@ def described(tool: BaseTool) -> dict[str, Any]:
     known = tool.metadata
     if type(known) is not ToolMetadata or known.fn_schema is None:
         return known.to_openai_tool(skip_length_check=True)
-    function = {"name": known.name, "description": known.description, "parameters": _schema(known.fn_schema)}
+    function = {
+        "name": known.name,
+        "description": known.description,
+        "parameters": _schema(known.fn_schema),
+    }
     return {"type": "function", "function": function}
 
 
@@ -163,9 +194,15 @@ def _schema(kind: type[BaseModel]) -> dict[str, Any]:
 def tool_calls(response: ChatResponse) -> list[ToolSelection]:
     """The calls in a reply, wherever integrations put them; arguments that are still being streamed as far as known."""
     blocks = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
-    blocks = blocks or [_call_block(call) for call in response.message.additional_kwargs.get("tool_calls") or ()]
+    blocks = blocks or [
+        _call_block(call) for call in response.message.additional_kwargs.get("tool_calls") or ()
+    ]
     return [
-        ToolSelection(tool_id=b.tool_call_id or "", tool_name=b.tool_name, tool_kwargs=_arguments(b.tool_kwargs))
+        ToolSelection(
+            tool_id=b.tool_call_id or "",
+            tool_name=b.tool_name,
+            tool_kwargs=_arguments(b.tool_kwargs),
+        )
         for b in blocks
     ]
 
@@ -175,7 +212,9 @@ def _call_block(call: Any) -> ToolCallBlock:
     plain = call if isinstance(call, Mapping) else call.model_dump()
     function = plain.get("function") or {}
     return ToolCallBlock(
-        tool_call_id=plain.get("id"), tool_name=function.get("name") or "", tool_kwargs=function.get("arguments") or {}
+        tool_call_id=plain.get("id"),
+        tool_name=function.get("name") or "",
+        tool_kwargs=function.get("arguments") or {},
     )
 
 
@@ -215,7 +254,10 @@ def stamp(response: Reply, attempt: Attempt) -> None:
 
 def stamp_piece(response: Reply, attempt: Attempt) -> None:
     """Say on a piece of a stream who speaks."""
-    response.additional_kwargs = {**response.additional_kwargs, MARK: {"expert": attempt.expert.name}}
+    response.additional_kwargs = {
+        **response.additional_kwargs,
+        MARK: {"expert": attempt.expert.name},
+    }
 
 
 def speaker(response: ChatResponse) -> str | None:
@@ -232,7 +274,11 @@ def usage(response: Reply) -> Usage | None:
         if prompt is None or reply is None:
             continue
         beside = [_get(found, key) or 0 for key in _BESIDE]
-        cached = _first(found, _CACHED) or _first(_get(found, "prompt_tokens_details"), _CACHED) or beside[0]
+        cached = (
+            _first(found, _CACHED)
+            or _first(_get(found, "prompt_tokens_details"), _CACHED)
+            or beside[0]
+        )
         prompt += sum(beside)
         return Usage(prompt, reply, min(cached, prompt))
     return None

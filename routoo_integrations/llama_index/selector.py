@@ -9,11 +9,11 @@ from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import ToolMetadata
 
-from routoo_core.attempt import off_loop
 from routoo_core.errors import ConfigurationError, NoCapableExpert
-from routoo_core.experts import format_usd
+from routoo_core.money import format_usd
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
+from routoo_core.threads import off_loop
 from routoo_integrations.building import overrides_of
 
 
@@ -41,14 +41,18 @@ class RoutooSelector(BaseSelector):
 
     def _select(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:
         names = [self._expert(choice) for choice in choices]
-        request = RoutedRequest.from_text(query.query_str, overrides=overrides_of(self.router, {}, None))
+        request = RoutedRequest.from_text(
+            query.query_str, overrides=overrides_of(self.router, {}, None)
+        )
         decision = self.router.decide(request)
         best = next((one for one in decision.candidates if one.expert.name in names), None)
         if best is None:
             raise NoCapableExpert({name: ["room for the question"] for name in names})
         cost = format_usd(best.expected_cost)
         reason = f"{best.expert.name}: predicted quality {best.quality:.2f} for {cost} ({decision.policy})"
-        return SelectorResult(selections=[SingleSelection(index=names.index(best.expert.name), reason=reason)])
+        return SelectorResult(
+            selections=[SingleSelection(index=names.index(best.expert.name), reason=reason)]
+        )
 
     async def _aselect(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:
         return await off_loop(lambda: self._select(choices, query))

@@ -7,7 +7,10 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.instrumentation.events import BaseEvent
-from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
+from llama_index.core.instrumentation.events.llm import (
+    LLMStructuredPredictEndEvent,
+    LLMStructuredPredictStartEvent,
+)
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.program.streaming_utils import process_streaming_content_incremental
 from llama_index.core.prompts import PromptTemplate
@@ -61,7 +64,9 @@ class SchemaLLM(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> Generator[Any, None, None]:
         if not self._by_schema():
-            yield from super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            yield from super()._structured_stream_call(
+                output_cls, prompt, llm_kwargs, **prompt_args
+            )
             return
         messages, arguments = self._asked_for(output_cls, prompt, llm_kwargs, prompt_args)
         known = None
@@ -77,7 +82,9 @@ class SchemaLLM(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> AsyncGenerator[Any, None]:
         if not self._by_schema():
-            return await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            return await super()._structured_astream_call(
+                output_cls, prompt, llm_kwargs, **prompt_args
+            )
         messages, arguments = self._asked_for(output_cls, prompt, llm_kwargs, prompt_args)
 
         async def objects() -> AsyncGenerator[Any, None]:
@@ -97,13 +104,20 @@ class SchemaLLM(FunctionCallingLLM):
     ) -> tuple[list[ChatMessage], dict[str, Any]]:
         function = pydantic_function_tool(output_cls)["function"]
         form = {"name": function["name"], "strict": True, "schema": function["parameters"]}
-        arguments = {**(llm_kwargs or {}), "response_format": {"type": "json_schema", "json_schema": form}}
+        arguments = {
+            **(llm_kwargs or {}),
+            "response_format": {"type": "json_schema", "json_schema": form},
+        }
         arguments.pop("tool_choice", None)
         return self._get_messages(prompt, **prompt_args), arguments
 
 
-def _start(output_cls: type[BaseModel], prompt: PromptTemplate, values: dict[str, Any]) -> BaseEvent:
-    return LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=values)
+def _start(
+    output_cls: type[BaseModel], prompt: PromptTemplate, values: dict[str, Any]
+) -> BaseEvent:
+    return LLMStructuredPredictStartEvent(
+        output_cls=output_cls, template=prompt, template_args=values
+    )
 
 
 def _parsed(output_cls: type[BaseModel], response: ChatResponse) -> BaseModel:

@@ -15,11 +15,15 @@ class Picture:
     content = b"a picture"
 
 
-@pytest.mark.filterwarnings("ignore:OpenAI may require a filename", "ignore:LANGCHAIN_TESTS_USER_AGENT")
+@pytest.mark.filterwarnings(
+    "ignore:OpenAI may require a filename", "ignore:LANGCHAIN_TESTS_USER_AGENT"
+)
 class TestRoutooChatModel(ChatModelIntegrationTests):
     @pytest.fixture(autouse=True)
     def _pool(self, monkeypatch):
-        monkeypatch.setattr("langchain_tests.integration_tests.chat_models.httpx.get", lambda *_, **__: Picture)
+        monkeypatch.setattr(
+            "langchain_tests.integration_tests.chat_models.httpx.get", lambda *_, **__: Picture
+        )
         can = {"tools", "json_schema", "images", "audio", "files"}
         with FakeEndpoint() as one, FakeEndpoint() as other:
             one.replies, other.replies = {"cheap": scripted}, {"dear": scripted}
@@ -35,7 +39,11 @@ class TestRoutooChatModel(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self):
-        return {"router": FakePredictor({"cheap": 0.4, "dear": 0.9}), "experts": self.experts, "policy": "best"}
+        return {
+            "router": FakePredictor({"cheap": 0.4, "dear": 0.9}),
+            "experts": self.experts,
+            "policy": "best",
+        }
 
     @property
     def model_override_value(self):

@@ -24,12 +24,18 @@ class TestRoutooChatModel(ChatModelUnitTests):
     @property
     def standard_chat_model_params(self):
         params = super().standard_chat_model_params
-        del params["api_key"]  # a pool has as many keys as experts, each read from the environment (api_key_env)
+        del params[
+            "api_key"
+        ]  # a pool has as many keys as experts, each read from the environment (api_key_env)
         return params
 
     @property
     def chat_model_params(self):
-        return {"router": FakePredictor({"cheap": 0.4, "dear": 0.9}), "experts": self.experts, "policy": "best"}
+        return {
+            "router": FakePredictor({"cheap": 0.4, "dear": 0.9}),
+            "experts": self.experts,
+            "policy": "best",
+        }
 
     @property
     def supports_image_inputs(self):

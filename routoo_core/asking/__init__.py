@@ -1,0 +1,1 @@
+"""Experts asked directly, metered."""

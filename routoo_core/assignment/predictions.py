@@ -1,0 +1,95 @@
+"""``routoo predict``: prompts → predicted quality of every expert → a table of scores; and tables as such."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routoo_core.errors import ConfigurationError, MissingDependency
+from routoo_core.files import replacing
+from routoo_core.predictor.base import Predictor, Quality
+from routoo_core.progress import Progress
+
+FORMATS = (".parquet", ".csv")
+_CHUNK = 64
+
+
+def read_asked(router: str, prompts: Path) -> tuple[Predictor, tuple[str, ...], tuple[str, ...]]:
+    """A router by name or folder, and the ids and texts of prompts; nothing is predicted yet.
+
+    Raises:
+        CheckpointError: There is no such router, or it cannot be loaded.
+        OutcomesError: A prompt is empty, given twice, or a column is missing.
+    """
+    from routoo_core.predictor.checkpoint import find_router, load_checkpoint
+    from routoo_core.prompts import read_prompts
+
+    folder = find_router(router)
+    ids, texts, *_ = read_prompts(prompts)
+    return load_checkpoint(folder), tuple(ids), tuple(texts)
+
+
+def predict_all(predictor: Predictor, prompts: Sequence[str], progress: Progress) -> Quality:
+    """Predict in chunks, with a progress bar; shape (prompts, experts)."""
+    chunks = [np.empty((0, len(predictor.experts)), dtype=np.float32)]
+    with progress.bar("Predicting", len(prompts)) as advance:
+        for start in range(0, len(prompts), _CHUNK):
+            chunks.append(predictor.predict(prompts[start : start + _CHUNK]))
+            advance(len(chunks[-1]))
+    return np.concatenate(chunks)
+
+
+def check_format(path: Path) -> None:
+    """Refuse a file that :func:`write_table` could not write.
+
+    Raises:
+        ConfigurationError: The suffix is neither ``.parquet`` nor ``.csv``.
+    """
+    if path.suffix not in FORMATS:
+        raise ConfigurationError(
+            f"--out: {path} ends in {path.suffix!r}; end it in {' or '.join(FORMATS)}"
+        )
+
+
+def write_scores(
+    path: Path, prompt_ids: Sequence[str], experts: Sequence[str], quality: Quality
+) -> None:
+    """Write ``prompt_id, model, score``, one row for each pair; see :func:`write_table`.
+
+    Args:
+        path: Replaced if it is there.
+        prompt_ids: One for each row of ``quality``.
+        experts: One for each column.
+        quality: 0–1, shape (prompts, experts).
+    """
+    ids = [prompt_id for prompt_id in prompt_ids for _ in experts]
+    write_table(
+        path, {"prompt_id": ids, "model": [*experts] * len(prompt_ids), "score": quality.ravel()}
+    )
+
+
+def write_table(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write columns of equal length as Parquet or CSV by the suffix; whole or not at all.
+
+    Raises:
+        ConfigurationError: See :func:`check_format`; or the file cannot be written.
+        MissingDependency: ``pyarrow`` is not installed.
+    """
+    check_format(path)
+    try:
+        import pyarrow as pa
+        from pyarrow import csv, parquet
+    except ImportError as error:
+        raise MissingDependency("pyarrow", "data", "write tables") from error
+    table = pa.table(dict(columns))
+    write = parquet.write_table if path.suffix == ".parquet" else csv.write_csv
+    try:
+        with replacing(path) as partial:
+            write(table, partial)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--out: {path} cannot be written ({error}); choose another place"
+        ) from error

@@ -1,0 +1,1 @@
+"""One call to the experts, from the ranking to the settled reply."""

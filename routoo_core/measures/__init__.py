@@ -1,0 +1,1 @@
+"""Quality–cost curves, metrics and simple routers."""

@@ -1,0 +1,37 @@
+"""Money as integer nano-USD."""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+
+from routoo_core.errors import ConfigurationError
+
+NANO_PER_USD = 10**9
+
+
+def to_nano_usd(amount: str | Decimal) -> int:
+    """Convert a decimal amount of USD to nano-USD, rounding up.
+
+    Raises:
+        ConfigurationError: Not a finite decimal number of at least 0.
+    """
+    try:
+        value = Decimal(amount)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or value < 0:
+        raise ConfigurationError(
+            f"{amount!r} is not an amount of USD; write a decimal string such as '5.00'"
+        )
+    return int((value * NANO_PER_USD).to_integral_value(rounding=ROUND_CEILING))
+
+
+def format_usd(nano: int, digits: int = 6) -> str:
+    """Write nano-USD as dollars: ``format_usd(1_500_000) == "$0.001500"``."""
+    return f"{'-' if nano < 0 else ''}${abs(nano) / NANO_PER_USD:.{digits}f}"
+
+
+def decimal_usd(nano: int) -> str:
+    """Write nano-USD as an exact decimal string: ``decimal_usd(1_500_000) == "0.001500000"``."""
+    sign, nano = "-" if nano < 0 else "", abs(nano)
+    return f"{sign}{nano // NANO_PER_USD}.{nano % NANO_PER_USD:09d}"

@@ -1,0 +1,1 @@
+"""Logged calls and feedback on them."""

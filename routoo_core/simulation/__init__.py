@@ -1,0 +1,1 @@
+"""Replaying traffic through the router and a ledger."""

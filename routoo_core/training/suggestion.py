@@ -1,0 +1,37 @@
+"""Which prompts to label for a new expert."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routoo_core.errors import ConfigurationError
+from routoo_core.predictor.encoder import Vectors
+from routoo_core.predictor.neighbours import cluster, unit
+
+
+def suggest_prompts(vectors: Vectors, count: int, seed: int = 0) -> NDArray[np.int64]:
+    """Rows of the prompts to label: one near the centre of each of ``count`` clusters, so that no region is left out.
+
+    Args:
+        vectors: The router's encoder on the candidates, (N, dim).
+        count: How many labels there will be, 1 … N.
+        seed: Of the clusters' first centres; the same seed gives the same rows.
+
+    Returns:
+        Distinct rows in ascending order, (count,).
+
+    Raises:
+        ConfigurationError: ``count`` is not 1 … N.
+    """
+    if not 1 <= count <= len(vectors):
+        raise ConfigurationError(
+            f"--n: {count} of {len(vectors)} prompts; ask for 1 to {len(vectors)}, or give more"
+        )
+    points = unit((vectors - vectors.mean(0)) / (vectors.std(0) + 1e-6))
+    centres, _ = cluster(points, count, np.random.default_rng(seed))
+    nearness, rows = points @ centres.T, list[int]()
+    for column in nearness.T:
+        column[rows] = -np.inf
+        rows.append(int(column.argmax()))
+    return np.array(sorted(rows), dtype=np.int64)

@@ -1,0 +1,1 @@
+"""Choosing complementary experts (paper §3.4)."""

@@ -1,0 +1,50 @@
+"""Progress on a terminal, drawn with rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from routoo_core.progress import Advance, Update
+
+
+class TerminalProgress:
+    """Draws the progress of long work on a console.
+
+    Args:
+        console: Where bars, status lines and notes appear.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    @contextmanager
+    def bar(self, description: str, total: int) -> Iterator[Advance]:
+        """Show a bar of ``total`` steps while the block runs."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Bars(*columns, console=self.console) as bars:
+            task = bars.add_task(description, total=total)
+
+            def advance(done: int, description: str | None = None, /) -> None:
+                bars.update(task, advance=done, description=description)
+
+            yield advance
+
+    @contextmanager
+    def status(self, message: str) -> Iterator[Update]:
+        """Show a spinner and a message while the block runs."""
+        with self.console.status(message) as status:
+            yield status.update
+
+    def note(self, message: str) -> None:
+        """Print one line that stays."""
+        self.console.print(message)
