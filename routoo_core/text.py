@@ -6,16 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.errors import OutcomesError
-
-if TYPE_CHECKING:
-    pass
-
 
 _LETTERED = re.compile(r"^\(?[A-Z][.):] ", re.M)
 

@@ -59,7 +59,16 @@ routoo_integrations.cli
 """Every file, in the order of the path: a file may import only from those before it."""
 PACKAGES = ("routoo_core", "routoo_integrations")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-HEAVY = ("torch", "transformers", "langchain_core", "llama_index", "openai", "peft", "pyarrow", "matplotlib")
+HEAVY = (
+    "torch",
+    "transformers",
+    "langchain_core",
+    "llama_index",
+    "openai",
+    "peft",
+    "pyarrow",
+    "matplotlib",
+)
 
 
 def module_name(path):
@@ -103,15 +112,21 @@ def test_every_file_has_its_place_in_the_order():
     assert sorted(POSITION) == sorted(MODULES)
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.stem != "__init__"], ids=module_name)
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.stem != "__init__"], ids=module_name
+)
 def test_a_file_imports_only_from_files_before_it(path):
     own = module_name(path)
     for imported in imported_modules(path):
         if imported in MODULES:
-            assert POSITION[imported] < POSITION[own], f"{own} imports {imported}, which comes later"
+            assert POSITION[imported] < POSITION[own], (
+                f"{own} imports {imported}, which comes later"
+            )
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.stem == "__init__"], ids=module_name)
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.stem == "__init__"], ids=module_name
+)
 def test_a_package_hands_on_only_its_own_names(path):
     package = module_name(path).removesuffix(".__init__")
     for imported in imported_modules(path):

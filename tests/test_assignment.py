@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import LinearConstraint, milp
 
-from routoo_core.assignment.solver import NOBODY, assign
 from routoo_core.assignment import solver as assignment
+from routoo_core.assignment.solver import NOBODY, assign
 from routoo_core.errors import ConfigurationError
 from routoo_core.selector import Best, Ratio
 

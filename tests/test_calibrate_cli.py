@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from routoo_integrations import cli
 from routoo_core.assignment.predictions import write_scores
 from routoo_core.assignment.target import KNOBS
 from routoo_core.config import make_policy
+from routoo_integrations import cli
 from routoo_integrations.cli import app
 
 COST = np.array([1.0, 4.0, 20.0])  # USD a call

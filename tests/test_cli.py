@@ -5,8 +5,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from routoo_integrations import cli
 from routoo_core.budget.sqlite import SqliteLedger
+from routoo_integrations import cli
 from routoo_integrations.cli import app
 
 ROUTOO_TOML = """

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from pyarrow import csv, parquet
 from typer.testing import CliRunner
 
-from routoo_integrations import cli
 from routoo_core.data import collection
 from routoo_core.data.decontamination import Rule, decontaminate
 from routoo_core.data.splitting import sample
 from routoo_core.errors import OutcomesError
 from routoo_core.monitoring.logs import Reading, read_logs
 from routoo_core.outcomes import read_outcomes
+from routoo_integrations import cli
 from routoo_integrations.cli import app
 
 ROWS = {  # as the sets hold them; the texts are made up

@@ -8,9 +8,9 @@ import pytest
 from pyarrow import csv, parquet
 from typer.testing import CliRunner
 
-from routoo_integrations import cli
 from routoo_core.outcomes import read_outcomes
 from routoo_core.predictor.checkpoint import load_checkpoint
+from routoo_integrations import cli
 
 TEXTS = ["what is 31 + 44 ?", "hello there, dear friend number 1234", "what is 12 + 30 ?"]
 

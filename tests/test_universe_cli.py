@@ -7,10 +7,10 @@ import pytest
 from pyarrow import csv
 from typer.testing import CliRunner
 
-from routoo_integrations import cli
 from routoo_core.errors import OutcomesError
 from routoo_core.outcomes import Outcomes
 from routoo_core.universe.construction import held_out_area, read_observed
+from routoo_integrations import cli
 from routoo_integrations.cli import app
 
 OUTCOMES = "prompt_id,model,score\n" + "".join(

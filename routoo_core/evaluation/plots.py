@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from routoo_core.measures.curve import Curve
-
-if TYPE_CHECKING:
-    pass
 from routoo_core.plotting import _save, empty_figure
 
 

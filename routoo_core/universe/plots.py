@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo_core.universe.selection import Universe
-
-if TYPE_CHECKING:
-    pass
 from routoo_core.plotting import _save, empty_figure
+from routoo_core.universe.selection import Universe
 
 
 def plot_coverage(path: Path, found: Universe, known: Sequence[float] | None) -> None:

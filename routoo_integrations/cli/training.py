@@ -14,7 +14,6 @@ from routoo_integrations.cli.shared import (
     JsonOption,
     PoolOption,
     RouterOption,
-    err,
     out,
     progress,
 )

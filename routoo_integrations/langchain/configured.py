@@ -20,8 +20,11 @@ class ConfiguredChatModel(BaseChatModel):
     """A chat model that is told, beside a call's own arguments, what :func:`configured` finds in its config."""
 
     def invoke(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AIMessage:  # noqa: A002
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
         """The whole reply."""
         return super().invoke(input, config, **{**configured(config), **kwargs})
 
@@ -57,7 +60,10 @@ class ConfiguredChatModel(BaseChatModel):
         return super().stream_events(input, config, **{**configured(config), **kwargs})
 
     def astream_events(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:  # noqa: A002
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """:meth:`stream_events`, async."""
         return super().astream_events(input, config, **{**configured(config), **kwargs})
