@@ -66,7 +66,7 @@ def test_fewer_tokens_cost_less(here):
         (SCORES.replace("0.8", "8"), (), "row 3: score 8.0 is not a number from 0 to 1"),
         (SCORES, ("--policy", "paced"), "--policy: 'paced' needs traffic"),
         (SCORES, ("--policy", "cleverest"), "policy: 'cleverest' is unknown"),
-        (SCORES, ("--out", "who.xlsx"), "--out: who.xlsx ends in"),
+        (SCORES, ("--out", "who.xlsx"), "who.xlsx ends in"),
         (SCORES, ("--prices", "nowhere.csv"), "nowhere.csv: cannot be read"),
         (SCORES, ("--budget", "-1"), "budget: -1"),
     ],

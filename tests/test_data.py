@@ -413,7 +413,7 @@ def test_every_bad_line_is_named_and_nothing_is_written(here, monkeypatch, capsy
             ("sample", "--prompts", "p.csv", "--n", "201", "--out", "o.csv"),
             "--n: 201 of 200 prompts",
         ),
-        (("sample", "--prompts", "p.csv", "--out", "o.xlsx"), "--out: o.xlsx ends in"),
+        (("sample", "--prompts", "p.csv", "--out", "o.xlsx"), "o.xlsx ends in"),
         (
             ("sample", "--prompts", "twice.csv", "--n", "1", "--out", "o.csv"),
             "twice.csv: row 2: prompt_id 'a' was",

@@ -10,7 +10,6 @@ from toy_tables import PRICES, write_toy_tables
 from typer.testing import CliRunner
 
 from routoo_core import Budget
-from routoo_core.assignment.predictions import write_table
 from routoo_core.budget.pacing import Paced
 from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.evaluation.evaluation import predict
@@ -21,6 +20,7 @@ from routoo_core.measures.subjects import SUB_CATEGORIES, grouped
 from routoo_core.predictor.checkpoint import read_config
 from routoo_core.progress import SILENT
 from routoo_core.simulation.replay import DAY, Stream, arrivals, replay_stream
+from routoo_core.tables import write_table
 from routoo_core.testing import FakePredictor
 from routoo_core.training.run import encode_cached
 from routoo_integrations.cli import app

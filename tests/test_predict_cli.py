@@ -79,13 +79,11 @@ def test_the_summary_is_for_people_or_for_programs(here, checkpoint):
 
 def test_an_unknown_kind_of_file_is_refused_by_its_suffix(here, checkpoint, monkeypatch, capsys):
     message = refuse(monkeypatch, capsys, checkpoint, out="s.xlsx")
-    assert (
-        "ConfigurationError: --out: s.xlsx ends in '.xlsx'; end it in .parquet or .csv" in message
-    )
+    assert "ConfigurationError: s.xlsx ends in '.xlsx'; end it in .parquet or .csv" in message
 
 
 def test_a_place_that_cannot_be_written_is_named(here, checkpoint, monkeypatch, capsys):
-    assert "--out: p.csv/s.csv cannot be written" in refuse(
+    assert "p.csv/s.csv cannot be written" in refuse(
         monkeypatch, capsys, checkpoint, out="p.csv/s.csv"
     )
 

@@ -348,7 +348,7 @@ def test_a_local_model_writes_and_tells_likelihoods(tiny_model, tmp_path):
         ({"grader": "judge"}, {}, "--judge: names the expert"),
         ({"budget": None}, {"answer": ["1"] * 40}, "--budget: say how many USD"),
         ({"budget": "much"}, {"answer": ["1"] * 40}, "--budget: limit"),
-        ({"out": "o.json"}, {"answer": ["1"] * 40}, "--out: o.json ends in '.json'"),
+        ({"out": "o.json"}, {"answer": ["1"] * 40}, "o.json ends in '.json'"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_spent(folder, endpoint, options, columns, message):

@@ -201,7 +201,7 @@ def test_a_table_is_the_same_from_csv_and_parquet_and_a_pair_given_twice_is_name
         ("prompt_id,model\na,x\n", (), "cannot be read"),
         (OUTCOMES, ("--objective", "cleverest"), "--objective: 'cleverest' is unknown"),
         (OUTCOMES, ("--objective", "routed"), "give --prompts with a 'domain' column"),
-        (OUTCOMES, ("--out", "u.xlsx"), "--out: u.xlsx ends in"),
+        (OUTCOMES, ("--out", "u.xlsx"), "u.xlsx ends in"),
         (OUTCOMES, ("--plot", "u.svg"), "--plot: u.svg ends in"),
         (OUTCOMES, ("--guess-rate", "1"), "--guess-rate: 1.0 is not"),
         (

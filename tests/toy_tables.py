@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from routoo_core.assignment.predictions import write_table
+from routoo_core.tables import write_table
 
 PRICES = "model,input_usd_per_1m,output_usd_per_1m\ncalculator,1,3\ntalker,1,1\n"
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.assignment.predictions import write_table
 from routoo_core.assignment.solver import NOBODY, Assignment
 from routoo_core.errors import OutcomesError
 from routoo_core.price_list import read_prices
-from routoo_core.tables import read_columns
+from routoo_core.tables import read_columns, write_table
 
 TOKENS_PER_MILLION = 1_000_000
 

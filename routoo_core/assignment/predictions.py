@@ -1,19 +1,16 @@
-"""``routoo predict``: prompts → predicted quality of every expert → a table of scores; and tables as such."""
+"""``routoo predict``: prompts → predicted quality of every expert → a table of scores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from routoo_core.errors import ConfigurationError, MissingDependency
-from routoo_core.files import replacing
 from routoo_core.predictor.base import Predictor, Quality
 from routoo_core.progress import Progress
+from routoo_core.tables import write_table
 
-FORMATS = (".parquet", ".csv")
 _CHUNK = 64
 
 
@@ -42,22 +39,10 @@ def predict_all(predictor: Predictor, prompts: Sequence[str], progress: Progress
     return np.concatenate(chunks)
 
 
-def check_format(path: Path) -> None:
-    """Refuse a file that :func:`write_table` could not write.
-
-    Raises:
-        ConfigurationError: The suffix is neither ``.parquet`` nor ``.csv``.
-    """
-    if path.suffix not in FORMATS:
-        raise ConfigurationError(
-            f"--out: {path} ends in {path.suffix!r}; end it in {' or '.join(FORMATS)}"
-        )
-
-
 def write_scores(
     path: Path, prompt_ids: Sequence[str], experts: Sequence[str], quality: Quality
 ) -> None:
-    """Write ``prompt_id, model, score``, one row for each pair; see :func:`write_table`.
+    """Write ``prompt_id, model, score``, one row for each pair; see :func:`~routoo_core.tables.write_table`.
 
     Args:
         path: Replaced if it is there.
@@ -69,27 +54,3 @@ def write_scores(
     write_table(
         path, {"prompt_id": ids, "model": [*experts] * len(prompt_ids), "score": quality.ravel()}
     )
-
-
-def write_table(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns of equal length as Parquet or CSV by the suffix; whole or not at all.
-
-    Raises:
-        ConfigurationError: See :func:`check_format`; or the file cannot be written.
-        MissingDependency: ``pyarrow`` is not installed.
-    """
-    check_format(path)
-    try:
-        import pyarrow as pa
-        from pyarrow import csv, parquet
-    except ImportError as error:
-        raise MissingDependency("pyarrow", "data", "write tables") from error
-    table = pa.table(dict(columns))
-    write = parquet.write_table if path.suffix == ".parquet" else csv.write_csv
-    try:
-        with replacing(path) as partial:
-            write(table, partial)
-    except OSError as error:
-        raise ConfigurationError(
-            f"--out: {path} cannot be written ({error}); choose another place"
-        ) from error

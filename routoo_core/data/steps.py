@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from routoo_core import __version__
-from routoo_core.assignment.predictions import check_format, write_table
 from routoo_core.errors import OutcomesError
 from routoo_core.files import replacing
-from routoo_core.tables import read_lines, read_table
+from routoo_core.tables import check_table_format, read_lines, read_table, write_table
 
 Row = dict[str, Any]
 
@@ -93,7 +92,7 @@ def write_step(
         OutcomesError: No row is left.
         ConfigurationError: The suffix is another, or the file cannot be written.
     """
-    check_format(path)
+    check_table_format(path)
     if not rows:
         raise OutcomesError(f"{path}: no row is left to write; loosen the step's options")
     names = list(columns or dict.fromkeys(name for row in rows for name in row))

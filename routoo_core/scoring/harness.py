@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from routoo_core.assignment.predictions import write_table
 from routoo_core.errors import ConfigurationError, MissingDependency, OutcomesError
 from routoo_core.experts import Expert
+from routoo_core.tables import write_table
 
 METRICS = ("acc_norm", "exact_match", "acc", "pass@1")  # looked for in this order
 FIELDS = (

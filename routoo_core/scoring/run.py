@@ -12,7 +12,6 @@ from typing import Any
 from routoo_core.asking.asker import Asker, direct_router
 from routoo_core.asking.calls import Answer, Call, Chat, Unanswered
 from routoo_core.asking.clients import Client, clients_of
-from routoo_core.assignment.predictions import write_table
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
 from routoo_core.errors import NoCapableExpert, OutcomesError
@@ -22,7 +21,7 @@ from routoo_core.progress import Progress
 from routoo_core.prompts import read_prompts
 from routoo_core.scoring.answers import AnswerStore
 from routoo_core.scoring.graders import Grader, Row
-from routoo_core.tables import read_columns
+from routoo_core.tables import read_columns, write_table
 
 OPTIONAL = ("reference",)  # columns a grader uses where the table has them
 

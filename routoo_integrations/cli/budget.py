@@ -94,7 +94,7 @@ def export(
 
     Example: [bold]routoo budget export --out spending.csv[/bold]
     """
-    from routoo_core.assignment.predictions import write_table
+    from routoo_core.tables import write_table
 
     states = _ledger(config).history(account)
     columns: dict[str, list[object]] = {

@@ -59,7 +59,6 @@ def collect(
 
     Example: [bold]routoo data collect --source arc-challenge --file mine.jsonl --out pool.parquet[/bold]
     """
-    from routoo_core.assignment.predictions import check_format
     from routoo_core.data.collection import (
         ALIASES,
         COLUMNS,
@@ -70,8 +69,9 @@ def collect(
         origin,
         without_repeats,
     )
+    from routoo_core.tables import check_table_format
 
-    check_format(table)
+    check_table_format(table)
     if not source and not file:
         raise ConfigurationError("give at least one --source or --file")
     named = dict(one.split("=", 1) for one in column or () if "=" in one)
@@ -122,11 +122,11 @@ def filter_(
 
     Example: [bold]routoo data filter --prompts p.csv --outcomes o.csv --expert small --random 500 --out hard.csv[/bold]
     """
-    from routoo_core.assignment.predictions import check_format
     from routoo_core.data.splitting import PRESETS, keep_hard
     from routoo_core.data.steps import read_prompt_rows
+    from routoo_core.tables import check_table_format
 
-    check_format(table)
+    check_table_format(table)
     if preset is not None and preset not in PRESETS:
         raise ConfigurationError(f"--preset: {preset!r} is unknown; there is {', '.join(PRESETS)}")
     base = PRESETS[preset] if preset else None
@@ -168,14 +168,14 @@ def decontaminate(
     """
     from dataclasses import asdict
 
-    from routoo_core.assignment.predictions import check_format, write_table
     from routoo_core.data.decontamination import Rule
     from routoo_core.data.decontamination import decontaminate as separate
     from routoo_core.data.steps import read_prompt_rows
+    from routoo_core.tables import check_table_format, write_table
 
     for path in (table, removed):
         if path:
-            check_format(path)
+            check_table_format(path)
     rule, rows = Rule(ngram, similarity), read_prompt_rows(prompts)
     known = [
         {**row, "prompt_id": f"{path.stem}:{row['prompt_id']}"}
@@ -207,11 +207,11 @@ def split(
 
     Example: [bold]routoo data split --prompts p.csv --out split.csv[/bold]
     """
-    from routoo_core.assignment.predictions import check_format
     from routoo_core.data.splitting import split as sides
     from routoo_core.data.steps import read_prompt_rows
+    from routoo_core.tables import check_table_format
 
-    check_format(table)
+    check_table_format(table)
     rows, counts = sides(read_prompt_rows(prompts), dev_share)
     _finish(context, table, rows, [prompts], counts, as_json)
 
@@ -231,11 +231,11 @@ def sample(
 
     Example: [bold]routoo data sample --prompts p.csv --n 1000 --out sample.csv[/bold]
     """
-    from routoo_core.assignment.predictions import check_format
     from routoo_core.data.splitting import sample as draw
     from routoo_core.data.steps import read_prompt_rows
+    from routoo_core.tables import check_table_format
 
-    check_format(table)
+    check_table_format(table)
     rows, counts = draw(read_prompt_rows(prompts), count, seed)
     _finish(context, table, rows, [prompts], counts, as_json)
 
@@ -263,12 +263,12 @@ def from_logs(
 
     Example: [bold]routoo data from-logs --log runs.jsonl --prompts p.csv --outcomes o.csv --feedback correctness[/bold]
     """
-    from routoo_core.assignment.predictions import check_format
     from routoo_core.data.steps import write_step
     from routoo_core.monitoring.logs import Reading, read_logs
+    from routoo_core.tables import check_table_format
 
     for path in (prompts, outcomes):
-        check_format(path)
+        check_table_format(path)
     found = read_logs(log, Reading(feedback, worst, best))
     write_step(outcomes, found.outcomes, step_of(context, log, found.counts))
     _finish(context, prompts, found.prompts, log, found.counts, as_json)

@@ -43,13 +43,13 @@ def predict(
     Example: [bold]routoo predict --router mmlu-pro --prompts p.parquet --out scores.csv[/bold]
     """
     from routoo_core.assignment.predictions import (
-        check_format,
         predict_all,
         read_asked,
         write_scores,
     )
+    from routoo_core.tables import check_table_format
 
-    check_format(scores)
+    check_table_format(scores)
     predictor, ids, texts = read_asked(router, prompts)
     write_scores(scores, ids, predictor.experts, predict_all(predictor, texts, progress))
     if as_json:
@@ -95,11 +95,11 @@ def assign(
     Example: [bold]routoo assign --scores s.parquet --prices prices.csv --budget 2.50 --out who.csv[/bold]
     """
     from routoo_core.assignment.plan import certificate, read_priced, write_assignment
-    from routoo_core.assignment.predictions import check_format
     from routoo_core.assignment.solver import assign as solve
+    from routoo_core.tables import check_table_format
 
     if assignment:
-        check_format(assignment)
+        check_table_format(assignment)
     given = {"ratio": {"alpha": alpha}, "quality_floor": {"floor": floor}}.get(policy, {})
     rule = None if policy == "lagrangian" else make_policy({"name": policy, **given})
     if isinstance(rule, Paced):

@@ -136,12 +136,12 @@ def score(
     From EleutherAI's harness: [bold]routoo score --from-harness logs --prompts p.csv --out o.csv[/bold] writes both.
     """
     from routoo_core.asking.clients import clients_of
-    from routoo_core.assignment.predictions import check_format
     from routoo_core.scoring import run
     from routoo_core.scoring.answers import AnswerStore
     from routoo_core.scoring.harness import read_samples
+    from routoo_core.tables import check_table_format
 
-    check_format(target)
+    check_table_format(target)
     if (grader is None) == (not from_harness):
         raise ConfigurationError(
             "--grader: say how answers are graded; or give --from-harness to read graded samples"

@@ -124,12 +124,12 @@ def suggest_prompts(
 
     Example: [bold]routoo suggest-prompts --router mmlu-pro --prompts all.csv --n 100 --out label-these.csv[/bold]
     """
-    from routoo_core.assignment.predictions import check_format, write_table
     from routoo_core.predictor.checkpoint import find_router
     from routoo_core.prompts import read_prompts
+    from routoo_core.tables import check_table_format, write_table
     from routoo_core.training.expert_run import suggest_for
 
-    check_format(suggested)
+    check_table_format(suggested)
     folder = find_router(router)
     ids, texts, domains, splits = read_prompts(prompts)
     rows = suggest_for(folder, tuple(texts), count, seed, progress)

@@ -64,8 +64,8 @@ def universe(
 
     Example: [bold]routoo universe --outcomes o.parquet --prompts p.parquet --size 8 --plot coverage.png[/bold]
     """
-    from routoo_core.assignment.predictions import check_format, write_table
     from routoo_core.price_list import read_prices
+    from routoo_core.tables import check_table_format, write_table
     from routoo_core.universe.construction import read_pool
 
     if objective not in CHOICES:
@@ -73,7 +73,7 @@ def universe(
             f"--objective: {objective!r} is unknown; choose one of {', '.join(CHOICES)}"
         )
     if chosen:
-        check_format(chosen)
+        check_table_format(chosen)
     if plot and plot.suffix != ".png":
         raise ConfigurationError(f"--plot: {plot} ends in {plot.suffix!r}; end it in .png")
     prices = {

@@ -72,11 +72,11 @@ def synthesise(
 
     Example: [bold]routoo data synthesise --prompts mine.csv --expert gpt-4o --budget 1.00 --out more.parquet[/bold]
     """
-    from routoo_core.assignment.predictions import check_format
     from routoo_core.data.synthesise import PRESETS, Synthesis, read_seeds
     from routoo_core.data.synthesise import synthesise as write
+    from routoo_core.tables import check_table_format
 
-    check_format(target)
+    check_table_format(target)
     if preset not in PRESETS:
         raise ConfigurationError(
             f"--preset: {preset!r} is unknown; choose one of {', '.join(PRESETS)}"
@@ -123,11 +123,11 @@ def paraphrase(
 
     Example: [bold]routoo data paraphrase --prompts p.csv --expert gpt-4o --budget 1.00 --out paraphrases.csv[/bold]
     """
-    from routoo_core.assignment.predictions import check_format
     from routoo_core.data.paraphrase import TEMPERATURE, read_drawn
     from routoo_core.data.paraphrase import paraphrase as write
+    from routoo_core.tables import check_table_format
 
-    check_format(target)
+    check_table_format(target)
     rows = read_drawn(prompts, count, seed)
     writer, asker = _writer(expert, experts, budget, config, answers, concurrency)
     written = write(rows, writer, asker, progress, concurrency)
