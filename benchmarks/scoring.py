@@ -18,11 +18,12 @@ import torch
 from rich.console import Console
 
 from routoo_core import Budget, Expert, embedded
+from routoo_core.asking.answers import AnswerStore
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.local_endpoint import LocalEndpoint
-from routoo_core.scoring.answers import AnswerStore
-from routoo_core.scoring.graders import LikeliestChoice, right_choice
-from routoo_core.scoring.run import Scoring, score
+from routoo_core.scoring.graders import LikeliestChoice
+from routoo_core.scoring.rows import right_choice
+from routoo_core.scoring.run import ScoringTask, score_experts
 from routoo_integrations.cli.terminal import TerminalProgress
 
 
@@ -51,8 +52,8 @@ def answers(
         LikeliestChoice(),
         time.perf_counter(),
     )
-    scores = score(
-        Scoring(rows, [expert], grader),
+    scores = score_experts(
+        ScoringTask(rows, [expert], grader),
         Budget(limit=None),
         SqliteLedger(),
         store,

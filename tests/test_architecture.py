@@ -24,11 +24,11 @@ routoo_core.calling
 routoo_core
     router config testing local_endpoint
 routoo_core.asking
-    calls clients asker
+    calls answers clients asker
+routoo_core.scoring
+    reading rows sandbox graders judge run harness
 routoo_core.data
     steps writing collection decontamination splitting synthesise paraphrase
-routoo_core.scoring
-    answers reading graders sandbox judge run harness
 routoo_core.measures
     curve simple_routers metrics subjects
 routoo_core.universe

@@ -16,12 +16,11 @@ from routoo_core.scoring.graders import (
     LikeliestChoice,
     Numeric,
     Pattern,
-    custom,
-    find_letter,
-    find_number,
-    right_choice,
+    load_custom_grader,
 )
 from routoo_core.scoring.judge import Judge, PairwiseJudge, Rubric, read_rubric
+from routoo_core.scoring.reading import find_letter, find_number
+from routoo_core.scoring.rows import right_choice
 
 CHOICES = ["a mammal", "a fish", "stone", "water"]
 
@@ -229,13 +228,13 @@ def test_a_function_of_yours_grades(tmp_path, monkeypatch):
         "politeness.columns = ('name',)\ndef broken(row, text):\n    return 7\n"
     )
     monkeypatch.setattr(sys, "path", [*sys.path])
-    grader = custom("python:my_grader:politeness")
+    grader = load_custom_grader("python:my_grader:politeness")
     assert grader.columns == ("name",)
     assert grader.mark({"name": "Ann"}, "please, Ann") == 1.0
     with pytest.raises(ConfigurationError, match="broken gave 7 for prompt 'p1'; return 0 to 1"):
-        custom("python:my_grader:broken").mark({"prompt_id": "p1"}, "")
+        load_custom_grader("python:my_grader:broken").mark({"prompt_id": "p1"}, "")
     with pytest.raises(ConfigurationError, match="--grader: 'python:my_grader:absent'"):
-        custom("python:my_grader:absent")
+        load_custom_grader("python:my_grader:absent")
 
 
 def test_every_named_grader_is_a_grader():

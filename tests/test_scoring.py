@@ -17,15 +17,15 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from routoo_core import Budget, Expert
+from routoo_core.asking.answers import AnswerStore
 from routoo_core.asking.calls import Chat, Likelihood
-from routoo_core.asking.clients import LocalModel, clients_of
+from routoo_core.asking.clients import LocalModel, make_clients
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.outcomes import read_outcomes
 from routoo_core.progress import SILENT
-from routoo_core.scoring.answers import AnswerStore
 from routoo_core.scoring.graders import Exact, LikeliestChoice
-from routoo_core.scoring.run import Scoring, score
+from routoo_core.scoring.run import ScoringTask, score_experts
 from routoo_core.testing import Reply
 from routoo_integrations.cli import app
 
@@ -311,9 +311,9 @@ def test_a_local_model_writes_and_tells_likelihoods(tiny_model, tmp_path):
     expert = Expert(name="tiny", model=str(tiny_model), provider="huggingface", **free)
     choices = ["so it is", "no", "maybe"]
     row = {"prompt_id": "1", "prompt": "is it so?", "choices": choices, "answer": 0}
-    scoring = Scoring([row], [expert], LikeliestChoice(template="{prompt}"))
+    scoring = ScoringTask([row], [expert], LikeliestChoice(template="{prompt}"))
     store = AnswerStore(tmp_path / "a.db")
-    found = score(scoring, Budget(limit=None), SqliteLedger(), store, SILENT)
+    found = score_experts(scoring, Budget(limit=None), SqliteLedger(), store, SILENT)
     tokenizer, model = (
         AutoTokenizer.from_pretrained(tiny_model),
         AutoModelForCausalLM.from_pretrained(tiny_model),
@@ -323,8 +323,8 @@ def test_a_local_model_writes_and_tells_likelihoods(tiny_model, tmp_path):
         with torch.inference_mode():
             each = model(ids).logits[0].log_softmax(-1)[range(ids.shape[1] - 1), ids[0, 1:]]
         assert answer.logprob == pytest.approx(float(each[len("is it so?") - 1 :].sum()), abs=1e-4)
-    scoring = Scoring([{**row, "answer": "yes"}], [expert], Exact(max_tokens=5))
-    (pair,) = score(scoring, Budget(limit=None), SqliteLedger(), store, SILENT).pairs
+    scoring = ScoringTask([{**row, "answer": "yes"}], [expert], Exact(max_tokens=5))
+    (pair,) = score_experts(scoring, Budget(limit=None), SqliteLedger(), store, SILENT).pairs
     assert 1 <= pair.answers[0].completion_tokens <= 5
     assert pair.score == 0.0
 
@@ -364,9 +364,9 @@ def test_a_provider_that_cannot_be_asked_is_refused():
         name="c", model="claude", provider="anthropic", input_usd_per_1m=1, output_usd_per_1m=1
     )
     with pytest.raises(ConfigurationError, match="provider: 'anthropic' cannot be scored"):
-        clients_of([expert])
+        make_clients([expert])
     assert isinstance(
-        clients_of([expert.model_copy(update={"provider": "huggingface"})])["c"], LocalModel
+        make_clients([expert.model_copy(update={"provider": "huggingface"})])["c"], LocalModel
     )
 
 
@@ -383,7 +383,7 @@ def test_every_command_of_the_page_can_be_given():
         command.make_context("routoo", words)
     experts = tomllib.loads(re.findall(r"```toml\n(.*?)```", page, re.S)[0])["experts"]
     assert isinstance(
-        clients_of([Expert(name="smollm", **experts["smollm"])])["smollm"], LocalModel
+        make_clients([Expert(name="smollm", **experts["smollm"])])["smollm"], LocalModel
     )
 
 

@@ -12,8 +12,9 @@ from email.utils import parsedate_to_datetime
 
 import numpy as np
 
-from routoo_core.asking.calls import Answer, Call, Likelihood, Unanswered
-from routoo_core.asking.clients import Client, is_transient
+from routoo_core.asking.answers import AnswerStore
+from routoo_core.asking.calls import Answer, Call, Likelihood, NoAnswer
+from routoo_core.asking.clients import ExpertClient, is_transient
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
 from routoo_core.calling.attempt import Attempt
@@ -22,7 +23,6 @@ from routoo_core.experts import Expert, Pool
 from routoo_core.failures import describe_error
 from routoo_core.predictor.base import Quality
 from routoo_core.router import Router
-from routoo_core.scoring.answers import AnswerStore
 from routoo_core.selector import Best
 from routoo_core.tokens import count_tokens
 from routoo_core.usage import Usage
@@ -32,7 +32,7 @@ _LONGEST_WAIT_S = 60.0
 
 
 @dataclass(frozen=True)
-class Unrated:
+class UniformPredictor:
     """A predictor for calls that name their expert: it finds all of them equal."""
 
     experts: tuple[str, ...]
@@ -46,11 +46,15 @@ class Unrated:
 def direct_router(pool: Pool, budget: Budget, ledger: Ledger) -> Router:
     """A router for calls that name their expert: the path of live calls, on the same ledger."""
     return Router(
-        pool, Unrated(tuple(expert.predicted_as for expert in pool)), Best(), budget, ledger
+        pool,
+        UniformPredictor(tuple(expert.predicted_as for expert in pool)),
+        Best(),
+        budget,
+        ledger,
     )
 
 
-class Pace:
+class RateLimiter:
     """When an expert may be called again: its limits by the minute, and what it said itself (Retry-After)."""
 
     def __init__(self, expert: Expert) -> None:
@@ -87,7 +91,7 @@ class Asker:
     def __init__(
         self,
         router: Router,
-        clients: Mapping[str, Client],
+        clients: Mapping[str, ExpertClient],
         store: AnswerStore,
         concurrency: int = 8,
         retries: int = 5,
@@ -95,7 +99,7 @@ class Asker:
         self.router, self.clients, self.store, self.retries = router, clients, store, retries
         self.spent, self.stopped = 0, dict[str, str]()
         self._slots = {name: asyncio.Semaphore(concurrency) for name in clients}
-        self._paces = {expert.name: Pace(expert) for expert in router.pool}
+        self._paces = {expert.name: RateLimiter(expert) for expert in router.pool}
         self._failures = dict.fromkeys(clients, 0)
         self._calling, self._changed = 0, asyncio.Event()
 
@@ -103,19 +107,19 @@ class Asker:
         """The answer that is kept, else the expert's own.
 
         Raises:
-            Unanswered: It could not be had; the message says why.
+            NoAnswer: It could not be had; the message says why.
         """
         if (kept := self.store.get(expert, call)) is not None:
             return self._told(expert, call, kept)
         async with self._slots[expert.name]:
             if expert.name in self.stopped:
-                raise Unanswered(self.stopped[expert.name])
+                raise NoAnswer(self.stopped[expert.name])
             try:
                 answer = await self._with_retries(expert, call)
             except BudgetExceeded as error:
                 raise self._stop(expert, f"the budget is exhausted: {error}") from error
             except (InvalidRequest, NoCapableExpert) as error:
-                raise Unanswered(str(error)) from error
+                raise NoAnswer(str(error)) from error
         self._failures[expert.name] = 0
         return self._told(expert, call, answer)
 
@@ -132,7 +136,7 @@ class Asker:
             except (
                 OpenAIError
             ) as refused:  # the request's fault: another expert would refuse it as well
-                raise Unanswered(
+                raise NoAnswer(
                     f"the expert refused the prompt: {describe_error(refused)}"
                 ) from refused
             if not is_transient(error):
@@ -148,7 +152,7 @@ class Asker:
                 expert,
                 f"{GIVE_UP_AFTER} calls in a row failed, the last by {describe_error(error)}",
             )
-        raise Unanswered(f"given up after try {self.retries + 1}: {describe_error(error)}")
+        raise NoAnswer(f"given up after try {self.retries + 1}: {describe_error(error)}")
 
     async def _when_affordable(self, expert: Expert, call: Call) -> Answer:
         """One try; while other calls of this run hold money, being refused only means to wait for them."""
@@ -210,9 +214,9 @@ class Asker:
             )
         return answer
 
-    def _stop(self, expert: Expert, why: str) -> Unanswered:
+    def _stop(self, expert: Expert, why: str) -> NoAnswer:
         self.stopped.setdefault(expert.name, why)
-        return Unanswered(why)
+        return NoAnswer(why)
 
 
 def _wait_s(error: Exception, tries: int) -> float:

@@ -53,7 +53,7 @@ Call = Chat | Likelihood
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ClientReply:
     """What a client brings back.
 
     Attributes:
@@ -88,11 +88,11 @@ class Answer:
     latency_s: float
 
 
-class Unanswered(RoutooError):
+class NoAnswer(RoutooError):
     """An expert gave no answer; the message says why, without the prompt."""
 
 
-def key_of(expert: Expert, call: Call) -> str:
+def answer_key(expert: Expert, call: Call) -> str:
     """What an answer is stored under: the expert's name and model, what it was asked, and how it was to answer.
 
     The address is left out, so that an endpoint may move.

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from routoo_core import embedded
-from routoo_core.asking.calls import Call, Chat, Likelihood, Reply
+from routoo_core.asking.calls import Call, Chat, ClientReply, Likelihood
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import NO_KEY, Expert
 from routoo_core.failures import another_may_succeed, status_of
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _PASSING = frozenset({408, 409, 425, 429})
 
 
-class Client(Protocol):
+class ExpertClient(Protocol):
     """Asks one expert; failures are exceptions that ``attempt`` can tell apart."""
 
-    async def answer(self, call: Call, max_tokens: int) -> Reply:
+    async def answer(self, call: Call, max_tokens: int) -> ClientReply:
         """The expert's reply to ``call``, of at most ``max_tokens``."""
         ...
 
@@ -47,14 +47,14 @@ class EndpointClient:
             api_key=key, base_url=self.expert.base_url, timeout=self.expert.timeout_s, max_retries=0
         )
 
-    async def answer(self, call: Call, max_tokens: int) -> Reply:
+    async def answer(self, call: Call, max_tokens: int) -> ClientReply:
         """The reply; see :class:`Client`."""
         if isinstance(call, Chat):
             return await self._chat(call, max_tokens)
-        reply: Reply = await (await self._way())(call, max_tokens)
+        reply: ClientReply = await (await self._way())(call, max_tokens)
         return reply
 
-    async def _chat(self, call: Chat, max_tokens: int) -> Reply:
+    async def _chat(self, call: Chat, max_tokens: int) -> ClientReply:
         limit = "max_completion_tokens" if self.expert.speaks_openai_natively else "max_tokens"
         settings = {limit: max_tokens} | (
             {} if call.temperature is None else {"temperature": call.temperature}
@@ -63,7 +63,7 @@ class EndpointClient:
         done = await self._client.chat.completions.create(
             model=self.expert.model, messages=messages, **settings
         )  # type: ignore[call-overload]
-        return Reply(
+        return ClientReply(
             _usage(done.usage), (done.choices[0].message.content or "") if done.choices else ""
         )
 
@@ -76,7 +76,7 @@ class EndpointClient:
                 )
         return self._likelihood
 
-    async def _echoed(self, call: Likelihood, _: int) -> Reply:
+    async def _echoed(self, call: Likelihood, _: int) -> ClientReply:
         """Log-probabilities of the prompt's own tokens, as vLLM, SGLang and OpenAI's completions tell them."""
         text = call.context + call.continuation
         done = await self._client.completions.create(
@@ -96,9 +96,9 @@ class EndpointClient:
             if stop > start and at < end
         ]
         known = bool(within) and None not in within
-        return Reply(_usage(done.usage), logprob=sum(within) if known else None)
+        return ClientReply(_usage(done.usage), logprob=sum(within) if known else None)
 
-    async def _forced(self, call: Likelihood, _: int) -> Reply:
+    async def _forced(self, call: Likelihood, _: int) -> ClientReply:
         """llama.cpp does not score prompts, but tells what it thought of tokens a grammar forced it to write."""
         context = await self._tokens(call.context) or []
         whole = await self._tokens(call.context + call.continuation) or []
@@ -114,7 +114,7 @@ class EndpointClient:
         )
         told = getattr(done.choices[0].logprobs, "content", None) or []
         followed = [one["id"] for one in told] == forced
-        return Reply(
+        return ClientReply(
             _usage(done.usage), logprob=sum(one["logprob"] for one in told) if followed else None
         )
 
@@ -149,11 +149,11 @@ class LocalModel:
     def __init__(self, expert: Expert, dtype: str = "float32") -> None:
         self.expert, self._dtype, self._lock = expert, dtype, threading.Lock()
 
-    async def answer(self, call: Call, max_tokens: int) -> Reply:
+    async def answer(self, call: Call, max_tokens: int) -> ClientReply:
         """The reply; see :class:`Client`."""
         return await off_loop(lambda: self._answer(call, max_tokens))
 
-    def _answer(self, call: Call, max_tokens: int) -> Reply:
+    def _answer(self, call: Call, max_tokens: int) -> ClientReply:
         with self._lock:
             return (
                 self._chat(call, max_tokens) if isinstance(call, Chat) else self._likelihood(call)
@@ -181,7 +181,7 @@ class LocalModel:
             ) from error
         return tokenizer, model.eval().to(device=best_device())
 
-    def _likelihood(self, call: Likelihood) -> Reply:
+    def _likelihood(self, call: Likelihood) -> ClientReply:
         import torch
 
         tokenizer, model = self._loaded
@@ -193,9 +193,9 @@ class LocalModel:
             ids = torch.tensor([whole], device=model.device)
             logits = model(ids).logits[0, len(context) - 1 : -1].float()
             told = logits.log_softmax(-1).gather(1, ids[0, len(context) :, None])
-        return Reply(Usage(len(whole), 0), logprob=float(told.sum()))
+        return ClientReply(Usage(len(whole), 0), logprob=float(told.sum()))
 
-    def _chat(self, call: Chat, max_tokens: int) -> Reply:
+    def _chat(self, call: Chat, max_tokens: int) -> ClientReply:
         import torch
 
         tokenizer, model = self._loaded
@@ -220,12 +220,12 @@ class LocalModel:
                 max_new_tokens=max_tokens,
                 **sampling,
             )[0, start:]
-        return Reply(
+        return ClientReply(
             Usage(start, len(written)), tokenizer.decode(written, skip_special_tokens=True)
         )
 
 
-CLIENTS: Mapping[str | None, Callable[[Expert], Client]] = {
+CLIENTS: Mapping[str | None, Callable[[Expert], ExpertClient]] = {
     None: EndpointClient,
     "openai": EndpointClient,
     "huggingface": LocalModel,
@@ -233,7 +233,7 @@ CLIENTS: Mapping[str | None, Callable[[Expert], Client]] = {
 """``provider`` of an expert → how it is asked."""
 
 
-def clients_of(experts: Sequence[Expert]) -> dict[str, Client]:
+def make_clients(experts: Sequence[Expert]) -> dict[str, ExpertClient]:
     """A client for each expert, by name.
 
     Raises:

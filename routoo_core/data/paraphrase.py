@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from routoo_core.asking.asker import Asker
-from routoo_core.asking.calls import Chat, Unanswered
+from routoo_core.asking.calls import Chat, NoAnswer
 from routoo_core.data.steps import Row, drawn, read_prompt_rows
 from routoo_core.data.writing import Written, ask_all, missing
 from routoo_core.errors import OutcomesError
 from routoo_core.experts import Expert
 from routoo_core.progress import Progress
 from routoo_core.prompts import split_of
-from routoo_core.scoring.reading import find_numbers, spoken
+from routoo_core.scoring.reading import find_numbers, without_thoughts
 from routoo_core.text import choices_listed, without_choices, words_of
 
 TEMPERATURE = 0.7
@@ -80,9 +80,12 @@ def paraphrase(
     answers = ask_all(expert, calls, asker, progress, concurrency)
     new, dropped = list[Row](), dict.fromkeys(DROPPED, 0)
     for row, call, answer in zip(rows, calls, answers, strict=True):
-        if isinstance(answer, Unanswered):
+        if isinstance(answer, NoAnswer):
             continue
-        said, ended = spoken(answer.text).strip(), (answer.completion_tokens or 0) < call.max_tokens
+        said, ended = (
+            without_thoughts(answer.text).strip(),
+            (answer.completion_tokens or 0) < call.max_tokens,
+        )
         if why := fault(row["prompt"], said) if ended else "cut_off":
             dropped[why] += 1
         else:

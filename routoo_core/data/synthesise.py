@@ -17,14 +17,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from routoo_core.asking.asker import Asker
-from routoo_core.asking.calls import Chat, Unanswered
+from routoo_core.asking.calls import Chat, NoAnswer
 from routoo_core.data.writing import Written, ask_all, missing
 from routoo_core.errors import OutcomesError
 from routoo_core.experts import Expert
 from routoo_core.progress import Progress
 from routoo_core.prompts import read_prompts
-from routoo_core.scoring.graders import Row, choices_of, right_choice
 from routoo_core.scoring.reading import LETTERS
+from routoo_core.scoring.rows import GraderRow, read_choices, right_choice
 from routoo_core.settings import Settings
 from routoo_core.tables import read_columns
 from routoo_core.text import words_of
@@ -61,7 +61,7 @@ DROPPED = ("malformed", "repeated")
 PRESETS = {"default": Synthesis(), "paper": Synthesis(requests=200, each=100)}
 
 
-def read_seeds(path: Path) -> list[Row]:
+def read_seeds(path: Path) -> list[GraderRow]:
     """Prompts with their ``choices``, ``answer`` and ``domain``, where the table has those columns.
 
     Raises:
@@ -69,7 +69,7 @@ def read_seeds(path: Path) -> list[Row]:
     """
     ids, texts, domains, _ = read_prompts(path)
     optional = read_columns(path, (), optional=("choices", "answer"))
-    rows: list[Row] = [
+    rows: list[GraderRow] = [
         {
             "prompt_id": prompt_id,
             "prompt": text,
@@ -91,7 +91,7 @@ def read_seeds(path: Path) -> list[Row]:
 
 
 def request_of(
-    rows: Sequence[Row], number: int, settings: Synthesis, max_tokens: int
+    rows: Sequence[GraderRow], number: int, settings: Synthesis, max_tokens: int
 ) -> tuple[Chat, str]:
     """The prompt of request ``number``, always the same for the same settings, and the subject it is about.
 
@@ -112,12 +112,12 @@ def request_of(
     ), subject
 
 
-def _wanted(row: Row, each: int, subject: str) -> str:
+def _wanted(row: GraderRow, each: int, subject: str) -> str:
     about = f" on {subject.replace('_', ' ')}" if subject else ""
     if _has_choices(row):
         return (
             f"Make up {each} difficult multiple-choice questions{about} of the kind shown in the samples. Each has "
-            f"{len(choices_of(row))} choices, one of them right, and does not repeat a sample."
+            f"{len(read_choices(row))} choices, one of them right, and does not repeat a sample."
         )
     return (
         f"Below are prompts{about} that people send to an application. Make up {each} more that they might send: as "
@@ -125,24 +125,24 @@ def _wanted(row: Row, each: int, subject: str) -> str:
     )
 
 
-def _shown(row: Row) -> str:
+def _shown(row: GraderRow) -> str:
     if not _has_choices(row):
         return f"##Prompt:\n{row['prompt']}"
     listed = "\n".join(
-        f"{letter}. {text}" for letter, text in zip(LETTERS, choices_of(row), strict=False)
+        f"{letter}. {text}" for letter, text in zip(LETTERS, read_choices(row), strict=False)
     )
     return f"##Question:\n{row['prompt']}\n##Choices:\n{listed}\n##Answer: {LETTERS[right_choice(row)]}"
 
 
-def _has_choices(row: Row) -> bool:
+def _has_choices(row: GraderRow) -> bool:
     return "choices" in row and "answer" in row
 
 
-def parsed(text: str, like: Row) -> Iterator[dict[str, Any] | None]:
+def parsed(text: str, like: GraderRow) -> Iterator[dict[str, Any] | None]:
     """The prompts of a reply, in the form of ``like``; ``None`` for each piece of another form."""
     head = "Question" if _has_choices(like) else "Prompt"
     for piece in re.split(rf"##\s*(?={head}:)", text)[1:]:
-        yield _question(piece, len(choices_of(like))) if _has_choices(like) else _prompt(piece)
+        yield _question(piece, len(read_choices(like))) if _has_choices(like) else _prompt(piece)
 
 
 def _question(piece: str, choices: int) -> dict[str, Any] | None:
@@ -168,7 +168,7 @@ def _prompt(piece: str) -> dict[str, Any] | None:
 
 
 def synthesise(
-    rows: Sequence[Row],
+    rows: Sequence[GraderRow],
     expert: Expert,
     settings: Synthesis,
     asker: Asker,
@@ -198,7 +198,7 @@ def synthesise(
         {_words(row) for row in rows},
     )
     for (_, subject), answer in zip(asked, answers, strict=True):
-        for item in () if isinstance(answer, Unanswered) else parsed(answer.text, rows[0]):
+        for item in () if isinstance(answer, NoAnswer) else parsed(answer.text, rows[0]):
             if item is None:
                 dropped["malformed"] += 1
             elif (words := _words(item)) in seen:
@@ -215,5 +215,5 @@ def synthesise(
     return Written(new, dropped, missing(answers), asker.spent)
 
 
-def _words(row: Row) -> str:
+def _words(row: GraderRow) -> str:
     return " ".join(words_of(str(row["prompt"]))) or str(row["prompt"])

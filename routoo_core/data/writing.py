@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from routoo_core.asking.asker import Asker
-from routoo_core.asking.calls import Answer, Call, Unanswered
+from routoo_core.asking.calls import Answer, Call, NoAnswer
 from routoo_core.data.steps import Row
 from routoo_core.experts import Expert
 from routoo_core.money import format_usd
@@ -38,7 +38,7 @@ class Written:
 
 def ask_all(
     expert: Expert, calls: Sequence[Call], asker: Asker, progress: Progress, concurrency: int = 4
-) -> list[Answer | Unanswered]:
+) -> list[Answer | NoAnswer]:
     """Ask ``expert`` everything; what it answered before is not asked again.
 
     Args:
@@ -60,22 +60,22 @@ def ask_all(
         raise group.exceptions[0] from None
 
 
-def missing(answers: Sequence[Answer | Unanswered]) -> Counter[str]:
+def missing(answers: Sequence[Answer | NoAnswer]) -> Counter[str]:
     """Why there is no answer → how often."""
-    return Counter(str(answer) for answer in answers if isinstance(answer, Unanswered))
+    return Counter(str(answer) for answer in answers if isinstance(answer, NoAnswer))
 
 
 async def _ask_all(
     expert: Expert, calls: Sequence[Call], asker: Asker, progress: Progress, concurrency: int
-) -> list[Answer | Unanswered]:
-    done: dict[int, Answer | Unanswered] = {}
+) -> list[Answer | NoAnswer]:
+    done: dict[int, Answer | NoAnswer] = {}
     with progress.bar("Writing", len(calls)) as advance:
 
         async def work(numbered: Iterator[tuple[int, Call]]) -> None:
             for number, call in numbered:
                 try:
                     done[number] = await asker.ask(expert, call)
-                except Unanswered as error:
+                except NoAnswer as error:
                     done[number] = error
                 advance(1, f"Writing, {format_usd(asker.spent, 4)} so far")
 

@@ -6,18 +6,22 @@ import importlib
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from routoo_core.asking.calls import Answer, Call, Chat, Likelihood
 from routoo_core.errors import ConfigurationError
-from routoo_core.scoring.reading import LETTERS, code_in, find_letter, find_number, plain, spoken
-from routoo_core.text import parse_choices
-
-Row = Mapping[str, Any]
-"""One prompt: ``prompt_id``, ``prompt`` and the columns its grader needs."""
+from routoo_core.scoring.reading import (
+    LETTERS,
+    extract_code,
+    find_letter,
+    find_number,
+    normalise_answer,
+    without_thoughts,
+)
+from routoo_core.scoring.rows import GraderRow, read_choices, right_choice
 
 HARNESS_TEMPLATE = "Question: {prompt}\nAnswer:"  # what lm-eval-harness asks ARC and its like with
 
@@ -36,28 +40,28 @@ class Grader:
     max_tokens: int = 512
     temperature: float | None = 0.0
 
-    def check(self, row: Row) -> None:
+    def check(self, row: GraderRow) -> None:
         """Refuse a row that could not be graded, before anything is spent.
 
         Raises:
             ValueError: The message names the column and the reason.
         """
 
-    def calls(self, row: Row) -> Sequence[Call]:
+    def calls(self, row: GraderRow) -> Sequence[Call]:
         """What the expert is asked; at least one."""
         return [self._chat(str(row["prompt"]))]
 
-    def reviews(self, row: Row, answers: Sequence[Answer]) -> Sequence[Call]:
+    def reviews(self, row: GraderRow, answers: Sequence[Answer]) -> Sequence[Call]:
         """What a judge is asked about the answers; none for all other graders."""
         return ()
 
     def grade(
-        self, row: Row, answers: Sequence[Answer], verdicts: Sequence[Answer]
+        self, row: GraderRow, answers: Sequence[Answer], verdicts: Sequence[Answer]
     ) -> float | None:
         """The score, 0–1; ``None`` where a judge said nothing that can be read."""
-        return self.mark(row, spoken(answers[0].text))
+        return self.mark(row, without_thoughts(answers[0].text))
 
-    def mark(self, row: Row, text: str) -> float:
+    def mark(self, row: GraderRow, text: str) -> float:
         """The score of a text, 0–1, without what a model thought aloud before it."""
         raise NotImplementedError
 
@@ -74,14 +78,15 @@ class Letter(Grader):
 
     columns = ("choices", "answer")
 
-    def check(self, row: Row) -> None:
+    def check(self, row: GraderRow) -> None:
         """See :meth:`Grader.check`."""
         right_choice(row)
 
-    def calls(self, row: Row) -> Sequence[Call]:
+    def calls(self, row: GraderRow) -> Sequence[Call]:
         """The question, its choices with letters, and what is wanted."""
         listed = "\n".join(
-            f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices_of(row), strict=False)
+            f"{letter}. {choice}"
+            for letter, choice in zip(LETTERS, read_choices(row), strict=False)
         )
         return [
             self._chat(
@@ -89,9 +94,9 @@ class Letter(Grader):
             )
         ]
 
-    def mark(self, row: Row, text: str) -> float:
+    def mark(self, row: GraderRow, text: str) -> float:
         """1 for the right letter; none that can be made out is wrong."""
-        return float(find_letter(text, choices_of(row)) == LETTERS[right_choice(row)])
+        return float(find_letter(text, read_choices(row)) == LETTERS[right_choice(row)])
 
 
 @dataclass(frozen=True)
@@ -109,24 +114,24 @@ class LikeliestChoice(Grader):
     normalised: bool = False
     template: str = HARNESS_TEMPLATE
 
-    def check(self, row: Row) -> None:
+    def check(self, row: GraderRow) -> None:
         """See :meth:`Grader.check`."""
         right_choice(row)
 
-    def calls(self, row: Row) -> Sequence[Call]:
+    def calls(self, row: GraderRow) -> Sequence[Call]:
         """How likely is each choice?"""
         context = self.template.replace("{prompt}", str(row["prompt"]))
-        return [Likelihood(context, f" {choice}") for choice in choices_of(row)]
+        return [Likelihood(context, f" {choice}") for choice in read_choices(row)]
 
     def grade(
-        self, row: Row, answers: Sequence[Answer], verdicts: Sequence[Answer]
+        self, row: GraderRow, answers: Sequence[Answer], verdicts: Sequence[Answer]
     ) -> float | None:
         """1 where the likeliest choice is the right one."""
         return float(self.pick(row, answers) == right_choice(row))
 
-    def pick(self, row: Row, answers: Sequence[Answer]) -> int:
+    def pick(self, row: GraderRow, answers: Sequence[Answer]) -> int:
         """Index of the likeliest choice, the first of equal ones."""
-        sizes = [len(choice.encode()) if self.normalised else 1 for choice in choices_of(row)]
+        sizes = [len(choice.encode()) if self.normalised else 1 for choice in read_choices(row)]
         values = [
             (answer.logprob or 0.0) / size for answer, size in zip(answers, sizes, strict=True)
         ]
@@ -139,14 +144,16 @@ class Exact(Grader):
 
     columns = ("answer",)
 
-    def check(self, row: Row) -> None:
+    def check(self, row: GraderRow) -> None:
         """See :meth:`Grader.check`."""
-        if not all(plain(text) for text in _accepted(row)):
+        if not all(normalise_answer(text) for text in _accepted(row)):
             raise ValueError("answer: is empty")
 
-    def mark(self, row: Row, text: str) -> float:
+    def mark(self, row: GraderRow, text: str) -> float:
         """1 where they are the same."""
-        return float(plain(text) in {plain(accepted) for accepted in _accepted(row)})
+        return float(
+            normalise_answer(text) in {normalise_answer(accepted) for accepted in _accepted(row)}
+        )
 
 
 @dataclass(frozen=True)
@@ -160,12 +167,12 @@ class Numeric(Grader):
     columns = ("answer",)
     tolerance: float = 1e-6
 
-    def check(self, row: Row) -> None:
+    def check(self, row: GraderRow) -> None:
         """See :meth:`Grader.check`."""
         if find_number(str(row["answer"])) is None:
             raise ValueError(f"answer: {row['answer']!r} is not a number")
 
-    def mark(self, row: Row, text: str) -> float:
+    def mark(self, row: GraderRow, text: str) -> float:
         """1 where it is near enough."""
         found, right = find_number(text), find_number(str(row["answer"]))
         return float(
@@ -180,7 +187,7 @@ class Pattern(Grader):
 
     columns = ("pattern",)
 
-    def check(self, row: Row) -> None:
+    def check(self, row: GraderRow) -> None:
         """See :meth:`Grader.check`."""
         try:
             re.compile(str(row["pattern"]))
@@ -189,7 +196,7 @@ class Pattern(Grader):
                 f"pattern: {row['pattern']!r} is no regular expression ({error})"
             ) from error
 
-    def mark(self, row: Row, text: str) -> float:
+    def mark(self, row: GraderRow, text: str) -> float:
         """1 where it is found."""
         return float(re.search(str(row["pattern"]), text) is not None)
 
@@ -209,30 +216,32 @@ class Code(Grader):
     timeout_s: int = 10
     memory_mb: int = 1024
 
-    def check(self, row: Row) -> None:
+    def check(self, row: GraderRow) -> None:
         """See :meth:`Grader.check`."""
         try:
             compile(str(row["tests"]), "tests", "exec")
         except SyntaxError as error:
             raise ValueError(f"tests: is not Python ({error.msg}, line {error.lineno})") from error
 
-    def mark(self, row: Row, text: str) -> float:
+    def mark(self, row: GraderRow, text: str) -> float:
         """1 where all tests pass."""
-        from routoo_core.scoring.sandbox import passes
+        from routoo_core.scoring.sandbox import tests_pass
 
-        return float(passes(code_in(text), str(row["tests"]), self.timeout_s, self.memory_mb))
+        return float(
+            tests_pass(extract_code(text), str(row["tests"]), self.timeout_s, self.memory_mb)
+        )
 
 
 @dataclass(frozen=True)
-class Custom(Grader):
+class CustomGrader(Grader):
     """A function of yours, ``grade(row, text) -> float``; it may say what it needs in an attribute ``columns``."""
 
-    function: Callable[[Row, str], float] = field(default=lambda row, text: 0.0)
+    function: Callable[[GraderRow, str], float] = field(default=lambda row, text: 0.0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", tuple(getattr(self.function, "columns", ())))
 
-    def mark(self, row: Row, text: str) -> float:
+    def mark(self, row: GraderRow, text: str) -> float:
         """What the function says.
 
         Raises:
@@ -257,7 +266,7 @@ GRADERS: dict[str, type[Grader]] = {
 """``--grader`` → grader; ``judge`` is in :mod:`routoo_core.scoring.judge`, ``python:module:function`` is yours."""
 
 
-def custom(name: str, **settings: Any) -> Custom:
+def load_custom_grader(name: str, **settings: Any) -> CustomGrader:
     """The grader ``python:module:function`` names; the module may lie in the current folder.
 
     Raises:
@@ -273,45 +282,9 @@ def custom(name: str, **settings: Any) -> Custom:
         raise ConfigurationError(
             f"--grader: {name!r}: {error}; write python:module:function"
         ) from error
-    return Custom(function=found, **settings)
+    return CustomGrader(function=found, **settings)
 
 
-def choices_of(row: Row) -> list[str]:
-    """The texts of a row's ``choices``, a list or JSON's form of one.
-
-    Raises:
-        ValueError: They are no list of 2 to 26 texts.
-    """
-    choices = parse_choices(row["choices"])
-    if not 2 <= len(choices) <= len(LETTERS):
-        raise ValueError(f"choices: give a list of 2 to {len(LETTERS)} texts")
-    return choices
-
-
-def right_choice(row: Row) -> int:
-    """Index of the right choice, from ``answer`` as an index, a letter or the text.
-
-    Raises:
-        ValueError: It is none of the choices.
-    """
-    choices, answer = choices_of(row), row["answer"]
-    if isinstance(answer, str):
-        index = int(answer) if answer.isdecimal() and int(answer) < len(choices) else None
-        if index is not None and answer in choices and choices[index] != answer:
-            raise ValueError(
-                f"answer: {answer!r} is an index and another choice's text; write the letter"
-            )
-        letter = LETTERS[: len(choices)].find(answer.upper()) if len(answer) == 1 else -1
-        answer = index if index is not None else letter if letter >= 0 else answer
-    if answer in choices:
-        answer = choices.index(answer)
-    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
-        raise ValueError(
-            f"answer: {row['answer']!r} is none of the {len(choices)} choices (index from 0, letter or text)"
-        )
-    return answer
-
-
-def _accepted(row: Row) -> list[str]:
+def _accepted(row: GraderRow) -> list[str]:
     answer = row["answer"]
     return [str(one) for one in answer] if isinstance(answer, list) else [str(answer)]

@@ -38,7 +38,7 @@ class _Sample(NamedTuple):
 
 
 @dataclass
-class Logged:
+class HarnessSamples:
     """Samples of any number of models and tasks.
 
     Attributes:
@@ -70,7 +70,7 @@ def read_samples(
     filter_name: str | None = None,
     field_name: str | None = None,
     names: Mapping[str, str] | None = None,
-) -> Logged:
+) -> HarnessSamples:
     """Read what ``lm_eval --log_samples`` wrote: ``samples_<task>_<date>.jsonl`` in a folder for each model.
 
     Of several runs of a model on a task the newest counts.
@@ -86,7 +86,7 @@ def read_samples(
     Raises:
         OutcomesError: A file that is something else, or a score outside 0–1; the message names file and line.
     """
-    found = Logged()
+    found = HarnessSamples()
     digests: dict[str, str] = {}
     for path, model, task in _newest(paths):
         for number, sample in enumerate(

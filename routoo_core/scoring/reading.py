@@ -26,12 +26,12 @@ _FINAL_NUMBER = re.compile(
 _CODE = re.compile(r"```(?:python|py)?\s*\n(.*?)(?:```|$)", re.S)
 
 
-def spoken(text: str) -> str:
+def without_thoughts(text: str) -> str:
     """An answer without what a model thought aloud before it."""
     return _THOUGHTS.sub("", text)
 
 
-def code_in(text: str) -> str:
+def extract_code(text: str) -> str:
     """The code blocks of an answer; all of it where it has none."""
     blocks = _CODE.findall(text)
     return "\n\n".join(blocks) if blocks else text
@@ -52,7 +52,9 @@ def find_letter(text: str, choices: Sequence[str]) -> str | None:
         return first["letter"].upper() if len(opening) == 1 or not _lists(text, allowed) else None
     if len(opening) == 1:
         return opening.pop()
-    named = [i for i, choice in enumerate(choices) if plain(choice) == plain(text)]
+    named = [
+        i for i, choice in enumerate(choices) if normalise_answer(choice) == normalise_answer(text)
+    ]
     named = named or [i for i, choice in enumerate(choices) if _mentions(text, choice)]
     if len(named) == 1:
         return allowed[named[0]]
@@ -101,6 +103,6 @@ def _number(written: str) -> float:
     return value / float(bottom) if bottom and float(bottom) else value
 
 
-def plain(text: str) -> str:
+def normalise_answer(text: str) -> str:
     """A text in small letters, without outer punctuation and needless spaces: to compare texts by."""
     return " ".join(text.casefold().split()).strip(string.punctuation + " ")

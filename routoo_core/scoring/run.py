@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from routoo_core.asking.answers import AnswerStore
 from routoo_core.asking.asker import Asker, direct_router
-from routoo_core.asking.calls import Answer, Call, Chat, Unanswered
-from routoo_core.asking.clients import Client, clients_of
+from routoo_core.asking.calls import Answer, Call, Chat, NoAnswer
+from routoo_core.asking.clients import ExpertClient, make_clients
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
 from routoo_core.errors import NoCapableExpert, OutcomesError
@@ -19,15 +20,15 @@ from routoo_core.experts import Expert, Pool
 from routoo_core.money import NANO_PER_USD, format_usd
 from routoo_core.progress import Progress
 from routoo_core.prompts import read_prompts
-from routoo_core.scoring.answers import AnswerStore
-from routoo_core.scoring.graders import Grader, Row
+from routoo_core.scoring.graders import Grader
+from routoo_core.scoring.rows import GraderRow
 from routoo_core.tables import read_columns, write_table
 
 OPTIONAL = ("reference",)  # columns a grader uses where the table has them
 
 
 @dataclass(frozen=True)
-class Scoring:
+class ScoringTask:
     """What is to be scored, and by whom.
 
     Attributes:
@@ -37,7 +38,7 @@ class Scoring:
         judge: Who reviews the answers, where the grader asks a judge.
     """
 
-    rows: Sequence[Row] = field(repr=False)
+    rows: Sequence[GraderRow] = field(repr=False)
     experts: Sequence[Expert]
     grader: Grader
     judge: Expert | None = None
@@ -50,7 +51,7 @@ class Scoring:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class CostEstimate:
     """What asking an expert is expected to cost, nano-USD.
 
     Attributes:
@@ -65,8 +66,8 @@ class Estimate:
     expected: int = 0
     maximum: int = 0
 
-    def __add__(self, other: Estimate) -> Estimate:
-        return Estimate(
+    def __add__(self, other: CostEstimate) -> CostEstimate:
+        return CostEstimate(
             self.calls + other.calls,
             self.kept + other.kept,
             self.expected + other.expected,
@@ -75,10 +76,10 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class PairScore:
     """One graded pair; ``score`` is ``None`` where ``missing`` says why there is none."""
 
-    row: Row
+    row: GraderRow
     expert: Expert
     score: float | None
     answers: Sequence[Answer] = ()
@@ -86,7 +87,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ScoringResult:
     """All pairs, prompt by prompt.
 
     Attributes:
@@ -95,12 +96,12 @@ class Scores:
         stopped: Expert → why it was asked no more.
     """
 
-    pairs: Sequence[Scored]
+    pairs: Sequence[PairScore]
     spent: int
     stopped: Mapping[str, str]
 
     @property
-    def graded(self) -> list[Scored]:
+    def graded(self) -> list[PairScore]:
         """Those with a score."""
         return [pair for pair in self.pairs if pair.score is not None]
 
@@ -120,7 +121,7 @@ class Scores:
         return sum(scores) / len(scores) if scores else None
 
 
-def read_rows(path: Path, grader: Grader) -> list[Row]:
+def read_grader_rows(path: Path, grader: Grader) -> list[GraderRow]:
     """The prompts with the columns that ``grader`` needs.
 
     Raises:
@@ -131,7 +132,7 @@ def read_rows(path: Path, grader: Grader) -> list[Row]:
     table = (
         read_columns(path, grader.columns, optional=optional) if grader.columns or optional else {}
     )
-    rows: list[Row] = [
+    rows: list[GraderRow] = [
         {"prompt_id": prompt_id, "prompt": text, **dict(zip(table, values, strict=True))}
         for prompt_id, text, *values in zip(ids, texts, *table.values(), strict=True)
     ]
@@ -145,25 +146,25 @@ def read_rows(path: Path, grader: Grader) -> list[Row]:
     return rows
 
 
-def estimate(
-    scoring: Scoring, budget: Budget, ledger: Ledger, store: AnswerStore
-) -> dict[str, Estimate]:
+def estimate_costs(
+    scoring: ScoringTask, budget: Budget, ledger: Ledger, store: AnswerStore
+) -> dict[str, CostEstimate]:
     """What is still to be asked and what it will cost, by expert; nobody is asked.
 
     A judge's prompts are estimated with answers of the usual length where there are none yet.
     """
     router = direct_router(scoring.pool, budget, ledger)
-    found = {expert.name: Estimate() for expert in scoring.pool}
+    found = {expert.name: CostEstimate() for expert in scoring.pool}
 
     def add(expert: Expert, call: Call) -> Answer | None:
         if (answer := store.get(expert, call)) is not None:
-            found[expert.name] += Estimate(kept=1)
+            found[expert.name] += CostEstimate(kept=1)
             return answer
         try:
             candidate = router.decide(call.request(expert.name)).candidates[0]
         except NoCapableExpert:
             return None
-        found[expert.name] += Estimate(1, 0, candidate.expected_cost, candidate.maximum_cost)
+        found[expert.name] += CostEstimate(1, 0, candidate.expected_cost, candidate.maximum_cost)
         return None
 
     for row in scoring.rows:
@@ -180,16 +181,16 @@ def _imagined(call: Call) -> Answer:
     return Answer(" answer" * words, 0.0, 0, 0, 0, 0.0)
 
 
-def score(
-    scoring: Scoring,
+def score_experts(
+    scoring: ScoringTask,
     budget: Budget,
     ledger: Ledger,
     store: AnswerStore,
     progress: Progress,
     concurrency: int = 8,
     retries: int = 5,
-    clients: Mapping[str, Client] | None = None,
-) -> Scores:
+    clients: Mapping[str, ExpertClient] | None = None,
+) -> ScoringResult:
     """Ask everybody everything that is not answered yet, under the budget, and grade the answers.
 
     Args:
@@ -206,21 +207,23 @@ def score(
         ConfigurationError: An expert cannot be asked at all.
     """
     router = direct_router(scoring.pool, budget, ledger)
-    asker = Asker(router, clients or clients_of(scoring.pool.experts), store, concurrency, retries)
+    asker = Asker(
+        router, clients or make_clients(scoring.pool.experts), store, concurrency, retries
+    )
     try:
         pairs = asyncio.run(_score_all(scoring, asker, progress, concurrency))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
-    return Scores(pairs, asker.spent, asker.stopped)
+    return ScoringResult(pairs, asker.spent, asker.stopped)
 
 
 async def _score_all(
-    scoring: Scoring, asker: Asker, progress: Progress, concurrency: int
-) -> list[Scored]:
-    done: dict[tuple[int, str], Scored] = {}
+    scoring: ScoringTask, asker: Asker, progress: Progress, concurrency: int
+) -> list[PairScore]:
+    done: dict[tuple[int, str], PairScore] = {}
     with progress.bar("Scoring", len(scoring.rows) * len(scoring.experts)) as advance:
 
-        async def work(expert: Expert, rows: Iterator[tuple[int, Row]]) -> None:
+        async def work(expert: Expert, rows: Iterator[tuple[int, GraderRow]]) -> None:
             for number, row in rows:
                 done[number, expert.name] = await _score(scoring, asker, expert, row)
                 advance(1, f"Scoring, {format_usd(asker.spent, 4)} so far")
@@ -237,7 +240,7 @@ async def _score_all(
     ]
 
 
-async def _score(scoring: Scoring, asker: Asker, expert: Expert, row: Row) -> Scored:
+async def _score(scoring: ScoringTask, asker: Asker, expert: Expert, row: GraderRow) -> PairScore:
     grader = scoring.grader
     try:
         answers = [await asker.ask(expert, call) for call in grader.calls(row)]
@@ -246,10 +249,10 @@ async def _score(scoring: Scoring, asker: Asker, expert: Expert, row: Row) -> Sc
             for call in grader.reviews(row, answers)
             if scoring.judge
         ]
-    except Unanswered as error:
-        return Scored(row, expert, None, missing=str(error))
+    except NoAnswer as error:
+        return PairScore(row, expert, None, missing=str(error))
     score = await asyncio.to_thread(grader.grade, row, answers, verdicts)
-    return Scored(
+    return PairScore(
         row,
         expert,
         score,
@@ -258,7 +261,7 @@ async def _score(scoring: Scoring, asker: Asker, expert: Expert, row: Row) -> Sc
     )
 
 
-def write_outcomes(path: Path, scores: Scores) -> None:
+def write_outcomes(path: Path, scores: ScoringResult) -> None:
     """Write ``prompt_id, model, score, prompt_tokens, completion_tokens, cost_usd, latency_s``, one row for each score.
 
     Tokens, cost and latency are summed over a pair's calls. Where nothing was written, as in likelihoods, there is no
@@ -284,7 +287,7 @@ def write_outcomes(path: Path, scores: Scores) -> None:
     )
 
 
-def _total(pair: Scored, field_: str) -> int | None:
+def _total(pair: PairScore, field_: str) -> int | None:
     counts = [getattr(answer, field_) for answer in pair.answers]
     silent = field_ == "completion_tokens" and any(
         answer.logprob is not None for answer in pair.answers

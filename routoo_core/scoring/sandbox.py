@@ -47,7 +47,7 @@ sys.__stdout__.flush()
 """
 
 
-def passes(code: str, tests: str, timeout_s: int = 10, memory_mb: int = 1024) -> bool:
+def tests_pass(code: str, tests: str, timeout_s: int = 10, memory_mb: int = 1024) -> bool:
     """Whether ``tests`` run to their end after ``code``; one that leaves early, fails, hangs or grows does not pass.
 
     Args:

@@ -27,8 +27,8 @@ from routoo_integrations.cli.shared import (
 
 if TYPE_CHECKING:
     from routoo_core.scoring.graders import Grader
-    from routoo_core.scoring.harness import Logged
-    from routoo_core.scoring.run import Estimate, Scores, Scoring
+    from routoo_core.scoring.harness import HarnessSamples
+    from routoo_core.scoring.run import CostEstimate, ScoringResult, ScoringTask
 
 app = typer.Typer()
 
@@ -135,9 +135,9 @@ def score(
 
     From EleutherAI's harness: [bold]routoo score --from-harness logs --prompts p.csv --out o.csv[/bold] writes both.
     """
-    from routoo_core.asking.clients import clients_of
+    from routoo_core.asking.answers import AnswerStore
+    from routoo_core.asking.clients import make_clients
     from routoo_core.scoring import run
-    from routoo_core.scoring.answers import AnswerStore
     from routoo_core.scoring.harness import read_samples
     from routoo_core.tables import check_table_format
 
@@ -176,16 +176,16 @@ def score(
             "--judge: names the expert for --grader judge; give both or neither"
         )
     chosen = _grader(grader, settings, rubric, pairwise)
-    scoring = run.Scoring(
-        run.read_rows(prompts, chosen),
+    scoring = run.ScoringTask(
+        run.read_grader_rows(prompts, chosen),
         [pool[name] for name in expert] if expert else [one for one in pool if one.name != judge],
         chosen,
         pool[judge] if judge else None,
     )
-    clients = clients_of(scoring.pool.experts)
+    clients = make_clients(scoring.pool.experts)
     account, ledger = paying_account(budget, config, answers, scoring.pool)
     store = AnswerStore(answers)
-    estimates = run.estimate(scoring, account, ledger, store)
+    estimates = run.estimate_costs(scoring, account, ledger, store)
     if dry_run:
         _show_estimates(estimates, as_json)
         return
@@ -195,7 +195,9 @@ def score(
         f"{calls} calls to make, about {format_usd(expected, 4)}; answers in {answers}",
         highlight=False,
     )
-    scores = run.score(scoring, account, ledger, store, progress, concurrency, retries, clients)
+    scores = run.score_experts(
+        scoring, account, ledger, store, progress, concurrency, retries, clients
+    )
     run.write_outcomes(target, scores)
     _show_scores(scoring, scores, target, as_json)
     if scores.missing():
@@ -215,7 +217,7 @@ def _run_harness(
     }
 
 
-def _write_samples(logged: Logged, prompts: Path, target: Path, as_json: bool) -> None:
+def _write_samples(logged: HarnessSamples, prompts: Path, target: Path, as_json: bool) -> None:
     logged.write(prompts, target)
     models = list(dict.fromkeys(model for _, model in logged.outcomes))
     if as_json:
@@ -230,21 +232,21 @@ def _write_samples(logged: Logged, prompts: Path, target: Path, as_json: bool) -
 
 
 def _grader(name: str, settings: dict[str, Any], rubric: Path | None, pairwise: bool) -> Grader:
-    from routoo_core.scoring.graders import GRADERS, custom
+    from routoo_core.scoring.graders import GRADERS, load_custom_grader
     from routoo_core.scoring.judge import Judge, PairwiseJudge, Rubric, read_rubric
 
     if name == "judge":
         kind = PairwiseJudge if pairwise else Judge
         return kind(rubric=read_rubric(rubric) if rubric else Rubric(), **settings)
     if name.startswith("python:"):
-        return custom(name, **settings)
+        return load_custom_grader(name, **settings)
     if name not in GRADERS:
         known = ", ".join((*GRADERS, "judge", "python:module:function"))
         raise ConfigurationError(f"--grader: {name!r} is unknown; choose one of {known}")
     return GRADERS[name](**settings)
 
 
-def _show_estimates(estimates: dict[str, Estimate], as_json: bool) -> None:
+def _show_estimates(estimates: dict[str, CostEstimate], as_json: bool) -> None:
     total = sum(
         (estimate for estimate in estimates.values()), type(next(iter(estimates.values())))()
     )
@@ -269,7 +271,7 @@ def _show_estimates(estimates: dict[str, Estimate], as_json: bool) -> None:
     out.print(table)
 
 
-def _show_scores(scoring: Scoring, scores: Scores, target: Path, as_json: bool) -> None:
+def _show_scores(scoring: ScoringTask, scores: ScoringResult, target: Path, as_json: bool) -> None:
     means = {expert.name: scores.mean(expert.name) for expert in scoring.experts}
     missing = [
         {"expert": name, "reason": why, "pairs": n} for (name, why), n in scores.missing().items()

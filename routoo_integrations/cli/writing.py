@@ -143,15 +143,15 @@ def _writer(
     concurrency: int,
 ) -> tuple[Expert, Asker]:
     """The expert, and what asks it within the budget."""
+    from routoo_core.asking.answers import AnswerStore
     from routoo_core.asking.asker import Asker, direct_router
-    from routoo_core.asking.clients import clients_of
-    from routoo_core.scoring.answers import AnswerStore
+    from routoo_core.asking.clients import make_clients
 
     pool = Pool([Pool.from_toml(experts)[name]])
     account, ledger = paying_account(budget, config, answers, pool)
     asker = Asker(
         direct_router(pool, account, ledger),
-        clients_of(pool.experts),
+        make_clients(pool.experts),
         AnswerStore(answers),
         concurrency,
     )

@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import astuple
 from pathlib import Path
 
-from routoo_core.asking.calls import Answer, Call, key_of
+from routoo_core.asking.calls import Answer, Call, answer_key
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert
 
@@ -42,14 +42,14 @@ class AnswerStore:
     def get(self, expert: Expert, call: Call) -> Answer | None:
         """What ``expert`` answered when it was asked just this."""
         query = f"SELECT {_FIELDS} FROM answers WHERE key = ?"  # noqa: S608
-        found = self._db.execute(query, (key_of(expert, call),)).fetchone()
+        found = self._db.execute(query, (answer_key(expert, call),)).fetchone()
         return Answer(*found) if found else None
 
     def put(self, expert: Expert, call: Call, answer: Answer) -> None:
         """Keep an answer, durably from here on; one of the same key is replaced."""
         self._db.execute(
             f"INSERT OR REPLACE INTO answers (key, expert, model, {_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (key_of(expert, call), expert.name, expert.model, *astuple(answer)),
+            (answer_key(expert, call), expert.name, expert.model, *astuple(answer)),
         )
 
     def close(self) -> None:
