@@ -26,7 +26,7 @@ from routoo_core.outcomes import Outcomes, read_outcomes
 from routoo_core.predictor.encoder import Vectors
 from routoo_core.predictor.heads import Head, expected_level
 from routoo_core.predictor.neighbours import fit_profiles
-from routoo_core.price_list import read_prices
+from routoo_core.price_list import read_price_list
 from routoo_core.progress import SILENT
 from routoo_core.training.run import encode_cached
 from routoo_core.training.settings import (
@@ -149,7 +149,7 @@ def main() -> None:
     outcomes = read_outcomes(given.prompts, given.outcomes)
     vectors = encode_cached(outcomes.prompts, TrainingConfig().encoder, SILENT)
     pools = {
-        n: read_prices(given.prices, given.pool[: k + 1], outcomes.experts)
+        n: read_price_list(given.prices, given.pool[: k + 1], outcomes.experts).per_million()
         for k, n in enumerate(given.pool)
     }
     table = Table("method", "AUC", *(f"{name}: area, ½, match" for name in pools), "seconds")

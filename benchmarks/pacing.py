@@ -21,7 +21,7 @@ from routoo_core.budget.pacing import Paced
 from routoo_core.budget.period import HOUR
 from routoo_core.money import NANO_PER_USD
 from routoo_core.predictor.checkpoint import find_router, read_reference
-from routoo_core.price_list import read_prices
+from routoo_core.price_list import read_price_list
 from routoo_core.progress import SILENT
 from routoo_core.selector import Ratio
 from routoo_core.simulation.replay import DAY, MIDNIGHT, Call, Stream, arrivals, replay_stream
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     reference = read_reference(find_router(given.router))
-    prices = read_prices(given.prices, given.pool, reference.experts)
+    prices = read_price_list(given.prices, given.pool, reference.experts).per_million()
     chosen = reference.select(list(prices)).quality.astype(np.float64)
     cost = np.array(list(prices.values())) * TOKENS / 1e6
     half = np.random.default_rng(given.seed).permutation(len(chosen))

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from routoo_core import Expert, RoutedRequest
 from routoo_core.predictor.checkpoint import find_router, read_config
-from routoo_core.price_list import read_prices
+from routoo_core.price_list import read_price_list
 from routoo_core.request import Overrides
 from routoo_core.selector import Best, Policy, Ratio
 from routoo_core.tokens import count_tokens
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=300)
     args = parser.parse_args()
     known = read_config(find_router("mmlu")).experts
-    prices = read_prices(args.prices, [args.pool], known)
+    prices = read_price_list(args.prices, [args.pool], known).per_million()
     experts = {name: expert(name, price) for name, price in prices.items()}
     held_out = [
         row["prompt"] for row in pq.read_table(args.prompts).to_pylist() if row["split"] != "train"

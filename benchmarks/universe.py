@@ -20,7 +20,7 @@ from rich.table import Table
 
 from routoo_core.measures.curve import Curve, replay, sweep
 from routoo_core.outcomes import Outcomes, read_outcomes
-from routoo_core.price_list import read_prices
+from routoo_core.price_list import read_price_list
 from routoo_core.universe.construction import choose_routed, held_out_area, predict_by_domain
 from routoo_core.universe.selection import Observed, choose
 
@@ -161,7 +161,7 @@ def served(
 def routed(data: Path) -> None:
     """Chosen on train questions, measured on dev questions with the router by domain."""
     whole = read_outcomes(data / "mmlu_pro.prompts.parquet", data / "mmlu_pro.outcomes.parquet")
-    prices = read_prices(data / "pools.csv", ["open"], whole.experts)
+    prices = read_price_list(data / "pools.csv", ["open"], whole.experts).per_million()
     pool = whole.select(list(prices))
     train, dev = pool.take(pool.rows("train")), pool.take(pool.rows("dev"))
     table = Table(

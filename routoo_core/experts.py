@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -83,7 +84,8 @@ class Expert(Settings):
             raise ValueError(
                 "give both input_usd_per_1m and output_usd_per_1m, or neither to look them up"
             )
-        return {**values, **list_price(str(values["model"]))}
+        prices = asdict(list_price(str(values["model"])))
+        return {**values, **{key: usd for key, usd in prices.items() if usd is not None}}
 
     @model_validator(mode="after")
     def _check_window(self) -> Expert:

@@ -1,14 +1,78 @@
-"""List prices."""
+"""Prices of tokens: of one model, looked up, and of many models, as a list."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from routoo_core.errors import UnknownPrice
+from routoo_core.errors import ConfigurationError, UnknownPrice
+
+TOKENS_PER_MILLION = 1_000_000
 
 
-def list_price(model: str) -> dict[str, Decimal]:
+@dataclass(frozen=True)
+class TokenPrices:
+    """USD per million tokens of one model.
+
+    Attributes:
+        input_usd_per_1m: Of the prompt.
+        output_usd_per_1m: Of the reply.
+        cached_usd_per_1m: Of that part of the prompt that the provider read from its cache; ``None`` where it
+            costs what the rest does.
+    """
+
+    input_usd_per_1m: Decimal
+    output_usd_per_1m: Decimal
+    cached_usd_per_1m: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class PriceList:
+    """USD per million tokens of several models.
+
+    Attributes:
+        input_usd_per_1m: Model → price of the prompt.
+        output_usd_per_1m: Model → price of the reply; the same models in the same order.
+        sizes: Model → billions of parameters, where the list has them.
+    """
+
+    input_usd_per_1m: Mapping[str, float]
+    output_usd_per_1m: Mapping[str, float]
+    sizes: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if list(self.input_usd_per_1m) != list(self.output_usd_per_1m):
+            raise ConfigurationError("prices: input and output are not of the same models")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that have a price, in the order of the list."""
+        return tuple(self.input_usd_per_1m)
+
+    def select(self, models: Collection[str]) -> PriceList:
+        """The prices of these models only, in the order of the list; models without a price are passed over."""
+        return PriceList(
+            {name: usd for name, usd in self.input_usd_per_1m.items() if name in models},
+            {name: usd for name, usd in self.output_usd_per_1m.items() if name in models},
+            {name: size for name, size in self.sizes.items() if name in models},
+        )
+
+    def per_million(self) -> dict[str, float]:
+        """Model → USD per million tokens, input and output averaged as in the paper (§4.3)."""
+        prices = {}
+        for model, input_usd in self.input_usd_per_1m.items():
+            prices[model] = (input_usd + self.output_usd_per_1m[model]) / 2
+        return prices
+
+    def per_call(self, tokens: int) -> dict[str, float]:
+        """Model → USD of a call of so many tokens, half of them the reply's."""
+        prices = self.per_million()
+        return {model: usd * tokens / TOKENS_PER_MILLION for model, usd in prices.items()}
+
+
+def list_price(model: str) -> TokenPrices:
     """Look the list price of ``model`` up in genai-prices; of tiered prices the highest tier.
 
     Raises:
@@ -18,25 +82,28 @@ def list_price(model: str) -> dict[str, Decimal]:
     from genai_prices import calc_price
 
     try:
-        found = calc_price(
-            PricedUsage(input_tokens=1, output_tokens=1), model_ref=model
-        ).model_price
+        calculation = calc_price(PricedUsage(input_tokens=1, output_tokens=1), model_ref=model)
     except LookupError as error:
-        raise UnknownPrice(
-            f"model {model!r}: no list price is known; give input_usd_per_1m and output_usd_per_1m"
-        ) from error
-    prices = {
-        "input_usd_per_1m": found.input_mtok,
-        "output_usd_per_1m": found.output_mtok,
-        "cached_usd_per_1m": found.cache_read_mtok,
-    }
-    return {key: _highest_tier(price) for key, price in prices.items() if price is not None}
+        raise _no_list_price(model) from error
+
+    price = calculation.model_price
+    if price.input_mtok is None or price.output_mtok is None:
+        raise _no_list_price(model)
+    cached = None
+    if price.cache_read_mtok is not None:
+        cached = _highest_tier(price.cache_read_mtok)
+    return TokenPrices(_highest_tier(price.input_mtok), _highest_tier(price.output_mtok), cached)
 
 
 def _highest_tier(price: Any) -> Decimal:
-    tiers = (
-        [price]
-        if isinstance(price, Decimal)
-        else [price.base, *(tier.price for tier in price.tiers)]
-    )
+    """A price that may depend on the length of the prompt, at its dearest."""
+    if isinstance(price, Decimal):
+        return price
+    tiers = [price.base, *(tier.price for tier in price.tiers)]
     return max(Decimal(tier) for tier in tiers)
+
+
+def _no_list_price(model: str) -> UnknownPrice:
+    return UnknownPrice(
+        f"model {model!r}: no list price is known; give input_usd_per_1m and output_usd_per_1m"
+    )

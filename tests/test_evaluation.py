@@ -16,7 +16,7 @@ from routoo_core.measures.metrics import (
     resamples,
 )
 from routoo_core.measures.simple_routers import blind
-from routoo_core.price_list import read_prices
+from routoo_core.price_list import read_price_list
 
 
 def test_the_hull_mixes_policies_and_drops_what_is_dominated():
@@ -97,11 +97,11 @@ def test_calibration_error_is_zero_for_honest_and_large_for_boastful_predictions
 def test_prices_are_averaged_over_input_and_output_and_bad_rows_named(tmp_path):
     path = tmp_path / "prices.csv"
     path.write_text("model,input_usd_per_1m,output_usd_per_1m,pool\na,1,3,open\nb,5,15,mix\n")
-    assert read_prices(path) == {"a": 2, "b": 10}
-    assert read_prices(path, pools=["open"]) == {"a": 2}
+    assert read_price_list(path).per_million() == {"a": 2, "b": 10}
+    assert read_price_list(path, pools=["open"]).per_million() == {"a": 2}
     path.write_text("model,input_usd_per_1m,output_usd_per_1m\na,cheap,3\n")
     with pytest.raises(ValueError, match="row 1: could not convert string to float"):
-        read_prices(path)
+        read_price_list(path)
 
 
 def test_the_curve_is_drawn_to_a_png(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from routoo_core.assignment.solver import NOBODY, Assignment
 from routoo_core.errors import OutcomesError
-from routoo_core.price_list import read_prices
+from routoo_core.price_list import read_price_list
 from routoo_core.tables import read_columns, write_table
-
-TOKENS_PER_MILLION = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -86,16 +84,11 @@ def read_priced(
 
     Raises:
         OutcomesError: See :func:`read_scores`.
-        ConfigurationError: See :func:`read_prices`.
+        ConfigurationError: See :func:`~routoo_core.price_list.read_price_list`.
     """
     everyone = read_scores(scores)
-    listed = read_prices(prices, pools, everyone.experts)
-    return everyone.select(listed), call_costs(listed, tokens)
-
-
-def call_costs(prices: Mapping[str, float], tokens: int) -> NDArray[np.float64]:
-    """USD of a call of so many tokens to each expert, (experts,), from prices in USD per million."""
-    return np.array(list(prices.values()), dtype=np.float64) * tokens / TOKENS_PER_MILLION
+    listed = read_price_list(prices, pools, everyone.experts).per_call(tokens)
+    return everyone.select(listed), np.array(list(listed.values()), dtype=np.float64)
 
 
 def write_assignment(

@@ -85,7 +85,7 @@ def evaluate(
     from routoo_core.evaluation.stress import read_paraphrases
     from routoo_core.outcomes import SPLITS, read_tables
     from routoo_core.predictor.checkpoint import find_router
-    from routoo_core.price_list import read_prices, read_sizes
+    from routoo_core.price_list import read_price_list
 
     if split == "train":
         raise ConfigurationError(
@@ -97,11 +97,12 @@ def evaluate(
         )
     folders = [find_router(name) for name in router]
     table = read_tables(prompts, outcomes, {*SPLITS, "test", split})
-    listed = read_prices(prices, pool or (), table.experts)
+    price_list = read_price_list(prices, pool or (), table.experts)
+    listed = price_list.per_million()
     reworded = (
         read_paraphrases(paraphrases, table.select(list(listed)), split) if paraphrases else {}
     )
-    settings = EvaluationSettings(split, guess, force, stress, read_sizes(prices), reworded)
+    settings = EvaluationSettings(split, guess, force, stress, price_list.sizes, reworded)
     result = {
         **measure(folders, table, listed, progress, settings),
         "resembling": _resembling(table, split),
@@ -189,7 +190,7 @@ def replay(
 
     from routoo_core.outcomes import read_outcomes
     from routoo_core.predictor.checkpoint import find_router
-    from routoo_core.price_list import read_prices
+    from routoo_core.price_list import read_price_list
     from routoo_core.simulation import replay as replay_run
     from routoo_core.simulation.plots import plot_replay
 
@@ -199,7 +200,7 @@ def replay(
     budget = Budget.read("--limit, --period", given)
     rule = make_policy({"name": policy, **({"alpha": alpha} if policy == "ratio" else {})})
     table = read_outcomes(prompts, outcomes)
-    listed = read_prices(prices, pool or (), table.experts)
+    listed = read_price_list(prices, pool or (), table.experts).per_million()
     asked, quality = replay_run.stream_of(find_router(router), table, list(listed), calls, progress)
     times = replay_run.arrivals(
         arrive, calls or len(quality) // 2, np.random.default_rng(seed), days

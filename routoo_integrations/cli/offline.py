@@ -156,19 +156,20 @@ def calibrate(
 
     Or at once: [bold]routoo calibrate --router mmlu-pro --prompts p.csv --prices prices.csv --target-cost 0.002[/bold]
     """
-    from routoo_core.assignment.plan import call_costs
+    import numpy as np
+
     from routoo_core.assignment.target import KNOBS, is_met
     from routoo_core.assignment.target import calibrate as turn
-    from routoo_core.price_list import read_prices
+    from routoo_core.price_list import read_price_list
 
     if policy not in KNOBS:
         raise ConfigurationError(
             f"--policy: {policy!r} has no number to set; choose one of {', '.join(KNOBS)}"
         )
     experts, predicted = _predictions(scores, router, prompts)
-    listed = read_prices(prices, pool or (), experts)
+    listed = read_price_list(prices, pool or (), experts).per_call(tokens)
     miss, tolerance = _target(target_cost, target_quality, target_share, tuple(listed))
-    chosen, cost = predicted().select(listed), call_costs(listed, tokens)
+    chosen, cost = predicted().select(listed), np.array(list(listed.values()))
     found = turn(chosen.quality, cost, KNOBS[policy], miss)
     table = f'{{ name = "{policy}", {KNOBS[policy].field} = {found.value:.6g} }}'
     shares = {

@@ -58,13 +58,15 @@ def train(
     """
     from routoo_core.measures.metrics import shown
     from routoo_core.outcomes import read_tables
-    from routoo_core.price_list import read_prices
+    from routoo_core.price_list import read_price_list
     from routoo_core.training import settings as training
     from routoo_core.training.run import figures_table, is_main_process, train_router
 
     settings = training.preset(preset, str(config), read_toml(config) if config else None)
     table = read_tables(prompts, outcomes)
-    listed = read_prices(prices, pool or (), table.experts) if prices else {}
+    listed: dict[str, float] = {}
+    if prices:
+        listed = read_price_list(prices, pool or (), table.experts).per_million()
     metrics = train_router(table, settings, folder, listed, progress)
     if not is_main_process():
         return

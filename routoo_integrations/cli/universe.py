@@ -64,7 +64,7 @@ def universe(
 
     Example: [bold]routoo universe --outcomes o.parquet --prompts p.parquet --size 8 --plot coverage.png[/bold]
     """
-    from routoo_core.price_list import read_prices
+    from routoo_core.price_list import read_price_list
     from routoo_core.tables import check_table_format, write_table
     from routoo_core.universe.construction import read_pool
 
@@ -76,9 +76,9 @@ def universe(
         check_table_format(chosen)
     if plot and plot.suffix != ".png":
         raise ConfigurationError(f"--plot: {plot} ends in {plot.suffix!r}; end it in .png")
-    prices = {
-        name: usd for path in price or () for name, usd in read_prices(path, pool or ()).items()
-    }
+    prices: dict[str, float] = {}
+    for path in price or ():
+        prices |= read_price_list(path, pool or ()).per_million()
     asked = read_pool(outcomes, prompts, prices if pool else ())
     found, columns = CHOICES[objective](asked, size, must_have or [], prices, guess_rate, plot)
     if chosen:
