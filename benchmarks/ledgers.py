@@ -26,7 +26,7 @@ from rich.table import Table
 
 from routoo_core import Budget
 from routoo_core.budget.ledger import Ledger
-from routoo_core.budget.period import SLOTS
+from routoo_core.budget.period import SLOTS_PER_PERIOD
 from routoo_core.config import open_ledger
 from routoo_core.errors import BudgetExceeded
 from routoo_core.testing import ManualClock
@@ -131,9 +131,9 @@ def rolling_latency(url: str) -> str:
     ledger, clock, times = open_ledger(url), ManualClock(), []
     ledger.clock = clock  # type: ignore[attr-defined]
     of = budget(None).model_copy(update={"period": "hour", "rolling": True})
-    for _ in range(2 * SLOTS):
+    for _ in range(2 * SLOTS_PER_PERIOD):
         call(ledger, of)
-        clock.advance(3600 / SLOTS)
+        clock.advance(3600 / SLOTS_PER_PERIOD)
     for _ in range(PAIRS):
         start = time.perf_counter()
         call(ledger, of)

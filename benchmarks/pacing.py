@@ -18,7 +18,7 @@ from rich.table import Table
 from routoo_core import Budget
 from routoo_core.assignment.solver import assign
 from routoo_core.budget.pacing import Paced
-from routoo_core.budget.period import HOUR
+from routoo_core.budget.period import HOUR_S
 from routoo_core.money import NANO_PER_USD
 from routoo_core.predictor.checkpoint import find_router, read_reference
 from routoo_core.price_list import read_price_list
@@ -86,7 +86,7 @@ def plot(path: Path, runs: dict[str, list[Call]], limit: float) -> None:
     figure, (money, price) = plt.subplots(2, 1, figsize=(9, 7), sharex=True, layout="constrained")
     for name in PLOTTED:
         calls = runs[name]
-        hours = [(call.time - MIDNIGHT) / HOUR for call in calls]
+        hours = [(call.time - MIDNIGHT) / HOUR_S for call in calls]
         money.plot(hours, np.cumsum([call.cost for call in calls]) / NANO_PER_USD, label=name)
         prices = np.array(
             [call.price for call in calls], dtype=float

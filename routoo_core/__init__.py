@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from routoo_core.usage import Usage
 
 _HOME = {
-    "Budget": "routoo_core.budget.ledger",
+    "Budget": "routoo_core.budget.account",
     "Expert": "routoo_core.experts",
     "Pool": "routoo_core.experts",
     "Usage": "routoo_core.experts",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from typing import TypeAlias
 
 from routoo_core.errors import ConfigurationError
 
 NANO_PER_USD = 10**9
 
+NanoUsd: TypeAlias = int
+"""An amount of money in billionths of a US dollar: ``1_500_000`` is $0.0015."""
 
-def to_nano_usd(amount: str | Decimal) -> int:
+
+def to_nano_usd(amount: str | Decimal) -> NanoUsd:
     """Convert a decimal amount of USD to nano-USD, rounding up.
 
     Raises:
@@ -26,12 +30,12 @@ def to_nano_usd(amount: str | Decimal) -> int:
     return int((value * NANO_PER_USD).to_integral_value(rounding=ROUND_CEILING))
 
 
-def format_usd(nano: int, digits: int = 6) -> str:
+def format_usd(nano: NanoUsd, digits: int = 6) -> str:
     """Write nano-USD as dollars: ``format_usd(1_500_000) == "$0.001500"``."""
     return f"{'-' if nano < 0 else ''}${abs(nano) / NANO_PER_USD:.{digits}f}"
 
 
-def decimal_usd(nano: int) -> str:
+def decimal_usd(nano: NanoUsd) -> str:
     """Write nano-USD as an exact decimal string: ``decimal_usd(1_500_000) == "0.001500000"``."""
     sign, nano = "-" if nano < 0 else "", abs(nano)
     return f"{sign}{nano // NANO_PER_USD}.{nano % NANO_PER_USD:09d}"

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routoo_core import Budget
-from routoo_core.budget.ledger import FAIR_SHARE, Reservation, grant
-from routoo_core.budget.period import KEPT, SLOTS, SPANS
+from routoo_core.budget.ledger import FAIR_SHARE_DIVISOR, Reservation, amount_to_hold
+from routoo_core.budget.period import RETENTION_S, ROLLING_SPAN_S, SLOTS_PER_PERIOD
 from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import _SCHEMAS, SqliteLedger
 from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError
@@ -331,7 +331,7 @@ def test_a_ledger_remembers_in_which_hours_calls_came_for_five_weeks(ledger, nes
         [(hour, 2), (hour + 7200, 3)]
     ] * 3
     assert ledger.arrivals("nobody") == []
-    clock.now = hour + KEPT + 3600
+    clock.now = hour + RETENTION_S + 3600
     ledger.settle(hold(ledger, nested, 10), 10)
     assert ledger.arrivals("team") == [(hour + 7200, 3), (clock(), 1)]
 
@@ -386,12 +386,12 @@ def test_a_grant_lies_between_minimum_and_maximum_and_never_above_what_is_there(
     available, low, high
 ):
     minimum, maximum = sorted((low, high))
-    granted = grant(available, minimum, maximum)
+    granted = amount_to_hold(available, minimum, maximum)
     if available < minimum:
         assert granted is None
     else:
         assert minimum <= granted <= min(maximum, available)
-        assert granted <= max(minimum, available // FAIR_SHARE)
+        assert granted <= max(minimum, available // FAIR_SHARE_DIVISOR)
 
 
 @pytest.mark.parametrize(
@@ -626,7 +626,7 @@ def test_no_interval_of_a_rolling_period_ever_holds_or_spends_more_than_the_limi
     )
     redis = store == "redis" and request.getfixturevalue("redis_server")
     ledger = RedisLedger(redis, clock=clock) if redis else SqliteLedger(clock=clock)
-    span, calls, holds = SPANS[period], [], []
+    span, calls, holds = ROLLING_SPAN_S[period], [], []
     for step, amount, moved in steps:
         if step == "r":
             with suppress(BudgetExceeded):
@@ -653,7 +653,7 @@ def test_no_interval_of_a_rolling_period_ever_holds_or_spends_more_than_the_limi
 def test_slots_are_forgotten_after_five_weeks_the_limit_holds_and_periods_that_stand_still_stay(
     ledger, clock
 ):
-    width = SPANS["month"] / SLOTS
+    width = ROLLING_SPAN_S["month"] / SLOTS_PER_PERIOD
     clock.now = clock.now // DAY * DAY
     month = Budget(account="team", limit="0.00061", period="month", rolling=True)  # 61 calls
     day = Budget(account="ann", period="day", within=month)
@@ -662,7 +662,7 @@ def test_slots_are_forgotten_after_five_weeks_the_limit_holds_and_periods_that_s
         clock.advance(width)
     clock.advance(-width)
     slots = ledger.history("team")
-    assert slots[0].window.start == clock() - KEPT
+    assert slots[0].window.start == clock() - RETENTION_S
     assert [slot.spent for slot in slots] == [10_000] * 71
     assert len(ledger.history("ann")) == 200
     assert ledger.state(month).spent == 610_000
@@ -673,13 +673,13 @@ def test_slots_are_forgotten_after_five_weeks_the_limit_holds_and_periods_that_s
 def test_a_slot_stays_while_it_holds_money_and_while_it_is_the_last_of_its_period(
     ledger, rolling, clock
 ):
-    ledger.ttl = 2 * KEPT
+    ledger.ttl = 2 * RETENTION_S
     open_for_long = hold(ledger, rolling, 500)
     clock.advance(DAY)
     ledger.settle(hold(ledger, rolling, 100), 100)
     clock.advance(DAY)
     ledger.settle(hold(ledger, rolling, 200), 200)
-    clock.advance(KEPT + DAY)
+    clock.advance(RETENTION_S + DAY)
     standing = rolling.model_copy(update={"rolling": False})
     ledger.settle(hold(ledger, standing, 300), 300)
     assert [(state.spent, state.held) for state in ledger.history()] == [
@@ -721,7 +721,7 @@ def test_a_file_forgets_reservations_five_weeks_after_they_were_closed(tmp_path,
         return held
 
     old = call()
-    clock.advance(KEPT - 3600)
+    clock.advance(RETENTION_S - 3600)
     recent = call()
     with pytest.raises(LedgerError, match="is settled"):
         ledger.settle(old, 3)

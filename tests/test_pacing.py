@@ -281,8 +281,10 @@ def test_after_a_burst_a_rolling_limit_is_stretched_until_money_frees_itself():
         (now + 3000.0, 400_000_000),
     )  # spent 50 and 10 minutes ago
     frees = ((now + 60.0, 0), early, late, (now + 3600.0, 0))
-    state = replace(at(budget, now, calls=600, spent=900_000_000), frees=frees)
-    burst = replace(state, frees=((now + 60.0, 0), (now + 3000.0, 900_000_000), (now + 3600.0, 0)))
+    state = replace(at(budget, now, calls=600, spent=900_000_000), refills=frees)
+    burst = replace(
+        state, refills=((now + 60.0, 0), (now + 3000.0, 900_000_000), (now + 3600.0, 0))
+    )
     rate = (
         outlook(budget, state).calls / 600
     )  # a second; the first ten minutes bind: 0.1 USD, then 0.5 more
@@ -291,7 +293,7 @@ def test_after_a_burst_a_rolling_limit_is_stretched_until_money_frees_itself():
         0.1 / outlook(budget, burst).calls, rel=0.1
     )
     assert outlook(budget, burst).allowance < outlook(budget, state).allowance
-    calm = replace(state, spent=0, frees=((now + 60.0, 0), (now + 3600.0, 0)))
+    calm = replace(state, spent=0, refills=((now + 60.0, 0), (now + 3600.0, 0)))
     assert outlook(budget, calm).allowance == pytest.approx(
         1 / outlook(budget, calm).calls
     )  # not at once

@@ -1,20 +1,19 @@
-"""Budgets and where their accounts stand."""
+"""Budgets, and the standing of the accounts that they limit."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
-from routoo_core.budget.period import Window, rolling_window, utc
+from routoo_core.budget.period import Period, Window, calendar_window, iso_utc, rolling_window
 from routoo_core.errors import BudgetExceeded
-from routoo_core.money import to_nano_usd
+from routoo_core.money import NanoUsd, to_nano_usd
 from routoo_core.settings import Settings
 
 
@@ -24,21 +23,21 @@ class Budget(Settings):
     ``Budget(limit="5.00", period="day")`` · ``Budget(limit=None)`` books everything and limits nothing.
 
     Attributes:
-        account: Whose money.
+        account: The name of the account that pays.
         limit: USD for each period, a decimal string; ``None`` for no limit.
-        period: ``run`` (never resets; a new one for every Budget object), ``hour``, ``day`` or ``month``.
+        period: ``run`` (never resets; every Budget object is a new run), ``hour``, ``day`` or ``month``.
         timezone: IANA name; decides when a day or month begins.
         expected_calls: Calls expected in a period, until traffic shows its own rate; used for pacing.
         rolling: The limit holds over *any* hour, day or month (of 30 days), looking back from now. A call counts from
             when its money was held, and at most 1/60 of the period longer.
         carry_over: What a period leaves unspent is added to the next one, up to one period's limit.
-        within: The account this one is part of (user < team < organisation): a call is held against each, and the
-            tightest limit binds.
+        within: The account this one is part of (user < team < organisation). A call is held against each of them, and
+            the tightest limit binds.
     """
 
     account: Annotated[str, Field(min_length=1)] = "default"
     limit: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
-    period: Literal["run", "hour", "day", "month"] = "day"
+    period: Period = "day"
     timezone: str = "UTC"
     expected_calls: Annotated[int, Field(ge=1)] = 1000
     run_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
@@ -47,7 +46,7 @@ class Budget(Settings):
     within: Budget | None = None
 
     @model_validator(mode="after")
-    def _rolls_alone(self) -> Budget:
+    def _check_rolling(self) -> Budget:
         if self.rolling and self.period == "run":
             raise ValueError(
                 "rolling: a run has no length to look back; set period to hour, day or month"
@@ -59,20 +58,15 @@ class Budget(Settings):
         return self
 
     @model_validator(mode="after")
-    def _distinct_accounts(self) -> Budget:
+    def _check_accounts_differ(self) -> Budget:
         names = [budget.account for budget in self.chain]
         if len(set(names)) < len(names):
             raise ValueError(f"within: an account cannot be part of itself ({' < '.join(names)})")
         return self
 
-    @property
-    def chain(self) -> tuple[Budget, ...]:
-        """This account and those it is part of, innermost first."""
-        return (self, *(self.within.chain if self.within else ()))
-
     @field_validator("timezone")
     @classmethod
-    def _known_timezone(cls, value: str) -> str:
+    def _check_timezone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError) as error:
@@ -82,9 +76,18 @@ class Budget(Settings):
         return value
 
     @property
-    def limit_nano(self) -> int | None:
+    def chain(self) -> tuple[Budget, ...]:
+        """This account and those it is part of, innermost first."""
+        if self.within is None:
+            return (self,)
+        return (self, *self.within.chain)
+
+    @property
+    def limit_nano(self) -> NanoUsd | None:
         """The limit in nano-USD."""
-        return None if self.limit is None else to_nano_usd(self.limit)
+        if self.limit is None:
+            return None
+        return to_nano_usd(self.limit)
 
     def window(self, now: float) -> Window:
         """The period that ``now`` (seconds since the epoch) falls into."""
@@ -92,92 +95,113 @@ class Budget(Settings):
             return Window(f"run {self.run_id}", now, None)
         if self.rolling:
             return rolling_window(self.period, now)
-        local = datetime.fromtimestamp(now, ZoneInfo(self.timezone))
-        start = local.replace(minute=0, second=0, microsecond=0)
-        if self.period == "hour":
-            start = datetime.fromtimestamp(now // 3600 * 3600, ZoneInfo(self.timezone))
-            return Window(start.isoformat(), start.timestamp(), start.timestamp() + 3600)
-        start = start.replace(hour=0)
-        if self.period == "month":
-            start = start.replace(day=1)
-        end = (start + timedelta(days=1 if self.period == "day" else 32)).replace(hour=0)
-        end = end.replace(day=1) if self.period == "month" else end
-        return Window(start.isoformat(), start.timestamp(), end.timestamp())
+        return calendar_window(self.period, self.timezone, now)
+
+
+class Refill(NamedTuple):
+    """Money of a rolling period that becomes available again.
+
+    Attributes:
+        at: Seconds since the epoch.
+        amount: Spent and held in the slot that leaves the period then.
+    """
+
+    at: float
+    amount: NanoUsd
 
 
 @dataclass(frozen=True, slots=True)
 class AccountState:
-    """Where an account stands in one window.
+    """The standing of an account in one window; amounts are nano-USD.
 
     Attributes:
-        as_of: When, seconds since the epoch by the ledger's clock.
-        limit: With what was carried over; ``None`` for no limit.
+        account: The account's name.
+        window: The period.
+        as_of: When, in seconds since the epoch by the ledger's clock.
+        limit: Includes what was carried over; ``None`` for no limit.
         spent: Settled.
         held: Reserved for calls in flight.
         calls: Calls settled.
         overshoot: What experts billed beyond their holds, in total; part of ``spent``.
-        frees: Of a rolling period: when (seconds since the epoch) how much of it frees itself, the soonest first.
+        refills: When money of a rolling period becomes available again, the soonest first.
     """
 
     account: str
     window: Window
     as_of: float
-    limit: int | None
-    spent: int = 0
-    held: int = 0
+    limit: NanoUsd | None
+    spent: NanoUsd = 0
+    held: NanoUsd = 0
     calls: int = 0
-    overshoot: int = 0
-    frees: tuple[tuple[float, int], ...] = ()
+    overshoot: NanoUsd = 0
+    refills: tuple[Refill, ...] = ()
 
     @property
-    def available(self) -> int | None:
+    def available(self) -> NanoUsd | None:
         """What may still be held; ``None`` for no limit."""
-        return None if self.limit is None else max(0, self.limit - self.spent - self.held)
+        if self.limit is None:
+            return None
+        return max(0, self.limit - self.spent - self.held)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {**asdict(self), "available": self.available}
 
+    def refusal(self, needed: NanoUsd) -> BudgetExceeded:
+        """The error for a call that needs more than is available.
 
-def tightest(states: Sequence[AccountState]) -> AccountState:
-    """The account of a chain that least may still be held for."""
-    limited = [state for state in states if state.available is not None]
-    return min(limited, key=lambda state: state.available or 0) if limited else states[0]
+        For a rolling period it says when enough is available again if nobody else calls.
+        """
+        limit = self.limit or 0
+        free = limit - self.spent - self.held
+        enough_at = None
+        for refill in self.refills:
+            free += refill.amount
+            if free >= needed:
+                enough_at = iso_utc(refill.at)
+                break
+        return BudgetExceeded(
+            self.account, limit, self.spent, self.held, needed, self.window.resets, enough_at
+        )
 
 
-def rolled(slots: Sequence[AccountState], now: float) -> AccountState:
-    """An account's slots, oldest first, as its rolling period until ``now``.
+def binding_account(states: Sequence[AccountState]) -> AccountState:
+    """The account of a chain with the least money available; the first one if none has a limit."""
+    binding = states[0]
+    for state in states[1:]:
+        if state.available is None:
+            continue
+        if binding.available is None or state.available < binding.available:
+            binding = state
+    return binding
 
-    Slots count as a whole, also those of a clock that ran ahead; of older ones only what is still held.
+
+def combine_slots(slots: Sequence[AccountState], now: float) -> AccountState:
+    """Add up the slots of an account, oldest first, to its rolling period until ``now``.
+
+    A slot counts as a whole, also one that a clock running ahead has opened. Of a slot older than the period only
+    what is still held counts.
     """
     newest = slots[-1]
     span = newest.window.span or 0.0
-    counted = [slot for slot in slots if (slot.window.end or 0.0) > now - span]
+    spent = held = calls = overshoot = 0
+    refills = []
+    for slot in slots:
+        held += slot.held
+        slot_end = slot.window.end or 0.0
+        if slot_end > now - span:
+            spent += slot.spent
+            calls += slot.calls
+            overshoot += slot.overshoot
+            refills.append(Refill(slot_end + span, slot.spent + slot.held))
     return AccountState(
         newest.account,
-        newest.window.seen(now),
+        newest.window.period_until(now),
         now,
         newest.limit,
-        spent=sum(slot.spent for slot in counted),
-        held=sum(slot.held for slot in slots),
-        calls=sum(slot.calls for slot in counted),
-        overshoot=sum(slot.overshoot for slot in counted),
-        frees=tuple(((slot.window.end or 0.0) + span, slot.spent + slot.held) for slot in counted),
-    )
-
-
-def exceeded(state: AccountState, needed: int) -> BudgetExceeded:
-    """The refusal of a call; for a rolling period it says when enough is free if nobody else calls."""
-    free, enough = (state.limit or 0) - state.spent - state.held, None
-    for at, amount in state.frees:
-        free += amount
-        enough = enough or (utc(at) if free >= needed else None)
-    return BudgetExceeded(
-        state.account,
-        state.limit or 0,
-        state.spent,
-        state.held,
-        needed,
-        state.window.resets,
-        enough,
+        spent=spent,
+        held=held,
+        calls=calls,
+        overshoot=overshoot,
+        refills=tuple(refills),
     )

@@ -1,14 +1,16 @@
-"""What a budget is, and the contract of every ledger that keeps one. Amounts are nano-USD."""
+"""The contract of every ledger: the store that keeps accounts and holds money for calls in flight."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from routoo_core.budget.account import AccountState, Budget
 from routoo_core.budget.period import Window
+from routoo_core.money import NanoUsd
 
-FAIR_SHARE = 8  # a call that leaves its limit to the router may hold 1/8 of what is left, so others fit beside it
+FAIR_SHARE_DIVISOR = 8
+"""A call that leaves its limit to the router holds at most 1/8 of what is available, so that others fit beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,34 +18,53 @@ class Reservation:
     """Money held for one attempt, until it is settled or released.
 
     Attributes:
-        account: Whose money, the innermost account's.
-        window: That account's.
-        amount: Held, against each account of the chain.
+        id: Unique in the ledger.
+        account: The innermost account of the chain.
+        window: The period of that account in which the money is held.
+        amount: Nano-USD held, against each account of the chain.
         enforced: Whether it counted against the limit; ``False`` only for the ``on_exhausted`` expert.
     """
 
     id: str
     account: str
     window: Window
-    amount: int
+    amount: NanoUsd
     enforced: bool
 
 
-def grant(available: int | None, minimum: int, maximum: int) -> int | None:
-    """How much of a call's ``maximum`` to hold; ``None`` if not even ``minimum`` is there.
+class HourlyCalls(NamedTuple):
+    """How many calls of an account were settled in one hour.
 
-    >>> grant(available=800, minimum=50, maximum=500)
+    Attributes:
+        hour_start: Seconds since the epoch.
+        calls: At least 1.
+    """
+
+    hour_start: float
+    calls: int
+
+
+def amount_to_hold(available: NanoUsd | None, minimum: NanoUsd, maximum: NanoUsd) -> NanoUsd | None:
+    """How much of a call's ``maximum`` to hold; ``None`` if not even ``minimum`` is available.
+
+    Args:
+        available: ``None`` for no limit.
+        minimum: The least that makes the call worthwhile.
+        maximum: The most that the call can cost.
+
+    >>> amount_to_hold(available=800, minimum=50, maximum=500)
     100
     """
     if available is None:
         return maximum
     if available < minimum:
         return None
-    return min(maximum, max(minimum, available // FAIR_SHARE))
+    fair_share = available // FAIR_SHARE_DIVISOR
+    return min(maximum, max(minimum, fair_share))
 
 
 class Ledger(Protocol):
-    """Keeps accounts; every method is atomic and safe from any thread.
+    """Keeps accounts. Every method is atomic and safe from any thread; amounts are nano-USD.
 
     One suite of tests states the behaviour of all implementations.
     """
@@ -54,27 +75,35 @@ class Ledger(Protocol):
         ...
 
     def reserve(
-        self, budget: Budget, *, minimum: int, maximum: int, estimate: int, enforce: bool = True
+        self,
+        budget: Budget,
+        *,
+        minimum: NanoUsd,
+        maximum: NanoUsd,
+        estimate: NanoUsd,
+        enforce: bool = True,
     ) -> Reservation:
-        """Hold between ``minimum`` and ``maximum`` (see :func:`grant`) in the current window of every account.
+        """Hold money for a call in the current window of every account of the chain.
+
+        The amount lies between ``minimum`` and ``maximum``, see :func:`amount_to_hold`.
 
         Args:
-            budget: Whose money, under what limit.
+            budget: The account that pays, and its limit.
             minimum: The least that makes the call worthwhile.
             maximum: The most it can cost.
             estimate: Booked instead if nobody settles within the ledger's time to live.
             enforce: ``False`` holds ``maximum`` whatever the limit says.
 
         Raises:
-            BudgetExceeded: Less than ``minimum`` is available in an account, which it names; nothing was held.
+            BudgetExceeded: Less than ``minimum`` is available in an account, which it names. Nothing was held.
         """
         ...
 
-    def settle(self, reservation: Reservation, cost: int) -> AccountState:
+    def settle(self, reservation: Reservation, cost: NanoUsd) -> AccountState:
         """Book what the call cost, also beyond the hold, and free the rest, in every account.
 
         Returns:
-            Where the innermost account stands.
+            The state of the innermost account.
 
         Raises:
             LedgerError: The reservation was closed before.
@@ -84,13 +113,16 @@ class Ledger(Protocol):
     def release(self, reservation: Reservation) -> AccountState:
         """Free the hold; nothing was spent.
 
+        Returns:
+            The state of the innermost account.
+
         Raises:
             LedgerError: The reservation was closed before.
         """
         ...
 
     def state(self, budget: Budget) -> AccountState:
-        """Where the account stands in the current window; those it is part of are not looked at."""
+        """The state of the account in the current window; those it is part of are not looked at."""
         ...
 
     def accounts(self) -> list[AccountState]:
@@ -100,17 +132,17 @@ class Ledger(Protocol):
     def history(self, account: str | None = None) -> list[AccountState]:
         """Every window of one account, or of all, by account and then oldest first; of a rolling period, its slots.
 
-        A slot older than ``KEPT`` may be forgotten, unless money is held in it or it is the last of its period.
+        A slot older than ``RETENTION_S`` may be forgotten, unless money is held in it or it is the last of its period.
         """
         ...
 
-    def arrivals(self, account: str) -> list[tuple[float, int]]:
-        """When the account's calls were settled: (an hour's start in seconds since the epoch, calls), oldest first.
+    def arrivals(self, account: str) -> list[HourlyCalls]:
+        """How many calls of the account were settled in each hour, oldest first.
 
-        Hours without calls are left out, and those older than ``KEPT`` are forgotten.
+        Hours without calls are left out, and those older than ``RETENTION_S`` are forgotten.
         """
         ...
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         ...

@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.budget.account import AccountState, Budget
-from routoo_core.budget.period import HOUR, KEPT, SLOTS, SPANS
+from routoo_core.budget.ledger import HourlyCalls
+from routoo_core.budget.period import HOUR_S, RETENTION_S, ROLLING_SPAN_S, SLOTS_PER_PERIOD
 from routoo_core.errors import ConfigurationError
 from routoo_core.money import NANO_PER_USD
 
-DAY = 24 * HOUR
+DAY = 24 * HOUR_S
 LEARNT = {
-    "hour": 7 * HOUR,
+    "hour": 7 * HOUR_S,
     "day": 7 * DAY,
-    "month": KEPT,
+    "month": RETENTION_S,
 }  # how far back what is usual is learnt from
 WEEKLY = 14 * DAY  # seen at least, before a month tells Mondays from Sundays
 LATE = 0.8  # of the calls that usually have come by now and have not, those still expected
@@ -72,7 +73,7 @@ def learnt_until(budget: Budget, now: float) -> float:
     return budget.model_copy(update={"period": unit, "rolling": False}).window(now).start
 
 
-def learn(arrivals: Sequence[tuple[float, int]], budget: Budget, until: float) -> Profile | None:
+def learn(arrivals: Sequence[HourlyCalls], budget: Budget, until: float) -> Profile | None:
     """When an account's calls usually come, as far ahead as pacing looks.
 
     For a day by the hour of the day, from the last seven; for a month by the hour of the week from the last five weeks,
@@ -104,21 +105,21 @@ def learn(arrivals: Sequence[tuple[float, int]], budget: Budget, until: float) -
     zone = ZoneInfo(budget.timezone)
 
     def places(begin: float, end: float) -> list[int]:
-        local = (datetime.fromtimestamp(at, zone) for at in np.arange(begin, end, HOUR))
+        local = (datetime.fromtimestamp(at, zone) for at in np.arange(begin, end, HOUR_S))
         return [(24 * at.weekday() + at.hour) % cycle for at in local]
 
     seen, passed = np.zeros(cycle), np.zeros(cycle)
-    for hour, place in zip(np.arange(first, until, HOUR), places(first, until), strict=True):
-        seen[place] += counts.get(hour // HOUR * HOUR, 0)
+    for hour, place in zip(np.arange(first, until, HOUR_S), places(first, until), strict=True):
+        seen[place] += counts.get(hour // HOUR_S * HOUR_S, 0)
         passed[place] += 1
     rates = seen / np.maximum(passed, 1)
     rates += EVEN * (rates.mean() - rates)
-    reach = HOUR * math.ceil(
-        1.2 * SPANS[budget.period] / HOUR
+    reach = HOUR_S * math.ceil(
+        1.2 * ROLLING_SPAN_S[budget.period] / HOUR_S
     )  # a month or day may be longer, a slot lies beyond
     begin = until - reach
     ahead = rates[places(begin, until + DAY + reach)]
-    return Profile(begin, HOUR, np.concatenate([[0.0], np.cumsum(ahead)]))
+    return Profile(begin, HOUR_S, np.concatenate([[0.0], np.cumsum(ahead)]))
 
 
 def outlook(budget: Budget, state: AccountState, usual: Profile | None = None) -> Outlook:
@@ -184,8 +185,8 @@ def _horizons(state: AccountState) -> tuple[float, float, NDArray[np.float64], N
             np.array([max(left, 0.0)]),
         )
     span = window.span or 0.0
-    frees = np.array(state.frees or [(state.as_of + span, 0)], dtype=np.float64)
+    frees = np.array(state.refills or [(state.as_of + span, 0)], dtype=np.float64)
     freed = np.cumsum(frees[:, 1]) - frees[:, 1]
     far = frees[:, 0] >= state.as_of + span * NEAREST
-    first = min(float(frees[0, 0]) - span - span / SLOTS, state.as_of)
+    first = min(float(frees[0, 0]) - span - span / SLOTS_PER_PERIOD, state.as_of)
     return max(first, state.as_of - span), span, frees[far, 0], np.maximum(left + freed[far], 0.0)

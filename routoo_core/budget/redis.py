@@ -9,21 +9,22 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from routoo_core.budget.account import AccountState, Budget, exceeded, rolled
-from routoo_core.budget.ledger import FAIR_SHARE, Reservation
-from routoo_core.budget.period import HOUR, KEPT, SPANS, Clock, Window
+from routoo_core.budget.account import AccountState, Budget, combine_slots
+from routoo_core.budget.ledger import FAIR_SHARE_DIVISOR, HourlyCalls, Reservation
+from routoo_core.budget.period import HOUR_S, RETENTION_S, ROLLING_SPAN_S, Clock, Window
 from routoo_core.errors import ConfigurationError, LedgerError, MissingDependency
+from routoo_core.money import NanoUsd
 
 SCHEMA_VERSION = 1
 PASSWORD = "ROUTOO_REDIS_PASSWORD"  # noqa: S105
 _PREFIX = "{routoo}:"  # the braces keep all keys on one node of a cluster
 _SPANS = ", ".join(
-    f"{period} = '{span!r}'" for period, span in SPANS.items()
+    f"{period} = '{span!r}'" for period, span in ROLLING_SPAN_S.items()
 )  # as they stand in the keys
 
 # Lua's numbers are doubles, exact up to 2^53 nano-USD, nine million dollars; HINCRBY keeps the sums exactly.
 _COMMON = (
-    f"local KEPT, HOUR, SPANS = {KEPT:.0f}, {HOUR}, {{{_SPANS}}}\n"
+    f"local KEPT, HOUR, SPANS = {RETENTION_S:.0f}, {HOUR_S}, {{{_SPANS}}}\n"
     + """
 local prefix = '{routoo}:'
 local function account(name, window) return prefix .. 'account:' .. name .. '\\n' .. window end
@@ -264,19 +265,25 @@ class RedisLedger:
         RedisLedger.__init__(self, **state)
 
     def reserve(
-        self, budget: Budget, *, minimum: int, maximum: int, estimate: int, enforce: bool = True
+        self,
+        budget: Budget,
+        *,
+        minimum: NanoUsd,
+        maximum: NanoUsd,
+        estimate: NanoUsd,
+        enforce: bool = True,
     ) -> Reservation:
         """Hold money; see :class:`~routoo_core.budget.ledger.Ledger`."""
         now, identifier = self.clock(), uuid.uuid4().hex
         openings = [value for one in budget.chain for value in _opening(one, now)]
-        amounts = (minimum, maximum, estimate, int(enforce), FAIR_SHARE)
+        amounts = (minimum, maximum, estimate, int(enforce), FAIR_SHARE_DIVISOR)
         done, found = self._run("reserve", repr(now), identifier, self.ttl, *amounts, *openings)
         if not done:
             place, rows = found
-            raise exceeded(_standing(rows, now, budget.chain[place]), minimum)
+            raise _standing(rows, now, budget.chain[place]).refusal(minimum)
         return Reservation(identifier, budget.account, budget.window(now), int(found), enforce)
 
-    def settle(self, reservation: Reservation, cost: int) -> AccountState:
+    def settle(self, reservation: Reservation, cost: NanoUsd) -> AccountState:
         """Book the cost; see :class:`~routoo_core.budget.ledger.Ledger`."""
         return self._close(reservation, "settled", cost)
 
@@ -305,16 +312,16 @@ class RedisLedger:
         ]
         return sorted(states, key=lambda state: state.account)
 
-    def arrivals(self, account: str) -> list[tuple[float, int]]:
+    def arrivals(self, account: str) -> list[HourlyCalls]:
         """When the account's calls were settled, by the hour."""
         found = self._run("arrivals", account)
-        return sorted(zip(map(float, found[::2]), map(int, found[1::2]), strict=True))
+        return sorted(map(HourlyCalls, map(float, found[::2]), map(int, found[1::2])))
 
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
 
-    def _close(self, reservation: Reservation, state: str, cost: int) -> AccountState:
+    def _close(self, reservation: Reservation, state: str, cost: NanoUsd) -> AccountState:
         now = self.clock()
         done, found = self._run(
             "close", reservation.id, state, cost, repr(now), self.ttl, reservation.account
@@ -334,7 +341,7 @@ class RedisLedger:
 
 def _opening(budget: Budget, now: float) -> tuple[str, ...]:
     """What every script needs to open an account's window; empty strings stand for none."""
-    slot = budget.window(now).slot(now)
+    slot = budget.window(now).slot_at(now)
     times = ["" if value is None else repr(value) for value in (slot.start, slot.end, slot.span)]
     limit = "" if budget.limit_nano is None else str(budget.limit_nano)
     return budget.account, slot.key, *times, limit, str(int(budget.carry_over))
@@ -345,7 +352,7 @@ def _standing(rows: list[Any], now: float, budget: Budget | None = None) -> Acco
     states = [_account_state(row, now) for row in rows]
     if states[-1].window.span is None:
         return states[-1]
-    state = rolled(states, now)
+    state = combine_slots(states, now)
     return replace(state, limit=budget.limit_nano) if budget else state
 
 

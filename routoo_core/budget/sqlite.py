@@ -13,10 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from routoo_core.budget.account import AccountState, Budget, exceeded, rolled, tightest
-from routoo_core.budget.ledger import Reservation, grant
-from routoo_core.budget.period import HOUR, KEPT, SPANS, Clock, Window, rolling_window
+from routoo_core.budget.account import AccountState, Budget, binding_account, combine_slots
+from routoo_core.budget.ledger import HourlyCalls, Reservation, amount_to_hold
+from routoo_core.budget.period import (
+    HOUR_S,
+    RETENTION_S,
+    ROLLING_SPAN_S,
+    Clock,
+    Window,
+    rolling_window,
+)
 from routoo_core.errors import ConfigurationError, LedgerError
+from routoo_core.money import NanoUsd
 
 SCHEMA_VERSION = 5
 _SCHEMAS = [
@@ -92,17 +100,23 @@ class SqliteLedger:
         SqliteLedger.__init__(self, **state)
 
     def reserve(
-        self, budget: Budget, *, minimum: int, maximum: int, estimate: int, enforce: bool = True
+        self,
+        budget: Budget,
+        *,
+        minimum: NanoUsd,
+        maximum: NanoUsd,
+        estimate: NanoUsd,
+        enforce: bool = True,
     ) -> Reservation:
         """Hold money; see :class:`~routoo_core.budget.ledger.Ledger`."""
         now = self.clock()
         with self._transaction() as db:
             self._expire(db, now)
             states = [self._open(db, account, now) for account in budget.chain]
-            state = tightest(states)
-            amount = grant(state.available if enforce else None, minimum, maximum)
+            state = binding_account(states)
+            amount = amount_to_hold(state.available if enforce else None, minimum, maximum)
             if amount is None:
-                raise exceeded(state, minimum)
+                raise state.refusal(minimum)
             held = Reservation(uuid.uuid4().hex, budget.account, states[0].window, amount, enforce)
             db.execute(
                 "INSERT INTO reservations (id, account, window, amount, estimate, expires) VALUES (?, ?, ?, ?, ?, ?)",
@@ -115,12 +129,12 @@ class SqliteLedger:
                     now + self.ttl,
                 ),
             )
-            holds = [(held.id, one.account, one.window.slot(now).key) for one in states]
+            holds = [(held.id, one.account, one.window.slot_at(now).key) for one in states]
             db.executemany("INSERT INTO holds (id, account, window) VALUES (?, ?, ?)", holds)
             self._book(db, held.id, held=amount)
         return held
 
-    def settle(self, reservation: Reservation, cost: int) -> AccountState:
+    def settle(self, reservation: Reservation, cost: NanoUsd) -> AccountState:
         """Book the cost; see :class:`~routoo_core.budget.ledger.Ledger`."""
         now = self.clock()
         with self._transaction() as db:
@@ -152,7 +166,7 @@ class SqliteLedger:
                 'SELECT account, window, start, "end", span, max(used) FROM accounts GROUP BY account ORDER BY account'
             )
             return [
-                self._read(db, account, Window(*window).seen(now), now)
+                self._read(db, account, Window(*window).period_until(now), now)
                 for account, *window, _ in rows.fetchall()
             ]
 
@@ -166,12 +180,13 @@ class SqliteLedger:
             )
             return [_account_state(row, now) for row in rows]
 
-    def arrivals(self, account: str) -> list[tuple[float, int]]:
+    def arrivals(self, account: str) -> list[HourlyCalls]:
         """When the account's calls were settled, by the hour."""
         with self._transaction() as db:
-            return db.execute(
+            rows = db.execute(
                 "SELECT hour, calls FROM arrivals WHERE account = ? ORDER BY hour", (account,)
-            ).fetchall()
+            )
+            return [HourlyCalls(*row) for row in rows]
 
     def close(self) -> None:
         """Close the file."""
@@ -180,7 +195,7 @@ class SqliteLedger:
 
     def _open(self, db: sqlite3.Connection, budget: Budget, now: float) -> AccountState:
         window = budget.window(now)
-        slot = window.slot(now)
+        slot = window.slot_at(now)
         if budget.carry_over and not self._known(db, budget.account, window.key):
             self._carry(db, budget, window, now)
         db.execute(
@@ -218,7 +233,7 @@ class SqliteLedger:
                 f"{_SELECT} WHERE account = ? AND window = ?", (account, window.key)
             ).fetchone()
             return _account_state(row, now)
-        oldest = window.slot(
+        oldest = window.slot_at(
             now - max(window.span, self.ttl)
         )  # a hold counts while it is open, however short the span
         query = f"{_SELECT} WHERE account = ? AND window BETWEEN ? AND ? ORDER BY window"
@@ -229,7 +244,7 @@ class SqliteLedger:
                 f"{query} DESC LIMIT 1", (account, window.key, f"{window.key} ~")
             ).fetchall()
         )
-        return rolled([_account_state(row, now) for row in rows], now)
+        return combine_slots([_account_state(row, now) for row in rows], now)
 
     def _expire(self, db: sqlite3.Connection, now: float) -> None:
         """Book the holds of dead processes at their estimate; a late settle corrects it."""
@@ -278,11 +293,11 @@ class SqliteLedger:
         counted = db.execute(
             "INSERT INTO arrivals (account, hour, calls) SELECT account, ?, 1 FROM holds WHERE id = ?"
             " ON CONFLICT DO UPDATE SET calls = calls + 1 RETURNING account, calls",
-            (now // HOUR * HOUR, reservation),
+            (now // HOUR_S * HOUR_S, reservation),
         ).fetchall()
         begun = [account for account, calls in counted if calls == 1]
         if begun:
-            _forget(db, begun, now - KEPT)
+            _forget(db, begun, now - RETENTION_S)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -328,12 +343,12 @@ def _forget(db: sqlite3.Connection, accounts: Sequence[str], before: float) -> N
         "DELETE FROM arrivals WHERE account = ? AND hour < ?",
         [(account, before) for account in accounts],
     )
-    windows = [rolling_window(period, before) for period in SPANS]
+    windows = [rolling_window(period, before) for period in ROLLING_SPAN_S]
     db.executemany(
         "DELETE FROM accounts WHERE account = ?1 AND window > ?2 AND window < ?3 AND held = 0"
         " AND window < (SELECT max(window) FROM accounts WHERE account = ?1 AND window BETWEEN ?2 AND ?2 || ' ~')",
         [
-            (account, window.key, window.slot(before).key)
+            (account, window.key, window.slot_at(before).key)
             for account in accounts
             for window in windows
         ],

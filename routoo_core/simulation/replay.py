@@ -18,7 +18,7 @@ from routoo_core.assignment.solver import assign
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
 from routoo_core.budget.pacing import Paced
-from routoo_core.budget.period import SPANS
+from routoo_core.budget.period import ROLLING_SPAN_S
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import BudgetExceeded, ConfigurationError
 from routoo_core.evaluation.evaluation import predict
@@ -33,7 +33,7 @@ from routoo_core.selector import Policy
 from routoo_core.testing import ManualClock
 from routoo_core.usage import Usage
 
-DAY = SPANS["day"]
+DAY = ROLLING_SPAN_S["day"]
 MIDNIGHT = datetime(2026, 1, 5, tzinfo=UTC).timestamp()  # a Monday
 OFFICE = np.array([1] * 7 + [4, 20, 40, 40, 35, 20, 35, 40, 40, 35, 20, 8, 4, 3, 2, 1, 1])
 """Calls by the hour of a working day."""

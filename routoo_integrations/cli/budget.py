@@ -25,7 +25,7 @@ def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show every account of the configured ledger, in the period it last used; a rolling one until now."""
     accounts = _ledger(config).accounts()
     if as_json:
-        out.print_json(json.dumps([state.as_dict() for state in accounts]))
+        out.print_json(json.dumps([state.to_dict() for state in accounts]))
         return
     table = Table("account", "period", "limit", "spent", "held", "left", "calls")
     for state in accounts:
@@ -47,7 +47,7 @@ def history(
     """
     states = _ledger(config).history(account)
     if as_json:
-        out.print_json(json.dumps([state.as_dict() for state in states]))
+        out.print_json(json.dumps([state.to_dict() for state in states]))
         return
     table = Table("account", "period", "limit", "spent", "calls", "beyond holds")
     for state in states:
