@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +132,7 @@ def folds(outcomes: Outcomes, seed: int = 0) -> Iterator[tuple[Outcomes, NDArray
     for number in range(FOLDS):
         dev = random.random(len(fold)) < DEV_SHARE
         splits = np.where(fold == number, "test", np.where(dev, "dev", "train"))
-        yield replace(outcomes, splits=tuple(splits.tolist())), np.flatnonzero(fold == number)
+        yield outcomes.with_splits(splits.tolist()), np.flatnonzero(fold == number)
 
 
 def main() -> None:

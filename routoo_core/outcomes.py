@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +12,79 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.prompts import read_prompts
+from routoo_core.expert_table import ExpertTable, first_repeated, join_expert_tables
+from routoo_core.prompts import Prompts, join_prompts, read_prompts
 from routoo_core.tables import read_columns
 from routoo_core.text import without_choices
 
 SPLITS = ("train", "dev")
-CHARACTERS_PER_TOKEN = (
-    4  # of English in today's vocabularies; for tables that only know how long an answer is
-)
+CHARACTERS_PER_TOKEN = 4
+"""Of English in today's vocabularies, for tables that only know how many characters an answer has."""
 LENGTHS = ("completion_tokens", "completion_chars")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Observed scores as a matrix; a pair nobody observed is NaN, never imputed.
+    """Observed scores of experts on prompts; a pair nobody observed is NaN, never imputed.
 
     Attributes:
-        prompt_ids: One for each row.
-        prompts: The texts.
-        domains: A domain for each prompt; empty strings where unknown.
-        splits: ``train``, ``dev`` or another for each prompt; the same question is always on one side.
-        experts: One for each column.
-        scores: float32, prompts × experts, 0–1 or NaN.
-        lengths: Tokens of the answers, float32, prompts × experts, at least 0 or NaN; none where no table has them.
+        prompt_table: The prompts with their domains and splits.
+        score_table: float32, 0–1 or NaN; its rows are the prompts.
+        length_table: Tokens of the answers, float32, at least 0 or NaN; ``None`` where no table has them.
     """
 
-    prompt_ids: tuple[str, ...] = field(repr=False)
-    prompts: tuple[str, ...] = field(repr=False)
-    domains: tuple[str, ...] = field(repr=False)
-    splits: tuple[str, ...] = field(repr=False)
-    experts: tuple[str, ...]
-    scores: NDArray[np.float32] = field(repr=False)
-    lengths: NDArray[np.float32] | None = field(default=None, repr=False)
+    prompt_table: Prompts
+    score_table: ExpertTable
+    length_table: ExpertTable | None = None
+
+    def __post_init__(self) -> None:
+        for table in (self.score_table, self.length_table):
+            if table is not None and table.row_ids != self.prompt_table.ids:
+                raise OutcomesError("scores and lengths must be of the prompts, in the same order")
+
+    @property
+    def prompt_ids(self) -> tuple[str, ...]:
+        """One for each row."""
+        return self.prompt_table.ids
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The texts."""
+        return self.prompt_table.texts
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """A domain for each prompt; empty strings where unknown."""
+        return self.prompt_table.domains
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """``train``, ``dev`` or another for each prompt."""
+        return self.prompt_table.splits
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """One for each column."""
+        return self.score_table.experts
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """The values of ``score_table``, prompts × experts."""
+        return self.score_table.values
+
+    @property
+    def lengths(self) -> NDArray[np.float32] | None:
+        """The values of ``length_table``, prompts × experts."""
+        return None if self.length_table is None else self.length_table.values
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Row numbers of one split."""
-        return np.flatnonzero(np.asarray(self.splits) == split)
+        return self.prompt_table.rows(split)
 
-    def take(self, rows: NDArray[np.int64]) -> Outcomes:
-        """These prompts only."""
-        chosen = {
-            name: tuple(getattr(self, name)[i] for i in rows)
-            for name in ("prompt_ids", "prompts", "domains", "splits")
-        }
-        lengths = None if self.lengths is None else self.lengths[rows]
-        return replace(self, **chosen, scores=self.scores[rows], lengths=lengths)
+    def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Outcomes:
+        """These prompts only, by row number."""
+        lengths = None if self.length_table is None else self.length_table.take(rows)
+        return Outcomes(self.prompt_table.take(rows), self.score_table.take(rows), lengths)
 
     def select(self, experts: Sequence[str]) -> Outcomes:
         """These experts only, in this order.
@@ -64,15 +92,16 @@ class Outcomes:
         Raises:
             OutcomesError: An expert has no outcomes here.
         """
-        if missing := [name for name in experts if name not in self.experts]:
-            raise OutcomesError(
-                f"no outcomes for {', '.join(missing)}; known: {', '.join(self.experts)}"
-            )
-        columns = [self.experts.index(name) for name in experts]
-        lengths = None if self.lengths is None else self.lengths[:, columns]
-        return replace(
-            self, experts=tuple(experts), scores=self.scores[:, columns], lengths=lengths
-        )
+        lengths = None if self.length_table is None else self.length_table.select(experts)
+        return Outcomes(self.prompt_table, self.score_table.select(experts), lengths)
+
+    def with_splits(self, splits: Sequence[str]) -> Outcomes:
+        """The same outcomes with the prompts on other sides."""
+        return replace(self, prompt_table=self.prompt_table.with_splits(splits))
+
+    def with_scores(self, scores: NDArray[np.float32]) -> Outcomes:
+        """The same prompts and experts with other scores, prompts × experts."""
+        return replace(self, score_table=replace(self.score_table, values=scores))
 
     def with_open_questions(self) -> Outcomes:
         """These prompts, and after them the ``train`` ones among them that list choices, without the choices.
@@ -80,20 +109,26 @@ class Outcomes:
         A router trained on multiple choice alone finds any open question unlike everything it has seen.
         """
         stems = [without_choices(text) for text in self.prompts]
-        rows = np.array(
-            [row for row in self.rows("train") if stems[row] != self.prompts[row]], dtype=np.int64
-        )
+        rows = [row for row in self.rows("train") if stems[row] != self.prompts[row]]
         added = self.take(rows)
         ids = tuple(f"{prompt_id}-open" for prompt_id in added.prompt_ids)
+        texts = tuple(stems[row] for row in rows)
+        lengths = added.length_table
         return joined(
-            [self, replace(added, prompt_ids=ids, prompts=tuple(stems[row] for row in rows))]
+            [
+                self,
+                Outcomes(
+                    replace(added.prompt_table, ids=ids, texts=texts),
+                    replace(added.score_table, row_ids=ids),
+                    None if lengths is None else replace(lengths, row_ids=ids),
+                ),
+            ]
         )
 
     def fingerprint(self) -> str:
         """SHA-256 over ids, texts, experts and scores, shortened."""
-        digest = hashlib.sha256(
-            "\x00".join((*self.prompt_ids, *self.prompts, *self.experts)).encode()
-        )
+        names = "\x00".join((*self.prompt_ids, *self.prompts, *self.experts))
+        digest = hashlib.sha256(names.encode())
         digest.update(np.ascontiguousarray(self.scores).tobytes())
         return digest.hexdigest()[:16]
 
@@ -104,34 +139,22 @@ def joined(tables: Sequence[Outcomes]) -> Outcomes:
     Raises:
         OutcomesError: Two tables have prompts of the same id.
     """
-    experts = tuple(dict.fromkeys(name for table in tables for name in table.experts))
-    ids = [prompt_id for table in tables for prompt_id in table.prompt_ids]
-    if len(set(ids)) < len(ids):
-        repeated = next(prompt_id for prompt_id in ids if ids.count(prompt_id) > 1)
+    prompts = join_prompts([table.prompt_table for table in tables])
+    repeated = first_repeated(prompts.ids)
+    if repeated is not None:
         raise OutcomesError(
             f"prompt_id {repeated!r} is in two tables; give each prompt an id of its own"
         )
-    shape = (len(ids), len(experts))
-    scores, lengths = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
-    start = 0
+
+    scores = join_expert_tables([table.score_table for table in tables])
+    if all(table.length_table is None for table in tables):
+        return Outcomes(prompts, scores)
+
+    lengths = []
     for table in tables:
-        where = np.ix_(
-            range(start, start + len(table.prompts)),
-            [experts.index(name) for name in table.experts],
-        )
-        scores[where] = table.scores
-        if table.lengths is not None:
-            lengths[where] = table.lengths
-        start += len(table.prompts)
-    return Outcomes(
-        tuple(ids),
-        tuple(text for table in tables for text in table.prompts),
-        tuple(domain for table in tables for domain in table.domains),
-        tuple(split for table in tables for split in table.splits),
-        experts,
-        scores,
-        lengths if any(table.lengths is not None for table in tables) else None,
-    )
+        unknown = ExpertTable.empty(table.prompt_ids, table.experts)
+        lengths.append(table.length_table or unknown)
+    return Outcomes(prompts, scores, join_expert_tables(lengths))
 
 
 def read_outcomes(
@@ -150,38 +173,42 @@ def read_outcomes(
             or repeated pair; the message names file, row (counted from 1) and reason.
         MissingDependency: ``pyarrow`` is not installed.
     """
-    ids, texts, domains, given_splits = read_prompts(Path(prompts))
-    if unknown := sorted({str(split) for split in given_splits} - set(splits)):
+    prompt_table = read_prompts(Path(prompts))
+    unknown = sorted(set(prompt_table.splits) - set(splits))
+    if unknown:
         raise OutcomesError(
             f"{prompts}: split {unknown[0]!r} is none of {', '.join(splits)}; leave other rows out"
         )
-    pair = ("prompt_id", "model", "score")
-    table = read_columns(Path(outcomes), pair, optional=LENGTHS)
-    row_of = {prompt_id: row for row, prompt_id in enumerate(ids)}
-    experts = tuple(dict.fromkeys(table["model"]))
+
+    columns = read_columns(Path(outcomes), ("prompt_id", "model", "score"), optional=LENGTHS)
+    row_lengths = _read_lengths(Path(outcomes), columns)
+    experts = tuple(dict.fromkeys(columns["model"]))
+    row_of = {prompt_id: row for row, prompt_id in enumerate(prompt_table.ids)}
     column_of = {name: column for column, name in enumerate(experts)}
-    scores = np.full((len(ids), len(experts)), np.nan, dtype=np.float32)
+    scores = np.full((len(prompt_table), len(experts)), np.nan, dtype=np.float32)
     lengths = scores.copy()
-    given = zip(*(table[name] for name in pair), _lengths(Path(outcomes), table), strict=True)
-    for row, (prompt_id, model, score, length) in enumerate(given, start=1):
-        if prompt_id not in row_of:
-            raise OutcomesError(
-                f"{outcomes}: row {row}: prompt_id {prompt_id!r} is not in {prompts}"
-            )
-        if not isinstance(score, int | float) or not 0 <= score <= 1:
-            raise OutcomesError(
-                f"{outcomes}: row {row}: score {score!r} is not a number from 0 to 1"
-            )
-        cell = row_of[prompt_id], column_of[model]
-        if not np.isnan(scores[cell]):
-            raise OutcomesError(
-                f"{outcomes}: row {row}: {prompt_id!r} × {model!r} was given before"
-            )
-        scores[cell], lengths[cell] = score, length
-    known = None if np.isnan(lengths).all() else lengths
-    return Outcomes(
-        tuple(ids), tuple(texts), tuple(domains), tuple(given_splits), experts, scores, known
+
+    observations = zip(
+        columns["prompt_id"], columns["model"], columns["score"], row_lengths, strict=True
     )
+    for number, (prompt_id, model, score, length) in enumerate(observations, start=1):
+        where = f"{outcomes}: row {number}"
+        if not model:
+            raise OutcomesError(f"{where}: model is empty")
+        if prompt_id not in row_of:
+            raise OutcomesError(f"{where}: prompt_id {prompt_id!r} is not in {prompts}")
+        if not isinstance(score, int | float) or not 0 <= score <= 1:
+            raise OutcomesError(f"{where}: score {score!r} is not a number from 0 to 1")
+        cell = (row_of[prompt_id], column_of[model])
+        if not np.isnan(scores[cell]):
+            raise OutcomesError(f"{where}: {prompt_id!r} × {model!r} was given before")
+        scores[cell] = score
+        lengths[cell] = length
+
+    length_table = None
+    if not np.isnan(lengths).all():
+        length_table = ExpertTable(prompt_table.ids, experts, lengths)
+    return Outcomes(prompt_table, ExpertTable(prompt_table.ids, experts, scores), length_table)
 
 
 def read_tables(
@@ -195,29 +222,32 @@ def read_tables(
     """
     if len(prompts) != len(outcomes):
         raise ConfigurationError(
-            f"--outcomes: {len(outcomes)} given for {len(prompts)} --prompts; give as many"
+            f"{len(outcomes)} tables of outcomes for {len(prompts)} of prompts; give one for each"
         )
-    return joined([read_outcomes(*pair, splits) for pair in zip(prompts, outcomes, strict=True)])
+    tables = []
+    for prompt_path, outcome_path in zip(prompts, outcomes, strict=True):
+        tables.append(read_outcomes(prompt_path, outcome_path, splits))
+    return joined(tables)
 
 
-def _lengths(path: Path, table: Mapping[str, list[Any]]) -> list[float]:
-    """Tokens of each answer; NaN where the table does not say."""
-    absent: list[Any] = [None] * len(table["prompt_id"])
+def _read_lengths(path: Path, columns: Mapping[str, list[Any]]) -> list[float]:
+    """Tokens of the answer in each row; NaN where the table does not have them."""
+    absent = [None] * len(columns["prompt_id"])
+    tokens_of_rows = columns.get("completion_tokens", absent)
+    characters_of_rows = columns.get("completion_chars", absent)
+
     lengths = []
-    for row, given in enumerate(
-        zip(*(table.get(name, absent) for name in LENGTHS), strict=True), start=1
-    ):
-        wrong = [
-            value
-            for value in given
-            if value is not None and not (isinstance(value, int | float) and value >= 0)
-        ]
-        if wrong:
-            raise OutcomesError(
-                f"{path}: row {row}: length {wrong[0]!r} is not a number of at least 0"
-            )
-        tokens, characters = given
-        if tokens is None and characters is not None:
-            tokens = characters / CHARACTERS_PER_TOKEN
-        lengths.append(float("nan") if tokens is None else float(tokens))
+    pairs = zip(tokens_of_rows, characters_of_rows, strict=True)
+    for number, (tokens, characters) in enumerate(pairs, start=1):
+        for length in (tokens, characters):
+            if length is not None and not (isinstance(length, int | float) and length >= 0):
+                raise OutcomesError(
+                    f"{path}: row {number}: length {length!r} is not a number of at least 0"
+                )
+        if tokens is not None:
+            lengths.append(float(tokens))
+        elif characters is not None:
+            lengths.append(characters / CHARACTERS_PER_TOKEN)
+        else:
+            lengths.append(np.nan)
     return lengths

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from routoo_core.errors import OutcomesError
 from routoo_core.tables import read_columns
@@ -11,26 +17,97 @@ from routoo_core.text import question_fingerprint
 DEV_SHARE = 0.2
 
 
-def read_prompts(path: Path) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Ids, texts, domains and splits of a table of prompts; splits may have any name.
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts, and what is known of each; columns of equal length.
+
+    Attributes:
+        ids: All different.
+        texts: None is empty.
+        domains: Empty strings where unknown.
+        splits: ``train``, ``dev`` or another; the same question is always on one side.
+    """
+
+    ids: tuple[str, ...]
+    texts: tuple[str, ...] = field(repr=False)
+    domains: tuple[str, ...] = field(repr=False)
+    splits: tuple[str, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.ids)
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Row numbers of one split."""
+        return np.flatnonzero(np.asarray(self.splits) == split)
+
+    def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Prompts:
+        """These prompts only, by row number, in this order."""
+        return Prompts(
+            tuple(self.ids[row] for row in rows),
+            tuple(self.texts[row] for row in rows),
+            tuple(self.domains[row] for row in rows),
+            tuple(self.splits[row] for row in rows),
+        )
+
+    def with_splits(self, splits: Sequence[str]) -> Prompts:
+        """The same prompts on other sides."""
+        return replace(self, splits=tuple(splits))
+
+
+def join_prompts(tables: Sequence[Prompts]) -> Prompts:
+    """Several tables as one, in this order."""
+    ids: list[str] = []
+    texts: list[str] = []
+    domains: list[str] = []
+    splits: list[str] = []
+    for table in tables:
+        ids += table.ids
+        texts += table.texts
+        domains += table.domains
+        splits += table.splits
+    return Prompts(tuple(ids), tuple(texts), tuple(domains), tuple(splits))
+
+
+def read_prompts(path: Path) -> Prompts:
+    """Read a table of prompts: ``prompt_id, prompt``, optional ``domain, split``.
+
+    Without a column ``split``, each prompt is on the side that :func:`split_of` puts it.
 
     Raises:
-        OutcomesError: See :func:`read_outcomes`.
+        OutcomesError: The file cannot be read, a column is missing, or a prompt is empty or repeated; the message names
+            file and row (counted from 1).
+        MissingDependency: ``pyarrow`` is not installed.
     """
-    table = read_columns(path, ("prompt_id", "prompt"), optional=("domain", "split"))
-    ids, texts = table["prompt_id"], table["prompt"]
-    seen: set[str] = set()
-    for row, (prompt_id, text) in enumerate(zip(ids, texts, strict=True), start=1):
-        if not isinstance(text, str) or not text.strip():
-            raise OutcomesError(f"{path}: row {row}: prompt {prompt_id!r} is empty")
-        if prompt_id in seen:
-            raise OutcomesError(f"{path}: row {row}: prompt_id {prompt_id!r} was given before")
-        seen.add(prompt_id)
-    domains = [domain or "" for domain in table.get("domain", [""] * len(ids))]
-    splits = table.get("split") or [split_of(text) for text in texts]
-    return ids, texts, domains, splits
+    columns = read_columns(path, ("prompt_id", "prompt"), optional=("domain", "split"))
+    ids: list[str] = columns["prompt_id"]
+    texts: list[str] = columns["prompt"]
+    _check_prompts(path, ids, texts)
+
+    domains = _text_column(columns.get("domain") or [None] * len(ids))
+    if "split" in columns:
+        splits = _text_column(columns["split"])
+    else:
+        splits = tuple(split_of(text) for text in texts)
+    return Prompts(tuple(ids), tuple(texts), domains, splits)
 
 
 def split_of(text: str, dev_share: float = DEV_SHARE) -> str:
     """``dev`` for a share of all questions, by their fingerprint: reformatting does not move a question."""
     return "dev" if question_fingerprint(text) / 2**64 < dev_share else "train"
+
+
+def _check_prompts(path: Path, ids: Sequence[Any], texts: Sequence[Any]) -> None:
+    seen: set[str] = set()
+    for row, (prompt_id, text) in enumerate(zip(ids, texts, strict=True), start=1):
+        if not prompt_id:
+            raise OutcomesError(f"{path}: row {row}: prompt_id is empty")
+        if not isinstance(text, str) or not text.strip():
+            raise OutcomesError(f"{path}: row {row}: prompt {prompt_id!r} is empty")
+        if prompt_id in seen:
+            raise OutcomesError(f"{path}: row {row}: prompt_id {prompt_id!r} was given before")
+        seen.add(prompt_id)
+
+
+def _text_column(values: Sequence[Any]) -> tuple[str, ...]:
+    return tuple("" if value is None else str(value) for value in values)

@@ -16,7 +16,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from routoo_core import Budget, Pool, Router
 from routoo_core.config import build_router
+from routoo_core.expert_table import ExpertTable
 from routoo_core.outcomes import Outcomes
+from routoo_core.prompts import Prompts
 from routoo_core.testing import FakeEndpoint, FakePredictor
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 .,?+-"
@@ -152,8 +154,9 @@ def toy_outcomes() -> Outcomes:
         )
     scores = np.array([[float(s), float(not s)] for *_, s in rows], dtype=np.float32)
     scores[7, 1] = np.nan
-    columns = zip(*[row[:4] for row in rows], strict=True)
-    return Outcomes(*(tuple(column) for column in columns), ("calculator", "talker"), scores)
+    ids, texts, domains, splits, _ = zip(*rows, strict=True)
+    prompts = Prompts(ids, texts, domains, splits)
+    return Outcomes(prompts, ExpertTable(ids, ("calculator", "talker"), scores))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ ORDER = """
 routoo_core
     errors files threads progress money text tables plotting settings tokens
     question request latency usage prices experts price_list failures
-    prompts outcomes embedded
+    expert_table prompts outcomes embedded
 routoo_core.predictor
     base batching adapter encoder heads neighbours lengths calibration scorer performance checkpoint
 routoo_core

@@ -51,7 +51,7 @@ def test_an_expert_seldom_observed_is_near_its_own_mean(toy_outcomes):
     scores[:, 1] = np.nan
     scores[3, 1] = 1.0
     vectors = np.random.default_rng(0).normal(size=(len(scores), 6)).astype(np.float32)
-    quality = fit_profiles(replace(toy_outcomes, scores=scores), vectors).quality(vectors, 5)
+    quality = fit_profiles(toy_outcomes.with_scores(scores), vectors).quality(vectors, 5)
     assert np.isfinite(quality).all()
     assert quality[:, 1].std() < 0.05
 

@@ -7,7 +7,8 @@ from pyarrow import parquet
 
 from routoo_core.errors import OutcomesError
 from routoo_core.outcomes import read_outcomes
-from routoo_core.prompts import split_of
+from routoo_core.prompts import read_prompts, split_of
+from routoo_core.tables import write_table
 from routoo_core.text import without_choices
 
 PROMPTS = "prompt_id,prompt,domain,split\na,What is 1+1?,math,train\nb,Say hello,talk,dev\n"
@@ -92,3 +93,34 @@ def test_open_questions_are_added_to_the_training_prompts_only(tmp_path):
     assert table.prompts[3:] == ("Red?",)
     assert table.splits[3:] == ("train",)
     assert table.scores[3, 0] == 1
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_ids_and_names_that_are_numbers_are_text_in_every_column(tmp_path, suffix):
+    prompts = {
+        "prompt_id": [1, 2],
+        "prompt": ["What is 1+1?", "Say hello"],
+        "split": ["dev", "dev"],
+    }
+    outcomes = {"prompt_id": [1, 2], "model": [70, 8], "score": [1, 0]}
+    for name, columns in (("p", prompts), ("o", outcomes)):
+        write_table(tmp_path / f"{name}.{suffix}", columns)
+
+    table = read_outcomes(tmp_path / f"p.{suffix}", tmp_path / f"o.{suffix}")
+    assert table.prompt_ids == ("1", "2")
+    assert table.experts == ("70", "8")
+    assert table.fingerprint()
+
+
+def test_ids_texts_and_domains_of_a_csv_keep_their_leading_zeros(tmp_path):
+    (tmp_path / "p.csv").write_text("prompt_id,prompt,domain,split\n007,0042,01,1\n")
+    prompts = read_prompts(tmp_path / "p.csv")
+    assert (prompts.ids, prompts.texts) == (("007",), ("0042",))
+    assert (prompts.domains, prompts.splits) == (("01",), ("1",))
+
+
+def test_a_prompt_without_an_id_and_an_outcome_without_a_model_are_refused(tmp_path):
+    with pytest.raises(OutcomesError, match="p.csv: row 3: prompt_id is empty"):
+        read(tmp_path, prompts=PROMPTS + ",Hi,math,train\n")
+    with pytest.raises(OutcomesError, match="o.csv: row 4: model is empty"):
+        read(tmp_path, outcomes=OUTCOMES + "b,,1\n")

@@ -109,8 +109,8 @@ def test_of_a_table_without_splits_those_are_drawn_that_are_evaluated_on(folder)
     table = csv.read_csv("p.csv").drop_columns(["split", "domain"])
     csv.write_csv(table, "p.csv")
     assert run().exit_code == 0
-    ids, _, _, splits = read_prompts(Path("p.csv"))
-    held_out = {str(name) for name, split in zip(ids, splits, strict=True) if split == "dev"}
+    prompts = read_prompts(Path("p.csv"))
+    held_out = set(prompts.take(prompts.rows("dev")).ids)
     assert {row["prompt_id"] for row in written()} == held_out
     assert list(written()[0]) == ["prompt_id", "prompt"]
 

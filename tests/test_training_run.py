@@ -1,5 +1,7 @@
 """``routoo train``: presets, several tables at once, vectors that a killed run need not compute again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,10 +10,12 @@ from typer.testing import CliRunner
 
 from routoo_core import embedded
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.outcomes import joined
+from routoo_core.expert_table import ExpertTable
+from routoo_core.outcomes import Outcomes, joined, read_outcomes
 from routoo_core.predictor.checkpoint import load_checkpoint
 from routoo_core.predictor.encoder import Encoder, EncoderSettings
 from routoo_core.progress import SILENT
+from routoo_core.tables import write_table
 from routoo_core.training import run as training_run
 from routoo_core.training.run import encode_cached
 from routoo_core.training.settings import PRESETS, preset
@@ -64,13 +68,9 @@ def test_a_wrong_configuration_is_refused_with_its_field(name, changes, message)
 
 def test_joined_tables_hold_all_prompts_and_experts_and_impute_nothing(toy_outcomes):
     other = toy_outcomes.select(["talker"])
-    other = type(other)(
-        tuple(f"x{i}" for i in other.prompt_ids),
-        other.prompts,
-        other.domains,
-        other.splits,
-        ("third",),
-        other.scores,
+    ids = tuple(f"x{i}" for i in other.prompt_ids)
+    other = Outcomes(
+        replace(other.prompt_table, ids=ids), ExpertTable(ids, ("third",), other.scores)
     )
     both = joined([toy_outcomes, other])
     assert both.experts == ("calculator", "talker", "third")
@@ -146,7 +146,29 @@ def test_several_tables_train_one_router_that_also_learns_lengths(
     assert (lengths[1] > 60).all()
     assert "Lengths of the answers" in (tmp_path / "both" / "README.md").read_text()
     refused = CliRunner().invoke(app, [*command, "--prompts", "two.p.csv"])
-    assert "--outcomes: 1 given for 2 --prompts" in str(refused.exception)
+    assert "1 tables of outcomes for 2 of prompts" in str(refused.exception)
+
+
+def test_prompts_whose_ids_are_numbers_train_a_router(tmp_path, tiny_model, toy_outcomes):
+    numbers = range(1, len(toy_outcomes.prompts) + 1)
+    observed = toy_outcomes.select(["calculator"])
+    write_table(
+        tmp_path / "p.csv",
+        {"prompt_id": numbers, "prompt": observed.prompts, "split": observed.splits},
+    )
+    write_table(
+        tmp_path / "o.csv",
+        {"prompt_id": numbers, "model": ["7"] * len(numbers), "score": observed.scores[:, 0]},
+    )
+    table = read_outcomes(tmp_path / "p.csv", tmp_path / "o.csv")
+    settings = preset(
+        "default",
+        changes={"encoder": {"model": str(tiny_model), "layers": [2]}, "width": 8, "epochs": 1},
+    )
+
+    training_run.train_router(table, settings, tmp_path / "router", {"7": 1.0}, SILENT)
+
+    assert load_checkpoint(tmp_path / "router", device="cpu").experts == ("7",)
 
 
 def test_vectors_computed_before_a_kill_are_not_computed_again(tiny_model, monkeypatch):

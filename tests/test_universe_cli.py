@@ -8,7 +8,9 @@ from pyarrow import csv
 from typer.testing import CliRunner
 
 from routoo_core.errors import OutcomesError
+from routoo_core.expert_table import ExpertTable
 from routoo_core.outcomes import Outcomes
+from routoo_core.prompts import Prompts
 from routoo_core.universe.construction import held_out_area, read_observed
 from routoo_integrations import cli
 from routoo_integrations.cli import app
@@ -91,7 +93,8 @@ def table(count=400, seed=0):
         tuple("dev" if i % 5 == 0 else "train" for i in range(count)),
     )
     experts = ("adder", "talker", "guess1", "guess2", "guess3")
-    return Outcomes(ids, tuple(f"text {i}" for i in ids), domains, splits, experts, scores)
+    prompts = Prompts(ids, tuple(f"text {i}" for i in ids), domains, splits)
+    return Outcomes(prompts, ExpertTable(ids, experts, scores))
 
 
 def write(folder, outcomes):

@@ -1,7 +1,5 @@
 """The toy outcomes as the files that ``routoo evaluate`` and ``replay`` read."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from routoo_core.tables import write_table
@@ -11,8 +9,9 @@ PRICES = "model,input_usd_per_1m,output_usd_per_1m\ncalculator,1,3\ntalker,1,1\n
 
 def write_toy_tables(folder, toy):
     """Write them, the talker a little worse; returns the options that name them."""
-    toy = replace(toy, scores=toy.scores.copy())
-    toy.scores[0, 1] = 0
+    scores = toy.scores.copy()
+    scores[0, 1] = 0
+    toy = toy.with_scores(scores)
     columns = {
         "prompt_id": toy.prompt_ids,
         "prompt": toy.prompts,

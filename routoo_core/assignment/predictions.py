@@ -25,8 +25,8 @@ def read_asked(router: str, prompts: Path) -> tuple[Predictor, tuple[str, ...], 
     from routoo_core.prompts import read_prompts
 
     folder = find_router(router)
-    ids, texts, *_ = read_prompts(prompts)
-    return load_checkpoint(folder), tuple(ids), tuple(texts)
+    table = read_prompts(prompts)
+    return load_checkpoint(folder), table.ids, table.texts
 
 
 def predict_all(predictor: Predictor, prompts: Sequence[str], progress: Progress) -> Quality:

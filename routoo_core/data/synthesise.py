@@ -67,7 +67,7 @@ def read_seeds(path: Path) -> list[GraderRow]:
     Raises:
         OutcomesError: A choice or an answer that cannot be used; the message names file and row.
     """
-    ids, texts, domains, _ = read_prompts(path)
+    prompts = read_prompts(path)
     optional = read_columns(path, (), optional=("choices", "answer"))
     rows: list[GraderRow] = [
         {
@@ -77,7 +77,7 @@ def read_seeds(path: Path) -> list[GraderRow]:
             **dict(zip(optional, values, strict=True)),
         }
         for prompt_id, text, domain, *values in zip(
-            ids, texts, domains, *optional.values(), strict=True
+            prompts.ids, prompts.texts, prompts.domains, *optional.values(), strict=True
         )
     ]
     for number, row in enumerate(rows, start=1):

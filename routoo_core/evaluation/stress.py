@@ -171,28 +171,26 @@ def read_paraphrases(path: Path, table: Outcomes, split: str = "dev") -> dict[st
     Raises:
         OutcomesError: A prompt that the table does not have, or none that is measured.
     """
-    ids, texts, *_ = read_prompts(path)
-    known = {str(prompt_id) for prompt_id in table.prompt_ids}
-    for row, prompt_id in enumerate(ids, start=1):
-        if str(prompt_id) not in known:
+    reworded = read_prompts(path)
+    known = set(table.prompt_ids)
+    for row, prompt_id in enumerate(reworded.ids, start=1):
+        if prompt_id not in known:
             raise OutcomesError(
                 f"{path}: row {row}: prompt_id {prompt_id!r} is not in the table of prompts; have these very prompts "
                 "said in other words by routoo data paraphrase"
             )
     measured = {
-        str(table.prompt_ids[row])
-        for row in table.rows(split)
-        if not np.isnan(table.scores[row]).any()
+        table.prompt_ids[row] for row in table.rows(split) if not np.isnan(table.scores[row]).any()
     }
-    if not measured.intersection(map(str, ids)):
+    if not measured.intersection(reworded.ids):
         raise OutcomesError(
-            f"{path}: row 1: prompt_id {ids[0]!r}, and all others, are no {split!r} prompts observed with every expert "
+            f"{path}: row 1: prompt_id {reworded.ids[0]!r}, and all others, are no {split!r} prompts observed with every expert "
             "of the pool; have such prompts said in other words by routoo data paraphrase"
         )
     return {
-        str(prompt_id): text
-        for prompt_id, text in zip(ids, texts, strict=True)
-        if str(prompt_id) in measured
+        prompt_id: text
+        for prompt_id, text in zip(reworded.ids, reworded.texts, strict=True)
+        if prompt_id in measured
     }
 
 

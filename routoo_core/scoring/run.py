@@ -127,14 +127,16 @@ def read_grader_rows(path: Path, grader: Grader) -> list[GraderRow]:
     Raises:
         OutcomesError: A column is missing, or a row cannot be graded; the message names file, row and column.
     """
-    ids, texts, *_ = read_prompts(path)
+    prompts = read_prompts(path)
     optional = [name for name in OPTIONAL if name not in grader.columns]
     table = (
         read_columns(path, grader.columns, optional=optional) if grader.columns or optional else {}
     )
     rows: list[GraderRow] = [
         {"prompt_id": prompt_id, "prompt": text, **dict(zip(table, values, strict=True))}
-        for prompt_id, text, *values in zip(ids, texts, *table.values(), strict=True)
+        for prompt_id, text, *values in zip(
+            prompts.ids, prompts.texts, *table.values(), strict=True
+        )
     ]
     for number, row in enumerate(rows, start=1):
         if empty := [name for name in grader.columns if row[name] is None]:

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -117,7 +116,7 @@ def train_router(
     final, learnt_from = scorer, seen.rows("train")
     if config.refit and not adapter:
         learnt_from = np.arange(len(seen.prompts))
-        whole = replace(seen, splits=("train",) * len(seen.prompts))
+        whole = seen.with_splits(["train"] * len(seen.prompts))
         with progress.status("Training on all prompts …") as status:
             final = scorer.refit(whole, seen_vectors, config, status)
     shuffled = np.random.default_rng(config.seed).permutation(len(dev))

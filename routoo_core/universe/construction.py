@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError, OutcomesError
+from routoo_core.expert_table import ExpertTable
 from routoo_core.measures.curve import Array, Curve
 from routoo_core.outcomes import Outcomes
 from routoo_core.prompts import read_prompts
@@ -156,8 +157,8 @@ def read_pool(outcomes: Path, prompts: Path | None, experts: Collection[str] = (
     Raises:
         OutcomesError: A bad row, or none of the experts or prompts has an outcome.
     """
-    ids, texts, domains, splits = read_prompts(prompts) if prompts else ([], [], [], [])
-    row_of = {str(prompt_id): row for row, prompt_id in enumerate(ids)}
+    table = read_prompts(prompts) if prompts else None
+    row_of = {name: row for row, name in enumerate(table.ids)} if table else {}
     observed, kept = read_observed(outcomes, row_of)
     if experts:
         observed = observed.select([name for name in observed.experts if name in experts])
@@ -165,15 +166,15 @@ def read_pool(outcomes: Path, prompts: Path | None, experts: Collection[str] = (
         raise OutcomesError(
             f"{outcomes}: no outcome of any expert with a price; check the names against --price"
         )
-    if not prompts:
+    if not prompts or not table:
         return Asked(observed, None)
     rows = [row_of[prompt_id] for prompt_id in kept]
-    of = [tuple(column[row] for row in rows) for column in (texts, domains, splits)]
-    told = read_columns(prompts, (), optional=("choices",)).get("choices", [None] * len(texts))
-    choices = tuple(len(parse_choices(told[row])) or choices_listed(texts[row]) for row in rows)
-    return Asked(
-        observed, Outcomes(kept, of[0], of[1], of[2], observed.experts, observed.scores()), choices
+    told = read_columns(prompts, (), optional=("choices",)).get("choices", [None] * len(table))
+    choices = tuple(
+        len(parse_choices(told[row])) or choices_listed(table.texts[row]) for row in rows
     )
+    scores = ExpertTable(kept, observed.experts, observed.scores())
+    return Asked(observed, Outcomes(table.take(rows), scores), choices)
 
 
 def predict_by_domain(known: Outcomes, domains: Sequence[str]) -> Array:

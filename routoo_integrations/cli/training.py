@@ -133,12 +133,15 @@ def suggest_prompts(
 
     check_table_format(suggested)
     folder = find_router(router)
-    ids, texts, domains, splits = read_prompts(prompts)
-    rows = suggest_for(folder, tuple(texts), count, seed, progress)
-    columns = {"prompt_id": ids, "prompt": texts, "domain": domains, "split": splits}
-    write_table(
-        suggested, {name: [values[row] for row in rows] for name, values in columns.items()}
-    )
+    table = read_prompts(prompts)
+    chosen = table.take(suggest_for(folder, table.texts, count, seed, progress))
+    columns = {
+        "prompt_id": chosen.ids,
+        "prompt": chosen.texts,
+        "domain": chosen.domains,
+        "split": chosen.splits,
+    }
+    write_table(suggested, columns)
     out.print(
-        f"{suggested}: {count} of {len(ids)} prompts to label", highlight=False, soft_wrap=True
+        f"{suggested}: {count} of {len(table)} prompts to label", highlight=False, soft_wrap=True
     )

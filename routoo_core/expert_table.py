@@ -1,0 +1,133 @@
+"""One value for each prompt and expert: the table under outcomes, predictions and observed scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routoo_core.errors import OutcomesError
+
+Values = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class ExpertTable:
+    """A matrix whose rows are prompts and whose columns are experts; NaN where nothing was observed.
+
+    ::
+
+        table = ExpertTable(("p1", "p2"), ("cheap", "dear"), np.array([[0.0, 1.0], [1.0, np.nan]]))
+        table.select(["dear"]).take(table.complete_rows())  # the dear expert where both were observed
+
+    Attributes:
+        row_ids: The prompts' ids, one for each row, all different.
+        experts: The experts' names, one for each column, all different.
+        values: Floats of any precision, rows × experts.
+
+    Raises:
+        OutcomesError: The values have another shape, or an id or a name is there twice.
+    """
+
+    row_ids: tuple[str, ...] = field(repr=False)
+    experts: tuple[str, ...]
+    values: Values = field(repr=False)
+
+    def __post_init__(self) -> None:
+        shape = (len(self.row_ids), len(self.experts))
+        if self.values.shape != shape:
+            raise OutcomesError(
+                f"a table of {shape[0]} rows and {shape[1]} experts has values of shape {self.values.shape}"
+            )
+        for kind, names in (("row", self.row_ids), ("expert", self.experts)):
+            if (name := first_repeated(names)) is not None:
+                raise OutcomesError(
+                    f"{kind} {name!r} is in a table twice; each needs a name of its own"
+                )
+
+    @classmethod
+    def empty(cls, row_ids: Iterable[str], experts: Iterable[str]) -> Self:
+        """A table of which nothing is observed yet, float32."""
+        rows = tuple(row_ids)
+        columns = tuple(experts)
+        return cls(rows, columns, np.full((len(rows), len(columns)), np.nan, dtype=np.float32))
+
+    def __len__(self) -> int:
+        """How many rows it has."""
+        return len(self.row_ids)
+
+    @property
+    def observed(self) -> NDArray[np.bool_]:
+        """Where there is a value, rows × experts."""
+        return ~np.isnan(self.values)
+
+    def complete_rows(self) -> NDArray[np.int64]:
+        """Numbers of the rows in which every expert has a value."""
+        return np.flatnonzero(self.observed.all(axis=1))
+
+    def column(self, expert: str) -> Values:
+        """The values of one expert, (rows,).
+
+        Raises:
+            OutcomesError: See :meth:`select`.
+        """
+        return self.values[:, self._places([expert])[0]]
+
+    def select(self, experts: Sequence[str]) -> Self:
+        """These experts only, in this order.
+
+        Raises:
+            OutcomesError: The table does not have one of them.
+        """
+        return type(self)(self.row_ids, tuple(experts), self.values[:, self._places(experts)])
+
+    def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Self:
+        """These rows only, by number, in this order."""
+        numbers = np.asarray(rows, dtype=np.intp)
+        row_ids = tuple(self.row_ids[number] for number in numbers)
+        return type(self)(row_ids, self.experts, self.values[numbers])
+
+    def _places(self, experts: Sequence[str]) -> list[int]:
+        place_of = {name: place for place, name in enumerate(self.experts)}
+        missing = [name for name in experts if name not in place_of]
+        if missing:
+            raise OutcomesError(
+                f"no outcomes for {', '.join(missing)}; known: {', '.join(self.experts)}"
+            )
+        return [place_of[name] for name in experts]
+
+
+def join_expert_tables(tables: Sequence[ExpertTable]) -> ExpertTable:
+    """Several tables as one, float32: the rows of all, the experts of all; pairs that no table has are NaN.
+
+    Raises:
+        OutcomesError: A row is in two tables.
+    """
+    row_ids: list[str] = []
+    experts: dict[str, None] = {}
+    for table in tables:
+        row_ids.extend(table.row_ids)
+        experts.update(dict.fromkeys(table.experts))
+
+    place_of = {name: place for place, name in enumerate(experts)}
+    values = np.full((len(row_ids), len(experts)), np.nan, dtype=np.float32)
+    start = 0
+    for table in tables:
+        rows = range(start, start + len(table))
+        columns = [place_of[name] for name in table.experts]
+        values[np.ix_(rows, columns)] = table.values
+        start += len(table)
+    return ExpertTable(tuple(row_ids), tuple(experts), values)
+
+
+def first_repeated(names: Iterable[str]) -> str | None:
+    """The first name that is there a second time; ``None`` where all differ."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
