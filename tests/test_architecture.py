@@ -24,7 +24,8 @@ routoo_core.calling
 routoo_core
     router config testing local_endpoint
 routoo_core.asking
-    calls answers clients asker
+    calls answers retries likelihoods endpoint local_model clients
+    direct rate_limit budget_queue asker
 routoo_core.scoring
     reading rows sandbox graders judge run harness
 routoo_core.data

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from routoo_core import Budget, Expert
 from routoo_core.asking.answers import AnswerStore
 from routoo_core.asking.calls import Chat, Likelihood
-from routoo_core.asking.clients import LocalModel, make_clients
+from routoo_core.asking.clients import make_clients
+from routoo_core.asking.local_model import LocalModel
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.outcomes import read_outcomes
@@ -410,7 +411,9 @@ def test_answers_are_kept_by_expert_settings_and_prompt(tmp_path):
     assert b"hi" not in (tmp_path / "a.db").read_bytes()
     with sqlite3.connect(tmp_path / "other.db") as db:
         db.execute("CREATE TABLE answers (key TEXT)")
-    with pytest.raises(ConfigurationError, match="--answers: .*other.db: no such column"):
+    with pytest.raises(
+        ConfigurationError, match="other.db: is no store of answers .no such column"
+    ):
         AnswerStore(tmp_path / "other.db")
 
 

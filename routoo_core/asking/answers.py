@@ -1,4 +1,4 @@
-"""Answers kept in a SQLite file as they come: grading again costs nothing, and a killed run goes on where it was."""
+"""Answers stored in a SQLite file as they arrive: grading again costs nothing, and a killed run continues."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ CREATE TABLE IF NOT EXISTS answers (
     at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 ) WITHOUT ROWID
 """
-_FIELDS = "text, logprob, prompt_tokens, completion_tokens, cost, latency_s"
+_COLUMNS = "text, logprob, prompt_tokens, completion_tokens, cost, latency_s"
+_SELECT = f"SELECT {_COLUMNS} FROM answers WHERE key = ?"  # noqa: S608
+_INSERT = f"""
+INSERT OR REPLACE INTO answers (key, expert, model, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""  # noqa: S608
 
 
 class AnswerStore:
-    """Answers by expert, settings and a hash of the prompt: ``AnswerStore(Path("answers.db"))``; prompts are not kept.
+    """Answers by expert, settings and a hash of the prompt: ``AnswerStore(Path("answers.db"))``.
+
+    Prompts are not stored.
 
     Raises:
-        ConfigurationError: The file cannot be opened, or is something else.
+        ConfigurationError: The file cannot be opened, or it holds something else.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,25 +39,24 @@ class AnswerStore:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(_SCHEMA)
-            self._db.execute(f"SELECT {_FIELDS} FROM answers LIMIT 1")  # noqa: S608
+            self._db.execute(_SELECT, ("",))  # fails where the table has other columns
         except sqlite3.Error as error:
             raise ConfigurationError(
-                f"--answers: {path}: {error}; name a new file, or one of routoo score"
+                f"{path}: is no store of answers ({error}); name a new file, or one that scoring wrote"
             ) from error
 
     def get(self, expert: Expert, call: Call) -> Answer | None:
-        """What ``expert`` answered when it was asked just this."""
-        query = f"SELECT {_FIELDS} FROM answers WHERE key = ?"  # noqa: S608
-        found = self._db.execute(query, (answer_key(expert, call),)).fetchone()
-        return Answer(*found) if found else None
+        """The stored answer of ``expert`` to exactly this call, if there is one."""
+        key = answer_key(expert, call)
+        row = self._db.execute(_SELECT, (key,)).fetchone()
+        return Answer(*row) if row else None
 
     def put(self, expert: Expert, call: Call, answer: Answer) -> None:
-        """Keep an answer, durably from here on; one of the same key is replaced."""
-        self._db.execute(
-            f"INSERT OR REPLACE INTO answers (key, expert, model, {_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (answer_key(expert, call), expert.name, expert.model, *astuple(answer)),
-        )
+        """Store an answer durably; it replaces one with the same key."""
+        key = answer_key(expert, call)
+        row = (key, expert.name, expert.model, *astuple(answer))
+        self._db.execute(_INSERT, row)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()

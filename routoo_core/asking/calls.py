@@ -1,11 +1,11 @@
-"""What an expert is asked, and what came of it."""
+"""What an expert is asked, what it answers, and what a client is that reaches it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Protocol
 
 from routoo_core.errors import RoutooError
 from routoo_core.experts import Expert
@@ -15,10 +15,10 @@ from routoo_core.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A conversation that the expert is to go on with.
+    """A conversation that the expert continues.
 
     Attributes:
-        messages: Role and text of each, oldest first.
+        messages: Role and text of each message, oldest first.
         max_tokens: Limit on the reply.
         temperature: 0–2; ``None`` leaves it to the endpoint.
     """
@@ -28,7 +28,7 @@ class Chat:
     temperature: float | None = 0.0
 
     def request(self, expert: str) -> RoutedRequest:
-        """What the router prices."""
+        """The request that the router prices for this expert."""
         messages = [{"role": role, "content": text} for role, text in self.messages]
         return RoutedRequest.from_messages(
             messages, max_tokens=self.max_tokens, overrides=Overrides(expert=expert)
@@ -37,16 +37,27 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """A text that the expert is to say how likely it finds, after another; nothing is written."""
+    """Asks how likely a continuation is after a context; the expert writes nothing.
+
+    Attributes:
+        context: The text before the continuation.
+        continuation: The text whose log-probability is summed.
+    """
 
     context: str = field(repr=False)
     continuation: str = field(repr=False)
 
     def request(self, expert: str) -> RoutedRequest:
-        """What the router prices; endpoints that cannot read log-probabilities off a prompt write the continuation."""
-        most = max(1, len(self.continuation.encode()))
+        """The request that the router prices for this expert.
+
+        It leaves room for a reply as long as the continuation: an endpoint that reports no log-probabilities of
+        a prompt is made to write the continuation.
+        """
         text = self.context + self.continuation
-        return RoutedRequest.from_text(text, max_tokens=most, overrides=Overrides(expert=expert))
+        max_tokens = max(1, len(self.continuation.encode()))
+        return RoutedRequest.from_text(
+            text, max_tokens=max_tokens, overrides=Overrides(expert=expert)
+        )
 
 
 Call = Chat | Likelihood
@@ -54,12 +65,13 @@ Call = Chat | Likelihood
 
 @dataclass(frozen=True, slots=True)
 class ClientReply:
-    """What a client brings back.
+    """What a client returns for a call.
 
     Attributes:
         usage: Tokens, where the endpoint reported them.
-        text: What was said; empty for a likelihood.
-        logprob: Of a continuation, summed over its tokens; ``None`` for a chat, or where the endpoint does not tell.
+        text: The reply; empty for a likelihood.
+        logprob: Of the continuation, summed over its tokens, natural logarithm. ``None`` for a chat, and where the
+            endpoint does not report it.
     """
 
     usage: Usage | None
@@ -67,16 +79,24 @@ class ClientReply:
     logprob: float | None = None
 
 
+class ExpertClient(Protocol):
+    """Calls one expert; it raises the exceptions of its own protocol, which ``routoo_core.failures`` reads."""
+
+    async def answer(self, call: Call, max_tokens: int) -> ClientReply:
+        """The expert's reply to ``call``, of at most ``max_tokens``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply with what it cost.
+    """A reply and its cost.
 
     Attributes:
-        text: What was said; empty for a likelihood.
+        text: The reply; empty for a likelihood.
         logprob: Summed over the continuation's tokens, natural logarithm; ``None`` for a chat.
-        prompt_tokens: As reported; ``None`` where they were not.
-        completion_tokens: The same.
-        cost: Nano-USD; of an estimate where tokens were not reported.
+        prompt_tokens: As reported; ``None`` where the endpoint reported none.
+        completion_tokens: As reported; ``None`` where the endpoint reported none.
+        cost: Nano-USD. It is estimated where tokens were not reported.
         latency_s: Of the try that succeeded.
     """
 
@@ -93,14 +113,11 @@ class NoAnswer(RoutooError):
 
 
 def answer_key(expert: Expert, call: Call) -> str:
-    """What an answer is stored under: the expert's name and model, what it was asked, and how it was to answer.
+    """The key of a stored answer: the expert's name, model and provider, and everything that the call says.
 
     The address is left out, so that an endpoint may move.
     """
-    settings: dict[str, Any] = {
-        "expert": expert.name,
-        "model": expert.model,
-        "provider": expert.provider,
-    }
-    asked = json.dumps([settings, type(call).__name__, asdict(call)], sort_keys=True)
-    return hashlib.sha256(asked.encode()).hexdigest()
+    identity = {"expert": expert.name, "model": expert.model, "provider": expert.provider}
+    kind = type(call).__name__
+    content = json.dumps([identity, kind, asdict(call)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()

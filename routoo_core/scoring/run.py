@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from routoo_core.asking.answers import AnswerStore
-from routoo_core.asking.asker import Asker, direct_router
-from routoo_core.asking.calls import Answer, Call, Chat, NoAnswer
-from routoo_core.asking.clients import ExpertClient, make_clients
+from routoo_core.asking.asker import Asker
+from routoo_core.asking.calls import Answer, Call, Chat, ExpertClient, NoAnswer
+from routoo_core.asking.clients import make_clients
+from routoo_core.asking.direct import direct_router
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
 from routoo_core.errors import NoCapableExpert, OutcomesError

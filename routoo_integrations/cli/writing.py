@@ -144,8 +144,9 @@ def _writer(
 ) -> tuple[Expert, Asker]:
     """The expert, and what asks it within the budget."""
     from routoo_core.asking.answers import AnswerStore
-    from routoo_core.asking.asker import Asker, direct_router
+    from routoo_core.asking.asker import Asker
     from routoo_core.asking.clients import make_clients
+    from routoo_core.asking.direct import direct_router
 
     pool = Pool([Pool.from_toml(experts)[name]])
     account, ledger = paying_account(budget, config, answers, pool)

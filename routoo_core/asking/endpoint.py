@@ -1,0 +1,77 @@
+"""Experts behind an endpoint that speaks OpenAI's protocol over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from routoo_core.asking.calls import Call, Chat, ClientReply
+from routoo_core.asking.likelihoods import LIKELIHOODS, LikelihoodProtocol, read_usage
+from routoo_core.errors import ConfigurationError
+from routoo_core.experts import NO_KEY, Expert
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+
+class EndpointClient:
+    """Calls an expert over HTTP: chat completions, and for likelihoods the first of ``LIKELIHOODS`` that works."""
+
+    def __init__(self, expert: Expert) -> None:
+        self.expert = expert
+        self._likelihood: LikelihoodProtocol | None = None
+        self._likelihood_lock = asyncio.Lock()
+
+    @cached_property
+    def _api(self) -> AsyncOpenAI:
+        from openai import AsyncOpenAI
+
+        key = self.expert.api_key()
+        if key is None and not self.expert.speaks_openai_natively:
+            key = NO_KEY
+        return AsyncOpenAI(
+            api_key=key, base_url=self.expert.base_url, timeout=self.expert.timeout_s, max_retries=0
+        )
+
+    async def answer(self, call: Call, max_tokens: int) -> ClientReply:
+        """The reply; see :class:`~routoo_core.asking.calls.ExpertClient`."""
+        if isinstance(call, Chat):
+            return await self._chat(call, max_tokens)
+        protocol = await self._likelihood_protocol()
+        return await protocol.answer(call)
+
+    async def _chat(self, call: Chat, max_tokens: int) -> ClientReply:
+        settings: dict[str, Any] = {}
+        if self.expert.speaks_openai_natively:
+            settings["max_completion_tokens"] = max_tokens
+        else:
+            settings["max_tokens"] = max_tokens
+        if call.temperature is not None:
+            settings["temperature"] = call.temperature
+        messages: Any = [{"role": role, "content": text} for role, text in call.messages]
+        completion = await self._api.chat.completions.create(
+            model=self.expert.model, messages=messages, **settings
+        )
+
+        text = ""
+        if completion.choices:
+            text = completion.choices[0].message.content or ""
+        return ClientReply(read_usage(completion), text)
+
+    async def _likelihood_protocol(self) -> LikelihoodProtocol:
+        """The way in which this endpoint reports likelihoods, probed once."""
+        async with self._likelihood_lock:
+            if self._likelihood is None:
+                self._likelihood = await self._find_likelihood_protocol()
+        return self._likelihood
+
+    async def _find_likelihood_protocol(self) -> LikelihoodProtocol:
+        for make_protocol in LIKELIHOODS.values():
+            protocol = make_protocol(self.expert, self._api)
+            if await protocol.is_supported():
+                return protocol
+        raise ConfigurationError(
+            f"expert {self.expert.name!r}: its endpoint reports likelihoods in none of the ways "
+            f"{', '.join(LIKELIHOODS)}; grade its answers by letter instead"
+        )
