@@ -24,7 +24,8 @@ from routoo_core.predictor.checkpoint import find_router, read_reference
 from routoo_core.price_list import read_price_list
 from routoo_core.progress import SILENT
 from routoo_core.selector import Ratio
-from routoo_core.simulation.replay import DAY, MIDNIGHT, Call, Stream, arrivals, replay_stream
+from routoo_core.simulation.replay import ReplayedCall, ReplaySettings, replay_traffic
+from routoo_core.simulation.traffic import DAY, FIRST_MIDNIGHT, Traffic, arrival_times
 
 Floats = NDArray[np.float64]
 SHARES = (0.02, 0.05, 0.10, 0.25, 0.50)  # of what everything on the dearest expert would cost
@@ -44,22 +45,24 @@ EXPECTED = 500  # what the configuration says where only the period is known; it
 
 def scenarios(
     quality: Floats, typical: Floats, seed: int
-) -> dict[str, Callable[[str], tuple[Stream, Budget]]]:
+) -> dict[str, Callable[[str], tuple[Traffic, Budget]]]:
     """Name → (prompts and when they come, budget of a limit)."""
     random, count = np.random.default_rng(seed), len(quality)
     shuffled = random.permutation(quality)
     hard = quality[np.argsort(-quality.mean(1))]
 
-    def known(prompts: Floats, limit: str) -> tuple[Stream, Budget]:
-        stream = Stream.of_arrays(prompts, typical, arrivals("even", count, random), np.empty(0))
+    def known(prompts: Floats, limit: str) -> tuple[Traffic, Budget]:
+        stream = Traffic.of_predictions(
+            prompts, typical, arrival_times("even", count, random), np.empty(0)
+        )
         return stream, Budget(limit=limit, period="run", expected_calls=count)
 
-    def day(limit: str, kind: str, before: str | None = None) -> tuple[Stream, Budget]:
-        times = arrivals(kind, count, random)
+    def day(limit: str, kind: str, before: str | None = None) -> tuple[Traffic, Budget]:
+        times = arrival_times(kind, count, random)
         earlier = (
-            arrivals(before, round(count * YESTERDAY), random) - DAY if before else np.empty(0)
+            arrival_times(before, round(count * YESTERDAY), random) - DAY if before else np.empty(0)
         )
-        return Stream.of_arrays(shuffled, typical, times, earlier), Budget(
+        return Traffic.of_predictions(shuffled, typical, times, earlier), Budget(
             limit=limit, expected_calls=EXPECTED
         )
 
@@ -76,7 +79,7 @@ def scenarios(
     }
 
 
-def plot(path: Path, runs: dict[str, list[Call]], limit: float) -> None:
+def plot(path: Path, runs: dict[str, list[ReplayedCall]], limit: float) -> None:
     """Spend and λ over the day."""
     import matplotlib as mpl
 
@@ -86,10 +89,10 @@ def plot(path: Path, runs: dict[str, list[Call]], limit: float) -> None:
     figure, (money, price) = plt.subplots(2, 1, figsize=(9, 7), sharex=True, layout="constrained")
     for name in PLOTTED:
         calls = runs[name]
-        hours = [(call.time - MIDNIGHT) / HOUR_S for call in calls]
+        hours = [(call.time - FIRST_MIDNIGHT) / HOUR_S for call in calls]
         money.plot(hours, np.cumsum([call.cost for call in calls]) / NANO_PER_USD, label=name)
         prices = np.array(
-            [call.price for call in calls], dtype=float
+            [call.lambda_ for call in calls], dtype=float
         )  # NaN where a call was refused
         price.plot(hours, np.maximum(prices, 1.0), label=name, linewidth=0.8)
     money.axhline(limit, color="black", linestyle=":", label="limit")
@@ -102,7 +105,7 @@ def plot(path: Path, runs: dict[str, list[Call]], limit: float) -> None:
     figure.savefig(path, dpi=120)
 
 
-def cell(calls: list[Call], bound: float) -> str:
+def cell(calls: list[ReplayedCall], bound: float) -> str:
     """Share of the optimum, and how many calls were refused."""
     refused = sum(call.expert is None for call in calls)
     return f"{sum(call.quality for call in calls) / bound:.2%}" + (
@@ -134,9 +137,8 @@ def main() -> None:
         bound, runs, never = assign(quality, cost, limit).bound, {}, "yes"
         for name, scenario in scenarios(quality, typical, given.seed).items():
             stream, budget = scenario(f"{limit:.9f}")
-            runs[name] = replay_stream(
-                stream, prices, budget, Paced(), tokens=TOKENS, progress=SILENT
-            )
+            settings = ReplaySettings(prices, budget, Paced(), TOKENS)
+            runs[name] = replay_traffic(stream, settings, SILENT)
             if sum(call.cost for call in runs[name]) > (budget.limit_nano or 0):
                 never = "no!"
         greedy = [assign(quality, cost, limit, Ratio(alpha)).quality / bound for alpha in ALPHAS]

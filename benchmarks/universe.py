@@ -21,8 +21,8 @@ from rich.table import Table
 from routoo_core.measures.curve import Curve, replay, sweep
 from routoo_core.outcomes import Outcomes, read_outcomes
 from routoo_core.price_list import read_price_list
-from routoo_core.universe.construction import choose_routed, held_out_area, predict_by_domain
-from routoo_core.universe.selection import Observed, choose
+from routoo_core.universe.construction import held_out_area, predict_by_domain, select_routed
+from routoo_core.universe.selection import ObservedScores, select_universe
 
 SIZE = 56
 LARGE = 47_000, 20_000  # the models on the hub that the paper counts (§3.4)
@@ -74,7 +74,9 @@ def speed() -> None:
         times = []
         for _ in range(5):  # runs of both alternate
             start = time.perf_counter()
-            found = choose(Observed.from_scores(scores, [str(m) for m in range(1000)]), SIZE)
+            found = select_universe(
+                ObservedScores.from_scores(scores, [str(m) for m in range(1000)]), SIZE
+            )
             middle = time.perf_counter()
             plain = naive(scores, SIZE)
             times.append((middle - start, time.perf_counter() - middle))
@@ -94,7 +96,7 @@ def large() -> None:
     """47,000 × 20,000, made in chunks; run in a process of its own for its peak memory."""
     experts, prompts = LARGE
     random = np.random.default_rng(0)
-    observed = Observed.empty([str(m) for m in range(experts)], prompts, binary=True)
+    observed = ObservedScores.empty([str(m) for m in range(experts)], prompts, binary=True)
     easy = random.random(prompts) ** 3
     for start in range(0, experts, 500):
         rows = slice(start, min(start + 500, experts))
@@ -106,7 +108,7 @@ def large() -> None:
         shown[:, :prompts] = True
         observed.seen[rows] = np.packbits(shown, axis=1).view(np.uint64)
     start_time = time.perf_counter()
-    found = choose(observed, SIZE)
+    found = select_universe(observed, SIZE)
     seconds = time.perf_counter() - start_time
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     out.print(
@@ -130,9 +132,9 @@ def exhaustive(data: Path) -> None:
         whole = read_outcomes(data / f"{name}.prompts.parquet", data / f"{name}.outcomes.parquet")
         complete = np.flatnonzero((~np.isnan(whole.scores)).mean(axis=0) > 0.9)
         pool = whole.select([whole.experts[m] for m in complete])
-        observed = Observed.from_scores(pool.scores, pool.experts)
+        observed = ObservedScores.from_scores(pool.scores, pool.experts)
         for size in (1, 2, 3, 4):
-            found, best = choose(observed, size), optimum(pool.scores, size)
+            found, best = select_universe(observed, size), optimum(pool.scores, size)
             covered = found.coverage[-1]
             share, holds = covered / best, str(found.bound >= best - 1e-9)
             shown = (
@@ -173,10 +175,10 @@ def routed(data: Path) -> None:
         "routed",
     )
     for size in (1, 2, 3, 4, 5, 6, 8, 10):
-        covering = choose(
-            Observed.from_scores(train.scores, train.experts), size, prices=prices
+        covering = select_universe(
+            ObservedScores.from_scores(train.scores, train.experts), size, prices=prices
         ).experts
-        gaining = choose_routed(train, prices, size).experts
+        gaining = select_routed(train, prices, size).experts
         areas = [held_out_area(train, dev, prices, chosen) for chosen in (covering, gaining)]
         kind = [served(train, dev, prices, chosen) for chosen in (covering, gaining)]
         table.add_row(

@@ -35,15 +35,15 @@ routoo_core.measures
 routoo_core.universe
     selection construction plots
 routoo_core.assignment
-    solver predictions plan target
+    predictions quality_table solver plan target
 routoo_core.training
     settings fine_tuning new_expert suggestion run expert_run
 routoo_core.evaluation
     tables plots drawings stress evaluation report
 routoo_core.simulation
-    replay plots
+    traffic replay plots
 routoo_core.monitoring
-    logs feedback_log feedback plots
+    logged_calls tables feedback plots
 routoo_core
     __main__
 routoo_integrations

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from routoo_core.assignment.predictions import write_scores
-from routoo_core.assignment.target import KNOBS
+from routoo_core.assignment.quality_table import write_predicted_quality
+from routoo_core.assignment.target import TUNABLE_POLICIES
 from routoo_core.config import make_policy
+from routoo_core.expert_table import ExpertTable
 from routoo_integrations import cli
 from routoo_integrations.cli import app
 
@@ -27,9 +28,9 @@ def quality():
 @pytest.fixture
 def here(tmp_path, monkeypatch, quality):
     monkeypatch.chdir(tmp_path)
-    write_scores(
-        tmp_path / "s.csv", [f"p{i}" for i in range(800)], ["small", "middle", "large"], quality
-    )
+    prompt_ids = tuple(f"p{i}" for i in range(800))
+    table = ExpertTable(prompt_ids, ("small", "middle", "large"), quality)
+    write_predicted_quality(tmp_path / "s.csv", table)
     rows = zip(("small", "middle", "large"), (1000, 4000, 20000), strict=True)
     (tmp_path / "p.csv").write_text(
         "model,input_usd_per_1m,output_usd_per_1m\n"
@@ -50,7 +51,7 @@ def run(*arguments):
 
 def served(found, quality):
     """Mean quality, mean cost and shares of the very policy a router would build from the answer."""
-    field = KNOBS[found["policy"]].field
+    field = TUNABLE_POLICIES[found["policy"]].field
     policy = make_policy({"name": found["policy"], field: found[field]})
     chosen = policy(quality, np.broadcast_to(COST, quality.shape)).argmax(1)
     return (
@@ -60,7 +61,7 @@ def served(found, quality):
     )
 
 
-@pytest.mark.parametrize("policy", KNOBS)
+@pytest.mark.parametrize("policy", TUNABLE_POLICIES)
 @pytest.mark.parametrize(
     ("target", "value"),
     [("--target-cost", "5"), ("--target-quality", "0.6"), ("--target-share", "large=0.3")],

@@ -15,7 +15,7 @@ from routoo_core.data import collection
 from routoo_core.data.decontamination import Rule, decontaminate
 from routoo_core.data.splitting import sample
 from routoo_core.errors import OutcomesError
-from routoo_core.monitoring.logs import Reading, read_logs
+from routoo_core.monitoring.tables import FeedbackScale, read_log_tables
 from routoo_core.outcomes import read_outcomes
 from routoo_integrations import cli
 from routoo_integrations.cli import app
@@ -364,7 +364,7 @@ def test_logs_of_both_kinds_become_prompts_and_outcomes_that_training_reads(here
 
 def test_ratings_are_scaled_and_an_object_of_one_rating_needs_no_name(here):
     path = logs(here, {**PLAIN, "score": None, "feedback": {"stars": 4}})
-    assert read_logs([path], Reading(None, 1, 5)).outcomes[0]["score"] == 0.75
+    assert read_log_tables([path], FeedbackScale(None, 1, 5)).outcomes[0]["score"] == 0.75
 
 
 def test_every_bad_line_is_named_and_nothing_is_written(here, monkeypatch, capsys):

@@ -19,7 +19,8 @@ from routoo_core.measures.simple_routers import by_vectors
 from routoo_core.measures.subjects import SUB_CATEGORIES, grouped
 from routoo_core.predictor.checkpoint import read_config
 from routoo_core.progress import SILENT
-from routoo_core.simulation.replay import DAY, Stream, arrivals, replay_stream
+from routoo_core.simulation.replay import ReplaySettings, replay_traffic
+from routoo_core.simulation.traffic import DAY, Traffic, arrival_times
 from routoo_core.tables import write_table
 from routoo_core.testing import FakePredictor
 from routoo_core.training.run import encode_cached
@@ -380,7 +381,7 @@ def test_users_who_take_turns_share_one_limit_and_a_picture_shows_it(replay, tmp
     ("options", "named"),
     [
         (["--arrivals", "never"], "--arrivals: 'never' is none of even, poisson"),
-        (["--calls", "49"], "--calls: there are 48"),
+        (["--calls", "49"], "calls: there are 48"),
         (["--period", "year"], "--limit, --period: period"),
         (["--policy", "luck"], "policy: 'luck' is unknown"),
     ],
@@ -394,14 +395,15 @@ def served(random, before):
     """A replay of predictions alone: office hours, a budget of an eighth of everything on the dearer expert."""
     dear = random.uniform(0.3, 1, (400, 1))
     quality = np.hstack([np.full((400, 1), 0.3), dear])
-    times = arrivals("office", 200, random)
-    stream = Stream.of_arrays(quality[:200], quality[200:], times, before)
-    budget, progress = Budget(limit="0.025", expected_calls=100), SILENT
-    return replay_stream(stream, {"cheap": 0.01, "dear": 1.0}, budget, Paced(), progress=progress)
+    times = arrival_times("office", 200, random)
+    traffic = Traffic.of_predictions(quality[:200], quality[200:], times, before)
+    budget = Budget(limit="0.025", expected_calls=100)
+    settings = ReplaySettings({"cheap": 0.01, "dear": 1.0}, budget, Paced())
+    return replay_traffic(traffic, settings, SILENT)
 
 
 def test_a_replay_of_predictions_learns_from_the_day_before_and_observes_nothing():
-    yesterday = arrivals("office", 200, np.random.default_rng(1)) - DAY
+    yesterday = arrival_times("office", 200, np.random.default_rng(1)) - DAY
     knowing = served(np.random.default_rng(0), yesterday)
     guessing = served(np.random.default_rng(0), np.empty(0))
     assert len(knowing) == len(guessing) == 200

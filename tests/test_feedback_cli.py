@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from routoo_core import RoutedRequest
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.monitoring.feedback import judge, summarise
-from routoo_core.monitoring.feedback_log import LoggedCall, read_calls
+from routoo_core.monitoring.feedback import feedback_stats, summarise_feedback
+from routoo_core.monitoring.logged_calls import RoutedCall, read_routed_calls
 from routoo_core.monitoring.plots import plot_feedback
 from routoo_integrations.cli import app
 from routoo_integrations.langchain import RoutooChatModel
@@ -49,7 +49,7 @@ def expected(record):
 
 def call(day=5, feedback=None, predicted=0.8, expert="dear"):
     time = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day - 1)
-    return LoggedCall(
+    return RoutedCall(
         time,
         False,
         expert,
@@ -139,7 +139,7 @@ def test_a_week_may_hold_live_and_shadow_calls(record, decided, tmp_path):
         {"time": time, "routoo": record, "answered_by": "cheap", "cost_usd": 7},
         {"time": time, "routoo": decided, "answered_by": "cheap", "cost_usd": 1},
     )
-    week = summarise(read_calls([log])).weeks[0]
+    week = summarise_feedback(read_routed_calls([log])).weeks[0]
     assert (week.calls, week.shadow) == (2, 1)
     assert week.spent == pytest.approx(1 + float(record["settled_usd"]))
     assert week.routed == pytest.approx(expected(decided)["dear"] + float(record["settled_usd"]))
@@ -172,7 +172,7 @@ def test_feedback_for_somebody_who_was_no_candidate_is_counted_and_judges_nothin
 
 def test_shadow_calls_that_say_nothing_still_say_what_the_router_would_do(decided, tmp_path):
     log = write(tmp_path / "calls.jsonl", {"time": 1_767_700_000, "routoo": decided})
-    assert summarise(read_calls([log])).weeks[0].spent is None
+    assert summarise_feedback(read_routed_calls([log])).weeks[0].spent is None
     shown = run(log).stdout
     assert "Shadow calls: 1; none says what it cost" in shown
     assert "No feedback to judge predictions by" in shown
@@ -188,7 +188,7 @@ def test_predictions_that_are_right_are_seldom_called_drifting(mean, judged):
         [call(feedback=f, predicted=p) for f, p in zip(*pair, strict=True)]
         for pair in zip(feedback, predicted, strict=True)
     ]
-    assert sum(judge(week).drifts for week in weeks) / 500 <= 0.07
+    assert sum(feedback_stats(week).drifts for week in weeks) / 500 <= 0.07
 
 
 def test_predictions_that_are_wrong_are_said_to_be_so(record, tmp_path):
@@ -214,18 +214,18 @@ def test_predictions_that_are_wrong_are_said_to_be_so(record, tmp_path):
 def test_it_is_told_whose_predictions_drift():
     calls = [call(feedback=float(n % 5 > 0), predicted=0.8) for n in range(50)]
     calls += [call(feedback=float(n % 5 > 0), predicted=0.3, expert="cheap") for n in range(25)]
-    first, second = summarise(calls).experts
-    assert (first.expert, first.calls, first.share, first.opinion.drifts) == (
+    first, second = summarise_feedback(calls).experts
+    assert (first.expert, first.calls, first.share, first.stats.drifts) == (
         "dear",
         50,
         pytest.approx(2 / 3),
         False,
     )
-    assert (second.opinion.feedback, second.opinion.predicted) == (
+    assert (second.stats.feedback, second.stats.predicted) == (
         pytest.approx(0.8),
         pytest.approx(0.3),
     )
-    assert second.opinion.describe().startswith("predictions are 0.50 too low (0.3")
+    assert second.stats.describe().startswith("predictions are 0.50 too low (0.3")
 
 
 def test_a_traced_conversation_counts_this_calls_record_not_the_one_it_was_asked_with(
@@ -239,7 +239,7 @@ def test_a_traced_conversation_counts_this_calls_record_not_the_one_it_was_asked
     asked = [("human", "What is two plus two?"), first, ("human", "Are you sure?")]
     model.invoke(asked, {"callbacks": [traced]}, model="dear")
     (tmp_path / "runs.jsonl").write_text(traced.traced_runs[0].model_dump_json(warnings=False))
-    [found] = read_calls([tmp_path / "runs.jsonl"])
+    [found] = read_routed_calls([tmp_path / "runs.jsonl"])
     assert (found.answered_by, found.shadow) == ("dear", False)
 
 
@@ -254,7 +254,7 @@ def test_a_traced_conversation_counts_this_calls_record_not_the_one_it_was_asked
     ids=["no feedback", "one call", "many experts", "a gap of a year"],
 )
 def test_every_log_has_a_picture(calls, tmp_path):
-    plot_feedback(tmp_path / "new" / "weeks.png", summarise(calls).weeks, "dear", "title")
+    plot_feedback(tmp_path / "new" / "weeks.png", summarise_feedback(calls).weeks, "dear", "title")
     assert (tmp_path / "new" / "weeks.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -272,7 +272,7 @@ def test_the_command_draws_it_too(record, decided, tmp_path):
 
 
 def test_weeks_begin_on_monday_in_utc():
-    weeks = summarise([call(4), call(5)]).weeks
+    weeks = summarise_feedback([call(4), call(5)]).weeks
     assert [week.week for week in weeks] == [date(2025, 12, 29), date(2026, 1, 5)]
 
 

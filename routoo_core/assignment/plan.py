@@ -1,125 +1,126 @@
-"""``routoo assign``: predicted scores, prices and a budget → who answers what, and a certificate."""
+"""``routoo assign``: predicted quality, prices and a budget → an expert for each prompt, and a certificate."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.assignment.solver import NOBODY, Assignment
-from routoo_core.errors import OutcomesError
+from routoo_core.assignment.quality_table import read_predicted_quality
+from routoo_core.assignment.solver import UNASSIGNED, Assignment
+from routoo_core.expert_table import ExpertTable
 from routoo_core.price_list import read_price_list
-from routoo_core.tables import read_columns, write_table
+from routoo_core.tables import write_table
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Predicted scores as a matrix.
+class PricedQuality:
+    """Predicted quality of the experts that have a price.
 
     Attributes:
-        prompt_ids: One for each row.
-        experts: One for each column.
-        quality: float32, prompts × experts, 0–1.
+        table: Predicted quality of these experts, float32, 0–1.
+        cost: USD of one call to each of them, (experts,).
     """
 
-    prompt_ids: tuple[str, ...] = field(repr=False)
-    experts: tuple[str, ...]
-    quality: NDArray[np.float32] = field(repr=False)
-
-    def select(self, experts: Iterable[str]) -> Scores:
-        """These experts only.
-
-        Raises:
-            OutcomesError: One of them has no scores.
-        """
-        if missing := [name for name in experts if name not in self.experts]:
-            raise OutcomesError(
-                f"no scores of {', '.join(missing)}; known: {', '.join(self.experts)}"
-            )
-        columns = [self.experts.index(name) for name in experts]
-        return Scores(self.prompt_ids, tuple(experts), self.quality[:, columns])
+    table: ExpertTable
+    cost: NDArray[np.float64] = field(repr=False)
 
 
-def read_scores(path: Path) -> Scores:
-    """Read what ``routoo predict`` wrote: ``prompt_id, model, score``.
+@dataclass(frozen=True)
+class Certificate:
+    """What an assignment is worth, and how far from the optimum it can be.
+
+    Attributes:
+        prompts: Number of prompts.
+        unanswered: Number of prompts without an expert.
+        quality: Predicted quality of all prompts together.
+        mean_quality: Predicted quality of a prompt, 0–1.
+        cost_usd: Cost of all prompts together.
+        budget_usd: The budget.
+        upper_bound: No assignment within the budget has more quality.
+        gap: Share of the bound that is missing.
+        lambda_per_usd: λ of the bound, quality per USD.
+    """
+
+    prompts: int
+    unanswered: int
+    quality: float
+    mean_quality: float
+    cost_usd: float
+    budget_usd: float
+    upper_bound: float
+    gap: float
+    lambda_per_usd: float
+
+    @classmethod
+    def of(cls, assignment: Assignment) -> Certificate:
+        """The certificate of an assignment."""
+        prompts = len(assignment.chosen)
+        return cls(
+            prompts=prompts,
+            unanswered=int((assignment.chosen == UNASSIGNED).sum()),
+            quality=assignment.quality,
+            mean_quality=assignment.quality / prompts,
+            cost_usd=assignment.cost,
+            budget_usd=assignment.budget,
+            upper_bound=assignment.bound,
+            gap=assignment.gap,
+            lambda_per_usd=assignment.lambda_,
+        )
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def read_priced_quality(
+    predictions: Path, prices: Path, pools: Collection[str], tokens: int
+) -> PricedQuality:
+    """Read predicted quality and prices of the experts that have both.
+
+    Args:
+        predictions: See :func:`~routoo_core.assignment.quality_table.read_predicted_quality`.
+        prices: See :func:`~routoo_core.price_list.read_price_list`.
+        pools: Only prices of these pools; all when empty.
+        tokens: Tokens of each call.
 
     Raises:
-        OutcomesError: A missing column, a score that is not a number from 0 to 1, a pair given twice or not at all.
+        OutcomesError: The predictions cannot be read.
+        ConfigurationError: The prices cannot be read.
     """
-    table = read_columns(path, ("prompt_id", "model", "score"))
-    ids, experts = (tuple(dict.fromkeys(table[name])) for name in ("prompt_id", "model"))
-    row_of, column_of = (
-        {name: place for place, name in enumerate(names)} for names in (ids, experts)
-    )
-    rows = np.array([row_of[name] for name in table["prompt_id"]], dtype=np.intp)
-    columns = np.array([column_of[name] for name in table["model"]], dtype=np.intp)
-    given = np.array(
-        [np.nan if score is None else score for score in table["score"]], dtype=np.float32
-    )
-    if len(wrong := np.flatnonzero(~((given >= 0) & (given <= 1)))):
-        raise OutcomesError(
-            f"{path}: row {wrong[0] + 1}: score {given[wrong[0]]} is not a number from 0 to 1"
-        )
-    seen = np.zeros((len(ids), len(experts)), dtype=np.int64)
-    np.add.at(seen, (rows, columns), 1)
-    if (seen != 1).any():
-        row, column = np.argwhere(seen != 1)[0]
-        fault = "is missing" if not seen[row, column] else "is given twice"
-        raise OutcomesError(
-            f"{path}: {ids[row]!r} × {experts[column]!r} {fault}; give each pair once"
-        )
-    quality = np.empty(seen.shape, dtype=np.float32)
-    quality[rows, columns] = given
-    return Scores(ids, experts, quality)
+    table = read_predicted_quality(predictions)
+    usd_per_call = read_price_list(prices, pools, table.experts).per_call(tokens)
+    cost = np.array(list(usd_per_call.values()), dtype=np.float64)
+    return PricedQuality(table.select(tuple(usd_per_call)), cost)
 
 
-def read_priced(
-    scores: Path, prices: Path, pools: Collection[str], tokens: int
-) -> tuple[Scores, NDArray[np.float64]]:
-    """The scores of the experts that have a price, and the USD of a call of so many tokens to each, (experts,).
+def write_assignment(path: Path, priced: PricedQuality, assignment: Assignment) -> None:
+    """Write ``prompt_id, model, score, cost_usd``; a prompt without an expert has only its id.
 
     Raises:
-        OutcomesError: See :func:`read_scores`.
-        ConfigurationError: See :func:`~routoo_core.price_list.read_price_list`.
+        ConfigurationError: The file cannot be written.
     """
-    everyone = read_scores(scores)
-    listed = read_price_list(prices, pools, everyone.experts).per_call(tokens)
-    return everyone.select(listed), np.array(list(listed.values()), dtype=np.float64)
+    table = priced.table
+    models: list[str | None] = []
+    quality: list[float | None] = []
+    cost: list[float | None] = []
+    for row, column in enumerate(assignment.chosen.tolist()):
+        if column == UNASSIGNED:
+            models.append(None)
+            quality.append(None)
+            cost.append(None)
+        else:
+            models.append(table.experts[column])
+            quality.append(float(table.values[row, column]))
+            cost.append(float(priced.cost[column]))
 
-
-def write_assignment(
-    path: Path, scores: Scores, cost: NDArray[np.float64], found: Assignment
-) -> None:
-    """Write ``prompt_id, model, score, cost_usd``; of a prompt that nobody answers, only its id."""
-    served = found.chosen != NOBODY
-    place = np.where(served, found.chosen, 0)
-    quality = scores.quality[np.arange(len(place)), place].astype(np.float64)
-    columns: dict[str, list[Any]] = {
-        "model": [scores.experts[column] for column in place],
-        "score": quality.tolist(),
-        "cost_usd": cost[place].tolist(),
+    columns = {
+        "prompt_id": list(table.row_ids),
+        "model": models,
+        "score": quality,
+        "cost_usd": cost,
     }
-    blank = {
-        name: [v if s else None for v, s in zip(values, served, strict=True)]
-        for name, values in columns.items()
-    }
-    write_table(path, {"prompt_id": list(scores.prompt_ids), **blank})
-
-
-def certificate(found: Assignment) -> dict[str, Any]:
-    """What an assignment is worth, and how far from the optimum it can be."""
-    return {
-        "prompts": len(found.chosen),
-        "unanswered": int((found.chosen == NOBODY).sum()),
-        "quality": found.quality,
-        "mean_quality": found.quality / len(found.chosen),
-        "cost_usd": found.cost,
-        "budget_usd": found.budget,
-        "upper_bound": found.bound,
-        "gap": found.gap,
-        "lambda_per_usd": found.price,
-    }
+    write_table(path, columns)

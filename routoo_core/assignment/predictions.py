@@ -1,21 +1,41 @@
-"""``routoo predict``: prompts → predicted quality of every expert → a table of scores."""
+"""``routoo predict``: prompts → predicted quality of every expert."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from routoo_core.expert_table import ExpertTable
 from routoo_core.predictor.base import Predictor, Quality
 from routoo_core.progress import Progress
-from routoo_core.tables import write_table
 
-_CHUNK = 64
+_CHUNK = 64  # prompts predicted between two steps of the progress bar
 
 
-def read_asked(router: str, prompts: Path) -> tuple[Predictor, tuple[str, ...], tuple[str, ...]]:
-    """A router by name or folder, and the ids and texts of prompts; nothing is predicted yet.
+@dataclass(frozen=True)
+class PredictionInput:
+    """A predictor and the prompts to predict for; nothing is predicted yet.
+
+    Attributes:
+        predictor: Predicts the quality of its experts.
+        prompt_ids: One for each prompt.
+        prompts: The texts.
+    """
+
+    predictor: Predictor
+    prompt_ids: tuple[str, ...] = field(repr=False)
+    prompts: tuple[str, ...] = field(repr=False)
+
+
+def read_prediction_input(router: str, prompts: Path) -> PredictionInput:
+    """Load a router's predictor, and read prompts.
+
+    Args:
+        router: A shipped router's name, or a checkpoint folder.
+        prompts: Parquet or CSV with ``prompt_id, prompt``.
 
     Raises:
         CheckpointError: There is no such router, or it cannot be loaded.
@@ -26,7 +46,14 @@ def read_asked(router: str, prompts: Path) -> tuple[Predictor, tuple[str, ...], 
 
     folder = find_router(router)
     table = read_prompts(prompts)
-    return load_checkpoint(folder), table.ids, table.texts
+    return PredictionInput(load_checkpoint(folder), table.ids, table.texts)
+
+
+def predict_table(loaded: PredictionInput, progress: Progress) -> ExpertTable:
+    """Predicted quality of every expert on every prompt, 0–1, with a progress bar."""
+    predictor = loaded.predictor
+    quality = predict_all(predictor, loaded.prompts, progress)
+    return ExpertTable(loaded.prompt_ids, tuple(predictor.experts), quality)
 
 
 def predict_all(predictor: Predictor, prompts: Sequence[str], progress: Progress) -> Quality:
@@ -34,23 +61,7 @@ def predict_all(predictor: Predictor, prompts: Sequence[str], progress: Progress
     chunks = [np.empty((0, len(predictor.experts)), dtype=np.float32)]
     with progress.bar("Predicting", len(prompts)) as advance:
         for start in range(0, len(prompts), _CHUNK):
-            chunks.append(predictor.predict(prompts[start : start + _CHUNK]))
-            advance(len(chunks[-1]))
+            chunk = predictor.predict(prompts[start : start + _CHUNK])
+            chunks.append(chunk)
+            advance(len(chunk))
     return np.concatenate(chunks)
-
-
-def write_scores(
-    path: Path, prompt_ids: Sequence[str], experts: Sequence[str], quality: Quality
-) -> None:
-    """Write ``prompt_id, model, score``, one row for each pair; see :func:`~routoo_core.tables.write_table`.
-
-    Args:
-        path: Replaced if it is there.
-        prompt_ids: One for each row of ``quality``.
-        experts: One for each column.
-        quality: 0–1, shape (prompts, experts).
-    """
-    ids = [prompt_id for prompt_id in prompt_ids for _ in experts]
-    write_table(
-        path, {"prompt_id": ids, "model": [*experts] * len(prompt_ids), "score": quality.ravel()}
-    )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from routoo_core.errors import ConfigurationError
 from routoo_core.selector import Array, Policy
 
-NOBODY = -1
+UNASSIGNED = -1
 _CHUNK = 1 << 17  # pairs looked at together: they stay in the cache
 _SAMPLE = 8_000  # prompts that bracket λ before all are looked at
 _WIDEN = 4.0
@@ -27,12 +27,12 @@ class Assignment:
     """Who answers each prompt, and the certificate of how good that is.
 
     Attributes:
-        chosen: Column of the expert, or ``NOBODY``, int32, (prompts,).
+        chosen: Column of the expert, or ``UNASSIGNED``, int32, (prompts,).
         quality: Predicted quality of all prompts together.
         cost: USD of all prompts together; at most the budget.
         budget: USD.
         bound: No assignment within the budget has more quality: the optimum of the LP relaxation.
-        price: λ of that bound, quality per USD.
+        lambda_: λ of that bound, quality per USD.
     """
 
     chosen: Chosen = field(repr=False)
@@ -40,7 +40,7 @@ class Assignment:
     cost: float
     budget: float
     bound: float
-    price: float
+    lambda_: float
 
     @property
     def gap(self) -> float:
@@ -82,7 +82,7 @@ def assign(
         return _solve(problem)
     chosen = _greedy(problem, policy)
     value, spent = problem.total(np.arange(problem.count), chosen)
-    problem.skip |= bool((chosen == NOBODY).any())  # the bound is for those who may do the same
+    problem.skip |= bool((chosen == UNASSIGNED).any())  # the bound is for those who may do the same
     return replace(_solve(problem), chosen=chosen, quality=value, cost=spent)
 
 
@@ -126,12 +126,12 @@ class _Problem:
         worth = self.quality[rows] - (price * self.costs(rows)).astype(self.quality.dtype)
         chosen: Chosen = worth.argmax(axis=1).astype(np.int32)
         if self.skip:
-            chosen[worth[np.arange(len(chosen)), chosen] < 0] = NOBODY
+            chosen[worth[np.arange(len(chosen)), chosen] < 0] = UNASSIGNED
         return chosen
 
     def total(self, rows: NDArray[np.intp], chosen: Chosen) -> tuple[float, float]:
         """Quality and USD of these prompts together."""
-        served = chosen != NOBODY
+        served = chosen != UNASSIGNED
         rows, chosen = rows[served], chosen[served]
         cost = self.cost[chosen] if self.cost.ndim == 1 else self.cost[rows, chosen]
         return float(self.quality[rows, chosen].sum(dtype=np.float64)), float(
@@ -274,7 +274,7 @@ def _finish(problem: _Problem, settled: _Partial, low: float, high: float) -> As
         settled.quality + float(quality[rows, own].sum()),
         settled.cost + float(cost[rows, own].sum()),
     )
-    settled.chosen[settled.undecided] = np.where(own < problem.experts, own, NOBODY)
+    settled.chosen[settled.undecided] = np.where(own < problem.experts, own, UNASSIGNED)
     return Assignment(settled.chosen, value, spent, problem.budget, max(bound, value), price)
 
 
@@ -301,7 +301,7 @@ def _spend_rest(
 
 def _greedy(problem: _Problem, policy: Policy) -> Chosen:
     """The paper's assignment: in order, the first of the ranking that what is left pays for."""
-    chosen, left = np.full(problem.count, NOBODY, np.int32), problem.budget
+    chosen, left = np.full(problem.count, UNASSIGNED, np.int32), problem.budget
     least = float(problem.cost.min())
     for rows in problem.chunks():
         quality = np.asarray(problem.quality[rows], dtype=np.float64)

@@ -1,10 +1,10 @@
-"""``routoo calibrate``: which α, λ or floor meets a target, and what to expect of it."""
+"""``routoo calibrate``: the α, λ or floor of a policy that meets a target on typical prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,51 +14,58 @@ from routoo_core.selector import Lagrangian, Policy, QualityFloor, Ratio
 
 Floats = NDArray[np.floating[Any]]
 
-_POINTS, _ZOOMS = 200, 4
-_NEARLY = 1e-9
+_POINTS = 200  # values tried first
+_ZOOMS = 4  # searches, each between the neighbours of the best value of the one before
 
 
 @dataclass(frozen=True)
-class Knob:
-    """A policy with one number to turn.
+class TunablePolicy:
+    """A policy with one number to set.
 
     Attributes:
-        field: The number's name in ``routoo.toml``.
+        field: The number's key in ``routoo.toml``.
         make: Number → policy.
-        places: Numbers to try first, rising, given the cost of every call.
+        first_values: USD of a call to each expert → numbers to try first, rising.
     """
 
     field: str
     make: Callable[[float], Policy]
-    places: Callable[[Floats], Floats]
+    first_values: Callable[[Floats], Floats]
 
 
-def _prices(cost: Floats) -> Floats:
+def _first_lambdas(cost: Floats) -> Floats:
+    """From λ = 0 to a λ at which no quality is worth a dearer expert."""
     steps = np.diff(np.unique(cost))
-    smallest = float(steps.min()) if len(steps) else 1.0
-    return np.concatenate(
-        [[0.0], np.geomspace(1e-3 / float(cost.max() or 1.0), 2.0 / smallest, _POINTS)]
-    )
+    smallest_step = float(steps.min()) if len(steps) else 1.0
+    dearest = float(cost.max()) or 1.0
+    lambdas = np.geomspace(1e-3 / dearest, 2.0 / smallest_step, _POINTS)
+    return np.concatenate([[0.0], lambdas])
 
 
-KNOBS: dict[str, Knob] = {
-    "lagrangian": Knob("price", Lagrangian, _prices),
-    "ratio": Knob(
-        "alpha", Ratio, lambda _: np.concatenate([[0.0], np.geomspace(1e-4, 100.0, _POINTS)])
-    ),
-    "quality_floor": Knob("floor", QualityFloor, lambda _: np.linspace(0, 1, _POINTS + 1)),
+def _first_alphas(_: Floats) -> Floats:
+    return np.concatenate([[0.0], np.geomspace(1e-4, 100.0, _POINTS)])
+
+
+def _first_floors(_: Floats) -> Floats:
+    return np.linspace(0, 1, _POINTS + 1)
+
+
+TUNABLE_POLICIES: dict[str, TunablePolicy] = {
+    "lagrangian": TunablePolicy("price", Lagrangian, _first_lambdas),
+    "ratio": TunablePolicy("alpha", Ratio, _first_alphas),
+    "quality_floor": TunablePolicy("floor", QualityFloor, _first_floors),
 }
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a policy would do on the given prompts.
+    """What a policy is expected to do on the prompts.
 
     Attributes:
         value: The policy's number.
-        quality: Mean predicted quality.
+        quality: Mean predicted quality, 0–1.
         cost: Mean USD of a call.
-        shares: Share of the calls for each expert.
+        shares: Share of the calls that each expert gets, 0–1, (experts,).
     """
 
     value: float
@@ -67,59 +74,126 @@ class Expectation:
     shares: NDArray[np.float64] = field(repr=False)
 
 
-Miss = Callable[[Expectation], tuple[float, float]]
-"""How far an expectation is from the target, then what to prefer among equals; both the lower the better."""
+class Target(Protocol):
+    """What a policy's number is chosen for."""
+
+    @property
+    def tolerance(self) -> float:
+        """The largest distance at which the target counts as met."""
+        ...
+
+    def distance(self, expectation: Expectation) -> float:
+        """How far an expectation is from the target; 0 when it is met."""
+        ...
+
+    def preference(self, expectation: Expectation) -> float:
+        """Orders expectations of equal distance; the lowest is chosen."""
+        ...
 
 
-def cost_at_most(target: float) -> Miss:
-    """The best quality for at most so many USD a call."""
-    return lambda found: (max(found.cost - target, 0.0), -found.quality)
+@dataclass(frozen=True)
+class CostAtMost:
+    """The best quality for at most a mean cost.
+
+    Attributes:
+        usd: USD of a call.
+    """
+
+    usd: float
+    tolerance: float = 0.0
+
+    def distance(self, expectation: Expectation) -> float:
+        """USD of a call above the target."""
+        return max(expectation.cost - self.usd, 0.0)
+
+    def preference(self, expectation: Expectation) -> float:
+        """The best quality comes first."""
+        return -expectation.quality
 
 
-def quality_at_least(target: float) -> Miss:
-    """The least cost for at least this mean quality."""
-    return lambda found: (max(target - found.quality, 0.0), found.cost)
+@dataclass(frozen=True)
+class QualityAtLeast:
+    """The lowest cost for at least a mean quality.
+
+    Attributes:
+        quality: Predicted, 0–1.
+    """
+
+    quality: float
+    tolerance: float = 0.0
+
+    def distance(self, expectation: Expectation) -> float:
+        """Quality below the target."""
+        return max(self.quality - expectation.quality, 0.0)
+
+    def preference(self, expectation: Expectation) -> float:
+        """The lowest cost comes first."""
+        return expectation.cost
 
 
-def share_of(expert: int, target: float) -> Miss:
-    """As near as possible to this share of the calls for one expert."""
-    return lambda found: (abs(found.shares[expert] - target), found.cost)
+@dataclass(frozen=True)
+class ShareOf:
+    """A share of the calls for one expert.
+
+    Attributes:
+        expert: Its column.
+        share: Share of the calls, 0–1.
+    """
+
+    expert: int
+    share: float
+    tolerance: float = 0.01
+
+    def distance(self, expectation: Expectation) -> float:
+        """Difference of the shares."""
+        return abs(float(expectation.shares[self.expert]) - self.share)
+
+    def preference(self, expectation: Expectation) -> float:
+        """The lowest cost comes first."""
+        return expectation.cost
 
 
-def calibrate(quality: Floats, cost: Floats, knob: Knob, miss: Miss) -> Expectation:
-    """Turn the knob until the target is met, or missed by as little as possible.
+def is_met(target: Target, expectation: Expectation) -> bool:
+    """Whether an expectation is within a target's tolerance."""
+    return target.distance(expectation) <= target.tolerance
+
+
+def calibrate(quality: Floats, cost: Floats, policy: TunablePolicy, target: Target) -> Expectation:
+    """Set a policy's number so that a target is met, or missed by as little as possible.
 
     Args:
-        quality: Predicted, prompts × experts.
+        quality: Predicted, prompts × experts, 0–1.
         cost: USD of a call to each expert, (experts,).
-        knob: What to turn.
-        miss: What to come near to.
+        policy: The policy whose number is set.
+        target: What to meet.
 
     Raises:
         ConfigurationError: There are no prompts.
     """
     if not len(quality):
         raise ConfigurationError("no prompts: give some that are typical")
-    places = knob.places(cost)
+
+    values = policy.first_values(cost)
     for _ in range(_ZOOMS):
-        found = [expect(quality, cost, knob, float(value)) for value in places]
-        best = min(range(len(found)), key=lambda k: miss(found[k]))
-        places = np.linspace(
-            places[max(best - 1, 0)], places[min(best + 1, len(places) - 1)], _POINTS // 4
-        )
-    return min(found, key=miss)
+        expectations = [expect(quality, cost, policy, float(value)) for value in values]
+        order = [(target.distance(e), target.preference(e)) for e in expectations]
+        best = order.index(min(order))
+        low = values[max(best - 1, 0)]
+        high = values[min(best + 1, len(values) - 1)]
+        values = np.linspace(low, high, _POINTS // 4)
+    return expectations[best]
 
 
-def expect(quality: Floats, cost: Floats, knob: Knob, value: float) -> Expectation:
-    """What the policy does with this number."""
+def expect(quality: Floats, cost: Floats, policy: TunablePolicy, value: float) -> Expectation:
+    """What a policy does with a number; see :func:`calibrate` for the arguments."""
+    rank = policy.make(value)
+    preference = rank(quality, np.broadcast_to(cost, quality.shape))
+    chosen = preference.argmax(axis=1)
+    counts = np.bincount(chosen, minlength=quality.shape[1])
     rows = np.arange(len(quality))
-    chosen = knob.make(value)(quality, np.broadcast_to(cost, quality.shape)).argmax(axis=1)
-    shares = np.bincount(chosen, minlength=quality.shape[1]) / len(quality)
     return Expectation(
-        value, float(quality[rows, chosen].mean()), float(cost[chosen].mean()), shares
+        value=value,
+        quality=float(quality[rows, chosen].mean()),
+        cost=float(cost[chosen].mean()),
+        shares=counts / len(quality),
     )
-
-
-def is_met(found: Expectation, miss: Miss, tolerance: float = _NEARLY) -> bool:
-    """Whether a target was reached."""
-    return bool(miss(found)[0] <= tolerance)

@@ -12,7 +12,7 @@ import numpy as np
 from routoo_core.errors import OutcomesError
 from routoo_core.measures.curve import Array
 from routoo_core.measures.metrics import expected_calibration_error
-from routoo_core.monitoring.feedback_log import LoggedCall
+from routoo_core.monitoring.logged_calls import RoutedCall
 
 PER_BIN = 50  # answers in a bin of the calibration error, so that chance makes about 0.04 of it
 MOST_BINS = 10
@@ -21,7 +21,7 @@ _Z = 1.96
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class FeedbackStats:
     """What was thought of some calls beside what was predicted of them.
 
     Attributes:
@@ -30,7 +30,7 @@ class Judged:
         feedback: Mean, 0–1; ``None`` without any.
         predicted: Mean quality predicted for the same calls.
         drift: Mean of feedback less prediction, -1 to 1: below 0, predictions are too high.
-        interval: Ends of the drift's 95 % interval; ``None`` below two calls. See :func:`judge`.
+        interval: Ends of the drift's 95 % interval; ``None`` below two calls. See :func:`feedback_stats`.
         calibration_error: Mean distance of predictions from feedback over groups of about equal prediction, 0–1;
             ``None`` below ``2 * PER_BIN`` calls.
     """
@@ -69,7 +69,7 @@ class Week:
         routed: USD spent through the router; of shadow calls, what it expected to spend.
         against: USD that everything on one expert would have cost, by what was expected of each call; calls where it
             was no candidate at what they cost through the router.
-        opinion: Feedback and predictions.
+        stats: Feedback and predictions.
         shares: Expert → share of the calls that the router sent there, or in shadow would have.
     """
 
@@ -80,7 +80,7 @@ class Week:
     unpriced: int
     routed: float
     against: float
-    opinion: Judged
+    stats: FeedbackStats
     shares: dict[str, float]
 
     @property
@@ -98,18 +98,18 @@ class ExpertCalls:
         calls: That it answered.
         share: Of all calls, 0–1.
         routed: Share of all calls that the router sent there, or in shadow would have, 0–1.
-        opinion: Feedback and predictions of those it answered.
+        stats: Feedback and predictions of those it answered.
     """
 
     expert: str | None
     calls: int
     share: float
     routed: float
-    opinion: Judged
+    stats: FeedbackStats
 
 
 @dataclass(frozen=True, slots=True)
-class Shadow:
+class ShadowCalls:
     """Calls the router was only asked about.
 
     Attributes:
@@ -134,14 +134,14 @@ class Summary:
         weeks: Those with calls, oldest first.
         experts: The one with the most calls first.
         shadow: Its shadow calls.
-        opinion: Feedback and predictions of all calls.
+        stats: Feedback and predictions of all calls.
     """
 
     against: str
     weeks: list[Week]
     experts: list[ExpertCalls]
-    shadow: Shadow
-    opinion: Judged
+    shadow: ShadowCalls
+    stats: FeedbackStats
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -150,11 +150,11 @@ class Summary:
             "weeks": [{**_flat(week), "week": week.week.isoformat()} for week in self.weeks],
             "experts": [_flat(row) for row in self.experts],
             "shadow": asdict(self.shadow),
-            **asdict(self.opinion),
+            **asdict(self.stats),
         }
 
 
-def summarise(calls: Sequence[LoggedCall], against: str | None = None) -> Summary:
+def summarise_feedback(calls: Sequence[RoutedCall], against: str | None = None) -> Summary:
     """Sum calls up.
 
     Args:
@@ -170,10 +170,12 @@ def summarise(calls: Sequence[LoggedCall], against: str | None = None) -> Summar
             f"--against: {against!r} was never a candidate; choose one of {', '.join(known)}"
         )
     other = against or dearest(calls)
-    return Summary(other, _weeks(calls, other), _experts(calls), _shadow(calls), judge(calls))
+    return Summary(
+        other, _weeks(calls, other), _experts(calls), _shadow(calls), feedback_stats(calls)
+    )
 
 
-def dearest(calls: Sequence[LoggedCall]) -> str:
+def dearest(calls: Sequence[RoutedCall]) -> str:
     """The candidate that calls were expected to cost most with, on average."""
     costs: dict[str, list[float]] = {}
     for call in calls:
@@ -182,7 +184,7 @@ def dearest(calls: Sequence[LoggedCall]) -> str:
     return max(costs, key=lambda name: float(np.mean(costs[name])))
 
 
-def judge(calls: Sequence[LoggedCall]) -> Judged:
+def feedback_stats(calls: Sequence[RoutedCall]) -> FeedbackStats:
     """Hold feedback against predictions.
 
     The interval of the drift is the normal one, mean ± 1.96 s/√n. Its variance s² is at least the mean
@@ -192,9 +194,9 @@ def judge(calls: Sequence[LoggedCall]) -> Judged:
     told = [(call.feedback, call.predicted) for call in calls if call.feedback is not None]
     pairs = [(feedback, predicted) for feedback, predicted in told if predicted is not None]
     if not pairs:
-        return Judged(0, len(told))
+        return FeedbackStats(0, len(told))
     feedback, predicted = np.array(pairs, dtype=np.float64).T
-    return Judged(
+    return FeedbackStats(
         len(pairs),
         len(told) - len(pairs),
         float(feedback.mean()),
@@ -208,23 +210,23 @@ def judge(calls: Sequence[LoggedCall]) -> Judged:
 def remarks(found: Summary) -> list[str]:
     """What a summary shows, in sentences: shadow calls, drift that is no chance, and what to do about it."""
     drifting = [
-        (f"Week of {week.week.isoformat()}", week.opinion)
+        (f"Week of {week.week.isoformat()}", week.stats)
         for week in found.weeks
-        if week.opinion.drifts
+        if week.stats.drifts
     ]
     drifting += [
-        (f"{row.expert}, all weeks", row.opinion) for row in found.experts if row.opinion.drifts
+        (f"{row.expert}, all weeks", row.stats) for row in found.experts if row.stats.drifts
     ]
-    said = _of_shadow(found) + [f"{what}: {opinion.describe()}." for what, opinion in drifting]
+    said = _of_shadow(found) + [f"{what}: {stats.describe()}." for what, stats in drifting]
     if drifting:
         advice = "'routoo train' again with these answers ('routoo data from-logs')"
         said.append(f"One in twenty is so by chance; if it stays, {advice}.")
-    if not found.opinion.judged:
+    if not found.stats.judged:
         said.append("No feedback to judge predictions by: log 'feedback' from 0 to 1.")
-    if found.opinion.unpredicted:
+    if found.stats.unpredicted:
         who = "who gave them was no candidate, or is not named in answered_by"
         said.append(
-            f"Feedback that judges no prediction: {found.opinion.unpredicted} answers; {who}."
+            f"Feedback that judges no prediction: {found.stats.unpredicted} answers; {who}."
         )
     return said
 
@@ -242,15 +244,15 @@ def _of_shadow(found: Summary) -> list[str]:
     return [f"{said}; the router expected to spend ${shadow.routed:.4f} on them{change}."]
 
 
-def _weeks(calls: Sequence[LoggedCall], against: str) -> list[Week]:
-    groups: dict[date, list[LoggedCall]] = {}
+def _weeks(calls: Sequence[RoutedCall], against: str) -> list[Week]:
+    groups: dict[date, list[RoutedCall]] = {}
     for call in calls:
         day = call.time.astimezone(UTC).date()
         groups.setdefault(day - timedelta(days=day.weekday()), []).append(call)
     return [_week(monday, group, against) for monday, group in sorted(groups.items())]
 
 
-def _week(monday: date, calls: Sequence[LoggedCall], against: str) -> Week:
+def _week(monday: date, calls: Sequence[RoutedCall], against: str) -> Week:
     spent = [call.spent for call in calls if call.spent is not None]
     return Week(
         monday,
@@ -260,30 +262,32 @@ def _week(monday: date, calls: Sequence[LoggedCall], against: str) -> Week:
         len(calls) - len(spent),
         sum(call.routed for call in calls),
         sum(call.elsewhere.get(against, call.routed) for call in calls),
-        judge(calls),
+        feedback_stats(calls),
         {name: _share(calls, name) for name in sorted({call.choice for call in calls})},
     )
 
 
-def _experts(calls: Sequence[LoggedCall]) -> list[ExpertCalls]:
+def _experts(calls: Sequence[RoutedCall]) -> list[ExpertCalls]:
     names = {call.answered_by for call in calls} | {call.choice for call in calls}
     rows = [_expert(name, calls) for name in names]
     return sorted(rows, key=lambda row: (-row.calls, row.expert is None, row.expert or ""))
 
 
-def _expert(name: str | None, calls: Sequence[LoggedCall]) -> ExpertCalls:
+def _expert(name: str | None, calls: Sequence[RoutedCall]) -> ExpertCalls:
     own = [call for call in calls if call.answered_by == name]
-    return ExpertCalls(name, len(own), len(own) / len(calls), _share(calls, name), judge(own))
+    return ExpertCalls(
+        name, len(own), len(own) / len(calls), _share(calls, name), feedback_stats(own)
+    )
 
 
-def _share(calls: Sequence[LoggedCall], name: str | None) -> float:
+def _share(calls: Sequence[RoutedCall], name: str | None) -> float:
     return sum(call.choice == name for call in calls) / len(calls)
 
 
-def _shadow(calls: Sequence[LoggedCall]) -> Shadow:
+def _shadow(calls: Sequence[RoutedCall]) -> ShadowCalls:
     asked = [call for call in calls if call.shadow]
     priced = [(call.spent, call.routed) for call in asked if call.spent is not None]
-    return Shadow(
+    return ShadowCalls(
         len(asked),
         len(priced),
         sum(spent for spent, _ in priced),
@@ -292,7 +296,7 @@ def _shadow(calls: Sequence[LoggedCall]) -> Shadow:
 
 
 def _interval(feedback: Array, predicted: Array) -> tuple[float, float] | None:
-    """See :func:`judge`."""
+    """See :func:`feedback_stats`."""
     if len(feedback) < 2:
         return None
     apart = feedback - predicted
@@ -308,4 +312,4 @@ def _calibration_error(feedback: Array, predicted: Array) -> float | None:
 
 def _flat(part: Week | ExpertCalls) -> dict[str, Any]:
     fields = asdict(part)
-    return {**fields, **fields.pop("opinion")}
+    return {**fields, **fields.pop("stats")}

@@ -75,9 +75,7 @@ def _draw_opinions(axes: Axes, places: Sequence[int], weeks: Sequence[Week]) -> 
     """Predicted quality, and feedback with the drift's interval around it, red where that excludes zero."""
     axes.set(ylabel="quality, 0–1", ylim=(-0.03, 1.03))
     told = [
-        (place, week.opinion)
-        for place, week in zip(places, weeks, strict=True)
-        if week.opinion.judged
+        (place, week.stats) for place, week in zip(places, weeks, strict=True) if week.stats.judged
     ]
     if not told:
         axes.text(

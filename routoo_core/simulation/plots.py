@@ -4,54 +4,84 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from routoo_core.money import NANO_PER_USD
 from routoo_core.plotting import OWN, _save, empty_figure
 
-_LINEAR_BELOW = 10
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from routoo_core.simulation.replay import ReplayedCall
+
+LINEAR_SHARE = 10
+"""λ is drawn linearly below this part of its highest value, since it is 0 while money is left over."""
+
+REFUSED_COLOUR = "#d1242f"
 
 
-def plot_replay(path: Path, calls: Sequence[Any], limit: float | None, title: str) -> None:
-    """Draw what a replay spent, λ, the score so far and whom it refused, over time.
+def plot_replay(path: Path, calls: Sequence[ReplayedCall], limit: float | None, title: str) -> None:
+    """Draw what a replay spent, λ, the mean score so far and the refused calls over time.
 
     Args:
         path: The PNG to write.
-        calls: ``replay_run.Call`` of the replay.
-        limit: USD of all periods together.
-        title: Says what was replayed.
+        calls: The calls of the replay, at least one.
+        limit: USD of all periods together; ``None`` without a limit.
+        title: What was replayed.
 
     Raises:
         MissingDependency: ``matplotlib`` is not installed.
     """
     figure = empty_figure(9, 8)
-    money, price, score = figure.subplots(3, 1, sharex=True)
+    money_axes, lambda_axes, score_axes = figure.subplots(3, 1, sharex=True)
     hours = [(call.time - calls[0].time) / 3600 for call in calls]
-    money.plot(hours, np.cumsum([call.cost / 1e9 for call in calls]), color=OWN[0], label="spent")
-    if limit is not None:
-        money.axhline(limit, color="black", ls=":", label="limit")
-    money.set(ylabel="USD", title=title)
-    priced = [
-        (hour, call.price)
-        for hour, call in zip(hours, calls, strict=True)
-        if call.price is not None
-    ]
-    price.plot([hour for hour, _ in priced], [value for _, value in priced], color=OWN[1], lw=0.8)
-    price.set(ylabel="λ, quality per USD")
-    if highest := max((value for _, value in priced), default=0.0):
-        price.set_yscale(
-            "symlog", linthresh=highest / _LINEAR_BELOW, subs=[2, 5]
-        )  # λ is 0 while money is left over
-        price.yaxis.set_major_formatter("{x:g}")
-        price.yaxis.set_minor_formatter("{x:g}")
-    seen = np.cumsum([call.score for call in calls]) / np.arange(1, len(calls) + 1)
-    score.plot(hours, seen, color=OWN[2], label="mean score so far")
-    refused = [hour for hour, call in zip(hours, calls, strict=True) if call.expert is None]
-    score.plot(
-        refused, np.zeros(len(refused)), "|", color="#d1242f", label=f"refused ({len(refused)})"
-    )
-    score.set(ylabel="score", xlabel="hours since the first call", ylim=(-0.02, 1))
-    for axes in (money, score):
-        axes.legend(frameon=False)
+
+    _draw_spending(money_axes, hours, calls, limit)
+    _draw_lambda(lambda_axes, hours, calls)
+    _draw_scores(score_axes, hours, calls)
+    money_axes.set_title(title)
+    score_axes.set_xlabel("hours since the first call")
+    money_axes.legend(frameon=False)
+    score_axes.legend(frameon=False)
     _save(figure, path)
+
+
+def _draw_spending(
+    axes: Axes, hours: Sequence[float], calls: Sequence[ReplayedCall], limit: float | None
+) -> None:
+    costs = [call.cost / NANO_PER_USD for call in calls]
+    axes.plot(hours, np.cumsum(costs), color=OWN[0], label="spent")
+    if limit is not None:
+        axes.axhline(limit, color="black", ls=":", label="limit")
+    axes.set_ylabel("USD")
+
+
+def _draw_lambda(axes: Axes, hours: Sequence[float], calls: Sequence[ReplayedCall]) -> None:
+    """λ of the calls that have one, on an axis that is linear near zero and logarithmic above."""
+    lambda_hours = []
+    lambdas = []
+    for hour, call in zip(hours, calls, strict=True):
+        if call.lambda_ is not None:
+            lambda_hours.append(hour)
+            lambdas.append(call.lambda_)
+    axes.plot(lambda_hours, lambdas, color=OWN[1], lw=0.8)
+    axes.set_ylabel("λ, quality per USD")
+
+    highest = max(lambdas, default=0.0)
+    if highest:
+        axes.set_yscale("symlog", linthresh=highest / LINEAR_SHARE, subs=[2, 5])
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+
+
+def _draw_scores(axes: Axes, hours: Sequence[float], calls: Sequence[ReplayedCall]) -> None:
+    scores = [call.score for call in calls]
+    mean_so_far = np.cumsum(scores) / np.arange(1, len(calls) + 1)
+    axes.plot(hours, mean_so_far, color=OWN[2], label="mean score so far")
+
+    refused = [hour for hour, call in zip(hours, calls, strict=True) if call.expert is None]
+    label = f"refused ({len(refused)})"
+    axes.plot(refused, np.zeros(len(refused)), "|", color=REFUSED_COLOUR, label=label)
+    axes.set(ylabel="score", ylim=(-0.02, 1))

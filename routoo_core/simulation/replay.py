@@ -1,10 +1,9 @@
-"""``routoo replay``: a stream of prompts through the router and a ledger, answered by what was observed."""
+"""A replay: traffic through the serving router and a ledger, answered by what was observed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import cycle
 from math import nan
@@ -16,9 +15,7 @@ from numpy.typing import NDArray
 
 from routoo_core.assignment.solver import assign
 from routoo_core.budget.account import Budget
-from routoo_core.budget.ledger import Ledger
 from routoo_core.budget.pacing import Paced
-from routoo_core.budget.period import ROLLING_SPAN_S
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import BudgetExceeded, ConfigurationError
 from routoo_core.evaluation.evaluation import predict
@@ -30,28 +27,51 @@ from routoo_core.progress import Progress
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.router import Router
 from routoo_core.selector import Policy
+from routoo_core.simulation.traffic import Traffic
 from routoo_core.testing import ManualClock
 from routoo_core.usage import Usage
 
-DAY = ROLLING_SPAN_S["day"]
-MIDNIGHT = datetime(2026, 1, 5, tzinfo=UTC).timestamp()  # a Monday
-OFFICE = np.array([1] * 7 + [4, 20, 40, 40, 35, 20, 35, 40, 40, 35, 20, 8, 4, 3, 2, 1, 1])
-"""Calls by the hour of a working day."""
-KINDS = ("even", "poisson", "bursts", "office")
+TOKENS_PER_CALL = 1000
+SHARED_ACCOUNT = "everybody"
 
 
 @dataclass(frozen=True)
-class Call:
+class ReplaySettings:
+    """How traffic is replayed.
+
+    Attributes:
+        prices: USD per million tokens of each expert, in the order of the traffic's columns.
+        budget: What may be spent.
+        policy: Ranks the experts; ``Paced()`` starts from the traffic's typical prompts.
+        tokens: Tokens of every call. Half of them are the reply, whose length the router expects.
+        accounts: Number of users who take turns. With several, each has the budget for itself, within an account
+            that has it once for all of them.
+    """
+
+    prices: Mapping[str, float]
+    budget: Budget
+    policy: Policy | Paced
+    tokens: int = TOKENS_PER_CALL
+    accounts: int = 1
+
+    @property
+    def half_tokens(self) -> int:
+        """Tokens of each prompt, and of each reply."""
+        return self.tokens // 2
+
+
+@dataclass(frozen=True)
+class ReplayedCall:
     """One call of a replay.
 
     Attributes:
         time: Seconds since the epoch.
-        account: Whose money.
-        expert: Who answered; ``None`` when it was refused.
+        account: The account that paid.
+        expert: The expert that answered; ``None`` when the budget refused the call.
         cost: Nano-USD.
-        quality: Predicted for who answered, 0–1; 0 when it was refused.
-        score: Observed, 0–1; 0 when it was refused; NaN where nothing was observed.
-        price: λ; ``None`` under a policy without one.
+        quality: Predicted for that expert, 0–1; 0 when the call was refused.
+        score: Observed, 0–1; 0 when the call was refused, NaN where nothing was observed.
+        lambda_: λ, quality per USD; ``None`` under a policy without one.
     """
 
     time: float
@@ -60,242 +80,266 @@ class Call:
     cost: int
     quality: float
     score: float
-    price: float | None
+    lambda_: float | None
 
 
 @dataclass(frozen=True)
-class Stream:
-    """What is replayed.
+class ReplaySummary:
+    """What a replay comes to, beside the optimum that knows every prompt in advance.
 
     Attributes:
-        texts: The prompts, in the order they come, each once.
-        times: When each comes, seconds since the epoch, rising.
-        quality: Predicted, prompts × experts.
-        typical: Predicted for prompts that are not in the stream; what pacing starts from.
-        scores: Observed, prompts × experts, no NaN; ``None`` where only what is predicted is known.
-        before: When calls came that are not replayed, from which pacing learns when calls usually come; seconds since
-            the epoch, rising. They cost nothing.
+        calls: Number of calls.
+        refused: Number of calls that the budget refused.
+        spent: Nano-USD.
+        mean_score: Mean observed score, 0–1; NaN where nothing was observed.
+        shares: Share of the calls that each expert answered, 0–1.
+        limit: Nano-USD of all periods together; ``None`` without a limit.
+        share_of_optimum: Predicted quality as a share of the LP's bound; ``None`` without a limit.
     """
 
-    texts: tuple[str, ...] = field(repr=False)
-    times: Array = field(repr=False)
-    quality: Array = field(repr=False)
-    typical: Array = field(repr=False)
-    scores: Array | None = field(repr=False, default=None)
-    before: Array = field(repr=False, default_factory=lambda: np.empty(0))
+    calls: int
+    refused: int
+    spent: int
+    mean_score: float
+    shares: Mapping[str, float]
+    limit: int | None = None
+    share_of_optimum: float | None = None
 
-    @classmethod
-    def of_arrays(cls, quality: Array, typical: Array, times: Array, before: Array) -> Stream:
-        """A stream of prompts of which only the predicted quality is known."""
-        return cls(
-            tuple(f"prompt {row}" for row in range(len(quality))),
-            times,
-            quality,
-            typical,
-            before=before,
-        )
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, amounts as decimal USD."""
+        values: dict[str, Any] = {
+            "calls": self.calls,
+            "refused": self.refused,
+            "spent_usd": decimal_usd(self.spent),
+            "mean_score": self.mean_score,
+            "experts": dict(self.shares),
+        }
+        if self.limit is not None:
+            values["limit_usd"] = decimal_usd(self.limit)
+            values["share_of_optimum"] = self.share_of_optimum
+        return values
 
 
-class Recorded:
-    """A predictor that says again what was predicted.
+class RecordedPredictor:
+    """A predictor that repeats known predictions.
 
     Args:
-        quality: Text → quality of each expert.
-        experts: The experts, in that order.
+        quality: Quality of each expert, 0–1, by text.
+        experts: The experts in that order.
     """
 
     fingerprint = "recorded"
 
     def __init__(self, quality: Mapping[str, Array], experts: tuple[str, ...]) -> None:
-        self._quality, self.experts = quality, experts
+        self._quality = quality
+        self.experts = experts
 
     def predict(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Shape (prompts, experts)."""
         return np.array([self._quality[prompt] for prompt in prompts], dtype=np.float32)
 
 
-def arrivals(kind: str, count: int, random: np.random.Generator, days: int = 1) -> Array:
-    """When calls come, seconds since the epoch, rising.
-
-    ``even`` at equal distances · ``poisson`` at any time · ``bursts`` half of a day's calls within two hours of its
-    afternoon · ``office`` mostly in office hours.
-    """
-    if kind == "even":
-        return MIDNIGHT + np.linspace(0, days * DAY, count, endpoint=False)
-    times, day = random.uniform(0, DAY, count), random.integers(0, days, count)
-    if kind == "bursts":
-        times[: count // 2] = random.uniform(15 * 3600, 17 * 3600, count // 2)
-    if kind == "office":
-        times = 3600 * (random.choice(24, count, p=OFFICE / OFFICE.sum()) + random.random(count))
-    return MIDNIGHT + np.sort(times + day * DAY)
-
-
-def stream_of(
-    folder: Path, outcomes: Outcomes, experts: list[str], calls: int | None, progress: Progress
+def replayable_prompts(
+    folder: Path, outcomes: Outcomes, experts: Sequence[str], count: int | None, progress: Progress
 ) -> tuple[Outcomes, Array]:
-    """The ``dev`` prompts observed with all experts, and what a router predicts for them.
+    """The ``dev`` prompts that were observed with all experts, and what a checkpoint predicts for them.
+
+    Args:
+        folder: The checkpoint.
+        outcomes: What was observed.
+        experts: The experts to replay.
+        count: How many prompts are needed; ``None`` for any number.
+        progress: Where progress goes.
 
     Raises:
-        ConfigurationError: The router learnt from some of them, or there are fewer than ``calls``.
+        ConfigurationError: The checkpoint learnt from some of the prompts, or there are fewer than ``count``.
     """
     table = outcomes.select(experts)
-    dev = table.rows("dev")
-    complete = table.take(dev[~np.isnan(table.scores[dev]).any(axis=1)])
-    if calls is not None and calls > len(complete.prompts):
+    dev_rows = table.rows("dev")
+    is_complete = ~np.isnan(table.scores[dev_rows]).any(axis=1)
+    complete = table.take(dev_rows[is_complete])
+    available = len(complete.prompts)
+    if count is not None and count > available:
         raise ConfigurationError(
-            f"--calls: there are {len(complete.prompts)} 'dev' prompts with every expert observed"
+            f"calls: there are {available} 'dev' prompts with every expert observed; "
+            "replay at most so many"
         )
     return complete, predict(folder, complete, progress).quality
 
 
-def drawn(asked: Outcomes, quality: Array, times: Array, seed: int) -> Stream:
-    """As many prompts as there are times, in any order; the others are the typical ones."""
-    order = np.random.default_rng(seed).permutation(len(asked.prompts))
-    coming, others = order[: len(times)], order[len(times) :]
-    scores = asked.scores[coming].astype(np.float64)
-    return Stream(
-        tuple(asked.prompts[row] for row in coming), times, quality[coming], quality[others], scores
-    )
-
-
-def replay_stream(
-    stream: Stream,
-    prices: Mapping[str, float],
-    budget: Budget,
-    policy: Policy | Paced,
-    *,
-    tokens: int = 1000,
-    accounts: int = 1,
-    progress: Progress,
-) -> list[Call]:
-    """Serve every prompt by the router that serves, on a clock that is moved and a ledger in memory.
+def sample_traffic(outcomes: Outcomes, quality: Array, times: Array, seed: int) -> Traffic:
+    """Draw as many prompts as there are times, in random order; the others are the typical prompts.
 
     Args:
-        stream: The prompts.
-        prices: USD per million tokens of each expert, in the stream's order.
-        budget: What may be spent.
-        policy: Ranks the experts; ``Paced()`` starts from the stream's typical prompts.
-        tokens: Of every call, half of them in the reply, which the router expects.
-        accounts: Users who take turns, each with the budget as its own, within an account that has it once.
-        progress: Where progress goes.
+        outcomes: Prompts that were observed with every expert.
+        quality: Predicted for them, prompts × experts.
+        times: When calls arrive, seconds since the epoch, rising.
+        seed: Another seed gives another order.
     """
-    clock = ManualClock(float(stream.times[0]))
-    users = (
-        [f"user {number + 1}" for number in range(accounts)] if accounts > 1 else [budget.account]
+    order = np.random.default_rng(seed).permutation(len(outcomes.prompts))
+    replayed = order[: len(times)]
+    remaining = order[len(times) :]
+    return Traffic(
+        prompts=tuple(outcomes.prompts[row] for row in replayed),
+        times=times,
+        quality=quality[replayed],
+        typical_quality=quality[remaining],
+        scores=outcomes.scores[replayed].astype(np.float64),
     )
-    if accounts > 1:
-        budget = budget.model_copy(
-            update={"within": budget.model_copy(update={"account": "everybody"})}
-        )
-    router = _router(stream, _pool(prices, tokens // 2), policy, budget, SqliteLedger(clock=clock))
-    _remember(router, clock, stream.before, users)
-    half, calls = tokens // 2, []
-    with progress.bar("Replaying", len(stream.texts)) as advance:
-        for place, (text, now, account) in enumerate(
-            zip(stream.texts, stream.times.tolist(), cycle(users), strict=False)
-        ):
-            clock.now = now
-            request = RoutedRequest(
-                text, half, half, max_tokens=half, overrides=Overrides(account=account)
-            )
-            scores = None if stream.scores is None else stream.scores[place]
-            calls.append(_call(router, request, Usage(half, half), scores, now))
+
+
+def replay_traffic(
+    traffic: Traffic, settings: ReplaySettings, progress: Progress
+) -> list[ReplayedCall]:
+    """Serve every prompt by the serving router, with a simulated clock and a ledger in memory."""
+    clock = ManualClock(float(traffic.times[0]))
+    accounts = _account_names(settings)
+    router = _replay_router(traffic, settings, clock)
+    _book_earlier_calls(router, clock, traffic.earlier_times, accounts)
+
+    calls = []
+    arrivals = zip(traffic.prompts, traffic.times.tolist(), cycle(accounts), strict=False)
+    with progress.bar("Replaying", len(traffic.prompts)) as advance:
+        for row, (prompt, time, account) in enumerate(arrivals):
+            clock.now = time
+            request = _replayed_request(prompt, account, settings)
+            scores = None if traffic.scores is None else traffic.scores[row]
+            calls.append(_serve_replayed(router, request, scores, time))
             advance(1)
     return calls
 
 
-def summary(
-    calls: list[Call],
-    stream: Stream,
-    prices: Mapping[str, float],
-    limit: int | None,
-    tokens: int = 1000,
-) -> dict[str, Any]:
-    """What a replay comes to, beside the optimum that knew every prompt.
+def summarise_replay(
+    calls: Sequence[ReplayedCall], traffic: Traffic, settings: ReplaySettings, limit: int | None
+) -> ReplaySummary:
+    """Sum a replay up.
 
     Args:
-        calls: Of the replay.
-        stream: What was replayed.
-        prices: See :func:`replay_stream`.
-        limit: Nano-USD of all periods together.
-        tokens: See :func:`replay_stream`.
+        calls: The calls of the replay.
+        traffic: What was replayed.
+        settings: How.
+        limit: Nano-USD of all periods together; ``None`` without a limit.
     """
-    cost = np.array(list(prices.values())) * tokens / 1e6
-    quality, spent = sum(call.quality for call in calls), sum(call.cost for call in calls)
-    found: dict[str, Any] = {
-        "calls": len(calls),
-        "refused": sum(call.expert is None for call in calls),
-        "spent_usd": decimal_usd(spent),
-        "mean_score": float(np.mean([call.score for call in calls])),
-        "experts": {
-            name: sum(call.expert == name for call in calls) / len(calls) for name in prices
-        },
-    }
-    if limit is None:
-        return found
-    bound = assign(stream.quality, cost, limit / NANO_PER_USD, serve_all=not found["refused"]).bound
-    return {
-        **found,
-        "limit_usd": decimal_usd(limit),
-        "share_of_optimum": quality / bound if bound else 1.0,
-    }
+    refused = sum(call.expert is None for call in calls)
+    shares = {}
+    for name in settings.prices:
+        answered = sum(call.expert == name for call in calls)
+        shares[name] = answered / len(calls)
+
+    share_of_optimum = None
+    if limit is not None:
+        quality = sum(call.quality for call in calls)
+        bound = _optimum_bound(traffic, settings, limit, serve_all=not refused)
+        share_of_optimum = quality / bound if bound else 1.0
+    return ReplaySummary(
+        calls=len(calls),
+        refused=refused,
+        spent=sum(call.cost for call in calls),
+        mean_score=float(np.mean([call.score for call in calls])),
+        shares=shares,
+        limit=limit,
+        share_of_optimum=share_of_optimum,
+    )
 
 
-def _pool(prices: Mapping[str, float], reply: int) -> Pool:
-    exact = {name: Decimal(decimal_usd(round(usd * NANO_PER_USD))) for name, usd in prices.items()}
-    return Pool(
-        Expert(
+def _optimum_bound(
+    traffic: Traffic, settings: ReplaySettings, limit: int, serve_all: bool
+) -> float:
+    """Predicted quality that no assignment within the limit exceeds."""
+    cost = np.array(list(settings.prices.values())) * settings.tokens / 1e6
+    budget_usd = limit / NANO_PER_USD
+    return assign(traffic.quality, cost, budget_usd, serve_all=serve_all).bound
+
+
+def _account_names(settings: ReplaySettings) -> list[str]:
+    """The accounts that take turns."""
+    if settings.accounts == 1:
+        return [settings.budget.account]
+    return [f"user {number}" for number in range(1, settings.accounts + 1)]
+
+
+def _replay_budget(settings: ReplaySettings) -> Budget:
+    """The budget of each account; with several accounts, within a shared one of the same limit."""
+    budget = settings.budget
+    if settings.accounts == 1:
+        return budget
+    shared = budget.model_copy(update={"account": SHARED_ACCOUNT})
+    return budget.model_copy(update={"within": shared})
+
+
+def _replay_router(traffic: Traffic, settings: ReplaySettings, clock: ManualClock) -> Router:
+    """A router of the same parts as a serving one; only its predictor and its clock are known in advance."""
+    pool = _replay_pool(settings)
+    names = tuple(settings.prices)
+    policy = settings.policy
+    if isinstance(policy, Paced):
+        policy = Paced(traffic.typical_quality.astype(np.float32), names)
+    quality_by_prompt = dict(zip(traffic.prompts, traffic.quality, strict=True))
+    predictor = RecordedPredictor(quality_by_prompt, names)
+    return Router(pool, predictor, policy, _replay_budget(settings), SqliteLedger(clock=clock))
+
+
+def _replay_pool(settings: ReplaySettings) -> Pool:
+    """Experts with the prices and the reply length of the replay."""
+    experts = []
+    for name, usd in settings.prices.items():
+        exact_usd = Decimal(decimal_usd(round(usd * NANO_PER_USD)))
+        expert = Expert(
             name=name,
             model=name,
-            input_usd_per_1m=usd,
-            output_usd_per_1m=usd,
-            expected_output_tokens=reply,
+            input_usd_per_1m=exact_usd,
+            output_usd_per_1m=exact_usd,
+            expected_output_tokens=settings.half_tokens,
         )
-        for name, usd in exact.items()
-    )
+        experts.append(expert)
+    return Pool(experts)
 
 
-def _router(
-    stream: Stream, pool: Pool, policy: Policy | Paced, budget: Budget, ledger: Ledger
-) -> Router:
-    names = tuple(expert.name for expert in pool)
-    if isinstance(policy, Paced):
-        policy = Paced(stream.typical.astype(np.float32), names)
-    return Router(
-        pool,
-        Recorded(dict(zip(stream.texts, stream.quality, strict=True)), names),
-        policy,
-        budget,
-        ledger,
-    )
-
-
-def _remember(router: Router, clock: ManualClock, before: Array, users: Sequence[str]) -> None:
-    """Let the ledger see calls that cost nothing."""
-    for now, account in zip(before.tolist(), cycle(users), strict=False):
-        clock.now = now
+def _book_earlier_calls(
+    router: Router, clock: ManualClock, times: Array, accounts: Sequence[str]
+) -> None:
+    """Book calls that cost nothing, so that the ledger knows when calls usually arrive."""
+    for time, account in zip(times.tolist(), cycle(accounts), strict=False):
+        clock.now = time
         budget = router.budget.model_copy(update={"account": account})
-        router.ledger.settle(router.ledger.reserve(budget, minimum=0, maximum=0, estimate=0), 0)
+        reservation = router.ledger.reserve(budget, minimum=0, maximum=0, estimate=0)
+        router.ledger.settle(reservation, 0)
 
 
-def _call(
-    router: Router, request: RoutedRequest, usage: Usage, scores: Array | None, now: float
-) -> Call:
-    account, names = str(request.overrides.account), [expert.name for expert in router.pool]
+def _replayed_request(prompt: str, account: str, settings: ReplaySettings) -> RoutedRequest:
+    tokens = settings.half_tokens
+    overrides = Overrides(account=account)
+    return RoutedRequest(prompt, tokens, tokens, max_tokens=tokens, overrides=overrides)
+
+
+def _serve_replayed(
+    router: Router, request: RoutedRequest, scores: Array | None, time: float
+) -> ReplayedCall:
+    """One call, answered by what was observed; the expert is never called."""
+    account = str(request.overrides.account)
+    usage = Usage(request.prompt_tokens, request.prompt_tokens)
     try:
         for attempt in router.attempts(request):
             with attempt:
                 attempt.settle(usage)
-            column = names.index(attempt.expert.name)
-            return Call(
-                now,
-                account,
-                attempt.expert.name,
-                attempt.expert.cost(usage),
-                attempt.candidate.quality,
-                nan if scores is None else float(scores[column]),
-                attempt.decision.policy.get("price"),
+            expert = attempt.expert
+            return ReplayedCall(
+                time=time,
+                account=account,
+                expert=expert.name,
+                cost=expert.cost(usage),
+                quality=attempt.candidate.quality,
+                score=_observed_score(router.pool, scores, expert.name),
+                lambda_=attempt.decision.policy.get("price"),
             )
     except BudgetExceeded:
         pass
-    return Call(now, account, None, 0, 0.0, 0.0, None)
+    return ReplayedCall(time, account, None, cost=0, quality=0.0, score=0.0, lambda_=None)
+
+
+def _observed_score(pool: Pool, scores: Array | None, expert: str) -> float:
+    """The score observed for an expert; NaN where nothing was observed."""
+    if scores is None:
+        return nan
+    names = [candidate.name for candidate in pool]
+    return float(scores[names.index(expert)])

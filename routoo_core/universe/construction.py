@@ -16,7 +16,7 @@ from routoo_core.outcomes import Outcomes
 from routoo_core.prompts import read_prompts
 from routoo_core.tables import read_batches, read_columns
 from routoo_core.text import choices_listed, parse_choices
-from routoo_core.universe.selection import Observed, estimated_guess_rate, places
+from routoo_core.universe.selection import ObservedScores, estimated_guess_rate, must_have_rows
 
 FOLDS = 5
 PRIOR = 20.0  # prompts that an expert's mean over all domains is worth in each
@@ -26,7 +26,7 @@ PRICES: tuple[float, ...] = (
 )  # λ, in units of 1 / dearest cost
 
 
-def read_observed(path: Path, only: Collection[str] = ()) -> tuple[Observed, tuple[str, ...]]:
+def read_observed(path: Path, only: Collection[str] = ()) -> tuple[ObservedScores, tuple[str, ...]]:
     """Read an outcomes table in batches, and the ids of its prompts; the file is read twice, never held whole.
 
     Args:
@@ -43,7 +43,7 @@ def read_observed(path: Path, only: Collection[str] = ()) -> tuple[Observed, tup
         raise OutcomesError(
             f"{path}: no outcome of any of the prompts; check that prompt_id is the same in both"
         )
-    observed = Observed.empty(experts, len(ids), binary)
+    observed = ObservedScores.empty(experts, len(ids), binary)
     given = _enter(path, observed, ids)
     if given != int(np.bitwise_count(observed.seen).sum()):
         raise OutcomesError(f"{path}: {_repeated(path)} was given before; give each pair once")
@@ -67,7 +67,7 @@ def _names(path: Path) -> tuple[list[str], list[str], bool]:
     return list(ids), list(experts), binary
 
 
-def _enter(path: Path, observed: Observed, ids: list[str]) -> int:
+def _enter(path: Path, observed: ObservedScores, ids: list[str]) -> int:
     """Enter every row of the prompts wanted; how many there were."""
     import pyarrow as pa
     from pyarrow import compute
@@ -97,12 +97,12 @@ def _repeated(path: Path) -> str:
 
 
 def guess_rates(
-    observed: Observed, choices: Sequence[int], given: float | None
+    observed: ObservedScores, choices: Sequence[int], given: float | None
 ) -> tuple[Array, str] | None:
     """The chance of a lucky answer at each prompt, and where it is from; ``None`` where it cannot be told.
 
     A rate that is given holds everywhere. Else it is 1 / choices where a prompt is known to have some, and elsewhere
-    what :func:`~routoo_core.universe.estimated_guess_rate` finds.
+    what :func:`~routoo_core.universe.selection.estimated_guess_rate` finds.
 
     Args:
         observed: Scores.
@@ -131,7 +131,7 @@ def guess_rates(
 
 
 @dataclass(frozen=True)
-class Asked:
+class UniverseInput:
     """What a universe is chosen from.
 
     Attributes:
@@ -140,12 +140,14 @@ class Asked:
         choices: How many each prompt offers, 0 where none are listed; empty without a table of prompts.
     """
 
-    observed: Observed
+    observed: ObservedScores
     outcomes: Outcomes | None
     choices: tuple[int, ...] = ()
 
 
-def read_pool(outcomes: Path, prompts: Path | None, experts: Collection[str] = ()) -> Asked:
+def read_universe_input(
+    outcomes: Path, prompts: Path | None, experts: Collection[str] = ()
+) -> UniverseInput:
     """Read outcomes, and the prompts they are to be read on.
 
     Args:
@@ -167,14 +169,14 @@ def read_pool(outcomes: Path, prompts: Path | None, experts: Collection[str] = (
             f"{outcomes}: no outcome of any expert with a price; check the names against --price"
         )
     if not prompts or not table:
-        return Asked(observed, None)
+        return UniverseInput(observed, None)
     rows = [row_of[prompt_id] for prompt_id in kept]
     told = read_columns(prompts, (), optional=("choices",)).get("choices", [None] * len(table))
     choices = tuple(
         len(parse_choices(told[row])) or choices_listed(table.texts[row]) for row in rows
     )
     scores = ExpertTable(kept, observed.experts, observed.scores())
-    return Asked(observed, Outcomes(table.take(rows), scores), choices)
+    return UniverseInput(observed, Outcomes(table.take(rows), scores), choices)
 
 
 def predict_by_domain(known: Outcomes, domains: Sequence[str]) -> Array:
@@ -210,7 +212,7 @@ def cross_validated(outcomes: Outcomes, seed: int = 0) -> Array:
 
 
 @dataclass(frozen=True)
-class Routed:
+class RoutedUniverse:
     """Experts chosen for what routing among them gains.
 
     Attributes:
@@ -266,13 +268,13 @@ class Serving:
         return Curve(np.append(spent, 0.0), np.append(scored, 0.0)).area(*self.range)
 
 
-def choose_routed(
+def select_routed(
     outcomes: Outcomes,
     prices: Mapping[str, float],
     size: int,
     must_have: Sequence[str] = (),
     advance: Callable[[int], None] = lambda done: None,
-) -> Routed:
+) -> RoutedUniverse:
     """Beyond the paper: add the expert that lets a cross-validated router gain the most over the range of costs.
 
     Greedy like Algorithm 1, with early stop; but the objective is what a router makes of the experts, not what an
@@ -287,7 +289,7 @@ def choose_routed(
         advance: Called with 1 after each choice.
 
     Raises:
-        ConfigurationError: No domains, an expert without a price, or see :func:`~routoo_core.universe.places`.
+        ConfigurationError: No domains, an expert without a price, or see :func:`~routoo_core.universe.selection.must_have_rows`.
     """
     if not any(outcomes.domains):
         raise ConfigurationError(
@@ -301,7 +303,7 @@ def choose_routed(
     serving = Serving(cross_validated(outcomes), outcomes.scores, cost)
     chosen: list[int] = []
     areas = [0.0]
-    first = places(outcomes.experts, size, must_have)
+    first = must_have_rows(outcomes.experts, size, must_have)
     rest = sorted(set(range(len(cost))) - set(first), key=lambda expert: (cost[expert], expert))
     while len(chosen) < size and (first or rest):
         expert = first.pop(0) if first else max(rest, key=serving.area_with)
@@ -313,7 +315,7 @@ def choose_routed(
         chosen.append(expert)
         areas.append(serving.area())
         advance(1)
-    return Routed(tuple(outcomes.experts[expert] for expert in chosen), tuple(areas[1:]))
+    return RoutedUniverse(tuple(outcomes.experts[expert] for expert in chosen), tuple(areas[1:]))
 
 
 def held_out_area(

@@ -24,7 +24,7 @@ _WITNESSES = 1_000  # experts that a guess rate is estimated from
 
 
 @dataclass(frozen=True)
-class Observed:
+class ObservedScores:
     """Who answered what how well, small enough for tens of thousands of experts; an unobserved pair covers nothing.
 
     Attributes:
@@ -41,7 +41,7 @@ class Observed:
     seen: Values = field(repr=False)
 
     @classmethod
-    def empty(cls, experts: Sequence[str], prompts: int, binary: bool) -> Observed:
+    def empty(cls, experts: Sequence[str], prompts: int, binary: bool) -> ObservedScores:
         """Nothing observed yet; see :meth:`observe`."""
         seen = np.zeros((len(experts), -(-prompts // 64)), dtype=np.uint64)
         values = (
@@ -50,7 +50,7 @@ class Observed:
         return cls(tuple(experts), prompts, values, seen)
 
     @classmethod
-    def from_scores(cls, scores: NDArray[np.floating], experts: Sequence[str]) -> Observed:
+    def from_scores(cls, scores: NDArray[np.floating], experts: Sequence[str]) -> ObservedScores:
         """Pack a matrix, prompts × experts, 0–1 or NaN."""
         seen, right = ~np.isnan(scores), scores == 1
         binary = bool((right | (scores == 0) | ~seen).all())
@@ -74,10 +74,10 @@ class Observed:
         else:
             self.values[rows, columns] = np.rint(scores * LEVELS)
 
-    def select(self, experts: Sequence[str]) -> Observed:
+    def select(self, experts: Sequence[str]) -> ObservedScores:
         """These experts only, in this order; each must be known."""
         rows = [self.experts.index(name) for name in experts]
-        return Observed(tuple(experts), self.prompts, self.values[rows], self.seen[rows])
+        return ObservedScores(tuple(experts), self.prompts, self.values[rows], self.seen[rows])
 
     def scores(self) -> NDArray[np.float32]:
         """The matrix again, prompts × experts, 0–1 or NaN."""
@@ -153,8 +153,8 @@ class Universe:
         )
 
 
-def choose(
-    observed: Observed,
+def select_universe(
+    observed: ObservedScores,
     size: int,
     must_have: Sequence[str] = (),
     prices: Mapping[str, float] | None = None,
@@ -178,7 +178,7 @@ def choose(
     Raises:
         ConfigurationError: ``size`` is less than 1 or than the must-haves, or a must-have is unknown or repeated.
     """
-    forced = places(observed.experts, size, must_have)
+    forced = must_have_rows(observed.experts, size, must_have)
     price = np.array([(prices or {}).get(name, np.inf) for name in observed.experts])
     rank = np.argsort(price, kind="stable")
     best: Values = np.zeros_like(observed.values[0])
@@ -209,7 +209,7 @@ def choose(
     )
 
 
-def places(experts: Sequence[str], size: int, must_have: Sequence[str]) -> list[int]:
+def must_have_rows(experts: Sequence[str], size: int, must_have: Sequence[str]) -> list[int]:
     """Where the must-haves are.
 
     Raises:
@@ -229,16 +229,16 @@ def places(experts: Sequence[str], size: int, must_have: Sequence[str]) -> list[
 
 
 def _leader(
-    observed: Observed, best: Values, limits: NDArray[np.int64], rank: NDArray[np.intp]
+    observed: ObservedScores, best: Values, limits: NDArray[np.int64], rank: NDArray[np.intp]
 ) -> int:
     """Where the largest gain is; bounds that could lead are brought up to date, a few at a time."""
     order, lead = np.argsort(-limits, kind="stable"), 0
     for start in range(0, len(order), _BATCH):
-        places = order[start : start + _BATCH]
-        if limits[places[0]] < max(1, lead):
+        must_have_rows = order[start : start + _BATCH]
+        if limits[must_have_rows[0]] < max(1, lead):
             break
-        limits[places] = observed.gains(rank[places], best)
-        lead = max(lead, int(limits[places].max()))
+        limits[must_have_rows] = observed.gains(rank[must_have_rows], best)
+        lead = max(lead, int(limits[must_have_rows].max()))
     return int(limits.argmax())
 
 
@@ -247,11 +247,11 @@ def _bound(total: int, limits: NDArray[np.int64], more: int) -> int:
     return total + int(np.sort(limits)[::-1][:more].sum())
 
 
-def _all_gains(observed: Observed, best: Values) -> NDArray[np.int64]:
+def _all_gains(observed: ObservedScores, best: Values) -> NDArray[np.int64]:
     return np.concatenate([observed.gains(rows, best) for rows in observed.chunks()])
 
 
-def _everyone(observed: Observed) -> int:
+def _everyone(observed: ObservedScores) -> int:
     best: Values = np.zeros_like(observed.values[0])
     reduce = np.bitwise_or.reduce if observed.binary else np.maximum.reduce
     for rows in observed.chunks():
@@ -259,7 +259,7 @@ def _everyone(observed: Observed) -> int:
     return int(np.bitwise_count(best).sum()) if observed.binary else int(best.sum(dtype=np.int64))
 
 
-def _alone(observed: Observed, chosen: Sequence[int]) -> tuple[float, ...]:
+def _alone(observed: ObservedScores, chosen: Sequence[int]) -> tuple[float, ...]:
     """What each of the chosen adds to the others: its gain over the best of those before and after it."""
     before: list[Values] = [np.zeros_like(observed.values[0])]
     after: list[Values] = [before[0]]
@@ -274,7 +274,9 @@ def _alone(observed: Observed, chosen: Sequence[int]) -> tuple[float, ...]:
     )
 
 
-def without_luck(observed: Observed, chosen: Sequence[str], guess: Floats) -> tuple[float, ...]:
+def coverage_without_luck(
+    observed: ObservedScores, chosen: Sequence[str], guess: Floats
+) -> tuple[float, ...]:
     """Coverage after each expert, corrected for chance; for scores of 0 and 1.
 
     On a prompt that none of n experts knows, the right answers are guesses and their number is Binomial(n, guess). If a
@@ -327,7 +329,7 @@ def _binomial(n: int, p: float) -> Floats:
     )
 
 
-def estimated_guess_rate(observed: Observed) -> float | None:
+def estimated_guess_rate(observed: ObservedScores) -> float | None:
     """How often an expert is right where hardly anybody knows: the mean score on the hardest tenth of the prompts.
 
     Which prompts are hardest is told by every other expert, and the score is that of the rest, so that a prompt is not

@@ -264,12 +264,12 @@ def from_logs(
     Example: [bold]routoo data from-logs --log runs.jsonl --prompts p.csv --outcomes o.csv --feedback correctness[/bold]
     """
     from routoo_core.data.steps import write_step
-    from routoo_core.monitoring.logs import Reading, read_logs
+    from routoo_core.monitoring.tables import FeedbackScale, read_log_tables
     from routoo_core.tables import check_table_format
 
     for path in (prompts, outcomes):
         check_table_format(path)
-    found = read_logs(log, Reading(feedback, worst, best))
+    found = read_log_tables(log, FeedbackScale(feedback, worst, best))
     write_step(outcomes, found.outcomes, step_of(context, log, found.counts))
     _finish(context, prompts, found.prompts, log, found.counts, as_json)
 

@@ -23,6 +23,7 @@ from routoo_integrations.cli.shared import (
 
 if TYPE_CHECKING:
     from routoo_core.outcomes import Outcomes
+    from routoo_core.simulation.replay import ReplaySummary
 
 app = typer.Typer()
 
@@ -161,7 +162,7 @@ def replay(
     calls: Annotated[
         int | None, typer.Option(help="Calls to replay; by default half of the prompts.")
     ] = None,
-    arrive: Annotated[
+    pattern: Annotated[
         str, typer.Option("--arrivals", help="even, poisson, bursts or office.")
     ] = "poisson",
     days: Annotated[int, typer.Option(min=1, help="Over how many days they come.")] = 1,
@@ -191,47 +192,63 @@ def replay(
     from routoo_core.outcomes import read_outcomes
     from routoo_core.predictor.checkpoint import find_router
     from routoo_core.price_list import read_price_list
-    from routoo_core.simulation import replay as replay_run
     from routoo_core.simulation.plots import plot_replay
+    from routoo_core.simulation.replay import (
+        ReplaySettings,
+        replay_traffic,
+        replayable_prompts,
+        sample_traffic,
+        summarise_replay,
+    )
+    from routoo_core.simulation.traffic import ARRIVAL_PATTERNS, arrival_times
 
-    if arrive not in replay_run.KINDS:
-        raise ConfigurationError(f"--arrivals: {arrive!r} is none of {', '.join(replay_run.KINDS)}")
-    given = {"limit": limit, "period": period, "rolling": rolling, "expected_calls": expected_calls}
-    budget = Budget.read("--limit, --period", given)
+    if pattern not in ARRIVAL_PATTERNS:
+        raise ConfigurationError(
+            f"--arrivals: {pattern!r} is none of {', '.join(ARRIVAL_PATTERNS)}"
+        )
+    values = {
+        "limit": limit,
+        "period": period,
+        "rolling": rolling,
+        "expected_calls": expected_calls,
+    }
+    budget = Budget.read("--limit, --period", values)
     rule = make_policy({"name": policy, **({"alpha": alpha} if policy == "ratio" else {})})
     table = read_outcomes(prompts, outcomes)
     listed = read_price_list(prices, pool or (), table.experts).per_million()
-    asked, quality = replay_run.stream_of(find_router(router), table, list(listed), calls, progress)
-    times = replay_run.arrivals(
-        arrive, calls or len(quality) // 2, np.random.default_rng(seed), days
+    observed, quality = replayable_prompts(
+        find_router(router), table, list(listed), calls, progress
     )
-    stream = replay_run.drawn(asked, quality, times, seed)
-    made = replay_run.replay_stream(
-        stream, listed, budget, rule, tokens=tokens, accounts=accounts, progress=progress
-    )
+    random = np.random.default_rng(seed)
+    times = arrival_times(pattern, calls or len(quality) // 2, random, days)
+    traffic = sample_traffic(observed, quality, times, seed)
+    settings = ReplaySettings(listed, budget, rule, tokens, accounts)
+    replayed = replay_traffic(traffic, settings, progress)
+
     periods = {"run": 1, "day": days, "hour": 24 * days, "month": 1}[budget.period]
-    together = (budget.limit_nano or 0) * periods
-    found = replay_run.summary(made, stream, listed, together, tokens)
+    total_limit = (budget.limit_nano or 0) * periods
+    summary = summarise_replay(replayed, traffic, settings, total_limit)
     if plot:
-        plot_replay(
-            plot,
-            made,
-            together / 1e9,
-            f"{len(made)} calls, {arrive}, ${limit} a {period}, {policy}",
-        )
+        title = f"{len(replayed)} calls, {pattern}, ${limit} a {period}, {policy}"
+        plot_replay(plot, replayed, total_limit / 1e9, title)
     if as_json:
-        out.print_json(json.dumps(found))
+        out.print_json(json.dumps(summary.to_dict()))
         return
-    for name, value in found.items():
-        if name != "experts":
-            shown = (
-                f"{value:.2%}"
-                if name == "share_of_optimum"
-                else f"{value:.3f}"
-                if name == "mean_score"
-                else value
-            )
-            out.print(f"{name.replace('_', ' '):>18}  {shown}", highlight=False)
-    for name, share in sorted(found["experts"].items(), key=lambda pair: -pair[1]):
+    _print_replay(summary)
+
+
+def _print_replay(summary: ReplaySummary) -> None:
+    """The figures of a replay, and each expert's share of the calls, the largest first."""
+    for name, value in summary.to_dict().items():
+        if name == "experts":
+            continue
+        if name == "share_of_optimum":
+            text = f"{value:.2%}"
+        elif name == "mean_score":
+            text = f"{value:.3f}"
+        else:
+            text = str(value)
+        out.print(f"{name.replace('_', ' '):>18}  {text}", highlight=False)
+    for name, share in sorted(summary.shares.items(), key=lambda pair: -pair[1]):
         if share:
             out.print(f"{share:>18.1%}  {name}", highlight=False)

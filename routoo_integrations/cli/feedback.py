@@ -14,7 +14,7 @@ from routoo_core.errors import ConfigurationError
 from routoo_integrations.cli.shared import JsonOption, out
 
 if TYPE_CHECKING:
-    from routoo_core.monitoring.feedback import Judged, Summary
+    from routoo_core.monitoring.feedback import FeedbackStats, Summary
 
 app = typer.Typer()
 
@@ -46,15 +46,15 @@ def feedback(
 
     Example: [bold]routoo feedback calls.jsonl --against gpt-4o --plot weeks.png[/bold]
     """
-    from routoo_core.monitoring.feedback import remarks, summarise
-    from routoo_core.monitoring.feedback_log import read_calls
+    from routoo_core.monitoring.feedback import remarks, summarise_feedback
+    from routoo_core.monitoring.logged_calls import read_routed_calls
 
     if plot and plot.suffix != ".png":
         raise ConfigurationError(f"--plot: {plot} ends in {plot.suffix!r}; end it in .png")
-    calls = read_calls(logs)
+    calls = read_routed_calls(logs)
     if not calls:
         raise ConfigurationError(f"{logs[0]}: holds no calls; log a reply's record, one a line")
-    found = summarise(calls, against)
+    found = summarise_feedback(calls, against)
     if plot:
         from routoo_core.monitoring.plots import plot_feedback
 
@@ -66,7 +66,7 @@ def feedback(
         out.print_json(json.dumps(found.as_dict()))
         return
     out.print(
-        *[_money(found), *([_opinions(found)] if found.opinion.judged else []), _experts(found)],
+        *[_money(found), *([_opinions(found)] if found.stats.judged else []), _experts(found)],
         sep="\n",
     )
     for sentence in remarks(found):
@@ -89,13 +89,13 @@ def _money(found: Summary) -> Table:
 
 def _opinions(found: Summary) -> Table:
     """What people thought each week; the calibration error, where enough did."""
-    errors = [week.opinion.calibration_error for week in found.weeks]
+    errors = [week.stats.calibration_error for week in found.weeks]
     table = Table(
         "week", "feedback", "predicted", DRIFT, *(["calibration error"] if any(errors) else [])
     )
     for week, error in zip(found.weeks, errors, strict=True):
         shown = ["–" if error is None else f"{error:.3f}"] if any(errors) else []
-        table.add_row(week.week.isoformat(), *_opinion(week.opinion), *shown)
+        table.add_row(week.week.isoformat(), *_opinion(week.stats), *shown)
     return table
 
 
@@ -106,12 +106,12 @@ def _experts(found: Summary) -> Table:
     for row in found.experts:
         shares = [f"{row.share:.1%}", *([f"{row.routed:.1%}"] if shadow else [])]
         table.add_row(
-            escape(row.expert or "not named"), str(row.calls), *shares, *_opinion(row.opinion)
+            escape(row.expert or "not named"), str(row.calls), *shares, *_opinion(row.stats)
         )
     return table
 
 
-def _opinion(found: Judged) -> list[str]:
+def _opinion(found: FeedbackStats) -> list[str]:
     """Feedback and of how many, prediction, and drift with half the width of its interval."""
     if found.feedback is None or found.predicted is None or found.drift is None:
         return ["–"] * 3

@@ -25,8 +25,8 @@ from routoo_integrations.cli.shared import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo_core.assignment.plan import Scores
-    from routoo_core.assignment.target import Miss
+    from routoo_core.assignment.target import Target
+    from routoo_core.expert_table import ExpertTable
 
 app = typer.Typer()
 
@@ -42,26 +42,19 @@ def predict(
 
     Example: [bold]routoo predict --router mmlu-pro --prompts p.parquet --out scores.csv[/bold]
     """
-    from routoo_core.assignment.predictions import (
-        predict_all,
-        read_asked,
-        write_scores,
-    )
+    from routoo_core.assignment.predictions import predict_table, read_prediction_input
+    from routoo_core.assignment.quality_table import write_predicted_quality
     from routoo_core.tables import check_table_format
 
     check_table_format(scores)
-    predictor, ids, texts = read_asked(router, prompts)
-    write_scores(scores, ids, predictor.experts, predict_all(predictor, texts, progress))
+    table = predict_table(read_prediction_input(router, prompts), progress)
+    write_predicted_quality(scores, table)
     if as_json:
-        out.print_json(
-            json.dumps({"prompts": len(ids), "experts": len(predictor.experts), "out": str(scores)})
-        )
+        summary = {"prompts": len(table), "experts": len(table.experts), "out": str(scores)}
+        out.print_json(json.dumps(summary))
         return
-    out.print(
-        f"{scores}: {len(ids)} prompts × {len(predictor.experts)} experts",
-        highlight=False,
-        soft_wrap=True,
-    )
+    line = f"{scores}: {len(table)} prompts × {len(table.experts)} experts"
+    out.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -94,7 +87,7 @@ def assign(
 
     Example: [bold]routoo assign --scores s.parquet --prices prices.csv --budget 2.50 --out who.csv[/bold]
     """
-    from routoo_core.assignment.plan import certificate, read_priced, write_assignment
+    from routoo_core.assignment.plan import Certificate, read_priced_quality, write_assignment
     from routoo_core.assignment.solver import assign as solve
     from routoo_core.tables import check_table_format
 
@@ -106,14 +99,15 @@ def assign(
         raise ConfigurationError(
             "--policy: 'paced' needs traffic; offline, lagrangian is its optimum"
         )
-    chosen, cost = read_priced(scores, prices, pool or (), tokens)
-    found = solve(chosen.quality, cost, budget, rule)
+    priced = read_priced_quality(scores, prices, pool or (), tokens)
+    solution = solve(priced.table.values, priced.cost, budget, rule)
     if assignment:
-        write_assignment(assignment, chosen, cost, found)
+        write_assignment(assignment, priced, solution)
+    certificate = Certificate.of(solution).to_dict()
     if as_json:
-        out.print_json(json.dumps(certificate(found)))
+        out.print_json(json.dumps(certificate))
         return
-    for name, value in certificate(found).items():
+    for name, value in certificate.items():
         shown = f"{value:.4%}" if name == "gap" else f"{value:,.6g}"
         out.print(f"{name.replace('_', ' '):>16}  {shown}", highlight=False)
 
@@ -158,37 +152,36 @@ def calibrate(
     """
     import numpy as np
 
-    from routoo_core.assignment.target import KNOBS, is_met
-    from routoo_core.assignment.target import calibrate as turn
+    from routoo_core.assignment.target import TUNABLE_POLICIES, is_met
+    from routoo_core.assignment.target import calibrate as calibrate_policy
     from routoo_core.price_list import read_price_list
 
-    if policy not in KNOBS:
+    if policy not in TUNABLE_POLICIES:
         raise ConfigurationError(
-            f"--policy: {policy!r} has no number to set; choose one of {', '.join(KNOBS)}"
+            f"--policy: {policy!r} has no number to set; choose one of {', '.join(TUNABLE_POLICIES)}"
         )
     experts, predicted = _predictions(scores, router, prompts)
-    listed = read_price_list(prices, pool or (), experts).per_call(tokens)
-    miss, tolerance = _target(target_cost, target_quality, target_share, tuple(listed))
-    chosen, cost = predicted().select(listed), np.array(list(listed.values()))
-    found = turn(chosen.quality, cost, KNOBS[policy], miss)
-    table = f'{{ name = "{policy}", {KNOBS[policy].field} = {found.value:.6g} }}'
+    usd_per_call = read_price_list(prices, pool or (), experts).per_call(tokens)
+    target = _target(target_cost, target_quality, target_share, tuple(usd_per_call))
+    table = predicted().select(tuple(usd_per_call))
+    cost = np.array(list(usd_per_call.values()))
+    tunable = TUNABLE_POLICIES[policy]
+    best = calibrate_policy(table.values, cost, tunable, target)
     shares = {
-        name: float(share)
-        for name, share in zip(chosen.experts, found.shares, strict=True)
-        if share
+        name: float(share) for name, share in zip(table.experts, best.shares, strict=True) if share
     }
-    met = is_met(found, miss, tolerance)
+    met = is_met(target, best)
     if as_json:
-        expected = {"mean_quality": found.quality, "mean_cost_usd": found.cost, "shares": shares}
-        out.print_json(
-            json.dumps({"policy": policy, KNOBS[policy].field: found.value, "met": met, **expected})
-        )
+        expected = {"mean_quality": best.quality, "mean_cost_usd": best.cost, "shares": shares}
+        result = {"policy": policy, tunable.field: best.value, "met": met, **expected}
+        out.print_json(json.dumps(result))
         return
     if not met:
         err.print("The target is out of reach; this is the nearest.", style="yellow")
-    out.print(f"policy = {table}", highlight=False, markup=False)
+    line = f'policy = {{ name = "{policy}", {tunable.field} = {best.value:.6g} }}'
+    out.print(line, highlight=False, markup=False)
     out.print(
-        f"expect a mean quality of {found.quality:.3f} for ${found.cost:.6f} a call",
+        f"expect a mean quality of {best.quality:.3f} for ${best.cost:.6f} a call",
         highlight=False,
     )
     for name, share in sorted(shares.items(), key=lambda pair: -pair[1]):
@@ -197,39 +190,37 @@ def calibrate(
 
 def _predictions(
     scores: Path | None, router: str | None, prompts: Path | None
-) -> tuple[tuple[str, ...], Callable[[], Scores]]:
-    """The experts that are scored, and their scores: a table's, or predicted when asked for."""
-    from routoo_core.assignment.plan import Scores, read_scores
-    from routoo_core.assignment.predictions import predict_all, read_asked
+) -> tuple[tuple[str, ...], Callable[[], ExpertTable]]:
+    """The experts, and a function that reads or predicts their quality."""
+    from routoo_core.assignment.predictions import predict_table, read_prediction_input
+    from routoo_core.assignment.quality_table import read_predicted_quality
 
     if scores and not router and not prompts:
-        table = read_scores(scores)
+        table = read_predicted_quality(scores)
         return table.experts, lambda: table
     if scores or not router or not prompts:
         raise ConfigurationError(
             "give either --scores, or --router and --prompts to predict them now"
         )
-    predictor, ids, texts = read_asked(router, prompts)
-    return predictor.experts, lambda: Scores(
-        ids, predictor.experts, predict_all(predictor, texts, progress)
-    )
+    loaded = read_prediction_input(router, prompts)
+    return tuple(loaded.predictor.experts), lambda: predict_table(loaded, progress)
 
 
 def _target(
     cost: float | None, quality: float | None, share: str | None, experts: tuple[str, ...]
-) -> tuple[Miss, float]:
-    """What ``routoo calibrate`` is to meet, and how nearly."""
-    from routoo_core.assignment.target import cost_at_most, quality_at_least, share_of
+) -> Target:
+    """The target of ``routoo calibrate``."""
+    from routoo_core.assignment.target import CostAtMost, QualityAtLeast, ShareOf
 
     if sum(given is not None for given in (cost, quality, share)) != 1:
         raise ConfigurationError("give one of --target-cost, --target-quality and --target-share")
     if cost is not None:
-        return cost_at_most(cost), 0.0
+        return CostAtMost(cost)
     if quality is not None:
-        return quality_at_least(quality), 0.0
+        return QualityAtLeast(quality)
     name, _, value = (share or "").rpartition("=")
     if name not in experts or not value.replace(".", "", 1).isdigit() or not 0 <= float(value) <= 1:
         raise ConfigurationError(
             f"--target-share: {share!r} is not EXPERT=0.3 for one of {', '.join(experts)}"
         )
-    return share_of(experts.index(name), float(value)), 0.01
+    return ShareOf(experts.index(name), float(value))

@@ -13,7 +13,7 @@ from routoo_core.errors import ConfigurationError
 from routoo_integrations.cli.shared import PRICES_HELP, JsonOption, PoolOption, out, progress
 
 if TYPE_CHECKING:
-    from routoo_core.universe.construction import Asked
+    from routoo_core.universe.construction import UniverseInput
 
 app = typer.Typer()
 
@@ -66,7 +66,7 @@ def universe(
     """
     from routoo_core.price_list import read_price_list
     from routoo_core.tables import check_table_format, write_table
-    from routoo_core.universe.construction import read_pool
+    from routoo_core.universe.construction import read_universe_input
 
     if objective not in CHOICES:
         raise ConfigurationError(
@@ -79,7 +79,7 @@ def universe(
     prices: dict[str, float] = {}
     for path in price or ():
         prices |= read_price_list(path, pool or ()).per_million()
-    asked = read_pool(outcomes, prompts, prices if pool else ())
+    asked = read_universe_input(outcomes, prompts, prices if pool else ())
     found, columns = CHOICES[objective](asked, size, must_have or [], prices, guess_rate, plot)
     if chosen:
         write_table(chosen, columns)
@@ -110,7 +110,7 @@ def _rows(columns: dict[str, list[Any]]) -> list[tuple[Any, ...]]:
 
 
 def _coverage(
-    asked: Asked,
+    asked: UniverseInput,
     size: int,
     must_have: list[str],
     prices: dict[str, float],
@@ -119,12 +119,12 @@ def _coverage(
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     from routoo_core.universe.construction import guess_rates
     from routoo_core.universe.plots import plot_coverage
-    from routoo_core.universe.selection import choose, without_luck
+    from routoo_core.universe.selection import coverage_without_luck, select_universe
 
     observed = asked.observed
     rates = guess_rates(observed, asked.choices, guess_rate)
-    found = choose(observed, size, must_have, prices)
-    known = without_luck(observed, found.experts, rates[0]) if rates else None
+    found = select_universe(observed, size, must_have, prices)
+    known = coverage_without_luck(observed, found.experts, rates[0]) if rates else None
     if plot:
         plot_coverage(plot, found, known)
     seen = observed.select(found.experts).answered(range(len(found.experts))).mean(axis=1).tolist()
@@ -148,15 +148,15 @@ def _coverage(
 
 
 def _routed(
-    asked: Asked,
+    asked: UniverseInput,
     size: int,
     must_have: list[str],
     prices: dict[str, float],
     guess_rate: float | None,
     plot: Path | None,
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    from routoo_core.universe.construction import choose_routed, held_out_area
-    from routoo_core.universe.selection import Observed, choose
+    from routoo_core.universe.construction import held_out_area, select_routed
+    from routoo_core.universe.selection import ObservedScores, select_universe
 
     if plot or guess_rate is not None:
         raise ConfigurationError(
@@ -171,8 +171,10 @@ def _routed(
         asked.outcomes.take(asked.outcomes.rows("dev")),
     )
     with progress.bar("Choosing", size) as advance:
-        found = choose_routed(train, prices, size, must_have, advance)
-    covering = choose(Observed.from_scores(train.scores, train.experts), size, must_have, prices)
+        found = select_routed(train, prices, size, must_have, advance)
+    covering = select_universe(
+        ObservedScores.from_scores(train.scores, train.experts), size, must_have, prices
+    )
     return {
         "area": found.areas[-1] if found.areas else 0.0,
         "held_out_area": held_out_area(train, dev, prices, found.experts) if dev.prompts else None,

@@ -31,7 +31,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Reading:
+class FeedbackScale:
     """How feedback is read.
 
     Attributes:
@@ -50,7 +50,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedTables:
     """Prompts, outcomes, and what became of the lines."""
 
     prompts: list[Row]
@@ -58,7 +58,9 @@ class Logged:
     counts: dict[str, int]
 
 
-def read_logs(paths: Sequence[Path], reading: Reading = Reading()) -> Logged:
+def read_log_tables(
+    paths: Sequence[Path], reading: FeedbackScale = FeedbackScale()
+) -> LoggedTables:
     """Read logs; the prompt is what a router would read of the messages, so that it learns from what it will see.
 
     Lines without feedback say nothing about quality: they are counted and left out. Where one model answered the same
@@ -98,10 +100,10 @@ def read_logs(paths: Sequence[Path], reading: Reading = Reading()) -> Logged:
     ]
     prompts = [{"prompt_id": prompt_id, "prompt": text} for prompt_id, text in texts.items()]
     counts |= {"prompts": len(prompts), "outcomes": len(outcomes)}
-    return Logged(prompts, outcomes, counts)
+    return LoggedTables(prompts, outcomes, counts)
 
 
-def _aside(row: Row, reading: Reading) -> str | None:
+def _aside(row: Row, reading: FeedbackScale) -> str | None:
     """Why a line is rightly left out."""
     if row.get("run_type") not in {None, "llm"}:
         return "other_runs"
@@ -110,7 +112,7 @@ def _aside(row: Row, reading: Reading) -> str | None:
     return "without_feedback" if _feedback(row, reading) is None else None
 
 
-def _read(row: Row, reading: Reading) -> tuple[str, str, Row]:
+def _read(row: Row, reading: FeedbackScale) -> tuple[str, str, Row]:
     given = _feedback(row, reading)
     if isinstance(given, str) and given.lower() in OPINIONS:
         score = OPINIONS[given.lower()]
@@ -132,7 +134,7 @@ def _read(row: Row, reading: Reading) -> tuple[str, str, Row]:
     return RoutedRequest.from_messages(_messages(row)).text, model, {"score": score, **_usage(row)}
 
 
-def _feedback(row: Row, reading: Reading) -> Any:
+def _feedback(row: Row, reading: FeedbackScale) -> Any:
     """What was said about the answer; ``None`` where nothing was."""
     stats = row.get("feedback_stats")
     given = (

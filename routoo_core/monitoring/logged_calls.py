@@ -23,7 +23,7 @@ _LIVE = {"settled_usd", "account"}  # only a reply's record has them
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedCall:
+class RoutedCall:
     """One call as it was decided, paid for and judged.
 
     Attributes:
@@ -49,7 +49,7 @@ class LoggedCall:
     elsewhere: Mapping[str, float]
 
 
-def read_calls(paths: Sequence[Path]) -> list[LoggedCall]:
+def read_routed_calls(paths: Sequence[Path]) -> list[RoutedCall]:
     """Calls of JSONL logs, oldest first.
 
     A line holds a decision record under ``routoo``, at any depth outside what was asked: ``response_metadata`` of
@@ -74,7 +74,7 @@ def read_calls(paths: Sequence[Path]) -> list[LoggedCall]:
     return sorted(calls, key=lambda call: call.time)
 
 
-def _call(entry: Mapping[str, Any], where: str) -> LoggedCall:
+def _call(entry: Mapping[str, Any], where: str) -> RoutedCall:
     record = _record(entry)
     if record is None:
         raise OutcomesError(
@@ -92,13 +92,13 @@ def _call(entry: Mapping[str, Any], where: str) -> LoggedCall:
     except (KeyError, TypeError, ValueError) as error:
         raise OutcomesError(f"{where}: routoo: {error!r}; log the whole record") from error
     if live:
-        return LoggedCall(
+        return RoutedCall(
             time, False, choice, choice, quality[choice], settled, settled, feedback, elsewhere
         )
     answered, cost = _answered_by(entry, where), _cost(entry, where)
     spent = elsewhere.get(answered or "") if cost is None else cost
     predicted = quality.get(answered or "")
-    return LoggedCall(time, True, choice, answered, predicted, spent, expected, feedback, elsewhere)
+    return RoutedCall(time, True, choice, answered, predicted, spent, expected, feedback, elsewhere)
 
 
 def _record(value: Any) -> dict[str, Any] | None:

@@ -1,0 +1,119 @@
+"""Traffic to replay: prompts, when they arrive, and what is predicted and observed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+
+from routoo_core.budget.period import HOUR_S, ROLLING_SPAN_S
+from routoo_core.errors import ConfigurationError
+from routoo_core.measures.curve import Array
+
+DAY = ROLLING_SPAN_S["day"]
+FIRST_MIDNIGHT = datetime(2026, 1, 5, tzinfo=UTC).timestamp()  # a Monday
+
+CALLS_BY_HOUR = np.array(
+    [1, 1, 1, 1, 1, 1, 1, 4, 20, 40, 40, 35, 20, 35, 40, 40, 35, 20, 8, 4, 3, 2, 1, 1]
+)
+"""Relative number of calls in each hour of a working day."""
+
+BURST_HOURS = (15, 17)
+"""Half of the calls of the pattern ``bursts`` arrive between these hours."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The calls of a replay.
+
+    Attributes:
+        prompts: The texts in the order they arrive, each once.
+        times: When each arrives, seconds since the epoch, rising.
+        quality: Predicted, prompts × experts, 0–1.
+        typical_quality: Predicted for prompts that are not replayed; pacing starts from these.
+        scores: Observed, prompts × experts, 0–1, no NaN; ``None`` where only predictions are known.
+        earlier_times: When earlier calls arrived, seconds since the epoch, rising. They cost nothing; pacing learns
+            from them when calls usually arrive.
+    """
+
+    prompts: tuple[str, ...] = field(repr=False)
+    times: Array = field(repr=False)
+    quality: Array = field(repr=False)
+    typical_quality: Array = field(repr=False)
+    scores: Array | None = field(repr=False, default=None)
+    earlier_times: Array = field(repr=False, default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def of_predictions(
+        cls, quality: Array, typical_quality: Array, times: Array, earlier_times: Array
+    ) -> Traffic:
+        """Traffic of which only the predicted quality is known; the prompts are numbered."""
+        prompts = tuple(f"prompt {row}" for row in range(len(quality)))
+        return cls(prompts, times, quality, typical_quality, earlier_times=earlier_times)
+
+
+def arrival_times(pattern: str, count: int, random: np.random.Generator, days: int = 1) -> Array:
+    """Draw when calls arrive, seconds since the epoch, rising.
+
+    Args:
+        pattern: A name in :data:`ARRIVAL_PATTERNS`.
+        count: How many calls.
+        random: The source of randomness.
+        days: Over how many days the calls are spread.
+
+    Raises:
+        ConfigurationError: The pattern is unknown.
+    """
+    if pattern not in ARRIVAL_PATTERNS:
+        raise ConfigurationError(
+            f"arrivals: {pattern!r} is none of {', '.join(ARRIVAL_PATTERNS)}; choose one of these"
+        )
+    return FIRST_MIDNIGHT + ARRIVAL_PATTERNS[pattern](count, random, days)
+
+
+def _even_arrivals(count: int, random: np.random.Generator, days: int) -> Array:
+    """At equal distances."""
+    return np.linspace(0, days * DAY, count, endpoint=False)
+
+
+def _poisson_arrivals(count: int, random: np.random.Generator, days: int) -> Array:
+    """At any time of the day, all equally likely."""
+    times_of_day, days_drawn = _uniform_draws(count, random, days)
+    return np.sort(times_of_day + days_drawn * DAY)
+
+
+def _burst_arrivals(count: int, random: np.random.Generator, days: int) -> Array:
+    """Half of the calls within two hours of the afternoon."""
+    times_of_day, days_drawn = _uniform_draws(count, random, days)
+    start, end = BURST_HOURS
+    in_burst = count // 2
+    times_of_day[:in_burst] = random.uniform(start * HOUR_S, end * HOUR_S, in_burst)
+    return np.sort(times_of_day + days_drawn * DAY)
+
+
+def _office_arrivals(count: int, random: np.random.Generator, days: int) -> Array:
+    """Mostly in office hours."""
+    _, days_drawn = _uniform_draws(count, random, days)  # drawn alike for every pattern of a seed
+    hours = random.choice(24, count, p=CALLS_BY_HOUR / CALLS_BY_HOUR.sum())
+    times_of_day = HOUR_S * (hours + random.random(count))
+    return np.sort(times_of_day + days_drawn * DAY)
+
+
+def _uniform_draws(count: int, random: np.random.Generator, days: int) -> tuple[Array, Array]:
+    """A uniform time of the day and a day for each call."""
+    times_of_day = random.uniform(0, DAY, count)
+    days_drawn = random.integers(0, days, count).astype(np.float64)
+    return times_of_day, days_drawn
+
+
+ArrivalPattern = Callable[[int, np.random.Generator, int], Array]
+"""Number of calls, randomness and number of days → seconds since the first midnight, rising."""
+
+ARRIVAL_PATTERNS: dict[str, ArrivalPattern] = {
+    "even": _even_arrivals,
+    "poisson": _poisson_arrivals,
+    "bursts": _burst_arrivals,
+    "office": _office_arrivals,
+}
