@@ -19,7 +19,8 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
-from routoo_core.measures.curve import Anchor, figures, replay, sweep
+from routoo_core.measures.curve import serve, sweep
+from routoo_core.measures.figures import curve_metrics, measure_baseline
 from routoo_core.measures.metrics import prediction_metrics
 from routoo_core.outcomes import Outcomes, read_outcomes
 from routoo_core.predictor.encoder import Vectors
@@ -158,7 +159,7 @@ def main() -> None:
             quality[rows] = METHODS[name](fold, vectors, rows)
         cells = [in_pool(quality, outcomes, prices) for prices in pools.values()]
         measured = prediction_metrics(quality, outcomes.scores.astype(np.float64))
-        row = (name, f"{measured['auc']:.4f}", *cells, f"{time.perf_counter() - start:.0f}")
+        row = (name, f"{measured.auc:.4f}", *cells, f"{time.perf_counter() - start:.0f}")
         table.add_row(*row)
         console.print(*row, sep=" | ", highlight=False)
     console.print(table)
@@ -169,17 +170,9 @@ def in_pool(quality: NDArray[np.float64], outcomes: Outcomes, prices: dict[str, 
     columns = [outcomes.experts.index(name) for name in prices]
     scores, cost = outcomes.scores[:, columns].astype(np.float64), np.array(list(prices.values()))
     whole = ~np.isnan(scores).any(axis=1)
-    mean = scores[whole].mean(0)
-    anchor = Anchor(
-        float(mean.max()),
-        float(cost[mean.argmax()]),
-        float(cost.min()),
-        float(mean[cost.argmin()]),
-        float(cost.max()),
-    )
-    found = figures(
-        replay(quality[whole][:, columns], scores[whole], cost, sweep(cost)).curve(), anchor
-    )
+    baseline = measure_baseline(scores[whole], cost)
+    served = serve(quality[whole][:, columns], scores[whole], cost, sweep(cost))
+    found = curve_metrics(served.curve(), baseline)
     return f"{found.area:.4f} {found.half:.3f} {found.match:.2f}"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from routoo_core.measures.metrics import shown
+from routoo_core.measures.figures import format_figure
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 Report = Mapping[str, Any]
@@ -26,8 +26,8 @@ def own(report: Report) -> dict[str, Any]:
 
 def with_interval(report: Report, name: str) -> str:
     """A figure and its 95 % interval."""
-    low, high = map(shown, own(report)["interval"][name])
-    return f"{shown(own(report)[name])} [{low}, {high}]"
+    low, high = map(format_figure, own(report)["interval"][name])
+    return f"{format_figure(own(report)[name])} [{low}, {high}]"
 
 
 def curve(report: Report) -> list[str]:
@@ -46,7 +46,7 @@ def others(report: Report) -> list[str]:
     """Figures of RouteLLM, RouterBench and RouterArena, and how good the predictions are."""
     name, found = next(iter(report["routers"].items()))
     arena = max(at["arena"] for at in report["tiers"][name])
-    predicted = [shown(found[key]) for key in ("auc", "log_loss", "ece")]
+    predicted = [format_figure(found[key]) for key in ("auc", "log_loss", "ece")]
     return [
         *predicted,
         *(with_interval(report, key) for key in ("apgr", "cpt50", "cpt80", "aiq")),
@@ -59,7 +59,7 @@ def at_half(report: Report) -> list[str]:
     at = next(at for at in report["tiers"][next(iter(report["routers"]))] if at["tier"] == 0.5)
     figures = [
         f"{at['cost']:.3g}",
-        *(shown(at[key]) for key in ("quality", "macro", "pgr", "regret")),
+        *(format_figure(at[key]) for key in ("quality", "macro", "pgr", "regret")),
     ]
     return [*figures, f"{at['collapse']:.0%}"]
 

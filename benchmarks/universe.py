@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from routoo_core.measures.curve import Curve, replay, sweep
+from routoo_core.measures.curve import Curve, serve, sweep
 from routoo_core.outcomes import Outcomes, read_outcomes
 from routoo_core.price_list import read_price_list
 from routoo_core.universe.construction import held_out_area, predict_by_domain, select_routed
@@ -153,7 +153,7 @@ def served(
     """Area when every prompt is answered, and below its cheapest cost a set has the quality it has there."""
     cost = np.array([prices[name] for name in chosen])
     quality = predict_by_domain(train.select(chosen), dev.domains)
-    run = replay(quality, dev.select(chosen).scores.astype(float), cost, sweep(cost))
+    run = serve(quality, dev.select(chosen).scores.astype(float), cost, sweep(cost))
     best = int(np.nanmean(dev.scores, axis=0).argmax())
     return Curve(run.cost.mean(axis=1), run.score.mean(axis=1)).area(
         min(prices.values()), prices[dev.experts[best]]

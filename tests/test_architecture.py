@@ -31,7 +31,7 @@ routoo_core.scoring
 routoo_core.data
     steps writing collection decontamination splitting synthesise paraphrase
 routoo_core.measures
-    curve simple_routers metrics subjects
+    curve simple_routers figures metrics subjects
 routoo_core.universe
     selection construction plots
 routoo_core.assignment

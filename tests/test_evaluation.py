@@ -7,15 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from routoo_core.evaluation.plots import Point, plot_curve
-from routoo_core.measures.curve import ALPHAS, LAMBDAS, Anchor, Curve, figures, replay, sweep
-from routoo_core.measures.metrics import (
-    anchor_of,
-    auc,
-    expected_calibration_error,
+from routoo_core.measures.curve import ALPHAS, LAMBDAS, Curve, serve, sweep
+from routoo_core.measures.figures import (
+    Baseline,
+    bootstrap_weights,
+    curve_metrics,
+    measure_baseline,
     pool_figures,
-    resamples,
 )
-from routoo_core.measures.simple_routers import blind
+from routoo_core.measures.metrics import auc, expected_calibration_error
+from routoo_core.measures.simple_routers import blind_routers
 from routoo_core.price_list import read_price_list
 
 
@@ -27,8 +28,15 @@ def test_the_hull_mixes_policies_and_drops_what_is_dominated():
 
 def test_area_half_and_match_of_a_straight_line():
     curve = Curve(np.array([1.0, 5.0]), np.array([0.4, 0.8]))
-    found = figures(
-        curve, Anchor(quality=0.6, cost=4.0, cheapest=1.0, cheapest_quality=0.4, dearest=4.0)
+    found = curve_metrics(
+        curve,
+        Baseline(
+            best_quality=0.6,
+            best_cost=4.0,
+            cheapest_cost=1.0,
+            cheapest_quality=0.4,
+            dearest_cost=4.0,
+        ),
     )
     assert found.area == pytest.approx(0.4 + 0.1 * 1.5, abs=1e-6)
     assert found.half == pytest.approx(0.5 / 0.6)
@@ -41,12 +49,26 @@ def test_area_half_and_match_of_a_straight_line():
 
 def test_routellms_figures_of_mixing_two_experts_at_random_are_one_half():
     line = Curve(np.array([1.0, 11.0]), np.array([0.4, 0.8]))
-    found = figures(
-        line, Anchor(quality=0.8, cost=11.0, cheapest=1.0, cheapest_quality=0.4, dearest=11.0)
+    found = curve_metrics(
+        line,
+        Baseline(
+            best_quality=0.8,
+            best_cost=11.0,
+            cheapest_cost=1.0,
+            cheapest_quality=0.4,
+            dearest_cost=11.0,
+        ),
     )
     assert (found.apgr, found.cpt50) == (pytest.approx(0.5, abs=1e-6), pytest.approx(0.5))
-    flat = figures(
-        line, Anchor(quality=0.4, cost=1.0, cheapest=1.0, cheapest_quality=0.4, dearest=11.0)
+    flat = curve_metrics(
+        line,
+        Baseline(
+            best_quality=0.4,
+            best_cost=1.0,
+            cheapest_cost=1.0,
+            cheapest_quality=0.4,
+            dearest_cost=11.0,
+        ),
     )
     assert np.isnan(flat.apgr)
     assert np.isnan(flat.cpt50)
@@ -60,11 +82,12 @@ scores = arrays(np.float64, (15, 3), elements=st.sampled_from([0.0, 1.0]))
 predicted = arrays(np.float64, (15, 3), elements=st.floats(0, 1))
 
 
+@settings(deadline=None)
 @given(predicted, scores)
 def test_no_router_beats_the_oracle_nor_costs_less_than_the_cheapest(quality, observed):
     cost = np.array([1.0, 2.0, 10.0])
-    curve = replay(quality, observed, cost, sweep(cost)).curve()
-    oracle = replay(observed, observed, cost, sweep(cost)).curve()
+    curve = serve(quality, observed, cost, sweep(cost)).curve()
+    oracle = serve(observed, observed, cost, sweep(cost)).curve()
     grid = np.linspace(1.0, 10.0, 30)
     assert (oracle.at(grid) >= curve.at(grid) - 1e-9).all()
     assert curve.cost.min() >= 1.0
@@ -73,6 +96,7 @@ def test_no_router_beats_the_oracle_nor_costs_less_than_the_cheapest(quality, ob
     assert (np.diff(qualities) > 0).all()
 
 
+@settings(deadline=None)
 @given(
     arrays(np.float64, 20, elements=st.sampled_from([0.1, 0.4, 0.4, 0.8])),
     arrays(np.float64, 20, elements=st.sampled_from([0.0, 1.0])),
@@ -127,6 +151,7 @@ def defined(points, cost):
     )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(2, 40), st.integers(0, 20)), max_size=6),
     st.integers(0, 10),
@@ -141,8 +166,8 @@ def test_curve_area_apgr_and_cpt_are_what_their_definitions_say(others, least, m
         *((float(c), q / 20) for c, q in others),
     ]
     curve = Curve(*np.array(points).T)
-    anchor = Anchor(most / 20, float(dearest), 1.0, least / 20, dearest=50.0)
-    found = figures(curve, anchor)
+    anchor = Baseline(most / 20, float(dearest), 1.0, least / 20, dearest_cost=50.0)
+    found = curve_metrics(curve, anchor)
     corners = sorted({1.0, float(dearest), *(c for c, _ in points if c < dearest)})
     values = [defined(points, c) for c in corners]
     area = sum(
@@ -185,9 +210,9 @@ def served_by_hand(quality, observed, cost):
 def test_figures_of_a_router_are_those_of_its_calls_counted_one_by_one(quality, observed):
     cost = [1.0, 3.0, 8.0]
     points = served_by_hand(quality.tolist(), observed.tolist(), cost)
-    found = figures(
-        replay(quality, observed, np.array(cost), sweep(np.array(cost))).curve(),
-        anchor_of(observed, np.array(cost)),
+    found = curve_metrics(
+        serve(quality, observed, np.array(cost), sweep(np.array(cost))).curve(),
+        measure_baseline(observed, np.array(cost)),
     )
     means = observed.mean(axis=0)
     best = max(range(3), key=lambda k: (means[k], -cost[k]))
@@ -209,19 +234,23 @@ def test_blind_routers_are_a_line_and_a_hull():
         [[0, 0, 1], [0, 1, 1], [1, 1, 1], [0, 1, 0]], dtype=float
     )  # means 1/4, 3/4, 3/4
     cost = np.array([1.0, 2.0, 5.0])
-    found = pool_figures(blind(observed, cost), observed, cost, resamples(4))["routers"]
+    found = pool_figures(
+        "abc", blind_routers(observed, cost), observed, cost, bootstrap_weights(4)
+    ).routers
     assert (
-        found["random mix"]["area"] == found["zero router"]["area"] == pytest.approx(0.5)
+        found["random mix"].metrics.area == found["zero router"].metrics.area == pytest.approx(0.5)
     )  # 2 is the best: as good as 5
     dearer = np.array([1.0, 2.0, 1.5])
-    found = pool_figures(blind(observed, dearer), observed, dearer, resamples(4))["routers"]
-    assert found["zero router"]["aiq"] == pytest.approx((0.5 * 0.5 + 0.75 * 0.5) / 1)
+    found = pool_figures(
+        "abc", blind_routers(observed, dearer), observed, dearer, bootstrap_weights(4)
+    ).routers
+    assert found["zero router"].metrics.aiq == pytest.approx((0.5 * 0.5 + 0.75 * 0.5) / 1)
 
 
 def test_where_the_best_expert_is_the_cheapest_there_is_no_gap_to_recover():
     observed, cost = np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([1.0, 2.0])
-    found = figures(
-        replay(observed, observed, cost, sweep(cost)).curve(), anchor_of(observed, cost)
+    found = curve_metrics(
+        serve(observed, observed, cost, sweep(cost)).curve(), measure_baseline(observed, cost)
     )
     assert (found.area, found.match) == (1.0, 1.0)
     assert np.isnan([found.apgr, found.cpt50, found.cpt80]).all()

@@ -11,6 +11,7 @@ import pytest
 
 from routoo_core import Pool
 from routoo_core.config import read_config
+from routoo_core.measures.figures import PoolFigures
 from routoo_core.predictor.checkpoint import ROUTERS, find_router
 from routoo_core.predictor.checkpoint import read_config as read_checkpoint_config
 from routoo_core.testing import Reply
@@ -63,7 +64,7 @@ def test_an_example_runs_as_printed(block, endpoint, checkpoint, tmp_path):
 
 def test_the_table_is_what_the_shipped_router_measured():
     metrics = json.loads((find_router("mmlu-pro") / "metrics.json").read_text())
-    for row in figures_table(metrics["pool"]):
+    for row in figures_table(PoolFigures.from_dict(metrics["pool"])):
         assert row in README
 
 

@@ -24,24 +24,27 @@ from routoo_core.evaluation.tables import (
     experts_alone,
     optima,
 )
-from routoo_core.measures.curve import Anchor, Array, Replay, replay, sweep
+from routoo_core.measures.curve import Array, ServedSweep, serve, sweep
+from routoo_core.measures.figures import (
+    Baseline,
+    bootstrap_weights,
+    measure_baseline,
+    pool_figures,
+)
 from routoo_core.measures.metrics import (
-    anchor_of,
     log_loss,
     oracle_shares,
-    pool_figures,
     prediction_metrics,
     reliability,
-    resamples,
 )
 from routoo_core.measures.simple_routers import (
     DOMAIN_LOOKUP,
     ORACLE,
     Rows,
-    blind,
+    best_and_cheapest,
+    blind_routers,
     by_vectors,
     domain_lookup,
-    extremes,
 )
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Predictor
@@ -128,13 +131,13 @@ def evaluate(
     own = {name: found.quality for name, found in predicted.items()}
     simple = _simple_routers(table, complete, list(predicted.values()), routers[0], progress)
     served = {
-        name: replay(found, scores, cost, sweep(cost))
+        name: serve(found, scores, cost, sweep(cost))
         for name, found in {**own, **simple, ORACLE: scores}.items()
     }
-    everyone, drawn = {**served, **blind(scores, cost)}, resamples(len(scores))
+    everyone, drawn = {**served, **blind_routers(scores, cost)}, bootstrap_weights(len(scores))
     anchor, (best, cheapest), first = (
-        anchor_of(scores, cost),
-        extremes(scores, cost),
+        measure_baseline(scores, cost),
+        best_and_cheapest(scores, cost),
         next(iter(own)),
     )
     bounds = optima(scores, cost, anchor)
@@ -150,7 +153,7 @@ def evaluate(
                     "new": found.new,
                     "trained_on": found.trained_on,
                 },
-                **prediction_metrics(found.quality, scores),
+                **prediction_metrics(found.quality, scores).to_dict(),
                 "log_loss": log_loss(found.quality, scores),
                 "decision_ms": _milliseconds(load(folders[name]), asked.prompts[:TIMED]),
                 "reliability": reliability(found.quality, scores),
@@ -161,11 +164,11 @@ def evaluate(
         "experts": experts_alone(table.take(rows), asked, cost, settings.sizes),
         "best_single": table.experts[best],
         "cheapest": table.experts[cheapest],
-        "figures": pool_figures(everyone, scores, cost, drawn)["routers"],
+        "figures": pool_figures(table.experts, everyone, scores, cost, drawn).to_dict()["routers"],
         "tiers": {
             name: at_tiers(found, cost, anchor, bounds, domains) for name, found in served.items()
         },
-        "domains": by_domain(served, scores, domains, anchor.cost / 2, best),
+        "domains": by_domain(served, scores, domains, anchor.best_cost / 2, best),
         "oracle": {
             "raw": oracle_shares(scores, cost).tolist(),
             "corrected": oracle_shares(scores, cost, settings.guess).tolist(),
@@ -275,9 +278,9 @@ def _milliseconds(predictor: Predictor, prompts: Sequence[str]) -> float:
 def _stress(
     predictor: Predictor,
     asked: Outcomes,
-    served: Replay,
+    served: ServedSweep,
     cost: Array,
-    anchor: Anchor,
+    anchor: Baseline,
     settings: EvaluationSettings,
     progress: Progress,
 ) -> list[dict[str, Any]]:
@@ -285,7 +288,7 @@ def _stress(
     if not settings.stressed:
         return []
     prices = [policy.price for policy in served.policies if isinstance(policy, Lagrangian)]
-    price = prices[served.under(Lagrangian).spending(anchor.cost / 2)]
+    price = prices[served.of_kind(Lagrangian).row_within(anchor.best_cost / 2)]
     reworded = [settings.paraphrases.get(str(prompt_id)) for prompt_id in asked.prompt_ids]
     drawn = np.random.default_rng(0).permutation(len(asked.prompts))
     rows = sorted(drawn, key=lambda row: reworded[row] is None)[: settings.stressed]

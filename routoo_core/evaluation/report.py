@@ -18,7 +18,7 @@ from routoo_core.evaluation.drawings import (
 )
 from routoo_core.evaluation.tables import SIZE_CLASSES, TIERS, UNTOLD
 from routoo_core.files import replacing
-from routoo_core.measures.metrics import NEVER, shown
+from routoo_core.measures.figures import NEVER, format_figure
 from routoo_core.measures.simple_routers import ORACLE
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
@@ -78,7 +78,7 @@ def render(result: Mapping[str, Any], title: str) -> str:
     return template.render(
         title=title,
         result=result,
-        shown=shown,
+        format_figure=format_figure,
         own=own,
         tiers=TIERS,
         sentences=sentences(result),
@@ -134,7 +134,7 @@ def _compared(first: str, name: str, low: float, high: float) -> str:
 
 
 def _share(value: float | str | None) -> str:
-    return f"{value:.0%}" if isinstance(value, float) else shown(value)
+    return f"{value:.0%}" if isinstance(value, float) else format_figure(value)
 
 
 def _headline(
@@ -151,8 +151,8 @@ def _router_cells(found: Mapping[str, Any]) -> list[str]:
 
 
 def _with_interval(found: Mapping[str, Any], key: str) -> str:
-    low, high = map(shown, found["interval"][key])
-    return f"{shown(found[key])} [{low}, {high}]"
+    low, high = map(format_figure, found["interval"][key])
+    return f"{format_figure(found[key])} [{low}, {high}]"
 
 
 def _table1(result: Mapping[str, Any], own: list[str]) -> list[dict[str, Any]]:
@@ -194,9 +194,9 @@ def _tier_cells(at: Mapping[str, Any]) -> list[str]:
         f"{at['cost']:.3g}",
         f"{at['quality']:.3f}",
         f"{at['macro']:.3f}",
-        shown(at["pgr"]),
+        format_figure(at["pgr"]),
         f"{at['collapse']:.0%}",
-        shown(at["regret"]),
+        format_figure(at["regret"]),
         f"{100 * at['arena']:.1f}",
     ]
 

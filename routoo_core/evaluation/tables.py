@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.assignment.solver import assign
-from routoo_core.measures.curve import Anchor, Array, Replay
-from routoo_core.measures.metrics import arena_score, plain
+from routoo_core.measures.curve import Array, ServedSweep
+from routoo_core.measures.figures import Baseline, json_figure
+from routoo_core.measures.metrics import arena_score
 from routoo_core.measures.subjects import grouped
 from routoo_core.outcomes import Outcomes
 from routoo_core.selector import Lagrangian, Ratio
@@ -63,14 +64,18 @@ def size_class(billions: float | None) -> str:
     return next(name for name, end in SIZE_CLASSES.items() if billions < end)
 
 
-def optima(scores: Array, cost: Array, anchor: Anchor) -> list[float]:
+def optima(scores: Array, cost: Array, anchor: Baseline) -> list[float]:
     """At each tier, a bound of what any assignment of the prompts could score, 0–1 (the LP's optimum)."""
     count = len(scores)
-    return [assign(scores, cost, tier * anchor.cost * count).bound / count for tier in TIERS]
+    return [assign(scores, cost, tier * anchor.best_cost * count).bound / count for tier in TIERS]
 
 
 def at_tiers(
-    served: Replay, cost: Array, anchor: Anchor, bounds: Sequence[float], domains: Sequence[str]
+    served: ServedSweep,
+    cost: Array,
+    anchor: Baseline,
+    bounds: Sequence[float],
+    domains: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Where a router stands at each tier, by the λ that spends the tier's budget: what it buys, and whom it asks.
 
@@ -86,9 +91,9 @@ def at_tiers(
         gap recovered, ``shares`` of the calls by expert, ``collapse`` that of the dearest one,
         ``regret`` how far below the bound the hull is, ``arena`` RouterArena's score 0–1.
     """
-    priced, hull, found = served.under(Lagrangian), served.curve(), []
+    priced, hull, found = served.of_kind(Lagrangian), served.curve(), []
     for tier, bound in zip(TIERS, bounds, strict=True):
-        row = priced.spending(tier * anchor.cost)
+        row = priced.row_within(tier * anchor.best_cost)
         score, spent, chosen = priced.score[row], float(priced.cost[row].mean()), priced.chosen[row]
         quality = float(score.mean())
         shares = np.bincount(chosen, minlength=len(cost)) / len(chosen)
@@ -98,10 +103,10 @@ def at_tiers(
                 "cost": spent,
                 "quality": quality,
                 "macro": float(_macro(score[:, None], domains)[0]),
-                "pgr": plain(anchor.recovered(quality)),
+                "pgr": json_figure(anchor.gap_recovered(quality)),
                 "shares": shares.tolist(),
                 "collapse": float(shares[cost.argmax()]),
-                "regret": bound - float(hull.at(tier * anchor.cost)),
+                "regret": bound - float(hull.at(tier * anchor.best_cost)),
                 "arena": arena_score(quality, spent),
             }
         )
@@ -109,14 +114,20 @@ def at_tiers(
 
 
 def by_domain(
-    served: Mapping[str, Replay], scores: Array, domains: Sequence[str], budget: float, best: int
+    served: Mapping[str, ServedSweep],
+    scores: Array,
+    domains: Sequence[str],
+    budget: float,
+    best: int,
 ) -> list[dict[str, Any]]:
     """Quality in each domain at a budget, beside the best single expert and the best one there (Figure 3).
 
     MMLU's subjects are taken together by sub-category, as in the paper.
     """
-    priced = {name: replayed.under(Lagrangian) for name, replayed in served.items()}
-    gained = {name: replayed.score[replayed.spending(budget)] for name, replayed in priced.items()}
+    priced = {name: replayed.of_kind(Lagrangian) for name, replayed in served.items()}
+    gained = {
+        name: replayed.score[replayed.row_within(budget)] for name, replayed in priced.items()
+    }
     return [
         {
             "domain": name or "(none)",
@@ -129,7 +140,7 @@ def by_domain(
     ]
 
 
-def banded(served: Replay, cost: Array, drawn: Sequence[Array]) -> dict[str, list[float]]:
+def banded(served: ServedSweep, cost: Array, drawn: Sequence[Array]) -> dict[str, list[float]]:
     """The hull on a grid of costs, with a 95 % band by bootstrap over the prompts (Figure 2)."""
     grid = _grid(cost)
     qualities = np.stack([served.curve(weights).at(grid) for weights in drawn])
@@ -143,7 +154,7 @@ def banded(served: Replay, cost: Array, drawn: Sequence[Array]) -> dict[str, lis
     }
 
 
-def by_rule(served: Replay) -> dict[str, list[dict[str, float]]]:
+def by_rule(served: ServedSweep) -> dict[str, list[dict[str, float]]]:
     """Where each policy of the paper's rule and of the multiplier's stands: the number turned, cost and quality."""
     return {
         "alpha": [
@@ -159,7 +170,7 @@ def by_rule(served: Replay) -> dict[str, list[dict[str, float]]]:
     }
 
 
-def _means(served: Replay) -> list[tuple[Any, dict[str, float]]]:
+def _means(served: ServedSweep) -> list[tuple[Any, dict[str, float]]]:
     means = zip(served.cost.mean(1).tolist(), served.score.mean(1).tolist(), strict=True)
     return [
         (policy, {"cost": cost, "quality": score})

@@ -1,18 +1,13 @@
-"""How good predictions are, and how good a router is beside the simple ones, with confidence intervals."""
+"""How good predictions are, and what an oracle and RouterArena make of a router."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from routoo_core.measures.curve import Anchor, Array, Figures, Replay, figures
-from routoo_core.measures.simple_routers import extremes
-
-RESAMPLES = 200
-NEVER = "never"
+from routoo_core.measures.curve import Array
+from routoo_core.measures.figures import JsonFigure, json_figure
 
 
 def auc(quality: Array, scores: Array) -> float:
@@ -38,10 +33,27 @@ def expected_calibration_error(quality: Array, scores: Array, bins: int = 10) ->
     )
 
 
-def prediction_metrics(quality: Array, scores: Array) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class PredictionMetrics:
+    """How good predictions are, averaged over the experts.
+
+    Attributes:
+        auc: Area under the ROC curve; NaN where no expert has one.
+        ece: Expected calibration error, 0–1.
+    """
+
+    auc: float
+    ece: float
+
+    def to_dict(self) -> dict[str, JsonFigure]:
+        """Plain JSON values."""
+        return {"auc": json_figure(self.auc), "ece": self.ece}
+
+
+def prediction_metrics(quality: Array, scores: Array) -> PredictionMetrics:
     """Mean AUC and calibration error over the experts; pairs nobody observed are left out.
 
-    An expert that is always right, or never, has no AUC; where none has one it is ``None``.
+    An expert that is always right, or never, has no AUC and is left out of the mean.
     """
     seen = ~np.isnan(scores)
     columns = [
@@ -50,91 +62,11 @@ def prediction_metrics(quality: Array, scores: Array) -> dict[str, Any]:
         if seen[:, m].any()
     ]
     areas = np.array([auc(q, s) for q, s in columns])
-    return {
-        "auc": None if np.isnan(areas).all() else float(np.nanmean(areas)),
-        "ece": float(np.mean([expected_calibration_error(q, s) for q, s in columns])),
-    }
-
-
-def pool_figures(
-    served: Mapping[str, Replay], scores: Array, cost: Array, drawn: Sequence[Array]
-) -> dict[str, Any]:
-    """Figures of each router in a pool, with 95 % intervals over resampled prompts.
-
-    ``lead`` is how much the area of the first router is above another's, on the same resamples.
-
-    Args:
-        served: Router → its replay over ``sweep(cost)``.
-        scores: Observed, prompts × experts of the pool, no NaN.
-        cost: USD for each expert.
-        drawn: See :func:`resamples`.
-    """
-    weighted = [
-        (weights, anchor_of(scores, cost, weights)) for weights in (_evenly(len(scores)), *drawn)
-    ]
-    result: dict[str, Any] = {
-        "prompts": len(scores),
-        "best_single": weighted[0][1].quality,
-        "routers": {},
-    }
-    leader: list[Figures] = []
-    for name, replayed in served.items():
-        point, *others = [
-            figures(replayed.curve(weights), held_against) for weights, held_against in weighted
-        ]
-        leader = leader or others
-        lead = np.quantile(
-            [a.area - b.area for a, b in zip(leader, others, strict=True)], [0.025, 0.975]
-        ).tolist()
-        values = {key: plain(value) for key, value in asdict(point).items()}
-        result["routers"][name] = {**values, "interval": _intervals(others), "lead": lead}
-    return result
-
-
-def anchor_of(scores: Array, cost: Array, weights: Array | None = None) -> Anchor:
-    """What routers are held against in a pool, over all prompts or over a resample given as one weight a prompt.
-
-    Args:
-        scores: Observed, prompts × experts of the pool, no NaN.
-        cost: USD for each expert.
-        weights: Summing to 1.
-    """
-    best, cheapest = extremes(scores, cost)
-    mean = (_evenly(len(scores)) if weights is None else weights) @ scores
-    return Anchor(
-        float(mean[best]),
-        float(cost[best]),
-        float(cost.min()),
-        float(mean[cheapest]),
-        float(cost.max()),
-    )
-
-
-def plain(value: float) -> float | str | None:
-    """A figure for JSON, which has no infinity: ``never``; ``None`` where it is not defined."""
-    if np.isnan(value):
-        return None
-    return float(value) if np.isfinite(value) else NEVER
-
-
-def shown(value: float | str | None) -> str:
-    """A figure of JSON as people read it."""
-    if value is None or isinstance(value, str):
-        return value or "–"
-    return f"{value:.3f}".replace("-0.000", "0.000")
-
-
-def _evenly(count: int) -> Array:
-    return np.full(count, 1 / count)
-
-
-def resamples(count: int, seed: int = 0) -> list[Array]:
-    """Bootstrap draws of so many prompts, each as one weight a prompt (summing to 1)."""
-    random = np.random.default_rng(seed)
-    return [
-        np.bincount(random.integers(0, count, count), minlength=count) / count
-        for _ in range(RESAMPLES)
-    ]
+    mean_area = float("nan")
+    if not np.isnan(areas).all():
+        mean_area = float(np.nanmean(areas))
+    errors = [expected_calibration_error(q, s) for q, s in columns]
+    return PredictionMetrics(mean_area, float(np.mean(errors)))
 
 
 def log_loss(quality: Array, scores: Array) -> float:
@@ -190,18 +122,3 @@ def oracle_shares(scores: Array, cost: Array, guess: float = 0.0) -> Array:
         left *= 1 - known[:, expert]
     total: Array = shares / max(shares.sum(), 1e-12)
     return total
-
-
-def _intervals(drawn: list[Figures]) -> dict[str, list[float | str | None]]:
-    return {
-        field.name: _interval(np.array([getattr(one, field.name) for one in drawn]))
-        for field in fields(Figures)
-    }
-
-
-def _interval(values: Array) -> list[float | str | None]:
-    """The middle 95 % of the resamples where the figure is defined."""
-    defined = values[~np.isnan(values)]
-    if not len(defined):
-        return [None, None]
-    return [plain(end) for end in np.quantile(defined, [0.025, 0.975], method="nearest")]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.measures.curve import Always, Array, Replay, replay
+from routoo_core.measures.curve import Array, ServedSweep, serve
 from routoo_core.outcomes import Outcomes
 
 if TYPE_CHECKING:
@@ -20,7 +21,26 @@ RANDOM_MIX, ZERO_ROUTER = "random mix", "zero router"
 Rows = NDArray[np.int64]
 
 
-def extremes(scores: Array, cost: Array) -> tuple[int, int]:
+@dataclass(frozen=True, slots=True)
+class Always:
+    """Chooses one expert for every prompt.
+
+    Attributes:
+        column: The column of that expert.
+    """
+
+    column: int
+
+    def __call__(
+        self, quality: NDArray[np.floating], cost: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        """Preference of each expert: 1 for the chosen one, 0 for the others."""
+        preference = np.zeros_like(quality)
+        preference[..., self.column] = 1
+        return preference
+
+
+def best_and_cheapest(scores: Array, cost: Array) -> tuple[int, int]:
     """The best single expert and the cheapest one; of equals the cheaper, and the better.
 
     Args:
@@ -31,7 +51,7 @@ def extremes(scores: Array, cost: Array) -> tuple[int, int]:
     return int(np.lexsort((cost, -mean))[0]), int(np.lexsort((-mean, cost))[0])
 
 
-def blind(scores: Array, cost: Array) -> dict[str, Replay]:
+def blind_routers(scores: Array, cost: Array) -> dict[str, ServedSweep]:
     """Routers that do not look at the prompt.
 
     ``random mix`` the cheapest and the best single expert, drawn at random (RouteLLM's random router) · ``zero router``
@@ -42,10 +62,10 @@ def blind(scores: Array, cost: Array) -> dict[str, Replay]:
         cost: USD for each expert.
     """
 
-    def mixed(columns: list[int]) -> Replay:
-        return replay(scores, scores, cost, [Always(column) for column in columns])
+    def mixed(columns: list[int]) -> ServedSweep:
+        return serve(scores, scores, cost, [Always(column) for column in columns])
 
-    best, cheapest = extremes(scores, cost)
+    best, cheapest = best_and_cheapest(scores, cost)
     return {RANDOM_MIX: mixed([cheapest, best]), ZERO_ROUTER: mixed(list(range(len(cost))))}
 
 

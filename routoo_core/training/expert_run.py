@@ -120,7 +120,7 @@ def _fit(quality: NDArray[np.float32], scores: NDArray[np.float32]) -> dict[str,
     if len(np.unique(scores >= 0.5)) < 2:
         return {}
     return {
-        "auc": prediction_metrics(quality.astype(np.float64), scores[:, None].astype(np.float64))[
-            "auc"
-        ]
+        "auc": prediction_metrics(
+            quality.astype(np.float64), scores[:, None].astype(np.float64)
+        ).auc
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,12 +17,18 @@ from safetensors.numpy import load_file, save_file
 from routoo_core import embedded
 from routoo_core.errors import OutcomesError
 from routoo_core.files import replacing
-from routoo_core.measures.curve import replay, sweep
-from routoo_core.measures.metrics import pool_figures, prediction_metrics, resamples, shown
+from routoo_core.measures.curve import serve, sweep
+from routoo_core.measures.figures import (
+    PoolFigures,
+    bootstrap_weights,
+    format_figure,
+    pool_figures,
+)
+from routoo_core.measures.metrics import prediction_metrics
 from routoo_core.measures.simple_routers import (
     DOMAIN_LOOKUP,
     ORACLE,
-    blind,
+    blind_routers,
     by_vectors,
     domain_lookup,
 )
@@ -99,10 +105,12 @@ def train_router(
         "experts": len(outcomes.experts),
         "train_prompts": len(outcomes.prompts) - len(dev),
         "dev_prompts": len(dev),
-        **prediction_metrics(quality.astype(np.float64), held_out.scores.astype(np.float64)),
+        **prediction_metrics(
+            quality.astype(np.float64), held_out.scores.astype(np.float64)
+        ).to_dict(),
         "ece_uncalibrated": prediction_metrics(
             raw.astype(np.float64), held_out.scores.astype(np.float64)
-        )["ece"],
+        ).ece,
     }
     if lengths:
         metrics |= _length_metrics(lengths.lengths(vectors[: len(dev)]), outcomes)
@@ -112,7 +120,7 @@ def train_router(
             DOMAIN_LOOKUP: domain_lookup(outcomes, dev),
             **simple,
         }
-        metrics["pool"] = pool_metrics(routers, held_out, prices)
+        metrics["pool"] = pool_metrics(routers, held_out, prices).to_dict()
     final, learnt_from = scorer, seen.rows("train")
     if config.refit and not adapter:
         learnt_from = np.arange(len(seen.prompts))
@@ -277,7 +285,7 @@ def _as_kept(quality: NDArray[np.floating]) -> Quality:
 
 def pool_metrics(
     routers: Mapping[str, NDArray[np.floating]], held_out: Outcomes, prices: Mapping[str, float]
-) -> dict[str, Any]:
+) -> PoolFigures:
     """Figures of routers, the first one held against the others, in the pool that has prices.
 
     Args:
@@ -294,11 +302,11 @@ def pool_metrics(
         name: found[complete][:, columns].astype(np.float64) for name, found in routers.items()
     }
     served = {
-        name: replay(found, scores, cost, policies)
+        name: serve(found, scores, cost, policies)
         for name, found in {**quality, ORACLE: scores}.items()
     }
-    everyone = {**served, **blind(scores, cost)}
-    return {"experts": list(prices), **pool_figures(everyone, scores, cost, resamples(len(scores)))}
+    everyone = {**served, **blind_routers(scores, cost)}
+    return pool_figures(list(prices), everyone, scores, cost, bootstrap_weights(len(scores)))
 
 
 def model_card(config: TrainingConfig, outcomes: Outcomes, metrics: Mapping[str, Any]) -> str:
@@ -327,17 +335,18 @@ def model_card(config: TrainingConfig, outcomes: Outcomes, metrics: Mapping[str,
             if config.refit and not config.lora
             else ""
         ),
-        f"- Mean AUC {shown(metrics['auc'])}, mean calibration error {metrics['ece']:.3f}",
+        f"- Mean AUC {format_figure(metrics['auc'])}, mean calibration error {metrics['ece']:.3f}",
     ]
     if "length_error" in metrics:
         lines.append(
             f"- Lengths of the answers: mean error {metrics['length_error']:.0%} of the mean length "
             f"({metrics['length_error_of_mean']:.0%} for each expert's mean)"
         )
-    if pool := metrics.get("pool"):
+    if "pool" in metrics:
+        pool = PoolFigures.from_dict(metrics["pool"])
         lines += [
             "",
-            f"Held-out quality–cost figures, {len(pool['experts'])} experts, 95 % intervals in brackets.",
+            f"Held-out quality–cost figures, {len(pool.experts)} experts, 95 % intervals in brackets.",
             "",
         ]
         lines += figures_table(pool)
@@ -346,22 +355,17 @@ def model_card(config: TrainingConfig, outcomes: Outcomes, metrics: Mapping[str,
     )
 
 
-def figures_table(pool: Mapping[str, Any]) -> list[str]:
+def figures_table(pool: PoolFigures) -> list[str]:
     """Markdown rows of area, half and match for each router; of two experts RouteLLM's figures too."""
     columns = {
         "area": "area",
         "half": "quality at half the cost",
         "match": "cost to match the best",
     }
-    if len(pool["experts"]) == 2:
+    if len(pool.experts) == 2:
         columns |= {"apgr": "APGR", "cpt50": "CPT(50 %)"}
     rows = [f"| router | {' | '.join(columns.values())} |", "|---" * (len(columns) + 1) + "|"]
-    for name, found in pool["routers"].items():
-        cells = [_cell(found[key], found["interval"][key]) for key in columns]
+    for name, figures in pool.routers.items():
+        cells = [figures.describe(key) for key in columns]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     return rows
-
-
-def _cell(value: float | str | None, interval: Sequence[float | str | None]) -> str:
-    low, high = map(shown, interval)
-    return f"{shown(value)} [{low}, {high}]"

@@ -56,7 +56,7 @@ def train(
 
     Example: [bold]routoo train --prompts p.parquet --outcomes o.parquet --out my-router --prices prices.csv[/bold]
     """
-    from routoo_core.measures.metrics import shown
+    from routoo_core.measures.figures import PoolFigures, format_figure
     from routoo_core.outcomes import read_tables
     from routoo_core.price_list import read_price_list
     from routoo_core.training import settings as training
@@ -71,11 +71,14 @@ def train(
     if not is_main_process():
         return
     out.print(
-        f"{folder}: mean AUC {shown(metrics['auc'])}, calibration error {metrics['ece']:.3f} on held-out prompts"
+        f"{folder}: mean AUC {format_figure(metrics['auc'])}, calibration error {metrics['ece']:.3f} on held-out prompts"
     )
     if "pool" in metrics:
         out.print(
-            "\n".join(figures_table(metrics["pool"])), highlight=False, markup=False, soft_wrap=True
+            "\n".join(figures_table(PoolFigures.from_dict(metrics["pool"]))),
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
 
 

@@ -24,7 +24,7 @@ from routoo_core.errors import BudgetExceeded
 from routoo_core.evaluation.plots import Point, plot_curve
 from routoo_core.experts import Pool
 from routoo_core.local_endpoint import LocalEndpoint
-from routoo_core.measures.curve import Curve, replay, sweep
+from routoo_core.measures.curve import Curve, serve, sweep
 from routoo_core.money import format_usd
 from routoo_core.predictor.checkpoint import Reference, find_router, read_reference
 from routoo_core.router import Router
@@ -343,6 +343,6 @@ def _measured_curve(
         [np.mean([call[e.name] for call in expected if e.name in call]) for e in experts]
     )
     scores = reference.scores.astype(np.float64)
-    curve = replay(reference.quality.astype(np.float64), scores, cost, sweep(cost)).curve()
+    curve = serve(reference.quality.astype(np.float64), scores, cost, sweep(cost)).curve()
     alone = {e.name: (float(cost[i]), float(scores[:, i].mean())) for i, e in enumerate(experts)}
     return max(alone, key=lambda name: alone[name][1]), curve, alone
