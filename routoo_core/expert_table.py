@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.errors import OutcomesError
+from routoo_core.text import first_repeated
 
 Values = NDArray[np.floating[Any]]
 
@@ -121,13 +122,3 @@ def join_expert_tables(tables: Sequence[ExpertTable]) -> ExpertTable:
         values[np.ix_(rows, columns)] = table.values
         start += len(table)
     return ExpertTable(tuple(row_ids), tuple(experts), values)
-
-
-def first_repeated(names: Iterable[str]) -> str | None:
-    """The first name that is there a second time; ``None`` where all differ."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None

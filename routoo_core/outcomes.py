@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.expert_table import ExpertTable, first_repeated, join_expert_tables
+from routoo_core.expert_table import ExpertTable, join_expert_tables
 from routoo_core.prompts import Prompts, join_prompts, read_prompts
 from routoo_core.tables import read_columns
-from routoo_core.text import without_choices
+from routoo_core.text import first_repeated, without_choices
 
 SPLITS = ("train", "dev")
 CHARACTERS_PER_TOKEN = 4

@@ -4,28 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any
+from decimal import ROUND_CEILING, Decimal
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from routoo_core.errors import ConfigurationError, UnknownPrice
+from routoo_core.money import NanoUsd
+from routoo_core.settings import Settings
+from routoo_core.usage import Usage
 
 TOKENS_PER_MILLION = 1_000_000
 
 
-@dataclass(frozen=True)
-class TokenPrices:
-    """USD per million tokens of one model.
+NANO_PER_MICRO_USD = 1000
+
+UsdPerMillion = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+
+
+class TokenPrices(Settings):
+    """USD per million tokens of one model, exact.
+
+    A kind of token without a price of its own costs what the total does that it is a part of.
 
     Attributes:
         input_usd_per_1m: Of the prompt.
         output_usd_per_1m: Of the reply.
-        cached_usd_per_1m: Of that part of the prompt that the provider read from its cache; ``None`` where it
-            costs what the rest does.
+        cached_usd_per_1m: Of the part of the prompt that was read from the provider's cache.
+        cache_write_usd_per_1m: Of the part of the prompt that was written into the provider's cache.
+        audio_input_usd_per_1m: Of audio in the prompt.
+        reasoning_usd_per_1m: Of the part of the reply that was reasoning.
+        audio_output_usd_per_1m: Of audio in the reply.
     """
 
-    input_usd_per_1m: Decimal
-    output_usd_per_1m: Decimal
-    cached_usd_per_1m: Decimal | None = None
+    input_usd_per_1m: UsdPerMillion
+    output_usd_per_1m: UsdPerMillion
+    cached_usd_per_1m: UsdPerMillion | None = None
+    cache_write_usd_per_1m: UsdPerMillion | None = None
+    audio_input_usd_per_1m: UsdPerMillion | None = None
+    reasoning_usd_per_1m: UsdPerMillion | None = None
+    audio_output_usd_per_1m: UsdPerMillion | None = None
+
+    def cost(self, usage: Usage) -> NanoUsd:
+        """What ``usage`` costs at list price, rounded up."""
+        # USD per million tokens are millionths of a dollar per token.
+        micro_usd = (
+            self.input_usd_per_1m * usage.prompt_tokens
+            + self.output_usd_per_1m * usage.completion_tokens
+        )
+
+        # What parts with a price of their own cost more, or less, than the rest of the prompt or of the reply.
+        prompt_parts = (
+            (usage.cached_tokens, self.cached_usd_per_1m),
+            (usage.cache_write_tokens, self.cache_write_usd_per_1m),
+            (usage.audio_input_tokens, self.audio_input_usd_per_1m),
+        )
+        for tokens, price in prompt_parts:
+            if tokens and price is not None:
+                micro_usd += (price - self.input_usd_per_1m) * tokens
+        completion_parts = (
+            (usage.reasoning_tokens, self.reasoning_usd_per_1m),
+            (usage.audio_output_tokens, self.audio_output_usd_per_1m),
+        )
+        for tokens, price in completion_parts:
+            if tokens and price is not None:
+                micro_usd += (price - self.output_usd_per_1m) * tokens
+
+        nano_usd = micro_usd * NANO_PER_MICRO_USD
+        return int(nano_usd.to_integral_value(rounding=ROUND_CEILING))
 
 
 @dataclass(frozen=True)
@@ -92,7 +138,11 @@ def list_price(model: str) -> TokenPrices:
     cached = None
     if price.cache_read_mtok is not None:
         cached = _highest_tier(price.cache_read_mtok)
-    return TokenPrices(_highest_tier(price.input_mtok), _highest_tier(price.output_mtok), cached)
+    return TokenPrices(
+        input_usd_per_1m=_highest_tier(price.input_mtok),
+        output_usd_per_1m=_highest_tier(price.output_mtok),
+        cached_usd_per_1m=cached,
+    )
 
 
 def _highest_tier(price: Any) -> Decimal:

@@ -26,8 +26,9 @@ from routoo_core.errors import (
     InvalidRequest,
     NoCapableExpert,
 )
-from routoo_core.experts import TYPICAL_OUTPUT_TOKENS, Expert, Pool
+from routoo_core.experts import Expert, Pool
 from routoo_core.latency import Latencies, LatencyRule
+from routoo_core.limits import TYPICAL_OUTPUT_TOKENS
 from routoo_core.money import format_usd
 from routoo_core.predictor.base import Predictor, forecast
 from routoo_core.predictor.batching import BatchingPredictor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,3 +69,13 @@ def choices_listed(text: str) -> int:
     """How many lettered choices stand on the last lines; 0 for an open question."""
     found = _CHOICES.search(text)
     return len(_LETTERED.findall(found.group())) if found else 0
+
+
+def first_repeated(names: Iterable[str]) -> str | None:
+    """The first name that is there a second time; ``None`` where all differ."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

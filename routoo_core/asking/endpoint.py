@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from routoo_core.asking.calls import Call, Chat, ClientReply
 from routoo_core.asking.likelihoods import LIKELIHOODS, LikelihoodProtocol, read_usage
+from routoo_core.endpoint import NO_KEY
 from routoo_core.errors import ConfigurationError
-from routoo_core.experts import NO_KEY, Expert
+from routoo_core.experts import Expert
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

@@ -13,8 +13,9 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, 
 from langchain_core.runnables.base import RunnableBindingBase
 from pydantic import SecretStr
 
+from routoo_core.endpoint import NO_KEY
 from routoo_core.errors import ConfigurationError, MissingDependency
-from routoo_core.experts import NO_KEY, Expert, Pool
+from routoo_core.experts import Expert, Pool
 
 QUIET: RunnableConfig = {"callbacks": []}  # the router's run is the only one a caller sees
 _TRANSLATED = ("tools", "tool_choice", "response_format")

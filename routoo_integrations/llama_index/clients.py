@@ -12,8 +12,9 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
+from routoo_core.endpoint import NO_KEY
 from routoo_core.errors import ConfigurationError, MissingDependency
-from routoo_core.experts import NO_KEY, Expert
+from routoo_core.experts import Expert
 from routoo_integrations.llama_index.messages import as_tools, portable
 
 Way = Literal[
