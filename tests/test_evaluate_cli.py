@@ -16,7 +16,7 @@ from routoo_core.evaluation.evaluation import predict
 from routoo_core.evaluation.stress import REWRITES, other_order, stress, typos
 from routoo_core.measures.metrics import arena_score, log_loss, oracle_shares
 from routoo_core.measures.simple_routers import by_vectors
-from routoo_core.measures.subjects import SUB_CATEGORIES, grouped
+from routoo_core.measures.subjects import SUB_CATEGORIES, group_by_sub_category
 from routoo_core.predictor.checkpoint import read_config
 from routoo_core.progress import SILENT
 from routoo_core.simulation.replay import ReplaySettings, replay_traffic
@@ -420,7 +420,7 @@ def test_the_arena_score_is_the_one_of_its_leaderboard():
 def test_mmlus_subjects_are_grouped_as_by_its_authors():
     subjects = [subject for group in SUB_CATEGORIES.values() for subject in group.split()]
     assert (len(SUB_CATEGORIES), len(subjects), len(set(subjects))) == (17, 57, 57)
-    assert grouped(["virology", "World Religions", "cooking"]) == [
+    assert group_by_sub_category(["virology", "World Religions", "cooking"]) == [
         "health",
         "philosophy",
         "cooking",

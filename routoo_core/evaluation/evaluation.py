@@ -156,7 +156,7 @@ def evaluate(
                 **prediction_metrics(found.quality, scores).to_dict(),
                 "log_loss": log_loss(found.quality, scores),
                 "decision_ms": _milliseconds(load(folders[name]), asked.prompts[:TIMED]),
-                "reliability": reliability(found.quality, scores),
+                "reliability": [point.to_dict() for point in reliability(found.quality, scores)],
             }
             for name, found in predicted.items()
         },

@@ -12,7 +12,7 @@ from routoo_core.assignment.solver import assign
 from routoo_core.measures.curve import Array, ServedSweep
 from routoo_core.measures.figures import Baseline, json_figure
 from routoo_core.measures.metrics import arena_score
-from routoo_core.measures.subjects import grouped
+from routoo_core.measures.subjects import group_by_sub_category
 from routoo_core.outcomes import Outcomes
 from routoo_core.selector import Lagrangian, Ratio
 
@@ -136,7 +136,7 @@ def by_domain(
             "best_here": float(scores[rows].mean(0).max()),
             "routers": {router: float(score[rows].mean()) for router, score in gained.items()},
         }
-        for name, rows in _rows(grouped(domains)).items()
+        for name, rows in _rows(group_by_sub_category(domains)).items()
     ]
 
 

@@ -51,7 +51,8 @@ class Curve:
         inside = corners[(corners > cheapest) & (corners < dearest)]
         grid = np.concatenate([[cheapest], inside, [dearest]])
 
-        return float(np.trapezoid(self.at(grid), grid) / (dearest - cheapest))
+        integral = np.trapezoid(self.at(grid), grid)
+        return float(integral / (dearest - cheapest))
 
     def cost_of(self, quality: float) -> float:
         """Least cost at which the hull reaches ``quality``; infinite if it never does."""
@@ -63,7 +64,8 @@ class Curve:
     @cached_property
     def _vertices(self) -> tuple[Array, Array]:
         hull: list[tuple[float, float]] = []
-        for point in sorted(zip(self.cost.tolist(), self.quality.tolist(), strict=True)):
+        points = zip(self.cost.tolist(), self.quality.tolist(), strict=True)
+        for point in sorted(points):
             # Points of equal cost are sorted by quality: the later one is at least as good.
             if hull and hull[-1][0] == point[0]:
                 hull.pop()
@@ -72,18 +74,21 @@ class Curve:
             hull.append(point)
 
         corners = np.array(hull, dtype=np.float64)
-        last = int(corners[:, 1].argmax())  # beyond the best point, more cost buys nothing
-
-        return corners[: last + 1, 0], corners[: last + 1, 1]
+        costs = corners[:, 0]
+        qualities = corners[:, 1]
+        end = int(qualities.argmax()) + 1  # beyond the best point, more cost buys nothing
+        return costs[:end], qualities[:end]
 
 
 def _is_below(
     point: tuple[float, float], left: tuple[float, float], right: tuple[float, float]
 ) -> bool:
     """Whether ``point`` lies on or below the line from ``left`` to ``right``."""
-    rise_to_point = (point[1] - left[1]) * (right[0] - left[0])
-    rise_to_right = (right[1] - left[1]) * (point[0] - left[0])
-    return rise_to_right >= rise_to_point
+    cost_to_point = point[0] - left[0]
+    cost_to_right = right[0] - left[0]
+    gain_to_point = point[1] - left[1]
+    gain_to_right = right[1] - left[1]
+    return cost_to_point * gain_to_right >= gain_to_point * cost_to_right
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,8 @@ class ServedSweep:
         affordable = mean_cost <= budget * (1 + 1e-9)
         if not affordable.any():
             return int(mean_cost.argmin())
-        return int(np.where(affordable, mean_cost, -np.inf).argmax())
+        affordable_cost = np.where(affordable, mean_cost, -np.inf)
+        return int(affordable_cost.argmax())
 
     def curve(self, weights: Array | None = None) -> Curve:
         """The curve over all prompts, or over a resample of them.

@@ -87,8 +87,10 @@ class Baseline:
         if self.gap <= 0:
             return float("nan")
 
-        needed = curve.cost_of(self.cheapest_quality + share * self.gap)
-        share_of_range = _ratio(needed - self.cheapest_cost, self.best_cost - self.cheapest_cost)
+        needed_quality = self.cheapest_quality + share * self.gap
+        needed_cost = curve.cost_of(needed_quality)
+        cost_range = self.best_cost - self.cheapest_cost
+        share_of_range = _ratio(needed_cost - self.cheapest_cost, cost_range)
 
         return float(np.maximum(0.0, share_of_range))
 
@@ -152,18 +154,21 @@ METRIC_NAMES = tuple(field.name for field in fields(CurveMetrics))
 def curve_metrics(curve: Curve, baseline: Baseline) -> CurveMetrics:
     """Measure a curve against the best single expert."""
     area = curve.area(baseline.cheapest_cost, baseline.best_cost)
-    at_half = float(curve.at(baseline.best_cost / 2))
-    at_three_quarters = float(curve.at(baseline.best_cost * 3 / 4))
-    at_full = float(curve.at(baseline.best_cost))
+    aiq = curve.area(baseline.cheapest_cost, baseline.dearest_cost)
     matching_cost = curve.cost_of(baseline.best_quality)
+
+    best_cost = baseline.best_cost
+    quality_at_half = float(curve.at(best_cost / 2))
+    quality_at_three_quarters = float(curve.at(best_cost * 3 / 4))
+    quality_at_best_cost = float(curve.at(best_cost))
 
     return CurveMetrics(
         area=area,
-        half=_ratio(at_half, baseline.best_quality),
-        three_quarters=_ratio(at_three_quarters, baseline.best_quality),
-        gain=at_full - baseline.best_quality,
-        aiq=curve.area(baseline.cheapest_cost, baseline.dearest_cost),
-        match=_ratio(matching_cost, baseline.best_cost),
+        half=_ratio(quality_at_half, baseline.best_quality),
+        three_quarters=_ratio(quality_at_three_quarters, baseline.best_quality),
+        gain=quality_at_best_cost - baseline.best_quality,
+        aiq=aiq,
+        match=_ratio(matching_cost, best_cost),
         apgr=baseline.gap_recovered(area),
         cpt50=baseline.call_performance_threshold(curve, 0.5),
         cpt80=baseline.call_performance_threshold(curve, 0.8),
@@ -289,19 +294,28 @@ def pool_figures(
     routers: dict[str, RouterFigures] = {}
     first_areas: Array | None = None
     for name, sweep in served.items():
-        metrics = curve_metrics(sweep.curve(), baseline)
         resampled = []
         for weights, resampled_baseline in zip(resamples, resampled_baselines, strict=True):
-            resampled.append(curve_metrics(sweep.curve(weights), resampled_baseline))
+            curve = sweep.curve(weights)
+            resampled.append(curve_metrics(curve, resampled_baseline))
 
-        areas = np.array([one_resample.area for one_resample in resampled])
+        areas = np.array([resample.area for resample in resampled])
         if first_areas is None:
             first_areas = areas
         low, high = np.quantile(first_areas - areas, [0.025, 0.975]).tolist()
 
-        routers[name] = RouterFigures(metrics, _intervals(resampled), Interval(low, high))
+        routers[name] = RouterFigures(
+            metrics=curve_metrics(sweep.curve(), baseline),
+            intervals=_intervals(resampled),
+            lead=Interval(low, high),
+        )
 
-    return PoolFigures(tuple(experts), len(scores), baseline.best_quality, routers)
+    return PoolFigures(
+        experts=tuple(experts),
+        prompts=len(scores),
+        best_single=baseline.best_quality,
+        routers=routers,
+    )
 
 
 def bootstrap_weights(count: int, seed: int = 0) -> list[Array]:

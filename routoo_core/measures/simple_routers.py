@@ -1,7 +1,8 @@
-"""The simple routers that every other is held against: blind to the prompt, told its domain, or taught in seconds."""
+"""The simple routers that every other is compared with: blind to the prompt, or told its domain."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,20 @@ if TYPE_CHECKING:
     from routoo_core.predictor.encoder import EncoderSettings, Vectors
 
 NEIGHBOURS = 40
-DOMAIN_LOOKUP, KNN, PRINTED_HEAD, ORACLE = "domain lookup", "kNN", "printed head", "oracle"
-RANDOM_MIX, ZERO_ROUTER = "random mix", "zero router"
+
+RANDOM_MIX = "random mix"
+ZERO_ROUTER = "zero router"
+DOMAIN_LOOKUP = "domain lookup"
+KNN = "kNN"
+PRINTED_HEAD = "printed head"
+ORACLE = "oracle"
 
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Always:
-    """Chooses one expert for every prompt.
+    """A policy that chooses one expert for every prompt.
 
     Attributes:
         column: The column of that expert.
@@ -41,43 +47,62 @@ class Always:
 
 
 def best_and_cheapest(scores: Array, cost: Array) -> tuple[int, int]:
-    """The best single expert and the cheapest one; of equals the cheaper, and the better.
+    """Columns of the best single expert and of the cheapest one.
+
+    Of equally good experts the cheaper is the best; of equally cheap ones the better is the cheapest.
 
     Args:
         scores: Observed, prompts × experts, no NaN.
-        cost: USD for each expert.
+        cost: Cost of each expert.
     """
-    mean = scores.mean(0)
-    return int(np.lexsort((cost, -mean))[0]), int(np.lexsort((-mean, cost))[0])
+    mean = scores.mean(axis=0)
+    best_first = np.lexsort((cost, -mean))
+    cheapest_first = np.lexsort((-mean, cost))
+    return int(best_first[0]), int(cheapest_first[0])
 
 
 def blind_routers(scores: Array, cost: Array) -> dict[str, ServedSweep]:
-    """Routers that do not look at the prompt.
+    """Routers that do not look at the prompt, by name.
 
-    ``random mix`` the cheapest and the best single expert, drawn at random (RouteLLM's random router) · ``zero router``
-    any experts, drawn at random: the hull of the single experts (RouterBench).
+    The *random mix* draws between the cheapest and the best single expert: RouteLLM's random router
+    (arXiv 2406.18665). The *zero router* draws between any experts: its curve is the hull of the single experts
+    (RouterBench, arXiv 2403.12031).
 
     Args:
         scores: Observed, prompts × experts, no NaN.
-        cost: USD for each expert.
+        cost: Cost of each expert.
     """
-
-    def mixed(columns: list[int]) -> ServedSweep:
-        return serve(scores, scores, cost, [Always(column) for column in columns])
-
     best, cheapest = best_and_cheapest(scores, cost)
-    return {RANDOM_MIX: mixed([cheapest, best]), ZERO_ROUTER: mixed(list(range(len(cost))))}
+    all_columns = range(len(cost))
+    return {
+        RANDOM_MIX: _mix_of_experts([cheapest, best], scores, cost),
+        ZERO_ROUTER: _mix_of_experts(all_columns, scores, cost),
+    }
+
+
+def _mix_of_experts(columns: Sequence[int], scores: Array, cost: Array) -> ServedSweep:
+    """Each expert alone; the hull of these points is what drawing between them at random reaches."""
+    policies = [Always(column) for column in columns]
+    return serve(scores, scores, cost, policies)
 
 
 def domain_lookup(outcomes: Outcomes, rows: Rows) -> Array:
-    """Each expert's mean in the prompt's domain, which it is told, over the ``train`` rows; (rows, experts)."""
-    train, domains = outcomes.rows("train"), np.asarray(outcomes.domains)
-    known = outcomes.scores[train]
-    mean = _mean(known)
-    by_domain = {
-        domain: _mean(known[domains[train] == domain], mean) for domain in np.unique(domains[train])
-    }
-    return np.stack([by_domain.get(domain, mean) for domain in domains[rows]])
+    """Predict each expert's mean score in the prompt's domain, over the ``train`` rows; (rows, experts).
+
+    It is told the domain, which a deployed router does not know. A domain without ``train`` prompts gets the mean
+    over all of them.
+    """
+    train = outcomes.rows("train")
+    train_scores = outcomes.scores[train]
+    domains = np.asarray(outcomes.domains)
+    train_domains = domains[train]
+
+    overall = mean_scores(train_scores)
+    by_domain = {}
+    for domain in np.unique(train_domains):
+        by_domain[domain] = mean_scores(train_scores[train_domains == domain], overall)
+
+    return np.stack([by_domain.get(domain, overall) for domain in domains[rows]])
 
 
 def by_vectors(
@@ -102,11 +127,13 @@ def by_vectors(
     config = TrainingConfig(encoder=encoder, head="difference", members=1)
     head = HeadEnsemble.train(outcomes, vectors, config, lambda line: None)
     return {
-        KNN: np.stack([_mean(known[places], _mean(known)) for places in near]),
+        KNN: np.stack([mean_scores(known[places], mean_scores(known)) for places in near]),
         PRINTED_HEAD: head.quality(vectors[rows]).astype(np.float64),
     }
 
 
-def _mean(scores: NDArray[np.float32], fallback: Array | float = 0.5) -> Array:
-    counts = (~np.isnan(scores)).sum(0)
-    return np.where(counts > 0, np.nansum(scores, axis=0) / np.maximum(counts, 1), fallback)
+def mean_scores(scores: NDArray[np.float32], fallback: Array | float = 0.5) -> Array:
+    """Each expert's mean score; ``fallback`` for an expert that was not observed."""
+    counts = (~np.isnan(scores)).sum(axis=0)
+    sums = np.nansum(scores, axis=0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), fallback)

@@ -1,10 +1,10 @@
-"""MMLU's 57 subjects in the 17 sub-categories of its authors, by which the paper's Figure 3 is drawn."""
+"""MMLU's 57 subjects in the 17 sub-categories of its authors, which the paper's Figure 3 shows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-SUB_CATEGORIES = {
+SUB_CATEGORIES: dict[str, str] = {
     "biology": "college_biology high_school_biology",
     "business": "business_ethics management marketing",
     "chemistry": "college_chemistry high_school_chemistry",
@@ -25,9 +25,27 @@ SUB_CATEGORIES = {
     "politics": "high_school_government_and_politics public_relations security_studies us_foreign_policy",
     "psychology": "high_school_psychology professional_psychology",
 }
-_OF = {subject: name for name, subjects in SUB_CATEGORIES.items() for subject in subjects.split()}
+"""Sub-category → its subjects, separated by spaces."""
 
 
-def grouped(domains: Sequence[str]) -> list[str]:
-    """Each domain's sub-category where it is one of MMLU's subjects, with spaces or underscores; else itself."""
-    return [_OF.get(domain.lower().replace(" ", "_"), domain) for domain in domains]
+def _sub_category_of_subjects() -> dict[str, str]:
+    sub_category_of = {}
+    for name, subjects in SUB_CATEGORIES.items():
+        for subject in subjects.split():
+            sub_category_of[subject] = name
+    return sub_category_of
+
+
+_SUB_CATEGORY_OF = _sub_category_of_subjects()
+
+
+def group_by_sub_category(domains: Sequence[str]) -> list[str]:
+    """The sub-category of each domain that is a subject of MMLU, written with spaces or underscores.
+
+    Any other domain stays as it is.
+    """
+    sub_categories = []
+    for domain in domains:
+        subject = domain.lower().replace(" ", "_")
+        sub_categories.append(_SUB_CATEGORY_OF.get(subject, domain))
+    return sub_categories
