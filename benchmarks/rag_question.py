@@ -23,7 +23,7 @@ from routoo_core import Expert, RoutedRequest
 from routoo_core.predictor.checkpoint import find_router, read_config
 from routoo_core.price_list import read_price_list
 from routoo_core.request import Overrides
-from routoo_core.selector import Best, Policy, Ratio
+from routoo_core.selector import Best, PreferenceRule, Ratio
 from routoo_core.tokens import count_tokens
 from routoo_integrations.llama_index import RoutooLLM
 
@@ -107,7 +107,7 @@ def expert(name: str, price: float) -> Expert:
     return Expert(name=name, model=name, client=MockLLM(), context_window=128_000, **prices)
 
 
-def chosen(llm: RoutooLLM, request: RoutedRequest, policy: Policy) -> str:
+def chosen(llm: RoutooLLM, request: RoutedRequest, policy: PreferenceRule) -> str:
     """The expert that would be called first."""
     decision = llm.router.decide(replace(request, overrides=Overrides(policy=policy)))
     return decision.candidates[0].expert.name

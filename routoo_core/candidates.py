@@ -1,15 +1,22 @@
-"""Experts that could answer, with quality and cost."""
+"""Step 3 of the path: the experts that can serve a request, with predicted quality and cost."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routoo_core.errors import NoCapableExpert
 from routoo_core.experts import Expert
-from routoo_core.money import NANO_PER_USD
+from routoo_core.limits import TYPICAL_OUTPUT_TOKENS
+from routoo_core.money import NANO_PER_USD, format_usd
+from routoo_core.request import RoutedRequest
+from routoo_core.usage import Usage
+
+CACHED_PREFIX_TOKENS = 1024
+"""The shortest prefix of a prompt that providers discount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +24,13 @@ class Candidate:
     """An expert that could answer.
 
     Attributes:
-        expert: Who.
+        expert: The expert.
         quality: Predicted, 0–1.
         expected_cost: What the call will probably cost, nano-USD.
         maximum_cost: The most it can cost, nano-USD.
         latency: Seconds its replies took lately; ``None`` before the first.
-        minimum_cost: The least worth holding for it, nano-USD; below ``maximum_cost`` where the router may limit the
-            reply.
+        minimum_cost: The least worth holding for it, nano-USD; below ``maximum_cost`` where the
+            router may limit the reply.
     """
 
     expert: Expert
@@ -32,6 +39,116 @@ class Candidate:
     maximum_cost: int
     latency: float | None = None
     minimum_cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CallCost:
+    """What one call to an expert costs, nano-USD.
+
+    Attributes:
+        expected: What it will probably cost.
+        minimum: The least worth holding: the maximum where the caller set a limit on the reply,
+            else the cost of a typical reply.
+        maximum: The most it can cost.
+    """
+
+    expected: int
+    minimum: int
+    maximum: int
+
+
+def capable_experts(experts: Iterable[Expert], request: RoutedRequest) -> list[Expert]:
+    """The experts that can serve a request.
+
+    Raises:
+        NoCapableExpert: None of them can; the error says what each one lacks.
+    """
+    capable: list[Expert] = []
+    lacking: dict[str, list[str]] = {}
+    for expert in experts:
+        lacks = missing_abilities(expert, request)
+        lacking[expert.name] = lacks
+        if not lacks:
+            capable.append(expert)
+    if not capable:
+        raise NoCapableExpert(lacking)
+    return capable
+
+
+def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
+    """What an expert lacks to serve a request, in words."""
+    lacks = expert.lacks(request.needs)
+
+    prompt_tokens = expert.prompt_tokens(request)
+    reply_tokens = min(request.max_tokens or 1, expert.max_output_tokens)
+    if prompt_tokens + reply_tokens > expert.context_window:
+        lacks.append(f"a context window of {prompt_tokens} tokens and the reply")
+
+    max_cost = request.overrides.max_cost
+    if max_cost is not None:
+        needed = call_cost(expert, request).minimum
+        if needed > max_cost:
+            lacks.append(
+                f"a price of at most {format_usd(max_cost)} (it needs {format_usd(needed)})"
+            )
+    return lacks
+
+
+def call_cost(
+    expert: Expert, request: RoutedRequest, predicted_length: float | None = None
+) -> CallCost:
+    """What a call costs.
+
+    Args:
+        expert: The expert.
+        request: The call.
+        predicted_length: Predicted tokens of this prompt's reply; ``None`` where no length is known.
+    """
+    max_tokens = min(request.max_tokens or expert.max_output_tokens, expert.max_output_tokens)
+    typical_tokens = min(max_tokens, _typical_length(expert, predicted_length))
+
+    prompt_bound = expert.prompt_token_bound(request)
+    maximum = expert.cost(Usage(prompt_bound, max_tokens))
+    minimum = maximum
+    if request.max_tokens is None:
+        minimum = expert.cost(Usage(prompt_bound, typical_tokens))
+
+    cached_tokens = _cached_prefix(expert, request)
+    expected = expert.cost(Usage(expert.prompt_tokens(request), typical_tokens, cached_tokens))
+    return CallCost(expected, minimum, maximum)
+
+
+def _typical_length(expert: Expert, predicted_length: float | None) -> int:
+    """Expected tokens of a reply: the expert's setting, else what is predicted, else a constant."""
+    if expert.expected_output_tokens:
+        return expert.expected_output_tokens
+    if predicted_length:
+        return round(predicted_length)
+    return TYPICAL_OUTPUT_TOKENS
+
+
+def _cached_prefix(expert: Expert, request: RoutedRequest) -> int:
+    """Prompt tokens that the expert's provider has probably cached since the last turn."""
+    turn = request.previous
+    if turn is None or turn.expert != expert.name or turn.tokens < CACHED_PREFIX_TOKENS:
+        return 0
+    return turn.tokens
+
+
+def make_candidate(
+    expert: Expert,
+    request: RoutedRequest,
+    quality: float,
+    predicted_length: float | None,
+    latency: float | None,
+) -> Candidate:
+    """A candidate of an expert, with what the call costs; see :class:`Candidate`."""
+    cost = call_cost(expert, request, predicted_length)
+    maximum = cost.maximum
+    max_cost = request.overrides.max_cost
+    if max_cost is not None:
+        maximum = min(maximum, max_cost)
+    return Candidate(expert, quality, cost.expected, maximum, latency, cost.minimum)
 
 
 def qualities(candidates: Sequence[Candidate]) -> NDArray[np.float64]:

@@ -7,11 +7,13 @@
     │   ├── UnknownPrice                    an expert without a known list price
     │   ├── CheckpointError                 a router folder that cannot be used as it is
     │   ├── OutcomesError                   a table of outcomes or prompts with a bad row
+    │   ├── RecordError                     a decision record that cannot be read
     │   └── MissingDependency (ImportError) an optional package is not installed
     └── RoutingError (RuntimeError)         it happened while running
         ├── InvalidRequest (ValueError)     this request cannot be routed
         ├── NoCapableExpert                 no expert in the pool can serve what it needs
         ├── BudgetExceeded                  nothing in the pool is affordable right now
+        ├── ReplyRejected                   a reply came and was paid for, but does not meet a check
         ├── StreamInterrupted               the expert failed after the caller had seen text
         ├── LedgerError                     a reservation was closed twice
         └── AllExpertsFailed (ExceptionGroup)   every affordable expert was tried and failed
@@ -40,6 +42,10 @@ class CheckpointError(ConfigurationError):
 
 class OutcomesError(ConfigurationError):
     """A table of outcomes or prompts has a row that cannot be used."""
+
+
+class RecordError(ConfigurationError):
+    """A decision record has a field that is missing or cannot be read."""
 
 
 class MissingDependency(ConfigurationError, ImportError):
@@ -113,6 +119,20 @@ class BudgetExceeded(RoutingError):
             f"held {usd[2]}; the cheapest candidate needs {usd[3]}. {when}; raise the limit, lower "
             "max_tokens, or set on_exhausted in routoo.toml."
         )
+
+
+class ReplyRejected(RoutingError):
+    """A reply was paid for, but does not meet a check; the next candidate may answer.
+
+    Args:
+        expert: Whose reply.
+        reason: Why it was rejected.
+    """
+
+    def __init__(self, expert: str, reason: str) -> None:
+        self.expert = expert
+        self.reason = reason
+        super().__init__(f"the reply of expert {expert!r} was rejected: {reason}")
 
 
 class StreamInterrupted(RoutingError):

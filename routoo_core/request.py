@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routoo_core.errors import InvalidRequest
 from routoo_core.question import question
 from routoo_core.tokens import bound_tokens, count_tokens
+
+if TYPE_CHECKING:
+    from routoo_core.selector import Policy, PreferenceRule
 
 Message = Mapping[str, Any]
 """A chat message in OpenAI's form: ``{"role": …, "content": str | parts, …}``. An assistant's may also say which
@@ -65,7 +68,7 @@ class Overrides:
     """
 
     account: str | None = None
-    policy: Callable[[Any, Any], Any] | None = None
+    policy: Policy | PreferenceRule | None = None
     expert: str | None = None
     max_cost: int | None = None
 

@@ -1,32 +1,96 @@
 """Step 4 of the path: predicted quality and cost become a ranking (paper §3.3).
 
-A policy is a callable ``(quality, cost) → preference``, both arrays of shape (…, experts), cost in USD;
-the expert with the highest preference is tried first. Any plain function of that form will do.
+A *preference rule* is a callable ``(quality, cost) → preference``, all arrays of shape (…, experts), cost in
+USD; the expert with the highest preference is tried first. A *policy* gives the rule for each call: always
+the same one, or one that follows the budget. Any plain function of the rule's form is a policy, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from math import isinf
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from math import inf, isinf
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routoo_core.budget.outlook import Standing
 from routoo_core.candidates import Candidate, costs, qualities
 from routoo_core.errors import ConfigurationError
 from routoo_core.latency import INDIFFERENT, LatencyRule
-from routoo_core.money import decimal_usd, format_usd
+from routoo_core.money import format_usd
+from routoo_core.record import CandidateRecord, DecisionRecord, PolicyRecord
 
 Array = NDArray[np.floating[Any]]
-Policy = Callable[[Array, Array], Array]
+PreferenceRule = Callable[[Array, Array], Array]
 
-_FREE = 1e-12  # USD; stands in for a price of zero where a policy divides by cost
+_FREE = 1e-12  # USD; stands in for a cost of zero where a rule divides by cost
 
 
 @dataclass(frozen=True, slots=True)
-class Ratio:
+class PolicyContext:
+    """What a policy may look at to rank the candidates of one call.
+
+    Attributes:
+        candidates: Those of the call, in the pool's order.
+        standings: Asks the ledger where every account that pays for the call stands, innermost first.
+    """
+
+    candidates: tuple[Candidate, ...]
+    standings: Callable[[], Sequence[Standing]]
+
+
+class Policy:
+    """Ranks the candidates of a call; subclass it and list it in ``options.POLICIES``.
+
+    Attributes:
+        name: Its name in routoo.toml and in decision records.
+        needs_limit: Whether it can only serve a budget that has a limit.
+        learns: Whether :meth:`observe` changes later rules; such a policy cannot be set for a single call.
+    """
+
+    name: ClassVar[str]
+    needs_limit: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
+
+    def rule(self, context: PolicyContext) -> PreferenceRule:
+        """The preference rule for one call; asking for it changes nothing."""
+        raise NotImplementedError
+
+    def observe(self, context: PolicyContext) -> None:
+        """Note that a call is being made; called once for each call, after its :meth:`rule`."""
+
+    def with_reference(self, quality: NDArray[np.float32], experts: tuple[str, ...]) -> Policy:
+        """This policy, told the predicted quality of typical prompts.
+
+        Args:
+            quality: Prompts × experts, 0–1.
+            experts: Names of the columns.
+        """
+        return self
+
+    def parameters(self) -> dict[str, Any]:
+        """Its settings, as routoo.toml writes them."""
+        if not is_dataclass(self):
+            return {}
+        return {name.rstrip("_"): value for name, value in asdict(self).items()}
+
+
+class FixedPolicy(Policy):
+    """A policy whose rule is the same for every call: itself."""
+
+    def rule(self, context: PolicyContext) -> PreferenceRule:
+        """The policy itself."""
+        return self
+
+    def __call__(self, quality: Array, cost: Array) -> Array:
+        """Preference of each expert."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Ratio(FixedPolicy):
     """The paper's ratio ``s / c^α`` (§3.3): α = 0 ignores cost, a larger α favours the cheap.
 
     Attributes:
@@ -34,9 +98,10 @@ class Ratio:
     """
 
     alpha: float = 0.1
+    name: ClassVar[str] = "ratio"
 
     def __post_init__(self) -> None:
-        _at_least_zero("alpha", self.alpha)
+        _check_not_negative("alpha", self.alpha)
 
     def __call__(self, quality: Array, cost: Array) -> Array:
         """Preference of each expert."""
@@ -44,27 +109,28 @@ class Ratio:
         return preference
 
 
-@dataclass(frozen=True, slots=True)
-class Lagrangian:
-    """Quality less cost at a price: ``s - λ c``, the multiplier form of the budgeted assignment.
+@dataclass(frozen=True)
+class Lagrangian(FixedPolicy):
+    """Quality less cost times λ: ``s - λ c``, the multiplier form of the budgeted assignment.
 
     Attributes:
-        price: λ, quality per USD, at least 0.
+        lambda_: λ, quality per USD, at least 0; ``lambda`` in routoo.toml.
     """
 
-    price: float
+    lambda_: float
+    name: ClassVar[str] = "lagrangian"
 
     def __post_init__(self) -> None:
-        _at_least_zero("price", self.price)
+        _check_not_negative("lambda", self.lambda_)
 
     def __call__(self, quality: Array, cost: Array) -> Array:
         """Preference of each expert."""
-        preference: Array = quality - self.price * cost
+        preference: Array = quality - self.lambda_ * cost
         return preference
 
 
-@dataclass(frozen=True, slots=True)
-class QualityFloor:
+@dataclass(frozen=True)
+class QualityFloor(FixedPolicy):
     """The cheapest expert that is good enough; when none is, the best.
 
     Attributes:
@@ -72,6 +138,7 @@ class QualityFloor:
     """
 
     floor: float
+    name: ClassVar[str] = "quality_floor"
 
     def __post_init__(self) -> None:
         if not 0 <= self.floor <= 1:
@@ -84,40 +151,88 @@ class QualityFloor:
         return preference
 
 
-@dataclass(frozen=True, slots=True)
-class Best:
+@dataclass(frozen=True)
+class Best(FixedPolicy):
     """The highest predicted quality, whatever it costs."""
+
+    name: ClassVar[str] = "best"
 
     def __call__(self, quality: Array, cost: Array) -> Array:
         """Preference of each expert."""
         return quality
 
 
-@dataclass(frozen=True, slots=True)
-class Cheapest:
+@dataclass(frozen=True)
+class Cheapest(FixedPolicy):
     """The lowest expected cost, whatever the quality."""
+
+    name: ClassVar[str] = "cheapest"
 
     def __call__(self, quality: Array, cost: Array) -> Array:
         """Preference of each expert."""
         return -cost
 
 
-def _at_least_zero(name: str, value: float) -> None:
+@dataclass(frozen=True)
+class FunctionPolicy(FixedPolicy):
+    """A preference rule of the user's as a policy.
+
+    Attributes:
+        function: The rule.
+    """
+
+    function: PreferenceRule
+    name: ClassVar[str] = "function"
+
+    def __call__(self, quality: Array, cost: Array) -> Array:
+        """Preference of each expert."""
+        return self.function(quality, cost)
+
+
+def as_policy(policy: Policy | PreferenceRule) -> Policy:
+    """A policy as it is; a preference rule as a :class:`FunctionPolicy`."""
+    if isinstance(policy, Policy):
+        return policy
+    return FunctionPolicy(policy)
+
+
+def describe_policy(policy: Policy | PreferenceRule) -> PolicyRecord:
+    """A policy's name and settings without λ, for the decision record."""
+    policy = as_policy(policy)
+    if isinstance(policy, FunctionPolicy):
+        function = policy.function
+        name = getattr(function, "__name__", type(function).__name__)
+        settings: dict[str, Any] = {}
+        if is_dataclass(function) and not isinstance(function, type):
+            settings = asdict(function)
+        return PolicyRecord(name, settings)
+    parameters = policy.parameters()
+    parameters.pop("lambda", None)
+    return PolicyRecord(policy.name, parameters)
+
+
+def _check_not_negative(name: str, value: float) -> None:
     if not (np.isfinite(value) and value >= 0):
         raise ConfigurationError(f"{name}: {value} is not a finite number of at least 0")
 
 
 @dataclass(frozen=True, slots=True)
-class Loyalty:
-    """How much a conversation holds to the expert that answered last.
+class Stickiness:
+    """What speaks for the expert that answered the conversation's last turn.
 
     Attributes:
-        expert: Who.
-        margin: Predicted quality by which another must be better; infinite while a tool call is open.
+        expert: Its name.
+        margin: The predicted quality by which another expert must be better, 0–1; infinite while
+            its tool call is open.
     """
 
     expert: str
     margin: float
+
+    @property
+    def open_tool_call(self) -> bool:
+        """Whether its tool call is open, so that it answers whatever the others promise."""
+        return isinf(self.margin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,94 +241,102 @@ class Decision:
 
     Attributes:
         candidates: Best first, never empty.
-        policy: Name and parameters of what ranked them, e.g. ``{"name": "Lagrangian", "price": 12.5}``.
+        policy: The configured policy.
+        lambda_: λ in quality per USD; ``None`` for a policy without one.
         fingerprint: The predictor's.
-        predict_ms: Time the prediction took.
-        loyalty: What spoke for the expert of the turn before, where there was one.
+        predict_ms: Milliseconds the prediction took.
+        stickiness: What spoke for the expert of the turn before, where there was one.
+        context: What the policy looked at.
     """
 
     candidates: tuple[Candidate, ...]
-    policy: Mapping[str, Any]
+    policy: PolicyRecord
+    lambda_: float | None
     fingerprint: str
     predict_ms: float
-    loyalty: Loyalty | None = None
+    stickiness: Stickiness | None = None
+    context: PolicyContext | None = field(default=None, repr=False, compare=False)
 
-    def record(self) -> dict[str, Any]:
-        """Plain JSON values, amounts as decimal USD; no prompt text."""
-        return {
-            "expert": self.candidates[0].expert.name,
-            "policy": dict(self.policy),
-            "candidates": [
-                {
-                    "expert": candidate.expert.name,
-                    "quality": round(candidate.quality, 4),
-                    "expected_usd": decimal_usd(candidate.expected_cost),
-                    "maximum_usd": decimal_usd(candidate.maximum_cost),
-                    "latency_s": None if candidate.latency is None else round(candidate.latency, 3),
-                }
-                for candidate in self.candidates
-            ],
-            "previous": self.loyalty and self.loyalty.expert,
-            "open_tool_call": self.loyalty is not None and isinf(self.loyalty.margin),
-            "predict_ms": round(self.predict_ms, 2),
-            "router": self.fingerprint,
-        }
+    def record(self) -> DecisionRecord:
+        """The decision without a call: no attempts, nothing held or settled."""
+        previous = self.stickiness
+        return DecisionRecord(
+            expert=self.candidates[0].expert.name,
+            candidates=tuple(CandidateRecord.of(candidate) for candidate in self.candidates),
+            policy=self.policy,
+            lambda_=self.lambda_,
+            previous=previous.expert if previous else None,
+            open_tool_call=previous is not None and previous.open_tool_call,
+            predict_ms=round(self.predict_ms, 2),
+            router=self.fingerprint,
+        )
 
     def explain(self) -> str:
         """Say in one line why the first candidate leads, and what the next one would have cost."""
-        first, *rest = self.candidates
-        settings = ", ".join(
-            f"{key} {value:.4g}" for key, value in self.policy.items() if key != "name"
-        )
-        reason = (
+        first = self.candidates[0]
+        settings = dict(self.policy.parameters)
+        if self.lambda_ is not None:
+            settings["λ"] = self.lambda_
+        policy = self.policy.name
+        if settings:
+            policy += ": " + ", ".join(f"{name} {value:.4g}" for name, value in settings.items())
+
+        sentence = (
             f"{first.expert.name}: predicted quality {first.quality:.2f} for "
-            f"{format_usd(first.expected_cost)} ({self.policy['name']}{': ' + settings if settings else ''})"
+            f"{format_usd(first.expected_cost)} ({policy})"
         )
-        if not rest:
-            return reason
-        return f"{reason}; next {rest[0].expert.name}: {rest[0].quality:.2f} for {format_usd(rest[0].expected_cost)}"
+        if len(self.candidates) == 1:
+            return sentence
+        second = self.candidates[1]
+        return (
+            f"{sentence}; next {second.expert.name}: {second.quality:.2f} for "
+            f"{format_usd(second.expected_cost)}"
+        )
 
 
 def rank(
-    policy: Policy,
+    rule: PreferenceRule,
     candidates: Sequence[Candidate],
     latency: LatencyRule | None = None,
-    loyalty: Loyalty | None = None,
+    stickiness: Stickiness | None = None,
 ) -> tuple[Candidate, ...]:
     """Order candidates by preference; equals by expected cost, then in the order given.
 
-    With a latency rule, what a second costs is taken off the quality first, and experts that are too slow come last.
-    With loyalty, the margin is added to the quality of the expert of the turn before, who comes first while its tool
-    call is open.
+    Args:
+        rule: Gives each candidate's preference.
+        candidates: At least one.
+        latency: Takes what a second costs off the quality; experts that are too slow come last.
+        stickiness: Adds its margin to the quality of its expert, which comes first while its tool call is open.
 
     Raises:
-        ConfigurationError: The policy returned something other than one finite number a candidate.
+        ConfigurationError: The rule returned something other than one finite number a candidate.
     """
-    rule = latency or INDIFFERENT
-    margin = [
-        loyalty.margin if loyalty and loyalty.expert == c.expert.name else 0.0 for c in candidates
-    ]
-    held = np.isinf(margin)
-    quality = (
-        qualities(candidates)
-        - [rule.penalty(c.latency) for c in candidates]
-        + np.where(held, 0.0, margin)
-    )
-    preference = np.asarray(policy(np.maximum(quality, 0), costs(candidates)), dtype=np.float64)
+    latency = latency or INDIFFERENT
+    pinned = np.zeros(len(candidates), dtype=bool)
+    margins = np.zeros(len(candidates))
+    penalties = np.zeros(len(candidates))
+    slow = np.zeros(len(candidates), dtype=bool)
+    for position, candidate in enumerate(candidates):
+        penalties[position] = latency.penalty(candidate.latency)
+        slow[position] = latency.is_slow(candidate.latency)
+        if stickiness and stickiness.expert == candidate.expert.name:
+            pinned[position] = stickiness.open_tool_call
+            margins[position] = 0.0 if stickiness.open_tool_call else stickiness.margin
+
+    quality = qualities(candidates) - penalties + margins
+    preference = np.asarray(rule(np.maximum(quality, 0), costs(candidates)), dtype=np.float64)
     if preference.shape != (len(candidates),) or not np.isfinite(preference).all():
         raise ConfigurationError(
-            f"policy {policy!r} must return {len(candidates)} finite numbers, got {preference}"
+            f"policy {rule!r} must return {len(candidates)} finite numbers, got {preference}"
         )
-    slow = [rule.is_slow(candidate.latency) for candidate in candidates]
-    order = sorted(
-        range(len(candidates)),
-        key=lambda i: (not held[i], slow[i], -preference[i], candidates[i].expected_cost),
-    )
-    return tuple(candidates[i] for i in order)
+
+    def place(position: int) -> tuple[bool, bool, float, int]:
+        cost = candidates[position].expected_cost
+        return not pinned[position], slow[position], -preference[position], cost
+
+    return tuple(candidates[position] for position in sorted(range(len(candidates)), key=place))
 
 
-def describe(policy: Policy) -> dict[str, Any]:
-    """A policy's name and parameters, for the decision record."""
-    if is_dataclass(policy) and not isinstance(policy, type):
-        return {"name": type(policy).__name__, **asdict(policy)}
-    return {"name": getattr(policy, "__name__", type(policy).__name__)}
+def stickiness_of(expert: str, open_tool_call: bool, switch_margin: float) -> Stickiness:
+    """The stickiness of the expert of the last turn: a margin, or everything while its tool call is open."""
+    return Stickiness(expert, inf if open_tool_call else switch_margin)

@@ -1,8 +1,7 @@
-"""What both adapters need to become a Router: experts given as native objects, or built from their settings."""
+"""What both adapters need to become a Router: experts as native objects, and what one call sets for itself."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,44 +9,43 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from routoo_core.budget.pacing import Paced
-from routoo_core.config import build_router, make_policy
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
 from routoo_core.money import to_nano_usd
+from routoo_core.options import RouterOptions, assemble, make_policy
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import Overrides
 from routoo_core.router import Router
-from routoo_core.selector import Policy
+from routoo_core.selector import Policy, PreferenceRule
 
-Client = TypeVar("Client")
+NativeClient = TypeVar("NativeClient")
+DescribeModel = Callable[[Any], dict[str, Any]]
+"""What a native model object says of itself: settings of its Expert."""
 
 _OVERRIDES = frozenset({"routoo_account", "routoo_policy", "routoo_expert", "routoo_max_cost"})
-OPTIONS = frozenset(inspect.signature(build_router).parameters) - {"pool", "router"}
-"""What ``build_router`` may be told beside the experts and the predictor."""
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-_IN_FORCE: ContextVar[Mapping[str, Any]] = ContextVar("routoo_settings", default=_NOTHING)
+_NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
+_BLOCK_SETTINGS: ContextVar[Mapping[str, Any]] = ContextVar("routoo_settings", default=_NO_SETTINGS)
 
 
-def as_router(
+def make_router(
     router: Router | Predictor | str | Path | None,
     experts: Mapping[str, Any] | Pool | None,
-    options: dict[str, Any],
-    settings_of: Callable[[Any], dict[str, Any]],
+    options: RouterOptions,
+    describe_model: DescribeModel,
 ) -> Router:
     """A Router from what a user passes to an adapter.
 
     Args:
-        router: A whole Router; or, with ``experts``, a shipped router's name, a checkpoint's folder or a predictor.
+        router: A whole Router; or, with ``experts``, a shipped checkpoint's name, a folder or a predictor.
         experts: Name → native model object or Expert.
-        options: ``policy``, ``budget``, ``ledger`` …; see ``build_router``.
-        settings_of: What a native model object says of itself: settings of its Expert.
+        options: Policy, budget, ledger and the rest.
+        describe_model: What a native model object says of itself.
 
     Raises:
         ConfigurationError: Parts are missing or do not fit together.
     """
     if isinstance(router, Router):
-        if experts is not None or options:
+        if experts is not None or options != RouterOptions():
             raise ConfigurationError(
                 "router: a whole Router was given; set experts and options when building it"
             )
@@ -56,19 +54,23 @@ def as_router(
         raise ConfigurationError(
             "give a Router, or experts={name: model} together with router='mmlu-pro' or a folder"
         )
-    if unknown := sorted(set(options) - OPTIONS):
-        raise ConfigurationError(
-            f"{unknown[0]}: unknown; choose among {', '.join(sorted(OPTIONS))}"
-        )
-    pool = (
-        experts
-        if isinstance(experts, Pool)
-        else Pool([as_expert(*e, settings_of) for e in experts.items()])
-    )
-    return build_router(pool, router=router, **options)
+    pool = experts if isinstance(experts, Pool) else make_pool(experts, describe_model)
+    return Router.from_parts(assemble(pool, router, options))
 
 
-def as_expert(name: str, model: Any, settings_of: Callable[[Any], dict[str, Any]]) -> Expert:
+def make_pool(experts: Mapping[str, Any], describe_model: DescribeModel) -> Pool:
+    """A pool of native model objects and Experts, each under its key.
+
+    Raises:
+        UnknownPrice: A model is not in the price list; see :func:`make_expert`.
+    """
+    pool = []
+    for name, model in experts.items():
+        pool.append(make_expert(name, model, describe_model))
+    return Pool(pool)
+
+
+def make_expert(name: str, model: Any, describe_model: DescribeModel) -> Expert:
     """An expert around a native model object; its price is looked up by the model's own name.
 
     Raises:
@@ -76,16 +78,26 @@ def as_expert(name: str, model: Any, settings_of: Callable[[Any], dict[str, Any]
     """
     if isinstance(model, Expert):
         return model if model.name == name else model.model_copy(update={"name": name})
-    called = next(
-        (v for key in ("model_name", "model") if isinstance(v := getattr(model, key, None), str)),
-        name,
-    )
-    return Expert(**{"name": name, "model": called, "client": model, **settings_of(model)})
+    settings = {"name": name, "model": _model_name(model) or name, "client": model}
+    settings.update(describe_model(model))
+    return Expert(**settings)
+
+
+def _model_name(model: Any) -> str | None:
+    """The name that a native model object gives its model."""
+    for attribute in ("model_name", "model"):
+        value = getattr(model, attribute, None)
+        if isinstance(value, str):
+            return value
+    return None
 
 
 def build_clients(
-    pool: Pool, kind: type[Any], build: Callable[[Expert], Client], settings: Mapping[str, Any]
-) -> dict[str, Client]:
+    pool: Pool,
+    kind: type[Any],
+    build: Callable[[Expert], NativeClient],
+    settings: Mapping[str, Any],
+) -> dict[str, NativeClient]:
     """The native client of every expert: the object given, else one built from its settings.
 
     Args:
@@ -97,17 +109,17 @@ def build_clients(
     Raises:
         ConfigurationError: An object of another framework, or an API key that is not in the environment.
     """
-    clients, told = {}, {key: value for key, value in settings.items() if value is not None}
+    changes = {name: value for name, value in settings.items() if value is not None}
+    clients = {}
     for expert in pool:
         if expert.client is None:
             expert.check_key()
-            clients[expert.name] = build(expert.model_copy(update=told))
+            clients[expert.name] = build(expert.model_copy(update=changes))
         elif isinstance(expert.client, kind):
             clients[expert.name] = expert.client
         else:
-            found = type(expert.client).__name__
             raise ConfigurationError(
-                f"expert {expert.name!r}: client: {found} is not a {kind.__name__}"
+                f"expert {expert.name!r}: client: {type(expert.client).__name__} is not a {kind.__name__}"
             )
     return clients
 
@@ -120,7 +132,7 @@ def routoo_settings(
     expert: str | None = None,
     max_cost: str | None = None,
 ) -> Iterator[None]:
-    """Set for every call within the block what a call may set for itself; blocks nest, and a call's own words win.
+    """Set for every call within the block what a call may set for itself; blocks nest, and a call's own keywords win.
 
     ::
 
@@ -136,77 +148,106 @@ def routoo_settings(
         expert: The only one that may answer.
         max_cost: The most a call may cost, USD, a decimal string.
     """
-    told = {"account": account, "policy": policy, "expert": expert, "max_cost": max_cost}
-    set_here = {f"routoo_{key}": value for key, value in told.items() if value is not None}
-    token = _IN_FORCE.set({**_IN_FORCE.get(), **set_here})
+    settings = {
+        "routoo_account": account,
+        "routoo_policy": policy,
+        "routoo_expert": expert,
+        "routoo_max_cost": max_cost,
+    }
+    changes = {name: value for name, value in settings.items() if value is not None}
+    token = _BLOCK_SETTINGS.set({**_BLOCK_SETTINGS.get(), **changes})
     try:
         yield
     finally:
-        _IN_FORCE.reset(token)
+        _BLOCK_SETTINGS.reset(token)
 
 
-def overrides_of(router: Router, call: Mapping[str, Any], account: str | None) -> Overrides:
+def read_overrides(router: Router, keywords: Mapping[str, Any], account: str | None) -> Overrides:
     """What a call sets for itself: ``model`` and what starts with ``routoo_``, or what :func:`routoo_settings` did.
+
+    Args:
+        router: The router that will decide.
+        keywords: The call's keyword arguments.
+        account: Whose budget pays where the call names nobody.
 
     Raises:
         InvalidRequest: An unknown one, or a value that cannot be used.
     """
-    own = {key: value for key, value in call.items() if key.startswith("routoo_")}
-    given = {**_IN_FORCE.get(), **own}
-    if call.get("model") and not own.get("routoo_expert"):
-        given["routoo_expert"] = call["model"]
-    if unknown := sorted(set(given) - _OVERRIDES):
-        raise InvalidRequest(
-            f"{unknown[0]}: unknown; a call may set {', '.join(sorted(_OVERRIDES))}"
-        )
+    settings = dict(_BLOCK_SETTINGS.get())
+    for name, value in keywords.items():
+        if name.startswith("routoo_"):
+            settings[name] = value
+    if keywords.get("model") and not keywords.get("routoo_expert"):
+        settings["routoo_expert"] = keywords["model"]
+
+    unknown = sorted(set(settings) - _OVERRIDES)
+    if unknown:
+        allowed = ", ".join(sorted(_OVERRIDES))
+        raise InvalidRequest(f"{unknown[0]}: unknown; a call may set {allowed}")
     try:
-        policy, most = given.get("routoo_policy"), given.get("routoo_max_cost")
         return Overrides(
-            account=given.get("routoo_account", account),
-            policy=None if policy is None else _policy(router, policy),
-            expert=_named(router.pool, given.get("routoo_expert")),
-            max_cost=None if most is None else to_nano_usd(str(most)),
+            account=settings.get("routoo_account", account),
+            policy=_policy_of_call(router, settings.get("routoo_policy")),
+            expert=_expert_name(router.pool, settings.get("routoo_expert")),
+            max_cost=_max_cost(settings.get("routoo_max_cost")),
         )
     except ConfigurationError as error:
-        raise InvalidRequest(f"{', '.join(sorted(given))}: {error}") from error
+        raise InvalidRequest(f"{', '.join(sorted(settings))}: {error}") from error
 
 
-def without_overrides(call: Mapping[str, Any]) -> dict[str, Any]:
+def without_overrides(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """What is left of a call's keyword arguments for the expert."""
-    return {
-        key: value
-        for key, value in call.items()
-        if key != "model" and not key.startswith("routoo_")
-    }
+    rest = {}
+    for name, value in keywords.items():
+        if name != "model" and not name.startswith("routoo_"):
+            rest[name] = value
+    return rest
 
 
-def asking(
+def mark_question(
     messages: list[dict[str, Any]], question_of: Callable[[str], str]
 ) -> list[dict[str, Any]]:
-    """Messages in OpenAI's form, the last user's with the question that ``question_of`` finds in its text."""
-    last = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=None)
-    if last is None:
-        return messages
-    content = messages[last].get("content") or ""
-    parts = [content] if isinstance(content, str) else [part.get("text") or "" for part in content]
-    marked = {**messages[last], "question": question_of("\n".join(filter(None, parts)))}
-    return [*messages[:last], marked, *messages[last + 1 :]]
+    """Messages in OpenAI's form, the last user's with the question that ``question_of`` reads in its text."""
+    for position in range(len(messages) - 1, -1, -1):
+        message = messages[position]
+        if message["role"] == "user":
+            marked = {**message, "question": question_of(_text_of(message))}
+            return [*messages[:position], marked, *messages[position + 1 :]]
+    return messages
 
 
-def _policy(router: Router, policy: Any) -> Policy | None:
-    """A policy for one call; the router's own where it is asked to pace, since pacing remembers calls."""
-    chosen = make_policy(policy)
-    if not isinstance(chosen, Paced):
-        return chosen
-    if not isinstance(router.policy, Paced):
+def _text_of(message: Mapping[str, Any]) -> str:
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    texts = [part.get("text") for part in content]
+    return "\n".join(text for text in texts if text)
+
+
+def _policy_of_call(router: Router, policy: Any) -> Policy | PreferenceRule | None:
+    """A policy for one call; ``None`` for the router's own, also where a policy is named that learns from calls."""
+    if policy is None:
+        return None
+    made = make_policy(policy)
+    if not isinstance(made, Policy) or not made.learns:
+        return made
+    if type(made) is not type(router.policy):
         raise ConfigurationError(
-            "a single call cannot be paced unless the router's own policy is 'paced'"
+            f"a single call cannot be {made.name} unless the router's own policy is {made.name!r}"
         )
     return None
 
 
-def _named(pool: Pool, name: str | None) -> str | None:
+def _max_cost(usd: Any) -> int | None:
+    """The most a call may cost, nano-USD."""
+    return None if usd is None else to_nano_usd(str(usd))
+
+
+def _expert_name(pool: Pool, name: str | None) -> str | None:
     """The expert of a name, or the one whose endpoint knows it by that name."""
     if name is None:
         return None
-    return next((expert.name for expert in pool if expert.model == name), None) or pool[name].name
+    for expert in pool:
+        if expert.model == name:
+            return expert.name
+    return pool[name].name

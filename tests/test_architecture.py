@@ -15,14 +15,20 @@ routoo_core
     expert_table prompts outcomes embedded
 routoo_core.predictor
     base batching adapter encoder heads neighbours lengths calibration scorer performance checkpoint
+routoo_core.budget
+    period account ledger sqlite redis outlook
 routoo_core
     candidates record selector
 routoo_core.budget
-    period account ledger sqlite redis outlook pacing
+    pacing
 routoo_core.calling
-    attempt driver
+    attempt attempts
 routoo_core
-    router config testing local_endpoint
+    options router
+routoo_core.calling
+    driver
+routoo_core
+    config testing local_endpoint
 routoo_core.asking
     calls answers retries likelihoods endpoint local_model clients
     direct rate_limit budget_queue asker

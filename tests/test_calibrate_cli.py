@@ -85,7 +85,7 @@ def test_the_number_found_meets_the_target_when_it_is_served(here, quality, poli
 
 def test_it_prints_a_line_for_routoo_toml_and_what_to_expect(here):
     text = run("--target-cost", "5")
-    assert 'policy = { name = "lagrangian", price = ' in text
+    assert 'policy = { name = "lagrangian", lambda = ' in text
     assert "expect a mean quality of" in text
     assert "%  middle" in text
 

@@ -11,7 +11,7 @@ from routoo_integrations.cli import app
 
 ROUTOO_TOML = """
 router = "{router}"
-policy = {{ name = "lagrangian", price = 10.0 }}
+policy = {{ name = "lagrangian", lambda = 10.0 }}
 [budget]
 account = "team"
 limit = "1.00"

@@ -38,6 +38,7 @@ def decided(make_router):
         make_router()
         .decide(RoutedRequest.from_text("What is two plus two?", max_tokens=20))
         .record()
+        .to_dict()
     )
 
 

@@ -72,7 +72,7 @@ async def test_an_expert_that_answers_an_error_is_replaced_and_costs_nothing(
 ):
     endpoint.replies["dear"] = Reply(status=status)
     reply = await ask(model, how)
-    assert reply.response_metadata["routoo"]["failed"][0]["expert"] == "dear"
+    assert reply.response_metadata["routoo"]["attempts"][0]["expert"] == "dear"
     assert (reply.content, reply.response_metadata["model_name"]) == (ANSWER, "cheap")
     assert spent(model) == CHEAP
 
@@ -97,7 +97,7 @@ async def test_an_expert_that_times_out_is_replaced(make_router, endpoint, how):
     endpoint.replies["dear"] = Reply(delay_s=1.0)
     reply = await ask(model, how)
     assert reply.response_metadata["routoo"]["expert"] == "cheap"
-    assert "Timeout" in reply.response_metadata["routoo"]["failed"][0]["error"]
+    assert "Timeout" in reply.response_metadata["routoo"]["attempts"][0]["error"]
 
 
 @pytest.mark.parametrize("how", ["stream", "astream"])

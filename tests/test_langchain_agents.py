@@ -167,7 +167,7 @@ def test_an_expert_that_fails_inside_a_tool_loop_is_replaced(model, endpoint):
         "messages"
     ]
     assert writers(messages) == ["dear", "cheap"]
-    (failed,) = messages[-1].response_metadata["routoo"]["failed"]
+    failed, _ = messages[-1].response_metadata["routoo"]["attempts"]
     assert (failed["expert"], failed["error"][-5:]) == ("dear", "(500)")
 
 

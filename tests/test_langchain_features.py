@@ -255,12 +255,15 @@ async def test_a_cancelled_stream_closes_its_connection_and_is_booked_for_what_w
 ):
     endpoint.replies["dear"] = Reply("word " * 200, word_delay_s=0.02)
 
+    begun = asyncio.Event()
+
     async def read():
         async for _ in model.astream("Tell me a long story, please.", max_tokens=200):
-            pass
+            begun.set()
 
     reading = asyncio.create_task(read())
-    await asyncio.sleep(0.4)
+    await begun.wait()
+    await asyncio.sleep(0.1)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading

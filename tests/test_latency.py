@@ -77,8 +77,8 @@ def test_replies_are_measured_failures_are_not_and_the_next_decision_knows(make_
     router.latencies.observe("dear", 60.0)
     decision = router.decide(request)
     assert [c.expert.name for c in decision.candidates] == ["cheap", "dear"]
-    assert decision.record()["candidates"][1]["latency_s"] == 60
-    assert decision.record()["candidates"][0]["latency_s"] == pytest.approx(
+    assert decision.record().to_dict()["candidates"][1]["latency_s"] == 60
+    assert decision.record().to_dict()["candidates"][0]["latency_s"] == pytest.approx(
         router.latencies.of("cheap"), abs=1e-3
     )
 

@@ -10,14 +10,21 @@ from hypothesis.extra.numpy import arrays
 
 from routoo_core import Budget, Pool, RoutedRequest, Usage
 from routoo_core.budget.account import AccountState
-from routoo_core.budget.outlook import learn, learnt_until, outlook
-from routoo_core.budget.pacing import PRICES, Paced, Standing, spending
+from routoo_core.budget.outlook import Standing, learn, learnt_until, outlook
+from routoo_core.budget.pacing import LAMBDAS, Paced, spending_by_lambda
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.config import build_router
 from routoo_core.errors import BudgetExceeded
+from routoo_core.selector import PolicyContext
 from routoo_core.testing import FakePredictor, ManualClock
 
 DAY = 86_400
+
+
+def context(candidates, *budgets):
+    """What a policy looks at: these candidates, paid by accounts that have spent nothing."""
+    standings = [Standing(budget, at(budget, 0.0)) for budget in budgets]
+    return PolicyContext(tuple(candidates), lambda: standings)
 
 
 def at(budget, now, calls=0, spent=0):
@@ -166,11 +173,11 @@ def test_at_the_periods_end_what_is_left_may_be_spent():
     arrays(np.float64, (6, 4), elements=st.floats(1e-6, 1)),
 )
 def test_a_higher_price_never_spends_more(quality, cost):
-    found = spending(quality, cost)
+    found = spending_by_lambda(quality, cost)
     assert (np.diff(found) <= 1e-12).all()
     assert found[0] == pytest.approx(cost[np.arange(6), quality.argmax(1)].sum())
     assert found[-1] == pytest.approx(
-        cost[np.arange(6), (quality - PRICES[-1] * cost).argmax(1)].sum()
+        cost[np.arange(6), (quality - LAMBDAS[-1] * cost).argmax(1)].sum()
     )
 
 
@@ -254,7 +261,9 @@ def stream(endpoint, times, budget, before=lambda ledger: None):
             for attempt in router.attempts(request):
                 with attempt:
                     attempt.settle(Usage(request.prompt_tokens, 100))
-            served.append((now, float(attempt.record()["settled_usd"]), attempt.expert.name))
+            served.append(
+                (now, float(attempt.record().to_dict()["settled_usd"]), attempt.expert.name)
+            )
         except BudgetExceeded:
             served.append((now, 0.0, None))
     return served
@@ -318,11 +327,9 @@ def test_a_reference_stands_in_until_traffic_is_seen():
     weak, strong = (
         [candidate("cheap", 0.4, 10_000), candidate("dear", q, 1_000_000)] for q in (0.5, 0.9)
     )
-    price = paced.policy([Standing(budget, at(budget, 0.0))], weak).price
+    price = paced.rule(context(weak, budget)).lambda_
     assert 0.1 / 990e-6 < price < 0.5 / 990e-6
-    assert paced.policy([Standing(budget, at(budget, 0.0))], strong).price == pytest.approx(
-        price, rel=0.1
-    )
+    assert paced.rule(context(strong, budget)).lambda_ == pytest.approx(price, rel=0.1)
 
 
 def test_the_account_that_can_afford_least_sets_the_price():
@@ -342,11 +349,7 @@ def test_the_account_that_can_afford_least_sets_the_price():
     ]
 
     def price(*budgets):
-        return (
-            Paced(reference, ("cheap", "dear"))
-            .policy([Standing(b, at(b, 0.0)) for b in budgets], call)
-            .price
-        )
+        return Paced(reference, ("cheap", "dear")).rule(context(call, *budgets)).lambda_
 
     assert price(ample) == 0
     assert price(*ample.chain) == price(*unlimited.chain) == price(team) > 0

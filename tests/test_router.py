@@ -51,7 +51,7 @@ def test_the_best_candidate_is_tried_first_with_its_money_held(make_router):
             assert state(router).held == attempt.candidate.maximum_cost
             attempt.settle(Usage(20, 10))
     assert (state(router).spent, state(router).held) == (20 * 10_000 + 10 * 30_000, 0)
-    assert attempt.record()["settled_usd"] == "0.000500000"
+    assert attempt.record().to_dict()["settled_usd"] == "0.000500000"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_refusal_costs_nothing_and_the_next_candidate_answers(make_router, err
             attempt.settle(Usage(20, 10))
     assert tried == ["dear", "cheap"]
     assert state(router).spent == 30 * 1000
-    assert attempt.record()["failed"][0]["expert"] == "dear"
+    assert attempt.record().to_dict()["attempts"][0]["expert"] == "dear"
 
 
 @pytest.mark.parametrize("error", [TimeoutError(), ConnectionResetError()])
@@ -147,7 +147,7 @@ def test_the_expert_named_for_an_empty_account_is_called_and_booked(make_router,
         with attempt:
             assert attempt.expert.name == who
             attempt.settle(Usage(20, 10))
-    assert attempt.record()["within_limit"] is False
+    assert attempt.record().to_dict()["within_limit"] is False
     assert state(router).spent > state(router).limit
 
 
@@ -226,7 +226,7 @@ def test_the_record_holds_no_prompt_and_no_error_text(make_router):
             if attempt.expert.name == "dear":
                 raise TimeoutError("my secret plan")
             attempt.settle(Usage(20, 10))
-    assert "secret" not in str(attempt.record())
+    assert "secret" not in str(attempt.record().to_dict())
 
 
 @pytest.mark.parametrize("ledger", ["memory://", "sqlite:///budget.db"])

@@ -14,10 +14,10 @@ from routoo_core.selector import (
     Cheapest,
     Decision,
     Lagrangian,
-    Loyalty,
     QualityFloor,
     Ratio,
-    describe,
+    Stickiness,
+    describe_policy,
     rank,
 )
 
@@ -75,7 +75,7 @@ def test_a_quality_floor_takes_the_cheapest_that_is_good_enough_else_the_best():
 
 def test_a_plain_callable_is_a_policy():
     assert names(lambda quality, cost: quality * 0 - abs(cost - 0.004))[0] == "middle"
-    assert describe(lambda quality, cost: quality)["name"] == "<lambda>"
+    assert describe_policy(lambda quality, cost: quality).name == "<lambda>"
 
 
 def test_a_policy_that_returns_nonsense_is_refused():
@@ -89,7 +89,7 @@ def test_a_policy_that_returns_nonsense_is_refused():
     "make", [lambda: Ratio(-1), lambda: Lagrangian(float("nan")), lambda: QualityFloor(2)]
 )
 def test_a_parameter_out_of_range_is_refused(make):
-    with pytest.raises(ConfigurationError, match="alpha|price|floor"):
+    with pytest.raises(ConfigurationError, match="alpha|lambda|floor"):
         make()
 
 
@@ -122,12 +122,15 @@ def test_a_higher_lambda_never_buys_a_dearer_expert(quality, cost, one, other):
 
 
 def test_a_decision_explains_itself_and_records_no_prompt():
-    decision = Decision(rank(Lagrangian(20), POOL), describe(Lagrangian(20)), "fingerprint", 12.0)
-    assert decision.explain() == (
-        "middle: predicted quality 0.80 for $0.004000 (Lagrangian: price 20); next dear: 0.90 for $0.020000"
+    decision = Decision(
+        rank(Lagrangian(20), POOL), describe_policy(Lagrangian(20)), 20.0, "fingerprint", 12.0
     )
-    assert decision.record()["policy"] == {"name": "Lagrangian", "price": 20}
-    assert decision.record()["candidates"][0]["expected_usd"] == "0.004000000"
+    assert decision.explain() == (
+        "middle: predicted quality 0.80 for $0.004000 (lagrangian: λ 20); next dear: 0.90 for $0.020000"
+    )
+    assert decision.record().to_dict()["policy"] == {"name": "lagrangian"}
+    assert decision.record().to_dict()["lambda"] == 20
+    assert decision.record().to_dict()["candidates"][0]["expected_usd"] == "0.004000000"
 
 
 @given(
@@ -136,7 +139,7 @@ def test_a_decision_explains_itself_and_records_no_prompt():
 def test_an_open_tool_call_comes_first_and_leaves_the_others_in_order(policy, qualities, at):
     pool = [candidate(str(i), quality, 0.001 * (i + 1)) for i, quality in enumerate(qualities)]
     loyal = str(at % len(pool))
-    ranked = [c.expert.name for c in rank(policy, pool, loyalty=Loyalty(loyal, float("inf")))]
+    ranked = [c.expert.name for c in rank(policy, pool, stickiness=Stickiness(loyal, float("inf")))]
     assert ranked == [loyal, *(name for name in names(policy, pool) if name != loyal)]
 
 
@@ -152,13 +155,13 @@ def test_a_larger_margin_never_lets_go_of_an_expert_that_a_smaller_one_kept(
     pool = [candidate(str(i), quality, 0.001) for i, quality in enumerate(qualities)]
     loyal, small, large = str(at % len(pool)), min(one, other), max(one, other)
     kept = [
-        rank(Best(), pool, loyalty=Loyalty(loyal, margin))[0].expert.name == loyal
+        rank(Best(), pool, stickiness=Stickiness(loyal, margin))[0].expert.name == loyal
         for margin in (small, large)
     ]
     assert kept[1] >= kept[0]
 
 
 def test_loyalty_to_an_expert_that_is_no_candidate_changes_nothing():
-    assert [c.expert.name for c in rank(Best(), POOL, loyalty=Loyalty("gone", 1.0))] == names(
+    assert [c.expert.name for c in rank(Best(), POOL, stickiness=Stickiness("gone", 1.0))] == names(
         Best()
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.selector import Array, Policy
+from routoo_core.selector import Array, PreferenceRule
 
 UNASSIGNED = -1
 _CHUNK = 1 << 17  # pairs looked at together: they stay in the cache
@@ -52,7 +52,7 @@ def assign(
     quality: Array,
     cost: Array,
     budget: float,
-    policy: Policy | None = None,
+    policy: PreferenceRule | None = None,
     *,
     serve_all: bool = True,
 ) -> Assignment:
@@ -299,7 +299,7 @@ def _spend_rest(
             own[row] = best[row]
 
 
-def _greedy(problem: _Problem, policy: Policy) -> Chosen:
+def _greedy(problem: _Problem, policy: PreferenceRule) -> Chosen:
     """The paper's assignment: in order, the first of the ranking that what is left pays for."""
     chosen, left = np.full(problem.count, UNASSIGNED, np.int32), problem.budget
     least = float(problem.cost.min())

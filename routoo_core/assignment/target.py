@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.selector import Lagrangian, Policy, QualityFloor, Ratio
+from routoo_core.selector import Lagrangian, PreferenceRule, QualityFloor, Ratio
 
 Floats = NDArray[np.floating[Any]]
 
@@ -29,7 +29,7 @@ class TunablePolicy:
     """
 
     field: str
-    make: Callable[[float], Policy]
+    make: Callable[[float], PreferenceRule]
     first_values: Callable[[Floats], Floats]
 
 
@@ -51,7 +51,7 @@ def _first_floors(_: Floats) -> Floats:
 
 
 TUNABLE_POLICIES: dict[str, TunablePolicy] = {
-    "lagrangian": TunablePolicy("price", Lagrangian, _first_lambdas),
+    "lagrangian": TunablePolicy("lambda", Lagrangian, _first_lambdas),
     "ratio": TunablePolicy("alpha", Ratio, _first_alphas),
     "quality_floor": TunablePolicy("floor", QualityFloor, _first_floors),
 }

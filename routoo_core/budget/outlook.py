@@ -55,6 +55,21 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """An account that pays for a call.
+
+    Attributes:
+        budget: Its limit, and how many calls to expect.
+        state: What is spent and held.
+        usual: When its calls usually come; ``None`` while that is unknown.
+    """
+
+    budget: Budget
+    state: AccountState
+    usual: Profile | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Outlook:
     """What pacing expects of the rest of a window.
 

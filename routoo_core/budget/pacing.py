@@ -4,55 +4,50 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.budget.account import AccountState, Budget
-from routoo_core.budget.outlook import Profile, outlook
+from routoo_core.budget.outlook import Standing, outlook
 from routoo_core.candidates import Candidate, costs, qualities
-from routoo_core.selector import Lagrangian
+from routoo_core.selector import Lagrangian, Policy, PolicyContext
 
-RECENT = 256  # calls whose qualities and costs stand for those to come …
-REFERENCE = 512  # … beside this many typical prompts,
-TYPICAL = 2.0  # each of which counts as so many calls
-PRICES = np.concatenate([[0.0], np.geomspace(1e-2, 1e9, 300)])  # λ, quality per USD
+RECENT_CALLS = 256
+"""Calls whose qualities and costs stand for those to come."""
+TYPICAL_PROMPTS = 512
+"""Reference prompts that stand for them beside the recent calls."""
+TYPICAL_WEIGHT = 2.0
+"""How many recent calls one typical prompt counts as."""
+LAMBDAS = np.concatenate([[0.0], np.geomspace(1e-2, 1e9, 300)])
+"""The grid of λ, quality per USD, on which spending is known."""
 
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """An account that pays.
-
-    Attributes:
-        budget: Its limit, and how many calls to expect.
-        state: What is spent and held.
-        usual: When its calls usually come; ``None`` while that is unknown.
-    """
-
-    budget: Budget
-    state: AccountState
-    usual: Profile | None = None
+Floats = NDArray[np.float64]
 
 
-class Paced:
+class Paced(Policy):
     """A policy whose λ follows the budget.
 
-    Typical prompts and the last calls together stand for the calls to come: λ is the price at which serving *them*
-    would cost, on average, what each remaining call may cost (the LP's dual price). Typical prompts keep λ steady when
-    easy calls come before hard ones; what is left of the money corrects it where traffic is unlike them.
+    Typical prompts and the recent calls together stand for the calls to come: λ is the multiplier at which
+    serving *them* would cost, on average, what each remaining call may cost (the dual of the budget
+    constraint). Typical prompts keep λ steady when easy calls come before hard ones; what is left of the
+    money corrects it where traffic is unlike them.
 
     Args:
         reference: Predicted quality of typical prompts, prompts × experts.
         experts: Names of the reference's columns.
     """
 
+    name: ClassVar[str] = "paced"
+    needs_limit: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
+
     def __init__(
         self, reference: NDArray[np.float32] | None = None, experts: tuple[str, ...] = ()
     ) -> None:
-        self._reference, self._experts = reference, experts
-        self._traffic: dict[tuple[str, ...], _Traffic] = {}
+        self._reference = reference
+        self._experts = experts
+        self._traffic: dict[tuple[str, ...], Traffic] = {}
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -64,75 +59,157 @@ class Paced:
     def __repr__(self) -> str:
         return "Paced()"
 
-    def policy(self, standing: Sequence[Standing], candidates: Sequence[Candidate]) -> Lagrangian:
-        """The policy for one call.
-
-        Args:
-            standing: Every account that pays; the one that can afford the least for each of its calls binds.
-            candidates: Those of this call; the same experts in the same order compare across calls.
+    def rule(self, context: PolicyContext) -> Lagrangian:
+        """The rule for one call, as if the call were already part of the traffic.
 
         Raises:
-            ConfigurationError: No account has a limit to pace.
+            ConfigurationError: No account that pays has a limit to pace.
         """
-        limited = [account for account in standing if account.state.limit is not None] or standing[
-            :1
-        ]
-        allowance = min(
-            outlook(account.budget, account.state, account.usual).allowance for account in limited
-        )
-        names = tuple(candidate.expert.predicted_as for candidate in candidates)
-        cost = costs(candidates)
-        curve = spending(qualities(candidates)[None], cost[None])
+        allowance = smallest_allowance(context.standings())
+        spending = spending_of(context.candidates)
         with self._lock:
-            traffic = self._traffic.setdefault(names, _Traffic(self._typical(names)))
-            traffic.add(curve, cost)
-            return Lagrangian(traffic.price(allowance))
+            traffic = self._traffic_of(context.candidates)
+            return Lagrangian(traffic.lambda_with(spending, costs(context.candidates), allowance))
 
-    def _typical(self, names: tuple[str, ...]) -> NDArray[np.float32]:
+    def observe(self, context: PolicyContext) -> None:
+        """Add a call to the traffic."""
+        spending = spending_of(context.candidates)
+        names = _names_of(context.candidates)
+        with self._lock:
+            traffic = self._traffic.setdefault(names, self._traffic_of(context.candidates))
+            traffic.add(spending, costs(context.candidates))
+
+    def with_reference(self, quality: NDArray[np.float32], experts: tuple[str, ...]) -> Paced:
+        """A paced policy that starts from typical prompts; see the class."""
+        return Paced(quality, experts)
+
+    def _traffic_of(self, candidates: Sequence[Candidate]) -> Traffic:
+        """The traffic seen with these experts in this order, or traffic of typical prompts alone."""
+        names = _names_of(candidates)
+        traffic = self._traffic.get(names)
+        return Traffic(self._typical_quality(names)) if traffic is None else traffic
+
+    def _typical_quality(self, names: tuple[str, ...]) -> NDArray[np.float32]:
         if self._reference is None or not set(names) <= set(self._experts):
             return np.empty((0, len(names)), dtype=np.float32)
-        return self._reference[:REFERENCE, [self._experts.index(name) for name in names]]
+        columns = [self._experts.index(name) for name in names]
+        return self._reference[:TYPICAL_PROMPTS, columns]
 
 
-class _Traffic:
-    """What the last calls and the typical prompts would cost at each of ``PRICES``, in USD."""
+class Traffic:
+    """What the recent calls and the typical prompts would cost at each of ``LAMBDAS``, USD.
+
+    Args:
+        typical: Predicted quality of typical prompts, prompts × experts.
+    """
 
     def __init__(self, typical: NDArray[np.float32]) -> None:
-        self._typical, self._typical_curve = typical, np.zeros(len(PRICES))
-        self._curves, self._total = np.zeros((RECENT, len(PRICES))), np.zeros(len(PRICES))
+        self._typical = typical
+        self._typical_spending = np.zeros(len(LAMBDAS))
+        self._spending = np.zeros((RECENT_CALLS, len(LAMBDAS)))  # a row a call, the oldest replaced
+        self._total = np.zeros(len(LAMBDAS))
         self._mean_cost = np.zeros(typical.shape[1])
         self._count = 0
 
-    def add(self, curve: NDArray[np.float64], cost: NDArray[np.float64]) -> None:
-        """One more call, in the place of the oldest."""
-        place = self._count % RECENT
-        self._total += curve - self._curves[place]
-        self._curves[place] = curve
+    def add(self, spending: Floats, cost: Floats) -> None:
+        """Add a call, in the place of the oldest.
+
+        Args:
+            spending: USD of the call at each of ``LAMBDAS``.
+            cost: USD of each expert.
+        """
+        self._total = self._total_with(spending)
+        self._spending[self._count % RECENT_CALLS] = spending
+        self._mean_cost = self._mean_cost_with(cost)
+        if self._renews_typical():
+            self._typical_spending = self._typical_at(self._mean_cost)
         self._count += 1
-        self._mean_cost += (cost - self._mean_cost) / min(self._count, RECENT)
-        if len(self._typical) and (self._count & (self._count - 1) == 0 or not place):
-            self._typical_curve = spending(
-                self._typical, np.tile(self._mean_cost, (len(self._typical), 1))
-            )
 
-    def price(self, allowance: float) -> float:
-        """The least λ at which a call costs ``allowance`` USD on average, between two of ``PRICES``."""
-        known = min(self._count, RECENT) + TYPICAL * len(self._typical)
-        mean = (self._total + TYPICAL * self._typical_curve) / known
-        above = int(np.argmax(mean <= allowance)) if mean[-1] <= allowance else len(PRICES) - 1
-        if not above:
-            return 0.0
-        low, high = max(PRICES[above - 1], PRICES[1] / 2), PRICES[above]
-        share = (mean[above - 1] - allowance) / max(mean[above - 1] - mean[above], 1e-300)
-        return float(low * (high / low) ** min(max(share, 0.0), 1.0))
+    def lambda_with(self, spending: Floats, cost: Floats, allowance: float) -> float:
+        """The least λ at which a call costs ``allowance`` USD on average, with one call more; changes nothing.
+
+        Args:
+            spending: USD of that call at each of ``LAMBDAS``.
+            cost: USD of each expert.
+            allowance: USD a call may cost on average.
+        """
+        typical_spending = self._typical_spending
+        if self._renews_typical():
+            typical_spending = self._typical_at(self._mean_cost_with(cost))
+        total = self._total_with(spending)
+        weight = min(self._count + 1, RECENT_CALLS) + TYPICAL_WEIGHT * len(self._typical)
+        return least_lambda((total + TYPICAL_WEIGHT * typical_spending) / weight, allowance)
+
+    def _total_with(self, spending: Floats) -> Floats:
+        """The total of the recent calls when one more has replaced the oldest."""
+        total: Floats = self._total + (spending - self._spending[self._count % RECENT_CALLS])
+        return total
+
+    def _mean_cost_with(self, cost: Floats) -> Floats:
+        """The running mean cost of each expert with one call more, USD."""
+        mean: Floats = self._mean_cost + (cost - self._mean_cost) / min(
+            self._count + 1, RECENT_CALLS
+        )
+        return mean
+
+    def _renews_typical(self) -> bool:
+        """Whether the next call renews the cost of the typical prompts: at powers of two, then once a round."""
+        if not len(self._typical):
+            return False
+        count = self._count + 1
+        is_power_of_two = count & (count - 1) == 0
+        starts_a_round = self._count % RECENT_CALLS == 0
+        return is_power_of_two or starts_a_round
+
+    def _typical_at(self, mean_cost: Floats) -> Floats:
+        """USD of the typical prompts together at each of ``LAMBDAS``, where each expert costs its mean."""
+        return spending_by_lambda(self._typical, np.tile(mean_cost, (len(self._typical), 1)))
 
 
-def spending(quality: NDArray[np.floating], cost: NDArray[np.floating]) -> NDArray[np.float64]:
-    """USD that prompts cost together at each of ``PRICES``, (prices,), for arrays of shape (prompts, experts)."""
-    chosen = (quality[:, None] - PRICES[:, None] * cost[:, None]).argmax(
-        axis=-1
-    )  # prompts × prices
-    total: NDArray[np.float64] = np.take_along_axis(cost, chosen, axis=1).sum(
-        axis=0, dtype=np.float64
-    )
+def smallest_allowance(standings: Sequence[Standing]) -> float:
+    """USD each remaining call may cost on average in the account that can afford the least.
+
+    Raises:
+        ConfigurationError: No account has a limit.
+    """
+    limited = [standing for standing in standings if standing.state.limit is not None]
+    allowances = []
+    for standing in limited or standings[:1]:
+        allowances.append(outlook(standing.budget, standing.state, standing.usual).allowance)
+    return min(allowances)
+
+
+def least_lambda(mean_spending: Floats, allowance: float) -> float:
+    """The least λ at which a call costs ``allowance`` USD on average, between two of ``LAMBDAS``.
+
+    Args:
+        mean_spending: USD a call at each of ``LAMBDAS``, falling.
+        allowance: USD.
+    """
+    above = len(LAMBDAS) - 1
+    if mean_spending[-1] <= allowance:
+        above = int(np.argmax(mean_spending <= allowance))
+    if not above:
+        return 0.0
+    low = max(LAMBDAS[above - 1], LAMBDAS[1] / 2)
+    high = LAMBDAS[above]
+    step = max(mean_spending[above - 1] - mean_spending[above], 1e-300)
+    share = (mean_spending[above - 1] - allowance) / step
+    return float(low * (high / low) ** min(max(share, 0.0), 1.0))
+
+
+def spending_of(candidates: Sequence[Candidate]) -> Floats:
+    """USD of one call at each of ``LAMBDAS``."""
+    return spending_by_lambda(qualities(candidates)[None], costs(candidates)[None])
+
+
+def spending_by_lambda(quality: NDArray[np.floating], cost: NDArray[np.floating]) -> Floats:
+    """USD that prompts cost together at each of ``LAMBDAS``, for arrays of shape (prompts, experts)."""
+    preference = quality[:, None] - LAMBDAS[:, None] * cost[:, None]  # prompts × lambdas × experts
+    chosen = preference.argmax(axis=-1)
+    total: Floats = np.take_along_axis(cost, chosen, axis=1).sum(axis=0, dtype=np.float64)
     return total
+
+
+def _names_of(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    return tuple(candidate.expert.predicted_as for candidate in candidates)

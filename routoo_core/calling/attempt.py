@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from routoo_core.budget.account import AccountState
 from routoo_core.budget.ledger import Ledger, Reservation
@@ -14,11 +15,65 @@ from routoo_core.errors import StreamInterrupted
 from routoo_core.experts import Expert
 from routoo_core.failures import another_may_succeed, describe_error, may_be_billed
 from routoo_core.money import decimal_usd
+from routoo_core.record import AttemptRecord, DecisionRecord, Ending
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
 from routoo_core.threads import off_loop
 from routoo_core.tokens import count_tokens
 from routoo_core.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The expert replied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The expert failed in a way that another may not share: the next candidate may answer.
+
+    Attributes:
+        error: What went wrong.
+    """
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The expert's reply was paid for, but does not meet a check: the next candidate may answer.
+
+    Attributes:
+        reason: Why, without text of the prompt or the reply.
+    """
+
+    reason: str
+
+
+Outcome = Answered | Failed | Rejected
+
+
+@dataclass(slots=True)
+class CallInProgress:
+    """What all attempts of one call share.
+
+    Attributes:
+        request: The call.
+        decision: Its ranked candidates.
+        ledger: Where money is held and settled.
+        observe_latency: Takes an expert's name and the seconds of a reply that came with its usage.
+        on_end: Takes the attempt that ended the call, whether it was answered or raised.
+        ended: Records of the attempts that ended, in order.
+        settled: Booked for them together, nano-USD.
+    """
+
+    request: RoutedRequest
+    decision: Decision
+    ledger: Ledger
+    observe_latency: Callable[[str, float], None]
+    on_end: Callable[[Attempt], None] | None = None
+    ended: list[AttemptRecord] = field(default_factory=list)
+    settled: int = 0
 
 
 class Attempt:
@@ -30,39 +85,31 @@ class Attempt:
             reply = call(attempt.expert, max_tokens=attempt.max_tokens)
             attempt.settle(Usage(reply.prompt_tokens, reply.completion_tokens))
 
-    On leaving without :meth:`settle`, what the call may have cost is booked: the prompt and the text received,
-    or nothing when the expert refused the call or was never reached.
+    On leaving without :meth:`settle`, what the call may have cost is booked: the prompt and the text
+    received, or nothing when the expert refused the call or was never reached.
 
-    ``answered`` is told the expert's name and the seconds of every reply that came with its usage.
+    Args:
+        call: The call it belongs to.
+        candidate: Whom to call.
+        reservation: The money held for it.
 
     Attributes:
-        expert: Whom to call.
-        max_tokens: The reply limit to pass on; what is held pays for exactly this much.
-        error: The failure that was swallowed so that the next candidate may try, else ``None``.
+        candidate: Whom to call, and at what expected cost.
+        outcome: How it ended; ``None`` while it runs, and when an error left the loop.
     """
 
     def __init__(
-        self,
-        ledger: Ledger,
-        request: RoutedRequest,
-        decision: Decision,
-        candidate: Candidate,
-        reservation: Reservation,
-        failures: tuple[Attempt, ...] = (),
-        answered: Callable[[str, float], None] = lambda expert, seconds: None,
+        self, call: CallInProgress, candidate: Candidate, reservation: Reservation
     ) -> None:
-        self.candidate, self.decision = candidate, decision
-        self.error: Exception | None = None
-        self._ledger, self._request, self._reservation, self._failures = (
-            ledger,
-            request,
-            reservation,
-            failures,
-        )
-        self._answered, self._started = answered, time.monotonic()
+        self.candidate = candidate
+        self.outcome: Outcome | None = None
+        self._call = call
+        self._reservation = reservation
+        self._started = time.monotonic()
         self._received: list[str] = []
         self._settled: int | None = None
         self._state: AccountState | None = None
+        self._has_ended = False
 
     @property
     def expert(self) -> Expert:
@@ -70,13 +117,22 @@ class Attempt:
         return self.candidate.expert
 
     @property
+    def decision(self) -> Decision:
+        """The ranking it was taken from."""
+        return self._call.decision
+
+    @property
+    def error(self) -> Exception | None:
+        """The failure that lets the next candidate try, else ``None``."""
+        return self.outcome.error if isinstance(self.outcome, Failed) else None
+
+    @property
     def max_tokens(self) -> int:
         """The reply limit the hold pays for, at least 1."""
-        asked = self._request.max_tokens or self.expert.max_output_tokens
-        paid = self.expert.affordable_tokens(
-            self._reservation.amount, self.expert.prompt_token_bound(self._request)
-        )
-        return max(1, min(asked, paid))
+        request = self._call.request
+        prompt_bound = self.expert.prompt_token_bound(request)
+        affordable = self.expert.affordable_tokens(self._reservation.amount, prompt_bound)
+        return max(1, min(request.max_tokens or self.expert.max_output_tokens, affordable))
 
     def received(self, text: str) -> None:
         """Note text the caller has seen; from now on no other expert can take over."""
@@ -85,9 +141,10 @@ class Attempt:
     def settle(self, usage: Usage | None = None) -> None:
         """Book what the expert reported; without a report, an estimate from the prompt and the text received."""
         if usage:
-            self._answered(self.expert.name, time.monotonic() - self._started)
+            self._call.observe_latency(self.expert.name, time.monotonic() - self._started)
         cost = self.expert.cost(usage or self._estimated_usage())
-        self._state, self._settled = self._ledger.settle(self._reservation, cost), cost
+        self._state = self._call.ledger.settle(self._reservation, cost)
+        self._settled = cost
 
     async def asettle(self, usage: Usage | None = None) -> None:
         """:meth:`settle` off the event loop."""
@@ -95,28 +152,39 @@ class Attempt:
 
     def release(self) -> None:
         """Give the money back; nothing was spent."""
-        self._state, self._settled = self._ledger.release(self._reservation), 0
+        self._state = self._call.ledger.release(self._reservation)
+        self._settled = 0
 
-    def record(self) -> dict[str, Any]:
-        """The decision record: plain JSON values, amounts as decimal USD; no prompt text, no secrets."""
-        remaining = self._state.available if self._state else None
-        return {
-            **self.decision.record(),
-            "expert": self.expert.name,
-            "model": self.expert.model,
-            "account": self._reservation.account,
-            "cached": False,
-            "within_limit": self._reservation.enforced,
-            "held_usd": decimal_usd(self._reservation.amount),
-            "settled_usd": None if self._settled is None else decimal_usd(self._settled),
-            "spent_usd": decimal_usd(self._state.spent) if self._state else None,
-            "remaining_usd": None if remaining is None else decimal_usd(remaining),
-            "failed": [
-                {"expert": a.expert.name, "error": describe_error(a.error)}
-                for a in self._failures
-                if a.error
-            ],
-        }
+    def reject(self, reason: str) -> None:
+        """Let the next candidate try: the reply, which stays paid for, does not meet a check.
+
+        Args:
+            reason: Goes into the decision record; without text of the prompt or the reply.
+        """
+        self.outcome = Rejected(reason)
+
+    def record(self) -> DecisionRecord:
+        """The decision record, with every attempt so far; no prompt text, no secrets."""
+        attempts = list(self._call.ended)
+        total = self._call.settled
+        if not self._has_ended:
+            attempts.append(self._attempt_record())
+            total += self._settled or 0
+        state = self._state
+        remaining = state.available if state else None
+        return replace(
+            self.decision.record(),
+            expert=self.expert.name,
+            model=self.expert.model,
+            account=self._reservation.account,
+            within_limit=self._reservation.enforced,
+            held_usd=decimal_usd(self._reservation.amount),
+            settled_usd=None if self._settled is None else decimal_usd(self._settled),
+            spent_usd=decimal_usd(state.spent) if state else None,
+            remaining_usd=None if remaining is None else decimal_usd(remaining),
+            attempts=tuple(attempts),
+            total_usd=decimal_usd(total),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -134,21 +202,62 @@ class Attempt:
     ) -> bool:
         return await off_loop(lambda: self._leave(error))
 
+    # Leaving: settle or release what is still held, then say whether the next candidate may try
+
     def _leave(self, error: BaseException | None) -> bool:
-        """Settle or release what is still held; say whether the next candidate may try."""
-        complete, started = self._settled is not None, bool(self._received)
-        if not complete and not started and error is not None and not may_be_billed(error):
-            self.release()
-        elif not complete:
-            self.settle()
-        if complete or not isinstance(error, Exception) or not another_may_succeed(error):
+        try:
+            swallowed = self._close(error)
+        finally:
+            self._note_end(error)
+        return swallowed
+
+    def _close(self, error: BaseException | None) -> bool:
+        was_settled = self._settled is not None
+        if not was_settled:
+            self._close_reservation(error)
+        if error is None:
+            self.outcome = self.outcome or Answered()
             return False
-        if started:
+        if was_settled or not isinstance(error, Exception) or not another_may_succeed(error):
+            return False
+        if self._received:
             raise StreamInterrupted(self.expert.name, self._settled or 0) from error
-        self.error = error
+        self.outcome = Failed(error)
         return True
 
-    def _estimated_usage(self) -> Usage:
-        return Usage(
-            self.expert.prompt_tokens(self._request), count_tokens("".join(self._received))
+    def _close_reservation(self, error: BaseException | None) -> None:
+        """Book what the call may have cost, or nothing where the expert did no work."""
+        cost_nothing = error is not None and not self._received and not may_be_billed(error)
+        if cost_nothing:
+            self.release()
+        else:
+            self.settle()
+
+    def _note_end(self, error: BaseException | None) -> None:
+        """Add the attempt to the call; tell who asked to know, unless another candidate takes over."""
+        self._call.ended.append(self._attempt_record(error))
+        self._call.settled += self._settled or 0
+        self._has_ended = True
+        if self._call.on_end and not isinstance(self.outcome, Failed | Rejected):
+            self._call.on_end(self)
+
+    def _attempt_record(self, error: BaseException | None = None) -> AttemptRecord:
+        ending: Ending = "answered"
+        problem = None
+        if isinstance(self.outcome, Rejected):
+            ending = "rejected"
+            problem = self.outcome.reason
+        elif error is not None:
+            ending = "failed"
+            problem = describe_error(error)
+        return AttemptRecord(
+            expert=self.expert.name,
+            outcome=ending,
+            error=problem,
+            held_usd=decimal_usd(self._reservation.amount),
+            settled_usd=decimal_usd(self._settled or 0),
         )
+
+    def _estimated_usage(self) -> Usage:
+        prompt_tokens = self.expert.prompt_tokens(self._call.request)
+        return Usage(prompt_tokens, count_tokens("".join(self._received)))

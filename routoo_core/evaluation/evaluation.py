@@ -287,7 +287,7 @@ def _stress(
     """A router's mind at the λ that costs half of what the best single expert does."""
     if not settings.stressed:
         return []
-    prices = [policy.price for policy in served.policies if isinstance(policy, Lagrangian)]
+    prices = [policy.lambda_ for policy in served.policies if isinstance(policy, Lagrangian)]
     price = prices[served.of_kind(Lagrangian).row_within(anchor.best_cost / 2)]
     reworded = [settings.paraphrases.get(str(prompt_id)) for prompt_id in asked.prompt_ids]
     drawn = np.random.default_rng(0).permutation(len(asked.prompts))

@@ -163,7 +163,7 @@ def by_rule(served: ServedSweep) -> dict[str, list[dict[str, float]]]:
             if isinstance(policy, Ratio)
         ],
         "lambda": [
-            {"lambda": policy.price, **mean}
+            {"lambda": policy.lambda_, **mean}
             for policy, mean in _means(served)
             if isinstance(policy, Lagrangian)
         ],

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.selector import Lagrangian, Policy, Ratio
+from routoo_core.selector import Lagrangian, PreferenceRule, Ratio
 
 Array = NDArray[np.float64]
 
@@ -102,7 +102,7 @@ class ServedSweep:
         chosen: Column of the chosen expert, policies × prompts.
     """
 
-    policies: tuple[Policy, ...]
+    policies: tuple[PreferenceRule, ...]
     cost: Array = field(repr=False)
     score: Array = field(repr=False)
     chosen: NDArray[np.int64] = field(repr=False)
@@ -145,7 +145,7 @@ def even_weights(count: int) -> Array:
     return np.full(count, 1 / count)
 
 
-def sweep(cost: Array) -> list[Policy]:
+def sweep(cost: Array) -> list[PreferenceRule]:
     """The policies of a router over their whole range: every λ of ``LAMBDAS`` and every α of ``ALPHAS``.
 
     Args:
@@ -158,7 +158,9 @@ def sweep(cost: Array) -> list[Policy]:
     return [*lagrangians, *ratios]
 
 
-def serve(quality: Array, scores: Array, cost: Array, policies: Sequence[Policy]) -> ServedSweep:
+def serve(
+    quality: Array, scores: Array, cost: Array, policies: Sequence[PreferenceRule]
+) -> ServedSweep:
     """Serve every prompt under each policy and take the observed score of the expert it chooses.
 
     Args:

@@ -87,7 +87,7 @@ def _call(entry: Mapping[str, Any], where: str) -> RoutedCall:
         elsewhere = {name: float(one["expected_usd"]) for name, one in candidates.items()}
         quality = {name: float(one["quality"]) for name, one in candidates.items()}
         choice, expected = record["expert"], elsewhere[record["expert"]]
-        live = bool(_LIVE & record.keys())
+        live = record.get("account") is not None
         settled = float(record["settled_usd"] or 0) if live else 0.0
     except (KeyError, TypeError, ValueError) as error:
         raise OutcomesError(f"{where}: routoo: {error!r}; log the whole record") from error

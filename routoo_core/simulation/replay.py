@@ -26,7 +26,7 @@ from routoo_core.outcomes import Outcomes
 from routoo_core.progress import Progress
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.router import Router
-from routoo_core.selector import Policy
+from routoo_core.selector import Policy, PreferenceRule
 from routoo_core.simulation.traffic import Traffic
 from routoo_core.testing import ManualClock
 from routoo_core.usage import Usage
@@ -50,7 +50,7 @@ class ReplaySettings:
 
     prices: Mapping[str, float]
     budget: Budget
-    policy: Policy | Paced
+    policy: Policy | PreferenceRule
     tokens: int = TOKENS_PER_CALL
     accounts: int = 1
 
@@ -330,7 +330,7 @@ def _serve_replayed(
                 cost=expert.cost(usage),
                 quality=attempt.candidate.quality,
                 score=_observed_score(router.pool, scores, expert.name),
-                lambda_=attempt.decision.policy.get("price"),
+                lambda_=attempt.decision.lambda_,
             )
     except BudgetExceeded:
         pass

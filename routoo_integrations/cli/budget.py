@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from routoo_core.budget.ledger import Ledger
-from routoo_core.config import account_from_config, read_config, set_budget
+from routoo_core.config import open_account, read_config, set_budget
 from routoo_core.errors import ConfigurationError
 from routoo_core.money import decimal_usd, format_usd
 from routoo_integrations.cli.shared import ConfigOption, JsonOption, config_path, out
@@ -116,4 +116,4 @@ def export(
 def _ledger(config: Path | None) -> Ledger:
     """The configured ledger."""
     path, in_memory = config_path(config)
-    return account_from_config(path, read_config(path), in_memory)[1]
+    return open_account(path, read_config(path), in_memory)[1]

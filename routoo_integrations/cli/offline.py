@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from routoo_core.budget.pacing import Paced
 from routoo_core.config import make_policy
 from routoo_core.errors import ConfigurationError
+from routoo_core.selector import FixedPolicy, Policy
 from routoo_integrations.cli.shared import (
     JsonOption,
     PoolOption,
@@ -95,7 +95,7 @@ def assign(
         check_table_format(assignment)
     given = {"ratio": {"alpha": alpha}, "quality_floor": {"floor": floor}}.get(policy, {})
     rule = None if policy == "lagrangian" else make_policy({"name": policy, **given})
-    if isinstance(rule, Paced):
+    if isinstance(rule, Policy) and not isinstance(rule, FixedPolicy):
         raise ConfigurationError(
             "--policy: 'paced' needs traffic; offline, lagrangian is its optimum"
         )

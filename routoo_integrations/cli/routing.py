@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from routoo_core.config import router_from_toml
 from routoo_core.money import format_usd
+from routoo_core.router import Router
 from routoo_integrations.cli.shared import DEMO_FOLDER, ConfigOption, JsonOption, config_path, out
 
 app = typer.Typer()
@@ -46,10 +46,10 @@ def route(
     from routoo_core.request import RoutedRequest
 
     path, ledger = config_path(config)
-    router = router_from_toml(path, ledger=ledger)
+    router = Router.from_toml(path, ledger=ledger)
     decision = router.decide(RoutedRequest.from_text(text, max_tokens=max_tokens))
     if as_json:
-        out.print_json(json.dumps(decision.record()))
+        out.print_json(json.dumps(decision.record().to_dict()))
         return
     table = Table("", "expert", "predicted quality", "expected cost", "most it can cost")
     for place, candidate in enumerate(decision.candidates, start=1):

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
-from routoo_core.config import STARTER, account_from_config, read_config
+from routoo_core.config import STARTER, open_account, read_config
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
 from routoo_integrations.cli.terminal import TerminalProgress
@@ -87,7 +87,7 @@ def paying_account(
     if limit is not None and config is not None:
         raise ConfigurationError("give either --budget or --config")
     if config is not None:
-        return account_from_config(config, read_config(config))
+        return open_account(config, read_config(config))
     if limit is None and any(
         expert.input_usd_per_1m or expert.output_usd_per_1m for expert in pool
     ):

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from routoo_core import embedded
-from routoo_core.config import STARTER, read_config, read_pool, router_from_toml
+from routoo_core.config import STARTER, read_config, read_pool
 from routoo_core.errors import BudgetExceeded
 from routoo_core.evaluation.plots import Point, plot_curve
 from routoo_core.experts import Pool
@@ -91,7 +91,7 @@ class Demo:
             prompt,
             " · ".join(f"{c['expert']} {c['quality']:.2f}" for c in top),
             f"[bold]{record['expert']}[/bold]"
-            + "".join(f" [red]after {f['expert']} failed[/red]" for f in record["failed"]),
+            + "".join(f" [red]after {f['expert']} failed[/red]" for f in record["attempts"][:-1]),
             "[yellow]stand-in[/yellow]"
             if record["expert"] in self.standing_in
             else "[green]the expert[/green]",
@@ -177,7 +177,7 @@ def _router(path: Path, endpoint: LocalEndpoint) -> Iterator[tuple[Router, set[s
     here = Pool(
         endpoint.stand_in_for(expert) if expert.name in standing_in else expert for expert in pool
     )
-    router = router_from_toml(path, pool=here)
+    router = Router.from_toml(path, pool=here)
     try:
         yield router, standing_in
     finally:

@@ -5,30 +5,41 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.caches import BaseCache
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    CallbackManagerForLLMRun,
+    Callbacks,
+)
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
+from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from routoo_core.budget.account import Budget
+from routoo_core.budget.ledger import Ledger
 from routoo_core.calling.attempt import Attempt
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
+from routoo_core.latency import LatencyRule
+from routoo_core.options import SWITCH_MARGIN, RouterOptions
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
+from routoo_core.selector import Policy, PreferenceRule
 from routoo_core.threads import off_loop
 from routoo_core.tokens import count_tokens, encode
 from routoo_integrations.building import (
-    as_router,
-    asking,
     build_clients,
-    overrides_of,
+    make_router,
+    mark_question,
+    read_overrides,
     without_overrides,
 )
 from routoo_integrations.langchain.clients import Client, build_client, profile_of, settings_of
@@ -97,10 +108,68 @@ class RoutooChatModel(ConfiguredChatModel):
         self,
         router: Router | Predictor | str | Path | None = None,
         experts: Mapping[str, Runnable[Any, Any] | str | Expert] | Pool | None = None,
-        **settings: Any,
+        *,
+        account: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        stop: list[str] | None = None,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        streaming: bool | None = None,
+        question_of: Callable[[str], str] | None = None,
+        policy: str | Mapping[str, Any] | Policy | PreferenceRule | None = None,
+        budget: Budget | None = None,
+        ledger: str | Ledger = "memory://",
+        on_exhausted: str = "refuse",
+        strict: bool = False,
+        latency: LatencyRule | None = None,
+        switch_margin: float = SWITCH_MARGIN,
+        name: str | None = None,
+        cache: BaseCache | bool | None = None,
+        verbose: bool | None = None,
+        callbacks: Callbacks = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        custom_get_token_ids: Callable[[str], list[int]] | None = None,
+        rate_limiter: BaseRateLimiter | None = None,
+        disable_streaming: bool | Literal["tool_calling"] = False,
+        output_version: str | None = None,
+        profile: ModelProfile | None = None,
     ) -> None:
-        own = {key: settings.pop(key) for key in set(type(self).model_fields) & set(settings)}
-        super().__init__(router=as_router(router, experts, settings, settings_of), **own)  # type: ignore[call-arg]
+        options = RouterOptions(
+            policy=policy,
+            budget=budget,
+            ledger=ledger,
+            on_exhausted=on_exhausted,
+            strict=strict,
+            latency=latency,
+            switch_margin=switch_margin,
+        )
+        fields: dict[str, Any] = {
+            "account": account,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "stop": stop,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "streaming": streaming,
+            "question_of": question_of,
+            "name": name,
+            "cache": cache,
+            "verbose": verbose,
+            "callbacks": callbacks,
+            "tags": tags,
+            "metadata": metadata,
+            "custom_get_token_ids": custom_get_token_ids,
+            "rate_limiter": rate_limiter,
+            "disable_streaming": disable_streaming,
+            "output_version": output_version,
+            "profile": profile,
+        }
+        # LangChain fills what is left out, some of it from the environment.
+        fields_set = {name: value for name, value in fields.items() if value is not None}
+        fields_set["router"] = make_router(router, experts, options, settings_of)
+        super().__init__(**fields_set)
         self._build_clients()
 
     @classmethod
@@ -329,13 +398,13 @@ class RoutooChatModel(ConfiguredChatModel):
         except (ValueError, TypeError, NotImplementedError) as error:
             raise InvalidRequest(f"messages: {error}") from error
         if self.question_of:
-            plain = asking(plain, self.question_of)
+            plain = mark_question(plain, self.question_of)
         return RoutedRequest.from_messages(
             plain,
             max_tokens=kwargs.get("max_tokens") or self.max_tokens,
             tools=kwargs.get("tools") or (),
             response_format=kwargs.get("response_format"),
-            overrides=overrides_of(self.router, kwargs, self.account),
+            overrides=read_overrides(self.router, kwargs, self.account),
         )
 
     def client(self, expert: Expert) -> Client:

@@ -75,7 +75,7 @@ def heard(reply: BaseMessage, attempt: Attempt) -> Usage | None:
 
 def stamp(reply: BaseMessage, attempt: Attempt) -> None:
     """Put the decision record where everybody looks for it."""
-    reply.response_metadata = {**reply.response_metadata, MARK: attempt.record()}
+    reply.response_metadata = {**reply.response_metadata, MARK: attempt.record().to_dict()}
 
 
 def note(
@@ -112,7 +112,7 @@ def usage_of(reported: UsageMetadata | None) -> Usage | None:
 
 def last_chunk(attempt: Attempt) -> ChatGenerationChunk:
     """What ends a stream: no text, and the decision record."""
-    metadata = {MARK: attempt.record()}
+    metadata = {MARK: attempt.record().to_dict()}
     return ChatGenerationChunk(
         message=AIMessageChunk(content="", chunk_position="last", response_metadata=metadata)
     )

@@ -47,4 +47,4 @@ async def aannounced(attempt: Attempt) -> AsyncIterator[None]:
 
 def _announce(attempt: Attempt) -> None:
     if attempt.error is None:
-        dispatcher.event(RoutooDecisionEvent(record=attempt.record()))
+        dispatcher.event(RoutooDecisionEvent(record=attempt.record().to_dict()))

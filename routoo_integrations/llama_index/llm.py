@@ -23,20 +23,25 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools import BaseTool
-from llama_index.core.types import PydanticProgramMode
+from llama_index.core.types import BaseOutputParser, PydanticProgramMode
 from pydantic import BaseModel, Field, PrivateAttr
 
+from routoo_core.budget.account import Budget
+from routoo_core.budget.ledger import Ledger
 from routoo_core.calling.attempt import Attempt
 from routoo_core.experts import Expert, Pool
+from routoo_core.latency import LatencyRule
+from routoo_core.options import SWITCH_MARGIN, RouterOptions
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
+from routoo_core.selector import Policy, PreferenceRule
 from routoo_core.threads import off_loop
 from routoo_integrations.building import (
-    as_router,
-    asking,
     build_clients,
-    overrides_of,
+    make_router,
+    mark_question,
+    read_overrides,
     without_overrides,
 )
 from routoo_integrations.llama_index.clients import Client, Way, build_client, settings_of
@@ -103,10 +108,58 @@ class RoutooLLM(SchemaLLM):
         self,
         router: Router | Predictor | str | Path | None = None,
         experts: Mapping[str, LLM | Expert] | Pool | None = None,
-        **settings: Any,
+        *,
+        account: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        question_of: Callable[[str], str] | None = None,
+        policy: str | Mapping[str, Any] | Policy | PreferenceRule | None = None,
+        budget: Budget | None = None,
+        ledger: str | Ledger = "memory://",
+        on_exhausted: str = "refuse",
+        strict: bool = False,
+        latency: LatencyRule | None = None,
+        switch_margin: float = SWITCH_MARGIN,
+        callback_manager: CallbackManager | None = None,
+        rate_limiter: Any = None,
+        system_prompt: str | None = None,
+        messages_to_prompt: Callable[[Sequence[ChatMessage]], str] | None = None,
+        completion_to_prompt: Callable[[str], str] | None = None,
+        output_parser: BaseOutputParser | None = None,
+        pydantic_program_mode: PydanticProgramMode = PydanticProgramMode.DEFAULT,
+        query_wrapper_prompt: BasePromptTemplate | None = None,
     ) -> None:
-        own = {key: settings.pop(key) for key in set(type(self).model_fields) & set(settings)}
-        super().__init__(router=as_router(router, experts, settings, settings_of), **own)  # type: ignore[call-arg]
+        options = RouterOptions(
+            policy=policy,
+            budget=budget,
+            ledger=ledger,
+            on_exhausted=on_exhausted,
+            strict=strict,
+            latency=latency,
+            switch_margin=switch_margin,
+        )
+        fields: dict[str, Any] = {
+            "account": account,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "question_of": question_of,
+            "callback_manager": callback_manager,
+            "rate_limiter": rate_limiter,
+            "system_prompt": system_prompt,
+            "messages_to_prompt": messages_to_prompt,
+            "completion_to_prompt": completion_to_prompt,
+            "output_parser": output_parser,
+            "pydantic_program_mode": pydantic_program_mode,
+            "query_wrapper_prompt": query_wrapper_prompt,
+        }
+        # LlamaIndex fills what is left out.
+        fields_set = {name: value for name, value in fields.items() if value is not None}
+        fields_set["router"] = make_router(router, experts, options, settings_of)
+        super().__init__(**fields_set)
         self._build_clients()
 
     @classmethod
@@ -316,13 +369,13 @@ class RoutooLLM(SchemaLLM):
         messages = [ChatMessage(role="user", content=said)] if isinstance(said, str) else said
         plain = [in_openai_form(message) for message in messages]
         if self.question_of:
-            plain = asking(plain, self.question_of)
+            plain = mark_question(plain, self.question_of)
         return RoutedRequest.from_messages(
             plain,
             max_tokens=next(filter(None, map(kwargs.get, _LIMITS)), self.max_tokens),
             tools=[described(tool) for tool in as_tools(kwargs.get("tools"))],
             response_format=kwargs.get("response_format"),
-            overrides=overrides_of(self.router, kwargs, self.account),
+            overrides=read_overrides(self.router, kwargs, self.account),
         )
 
     def client(self, expert: Expert) -> Client:

@@ -246,7 +246,7 @@ def called_with(response: Reply) -> str:
 
 def stamp(response: Reply, attempt: Attempt) -> None:
     """Put the decision record beside the reply, and what a conversation must remember of it into the message."""
-    record = attempt.record()
+    record = attempt.record().to_dict()
     response.additional_kwargs = {**response.additional_kwargs, MARK: record}
     if isinstance(response, ChatResponse):
         response.message = marked(response.message, {key: record[key] for key in _REMEMBERED})

@@ -14,7 +14,7 @@ from routoo_core.money import format_usd
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
 from routoo_core.threads import off_loop
-from routoo_integrations.building import overrides_of
+from routoo_integrations.building import read_overrides
 
 
 class RoutooSelector(BaseSelector):
@@ -42,7 +42,7 @@ class RoutooSelector(BaseSelector):
     def _select(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:
         names = [self._expert(choice) for choice in choices]
         request = RoutedRequest.from_text(
-            query.query_str, overrides=overrides_of(self.router, {}, None)
+            query.query_str, overrides=read_overrides(self.router, {}, None)
         )
         decision = self.router.decide(request)
         best = next((one for one in decision.candidates if one.expert.name in names), None)

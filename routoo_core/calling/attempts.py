@@ -1,0 +1,170 @@
+"""The attempts of one call: the affordable candidates in order, each with its money held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Self
+
+from routoo_core.budget.account import Budget
+from routoo_core.budget.ledger import Reservation
+from routoo_core.calling.attempt import Attempt, CallInProgress, Failed, Rejected
+from routoo_core.candidates import Candidate
+from routoo_core.errors import AllExpertsFailed, BudgetExceeded, ReplyRejected
+from routoo_core.threads import off_loop
+
+REFUSE = "refuse"
+CHEAPEST = "cheapest"
+
+
+class Attempts(Iterator[Attempt]):
+    """The attempts of one call, best candidate first; each is a context manager.
+
+    ::
+
+        for attempt in router.attempts(request):
+            with attempt:
+                attempt.settle(call(attempt.expert))
+
+    Iteration ends after an attempt that was answered. A driver may instead ask for :meth:`start_next` until one
+    is answered, which raises when no candidate is left.
+
+    Args:
+        start: Decides and opens the call; run by the first attempt.
+        budget: Whose money is held.
+        on_exhausted: When nothing is affordable: ``refuse``, ``cheapest``, or an expert's name.
+    """
+
+    def __init__(
+        self, start: Callable[[], CallInProgress], budget: Budget, on_exhausted: str = REFUSE
+    ) -> None:
+        self._start = start
+        self._budget = budget
+        self._on_exhausted = on_exhausted
+        self._call: CallInProgress | None = None
+        self._untried: Iterator[Candidate] = iter(())
+        self._refusals: list[BudgetExceeded] = []
+        self._attempts: list[Attempt] = []
+
+    def __next__(self) -> Attempt:
+        if self._attempts and not self._may_go_on():
+            raise StopIteration
+        return self.start_next()
+
+    def start_next(self) -> Attempt:
+        """Hold money for the next affordable candidate.
+
+        Raises:
+            BudgetExceeded: Nothing is affordable, and ``on_exhausted`` is ``refuse``.
+            AllExpertsFailed: Everything affordable was tried, and failed or was rejected.
+            NoCapableExpert: No expert can serve the request.
+        """
+        call = self._open_call()
+        for candidate in self._untried:
+            reservation = self._reserve(call, candidate)
+            if reservation is not None:
+                return self._begin(call, candidate, reservation)
+        if self._attempts:
+            raise self._all_failed()
+        return self._begin_beyond_limit(call)
+
+    def _open_call(self) -> CallInProgress:
+        if self._call is None:
+            self._call = self._start()
+            self._untried = iter(self._call.decision.candidates)
+        return self._call
+
+    def _may_go_on(self) -> bool:
+        return isinstance(self._attempts[-1].outcome, Failed | Rejected)
+
+    def _begin(
+        self, call: CallInProgress, candidate: Candidate, reservation: Reservation
+    ) -> Attempt:
+        attempt = Attempt(call, candidate, reservation)
+        self._attempts.append(attempt)
+        return attempt
+
+    def _reserve(self, call: CallInProgress, candidate: Candidate) -> Reservation | None:
+        """Money for a candidate; ``None`` where an account cannot afford it."""
+        try:
+            return call.ledger.reserve(
+                self._budget,
+                minimum=candidate.minimum_cost,
+                maximum=candidate.maximum_cost,
+                estimate=candidate.expected_cost,
+            )
+        except BudgetExceeded as error:
+            self._refusals.append(error)
+            return None
+
+    def _begin_beyond_limit(self, call: CallInProgress) -> Attempt:
+        """Call the ``on_exhausted`` expert, whatever the limit says.
+
+        Raises:
+            BudgetExceeded: There is none; the error names what the cheapest candidate needs.
+        """
+        if self._on_exhausted == REFUSE:
+            raise min(self._refusals, key=_amount_needed)
+        candidate = self._last_resort(call.decision.candidates)
+        reservation = call.ledger.reserve(
+            self._budget,
+            minimum=0,
+            maximum=candidate.maximum_cost,
+            estimate=candidate.expected_cost,
+            enforce=False,
+        )
+        return self._begin(call, candidate, reservation)
+
+    def _last_resort(self, candidates: tuple[Candidate, ...]) -> Candidate:
+        """The candidate that ``on_exhausted`` names, else the cheapest."""
+        for candidate in candidates:
+            if candidate.expert.name == self._on_exhausted:
+                return candidate
+        return min(candidates, key=_expected_cost)
+
+    def _all_failed(self) -> AllExpertsFailed:
+        errors: list[Exception] = []
+        for attempt in self._attempts:
+            if isinstance(attempt.outcome, Failed):
+                errors.append(attempt.outcome.error)
+            elif isinstance(attempt.outcome, Rejected):
+                errors.append(ReplyRejected(attempt.expert.name, attempt.outcome.reason))
+        problems = []
+        for attempt, error in zip(self._attempts, errors, strict=True):
+            problems.append(f"{attempt.expert.name}: {type(error).__name__}")
+        return AllExpertsFailed(
+            f"all {len(errors)} affordable experts failed: {'; '.join(problems)}", errors
+        )
+
+
+class AsyncAttempts:
+    """:class:`Attempts` with the predictor and the ledger off the event loop; use ``async with`` on each."""
+
+    def __init__(self, attempts: Attempts) -> None:
+        self._attempts = attempts
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Attempt:
+        attempt = await off_loop(lambda: next(self._attempts, None), undo=_release)
+        if attempt is None:
+            raise StopAsyncIteration
+        return attempt
+
+    async def start_next(self) -> Attempt:
+        """:meth:`Attempts.start_next`, async."""
+        return await off_loop(self._attempts.start_next, undo=_release)
+
+
+def _release(attempt: Attempt | None) -> None:
+    """Give back the money of an attempt that nobody waits for any more."""
+    if attempt is not None:
+        attempt.release()
+
+
+def _amount_needed(error: BudgetExceeded) -> int:
+    return error.needed
+
+
+def _expected_cost(candidate: Candidate) -> int:
+    return candidate.expected_cost

@@ -1,0 +1,245 @@
+"""The driver of a call: decide, hold, call, read, settle, move on; once for each of the four ways of a call.
+
+An adapter says how it calls an expert and how it reads the reply, as one of the small protocols below. The
+driver tries the affordable candidates until one answers::
+
+    reply = run(router, request, call)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from routoo_core.calling.attempt import Attempt
+from routoo_core.record import DecisionRecord
+from routoo_core.request import RoutedRequest
+from routoo_core.usage import Usage
+
+if TYPE_CHECKING:
+    from routoo_core.router import Router
+
+Reply = TypeVar("Reply")
+Piece = TypeVar("Piece")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reply says.
+
+    Attributes:
+        text: Everything the expert wrote: text, and the arguments of tool calls.
+        usage: The tokens it reports; ``None`` where it reports none.
+    """
+
+    text: str = ""
+    usage: Usage | None = None
+
+
+class ReplyReader(Protocol[Reply]):
+    """Reads whole replies of an adapter's own type."""
+
+    def read(self, reply: Reply) -> Reading:
+        """What the reply says."""
+        ...
+
+    def stamp(self, reply: Reply, record: DecisionRecord) -> Reply:
+        """The reply with its decision record where the adapter's users look for it."""
+        ...
+
+
+class WholeCall(ReplyReader[Reply], Protocol[Reply]):
+    """A call that is answered as a whole."""
+
+    def send(self, attempt: Attempt) -> Reply:
+        """Call the attempt's expert and wait for the reply."""
+        ...
+
+
+class AsyncWholeCall(ReplyReader[Reply], Protocol[Reply]):
+    """:class:`WholeCall`, async."""
+
+    async def asend(self, attempt: Attempt) -> Reply:
+        """Call the attempt's expert and wait for the reply."""
+        ...
+
+
+class StreamReader(Protocol[Piece]):
+    """Reads the pieces of one stream, in order."""
+
+    def read(self, piece: Piece) -> str:
+        """The text of a piece on its way to the caller, who may be shown a mark on it."""
+        ...
+
+    def finish(self) -> Reading:
+        """What is known once the stream has ended: text that no piece showed, and the usage of all."""
+        ...
+
+    def last_piece(self, record: DecisionRecord) -> Piece | None:
+        """A piece that adds nothing to the reply and carries the record; ``None`` for none."""
+        ...
+
+
+class StreamedCall(Protocol[Piece]):
+    """A call that is answered in pieces."""
+
+    def open(self, attempt: Attempt) -> Generator[Piece, Any, Any]:
+        """Call the attempt's expert; the stream it answers with."""
+        ...
+
+    def reader(self, attempt: Attempt) -> StreamReader[Piece]:
+        """A reader for this attempt's stream."""
+        ...
+
+
+class AsyncStreamedCall(Protocol[Piece]):
+    """:class:`StreamedCall`, async."""
+
+    async def aopen(self, attempt: Attempt) -> AsyncGenerator[Piece, Any]:
+        """Call the attempt's expert; the stream it answers with."""
+        ...
+
+    def reader(self, attempt: Attempt) -> StreamReader[Piece]:
+        """A reader for this attempt's stream."""
+        ...
+
+
+Check = Callable[[Any], str | None]
+"""Looks at a reply that was paid for: ``None`` accepts it, a text says why another expert must answer."""
+Lookup = Callable[[RoutedRequest], Any]
+"""Looks a request up in a cache: a reply, or ``None`` to call an expert."""
+OnEnd = Callable[[Attempt], None]
+"""Takes the attempt that ended a call."""
+
+
+def run(
+    router: Router,
+    request: RoutedRequest,
+    call: WholeCall[Reply],
+    *,
+    lookup: Lookup | None = None,
+    check: Check | None = None,
+    on_end: OnEnd | None = None,
+) -> Reply:
+    """The first reply that an affordable expert gives, settled and stamped.
+
+    Args:
+        router: Ranks the candidates and holds the money.
+        request: The call as the router reads it.
+        call: How the adapter calls an expert and reads its reply.
+        lookup: Asked before any expert is called, such as a cache; what it returns is returned as it is.
+        check: Looks at each reply after it was paid for; a rejected one lets the next candidate answer.
+        on_end: Takes the attempt that ended the call, also where it raised.
+
+    Raises:
+        BudgetExceeded: Nothing is affordable.
+        AllExpertsFailed: Everything affordable failed or was rejected.
+        NoCapableExpert: No expert can serve the request.
+    """
+    cached: Reply | None = lookup(request) if lookup else None
+    if cached is not None:
+        return cached
+    attempts = router.attempts(request, on_end)
+    while True:
+        with attempts.start_next() as attempt:
+            reply = call.send(attempt)
+            reading = call.read(reply)
+            attempt.received(reading.text)
+            attempt.settle(reading.usage)
+            if _accepted(attempt, reply, check):
+                return call.stamp(reply, attempt.record())
+
+
+async def arun(
+    router: Router,
+    request: RoutedRequest,
+    call: AsyncWholeCall[Reply],
+    *,
+    lookup: Lookup | None = None,
+    check: Check | None = None,
+    on_end: OnEnd | None = None,
+) -> Reply:
+    """:func:`run`, async: the predictor and the ledger work off the event loop."""
+    cached: Reply | None = lookup(request) if lookup else None
+    if cached is not None:
+        return cached
+    attempts = router.aattempts(request, on_end)
+    while True:
+        async with await attempts.start_next() as attempt:
+            reply = await call.asend(attempt)
+            reading = call.read(reply)
+            attempt.received(reading.text)
+            await attempt.asettle(reading.usage)
+            if _accepted(attempt, reply, check):
+                return call.stamp(reply, attempt.record())
+
+
+def stream(
+    router: Router,
+    request: RoutedRequest,
+    call: StreamedCall[Piece],
+    *,
+    on_end: OnEnd | None = None,
+) -> Generator[Piece, None, None]:
+    """The pieces of the first stream that an affordable expert gives, and the piece with the record.
+
+    An expert that fails before its first piece is replaced by the next candidate; afterwards the caller has seen
+    text, and the failure is a ``StreamInterrupted``. A stream that is closed early is settled for what was received.
+
+    Raises:
+        StreamInterrupted: The expert failed after its first piece.
+        BudgetExceeded: Nothing is affordable.
+        AllExpertsFailed: Everything affordable failed.
+        NoCapableExpert: No expert can serve the request.
+    """
+    attempts = router.attempts(request, on_end)
+    while True:
+        with attempts.start_next() as attempt:
+            reader = call.reader(attempt)
+            with closing(call.open(attempt)) as pieces:
+                for piece in pieces:
+                    attempt.received(reader.read(piece))
+                    yield piece
+            ending = reader.finish()
+            attempt.received(ending.text)
+            attempt.settle(ending.usage)
+            last = reader.last_piece(attempt.record())
+            if last is not None:
+                yield last
+            return
+
+
+async def astream(
+    router: Router,
+    request: RoutedRequest,
+    call: AsyncStreamedCall[Piece],
+    *,
+    on_end: OnEnd | None = None,
+) -> AsyncGenerator[Piece, None]:
+    """:func:`stream`, async: the predictor and the ledger work off the event loop."""
+    attempts = router.aattempts(request, on_end)
+    while True:
+        async with await attempts.start_next() as attempt:
+            reader = call.reader(attempt)
+            async with aclosing(await call.aopen(attempt)) as pieces:
+                async for piece in pieces:
+                    attempt.received(reader.read(piece))
+                    yield piece
+            ending = reader.finish()
+            attempt.received(ending.text)
+            await attempt.asettle(ending.usage)
+            last = reader.last_piece(attempt.record())
+            if last is not None:
+                yield last
+            return
+
+
+def _accepted(attempt: Attempt, reply: Any, check: Check | None) -> bool:
+    """Whether a reply passes the check; one that does not is rejected."""
+    reason = check(reply) if check else None
+    if reason is None:
+        return True
+    attempt.reject(reason)
+    return False

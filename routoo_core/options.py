@@ -1,0 +1,389 @@
+"""The parts of a Router, from routoo.toml, from keywords or from a description: policies and ledgers by name."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from routoo_core.budget.account import Budget
+from routoo_core.budget.ledger import Ledger
+from routoo_core.budget.pacing import Paced
+from routoo_core.budget.redis import RedisLedger
+from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.errors import ConfigurationError
+from routoo_core.experts import Pool
+from routoo_core.latency import LatencyRule
+from routoo_core.predictor.base import Predictor
+from routoo_core.predictor.batching import BatchingPredictor
+from routoo_core.selector import (
+    Best,
+    Cheapest,
+    FunctionPolicy,
+    Lagrangian,
+    Policy,
+    PreferenceRule,
+    QualityFloor,
+    Ratio,
+    as_policy,
+)
+from routoo_core.settings import Settings, read_toml
+
+STARTER = Path(__file__).parent / "starter"
+"""A whole configuration: routoo.toml and experts.toml."""
+SWITCH_MARGIN = 0.02
+POLICY_WITH_LIMIT = "paced"
+POLICY_WITHOUT_LIMIT = "ratio"
+
+POLICIES: dict[str, Callable[..., Policy | PreferenceRule]] = {
+    "paced": Paced,
+    "ratio": Ratio,
+    "lagrangian": Lagrangian,
+    "quality_floor": QualityFloor,
+    "best": Best,
+    "cheapest": Cheapest,
+}
+"""Name in routoo.toml → policy; its other keys there are its keywords."""
+
+
+def _open_memory(url: str, beside: Path) -> Ledger:
+    return SqliteLedger()
+
+
+def _open_sqlite(url: str, beside: Path) -> Ledger:
+    path = url.partition("://")[2].removeprefix("/")
+    return SqliteLedger(str(beside / path))
+
+
+def _open_redis(url: str, beside: Path) -> Ledger:
+    return RedisLedger(url)
+
+
+LEDGERS: dict[str, Callable[[str, Path], Ledger]] = {
+    "memory": _open_memory,
+    "sqlite": _open_sqlite,
+    "redis": _open_redis,
+    "rediss": _open_redis,
+    "unix": _open_redis,
+}
+"""Scheme of ``budget.ledger`` → ledger, given the URL and the folder that relative paths start from."""
+
+
+class BudgetTable(Settings):
+    """``[budget]`` in routoo.toml: the fields of Budget, and where the ledger lives."""
+
+    account: str = "default"
+    limit: Any = None
+    period: str = "day"
+    timezone: str = "UTC"
+    expected_calls: int = 1000
+    rolling: bool = False
+    carry_over: bool = False
+    within: Any = None
+    ledger: str = "sqlite:///routoo.db"
+
+    def budget(self, path: str | Path) -> Budget:
+        """The budget the table describes.
+
+        Args:
+            path: The file it stands in, for errors.
+
+        Raises:
+            ConfigurationError: A field is out of range.
+        """
+        return Budget.read(f"{path}: budget", self.model_dump(exclude={"ledger"}))
+
+
+class RoutooToml(Settings):
+    """Everything ``routoo.toml`` may say."""
+
+    router: str
+    experts: str | dict[str, Any] = "experts.toml"
+    policy: str | dict[str, Any] = POLICY_WITH_LIMIT
+    on_exhausted: str = "refuse"
+    strict: bool = False
+    latency: LatencyRule | None = None
+    switch_margin: float = SWITCH_MARGIN
+    budget: BudgetTable = Field(default_factory=BudgetTable)
+
+
+@dataclass(frozen=True)
+class RouterOptions:
+    """What a router does, apart from its experts and its predictor; the adapters' keywords.
+
+    Attributes:
+        policy: A name, a table with ``name`` and settings, a policy or a preference rule; by default ``paced``
+            where the budget has a limit, else the paper's ratio.
+        budget: What may be spent; by default everything is booked and nothing limited.
+        ledger: ``memory://``, ``sqlite:///path``, ``redis://…``, or a ledger.
+        on_exhausted: When nothing is affordable: ``refuse``, ``cheapest`` or an expert's name.
+        strict: Refuse calls without ``max_tokens``.
+        latency: What slow experts lose by it.
+        switch_margin: Predicted quality by which another expert must be better than that of the turn before.
+    """
+
+    policy: str | Mapping[str, Any] | Policy | PreferenceRule | None = None
+    budget: Budget | None = None
+    ledger: str | Ledger = "memory://"
+    on_exhausted: str = "refuse"
+    strict: bool = False
+    latency: LatencyRule | None = None
+    switch_margin: float = SWITCH_MARGIN
+
+
+@dataclass(frozen=True)
+class RouterParts:
+    """The arguments of a :class:`~routoo_core.router.Router`, each an object."""
+
+    pool: Pool
+    predictor: Predictor
+    policy: Policy | PreferenceRule
+    budget: Budget
+    ledger: Ledger
+    on_exhausted: str
+    strict: bool
+    latency: LatencyRule | None
+    switch_margin: float
+
+    def to_config(self) -> dict[str, Any]:
+        """The parts in routoo.toml's words, with the experts' tables inside: plain JSON values, no secrets.
+
+        Raises:
+            ConfigurationError: The predictor, the policy or an expert is an object that has no words.
+        """
+        budget = _describe_budget(self.budget)
+        budget["ledger"] = self.ledger.url
+        return {
+            "router": _describe_predictor(self.predictor),
+            "experts": _describe_experts(self.pool),
+            "policy": _describe_policy(as_policy(self.policy)),
+            "on_exhausted": self.on_exhausted,
+            "strict": self.strict,
+            "latency": self.latency and self.latency.model_dump(mode="json"),
+            "switch_margin": self.switch_margin,
+            "budget": budget,
+        }
+
+
+def read_config(path: str | Path) -> RoutooToml:
+    """Read and check ``routoo.toml`` alone.
+
+    Raises:
+        ConfigurationError: The message names file, field and remedy.
+    """
+    return RoutooToml.read(str(path), read_toml(path))
+
+
+def read_pool(path: str | Path, config: RoutooToml) -> Pool:
+    """The experts that routoo.toml holds, or those of the file it names.
+
+    Raises:
+        ConfigurationError: The message names file, expert and field.
+    """
+    if isinstance(config.experts, str):
+        return Pool.from_toml(Path(path).parent / config.experts)
+    return Pool.read(str(path), config.experts)
+
+
+def open_account(
+    path: str | Path, config: RoutooToml, ledger: str | None = None
+) -> tuple[Budget, Ledger]:
+    """The budget and the ledger that a file names, without loading the predictor.
+
+    Args:
+        path: ``routoo.toml``.
+        config: What it holds.
+        ledger: Used instead of the one the file names.
+
+    Raises:
+        ConfigurationError: A field of the budget is out of range, or the ledger cannot be opened.
+    """
+    budget = config.budget.budget(path)
+    return budget, open_ledger(ledger or config.budget.ledger, Path(path).parent)
+
+
+def parts_from_toml(
+    path: str | Path, ledger: str | None = None, pool: Pool | None = None
+) -> RouterParts:
+    """The parts that ``routoo.toml`` names; relative paths in it start from its folder.
+
+    Args:
+        path: The file.
+        ledger: Used instead of the one the file names.
+        pool: Used instead of the experts the file names.
+
+    Raises:
+        ConfigurationError: Something in the file, or in a file it names, is wrong.
+    """
+    return _parts_of_config(read_config(path), path, ledger, pool)
+
+
+def parts_from_config(config: Mapping[str, Any]) -> RouterParts:
+    """The parts that :meth:`RouterParts.to_config` described.
+
+    Raises:
+        ConfigurationError: Something in it is wrong.
+    """
+    return _parts_of_config(RoutooToml.read("config", config), "config")
+
+
+def _parts_of_config(
+    config: RoutooToml, path: str | Path, ledger: str | None = None, pool: Pool | None = None
+) -> RouterParts:
+    budget, store = open_account(path, config, ledger)
+    options = RouterOptions(
+        policy=config.policy,
+        budget=budget,
+        ledger=store,
+        on_exhausted=config.on_exhausted,
+        strict=config.strict,
+        latency=config.latency,
+        switch_margin=config.switch_margin,
+    )
+    experts = pool or read_pool(path, config)
+    return assemble(experts, config.router, options, Path(path).parent)
+
+
+def assemble(
+    pool: Pool,
+    predictor: str | Path | Predictor,
+    options: RouterOptions,
+    beside: Path | None = None,
+) -> RouterParts:
+    """Make every part an object.
+
+    Args:
+        pool: The experts.
+        predictor: A shipped checkpoint's name, a checkpoint's folder, or any predictor.
+        options: The rest.
+        beside: Folder that relative paths start from.
+
+    Raises:
+        ConfigurationError: A name is unknown, or a file or server cannot be opened.
+    """
+    budget = options.budget or Budget()
+    policy = make_policy(options.policy or _default_policy(budget))
+    if isinstance(predictor, str | Path):
+        predictor, policy = _load_checkpoint(predictor, policy, beside)
+    ledger = options.ledger
+    if isinstance(ledger, str):
+        ledger = open_ledger(ledger, beside)
+    return RouterParts(
+        pool=pool,
+        predictor=predictor,
+        policy=policy,
+        budget=budget,
+        ledger=ledger,
+        on_exhausted=options.on_exhausted,
+        strict=options.strict,
+        latency=options.latency,
+        switch_margin=options.switch_margin,
+    )
+
+
+def _default_policy(budget: Budget) -> str:
+    return POLICY_WITHOUT_LIMIT if budget.limit is None else POLICY_WITH_LIMIT
+
+
+def _load_checkpoint(
+    checkpoint: str | Path, policy: Policy | PreferenceRule, beside: Path | None
+) -> tuple[Predictor, Policy | PreferenceRule]:
+    """A checkpoint's predictor, and the policy told its typical prompts."""
+    from routoo_core.predictor.checkpoint import find_router, load_checkpoint, read_reference
+
+    folder = find_router(checkpoint, beside)
+    predictor = BatchingPredictor(load_checkpoint(folder))
+    if isinstance(policy, Policy) and policy.learns:
+        reference = read_reference(folder)
+        policy = policy.with_reference(reference.quality, reference.experts)
+    return predictor, policy
+
+
+def make_policy(
+    policy: str | Mapping[str, Any] | Policy | PreferenceRule,
+) -> Policy | PreferenceRule:
+    """A policy from its name, or from a table such as ``{name = "ratio", alpha = 0.1}``.
+
+    Raises:
+        ConfigurationError: Unknown name, or a setting that is unknown, missing or out of range.
+    """
+    if isinstance(policy, str):
+        policy = {"name": policy}
+    if not isinstance(policy, Mapping):
+        return policy
+
+    settings = dict(policy)
+    name = settings.pop("name", None)
+    if name not in POLICIES:
+        raise ConfigurationError(
+            f"policy: {name!r} is unknown; choose one of {', '.join(POLICIES)}"
+        )
+    keywords = {}
+    for key, value in settings.items():
+        keywords[f"{key}_" if keyword.iskeyword(key) else key] = value  # Python reserves "lambda"
+    try:
+        return POLICIES[name](**keywords)
+    except TypeError as error:
+        problem = str(error).partition(") ")[2] or str(error)
+        raise ConfigurationError(f"policy: {name}: {problem}") from error
+
+
+def open_ledger(url: str, beside: Path | None = None) -> Ledger:
+    """Open ``memory://``, ``sqlite:///relative.db`` (``sqlite:////absolute.db``) or ``redis://host:6379/0``.
+
+    Raises:
+        ConfigurationError: Unknown kind, or the file or the server cannot be opened.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in LEDGERS:
+        schemes = ", ".join(f"{known}://" for known in LEDGERS)
+        raise ConfigurationError(f"budget.ledger: {url!r} is unknown; use {schemes}")
+    return LEDGERS[scheme](url, beside or Path())
+
+
+# Parts in words
+
+
+def _describe_experts(pool: Pool) -> dict[str, Any]:
+    tables = {}
+    for expert in pool:
+        if expert.client is not None:
+            part = f"expert {expert.name!r}"
+            raise _no_description(part, expert.client, "describe it by its settings")
+        tables[expert.name] = expert.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+    return tables
+
+
+def _describe_predictor(predictor: Predictor) -> str:
+    if isinstance(predictor, BatchingPredictor):
+        predictor = predictor.predictor
+    folder = getattr(predictor, "folder", None)
+    if not isinstance(folder, Path):
+        raise _no_description("router", predictor, "train one and name its folder")
+    from routoo_core.predictor.checkpoint import name_of
+
+    return name_of(folder)
+
+
+def _describe_policy(policy: Policy) -> dict[str, Any]:
+    for name, kind in POLICIES.items():
+        if type(policy) is kind:
+            return {"name": name, **policy.parameters()}
+    named = policy.function if isinstance(policy, FunctionPolicy) else policy
+    raise _no_description("policy", named, f"use one of {', '.join(POLICIES)}")
+
+
+def _describe_budget(budget: Budget) -> dict[str, Any]:
+    table = budget.model_dump(mode="json", exclude={"within", "run_id"}, exclude_none=True)
+    if budget.within:
+        table["within"] = _describe_budget(budget.within)
+    return table
+
+
+def _no_description(part: str, value: object, remedy: str) -> ConfigurationError:
+    kind = type(value).__name__
+    return ConfigurationError(f"{part}: a {kind} object cannot be written down; {remedy}")

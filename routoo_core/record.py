@@ -1,0 +1,213 @@
+"""The decision record: why an expert was chosen, which attempts were made and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from routoo_core.candidates import Candidate
+from routoo_core.errors import RecordError
+from routoo_core.money import decimal_usd
+
+RECORD_VERSION = 1
+
+Ending = Literal["answered", "failed", "rejected"]
+"""How an attempt ended; *rejected* is a reply that was paid for but does not meet a check."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRecord:
+    """A candidate as it was ranked.
+
+    Attributes:
+        expert: Its name.
+        quality: Predicted, 0–1.
+        expected_usd: Expected cost, an exact decimal string.
+        maximum_usd: Maximum cost, an exact decimal string.
+        latency_s: Seconds its replies took lately; ``None`` before the first.
+    """
+
+    expert: str
+    quality: float
+    expected_usd: str
+    maximum_usd: str = "0.000000000"
+    latency_s: float | None = None
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> CandidateRecord:
+        """The record of a candidate."""
+        latency = candidate.latency
+        return cls(
+            candidate.expert.name,
+            round(candidate.quality, 4),
+            decimal_usd(candidate.expected_cost),
+            decimal_usd(candidate.maximum_cost),
+            None if latency is None else round(latency, 3),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "expert": self.expert,
+            "quality": self.quality,
+            "expected_usd": self.expected_usd,
+            "maximum_usd": self.maximum_usd,
+            "latency_s": self.latency_s,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One call to an expert, and how it ended.
+
+    Attributes:
+        expert: Its name.
+        outcome: How the attempt ended.
+        error: Type and HTTP status of the failure, or why the reply was rejected; never its text.
+        held_usd: Held for it, an exact decimal string.
+        settled_usd: Booked for it, an exact decimal string.
+    """
+
+    expert: str
+    outcome: Ending
+    error: str | None
+    held_usd: str
+    settled_usd: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "expert": self.expert,
+            "outcome": self.outcome,
+            "error": self.error,
+            "held_usd": self.held_usd,
+            "settled_usd": self.settled_usd,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """The configured policy.
+
+    Attributes:
+        name: Its name in routoo.toml, or the name of a function.
+        parameters: Its settings, without λ.
+    """
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: the name and the settings beside it."""
+        return {"name": self.name, **self.parameters}
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """Everything a reply says about its routing; no prompt text, no secrets.
+
+    The fields from ``model`` on are known once an expert was called; amounts are exact decimal strings.
+
+    Attributes:
+        expert: Who answered, or the first candidate where nobody was called.
+        candidates: Best first, never empty.
+        policy: The configured policy.
+        lambda_: λ in quality per USD; ``None`` for a policy without one.
+        previous: The expert of the conversation's last turn.
+        open_tool_call: Whether that expert's tool call was open.
+        predict_ms: Milliseconds the prediction took.
+        router: Fingerprint of the predictor.
+        model: What the endpoint calls the expert.
+        account: Whose budget paid.
+        cached: Whether the reply came from a cache and cost nothing.
+        within_limit: ``False`` only for an ``on_exhausted`` expert called beyond the limit.
+        held_usd: Held for the attempt that answered.
+        settled_usd: Booked for the attempt that answered.
+        spent_usd: Spent by the account so far in its period.
+        remaining_usd: Left in the account; ``None`` for no limit.
+        attempts: Every attempt of the call, in order.
+        total_usd: Booked for all attempts together.
+        version: Of this format.
+    """
+
+    expert: str
+    candidates: tuple[CandidateRecord, ...]
+    policy: PolicyRecord = PolicyRecord("")
+    lambda_: float | None = None
+    previous: str | None = None
+    open_tool_call: bool = False
+    predict_ms: float = 0.0
+    router: str = ""
+    model: str | None = None
+    account: str | None = None
+    cached: bool = False
+    within_limit: bool = True
+    held_usd: str | None = None
+    settled_usd: str | None = None
+    spent_usd: str | None = None
+    remaining_usd: str | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    total_usd: str | None = None
+    version: int = RECORD_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "version": self.version,
+            "expert": self.expert,
+            "model": self.model,
+            "policy": self.policy.to_dict(),
+            "lambda": self.lambda_,
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "previous": self.previous,
+            "open_tool_call": self.open_tool_call,
+            "predict_ms": self.predict_ms,
+            "router": self.router,
+            "account": self.account,
+            "cached": self.cached,
+            "within_limit": self.within_limit,
+            "held_usd": self.held_usd,
+            "settled_usd": self.settled_usd,
+            "spent_usd": self.spent_usd,
+            "remaining_usd": self.remaining_usd,
+            "attempts": [attempt.to_dict() for attempt in self.attempts],
+            "total_usd": self.total_usd,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DecisionRecord:
+        """Read what :meth:`to_dict` wrote; keys that this version does not know are ignored.
+
+        Raises:
+            RecordError: A field is missing or of the wrong type, there is no candidate, or the record is of a
+                later version; the message names the field.
+        """
+        if values.get("version", RECORD_VERSION) != RECORD_VERSION:
+            raise RecordError(
+                f"version: {values['version']!r} is not {RECORD_VERSION}; "
+                "read the record with the version of Routoo that wrote it"
+            )
+        fields = dict(values)
+        fields["lambda_"] = fields.pop("lambda", None)
+        policy = fields.get("policy")
+        if isinstance(policy, Mapping):
+            parameters = {key: value for key, value in policy.items() if key != "name"}
+            fields["policy"] = {"name": policy.get("name"), "parameters": parameters}
+        try:
+            record = _record_adapter().validate_python(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field_name = ".".join(str(part) for part in first["loc"])
+            raise RecordError(f"{field_name}: {first['msg']}") from error
+        if not record.candidates:
+            raise RecordError("candidates: the list is empty; a record names at least one")
+        return record
+
+
+@lru_cache(maxsize=1)
+def _record_adapter() -> TypeAdapter[DecisionRecord]:
+    return TypeAdapter(DecisionRecord)
