@@ -61,7 +61,10 @@ routoo_integrations.llama_index
 routoo_integrations.demo
     prompts embedding run
 routoo_integrations.cli
-    terminal shared writing budget data evaluation feedback offline routing scoring training universe
+    commands lazy terminal options configuration
+    demo route train add_expert suggest_prompts universe predict assign calibrate evaluate replay
+    feedback grader_options harness_options score budget budget_export
+    data_options data_collect data_filter data_decontaminate data_split data_from_logs data_write
 """
 """Every file, in the order of the path: a file may import only from those before it."""
 PACKAGES = ("routoo_core", "routoo_integrations")
@@ -156,6 +159,18 @@ def test_the_command_line_starts_without_torch():
     code = "import sys, routoo_integrations.cli\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["data", "--help"]])
+def test_help_and_version_load_nothing_heavy(arguments):
+    code = (
+        f"import sys; sys.argv = ['routoo', *{arguments}]\n"
+        "from routoo_integrations.cli import main\n"
+        "try: main()\n"
+        f"except SystemExit: print('loaded', sorted(set({HEAVY}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded []"
 
 
 def test_the_library_knows_no_terminal():

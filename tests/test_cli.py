@@ -1,13 +1,22 @@
 """The command line explains, shows, trains, and says what is wrong without a traceback."""
 
+import inspect
 import json
+import subprocess
+import sys
+from typing import Annotated
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from routoo_core import __version__
 from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.errors import OutcomesError
 from routoo_integrations import cli
 from routoo_integrations.cli import app
+from routoo_integrations.cli.commands import BUDGET_COMMANDS, COMMANDS, DATA_COMMANDS
+from routoo_integrations.cli.lazy import LazyCommand, OptionNamingCommand
 
 ROUTOO_TOML = """
 router = "{router}"
@@ -50,6 +59,64 @@ def test_help_teaches_what_to_start_with():
     for word in ("routoo demo", "route", "budget", "train"):
         assert word in text
     assert "Explain who would answer" in run("route", "--help")
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "line"),
+    [
+        (name, target, line)
+        for commands in (COMMANDS, BUDGET_COMMANDS, DATA_COMMANDS)
+        for name, (target, line) in commands.items()
+    ],
+)
+def test_a_command_is_listed_with_the_first_paragraph_of_its_own_help(name, target, line):
+    command = LazyCommand(name, target, line).load()
+    first_paragraph = inspect.cleandoc(command.help).split("\n\n")[0]
+    assert " ".join(first_paragraph.split()) == line
+    assert command.name == name
+
+
+def test_a_command_mistyped_is_told_the_one_that_was_meant():
+    refused = CliRunner().invoke(app, ["evaluat"])
+    assert refused.exit_code == 2
+    assert "Did you mean 'evaluate'?" in refused.output
+
+
+def test_python_m_routoo_core_is_the_command_line():
+    command = [sys.executable, "-m", "routoo_core", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == __version__
+
+
+def test_brackets_in_an_error_are_printed_as_they_are(here, monkeypatch, capsys):
+    (here / "p.csv").write_text("prompt_id,prompt\n1,Why?\n")
+    monkeypatch.setitem(sys.modules, "datasketch", None)
+    files = ("--prompts", "p.csv", "--against", "p.csv", "--out", "clean.csv")
+    code, err = fail(monkeypatch, capsys, "data", "decontaminate", *files)
+    assert code == 2
+    assert "pip install 'routoo[data]'" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("count: 0 is too few", "--n: 0 is too few"),
+        ("count: too few\nseed: no number", "--n: too few\n--seed: no number"),
+        ("p.csv: count: is empty", "p.csv: count: is empty"),
+        ("count 3", "count 3"),
+        ("text: is empty", "text: is empty"),
+    ],
+)
+def test_an_error_about_a_setting_names_the_option_that_sets_it(message, shown):
+    single = typer.Typer()
+
+    @single.command(cls=OptionNamingCommand)
+    def draw(text: str, count: Annotated[int, typer.Option("--n")] = 1, seed: int = 0) -> None:
+        raise OutcomesError(message)
+
+    result = CliRunner().invoke(single, ["hello"])
+    assert isinstance(result.exception, OutcomesError)
+    assert str(result.exception) == shown
 
 
 def test_route_explains_one_decision_and_calls_nobody(here):

@@ -1,28 +1,21 @@
-"""``routoo …``: every part of Routoo from the command line, one file for each family of commands."""
+"""``routoo …``: every part of Routoo from the command line; :mod:`routoo_integrations.cli.commands` lists them."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from routoo_core import __version__
 from routoo_core.errors import ConfigurationError, RoutooError
-from routoo_integrations.cli import (
-    budget,
-    data,
-    evaluation,
-    feedback,
-    offline,
-    routing,
-    scoring,
-    training,
-    universe,
-)
-from routoo_integrations.cli.shared import err, out
+from routoo_integrations.cli.commands import BUDGET_COMMANDS, COMMANDS, DATA_COMMANDS
+from routoo_integrations.cli.lazy import lazy_group
+from routoo_integrations.cli.terminal import err, out
 
 app = typer.Typer(
     name="routoo",
+    cls=lazy_group(COMMANDS),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -31,10 +24,19 @@ app = typer.Typer(
 Start with [bold]routoo demo[/bold], then ask [bold]routoo route "your prompt"[/bold] who would answer and why.
 Commands that need a configuration read --config, else $ROUTOO_CONFIG, ./routoo.toml or ./routoo-demo/routoo.toml.""",
 )
-for family in (routing, training, universe, offline, evaluation, feedback, scoring):
-    app.add_typer(family.app)
-app.add_typer(budget.app, name="budget")
-app.add_typer(data.app, name="data")
+budget_app = typer.Typer(
+    cls=lazy_group(BUDGET_COMMANDS),
+    no_args_is_help=True,
+    help="Look into the accounts: what is spent, held and left.",
+)
+data_app = typer.Typer(
+    cls=lazy_group(DATA_COMMANDS),
+    no_args_is_help=True,
+    help="Prepare prompts to train on: each step reads a table and writes one, and beside it a manifest "
+    "(.manifest.json) with counts, licences, settings and the SHA-256 of what went in and came out.",
+)
+app.add_typer(budget_app, name="budget")
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:
@@ -42,12 +44,15 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except RoutooError as error:
-        err.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
-        raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from None
+        name = type(error).__name__
+        err.print(f"[red]{name}[/red]: {escape(str(error))}", highlight=False)
+        if isinstance(error, ConfigurationError):
+            raise SystemExit(2) from None
+        raise SystemExit(1) from None
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         out.print(__version__)
         raise typer.Exit
 
@@ -55,7 +60,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
     pass

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
 from routoo_core.errors import ConfigurationError
-from routoo_integrations.cli.shared import JsonOption, out
-
-if TYPE_CHECKING:
-    from routoo_core.monitoring.feedback import FeedbackStats, Summary
-
-app = typer.Typer()
+from routoo_core.monitoring.feedback import (
+    FeedbackStats,
+    Summary,
+    remarks,
+    summarise_feedback,
+)
+from routoo_core.monitoring.logged_calls import read_routed_calls
+from routoo_core.monitoring.plots import plot_feedback
+from routoo_integrations.cli.options import JsonOption, check_png
+from routoo_integrations.cli.terminal import out, print_json, print_line
 
 DRIFT = "drift, 95 %"
 
 
-@app.command()
-def feedback(
+def feedback_command(
     logs: Annotated[
         list[Path],
         typer.Argument(help="JSONL: a call a line, with its decision record and its time."),
@@ -46,78 +49,87 @@ def feedback(
 
     Example: [bold]routoo feedback calls.jsonl --against gpt-4o --plot weeks.png[/bold]
     """
-    from routoo_core.monitoring.feedback import remarks, summarise_feedback
-    from routoo_core.monitoring.logged_calls import read_routed_calls
-
-    if plot and plot.suffix != ".png":
-        raise ConfigurationError(f"--plot: {plot} ends in {plot.suffix!r}; end it in .png")
+    check_png(plot)
     calls = read_routed_calls(logs)
     if not calls:
         raise ConfigurationError(f"{logs[0]}: holds no calls; log a reply's record, one a line")
-    found = summarise_feedback(calls, against)
+
+    summary = summarise_feedback(calls, against)
     if plot:
-        from routoo_core.monitoring.plots import plot_feedback
+        plot_feedback(plot, summary.weeks, summary.against, _title(len(calls), logs))
 
-        title = (
-            f"{len(calls)} call{'s' * (len(calls) != 1)} in {', '.join(log.name for log in logs)}"
-        )
-        plot_feedback(plot, found.weeks, found.against, title)
     if as_json:
-        out.print_json(json.dumps(found.as_dict()))
+        print_json(summary.as_dict())
         return
-    out.print(
-        *[_money(found), *([_opinions(found)] if found.stats.judged else []), _experts(found)],
-        sep="\n",
-    )
-    for sentence in remarks(found):
-        out.print(f"- {sentence}", highlight=False, markup=False, soft_wrap=True)
+    out.print(_money_table(summary))
+    if summary.stats.judged:
+        out.print(_feedback_table(summary))
+    out.print(_expert_table(summary))
+    for remark in remarks(summary):
+        print_line(f"- {remark}")
 
 
-def _money(found: Summary) -> Table:
-    """What was spent each week; what is peculiar to shadow calls, where there are any."""
-    shadow = bool(found.shadow.calls)
-    amounts = ["shadow", "spent", "routed"] if shadow else ["spent"]
-    table = Table("week", "calls", *amounts, f"all on {escape(found.against)}", "saved")
+def _title(calls: int, logs: Sequence[Path]) -> str:
+    names = ", ".join(log.name for log in logs)
+    noun = "call" if calls == 1 else "calls"
+    return f"{calls} {noun} in {names}"
+
+
+def _money_table(summary: Summary) -> Table:
+    """What was spent each week, with columns for calls in shadow where there are any."""
+    has_shadow = bool(summary.shadow.calls)
+    amounts = ["shadow", "spent", "routed"] if has_shadow else ["spent"]
+    table = Table("week", "calls", *amounts, f"all on {escape(summary.against)}", "saved")
     table.columns[0].no_wrap = True
-    for week in found.weeks:
-        spent = "–" if week.spent is None else f"${week.spent:.4f}"
-        parts = [str(week.shadow), spent, f"${week.routed:.4f}"] if shadow else [spent]
-        saved = "–" if week.saved is None else f"{week.saved:.0%}"
-        table.add_row(week.week.isoformat(), str(week.calls), *parts, f"${week.against:.4f}", saved)
+
+    for week in summary.weeks:
+        cells = [week.week.isoformat(), str(week.calls)]
+        if has_shadow:
+            cells.append(str(week.shadow))
+        cells.append("–" if week.spent is None else f"${week.spent:.4f}")
+        if has_shadow:
+            cells.append(f"${week.routed:.4f}")
+        cells.append(f"${week.against:.4f}")
+        cells.append("–" if week.saved is None else f"{week.saved:.0%}")
+        table.add_row(*cells)
     return table
 
 
-def _opinions(found: Summary) -> Table:
-    """What people thought each week; the calibration error, where enough did."""
-    errors = [week.stats.calibration_error for week in found.weeks]
+def _feedback_table(summary: Summary) -> Table:
+    """What people thought each week; the calibration error, where enough of them did."""
+    table = Table("week", "feedback", "predicted", DRIFT)
+    has_error = any(week.stats.calibration_error for week in summary.weeks)
+    if has_error:
+        table.add_column("calibration error")
+
+    for week in summary.weeks:
+        cells = [week.week.isoformat(), *_feedback_cells(week.stats)]
+        error = week.stats.calibration_error
+        if has_error:
+            cells.append("–" if error is None else f"{error:.3f}")
+        table.add_row(*cells)
+    return table
+
+
+def _expert_table(summary: Summary) -> Table:
+    has_shadow = bool(summary.shadow.calls)
+    shares = ["share", "routed"] if has_shadow else ["share"]
     table = Table(
-        "week", "feedback", "predicted", DRIFT, *(["calibration error"] if any(errors) else [])
+        Column("expert", overflow="fold"), "calls", *shares, "feedback", "predicted", DRIFT
     )
-    for week, error in zip(found.weeks, errors, strict=True):
-        shown = ["–" if error is None else f"{error:.3f}"] if any(errors) else []
-        table.add_row(week.week.isoformat(), *_opinion(week.stats), *shown)
+    for row in summary.experts:
+        cells = [escape(row.expert or "not named"), str(row.calls), f"{row.share:.1%}"]
+        if has_shadow:
+            cells.append(f"{row.routed:.1%}")
+        table.add_row(*cells, *_feedback_cells(row.stats))
     return table
 
 
-def _experts(found: Summary) -> Table:
-    shadow = bool(found.shadow.calls)
-    parts = ["calls", "share", *(["routed"] if shadow else []), "feedback", "predicted", DRIFT]
-    table = Table(Column("expert", overflow="fold"), *parts)
-    for row in found.experts:
-        shares = [f"{row.share:.1%}", *([f"{row.routed:.1%}"] if shadow else [])]
-        table.add_row(
-            escape(row.expert or "not named"), str(row.calls), *shares, *_opinion(row.stats)
-        )
-    return table
-
-
-def _opinion(found: FeedbackStats) -> list[str]:
-    """Feedback and of how many, prediction, and drift with half the width of its interval."""
-    if found.feedback is None or found.predicted is None or found.drift is None:
+def _feedback_cells(stats: FeedbackStats) -> list[str]:
+    """The mean feedback and how often it was given, the prediction, and the drift with half its interval's width."""
+    if stats.feedback is None or stats.predicted is None or stats.drift is None:
         return ["–"] * 3
-    half = f" ±{found.interval[1] - found.drift:.3f}" if found.interval else ""
-    return [
-        f"{found.feedback:.3f} ({found.judged})",
-        f"{found.predicted:.3f}",
-        f"{found.drift:+.3f}{half}",
-    ]
+    drift = f"{stats.drift:+.3f}"
+    if stats.interval:
+        drift += f" ±{stats.interval[1] - stats.drift:.3f}"
+    return [f"{stats.feedback:.3f} ({stats.judged})", f"{stats.predicted:.3f}", drift]

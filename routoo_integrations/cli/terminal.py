@@ -1,7 +1,8 @@
-"""Progress on a terminal, drawn with rich."""
+"""What the command line prints, and how."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -48,3 +49,27 @@ class TerminalProgress:
     def note(self, message: str) -> None:
         """Print one line that stays."""
         self.console.print(message)
+
+
+out = Console()
+"""Standard output: results, for people to read or for programs."""
+
+err = Console(stderr=True)
+"""Standard error: progress, notes, warnings and errors."""
+
+progress = TerminalProgress(err)
+
+
+def print_line(text: str) -> None:
+    """Print a result on one line: without colours, markup or line breaks of the terminal's."""
+    out.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """Print a result for a program to read."""
+    out.print_json(json.dumps(value))
+
+
+def print_warning(text: str) -> None:
+    """Print a line in yellow on standard error."""
+    err.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)

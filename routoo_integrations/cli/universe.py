@@ -2,25 +2,84 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Column, Table
+from rich.table import Table
 
 from routoo_core.errors import ConfigurationError
-from routoo_integrations.cli.shared import PRICES_HELP, JsonOption, PoolOption, out, progress
+from routoo_core.price_list import read_price_list
+from routoo_core.tables import check_table_format, write_table
+from routoo_core.universe.construction import (
+    UniverseInput,
+    guess_rates,
+    held_out_area,
+    read_universe_input,
+    select_routed,
+)
+from routoo_core.universe.plots import plot_coverage
+from routoo_core.universe.selection import (
+    ObservedScores,
+    coverage_without_luck,
+    select_universe,
+)
+from routoo_integrations.cli.options import (
+    PRICES_HELP,
+    JsonOption,
+    OptionalTableOption,
+    OutcomesOption,
+    PoolOption,
+    check_png,
+)
+from routoo_integrations.cli.terminal import out, print_json, print_line, progress
 
-if TYPE_CHECKING:
-    from routoo_core.universe.construction import UniverseInput
 
-app = typer.Typer()
+@dataclass(frozen=True)
+class UniverseOptions:
+    """How the experts are chosen.
+
+    Attributes:
+        size: The most experts to choose.
+        must_have: Experts to choose first.
+        prices: USD per million tokens by expert; empty without a price list.
+        guess_rate: Chance of a lucky answer; ``None`` to estimate it.
+        plot: Where the coverage curve is drawn.
+    """
+
+    size: int
+    must_have: Sequence[str]
+    prices: dict[str, float]
+    guess_rate: float | None
+    plot: Path | None
 
 
-@app.command()
-def universe(
-    outcomes: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, model, score (0–1).")],
+@dataclass(frozen=True)
+class UniverseTable:
+    """The experts chosen.
+
+    Attributes:
+        figures: What the choice as a whole is worth.
+        columns: A row for each expert, in the order chosen.
+    """
+
+    figures: dict[str, float | str | None]
+    columns: dict[str, list[object]]
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """The columns, row by row."""
+        return list(zip(*self.columns.values(), strict=True))
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain JSON values."""
+        rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows()]
+        return {**self.figures, "chosen": rows}
+
+
+def universe_command(
+    outcomes: OutcomesOption,
     size: Annotated[int, typer.Option(help="The most experts to choose; the paper has 56.")],
     prompts: Annotated[
         Path | None,
@@ -31,13 +90,9 @@ def universe(
     must_have: Annotated[
         list[str] | None, typer.Option(help="Choose this expert first (repeatable).")
     ] = None,
-    price: Annotated[
+    prices: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--price",
-            "--prices",
-            help=f"{PRICES_HELP} Repeatable.",
-        ),
+        typer.Option("--price", "--prices", help=f"{PRICES_HELP} Repeatable."),
     ] = None,
     pool: PoolOption = None,
     objective: Annotated[
@@ -50,9 +105,7 @@ def universe(
         float | None,
         typer.Option(help="Chance of a lucky answer; by default 1 / choices, or estimated."),
     ] = None,
-    chosen: Annotated[
-        Path | None, typer.Option("--out", help="The table to write, .parquet or .csv.")
-    ] = None,
+    target: OptionalTableOption = None,
     plot: Annotated[Path | None, typer.Option(help="The coverage curve to draw, .png.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,128 +117,138 @@ def universe(
 
     Example: [bold]routoo universe --outcomes o.parquet --prompts p.parquet --size 8 --plot coverage.png[/bold]
     """
-    from routoo_core.price_list import read_price_list
-    from routoo_core.tables import check_table_format, write_table
-    from routoo_core.universe.construction import read_universe_input
-
-    if objective not in CHOICES:
+    if objective not in OBJECTIVES:
         raise ConfigurationError(
-            f"--objective: {objective!r} is unknown; choose one of {', '.join(CHOICES)}"
+            f"--objective: {objective!r} is unknown; choose one of {', '.join(OBJECTIVES)}"
         )
-    if chosen:
-        check_table_format(chosen)
-    if plot and plot.suffix != ".png":
-        raise ConfigurationError(f"--plot: {plot} ends in {plot.suffix!r}; end it in .png")
-    prices: dict[str, float] = {}
-    for path in price or ():
-        prices |= read_price_list(path, pool or ()).per_million()
-    asked = read_universe_input(outcomes, prompts, prices if pool else ())
-    found, columns = CHOICES[objective](asked, size, must_have or [], prices, guess_rate, plot)
-    if chosen:
-        write_table(chosen, columns)
+    if target:
+        check_table_format(target)
+    check_png(plot)
+
+    price_list: dict[str, float] = {}
+    for path in prices or ():
+        price_list.update(read_price_list(path, pool or ()).per_million())
+    experts = price_list if pool else ()
+    candidates = read_universe_input(outcomes, prompts, experts)
+
+    options = UniverseOptions(size, must_have or (), price_list, guess_rate, plot)
+    universe = OBJECTIVES[objective](candidates, options)
+    if target:
+        write_table(target, universe.columns)
+
     if as_json:
-        out.print_json(
-            json.dumps(
-                {
-                    **found,
-                    "chosen": [dict(zip(columns, row, strict=True)) for row in _rows(columns)],
-                }
-            )
-        )
-        return
-    table = Table("", *(Column(name.replace("_", " "), overflow="fold") for name in columns))
-    for place, row in enumerate(_rows(columns), start=1):
-        table.add_row(
-            str(place),
-            *(f"{value:.4g}" if isinstance(value, float) else str(value or "–") for value in row),
-        )
-    out.print(table)
-    for name, value in found.items():
-        shown = "–" if value is None else f"{value:.4f}" if isinstance(value, float) else value
-        out.print(f"{name.replace('_', ' '):>26}  {shown}", highlight=False, soft_wrap=True)
+        print_json(universe.to_dict())
+    else:
+        _show_experts(universe)
+        _show_figures(universe)
 
 
-def _rows(columns: dict[str, list[Any]]) -> list[tuple[Any, ...]]:
-    return list(zip(*columns.values(), strict=True))
+def _choose_by_coverage(candidates: UniverseInput, options: UniverseOptions) -> UniverseTable:
+    """Algorithm 1 of the paper, with what luck explains taken off."""
+    observed = candidates.observed
+    rates = guess_rates(observed, candidates.choices, options.guess_rate)
+    universe = select_universe(observed, options.size, options.must_have, options.prices)
+    count = len(universe.experts)
 
+    net_coverage = None
+    if rates:
+        net_coverage = coverage_without_luck(observed, universe.experts, rates[0])
+    if options.plot:
+        plot_coverage(options.plot, universe, net_coverage)
 
-def _coverage(
-    asked: UniverseInput,
-    size: int,
-    must_have: list[str],
-    prices: dict[str, float],
-    guess_rate: float | None,
-    plot: Path | None,
-) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    from routoo_core.universe.construction import guess_rates
-    from routoo_core.universe.plots import plot_coverage
-    from routoo_core.universe.selection import coverage_without_luck, select_universe
-
-    observed = asked.observed
-    rates = guess_rates(observed, asked.choices, guess_rate)
-    found = select_universe(observed, size, must_have, prices)
-    known = coverage_without_luck(observed, found.experts, rates[0]) if rates else None
-    if plot:
-        plot_coverage(plot, found, known)
-    seen = observed.select(found.experts).answered(range(len(found.experts))).mean(axis=1).tolist()
-    columns: dict[str, list[Any]] = {
-        "model": list(found.experts),
-        "gain": list(found.gains),
-        "coverage": list(found.coverage),
-        "without_luck": list(known) if known else [None] * len(found.experts),
-        "alone": list(found.alone),
-        "observed": seen,
-        **_priced(found.experts, prices),
+    answered = observed.select(universe.experts).answered(range(count))
+    columns: dict[str, list[object]] = {
+        "model": list(universe.experts),
+        "gain": list(universe.gains),
+        "coverage": list(universe.coverage),
+        "without_luck": list(net_coverage) if net_coverage else [None] * count,
+        "alone": list(universe.alone),
+        "observed": answered.mean(axis=1).tolist(),
     }
-    return {
-        "coverage": found.coverage[-1] if found.coverage else 0.0,
-        "upper_bound": found.bound,
-        "gap": found.gap,
-        "everyone": found.everyone,
-        "without_luck": known[-1] if known else None,
+    _add_prices(columns, universe.experts, options.prices)
+    figures: dict[str, float | str | None] = {
+        "coverage": universe.coverage[-1] if universe.coverage else 0.0,
+        "upper_bound": universe.bound,
+        "gap": universe.gap,
+        "everyone": universe.everyone,
+        "without_luck": net_coverage[-1] if net_coverage else None,
         "guess_rate": rates[1] if rates else None,
-    }, columns
+    }
+    return UniverseTable(figures, columns)
 
 
-def _routed(
-    asked: UniverseInput,
-    size: int,
-    must_have: list[str],
-    prices: dict[str, float],
-    guess_rate: float | None,
-    plot: Path | None,
-) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    from routoo_core.universe.construction import held_out_area, select_routed
-    from routoo_core.universe.selection import ObservedScores, select_universe
-
-    if plot or guess_rate is not None:
+def _choose_by_routing(candidates: UniverseInput, options: UniverseOptions) -> UniverseTable:
+    """What a cheap router by domain makes of the experts."""
+    if options.plot or options.guess_rate is not None:
         raise ConfigurationError(
             "--plot and --guess-rate are for --objective coverage; leave them out"
         )
-    if asked.outcomes is None:
+    outcomes = candidates.outcomes
+    if outcomes is None:
         raise ConfigurationError(
             "--objective routed: give --prompts with a 'domain' column, which its router reads"
         )
-    train, dev = (
-        asked.outcomes.take(asked.outcomes.rows("train")),
-        asked.outcomes.take(asked.outcomes.rows("dev")),
-    )
-    with progress.bar("Choosing", size) as advance:
-        found = select_routed(train, prices, size, must_have, advance)
-    covering = select_universe(
-        ObservedScores.from_scores(train.scores, train.experts), size, must_have, prices
-    )
-    return {
-        "area": found.areas[-1] if found.areas else 0.0,
-        "held_out_area": held_out_area(train, dev, prices, found.experts) if dev.prompts else None,
-        "held_out_area_of_coverage": held_out_area(train, dev, prices, covering.experts)
-        if dev.prompts
-        else None,
-    }, {"model": list(found.experts), "area": list(found.areas), **_priced(found.experts, prices)}
+    train = outcomes.take(outcomes.rows("train"))
+    dev = outcomes.take(outcomes.rows("dev"))
+    prices = options.prices
+
+    with progress.bar("Choosing", options.size) as advance:
+        routed = select_routed(train, prices, options.size, options.must_have, advance)
+    observed = ObservedScores.from_scores(train.scores, train.experts)
+    covering = select_universe(observed, options.size, options.must_have, prices)
+
+    figures: dict[str, float | str | None] = {
+        "area": routed.areas[-1] if routed.areas else 0.0,
+        "held_out_area": None,
+        "held_out_area_of_coverage": None,
+    }
+    if dev.prompts:
+        figures["held_out_area"] = held_out_area(train, dev, prices, routed.experts)
+        figures["held_out_area_of_coverage"] = held_out_area(train, dev, prices, covering.experts)
+
+    columns: dict[str, list[object]] = {
+        "model": list(routed.experts),
+        "area": list(routed.areas),
+    }
+    _add_prices(columns, routed.experts, prices)
+    return UniverseTable(figures, columns)
 
 
-def _priced(experts: tuple[str, ...], prices: dict[str, float]) -> dict[str, list[float | None]]:
-    return {"usd_per_1m": [prices.get(name) for name in experts]} if prices else {}
+def _add_prices(
+    columns: dict[str, list[object]], experts: Sequence[str], prices: dict[str, float]
+) -> None:
+    if prices:
+        columns["usd_per_1m"] = [prices.get(expert) for expert in experts]
 
 
-CHOICES = {"coverage": _coverage, "routed": _routed}
+OBJECTIVES: dict[str, Callable[[UniverseInput, UniverseOptions], UniverseTable]] = {
+    "coverage": _choose_by_coverage,
+    "routed": _choose_by_routing,
+}
+
+
+def _show_experts(universe: UniverseTable) -> None:
+    table = Table("")
+    for name in universe.columns:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for rank, row in enumerate(universe.rows(), start=1):
+        table.add_row(str(rank), *[_cell(value) for value in row])
+    out.print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value or "–")
+
+
+def _show_figures(universe: UniverseTable) -> None:
+    for name, value in universe.figures.items():
+        label = name.replace("_", " ")
+        if value is None:
+            figure = "–"
+        elif isinstance(value, float):
+            figure = f"{value:.4f}"
+        else:
+            figure = value
+        print_line(f"{label:>26}  {figure}")

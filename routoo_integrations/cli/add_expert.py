@@ -1,0 +1,39 @@
+"""``routoo add-expert``: one more expert for a router, from a few labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from routoo_core.outcomes import read_outcomes
+from routoo_core.predictor.checkpoint import find_router
+from routoo_core.training.expert_run import add_expert_to
+from routoo_integrations.cli.options import JsonOption, OutcomesOption, RouterOption
+from routoo_integrations.cli.terminal import print_json, print_line, progress
+
+
+def add_expert_command(
+    router: RouterOption,
+    prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt.")],
+    outcomes: OutcomesOption,
+    name: Annotated[str, typer.Option(help="The new expert, as the outcomes call it.")],
+    folder: Annotated[Path, typer.Option("--out", help="The grown router's folder.")],
+    prior: Annotated[
+        str | None, typer.Option(help="The known expert it is most like; by default the mean.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Teach a router one more expert from a few labels; what it predicts for the others stays as it is.
+
+    Example: [bold]routoo add-expert --router mmlu-pro --prompts p.csv --outcomes o.csv --name my-llm --out grown[/bold]
+    """
+    checkpoint = find_router(router)
+    table = read_outcomes(prompts, outcomes)
+    result = add_expert_to(checkpoint, table, name, folder, prior, progress)
+
+    if as_json:
+        print_json(result)
+    else:
+        print_line(f"{folder}: {name} learnt from {result['labels']} labels")

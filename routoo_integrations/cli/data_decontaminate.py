@@ -1,0 +1,78 @@
+"""``routoo data decontaminate``: no prompt to train on may be one to evaluate on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from routoo_core.data.decontamination import Leak, Rule, decontaminate
+from routoo_core.data.steps import Row, read_prompt_rows
+from routoo_core.tables import check_table_format, write_table
+from routoo_integrations.cli.data_options import PromptsOption, describe_step, finish_step
+from routoo_integrations.cli.options import JsonOption, TableOption
+from routoo_integrations.cli.terminal import progress
+
+
+def decontaminate_command(
+    context: typer.Context,
+    prompts: PromptsOption,
+    against: Annotated[
+        list[Path], typer.Option(help="Prompts to evaluate on: prompt_id, prompt (repeatable).")
+    ],
+    table: TableOption,
+    removed: Annotated[
+        Path | None, typer.Option(help="A table of what was removed and why, .parquet or .csv.")
+    ] = None,
+    ngram: Annotated[
+        int, typer.Option(help="Words in a row that no evaluation prompt may share.")
+    ] = 12,
+    similarity: Annotated[
+        float, typer.Option(help="From which two texts are near-duplicates, 0.3–1.")
+    ] = 0.5,
+    repeats: Annotated[
+        bool, typer.Option("--repeats", help="Leave out near-duplicates among the prompts too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove prompts that are, contain or resemble one to evaluate on, whatever the case, punctuation and numbers.
+
+    Reasons: exact (the same words), ngram (datatrove's rule), near (MinHash), repeated (with --repeats).
+
+    Example: [bold]routoo data decontaminate --prompts p.csv --against test.csv --out clean.csv --removed why.csv[/bold]
+    """
+    check_table_format(table)
+    if removed:
+        check_table_format(removed)
+    rule = Rule(ngram, similarity)
+    rows = read_prompt_rows(prompts)
+    evaluation = _read_evaluation(against)
+
+    with progress.bar("Comparing", len(rows) + len(evaluation)) as advance:
+        clean, leaks = decontaminate(rows, evaluation, rule, repeats, advance)
+    counts = {"given": len(rows), "kept": len(clean)}
+    counts.update(dict.fromkeys(("exact", "ngram", "near", "repeated"), 0))
+    for leak in leaks:
+        counts[leak.reason] += 1
+
+    finish_step(table, clean, describe_step(context, [prompts, *against], counts), as_json)
+    if removed:
+        _write_leaks(removed, leaks)
+
+
+def _read_evaluation(paths: list[Path]) -> list[Row]:
+    """The prompts of all tables; the table's name in front of an id says where it is."""
+    rows: list[Row] = []
+    for path in paths:
+        for row in read_prompt_rows(path):
+            row["prompt_id"] = f"{path.stem}:{row['prompt_id']}"
+            rows.append(row)
+    return rows
+
+
+def _write_leaks(path: Path, leaks: list[Leak]) -> None:
+    columns = {}
+    for name in ("prompt_id", "reason", "matched", "detail"):
+        columns[name] = [getattr(leak, name) for leak in leaks]
+    write_table(path, columns)

@@ -1,0 +1,45 @@
+"""``routoo data from-logs``: logged calls with feedback become prompts and outcomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from routoo_core.data.steps import write_step
+from routoo_core.monitoring.tables import FeedbackScale, read_log_tables
+from routoo_core.tables import check_table_format
+from routoo_integrations.cli.data_options import describe_step, finish_step
+from routoo_integrations.cli.options import JsonOption
+
+
+def from_logs_command(
+    context: typer.Context,
+    log: Annotated[
+        list[Path], typer.Option(help="JSONL of LangSmith runs or OpenAI-style calls (repeatable).")
+    ],
+    prompts: Annotated[Path, typer.Option(help="The table of prompts to write, .parquet or .csv.")],
+    outcomes: Annotated[
+        Path, typer.Option(help="The table of outcomes to write, .parquet or .csv.")
+    ],
+    feedback: Annotated[
+        str | None, typer.Option(help="Which feedback is the score, where there are several.")
+    ] = None,
+    worst: Annotated[float, typer.Option(help="Feedback that becomes score 0.")] = 0.0,
+    best: Annotated[float, typer.Option(help="Feedback that becomes score 1.")] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn logs with feedback into prompts and outcomes, as 'routoo train' reads them; the shapes are in docs/data.md.
+
+    The prompt is what a router reads of the messages. Calls without feedback are left out, and counted.
+
+    Example: [bold]routoo data from-logs --log runs.jsonl --prompts p.csv --outcomes o.csv --feedback correctness[/bold]
+    """
+    check_table_format(prompts)
+    check_table_format(outcomes)
+    logged = read_log_tables(log, FeedbackScale(feedback, worst, best))
+
+    step = describe_step(context, log, logged.counts)
+    write_step(outcomes, logged.outcomes, step)
+    finish_step(prompts, logged.prompts, step, as_json)

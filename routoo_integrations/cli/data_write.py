@@ -1,0 +1,193 @@
+"""``routoo data synthesise`` and ``paraphrase``: what an expert writes, within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from routoo_core.asking.answers import AnswerStore
+from routoo_core.asking.asker import Asker
+from routoo_core.asking.clients import make_clients
+from routoo_core.asking.direct import direct_router
+from routoo_core.data.paraphrase import TEMPERATURE, paraphrase, read_drawn
+from routoo_core.data.steps import write_step
+from routoo_core.data.synthesise import PRESETS, Synthesis, read_seeds, synthesise
+from routoo_core.data.writing import Written
+from routoo_core.errors import ConfigurationError
+from routoo_core.experts import Expert, Pool
+from routoo_core.money import decimal_usd, format_usd
+from routoo_core.tables import check_table_format
+from routoo_integrations.cli.configuration import INCOMPLETE, Payment
+from routoo_integrations.cli.data_options import describe_counts, describe_step
+from routoo_integrations.cli.options import (
+    AnswersOption,
+    JsonOption,
+    LimitOption,
+    PayerOption,
+    TableOption,
+)
+from routoo_integrations.cli.terminal import print_json, print_line, print_warning, progress
+
+WriterOption = Annotated[str, typer.Option("--expert", help="Who writes: an expert of --experts.")]
+ExpertsOption = Annotated[Path, typer.Option("--experts", help="The experts' file.")]
+ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, help="Requests at once.")]
+
+
+def synthesise_command(
+    context: typer.Context,
+    prompts: Annotated[
+        Path,
+        typer.Option(
+            help="The seeds, Parquet or CSV: prompt_id, prompt, optional domain; choices and answer."
+        ),
+    ],
+    expert: WriterOption,
+    target: TableOption,
+    experts: ExpertsOption = Path("experts.toml"),
+    preset: Annotated[
+        str, typer.Option(help="default (20 requests of 10) or paper (200 of 100).")
+    ] = "default",
+    requests: Annotated[int | None, typer.Option(help="How often to ask.")] = None,
+    each: Annotated[int | None, typer.Option(help="Prompts asked for at once.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds shown in a request.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0–2, by default 0.7.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another one draws other seeds.")] = None,
+    budget: LimitOption = None,
+    config: PayerOption = None,
+    answers: AnswersOption = Path("answers.db"),
+    concurrency: ConcurrencyOption = 4,
+    as_json: JsonOption = False,
+) -> None:
+    """Have an expert write more prompts like yours: multiple choice where they have choices, else prompts as they are.
+
+    Five seeds of one subject are shown in each request. Pieces of another form and repetitions are dropped and
+    counted. Answers are kept as they come, so that a killed run goes on where it was; exit code 3 says that requests
+    are missing.
+
+    Example: [bold]routoo data synthesise --prompts mine.csv --expert gpt-4o --budget 1.00 --out more.parquet[/bold]
+    """
+    check_table_format(target)
+    options = {
+        "requests": requests,
+        "each": each,
+        "seeds": seeds,
+        "temperature": temperature,
+        "seed": seed,
+    }
+    settings = _read_synthesis(preset, options)
+    rows = read_seeds(prompts)
+
+    writer = Writer.open(experts, expert, Payment(budget, config, answers), concurrency)
+    written = synthesise(rows, writer.expert, settings, writer.asker, progress, concurrency)
+    result = WrittenTable(target, written)
+    result.write(context, prompts, settings.model_dump())
+    result.show(as_json)
+
+
+def paraphrase_command(
+    context: typer.Context,
+    prompts: Annotated[
+        Path, typer.Option(help="Parquet, CSV or JSONL: prompt_id, prompt, optional split.")
+    ],
+    expert: WriterOption,
+    target: TableOption,
+    experts: ExpertsOption = Path("experts.toml"),
+    count: Annotated[
+        int, typer.Option("--n", min=1, help="How many of the dev prompts, at most.")
+    ] = 60,
+    seed: Annotated[int, typer.Option(help="Another seed draws others.")] = 0,
+    budget: LimitOption = None,
+    config: PayerOption = None,
+    answers: AnswersOption = Path("answers.db"),
+    concurrency: ConcurrencyOption = 4,
+    as_json: JsonOption = False,
+) -> None:
+    """Have an expert say prompts in other words, for 'routoo evaluate --stress 60 --paraphrases': prompt_id, prompt.
+
+    Lettered choices stay as they are. Replies with the same words, other numbers, choices or paragraphs of their own,
+    empty ones and those that the limit on tokens cut off are dropped and counted. Answers are kept as they come, so
+    that a killed run goes on where it was; exit code 3 says that requests are missing.
+
+    Example: [bold]routoo data paraphrase --prompts p.csv --expert gpt-4o --budget 1.00 --out paraphrases.csv[/bold]
+    """
+    check_table_format(target)
+    rows = read_drawn(prompts, count, seed)
+
+    writer = Writer.open(experts, expert, Payment(budget, config, answers), concurrency)
+    written = paraphrase(rows, writer.expert, writer.asker, progress, concurrency)
+    result = WrittenTable(target, written)
+    result.write(context, prompts, {"temperature": TEMPERATURE})
+    result.show(as_json)
+
+
+def _read_synthesis(preset: str, options: Mapping[str, float | None]) -> Synthesis:
+    """A preset's settings, with those changed that are set."""
+    if preset not in PRESETS:
+        raise ConfigurationError(
+            f"--preset: {preset!r} is unknown; choose one of {', '.join(PRESETS)}"
+        )
+    settings = PRESETS[preset].model_dump()
+    for name, value in options.items():
+        if value is not None:
+            settings[name] = value
+    return Synthesis.read("synthesise", settings)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """An expert, and what asks it within a budget."""
+
+    expert: Expert
+    asker: Asker
+
+    @classmethod
+    def open(cls, experts: Path, name: str, payment: Payment, concurrency: int) -> Writer:
+        """Read the expert, and open the account and the answers kept so far."""
+        pool = Pool([Pool.from_toml(experts)[name]])
+        budget, ledger = payment.account(pool)
+        asker = Asker(
+            direct_router(pool, budget, ledger),
+            make_clients(pool.experts),
+            AnswerStore(payment.answers),
+            concurrency,
+        )
+        return cls(pool[name], asker)
+
+
+@dataclass(frozen=True)
+class WrittenTable:
+    """What an expert wrote, and the table that it goes to."""
+
+    target: Path
+    written: Written
+
+    def write(self, context: typer.Context, prompts: Path, settings: Mapping[str, Any]) -> None:
+        """Write the rows there are and their manifest."""
+        if self.written.rows:
+            step = describe_step(context, [prompts], self.written.counts(), settings)
+            write_step(self.target, self.written.rows, step)
+
+    def show(self, as_json: bool) -> None:
+        """Show what was done, and exit with ``INCOMPLETE`` if something is missing."""
+        written = self.written
+        if as_json:
+            print_json(
+                {
+                    "out": str(self.target),
+                    **written.counts(),
+                    "spent_usd": decimal_usd(written.spent),
+                    "missing": written.missing,
+                }
+            )
+        else:
+            counts = describe_counts(written.counts())
+            print_line(f"{self.target}: {counts}; {format_usd(written.spent)} spent")
+            for reason, count in written.missing.items():
+                print_warning(f"{count} requests missing: {reason}")
+
+        if written.missing or not written.rows:
+            raise typer.Exit(INCOMPLETE)

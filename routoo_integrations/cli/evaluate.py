@@ -1,0 +1,129 @@
+"""``routoo evaluate``: how good routers are, before they serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from routoo_core.data.decontamination import Rule, decontaminate
+from routoo_core.errors import ConfigurationError
+from routoo_core.evaluation.evaluation import EvaluationSettings, evaluate
+from routoo_core.evaluation.report import sentences, write_report
+from routoo_core.evaluation.stress import read_paraphrases
+from routoo_core.outcomes import SPLITS, Outcomes, read_tables
+from routoo_core.predictor.checkpoint import find_router
+from routoo_core.price_list import read_price_list
+from routoo_integrations.cli.options import JsonOption, PoolOption, PricesOption
+from routoo_integrations.cli.terminal import print_json, print_line, progress
+
+
+def evaluate_command(
+    router: Annotated[
+        list[str], typer.Option(help="A shipped router's name, or a folder (repeatable).")
+    ],
+    prompts: Annotated[
+        list[Path],
+        typer.Option(
+            help="Parquet or CSV: prompt_id, prompt, optional domain, split (repeatable)."
+        ),
+    ],
+    outcomes: Annotated[
+        list[Path],
+        typer.Option(help="Parquet or CSV: prompt_id, model, score (0–1); one for each --prompts."),
+    ],
+    prices: PricesOption,
+    report: Annotated[
+        Path, typer.Option("--out", help="The folder for index.html and metrics.json.")
+    ],
+    pool: PoolOption = None,
+    split: Annotated[
+        str, typer.Option(help="Which prompts to measure on; simple routers learn from train.")
+    ] = "dev",
+    guess: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Rate of lucky guesses: 0.25 with four choices.")
+    ] = 0.0,
+    stress: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="On so many prompts: who is asked when only the wording changes, or attacks it?",
+        ),
+    ] = 0,
+    paraphrases: Annotated[
+        Path | None,
+        typer.Option(help="For --stress: what 'routoo data paraphrase' wrote about these prompts."),
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
+    force: Annotated[
+        bool, typer.Option(help="Also on prompts a router learnt from; the report is stamped.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure routers on the dev prompts of a table, beside simple ones that learn from its train prompts.
+
+    The very rules that serve are replayed over what was observed. Prompts that were held out when a router was trained
+    are judged by what it and the simple ones predicted then; prompts it learnt from are refused. Where the prices have
+    a column billions_of_parameters, calls are also shared out by size. Prompts without a split are dealt out by a hash
+    of the question: four fifths train, one fifth dev.
+
+    Example: [bold]routoo evaluate --router mmlu --prompts p.parquet --outcomes o.parquet --prices c.csv --out r[/bold]
+    """
+    if split == "train":
+        raise ConfigurationError(
+            "--split: simple routers learn from the 'train' prompts; measure on others"
+        )
+    if paraphrases and not stress:
+        raise ConfigurationError(
+            "--paraphrases: are for --stress; say by --stress N on how many prompts"
+        )
+    checkpoints = [find_router(name) for name in router]
+    table = read_tables(prompts, outcomes, {*SPLITS, "test", split})
+    price_list = read_price_list(prices, pool or (), table.experts)
+    prices_by_expert = price_list.per_million()
+    reworded = {}
+    if paraphrases:
+        reworded = read_paraphrases(paraphrases, table.select(price_list.models), split)
+
+    settings = EvaluationSettings(split, guess, force, stress, price_list.sizes, reworded)
+    result = evaluate(checkpoints, table, prices_by_expert, progress, settings)
+    result = {**result, "resembling": _count_resembling(table, split)}
+    write_report(report, result, title or _default_title(router, prompts))
+
+    if as_json:
+        summary = {"report": str(report), "prompts": result["prompts"], **result["figures"]}
+        print_json(summary)
+    else:
+        _show_report(report, result)
+
+
+def _count_resembling(table: Outcomes, split: str) -> dict[str, int]:
+    """Prompts of a split that are, contain or resemble a train prompt, by reason."""
+    measured = _prompts_of(table, split)
+    train = _prompts_of(table, "train")
+    with progress.bar("Looking for near-duplicates", len(measured) + len(train)) as advance:
+        _, leaks = decontaminate(measured, train, Rule(), False, advance)
+
+    counts = dict.fromkeys(("exact", "ngram", "near"), 0)
+    for leak in leaks:
+        counts[leak.reason] += 1
+    return counts
+
+
+def _prompts_of(table: Outcomes, split: str) -> list[dict[str, Any]]:
+    return [
+        {"prompt_id": table.prompt_ids[row], "prompt": table.prompts[row]}
+        for row in table.rows(split)
+    ]
+
+
+def _default_title(routers: list[str], prompts: list[Path]) -> str:
+    tables = [path.stem for path in prompts]
+    return f"{', '.join(routers)} on {', '.join(tables)}"
+
+
+def _show_report(report: Path, result: dict[str, Any]) -> None:
+    print_line(f"{report / 'index.html'}: {result['prompts']} prompts")
+    for sentence in sentences(result):
+        print_line(f"- {sentence}")

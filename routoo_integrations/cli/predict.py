@@ -1,0 +1,36 @@
+"""``routoo predict``: what a router predicts for a table of prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from routoo_core.assignment.predictions import predict_table, read_prediction_input
+from routoo_core.assignment.quality_table import write_predicted_quality
+from routoo_core.tables import check_table_format
+from routoo_integrations.cli.options import JsonOption, RouterOption, TableOption
+from routoo_integrations.cli.terminal import print_json, print_line, progress
+
+
+def predict_command(
+    router: RouterOption,
+    prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt.")],
+    target: TableOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict how well every expert a router knows would answer each prompt: prompt_id, model, score (0–1).
+
+    Example: [bold]routoo predict --router mmlu-pro --prompts p.parquet --out scores.csv[/bold]
+    """
+    check_table_format(target)
+    table = predict_table(read_prediction_input(router, prompts), progress)
+    write_predicted_quality(target, table)
+
+    prompt_count = len(table)
+    expert_count = len(table.experts)
+    if as_json:
+        print_json({"prompts": prompt_count, "experts": expert_count, "out": str(target)})
+    else:
+        print_line(f"{target}: {prompt_count} prompts × {expert_count} experts")

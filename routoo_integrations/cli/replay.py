@@ -1,0 +1,148 @@
+"""``routoo replay``: what a budget would do to a stream of prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from routoo_core.budget.account import Budget
+from routoo_core.config import make_policy
+from routoo_core.errors import ConfigurationError
+from routoo_core.money import NANO_PER_USD
+from routoo_core.outcomes import read_outcomes
+from routoo_core.predictor.checkpoint import find_router
+from routoo_core.price_list import read_price_list
+from routoo_core.selector import Policy, PreferenceRule
+from routoo_core.simulation.plots import plot_replay
+from routoo_core.simulation.replay import (
+    ReplaySettings,
+    ReplaySummary,
+    replay_traffic,
+    replayable_prompts,
+    sample_traffic,
+    summarise_replay,
+)
+from routoo_core.simulation.traffic import ARRIVAL_PATTERNS, arrival_times
+from routoo_integrations.cli.options import (
+    JsonOption,
+    OutcomesOption,
+    PoolOption,
+    PricesOption,
+    RouterOption,
+    TokensOption,
+)
+from routoo_integrations.cli.terminal import print_json, print_line, progress
+
+
+def replay_command(
+    router: RouterOption,
+    prompts: Annotated[
+        Path, typer.Option(help="Parquet or CSV: prompt_id, prompt, optional split.")
+    ],
+    outcomes: OutcomesOption,
+    prices: PricesOption,
+    limit: Annotated[str, typer.Option(help="USD for each period, a decimal such as 5.00.")],
+    period: Annotated[str, typer.Option(help="run, hour, day or month.")] = "day",
+    rolling: Annotated[
+        bool, typer.Option(help="The limit holds over any such period that ends now.")
+    ] = False,
+    policy: Annotated[str, typer.Option(help="paced, or any other policy by its name.")] = "paced",
+    alpha: Annotated[float, typer.Option(help="α of --policy ratio.")] = 0.1,
+    calls: Annotated[
+        int | None, typer.Option(help="Calls to replay; by default half of the prompts.")
+    ] = None,
+    pattern: Annotated[
+        str, typer.Option("--arrivals", help="even, poisson, bursts or office.")
+    ] = "poisson",
+    days: Annotated[int, typer.Option(min=1, help="Over how many days they come.")] = 1,
+    accounts: Annotated[
+        int, typer.Option(min=1, help="Users who take turns, within one limit for all.")
+    ] = 1,
+    expected_calls: Annotated[
+        int, typer.Option(help="What pacing expects of a period before it knows better.")
+    ] = 1000,
+    tokens: TokensOption = 1000,
+    pool: PoolOption = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="A PNG of spend, λ, score and refusals over time.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, another order and other times.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a stream of prompts through the router and a ledger, answered by what was observed: what would a budget do?
+
+    Nobody is called. The prompts are dev prompts that the router did not learn from; those that are not in the stream
+    are what pacing starts from.
+
+    Example: [bold]routoo replay --router mmlu --prompts p.csv --outcomes o.csv --prices c.csv --limit 2.00[/bold]
+    """
+    if pattern not in ARRIVAL_PATTERNS:
+        raise ConfigurationError(
+            f"--arrivals: {pattern!r} is none of {', '.join(ARRIVAL_PATTERNS)}"
+        )
+    limits = {
+        "limit": limit,
+        "period": period,
+        "rolling": rolling,
+        "expected_calls": expected_calls,
+    }
+    budget = Budget.read("--limit, --period", limits)
+    table = read_outcomes(prompts, outcomes)
+    price_list = read_price_list(prices, pool or (), table.experts).per_million()
+    settings = ReplaySettings(price_list, budget, _read_policy(policy, alpha), tokens, accounts)
+
+    observed, quality = replayable_prompts(
+        find_router(router), table, list(price_list), calls, progress
+    )
+    random = np.random.default_rng(seed)
+    times = arrival_times(pattern, calls or len(quality) // 2, random, days)
+    traffic = sample_traffic(observed, quality, times, seed)
+    replayed = replay_traffic(traffic, settings, progress)
+
+    total_limit = (budget.limit_nano or 0) * _period_count(budget.period, days)
+    summary = summarise_replay(replayed, traffic, settings, total_limit)
+    if plot:
+        title = f"{len(replayed)} calls, {pattern}, ${limit} a {period}, {policy}"
+        plot_replay(plot, replayed, total_limit / NANO_PER_USD, title)
+
+    if as_json:
+        print_json(summary.to_dict())
+    else:
+        _show_figures(summary)
+        _show_shares(summary)
+
+
+def _read_policy(name: str, alpha: float) -> Policy | PreferenceRule:
+    table: dict[str, object] = {"name": name}
+    if name == "ratio":
+        table["alpha"] = alpha
+    return make_policy(table)
+
+
+def _period_count(period: str, days: int) -> int:
+    """How many periods the days are; a month is not split."""
+    if period == "hour":
+        return 24 * days
+    if period == "day":
+        return days
+    return 1
+
+
+def _show_figures(summary: ReplaySummary) -> None:
+    formats = {"share_of_optimum": ".2%", "mean_score": ".3f"}
+    for name, value in summary.to_dict().items():
+        if name == "experts":
+            continue
+        label = name.replace("_", " ")
+        figure = format(value, formats.get(name, ""))
+        print_line(f"{label:>18}  {figure}")
+
+
+def _show_shares(summary: ReplaySummary) -> None:
+    """Each expert's share of the calls, the largest first."""
+    for expert, share in sorted(summary.shares.items(), key=lambda item: -item[1]):
+        if share:
+            print_line(f"{share:>18.1%}  {expert}")

@@ -1,0 +1,338 @@
+"""``routoo score``: run experts on prompts and grade the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from routoo_core.asking.answers import AnswerStore
+from routoo_core.asking.clients import make_clients
+from routoo_core.errors import ConfigurationError
+from routoo_core.experts import Expert, Pool
+from routoo_core.money import decimal_usd, format_usd
+from routoo_core.scoring.harness import HarnessSamples
+from routoo_core.scoring.run import (
+    CostEstimate,
+    ScoringResult,
+    ScoringTask,
+    estimate_costs,
+    read_grader_rows,
+    score_experts,
+    write_outcomes,
+)
+from routoo_core.tables import check_table_format
+from routoo_integrations.cli.configuration import INCOMPLETE, Payment
+from routoo_integrations.cli.grader_options import GraderOptions
+from routoo_integrations.cli.harness_options import HarnessOptions
+from routoo_integrations.cli.options import AnswersOption, JsonOption, LimitOption, PayerOption
+from routoo_integrations.cli.terminal import (
+    err,
+    out,
+    print_json,
+    print_line,
+    print_warning,
+    progress,
+)
+
+
+def score_command(
+    prompts: Annotated[
+        Path,
+        typer.Option(
+            help="Parquet or CSV: prompt_id, prompt, and what the grader needs (see below)."
+        ),
+    ],
+    target: Annotated[
+        Path, typer.Option("--out", help="The table of outcomes to write, .parquet or .csv.")
+    ],
+    grader: Annotated[
+        str | None,
+        typer.Option(
+            help="letter or likelihood (columns choices, answer) · exact or numeric (answer) · regex (pattern) · "
+            "code (tests) · judge (optional reference) · python:module:function."
+        ),
+    ] = None,
+    experts: Annotated[Path, typer.Option(help="The experts' file.")] = Path("experts.toml"),
+    expert: Annotated[
+        list[str] | None, typer.Option(help="Only this one of them (repeatable).")
+    ] = None,
+    budget: LimitOption = None,
+    config: PayerOption = None,
+    answers: AnswersOption = Path("answers.db"),
+    concurrency: Annotated[int, typer.Option(min=1, help="Calls of each expert at once.")] = 8,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Further tries of a call that may succeed later.")
+    ] = 5,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Limit on an answer.")] = 512,
+    temperature: Annotated[
+        float, typer.Option(help="0–2; below 0 leaves it to the endpoint.")
+    ] = 0.0,
+    normalised: Annotated[
+        bool,
+        typer.Option(
+            "--normalised", help="likelihood: by the choices' length in bytes (acc_norm)."
+        ),
+    ] = False,
+    template: Annotated[
+        str | None,
+        typer.Option(help=r"likelihood: what stands before a choice, such as 'Q: {prompt}\nA:'."),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="numeric: how far off, as a share of the right number.")
+    ] = 1e-6,
+    judge: Annotated[
+        str | None, typer.Option(help="judge: the expert of the same file that grades.")
+    ] = None,
+    rubric: Annotated[
+        Path | None, typer.Option(help='judge: TOML with levels = ["worst", …, "best"].')
+    ] = None,
+    pairwise: Annotated[
+        bool, typer.Option("--pairwise", help="judge: beside the column reference, in both orders.")
+    ] = False,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="code: yes, run what the experts write on this machine."),
+    ] = False,
+    from_harness: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Instead of a grader: samples_*.jsonl of lm_eval --log_samples, or a folder of them."
+        ),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='from-harness: run this task first, on the experts of provider = "huggingface" (repeatable).'
+        ),
+    ] = None,
+    harness_options: Annotated[
+        str,
+        typer.Option(
+            help="from-harness: more of lm_eval's own, such as '--limit 100 --include_path my-tasks'."
+        ),
+    ] = "",
+    metric: Annotated[
+        str | None, typer.Option(help="from-harness: the score; by default acc_norm, …")
+    ] = None,
+    filter_name: Annotated[
+        str | None, typer.Option("--filter", help="from-harness: which, of several.")
+    ] = None,
+    field: Annotated[
+        str | None, typer.Option(help="from-harness: of a document, what the prompt is.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would cost.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run experts on prompts and grade the answers: prompt_id, model, score, tokens, cost_usd, latency_s.
+
+    Every call is held and settled on a ledger. Answers are kept as they come: started again, a run goes on where it
+    was, and grading the same answers otherwise asks nobody. Exit code 3 says that pairs are missing.
+
+    Example: [bold]routoo score --prompts p.parquet --grader letter --budget 5.00 --out outcomes.parquet[/bold]
+
+    The cost first: [bold]routoo score … --dry-run[/bold]
+
+    From EleutherAI's harness: [bold]routoo score --from-harness logs --prompts p.csv --out o.csv[/bold] writes both.
+    """
+    check_table_format(target)
+    if from_harness and grader is None:
+        harness = HarnessOptions(
+            from_harness, task or (), harness_options, metric, filter_name, field
+        )
+        pool = _named_experts(Pool.from_toml(experts), expert) if task else []
+        logged = harness.read(pool)
+        logged.write(prompts, target)
+        _show_samples(logged, prompts, target, as_json)
+        return
+    if grader is None or from_harness:
+        raise ConfigurationError(
+            "--grader: say how answers are graded; or give --from-harness to read graded samples"
+        )
+
+    grading = GraderOptions(
+        grader,
+        max_tokens,
+        temperature,
+        normalised,
+        template,
+        tolerance,
+        judge,
+        rubric,
+        pairwise,
+        allow_code,
+    )
+    scoring = _read_scoring(prompts, experts, expert, grading)
+    run = ScoreRun(scoring, Payment(budget, config, answers), concurrency, retries)
+    if dry_run:
+        _show_estimates(run.estimates(), as_json)
+        return
+
+    scores = run.scores()
+    write_outcomes(target, scores)
+    _show_scores(scoring, scores, target, as_json)
+    if scores.missing():
+        raise typer.Exit(INCOMPLETE)
+
+
+def _named_experts(pool: Pool, names: Sequence[str] | None) -> list[Expert]:
+    """These experts of a pool, or all of them."""
+    if not names:
+        return list(pool)
+    return [pool[name] for name in names]
+
+
+def _read_scoring(
+    prompts: Path, experts: Path, names: Sequence[str] | None, grading: GraderOptions
+) -> ScoringTask:
+    """What is to be scored; a judge does not answer unless it is named among the experts."""
+    pool = Pool.from_toml(experts)
+    grading.check()
+    grader = grading.grader()
+    rows = read_grader_rows(prompts, grader)
+
+    answering = _named_experts(pool, names)
+    if not names:
+        answering = [expert for expert in answering if expert.name != grading.judge]
+    judge = pool[grading.judge] if grading.judge else None
+    return ScoringTask(rows, answering, grader, judge)
+
+
+class ScoreRun:
+    """One run of a scoring, paid from an account.
+
+    Args:
+        scoring: Prompts, experts and grader.
+        payment: Who pays.
+        concurrency: Calls of each expert at once.
+        retries: Further tries of a call that may succeed later.
+    """
+
+    def __init__(
+        self, scoring: ScoringTask, payment: Payment, concurrency: int, retries: int
+    ) -> None:
+        self.scoring = scoring
+        self.concurrency = concurrency
+        self.retries = retries
+        self.clients = make_clients(scoring.pool.experts)
+        self.budget, self.ledger = payment.account(scoring.pool)
+        self.store = AnswerStore(payment.answers)
+        self.answers = payment.answers
+
+    def estimates(self) -> dict[str, CostEstimate]:
+        """What is still to be asked, by expert."""
+        return estimate_costs(self.scoring, self.budget, self.ledger, self.store)
+
+    def scores(self) -> ScoringResult:
+        """Say what it will cost, ask everything and grade it."""
+        total = _total(self.estimates())
+        err.print(
+            f"{total.calls} calls to make, about {format_usd(total.expected, 4)}; answers in {self.answers}",
+            highlight=False,
+            markup=False,
+        )
+        return score_experts(
+            self.scoring,
+            self.budget,
+            self.ledger,
+            self.store,
+            progress,
+            self.concurrency,
+            self.retries,
+            self.clients,
+        )
+
+
+def _total(estimates: dict[str, CostEstimate]) -> CostEstimate:
+    total = CostEstimate()
+    for expert_estimate in estimates.values():
+        total += expert_estimate
+    return total
+
+
+def _show_estimates(estimates: dict[str, CostEstimate], as_json: bool) -> None:
+    rows = {**estimates, "all": _total(estimates)}
+    if as_json:
+        print_json({name: _estimate_json(row) for name, row in rows.items()})
+        return
+
+    table = Table("expert", "calls", "kept", "expected cost", "most it can cost")
+    for name, row in rows.items():
+        table.add_row(
+            escape(name),
+            str(row.calls),
+            str(row.kept),
+            format_usd(row.expected),
+            format_usd(row.maximum),
+        )
+    out.print(table)
+
+
+def _estimate_json(row: CostEstimate) -> dict[str, object]:
+    return {
+        "calls": row.calls,
+        "kept": row.kept,
+        "expected_usd": decimal_usd(row.expected),
+        "maximum_usd": decimal_usd(row.maximum),
+    }
+
+
+@dataclass(frozen=True)
+class MissingPairs:
+    """Pairs of an expert's that have no score, for one reason."""
+
+    expert: str
+    reason: str
+    pairs: int
+
+
+def _show_scores(scoring: ScoringTask, scores: ScoringResult, target: Path, as_json: bool) -> None:
+    missing = [
+        MissingPairs(name, reason, count) for (name, reason), count in scores.missing().items()
+    ]
+    if as_json:
+        print_json(
+            {
+                "out": str(target),
+                "scores": len(scores.graded),
+                "spent_usd": decimal_usd(scores.spent),
+                "mean_score": {expert.name: scores.mean(expert.name) for expert in scoring.experts},
+                "missing": [vars(row) for row in missing],
+            }
+        )
+        return
+
+    print_line(f"{target}: {len(scores.graded)} scores, {format_usd(scores.spent)} spent")
+    for expert in scoring.experts:
+        mean = scores.mean(expert.name)
+        figure = "  none" if mean is None else f"{mean:>6.3f}"
+        print_line(f"{figure}  {_expert_label(expert)}")
+    for row in missing:
+        print_warning(f"{row.pairs} missing for {row.expert}: {row.reason}")
+    if missing:
+        print_warning("The same command goes on where it was.")
+
+
+def _expert_label(expert: Expert) -> str:
+    if expert.name == expert.model:
+        return expert.name
+    return f"{expert.name} ({expert.model})"
+
+
+def _show_samples(logged: HarnessSamples, prompts: Path, target: Path, as_json: bool) -> None:
+    prompt_count = len(logged.prompts)
+    score_count = len(logged.outcomes)
+    models = list(dict.fromkeys(model for _, model in logged.outcomes))
+    if as_json:
+        print_json({"prompts": prompt_count, "scores": score_count, "models": models})
+    else:
+        print_line(
+            f"{prompts}: {prompt_count} prompts; {target}: {score_count} scores of {', '.join(models)}"
+        )

@@ -1,0 +1,46 @@
+"""``routoo suggest-prompts``: which prompts to label before an expert is added."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from routoo_core.predictor.checkpoint import find_router
+from routoo_core.prompts import read_prompts
+from routoo_core.tables import check_table_format, write_table
+from routoo_core.training.expert_run import suggest_for
+from routoo_integrations.cli.options import RouterOption
+from routoo_integrations.cli.terminal import print_line, progress
+
+
+def suggest_prompts_command(
+    router: RouterOption,
+    prompts: Annotated[
+        Path, typer.Option(help="Parquet or CSV: prompt_id, prompt; what could be labelled.")
+    ],
+    target: Annotated[
+        Path, typer.Option("--out", help="The table of prompts to write, .parquet or .csv.")
+    ],
+    count: Annotated[int, typer.Option("--n", help="How many to label.")] = 100,
+    seed: Annotated[int, typer.Option(help="Another seed suggests others.")] = 0,
+) -> None:
+    """Choose which prompts to label before adding an expert: spread over everything the router's encoder tells apart.
+
+    Example: [bold]routoo suggest-prompts --router mmlu-pro --prompts all.csv --n 100 --out label-these.csv[/bold]
+    """
+    check_table_format(target)
+    checkpoint = find_router(router)
+    candidates = read_prompts(prompts)
+    rows = suggest_for(checkpoint, candidates.texts, count, seed, progress)
+
+    suggested = candidates.take(rows)
+    columns = {
+        "prompt_id": suggested.ids,
+        "prompt": suggested.texts,
+        "domain": suggested.domains,
+        "split": suggested.splits,
+    }
+    write_table(target, columns)
+    print_line(f"{target}: {count} of {len(candidates)} prompts to label")
