@@ -1,77 +1,137 @@
-"""The question inside a retrieval prompt."""
+"""The question inside a retrieval prompt: what a router should read instead of the pasted context."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class _Shape(NamedTuple):
-    """A prompt around a question, known by what stands in it.
+@dataclass(frozen=True, slots=True)
+class PromptShape:
+    """A prompt around a question, recognised by fixed texts in it.
 
-    Searched for plainly: on a long context, a regular expression with as many gaps could take minutes.
+    The texts are searched for as they are: a regular expression with as many gaps could take minutes on a long
+    context.
 
     Attributes:
         mark: Stands somewhere in every prompt of this shape.
-        before: Stands right before the question: its last occurrence, or the first where the question ``leads``.
-        after: Stands right after it.
-        leads: The question comes before the context.
-        ends: ``after`` is the end of the prompt.
+        before: Stands right before the question.
+        after: Stands right after the question.
+        question_first: The question comes before the context, so ``before`` is its first occurrence; else its last.
+        at_end: ``after`` ends the prompt.
     """
 
     mark: str
     before: str
     after: str = ""
-    leads: bool = False
-    ends: bool = True
+    question_first: bool = False
+    at_end: bool = True
 
     def question_in(self, text: str) -> str:
-        """The question, or nothing where the text has another shape."""
+        """The question; empty where the text has another shape."""
         if self.mark not in text or self.before not in text:
             return ""
-        found = (text.partition(self.before) if self.leads else text.rpartition(self.before))[
-            2
-        ].rstrip()
-        if self.ends:
-            return found.removesuffix(self.after).strip() if found.endswith(self.after) else ""
-        found, closed, _ = found.partition(self.after)
-        return found.strip() if closed else ""
+        if self.question_first:
+            _, _, rest = text.partition(self.before)
+        else:
+            _, _, rest = text.rpartition(self.before)
+
+        rest = rest.rstrip()
+        if self.at_end:
+            if not rest.endswith(self.after):
+                return ""
+            return rest.removesuffix(self.after).strip()
+
+        question_text, separator, _ = rest.partition(self.after)
+        return question_text.strip() if separator else ""
 
 
-_SHAPES = (
-    # LlamaIndex: tables; answer, summarize, cite; refine, in two wordings; choose; SQL; keywords; rank; rewrite; split
-    _Shape("------", "response to the following task: ", "\nWe have provided", ends=False),
-    _Shape("------", "response to the following task: "),
-    _Shape("------", "\nQuery: ", "\nAnswer:"),
-    _Shape(
-        "\nWe have provided", "query is as follows: ", "\nWe have provided", leads=True, ends=False
+LLAMA_INDEX_SHAPES = (
+    # Refining an answer from a table, then answering from one.
+    PromptShape(
+        mark="------",
+        before="response to the following task: ",
+        after="\nWe have provided",
+        at_end=False,
     ),
-    _Shape("\nOriginal Answer:", "\nQuery: ", "\nOriginal Answer:", ends=False),
-    _Shape("------", "relevant to the question: '", "'\n", ends=False),
-    _Shape("------", "relevant to the question: '", "'"),
-    _Shape("Only use tables listed below", "\nQuestion: ", "\nSQLQuery:"),
-    _Shape("Table schema:", "\nQuestion: ", "\nSQLQuery:"),
-    _Shape("JSON Path", "\nTask: ", "\nResponse:"),
-    _Shape("A list of documents is shown below", "\nQuestion: ", "\nAnswer:"),
-    _Shape("A question is provided below", "------\n", "\n------", leads=True, ends=False),
-    _Shape("\nRank the ", "Search Query: ", ". \nRank the ", ends=False),
-    _Shape(
-        "write a passage to answer the question",
-        "key details as possible.\n",
-        'Passage:"""',
-        leads=True,
+    PromptShape(mark="------", before="response to the following task: "),
+    # Answering, summarising and citing.
+    PromptShape(mark="------", before="\nQuery: ", after="\nAnswer:"),
+    # Refining an answer, in two wordings.
+    PromptShape(
+        mark="\nWe have provided",
+        before="query is as follows: ",
+        after="\nWe have provided",
+        question_first=True,
+        at_end=False,
     ),
-    _Shape("<Standalone question>", "<Follow Up Message>\n", "<Standalone question>"),
-    _Shape("<Output>", "<User Question>\n", "<Output>"),
-    # LangChain, and much that is written by hand
-    _Shape("Standalone question:", "Follow Up Input: ", "Standalone question:"),
-    _Shape("\nContext:", "\nQuestion: ", "\nContext:", leads=True, ends=False),
-    _Shape("\nHelpful Answer:", "\nQuestion: ", "\nHelpful Answer:"),
-    _Shape("ontext:", "\nQuestion: ", "\nAnswer:"),
-    _Shape("ontext:", "\nQuestion: "),
-    _Shape("Context information", "answer the question: "),
+    PromptShape(
+        mark="\nOriginal Answer:", before="\nQuery: ", after="\nOriginal Answer:", at_end=False
+    ),
+    # Choosing among summaries, one or several.
+    PromptShape(mark="------", before="relevant to the question: '", after="'\n", at_end=False),
+    PromptShape(mark="------", before="relevant to the question: '", after="'"),
+    # Writing SQL, for two databases, and a JSON path.
+    PromptShape(mark="Only use tables listed below", before="\nQuestion: ", after="\nSQLQuery:"),
+    PromptShape(mark="Table schema:", before="\nQuestion: ", after="\nSQLQuery:"),
+    PromptShape(mark="JSON Path", before="\nTask: ", after="\nResponse:"),
+    # Choosing documents.
+    PromptShape(
+        mark="A list of documents is shown below", before="\nQuestion: ", after="\nAnswer:"
+    ),
+    # Extracting keywords.
+    PromptShape(
+        mark="A question is provided below",
+        before="------\n",
+        after="\n------",
+        question_first=True,
+        at_end=False,
+    ),
+    # Ranking passages.
+    PromptShape(mark="\nRank the ", before="Search Query: ", after=". \nRank the ", at_end=False),
+    # Writing a hypothetical passage (HyDE).
+    PromptShape(
+        mark="write a passage to answer the question",
+        before="key details as possible.\n",
+        after='Passage:"""',
+        question_first=True,
+    ),
+    # Rewriting a follow-up as a question of its own.
+    PromptShape(
+        mark="<Standalone question>",
+        before="<Follow Up Message>\n",
+        after="<Standalone question>",
+    ),
+    # Splitting a question into several.
+    PromptShape(mark="<Output>", before="<User Question>\n", after="<Output>"),
 )
+
+LANGCHAIN_SHAPES = (
+    # Rewriting a follow-up as a question of its own.
+    PromptShape(
+        mark="Standalone question:", before="Follow Up Input: ", after="Standalone question:"
+    ),
+    # Answering, with the question before the context or after it; much is written by hand like this.
+    PromptShape(
+        mark="\nContext:",
+        before="\nQuestion: ",
+        after="\nContext:",
+        question_first=True,
+        at_end=False,
+    ),
+    PromptShape(mark="\nHelpful Answer:", before="\nQuestion: ", after="\nHelpful Answer:"),
+    PromptShape(mark="ontext:", before="\nQuestion: ", after="\nAnswer:"),
+    PromptShape(mark="ontext:", before="\nQuestion: "),
+    PromptShape(mark="Context information", before="answer the question: "),
+)
+
+SHAPES = LLAMA_INDEX_SHAPES + LANGCHAIN_SHAPES
+"""Tried in this order; the first that finds a question decides."""
 
 
 def question(text: str) -> str:
     """The question of a retrieval prompt in LlamaIndex's or LangChain's usual shapes, else the text itself."""
-    return next(filter(None, (shape.question_in(text) for shape in _SHAPES)), text)
+    for shape in SHAPES:
+        question_text = shape.question_in(text)
+        if question_text:
+            return question_text
+    return text

@@ -1,4 +1,4 @@
-"""Step 1 of the path: chat messages become one request the router can price and predict."""
+"""Step 1 of the path: chat messages become one request that the router can price and predict."""
 
 from __future__ import annotations
 
@@ -9,51 +9,30 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routoo_core.errors import InvalidRequest
+from routoo_core.messages import Message, ParsedMessage, parse_message
+from routoo_core.money import NanoUsd
 from routoo_core.question import question
 from routoo_core.tokens import bound_tokens, count_tokens
 
 if TYPE_CHECKING:
     from routoo_core.selector import Policy, PreferenceRule
 
-Message = Mapping[str, Any]
-"""A chat message in OpenAI's form: ``{"role": …, "content": str | parts, …}``. An assistant's may also say which
-``expert`` wrote it, so that a conversation can stay with its expert; a user's what the ``question`` in it is."""
-
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-MAX_TEXT_CHARS = 16_000  # what the predictor is given at most; it truncates further, in tokens
+MAX_TEXT_CHARS = 16_000
+"""What the predictor is given at most; it truncates further, in tokens."""
 SHORT_TURN_WORDS = 6
-_PROMPT_OVERHEAD = 64  # what chat templates add on their own: a default system prompt, the date, the reply's opening
-_MESSAGE_OVERHEAD = 16  # role markers and separators of the widest chat templates in use
-MEDIA = {
-    "image_url": "images",
-    "image": "images",
-    "input_image": "images",
-    "input_audio": "audio",
-    "audio": "audio",
-    "file": "files",
-    "input_file": "files",
-    "document": "files",
-    "video": "video",
-    "video_url": "video",
-}
-"""Type of a content part → the capability it needs."""
-_BYTES_PER_TOKEN = {
-    "audio": 100,
-    "video": 100,
-    "files": 2,
-}  # the fewest that providers make a token of
-_UNSIZED_TOKENS = 20_000  # stands for media given by URL or id; what is billed beyond it is booked as an overshoot
-_BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{256,}")
+"""A turn of fewer words is read with the turns before it."""
+
+_PROMPT_OVERHEAD = 64
+"""Tokens that chat templates add on their own: a default system prompt, the date, the reply's opening."""
+_MESSAGE_OVERHEAD = 16
+"""Tokens of role markers and separators of the widest chat templates in use."""
 _REFERS_BACK = re.compile(
     r"^\s*(and|but|also|or|so|then|why|again|the (other|second|first|third|last|same)|"
     r"what about|how about|it|that|this|those|these|they)\b",
     re.IGNORECASE,
 )
-
-
-_OBSERVED = (
-    "Observation:"  # opens what a tool said, where an agent works in text; it is in the user's name
-)
+_OBSERVATION = "Observation:"
+"""Opens the result of a tool where an agent works in plain text; the message is in the user's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +43,13 @@ class Overrides:
         account: Whose budget pays; ``None`` is the router's own account.
         policy: Ranks this call's candidates instead of the router's policy.
         expert: The only one that may answer.
-        max_cost: The most the call may cost, nano-USD.
+        max_cost: The most the call may cost.
     """
 
     account: str | None = None
     policy: Policy | PreferenceRule | None = None
     expert: str | None = None
-    max_cost: int | None = None
+    max_cost: NanoUsd | None = None
 
 
 class Turn(NamedTuple):
@@ -116,9 +95,8 @@ class RoutedRequest:
         cls, text: str, *, max_tokens: int | None = None, overrides: Overrides | None = None
     ) -> RoutedRequest:
         """Build the request of a single user turn."""
-        return cls.from_messages(
-            [{"role": "user", "content": text}], max_tokens=max_tokens, overrides=overrides
-        )
+        message = {"role": "user", "content": text}
+        return cls.from_messages([message], max_tokens=max_tokens, overrides=overrides)
 
     @classmethod
     def from_messages(
@@ -149,134 +127,122 @@ class RoutedRequest:
             raise InvalidRequest(
                 f"max_tokens: {max_tokens} is below 1; give a positive number or leave it out"
             )
-        contents = [_read(message, index) for index, message in enumerate(messages)]
-        extras = [json.dumps(extra, default=str) for extra in (*tools, response_format) if extra]
-        overhead = _PROMPT_OVERHEAD + _MESSAGE_OVERHEAD * (len(messages) + len(extras))
-        tokens = [content.tokens for content in contents]
+
+        conversation = [parse_message(message, index) for index, message in enumerate(messages)]
+        definitions = _definitions(tools, response_format)
+        tokens, bound = _prompt_tokens(conversation, definitions)
         return cls(
-            text=_routed_text(messages, contents),
-            prompt_tokens=sum(tokens) + sum(map(count_tokens, extras)) + overhead // 4,
-            prompt_token_bound=sum(c.bound for c in contents)
-            + sum(map(bound_tokens, extras))
-            + overhead,
-            images=sum(content.images for content in contents),
+            text=_routed_text(conversation),
+            prompt_tokens=tokens,
+            prompt_token_bound=bound,
+            images=sum(message.images for message in conversation),
             max_tokens=max_tokens,
-            needs=_needs(tools, response_format).union(*(content.needs for content in contents)),
-            previous=_previous_turn(messages, tokens),
+            needs=_needs(conversation, tools, response_format),
+            previous=_previous_turn(conversation),
             overrides=overrides or Overrides(),
         )
 
 
-def _needs(tools: Sequence[Any], response_format: Mapping[str, Any] | None) -> frozenset[str]:
+# What the prompt counts as
+
+
+def _definitions(tools: Sequence[Any], response_format: Mapping[str, Any] | None) -> list[str]:
+    """What travels beside the messages, as JSON."""
+    definitions = [*tools, response_format]
+    return [json.dumps(definition, default=str) for definition in definitions if definition]
+
+
+def _prompt_tokens(
+    conversation: Sequence[ParsedMessage], definitions: Sequence[str]
+) -> tuple[int, int]:
+    """Estimated tokens of the prompt, and the most they can be."""
+    overhead = _PROMPT_OVERHEAD + _MESSAGE_OVERHEAD * (len(conversation) + len(definitions))
+    estimate = overhead // 4
+    bound = overhead
+    for message in conversation:
+        estimate += message.tokens
+        bound += message.token_bound
+    for definition in definitions:
+        estimate += count_tokens(definition)
+        bound += bound_tokens(definition)
+    return estimate, bound
+
+
+# What the call needs
+
+
+def _needs(
+    conversation: Sequence[ParsedMessage],
+    tools: Sequence[Any],
+    response_format: Mapping[str, Any] | None,
+) -> frozenset[str]:
+    """Capabilities that an expert must have."""
+    needs: set[str] = set()
+    for message in conversation:
+        needs |= message.needs
+    if tools:
+        needs.add("tools")
+
     kind = response_format.get("type") if response_format else None
-    form = {"json_schema": {"json_schema"}, "json_object": {"json_mode"}}.get(str(kind), set())
-    return frozenset(form | ({"tools"} if tools else set()))
+    if kind == "json_schema":
+        needs.add("json_schema")
+    elif kind == "json_object":
+        needs.add("json_mode")
+    return frozenset(needs)
 
 
-def _previous_turn(messages: Sequence[Message], tokens: Sequence[int]) -> Turn | None:
+def _previous_turn(conversation: Sequence[ParsedMessage]) -> Turn | None:
     """The last reply that says who wrote it, unless a later one does not."""
-    last = max(
-        (i for i, message in enumerate(messages) if message["role"] == "assistant"), default=None
-    )
-    if last is None or not messages[last].get("expert"):
-        return None
-    spoken = any(message["role"] == "user" for message in messages[last:])
-    open_tool_call = bool(messages[last].get("tool_calls")) and not spoken
-    return Turn(str(messages[last]["expert"]), open_tool_call, sum(tokens[: last + 1]))
+    tokens = 0
+    turn = None
+    for message in conversation:
+        tokens += message.tokens
+        if message.role == "assistant":
+            turn = None
+            if message.expert is not None:
+                turn = Turn(message.expert, message.calls_tools, tokens)
+        elif message.role == "user" and turn is not None:
+            turn = turn._replace(open_tool_call=False)
+    return turn
 
 
-class _Content(NamedTuple):
-    """One message, read: its text, the tokens it counts as, and what it needs."""
-
-    text: str
-    tokens: int
-    bound: int
-    images: int
-    needs: frozenset[str]
+# What the predictor reads
 
 
-def _read(message: Message, index: int) -> _Content:
-    role, content = message.get("role"), message.get("content")
-    where = f"messages[{index}]"
-    if role not in ROLES:
-        raise InvalidRequest(f"{where}.role: {role!r} is none of {', '.join(sorted(ROLES))}")
-    if content is None or isinstance(content, str):
-        parts: Sequence[Any] = [content] if content else []
-    elif isinstance(content, Sequence):
-        parts = content
-    else:
-        raise InvalidRequest(
-            f"{where}.content: {type(content).__name__} is neither text nor a list of parts"
-        )
-    texts, hidden, needs, tokens, images = [], [], set[str](), 0, 0
-    for k, part in enumerate(parts):
-        kind = part.get("type") if isinstance(part, Mapping) else "text"
-        if kind in MEDIA:
-            needs.add(MEDIA[kind])
-            images += MEDIA[kind] == "images"
-            tokens += _media_tokens(part, MEDIA[kind])
-        elif (text := _part_text(part)) is not None:
-            texts.append(text)
-        elif role == "assistant":  # reasoning and calls travel along and count, but are not read
-            hidden.append(json.dumps(part, default=str))
-        else:
-            raise InvalidRequest(
-                f"{where}.content[{k}]: a {kind!r} part cannot be routed; send text, images, audio, video or files"
-            )
-    if calls := message.get("tool_calls"):
-        hidden.append(json.dumps(calls, default=str))
-    said = "\n".join(texts)
-    counted = [text for text in (said, *hidden) if text]
-    return _Content(
-        said,
-        tokens + sum(map(count_tokens, counted)),
-        tokens + sum(map(bound_tokens, counted)),
-        images,
-        frozenset(needs),
-    )
-
-
-def _part_text(part: Any) -> str | None:
-    text = (
-        part if isinstance(part, str) else part.get("text") if isinstance(part, Mapping) else None
-    )
-    return text if isinstance(text, str) else None
-
-
-def _media_tokens(part: Mapping[str, Any], kind: str) -> int:
-    """The most tokens of audio, video or a file by its size; images are counted, not weighed."""
-    if kind == "images":
-        return 0
-    encoded = sum(len(found) for found in _BASE64.findall(json.dumps(part, default=str)))
-    return encoded * 3 // 4 // _BYTES_PER_TOKEN[kind] or _UNSIZED_TOKENS
-
-
-def _routed_text(messages: Sequence[Message], contents: Sequence[_Content]) -> str:
+def _routed_text(conversation: Sequence[ParsedMessage]) -> str:
     """The last user turn; with the turns before it when it is short or refers back (not the system's)."""
-    said = [
-        (message, content.text.strip()) for message, content in zip(messages, contents, strict=True)
-    ]
-    turns = [(m, text) for m, text in said if m["role"] in {"user", "assistant"} and text]
-    last = max(
-        (i for i, (message, text) in enumerate(turns) if _asks(message, text, i)), default=None
-    )
-    if last is None:
-        return _stand_in([text for _, text in said if text], contents)
-    text = turns[last][0].get("question") or question(turns[last][1])
-    if last and (len(text.split()) < SHORT_TURN_WORDS or _REFERS_BACK.match(text)):
-        text = "\n".join([turn for _, turn in turns[:last]] + [text])
+    turns: list[ParsedMessage] = []
+    asking = None  # place of the last turn in which the user asks something
+    for message in conversation:
+        if message.role not in {"user", "assistant"} or not message.text:
+            continue
+        if message.role == "user" and not (turns and message.text.startswith(_OBSERVATION)):
+            asking = len(turns)
+        turns.append(message)
+    if asking is None:
+        return _text_without_user(conversation)
+
+    text = turns[asking].question or question(turns[asking].text)
+    before = [turn.text for turn in turns[:asking]]
+    if before and _needs_context(text):
+        text = "\n".join([*before, text])
     return text[-MAX_TEXT_CHARS:]
 
 
-def _asks(message: Message, text: str, turn: int) -> bool:
-    return message["role"] == "user" and not (turn and text.startswith(_OBSERVED))
+def _needs_context(text: str) -> bool:
+    """Whether a turn cannot be understood without the turns before it."""
+    return len(text.split()) < SHORT_TURN_WORDS or _REFERS_BACK.match(text) is not None
 
 
-def _stand_in(texts: Sequence[str], contents: Sequence[_Content]) -> str:
-    """What to read when no user said a word: the last text there is, else what was sent."""
-    if texts:
-        return texts[-1][-MAX_TEXT_CHARS:]
-    sent = sorted(frozenset[str]().union(*(content.needs for content in contents)))
-    if not sent:
+def _text_without_user(conversation: Sequence[ParsedMessage]) -> str:
+    """What to read when no user wrote anything: the last text there is, else the kinds of media."""
+    for message in reversed(conversation):
+        if message.text:
+            return message.text[-MAX_TEXT_CHARS:]
+
+    media: set[str] = set()
+    for message in conversation:
+        media |= message.needs
+    if not media:
         raise InvalidRequest("messages: no message with text; the router has nothing to read")
-    return f"[{', '.join(sent)}]"
+    return f"[{', '.join(sorted(media))}]"

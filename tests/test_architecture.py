@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = """
 routoo_core
     errors files threads progress money text tables plotting settings tokens
-    question request latency usage prices endpoint limits experts price_list failures
+    question messages request latency usage prices endpoint limits experts price_list failures
     expert_table prompts outcomes embedded
 routoo_core.predictor
     base batching adapter encoder heads neighbours lengths calibration scorer performance checkpoint
