@@ -1,26 +1,36 @@
-"""Pictures that commands write as PNG files."""
+"""What all pictures share: colours, an empty figure, writing a PNG."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from routoo_core.errors import MissingDependency
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SERIES_COLOURS = ("#1f6feb", "#8250df", "#0f766e")
+"""Blue, violet and teal, for the lines a picture is about, in this order."""
 
-OWN = ("#1f6feb", "#8250df", "#0f766e")  # routers under evaluation
+REST_COLOUR = "#9ca3af"
+"""Grey, for everything that is not shown by name."""
 
+SHOWN_EXPERTS = 8
+"""At most so many experts have a bar of their own in a drawing of shares."""
 
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+_DPI = 130
 
 
 def empty_figure(width: float, height: float) -> Figure:
-    """An empty figure, width and height in inches.
+    """An empty figure.
+
+    Args:
+        width: Inches.
+        height: Inches.
 
     Raises:
         MissingDependency: ``matplotlib`` is not installed.
@@ -30,6 +40,26 @@ def empty_figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependency("matplotlib", "report", "draw figures") from error
+
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG; its folder is created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=_DPI)
+
+
+def colour_scale(count: int) -> NDArray[np.float64]:
+    """At least ``count`` colours from dark violet to yellow.
+
+    Returns:
+        Red, green, blue and opacity, 0–1, shape (colours, 4).
+    """
+    from matplotlib import colormaps
+
+    # The ends of the colour map are too dark and too light for bars.
+    positions = np.linspace(0.05, 0.95, max(count, 2))
+    return np.asarray(colormaps["viridis"](positions), dtype=np.float64)

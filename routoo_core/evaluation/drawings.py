@@ -18,8 +18,7 @@ from routoo_core.measures.simple_routers import (
     RANDOM_MIX,
     ZERO_ROUTER,
 )
-from routoo_core.monitoring.plots import SHOWN_EXPERTS
-from routoo_core.plotting import OWN, empty_figure
+from routoo_core.plotting import SERIES_COLOURS, SHOWN_EXPERTS, empty_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +39,7 @@ def draw_curves(result: Mapping[str, Any], own: Sequence[str]) -> str:
     """Quality over cost of every router, experts as points, the paper's α marked; an SVG to put in a page."""
     figure = empty_figure(10, 5.6)
     axes = _axes(figure, "USD per million tokens", "quality")
-    curves, colours = result["curves"], dict(zip(own, OWN, strict=False))
+    curves, colours = result["curves"], dict(zip(own, SERIES_COLOURS, strict=False))
     for name, colour in colours.items():
         curve = curves[name]
         axes.plot(curve["cost"], curve["quality"], color=colour, lw=2.4, label=name, zorder=3)
@@ -81,7 +80,7 @@ def _draw_rules(axes: Axes, rules: Mapping[str, Any]) -> None:
     for alpha in PAPER_ALPHAS:
         at = min(rules["alpha"], key=lambda point: abs(float(point["alpha"]) - alpha))
         place = (at["cost"], at["quality"])
-        axes.plot(*place, "D", color=OWN[0], ms=6, zorder=5)
+        axes.plot(*place, "D", color=SERIES_COLOURS[0], ms=6, zorder=5)
         beside: dict[str, Any] = {
             "textcoords": "offset points",
             "ha": "center",
@@ -126,7 +125,7 @@ def draw_domains(result: Mapping[str, Any], own: Sequence[str]) -> str:
         ms=11,
         label="best expert there",
     )
-    for name, colour in zip(own, OWN, strict=False):
+    for name, colour in zip(own, SERIES_COLOURS, strict=False):
         axes.plot(
             [row["routers"][name] for row in domains], places, "D", color=colour, ms=6, label=name
         )
@@ -189,7 +188,7 @@ def draw_reliability(result: Mapping[str, Any]) -> str:
     figure = empty_figure(5.5, 4.6)
     axes = _axes(figure, "predicted quality", "observed quality")
     axes.plot([0, 1], [0, 1], color=_INK, lw=1, ls="--", alpha=0.5)
-    for (name, found), colour in zip(result["routers"].items(), OWN, strict=False):
+    for (name, found), colour in zip(result["routers"].items(), SERIES_COLOURS, strict=False):
         bins = found["reliability"]
         axes.plot(
             [b["predicted"] for b in bins],

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from routoo_core.measures.curve import Curve
-from routoo_core.plotting import _save, empty_figure
+from routoo_core.plotting import empty_figure, save_figure
 
 
 @dataclass(frozen=True)
@@ -81,4 +81,4 @@ def plot_curve(
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(alpha=0.25)
     axes.legend(loc="lower right")
-    _save(figure, path)
+    save_figure(figure, path)

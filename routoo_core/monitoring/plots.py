@@ -13,10 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from routoo_core.monitoring.feedback import Week
-from routoo_core.plotting import OWN, _save, empty_figure
-
-SHOWN_EXPERTS = 8  # named in a drawing of shares; the others are drawn together
-
+from routoo_core.plotting import SERIES_COLOURS, SHOWN_EXPERTS, empty_figure, save_figure
 
 SHOWN_WEEKS = 13  # dates below a drawing of weeks, so that they can be read
 
@@ -53,7 +50,7 @@ def plot_feedback(path: Path, weeks: Sequence[Week], against: str, title: str) -
             one.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
         one.grid(axis="y", alpha=0.25)
         one.set_axisbelow(True)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_money(axes: Axes, places: Sequence[int], weeks: Sequence[Week], against: str) -> None:
@@ -61,9 +58,11 @@ def _draw_money(axes: Axes, places: Sequence[int], weeks: Sequence[Week], agains
     bars = [(f"all on {against}", "#d0d7de", [week.against for week in weeks])]
     if any(week.shadow for week in weeks):
         bars.append(("really spent, where known", "#57606a", [week.spent or 0 for week in weeks]))
-        bars.append(("routed (shadow: expected)", OWN[0], [week.routed for week in weeks]))
+        bars.append(
+            ("routed (shadow: expected)", SERIES_COLOURS[0], [week.routed for week in weeks])
+        )
     else:
-        bars.append(("spent", OWN[0], [week.routed for week in weeks]))
+        bars.append(("spent", SERIES_COLOURS[0], [week.routed for week in weeks]))
     width = 0.8 / len(bars)
     for number, (label, colour, amounts) in enumerate(bars):
         left = [place - 0.4 + number * width for place in places]
@@ -99,7 +98,7 @@ def _draw_opinions(axes: Axes, places: Sequence[int], weeks: Sequence[Week]) -> 
         at,
         predicted,
         "_-",
-        color=OWN[1],
+        color=SERIES_COLOURS[1],
         ms=min(14, 400 / (1 + at[-1])),
         mew=2,
         lw=1,
@@ -107,10 +106,15 @@ def _draw_opinions(axes: Axes, places: Sequence[int], weeks: Sequence[Week]) -> 
     )
     if alone.any():
         axes.plot(
-            at[alone], feedback[alone], "o", color=OWN[2], mfc="none", label="feedback, one call"
+            at[alone],
+            feedback[alone],
+            "o",
+            color=SERIES_COLOURS[2],
+            mfc="none",
+            label="feedback, one call",
         )
     for kept, colour, label in (
-        (~(alone | drifts), OWN[2], "feedback, 95 %"),
+        (~(alone | drifts), SERIES_COLOURS[2], "feedback, 95 %"),
         (drifts, "#d1242f", "feedback, drifting"),
     ):
         if kept.any():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo_core.money import NANO_PER_USD
-from routoo_core.plotting import OWN, _save, empty_figure
+from routoo_core.plotting import SERIES_COLOURS, empty_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,14 +45,14 @@ def plot_replay(path: Path, calls: Sequence[ReplayedCall], limit: float | None, 
     score_axes.set_xlabel("hours since the first call")
     money_axes.legend(frameon=False)
     score_axes.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_spending(
     axes: Axes, hours: Sequence[float], calls: Sequence[ReplayedCall], limit: float | None
 ) -> None:
     costs = [call.cost / NANO_PER_USD for call in calls]
-    axes.plot(hours, np.cumsum(costs), color=OWN[0], label="spent")
+    axes.plot(hours, np.cumsum(costs), color=SERIES_COLOURS[0], label="spent")
     if limit is not None:
         axes.axhline(limit, color="black", ls=":", label="limit")
     axes.set_ylabel("USD")
@@ -66,7 +66,7 @@ def _draw_lambda(axes: Axes, hours: Sequence[float], calls: Sequence[ReplayedCal
         if call.lambda_ is not None:
             lambda_hours.append(hour)
             lambdas.append(call.lambda_)
-    axes.plot(lambda_hours, lambdas, color=OWN[1], lw=0.8)
+    axes.plot(lambda_hours, lambdas, color=SERIES_COLOURS[1], lw=0.8)
     axes.set_ylabel("λ, quality per USD")
 
     highest = max(lambdas, default=0.0)
@@ -79,7 +79,7 @@ def _draw_lambda(axes: Axes, hours: Sequence[float], calls: Sequence[ReplayedCal
 def _draw_scores(axes: Axes, hours: Sequence[float], calls: Sequence[ReplayedCall]) -> None:
     scores = [call.score for call in calls]
     mean_so_far = np.cumsum(scores) / np.arange(1, len(calls) + 1)
-    axes.plot(hours, mean_so_far, color=OWN[2], label="mean score so far")
+    axes.plot(hours, mean_so_far, color=SERIES_COLOURS[2], label="mean score so far")
 
     refused = [hour for hour, call in zip(hours, calls, strict=True) if call.expert is None]
     label = f"refused ({len(refused)})"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from routoo_core.plotting import _save, empty_figure
+from routoo_core.plotting import empty_figure, save_figure
 from routoo_core.universe.selection import Universe
 
 
@@ -40,4 +40,4 @@ def plot_coverage(path: Path, found: Universe, known: Sequence[float] | None) ->
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.legend(loc="center right")
-    _save(figure, path)
+    save_figure(figure, path)
