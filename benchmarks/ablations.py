@@ -25,17 +25,13 @@ from routoo_core.measures.metrics import prediction_metrics
 from routoo_core.outcomes import Outcomes, read_outcomes
 from routoo_core.predictor.encoder import Vectors
 from routoo_core.predictor.heads import Head, expected_level
-from routoo_core.predictor.neighbours import fit_profiles
 from routoo_core.price_list import read_price_list
 from routoo_core.progress import SILENT
-from routoo_core.training.run import encode_cached
-from routoo_core.training.settings import (
-    Labels,
-    TrainingConfig,
-    ensemble_quality,
-    train_heads,
-    training_loss,
-)
+from routoo_core.training.head_ensemble import train_heads, training_loss
+from routoo_core.training.labels import Labels
+from routoo_core.training.neighbours import fit_profiles
+from routoo_core.training.settings import TrainingConfig, ensemble_quality
+from routoo_core.training.vectors import encode_cached
 
 Quality = NDArray[np.float32]
 Method = Callable[[Outcomes, Vectors, NDArray[np.int64]], Quality]

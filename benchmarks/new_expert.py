@@ -19,10 +19,11 @@ from routoo_core.outcomes import Outcomes, read_outcomes
 from routoo_core.predictor.encoder import Vectors
 from routoo_core.predictor.heads import HEADS
 from routoo_core.progress import SILENT
+from routoo_core.training.head_ensemble import train_heads
 from routoo_core.training.new_expert import add_expert
-from routoo_core.training.run import encode_cached
-from routoo_core.training.settings import TrainingConfig, ensemble_quality, train_heads
+from routoo_core.training.settings import TrainingConfig, ensemble_quality
 from routoo_core.training.suggestion import suggest_prompts
+from routoo_core.training.vectors import encode_cached
 
 Scores = NDArray[np.float32]
 Figures = NDArray[np.float64]

@@ -20,7 +20,8 @@ from routoo_core.assignment.solver import assign
 from routoo_core.budget.pacing import Paced
 from routoo_core.budget.period import HOUR_S
 from routoo_core.money import NANO_PER_USD
-from routoo_core.predictor.checkpoint import find_router, read_reference
+from routoo_core.predictor.checkpoint import find_router
+from routoo_core.predictor.reference import read_reference
 from routoo_core.price_list import read_price_list
 from routoo_core.progress import SILENT
 from routoo_core.selector import Ratio

@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from routoo_core import Expert, RoutedRequest
-from routoo_core.predictor.checkpoint import find_router, read_config
+from routoo_core.predictor.checkpoint import find_router
+from routoo_core.predictor.checkpoint_config import read_config
 from routoo_core.price_list import read_price_list
 from routoo_core.request import Overrides
 from routoo_core.selector import Best, PreferenceRule, Ratio

@@ -293,7 +293,8 @@ def _load_checkpoint(
     checkpoint: str | Path, policy: Policy | PreferenceRule, beside: Path | None
 ) -> tuple[Predictor, Policy | PreferenceRule]:
     """A checkpoint's predictor, and the policy told its typical prompts."""
-    from routoo_core.predictor.checkpoint import find_router, load_checkpoint, read_reference
+    from routoo_core.predictor.checkpoint import find_router, load_checkpoint
+    from routoo_core.predictor.reference import read_reference
 
     folder = find_router(checkpoint, beside)
     predictor = BatchingPredictor(load_checkpoint(folder))

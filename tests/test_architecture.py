@@ -14,7 +14,8 @@ routoo_core
     question messages request latency usage prices endpoint limits experts price_list failures
     expert_table prompts outcomes embedded
 routoo_core.predictor
-    base batching adapter encoder heads neighbours lengths calibration scorer performance checkpoint
+    base batching adapter encoder heads neighbours lengths calibration quality_model performance
+    checkpoint_config reference checkpoint
 routoo_core.budget
     period account ledger sqlite redis outlook
 routoo_core
@@ -43,7 +44,8 @@ routoo_core.universe
 routoo_core.assignment
     predictions quality_table solver plan target
 routoo_core.training
-    settings fine_tuning new_expert suggestion run expert_run
+    calibration lengths neighbours settings labels head_ensemble fine_tuning new_expert suggestion
+    processes vectors simple_routers model_card run expert_run
 routoo_core.evaluation
     tables plots drawings stress evaluation report
 routoo_core.simulation

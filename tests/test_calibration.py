@@ -3,7 +3,8 @@
 import numpy as np
 
 from routoo_core.measures.metrics import expected_calibration_error
-from routoo_core.predictor.calibration import calibrated, fit_calibration, log_odds
+from routoo_core.predictor.calibration import calibrated, log_odds
+from routoo_core.training.calibration import fit_calibration
 
 
 def boastful(count, seed=0):

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from routoo_core.errors import CheckpointError
 from routoo_core.predictor.base import Predictor
-from routoo_core.predictor.checkpoint import find_router, load_checkpoint, read_reference
+from routoo_core.predictor.checkpoint import find_router, load_checkpoint
+from routoo_core.predictor.reference import read_reference
 
 SUM, GREETING = "what is 31 + 44 ?", "hello there, dear friend number 1234"
 

@@ -15,7 +15,7 @@ from routoo_core import Budget, Pool
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.config import STARTER, build_router
 from routoo_core.experts import Expert
-from routoo_core.predictor.checkpoint import read_reference
+from routoo_core.predictor.reference import read_reference
 from routoo_core.testing import Reply
 from routoo_integrations.demo import prompts
 from routoo_integrations.demo.run import WIDTH, Demo, converse
@@ -80,7 +80,7 @@ SCRIPT = textwrap.dedent("""
     import pathlib, sys
     sys.path.insert(0, sys.argv[4])
     from test_demo import make_demo
-    from routoo_core.predictor.checkpoint import read_reference
+    from routoo_core.predictor.reference import read_reference
     from routoo_core.testing import FakeEndpoint, Reply
     from routoo_integrations.demo.run import converse
 

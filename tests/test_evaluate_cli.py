@@ -15,15 +15,15 @@ from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.evaluation.evaluation import predict
 from routoo_core.evaluation.stress import REWRITES, other_order, stress, typos
 from routoo_core.measures.metrics import arena_score, log_loss, oracle_shares
-from routoo_core.measures.simple_routers import by_vectors
 from routoo_core.measures.subjects import SUB_CATEGORIES, group_by_sub_category
-from routoo_core.predictor.checkpoint import read_config
+from routoo_core.predictor.checkpoint_config import read_config
 from routoo_core.progress import SILENT
 from routoo_core.simulation.replay import ReplaySettings, replay_traffic
 from routoo_core.simulation.traffic import DAY, Traffic, arrival_times
 from routoo_core.tables import write_table
 from routoo_core.testing import FakePredictor
-from routoo_core.training.run import encode_cached
+from routoo_core.training.simple_routers import predict_simple_routers
+from routoo_core.training.vectors import encode_cached
 from routoo_integrations.cli import app
 
 
@@ -152,7 +152,7 @@ def test_a_checkpoint_keeps_what_simple_routers_predicted(
     monkeypatch.setenv("ROUTOO_CACHE", str(tmp_path))
     toy, config = toy_outcomes, read_config(checkpoint)
     encoder, dev = config.training.encoder, toy.rows("dev")
-    taught = by_vectors(toy, encode_cached(toy.prompts, encoder, SILENT), dev, encoder)
+    taught = predict_simple_routers(toy, encode_cached(toy.prompts, encoder, SILENT), dev, encoder)
     kept = predict(checkpoint, toy.take(dev), SILENT).simple
     assert set(kept) == set(taught) == {"kNN", "printed head"}
     for name, quality in kept.items():

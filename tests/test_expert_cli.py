@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.predictor.checkpoint import load_checkpoint, read_reference
+from routoo_core.predictor.checkpoint import load_checkpoint
+from routoo_core.predictor.reference import read_reference
 from routoo_integrations.cli import app
 
 SUM, GREETING = "what is 31 + 44 ?", "hello there, dear friend number 1234"

@@ -17,8 +17,9 @@ from routoo_core.predictor.encoder import Encoder, EncoderSettings
 from routoo_core.progress import SILENT
 from routoo_core.training import fine_tuning
 from routoo_core.training.fine_tuning import fine_tune, rate
+from routoo_core.training.head_ensemble import train_heads
 from routoo_core.training.run import train_router
-from routoo_core.training.settings import TrainingConfig, ensemble_quality, train_heads
+from routoo_core.training.settings import TrainingConfig, ensemble_quality
 
 TEXTS = ["what is 31 + 44 ?", "hello there, dear friend number 1234"]
 

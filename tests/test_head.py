@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from routoo_core.predictor.heads import HEADS, DifferenceHead, expected_level
-from routoo_core.training.settings import Labels, masked_cross_entropy, training_loss
+from routoo_core.training.head_ensemble import masked_cross_entropy, training_loss
+from routoo_core.training.labels import Labels
 
 
 def make(kind, levels=2, seed=0):

@@ -8,9 +8,9 @@ import pytest
 
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.checkpoint import load_checkpoint
-from routoo_core.predictor.neighbours import fit_profiles
-from routoo_core.predictor.scorer import Neighbours
+from routoo_core.predictor.quality_model import Neighbours
 from routoo_core.progress import SILENT
+from routoo_core.training.neighbours import fit_profiles
 from routoo_core.training.run import train_router
 from routoo_core.training.settings import TrainingConfig
 

@@ -7,8 +7,8 @@ from routoo_core import Budget, Pool, RoutedRequest
 from routoo_core.config import build_router
 from routoo_core.predictor.base import Forecast, Forecaster, forecast
 from routoo_core.predictor.batching import BatchingPredictor
-from routoo_core.predictor.lengths import fit_lengths, length_error
 from routoo_core.testing import FakePredictor
+from routoo_core.training.lengths import fit_lengths, length_error
 
 
 def answers(prompts=600, seed=0):

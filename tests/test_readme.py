@@ -13,9 +13,9 @@ from routoo_core import Pool
 from routoo_core.config import read_config
 from routoo_core.measures.figures import PoolFigures
 from routoo_core.predictor.checkpoint import ROUTERS, find_router
-from routoo_core.predictor.checkpoint import read_config as read_checkpoint_config
+from routoo_core.predictor.checkpoint_config import read_config as read_checkpoint_config
 from routoo_core.testing import Reply
-from routoo_core.training.run import figures_table
+from routoo_core.training.model_card import figures_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

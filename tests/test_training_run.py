@@ -16,9 +16,10 @@ from routoo_core.predictor.checkpoint import load_checkpoint
 from routoo_core.predictor.encoder import Encoder, EncoderSettings
 from routoo_core.progress import SILENT
 from routoo_core.tables import write_table
-from routoo_core.training import run as training_run
-from routoo_core.training.run import encode_cached
+from routoo_core.training import vectors
+from routoo_core.training.run import train_router
 from routoo_core.training.settings import PRESETS, preset
+from routoo_core.training.vectors import encode_cached
 from routoo_integrations.cli import app
 
 
@@ -166,13 +167,13 @@ def test_prompts_whose_ids_are_numbers_train_a_router(tmp_path, tiny_model, toy_
         changes={"encoder": {"model": str(tiny_model), "layers": [2]}, "width": 8, "epochs": 1},
     )
 
-    training_run.train_router(table, settings, tmp_path / "router", {"7": 1.0}, SILENT)
+    train_router(table, settings, tmp_path / "router", {"7": 1.0}, SILENT)
 
     assert load_checkpoint(tmp_path / "router", device="cpu").experts == ("7",)
 
 
 def test_vectors_computed_before_a_kill_are_not_computed_again(tiny_model, monkeypatch):
-    monkeypatch.setattr(training_run, "_BLOCK", 2)
+    monkeypatch.setattr(vectors, "_BLOCK", 2)
     prompts, settings = (
         ("a", "bb", "c c", "dd d", "eee"),
         EncoderSettings(model=str(tiny_model), layers=(2,)),

@@ -43,16 +43,18 @@ from routoo_core.measures.simple_routers import (
     Rows,
     best_and_cheapest,
     blind_routers,
-    by_vectors,
     domain_lookup,
 )
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Predictor
-from routoo_core.predictor.checkpoint import load_checkpoint, name_of, read_config, read_reference
+from routoo_core.predictor.checkpoint import load_checkpoint, name_of
+from routoo_core.predictor.checkpoint_config import read_config
+from routoo_core.predictor.reference import read_reference
 from routoo_core.progress import Progress
 from routoo_core.selector import Lagrangian
 from routoo_core.text import question_fingerprints
-from routoo_core.training.run import encode_cached
+from routoo_core.training.simple_routers import predict_simple_routers
+from routoo_core.training.vectors import encode_cached
 
 TIMED = 20  # prompts on which the time of a decision is measured
 
@@ -214,7 +216,9 @@ def _simple_routers(
     kept = next((found.simple for found in predicted if found.simple), None)
     if kept is None:
         encoder = read_config(first).training.encoder
-        kept = by_vectors(table, encode_cached(table.prompts, encoder, progress), rows, encoder)
+        kept = predict_simple_routers(
+            table, encode_cached(table.prompts, encoder, progress), rows, encoder
+        )
     return {DOMAIN_LOOKUP: domain_lookup(table, rows), **kept}
 
 

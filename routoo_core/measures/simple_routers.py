@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.measures.curve import Array, ServedSweep, serve
 from routoo_core.outcomes import Outcomes
-
-if TYPE_CHECKING:
-    from routoo_core.predictor.encoder import EncoderSettings, Vectors
-
-NEIGHBOURS = 40
 
 RANDOM_MIX = "random mix"
 ZERO_ROUTER = "zero router"
@@ -105,34 +99,8 @@ def domain_lookup(outcomes: Outcomes, rows: Rows) -> Array:
     return np.stack([by_domain.get(domain, overall) for domain in domains[rows]])
 
 
-def by_vectors(
-    outcomes: Outcomes, vectors: Vectors, rows: Rows, encoder: EncoderSettings
-) -> dict[str, Array]:
-    """What simple routers on the encoder's vectors predict, taught by the ``train`` rows; (rows, experts) each.
-
-    ``kNN`` each expert's mean over the nearest prompts · ``printed head`` the paper's ``Linear(h_q - h_m)``.
-
-    Args:
-        outcomes: N prompts.
-        vectors: The encoder's, (N, dim).
-        rows: Which prompts to predict.
-        encoder: Where the vectors come from.
-    """
-    from routoo_core.predictor.neighbours import fit_profiles
-    from routoo_core.predictor.scorer import HeadEnsemble
-    from routoo_core.training.settings import TrainingConfig
-
-    known = outcomes.scores[outcomes.rows("train")]
-    near = fit_profiles(outcomes, vectors).near(vectors[rows], NEIGHBOURS)
-    config = TrainingConfig(encoder=encoder, head="difference", members=1)
-    head = HeadEnsemble.train(outcomes, vectors, config, lambda line: None)
-    return {
-        KNN: np.stack([mean_scores(known[places], mean_scores(known)) for places in near]),
-        PRINTED_HEAD: head.quality(vectors[rows]).astype(np.float64),
-    }
-
-
 def mean_scores(scores: NDArray[np.float32], fallback: Array | float = 0.5) -> Array:
+    """Each expert's mean score; ``fallback`` for an expert that was not observed."""
     """Each expert's mean score; ``fallback`` for an expert that was not observed."""
     counts = (~np.isnan(scores)).sum(axis=0)
     sums = np.nansum(scores, axis=0)

@@ -13,50 +13,30 @@ import copyreg
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import Field
 from safetensors import SafetensorError
-from safetensors.numpy import load_file as load_arrays
-from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
 from routoo_core import embedded
-from routoo_core.errors import CheckpointError, ConfigurationError
+from routoo_core.errors import CheckpointError
 from routoo_core.predictor import adapter as adapters
 from routoo_core.predictor.adapter import Adapter
 from routoo_core.predictor.calibration import Calibration
+from routoo_core.predictor.checkpoint_config import CheckpointConfig, read_config
 from routoo_core.predictor.encoder import EMBEDDED, Encoder
 from routoo_core.predictor.lengths import LengthModel
 from routoo_core.predictor.performance import PerformancePredictor
-from routoo_core.predictor.scorer import SCORERS, Scorer
-from routoo_core.settings import Settings
-from routoo_core.training.settings import TrainingConfig
+from routoo_core.predictor.quality_model import SCORERS, Scorer
+from routoo_core.predictor.reference import Reference, save_reference
 
-FORMAT = 1
 ROUTERS = Path(__file__).parent.parent / "routers"
 _FILES = ("config.json", "head.safetensors", "reference.safetensors", "metrics.json")
-_SIMPLE = "simple."  # before the name of a simple router in reference.safetensors
 _LENGTH_WEIGHT, _LENGTH_BIAS, _LENGTH_BOUNDS = "length.weight", "length.bias", "length.bounds"
-
-
-class CheckpointConfig(Settings):
-    """``config.json``: what was trained, on what, with what."""
-
-    format: int = FORMAT
-    training: TrainingConfig
-    dim: int = Field(ge=1)
-    experts: tuple[str, ...] = Field(min_length=1)
-    encoder_fingerprint: str
-    data_fingerprint: str
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -74,48 +54,6 @@ class Learnt:
     calibration: Calibration
     lengths: LengthModel | None = None
     adapter: Adapter | None = None
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Held-out prompts, without their texts: what was predicted and what was observed.
-
-    Attributes:
-        experts: One for each column.
-        quality: Predicted, float32, prompts × experts, 0–1.
-        scores: Observed, float32, prompts × experts, 0–1 or NaN.
-        prompts: Each one's ``question_fingerprint``.
-        trained: That of every prompt the checkpoint learnt from; with ``refit`` also of the held-out ones.
-        simple: What simple routers that learnt from the same prompts predicted, name → as ``quality``.
-    """
-
-    experts: tuple[str, ...]
-    quality: NDArray[np.float32] = field(repr=False)
-    scores: NDArray[np.float32] = field(repr=False)
-    prompts: NDArray[np.uint64] = field(repr=False)
-    trained: NDArray[np.uint64] = field(repr=False)
-    simple: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
-
-    def select(self, experts: list[str]) -> Reference:
-        """These experts only, and only prompts that all of them were observed on.
-
-        Raises:
-            CheckpointError: One of them was added later and has no held-out scores.
-        """
-        if missing := [name for name in experts if name not in self.experts]:
-            raise CheckpointError(
-                f"no held-out scores of {', '.join(missing)}; leave it out, or train with it"
-            )
-        columns = [self.experts.index(name) for name in experts]
-        complete = ~np.isnan(self.scores[:, columns]).any(axis=1)
-        return replace(
-            self,
-            experts=tuple(experts),
-            quality=self.quality[complete][:, columns],
-            scores=self.scores[complete][:, columns],
-            prompts=self.prompts[complete],
-            simple={name: quality[complete][:, columns] for name, quality in self.simple.items()},
-        )
 
 
 def find_router(name: str | Path, beside: Path | None = None) -> Path:
@@ -202,63 +140,6 @@ copyreg.pickle(PerformancePredictor, lambda predictor: (load_checkpoint, (predic
 def name_of(folder: Path) -> str:
     """What ``find_router`` finds a checkpoint's folder by, on this machine; a shipped one by its name on any."""
     return folder.name if folder.parent == ROUTERS else str(folder.resolve())
-
-
-def read_config(folder: Path) -> CheckpointConfig:
-    """Read and check ``config.json``.
-
-    Raises:
-        CheckpointError: See :func:`load_checkpoint`.
-    """
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}); copy the folder again") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        found = values.get("format") if isinstance(values, dict) else None
-        raise CheckpointError(
-            f"{path}: format: {found!r}, this Routoo reads {FORMAT}; train again or change version"
-        )
-    try:
-        return CheckpointConfig.read(str(path), values)
-    except ConfigurationError as error:
-        raise CheckpointError(str(error)) from error
-
-
-def read_reference(folder: Path) -> Reference:
-    """The held-out predictions and scores a checkpoint carries; of experts added later there are none.
-
-    Raises:
-        CheckpointError: The file was written by an earlier version.
-    """
-    arrays = load_arrays(folder / "reference.safetensors")
-    if missing := {"quality", "scores", "prompts", "trained"} - set(arrays):
-        raise CheckpointError(
-            f"{folder}: reference.safetensors: {sorted(missing)[0]!r} is missing; train again"
-        )
-    quality, scores = arrays["quality"].astype(np.float32), arrays["scores"].astype(np.float32)
-    experts = read_config(folder).experts[: quality.shape[1]]
-    simple = {
-        name.removeprefix(_SIMPLE): array.astype(np.float32)
-        for name, array in arrays.items()
-        if name.startswith(_SIMPLE)
-    }
-    return Reference(experts, quality, scores, arrays["prompts"], arrays["trained"], simple)
-
-
-def save_reference(folder: Path, reference: Reference) -> None:
-    """Write ``reference.safetensors``."""
-    arrays: dict[str, NDArray[Any]] = {
-        "quality": reference.quality.astype(np.float16),
-        "scores": reference.scores.astype(np.float16),
-        "prompts": reference.prompts,
-        "trained": np.unique(reference.trained),
-        **{
-            _SIMPLE + name: quality.astype(np.float16) for name, quality in reference.simple.items()
-        },
-    }
-    save_arrays(arrays, folder / "reference.safetensors")
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from routoo_core.predictor.base import Forecast, Quality
 from routoo_core.predictor.calibration import Calibration, calibrated
 from routoo_core.predictor.encoder import Encoder
 from routoo_core.predictor.lengths import LengthModel
-from routoo_core.predictor.scorer import Scorer
+from routoo_core.predictor.quality_model import Scorer
 
 
 class PerformancePredictor:

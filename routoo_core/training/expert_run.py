@@ -12,19 +12,15 @@ from numpy.typing import NDArray
 from routoo_core.errors import ConfigurationError
 from routoo_core.measures.metrics import prediction_metrics
 from routoo_core.outcomes import Outcomes
-from routoo_core.predictor.calibration import fit_calibration
-from routoo_core.predictor.checkpoint import (
-    load_learnt,
-    read_config,
-    read_metrics,
-    read_reference,
-    save_checkpoint,
-)
-from routoo_core.predictor.scorer import HeadEnsemble
+from routoo_core.predictor.checkpoint import load_learnt, read_metrics, save_checkpoint
+from routoo_core.predictor.checkpoint_config import read_config
+from routoo_core.predictor.quality_model import HeadEnsemble
+from routoo_core.predictor.reference import read_reference
 from routoo_core.progress import Progress
+from routoo_core.training.calibration import fit_calibration
 from routoo_core.training.new_expert import add_expert
-from routoo_core.training.run import encode_cached
 from routoo_core.training.suggestion import suggest_prompts
+from routoo_core.training.vectors import encode_cached
 
 
 def add_expert_to(

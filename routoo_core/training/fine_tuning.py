@@ -26,15 +26,9 @@ from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.adapter import Adapter, LoraSettings, adapted_modules
 from routoo_core.predictor.encoder import Encoder, Vectors
 from routoo_core.predictor.heads import Head
-from routoo_core.training.settings import (
-    Labels,
-    Progress,
-    TrainingConfig,
-    labels,
-    masked_cross_entropy,
-    prompt_domains,
-    training_loss,
-)
+from routoo_core.training.head_ensemble import masked_cross_entropy, training_loss
+from routoo_core.training.labels import Labels, labels, prompt_domains
+from routoo_core.training.settings import Progress, TrainingConfig
 
 SAVE_EVERY = 50  # steps; a killed run loses at most so many
 _EVALUATED_AT_ONCE = 16

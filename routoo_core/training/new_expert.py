@@ -16,7 +16,7 @@ from torch.nn import functional
 from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.predictor.encoder import Vectors
 from routoo_core.predictor.heads import Head
-from routoo_core.training.settings import targets
+from routoo_core.training.labels import targets
 
 PER_EXPERT = ("expert", "expert.weight", "bias", "table")
 """A head's parameters that hold one row for each expert; all others are shared."""

@@ -2,57 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
 from routoo_core import embedded
 from routoo_core.errors import OutcomesError
-from routoo_core.files import replacing
 from routoo_core.measures.curve import serve, sweep
 from routoo_core.measures.figures import (
     PoolFigures,
     bootstrap_weights,
-    format_figure,
     pool_figures,
 )
 from routoo_core.measures.metrics import prediction_metrics
-from routoo_core.measures.simple_routers import (
-    DOMAIN_LOOKUP,
-    ORACLE,
-    blind_routers,
-    by_vectors,
-    domain_lookup,
-)
+from routoo_core.measures.simple_routers import DOMAIN_LOOKUP, ORACLE, blind_routers, domain_lookup
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.adapter import Adapter
 from routoo_core.predictor.base import Lengths, Quality
-from routoo_core.predictor.calibration import calibrated, fit_calibration
+from routoo_core.predictor.calibration import calibrated
 from routoo_core.predictor.checkpoint import (
-    CheckpointConfig,
     Learnt,
-    Reference,
     encoder_fingerprint,
     library_versions,
     save_checkpoint,
 )
-from routoo_core.predictor.encoder import Encoder, EncoderSettings, Vectors
-from routoo_core.predictor.lengths import LengthModel, fit_lengths, length_error
-from routoo_core.predictor.scorer import SCORERS, HeadEnsemble, Neighbours
+from routoo_core.predictor.checkpoint_config import CheckpointConfig
+from routoo_core.predictor.encoder import Encoder, Vectors
+from routoo_core.predictor.lengths import LengthModel
+from routoo_core.predictor.quality_model import SCORERS, HeadEnsemble, Neighbours
+from routoo_core.predictor.reference import Reference
 from routoo_core.progress import Progress
 from routoo_core.text import question_fingerprints
+from routoo_core.training.calibration import fit_calibration
+from routoo_core.training.lengths import fit_lengths, length_error
+from routoo_core.training.model_card import model_card
+from routoo_core.training.processes import _main_process_first, is_main_process
 from routoo_core.training.settings import TrainingConfig
-
-_BLOCK = 1024
-_PATIENCE = timedelta(days=1)
+from routoo_core.training.simple_routers import predict_simple_routers
+from routoo_core.training.vectors import encode_cached
 
 
 def train_router(
@@ -98,7 +88,7 @@ def train_router(
     prints = question_fingerprints(held_out.prompts)
     quality = _as_kept(_honestly_calibrated(raw, held_out.scores, prints))
     with progress.status("Training simple routers to stand beside …"):
-        taught = by_vectors(outcomes, frozen, dev, config.encoder)
+        taught = predict_simple_routers(outcomes, frozen, dev, config.encoder)
     simple = {name: _as_kept(found) for name, found in taught.items()}
     lengths = _fit_lengths(vectors[len(dev) :], outcomes)
     metrics: dict[str, Any] = {
@@ -154,11 +144,6 @@ def train_router(
     return metrics
 
 
-def is_main_process() -> bool:
-    """Whether this is the process that writes: the only one, or the first under ``accelerate launch``."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _encode(
     outcomes: Outcomes, config: TrainingConfig, progress: Progress
 ) -> tuple[Outcomes, Vectors]:
@@ -186,53 +171,6 @@ def _learn(
     encoder = Encoder.load(config.encoder)
     with progress.status("Training the encoder …") as status:
         return scorer, fine_tune(encoder, scorer.heads, seen, vectors, config, saved, status)
-
-
-@contextmanager
-def _main_process_first() -> Iterator[None]:
-    """Under ``accelerate launch`` the others wait, and then find the vectors in the cache."""
-    if "WORLD_SIZE" not in os.environ:
-        yield
-        return
-    from accelerate import PartialState  # type: ignore[import-untyped]
-
-    with PartialState(timeout=_PATIENCE).main_process_first():
-        yield
-
-
-def encode_cached(
-    prompts: tuple[str, ...],
-    settings: EncoderSettings,
-    progress: Progress,
-    adapter: Adapter | None = None,
-) -> Vectors:
-    """Encode prompts, or read their vectors from the cache: heads then train in seconds.
-
-    Vectors are kept in blocks of prompts, so that a run that was killed goes on with the block it was in.
-    """
-    blocks = [prompts[start : start + _BLOCK] for start in range(0, len(prompts), _BLOCK)]
-    described = settings.model_dump_json() + (adapter.fingerprint() if adapter else "")
-    paths = [_block_path(described, block) for block in blocks]
-    missing = sum(
-        len(block) for block, path in zip(blocks, paths, strict=True) if not path.is_file()
-    )
-    if missing:
-        encoder = Encoder.load(settings, adapter=adapter)
-        with progress.bar("Encoding prompts", missing) as advance:
-            for block, path in zip(blocks, paths, strict=True):
-                if not path.is_file():
-                    _write_block(path, encoder.encode(block, progress=advance))
-    return np.concatenate([load_file(path)["vectors"].astype(np.float32) for path in paths])
-
-
-def _block_path(described: str, block: tuple[str, ...]) -> Path:
-    key = hashlib.sha256("\x00".join((described, *block)).encode()).hexdigest()[:24]
-    return embedded.cache_folder() / "vectors" / f"{key}.safetensors"
-
-
-def _write_block(path: Path, vectors: Vectors) -> None:
-    with replacing(path) as partial:
-        save_file({"vectors": vectors.astype(np.float16)}, partial)
 
 
 def _with_lengths(outcomes: Outcomes) -> NDArray[np.int64]:
@@ -307,65 +245,3 @@ def pool_metrics(
     }
     everyone = {**served, **blind_routers(scores, cost)}
     return pool_figures(list(prices), everyone, scores, cost, bootstrap_weights(len(scores)))
-
-
-def model_card(config: TrainingConfig, outcomes: Outcomes, metrics: Mapping[str, Any]) -> str:
-    """What the router is, what it was trained on, and how good it is on held-out prompts."""
-    lines = [
-        "# Router checkpoint",
-        "",
-        f"Predicts how well each of {len(outcomes.experts)} experts would answer a prompt, without running any.",
-        "",
-        f"- Encoder: `{config.encoder.model}`, layers {list(config.encoder.layers) or 'last'}, "
-        f"{config.encoder.pooling} pooling, "
-        + (
-            f"LoRA from layer {config.lora.first_layer} up, rank {config.lora.rank}"
-            if config.lora
-            else "frozen"
-        ),
-        f"- Algorithm: `{config.algorithm}`"
-        + (
-            f", head `{config.head}`, {config.members} members averaged"
-            if config.algorithm == "performance"
-            else ""
-        ),
-        f"- Trained on {metrics['train_prompts']:,} prompts, measured on {metrics['dev_prompts']:,} held-out ones"
-        + (
-            "; then trained in the same way on all of them"
-            if config.refit and not config.lora
-            else ""
-        ),
-        f"- Mean AUC {format_figure(metrics['auc'])}, mean calibration error {metrics['ece']:.3f}",
-    ]
-    if "length_error" in metrics:
-        lines.append(
-            f"- Lengths of the answers: mean error {metrics['length_error']:.0%} of the mean length "
-            f"({metrics['length_error_of_mean']:.0%} for each expert's mean)"
-        )
-    if "pool" in metrics:
-        pool = PoolFigures.from_dict(metrics["pool"])
-        lines += [
-            "",
-            f"Held-out quality–cost figures, {len(pool.experts)} experts, 95 % intervals in brackets.",
-            "",
-        ]
-        lines += figures_table(pool)
-    return "\n".join(
-        [*lines, "", "## Experts", "", *(f"- {name}" for name in outcomes.experts), ""]
-    )
-
-
-def figures_table(pool: PoolFigures) -> list[str]:
-    """Markdown rows of area, half and match for each router; of two experts RouteLLM's figures too."""
-    columns = {
-        "area": "area",
-        "half": "quality at half the cost",
-        "match": "cost to match the best",
-    }
-    if len(pool.experts) == 2:
-        columns |= {"apgr": "APGR", "cpt50": "CPT(50 %)"}
-    rows = [f"| router | {' | '.join(columns.values())} |", "|---" * (len(columns) + 1) + "|"]
-    for name, figures in pool.routers.items():
-        cells = [figures.describe(key) for key in columns]
-        rows.append(f"| {name} | {' | '.join(cells)} |")
-    return rows

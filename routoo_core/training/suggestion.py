@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError
 from routoo_core.predictor.encoder import Vectors
-from routoo_core.predictor.neighbours import cluster, unit
+from routoo_core.predictor.neighbours import unit
+from routoo_core.training.neighbours import cluster
 
 
 def suggest_prompts(vectors: Vectors, count: int, seed: int = 0) -> NDArray[np.int64]:

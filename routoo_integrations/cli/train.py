@@ -11,7 +11,9 @@ from routoo_core.measures.figures import PoolFigures, format_figure
 from routoo_core.outcomes import read_tables
 from routoo_core.price_list import read_price_list
 from routoo_core.settings import read_toml
-from routoo_core.training.run import figures_table, is_main_process, train_router
+from routoo_core.training.model_card import figures_table
+from routoo_core.training.processes import is_main_process
+from routoo_core.training.run import train_router
 from routoo_core.training.settings import preset as settings_of_preset
 from routoo_integrations.cli.options import PRICES_HELP, PoolOption
 from routoo_integrations.cli.terminal import print_line, progress

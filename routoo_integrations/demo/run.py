@@ -26,7 +26,8 @@ from routoo_core.experts import Pool
 from routoo_core.local_endpoint import LocalEndpoint
 from routoo_core.measures.curve import Curve, serve, sweep
 from routoo_core.money import format_usd
-from routoo_core.predictor.checkpoint import Reference, find_router, read_reference
+from routoo_core.predictor.checkpoint import find_router
+from routoo_core.predictor.reference import Reference, read_reference
 from routoo_core.router import Router
 from routoo_integrations.demo import prompts
 

@@ -13,8 +13,10 @@ from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Quality
 from routoo_core.predictor.encoder import Vectors
 from routoo_core.predictor.heads import Head
-from routoo_core.predictor.neighbours import Profiles, fit_profiles
-from routoo_core.training.settings import Progress, TrainingConfig, ensemble_quality, train_heads
+from routoo_core.predictor.neighbours import Profiles
+from routoo_core.training.head_ensemble import train_heads
+from routoo_core.training.neighbours import fit_profiles
+from routoo_core.training.settings import Progress, TrainingConfig, ensemble_quality
 
 Weights = dict[str, Tensor]
 
