@@ -21,8 +21,9 @@ from rich.table import Table
 from routoo_core.measures.curve import Curve, serve, sweep
 from routoo_core.outcomes import Outcomes, read_outcomes
 from routoo_core.price_list import read_price_list
-from routoo_core.universe.construction import held_out_area, predict_by_domain, select_routed
-from routoo_core.universe.selection import ObservedScores, select_universe
+from routoo_core.universe.observed import ObservedScores
+from routoo_core.universe.routed import held_out_area, predict_by_domain, select_routed
+from routoo_core.universe.selection import select_universe
 
 SIZE = 56
 LARGE = 47_000, 20_000  # the models on the hub that the paper counts (§3.4)
@@ -100,13 +101,13 @@ def large() -> None:
     easy = random.random(prompts) ** 3
     for start in range(0, experts, 500):
         rows = slice(start, min(start + 500, experts))
-        shown = np.zeros((rows.stop - start, observed.seen.shape[1] * 64), dtype=bool)
+        shown = np.zeros((rows.stop - start, observed.observed_bits.shape[1] * 64), dtype=bool)
         shown[:, :prompts] = random.random(
             (len(shown), prompts), dtype=np.float32
         ) < easy * random.random((len(shown), 1))
         observed.values[rows] = np.packbits(shown, axis=1).view(np.uint64)
         shown[:, :prompts] = True
-        observed.seen[rows] = np.packbits(shown, axis=1).view(np.uint64)
+        observed.observed_bits[rows] = np.packbits(shown, axis=1).view(np.uint64)
     start_time = time.perf_counter()
     found = select_universe(observed, SIZE)
     seconds = time.perf_counter() - start_time

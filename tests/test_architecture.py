@@ -40,7 +40,7 @@ routoo_core.data
 routoo_core.measures
     curve simple_routers figures metrics subjects
 routoo_core.universe
-    selection construction plots
+    observed selection chance routed plots construction
 routoo_core.assignment
     predictions quality_table solver plan target
 routoo_core.training

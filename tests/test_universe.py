@@ -9,12 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.universe.selection import (
-    ObservedScores,
-    coverage_without_luck,
-    estimated_guess_rate,
-    select_universe,
-)
+from routoo_core.universe.chance import coverage_without_luck, estimated_guess_rate
+from routoo_core.universe.observed import ObservedScores
+from routoo_core.universe.selection import select_universe
 
 SHAPES = st.tuples(st.integers(1, 70), st.integers(1, 7))
 BINARY = arrays(np.float64, SHAPES, elements=st.sampled_from([0.0, 1.0, np.nan]))
@@ -69,7 +66,7 @@ def test_the_choice_is_that_of_the_plain_loop_and_its_bound_holds(scores, size, 
         if set(first) <= set(c)
     ]
     assert max(coverage(scores, c) for c in sets) <= found.bound + 1e-9
-    assert found.everyone == pytest.approx(coverage(scores, range(scores.shape[1])))
+    assert found.pool_coverage == pytest.approx(coverage(scores, range(scores.shape[1])))
 
 
 def test_it_stops_early_when_nobody_adds_anything():
@@ -103,7 +100,7 @@ def test_a_must_have_is_chosen_first_and_what_it_brings_alone_is_told():
 @pytest.mark.parametrize(
     ("size", "must_have", "message"),
     [
-        (0, (), "--size: 0 is too few"),
+        (0, (), "size: 0 is too few"),
         (1, ("a", "b"), "choose at least 2"),
         (2, ("z",), "no outcomes of 'z'"),
         (2, ("a", "a"), "given twice"),

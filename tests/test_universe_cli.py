@@ -11,7 +11,9 @@ from routoo_core.errors import OutcomesError
 from routoo_core.expert_table import ExpertTable
 from routoo_core.outcomes import Outcomes
 from routoo_core.prompts import Prompts
-from routoo_core.universe.construction import held_out_area, read_observed
+from routoo_core.universe.construction import OBJECTIVES, Construction
+from routoo_core.universe.observed import read_observed
+from routoo_core.universe.routed import held_out_area
 from routoo_integrations import cli
 from routoo_integrations.cli import app
 
@@ -142,8 +144,8 @@ def test_routed_chooses_whom_a_router_can_use_and_is_measured_on_held_out_prompt
     ("arguments", "message"),
     [
         (("--must-have", "nobody"), "no outcomes of 'nobody'"),
-        (("--size", "0"), "--size: 0 is too few"),
-        (("--plot", "c.png"), "--plot and --guess-rate are for --objective coverage"),
+        (("--size", "0"), "size: 0 is too few"),
+        (("--plot", "c.png"), "plot and guess_rate are for the objective 'coverage'"),
         (("--prompts", "plain.csv"), "the prompts have no 'domain' column"),
         (("--price", "few.csv"), "no price of 'guess3'"),
     ],
@@ -196,6 +198,18 @@ def test_a_table_is_the_same_from_csv_and_parquet_and_a_pair_given_twice_is_name
         read_observed(here / "o.csv")
 
 
+def test_an_objective_added_from_outside_is_chosen_by_its_name(here, monkeypatch):
+    def most_observed(data, settings, progress):
+        counts = data.observed.is_observed(range(len(data.observed.experts))).sum(axis=1)
+        order = np.argsort(-counts, kind="stable")[: settings.size]
+        experts = [data.observed.experts[row] for row in order]
+        return Construction({"observations": int(counts.sum())}, {"model": experts})
+
+    monkeypatch.setitem(OBJECTIVES, "most-observed", most_observed)
+    found = json.loads(run("--size", "1", "--objective", "most-observed", "--json"))
+    assert found == {"observations": 5, "chosen": [{"model": "x"}]}
+
+
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
@@ -203,10 +217,10 @@ def test_a_table_is_the_same_from_csv_and_parquet_and_a_pair_given_twice_is_name
         (OUTCOMES + "c,y,\n", (), "row 6: score nan is not"),
         ("prompt_id,model\na,x\n", (), "cannot be read"),
         (OUTCOMES, ("--objective", "cleverest"), "--objective: 'cleverest' is unknown"),
-        (OUTCOMES, ("--objective", "routed"), "give --prompts with a 'domain' column"),
+        (OUTCOMES, ("--objective", "routed"), "give prompts with a 'domain' column"),
         (OUTCOMES, ("--out", "u.xlsx"), "u.xlsx ends in"),
         (OUTCOMES, ("--plot", "u.svg"), "--plot: u.svg ends in"),
-        (OUTCOMES, ("--guess-rate", "1"), "--guess-rate: 1.0 is not"),
+        (OUTCOMES, ("--guess-rate", "1"), "guess_rate: 1.0 is not"),
         (
             OUTCOMES,
             ("--price", "prices.csv", "--pool", "rest"),

@@ -10,14 +10,18 @@ import numpy as np
 from routoo_core.plotting import empty_figure, save_figure
 from routoo_core.universe.selection import Universe
 
+COVERAGE_COLOUR = "#1f6feb"
+WITHOUT_LUCK_COLOUR = "#57606a"
+BOUND_COLOUR = "#d1242f"
 
-def plot_coverage(path: Path, found: Universe, known: Sequence[float] | None) -> None:
-    """Draw what each expert added to the coverage, as observed and without luck.
+
+def plot_coverage(path: Path, universe: Universe, without_luck: Sequence[float]) -> None:
+    """Draw the coverage after each expert, as observed and corrected for chance.
 
     Args:
         path: The PNG to write.
-        found: The universe.
-        known: Coverage corrected for chance after each expert, where it can be told.
+        universe: The universe.
+        without_luck: Coverage corrected for chance after each expert, 0–1; empty where it is unknown.
 
     Raises:
         MissingDependency: ``matplotlib`` is not installed.
@@ -26,17 +30,18 @@ def plot_coverage(path: Path, found: Universe, known: Sequence[float] | None) ->
     from matplotlib.ticker import MaxNLocator
 
     axes = figure.add_subplot()
+    sizes = range(1, len(universe.experts) + 1)
+    coverage = np.array(universe.coverage) * 100
+    axes.plot(sizes, coverage, "o-", color=COVERAGE_COLOUR, ms=4, label="covered (Eq. 2)")
+    if without_luck:
+        percent = np.array(without_luck) * 100
+        axes.plot(sizes, percent, "o-", color=WITHOUT_LUCK_COLOUR, ms=4, label="without luck")
+    bound = universe.bound * 100
+    label = "no set of this size covers more"
+    axes.axhline(bound, color=BOUND_COLOUR, lw=1, ls="--", label=label)
 
-    sizes = range(1, len(found.experts) + 1)
-    axes.plot(
-        sizes, np.array(found.coverage) * 100, "o-", color="#1f6feb", ms=4, label="covered (Eq. 2)"
-    )
-    if known:
-        axes.plot(sizes, np.array(known) * 100, "o-", color="#57606a", ms=4, label="without luck")
-    axes.axhline(
-        found.bound * 100, color="#d1242f", lw=1, ls="--", label="no set of this size covers more"
-    )
-    axes.set(xlabel="experts", ylabel="prompts somebody answers, %", title="What each expert adds")
+    axes.set_title("What each expert adds")
+    axes.set(xlabel="experts", ylabel="prompts somebody answers, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.legend(loc="center right")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,17 +12,10 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.price_list import read_price_list
 from routoo_core.tables import check_table_format, write_table
 from routoo_core.universe.construction import (
-    UniverseInput,
-    guess_rates,
-    held_out_area,
+    OBJECTIVES,
+    Construction,
+    UniverseSettings,
     read_universe_input,
-    select_routed,
-)
-from routoo_core.universe.plots import plot_coverage
-from routoo_core.universe.selection import (
-    ObservedScores,
-    coverage_without_luck,
-    select_universe,
 )
 from routoo_integrations.cli.options import (
     PRICES_HELP,
@@ -35,47 +26,6 @@ from routoo_integrations.cli.options import (
     check_png,
 )
 from routoo_integrations.cli.terminal import out, print_json, print_line, progress
-
-
-@dataclass(frozen=True)
-class UniverseOptions:
-    """How the experts are chosen.
-
-    Attributes:
-        size: The most experts to choose.
-        must_have: Experts to choose first.
-        prices: USD per million tokens by expert; empty without a price list.
-        guess_rate: Chance of a lucky answer; ``None`` to estimate it.
-        plot: Where the coverage curve is drawn.
-    """
-
-    size: int
-    must_have: Sequence[str]
-    prices: dict[str, float]
-    guess_rate: float | None
-    plot: Path | None
-
-
-@dataclass(frozen=True)
-class UniverseTable:
-    """The experts chosen.
-
-    Attributes:
-        figures: What the choice as a whole is worth.
-        columns: A row for each expert, in the order chosen.
-    """
-
-    figures: dict[str, float | str | None]
-    columns: dict[str, list[object]]
-
-    def rows(self) -> list[tuple[object, ...]]:
-        """The columns, row by row."""
-        return list(zip(*self.columns.values(), strict=True))
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain JSON values."""
-        rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows()]
-        return {**self.figures, "chosen": rows}
 
 
 def universe_command(
@@ -131,8 +81,8 @@ def universe_command(
     experts = price_list if pool else ()
     candidates = read_universe_input(outcomes, prompts, experts)
 
-    options = UniverseOptions(size, must_have or (), price_list, guess_rate, plot)
-    universe = OBJECTIVES[objective](candidates, options)
+    settings = UniverseSettings(size, tuple(must_have or ()), price_list, guess_rate, plot)
+    universe = OBJECTIVES[objective](candidates, settings, progress)
     if target:
         write_table(target, universe.columns)
 
@@ -143,91 +93,7 @@ def universe_command(
         _show_figures(universe)
 
 
-def _choose_by_coverage(candidates: UniverseInput, options: UniverseOptions) -> UniverseTable:
-    """Algorithm 1 of the paper, with what luck explains taken off."""
-    observed = candidates.observed
-    rates = guess_rates(observed, candidates.choices, options.guess_rate)
-    universe = select_universe(observed, options.size, options.must_have, options.prices)
-    count = len(universe.experts)
-
-    net_coverage = None
-    if rates:
-        net_coverage = coverage_without_luck(observed, universe.experts, rates[0])
-    if options.plot:
-        plot_coverage(options.plot, universe, net_coverage)
-
-    answered = observed.select(universe.experts).answered(range(count))
-    columns: dict[str, list[object]] = {
-        "model": list(universe.experts),
-        "gain": list(universe.gains),
-        "coverage": list(universe.coverage),
-        "without_luck": list(net_coverage) if net_coverage else [None] * count,
-        "alone": list(universe.alone),
-        "observed": answered.mean(axis=1).tolist(),
-    }
-    _add_prices(columns, universe.experts, options.prices)
-    figures: dict[str, float | str | None] = {
-        "coverage": universe.coverage[-1] if universe.coverage else 0.0,
-        "upper_bound": universe.bound,
-        "gap": universe.gap,
-        "everyone": universe.everyone,
-        "without_luck": net_coverage[-1] if net_coverage else None,
-        "guess_rate": rates[1] if rates else None,
-    }
-    return UniverseTable(figures, columns)
-
-
-def _choose_by_routing(candidates: UniverseInput, options: UniverseOptions) -> UniverseTable:
-    """What a cheap router by domain makes of the experts."""
-    if options.plot or options.guess_rate is not None:
-        raise ConfigurationError(
-            "--plot and --guess-rate are for --objective coverage; leave them out"
-        )
-    outcomes = candidates.outcomes
-    if outcomes is None:
-        raise ConfigurationError(
-            "--objective routed: give --prompts with a 'domain' column, which its router reads"
-        )
-    train = outcomes.take(outcomes.rows("train"))
-    dev = outcomes.take(outcomes.rows("dev"))
-    prices = options.prices
-
-    with progress.bar("Choosing", options.size) as advance:
-        routed = select_routed(train, prices, options.size, options.must_have, advance)
-    observed = ObservedScores.from_scores(train.scores, train.experts)
-    covering = select_universe(observed, options.size, options.must_have, prices)
-
-    figures: dict[str, float | str | None] = {
-        "area": routed.areas[-1] if routed.areas else 0.0,
-        "held_out_area": None,
-        "held_out_area_of_coverage": None,
-    }
-    if dev.prompts:
-        figures["held_out_area"] = held_out_area(train, dev, prices, routed.experts)
-        figures["held_out_area_of_coverage"] = held_out_area(train, dev, prices, covering.experts)
-
-    columns: dict[str, list[object]] = {
-        "model": list(routed.experts),
-        "area": list(routed.areas),
-    }
-    _add_prices(columns, routed.experts, prices)
-    return UniverseTable(figures, columns)
-
-
-def _add_prices(
-    columns: dict[str, list[object]], experts: Sequence[str], prices: dict[str, float]
-) -> None:
-    if prices:
-        columns["usd_per_1m"] = [prices.get(expert) for expert in experts]
-
-
-OBJECTIVES: dict[str, Callable[[UniverseInput, UniverseOptions], UniverseTable]] = {
-    "coverage": _choose_by_coverage,
-    "routed": _choose_by_routing,
-}
-
-
-def _show_experts(universe: UniverseTable) -> None:
+def _show_experts(universe: Construction) -> None:
     table = Table("")
     for name in universe.columns:
         table.add_column(name.replace("_", " "), overflow="fold")
@@ -242,7 +108,7 @@ def _cell(value: object) -> str:
     return str(value or "–")
 
 
-def _show_figures(universe: UniverseTable) -> None:
+def _show_figures(universe: Construction) -> None:
     for name, value in universe.figures.items():
         label = name.replace("_", " ")
         if value is None:
