@@ -381,7 +381,7 @@ def test_users_who_take_turns_share_one_limit_and_a_picture_shows_it(replay, tmp
     ("options", "named"),
     [
         (["--arrivals", "never"], "--arrivals: 'never' is none of even, poisson"),
-        (["--calls", "49"], "calls: there are 48"),
+        (["--calls", "49"], "--calls: there are 48"),
         (["--period", "year"], "--limit, --period: period"),
         (["--policy", "luck"], "policy: 'luck' is unknown"),
     ],

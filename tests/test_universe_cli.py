@@ -143,9 +143,10 @@ def test_routed_chooses_whom_a_router_can_use_and_is_measured_on_held_out_prompt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--must-have", "nobody"), "no outcomes of 'nobody'"),
-        (("--size", "0"), "size: 0 is too few"),
-        (("--plot", "c.png"), "plot and guess_rate are for the objective 'coverage'"),
+        (("--must-have", "nobody"), "--must-have: no outcomes of 'nobody'"),
+        (("--size", "0"), "--size: 0 is too few"),
+        (("--plot", "c.png"), "--plot: the objective 'routed' draws nothing"),
+        (("--guess-rate", "0.25"), "--guess-rate: the objective 'routed' has none"),
         (("--prompts", "plain.csv"), "the prompts have no 'domain' column"),
         (("--price", "few.csv"), "no price of 'guess3'"),
     ],
@@ -217,16 +218,20 @@ def test_an_objective_added_from_outside_is_chosen_by_its_name(here, monkeypatch
         (OUTCOMES + "c,y,\n", (), "row 6: score nan is not"),
         ("prompt_id,model\na,x\n", (), "cannot be read"),
         (OUTCOMES, ("--objective", "cleverest"), "--objective: 'cleverest' is unknown"),
-        (OUTCOMES, ("--objective", "routed"), "give prompts with a 'domain' column"),
+        (
+            OUTCOMES,
+            ("--objective", "routed"),
+            "--objective: 'routed' needs a table of prompts with a 'domain' column",
+        ),
         (OUTCOMES, ("--out", "u.xlsx"), "u.xlsx ends in"),
         (OUTCOMES, ("--plot", "u.svg"), "--plot: u.svg ends in"),
-        (OUTCOMES, ("--guess-rate", "1"), "guess_rate: 1.0 is not"),
+        (OUTCOMES, ("--guess-rate", "1"), "--guess-rate: 1.0 is not"),
         (
             OUTCOMES,
             ("--price", "prices.csv", "--pool", "rest"),
             "no outcome of any expert with a price",
         ),
-        (OUTCOMES, ("--must-have", "nobody"), "no outcomes of 'nobody'"),
+        (OUTCOMES, ("--must-have", "nobody"), "--must-have: no outcomes of 'nobody'"),
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_is_written(

@@ -189,13 +189,13 @@ def construct_by_routing(
     data: UniverseInput, settings: UniverseSettings, progress: Progress
 ) -> Construction:
     """What a router gains from the experts; chosen on the ``train`` prompts, measured on the ``dev`` prompts."""
-    if settings.plot or settings.guess_rate is not None:
-        raise ConfigurationError(
-            "plot and guess_rate are for the objective 'coverage'; leave them out"
-        )
+    if settings.plot:
+        raise ConfigurationError("plot: the objective 'routed' draws nothing; leave it out")
+    if settings.guess_rate is not None:
+        raise ConfigurationError("guess_rate: the objective 'routed' has none; leave it out")
     if data.outcomes is None:
         raise ConfigurationError(
-            "objective 'routed': give prompts with a 'domain' column, which its predictor reads"
+            "objective: 'routed' needs a table of prompts with a 'domain' column, which its predictor reads"
         )
     train = data.outcomes.take(data.outcomes.rows("train"))
     dev = data.outcomes.take(data.outcomes.rows("dev"))

@@ -178,7 +178,7 @@ def select_routed(
     """
     if not any(outcomes.domains):
         raise ConfigurationError(
-            "objective 'routed': the prompts have no 'domain' column, which its predictor reads"
+            "objective: 'routed' needs domains, but the prompts have no 'domain' column"
         )
     cost = _cost_of_experts(outcomes.experts, prices)
     curve = RoutedCurve(cross_validated(outcomes), outcomes.scores, cost)
