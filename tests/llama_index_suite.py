@@ -81,15 +81,21 @@ def text_of(response):
 
 
 class Listener(BaseEventHandler):
-    """Keeps the events of LlamaIndex's instrumentation while the ``with`` block runs."""
+    """Keeps the events of LlamaIndex's instrumentation while the ``with`` block runs, and who sent them."""
 
     _events: list = PrivateAttr(default_factory=list)
+    _threads: list = PrivateAttr(default_factory=list)
 
     def handle(self, event, **_):
         self._events.append(event)
+        self._threads.append(threading.current_thread())
 
     def named(self, name):
         return [event for event in self._events if event.class_name() == name]
+
+    def threads_of(self, name):
+        pairs = zip(self._events, self._threads, strict=True)
+        return [thread for event, thread in pairs if event.class_name() == name]
 
     def __enter__(self):
         get_dispatcher().add_event_handler(self)

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import threading
 
 import pytest
 from llama_index.core import Document, SummaryIndex
@@ -10,6 +11,7 @@ from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse,
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import ToolMetadata
 from llama_index_suite import BERN, TOOLS, Listener, Place, structured
+from openai import BadRequestError
 
 from routoo_core import Budget, Expert, Usage
 from routoo_core.config import build_router
@@ -497,6 +499,23 @@ def test_a_failed_expert_is_in_the_one_decision_of_the_call(llm, endpoint):
     with Listener() as listener:
         llm.chat([ChatMessage(QUESTION)])
     assert [event.record["expert"] for event in listener.named("RoutooDecisionEvent")] == ["cheap"]
+
+
+@WAYS
+async def test_the_decision_event_is_sent_once_and_in_the_callers_thread(llm, how):
+    with Listener() as listener:
+        await ask(llm, how)
+    assert listener.threads_of("RoutooDecisionEvent") == [threading.current_thread()]
+
+
+def test_a_call_that_ends_in_an_error_sends_its_decision(llm, endpoint):
+    endpoint.replies["dear"] = Reply(status=400)
+    with Listener() as listener, pytest.raises(BadRequestError):
+        llm.chat([ChatMessage(QUESTION)])
+    (event,) = listener.named("RoutooDecisionEvent")
+    (attempt,) = event.record["attempts"]
+    assert (attempt["outcome"], attempt["error"]) == ("failed", "BadRequestError (400)")
+    assert event.record["settled_usd"] == "0.000000000"
 
 
 def test_conversations_remember_little_of_a_decision(llm):

@@ -62,7 +62,8 @@ class CallInProgress:
         decision: Its ranked candidates.
         ledger: Where money is held and settled.
         observe_latency: Takes an expert's name and the seconds of a reply that came with its usage.
-        on_end: Takes the attempt that ended the call, whether it was answered or raised.
+        on_end: Takes the attempt that ended the call, whether it was answered or raised; called in the caller's
+            thread.
         ended: Records of the attempts that ended, in order.
         settled: Booked for them together, nano-USD.
     """
@@ -192,7 +193,10 @@ class Attempt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> bool:
-        return self._leave(error)
+        try:
+            return self._leave(error)
+        finally:
+            self._tell_end()
 
     async def __aenter__(self) -> Self:
         return self
@@ -200,7 +204,10 @@ class Attempt:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> bool:
-        return await off_loop(lambda: self._leave(error))
+        try:
+            return await off_loop(lambda: self._leave(error))
+        finally:
+            self._tell_end()
 
     # Leaving: settle or release what is still held, then say whether the next candidate may try
 
@@ -234,11 +241,15 @@ class Attempt:
             self.settle()
 
     def _note_end(self, error: BaseException | None) -> None:
-        """Add the attempt to the call; tell who asked to know, unless another candidate takes over."""
+        """Add the attempt to those of the call that ended."""
         self._call.ended.append(self._attempt_record(error))
         self._call.settled += self._settled or 0
         self._has_ended = True
-        if self._call.on_end and not isinstance(self.outcome, Failed | Rejected):
+
+    def _tell_end(self) -> None:
+        """Call ``on_end`` in the caller's thread, unless another candidate takes over."""
+        is_replaced = isinstance(self.outcome, Failed | Rejected)
+        if self._call.on_end and not is_replaced:
             self._call.on_end(self)
 
     def _attempt_record(self, error: BaseException | None = None) -> AttemptRecord:
