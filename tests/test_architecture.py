@@ -34,7 +34,7 @@ routoo_core.asking
     calls answers retries likelihoods endpoint local_model clients
     direct rate_limit budget_queue asker
 routoo_core.scoring
-    reading rows sandbox graders judge run harness
+    reading rows sandbox grader judge custom graders task estimate run harness
 routoo_core.data
     steps writing collection decontamination splitting synthesise paraphrase
 routoo_core.measures

@@ -7,16 +7,16 @@ import pytest
 
 from routoo_core.asking.calls import Answer
 from routoo_core.errors import ConfigurationError
+from routoo_core.scoring.custom import load_custom_grader
+from routoo_core.scoring.grader import Grader
 from routoo_core.scoring.graders import (
     GRADERS,
     Code,
     Exact,
-    Grader,
     Letter,
     LikeliestChoice,
     Numeric,
     Pattern,
-    load_custom_grader,
 )
 from routoo_core.scoring.judge import Judge, PairwiseJudge, Rubric, read_rubric
 from routoo_core.scoring.reading import find_letter, find_number
@@ -133,7 +133,7 @@ def test_an_answer_gets_its_score(grader, row, text, score):
 )
 def test_code_that_leaves_early_or_reaches_out_does_not_pass(code):
     started = time.monotonic()
-    assert Code(timeout_s=1).mark({"tests": "pass"}, f"```python\n{code}\n```") == 0.0
+    assert Code(timeout_s=1).score_text({"tests": "pass"}, f"```python\n{code}\n```") == 0.0
     assert time.monotonic() - started < 10
 
 
@@ -183,7 +183,7 @@ def test_a_judge_gives_levels_by_its_rubric(tmp_path):
         'levels = ["bad", "fair", "good"]\ninstructions = "Mind the tone."'
     )
     judge = Judge(rubric=read_rubric(tmp_path / "rubric.toml"))
-    (question,) = judge.reviews({"prompt": "Hello?", "reference": "Hi."}, [said("Go away")])
+    (question,) = judge.judge_calls({"prompt": "Hello?", "reference": "Hi."}, [said("Go away")])
     text = question.messages[0][1]
     assert all(
         part in text for part in ("Hello?", "Hi.", "Go away", "Mind the tone.", "Level 3: good")
@@ -213,7 +213,7 @@ def test_a_judge_gives_levels_by_its_rubric(tmp_path):
 )
 def test_a_pairwise_judge_is_asked_in_both_orders(verdicts, score):
     row = {"prompt": "Q", "reference": "the reference"}
-    asked = [call.messages[0][1] for call in PairwiseJudge().reviews(row, [said("the answer")])]
+    asked = [call.messages[0][1] for call in PairwiseJudge().judge_calls(row, [said("the answer")])]
     assert asked[0].index("the answer") < asked[0].index("the reference")
     assert asked[1].index("the answer") > asked[1].index("the reference")
     assert (
@@ -230,10 +230,10 @@ def test_a_function_of_yours_grades(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     grader = load_custom_grader("python:my_grader:politeness")
     assert grader.columns == ("name",)
-    assert grader.mark({"name": "Ann"}, "please, Ann") == 1.0
+    assert grader.score_text({"name": "Ann"}, "please, Ann") == 1.0
     with pytest.raises(ConfigurationError, match="broken gave 7 for prompt 'p1'; return 0 to 1"):
-        load_custom_grader("python:my_grader:broken").mark({"prompt_id": "p1"}, "")
-    with pytest.raises(ConfigurationError, match="--grader: 'python:my_grader:absent'"):
+        load_custom_grader("python:my_grader:broken").score_text({"prompt_id": "p1"}, "")
+    with pytest.raises(ConfigurationError, match="grader: 'python:my_grader:absent'"):
         load_custom_grader("python:my_grader:absent")
 
 

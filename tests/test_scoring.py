@@ -7,8 +7,10 @@ import sqlite3
 import time
 import tomllib
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import kill_scoring
 import pyarrow as pa
 import pytest
@@ -18,16 +20,21 @@ from typer.testing import CliRunner
 
 from routoo_core import Budget, Expert
 from routoo_core.asking.answers import AnswerStore
-from routoo_core.asking.calls import Chat, Likelihood
-from routoo_core.asking.clients import make_clients
+from routoo_core.asking.asker import Asker
+from routoo_core.asking.calls import Chat, ClientReply, Likelihood
+from routoo_core.asking.clients import CLIENTS, make_clients
+from routoo_core.asking.direct import direct_router
+from routoo_core.asking.likelihoods import LIKELIHOODS
 from routoo_core.asking.local_model import LocalModel
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.outcomes import read_outcomes
-from routoo_core.progress import SILENT
-from routoo_core.scoring.graders import Exact, LikeliestChoice
-from routoo_core.scoring.run import ScoringTask, score_experts
+from routoo_core.scoring.grader import Grader
+from routoo_core.scoring.graders import GRADERS, Exact, LikeliestChoice
+from routoo_core.scoring.run import score_experts
+from routoo_core.scoring.task import ScoringTask
 from routoo_core.testing import Reply
+from routoo_core.usage import Usage
 from routoo_integrations.cli import app
 
 EXPERT = """
@@ -88,6 +95,11 @@ def rows(path="o.parquet"):
         {k: v for k, v in row.items() if k != "latency_s"}
         for row in parquet.read_table(path).to_pylist()
     ]
+
+
+def unlimited_asker(pool, store):
+    router = direct_router(pool, Budget(limit=None), SqliteLedger())
+    return Asker(router, make_clients(pool.experts), store)
 
 
 def spent():
@@ -314,7 +326,7 @@ def test_a_local_model_writes_and_tells_likelihoods(tiny_model, tmp_path):
     row = {"prompt_id": "1", "prompt": "is it so?", "choices": choices, "answer": 0}
     scoring = ScoringTask([row], [expert], LikeliestChoice(template="{prompt}"))
     store = AnswerStore(tmp_path / "a.db")
-    found = score_experts(scoring, Budget(limit=None), SqliteLedger(), store, SILENT)
+    found = score_experts(scoring, unlimited_asker(scoring.pool, store))
     tokenizer, model = (
         AutoTokenizer.from_pretrained(tiny_model),
         AutoModelForCausalLM.from_pretrained(tiny_model),
@@ -325,9 +337,116 @@ def test_a_local_model_writes_and_tells_likelihoods(tiny_model, tmp_path):
             each = model(ids).logits[0].log_softmax(-1)[range(ids.shape[1] - 1), ids[0, 1:]]
         assert answer.logprob == pytest.approx(float(each[len("is it so?") - 1 :].sum()), abs=1e-4)
     scoring = ScoringTask([{**row, "answer": "yes"}], [expert], Exact(max_tokens=5))
-    (pair,) = score_experts(scoring, Budget(limit=None), SqliteLedger(), store, SILENT).pairs
+    (pair,) = score_experts(scoring, unlimited_asker(scoring.pool, store)).pairs
     assert 1 <= pair.answers[0].completion_tokens <= 5
     assert pair.score == 0.0
+
+
+@dataclass(frozen=True)
+class Contains(Grader):
+    """A grader from outside the package: the share of the row's ``words`` that the answer contains."""
+
+    columns = ("words",)
+    max_tokens: int = 7
+
+    def score_text(self, row, text):
+        words = row["words"].split()
+        return sum(word in text for word in words) / len(words)
+
+
+def test_a_grader_from_outside_is_added_to_the_dict_and_named_like_the_others(
+    folder, endpoint, monkeypatch
+):
+    monkeypatch.setitem(GRADERS, "contains", Contains)
+    write(folder / "p.csv", words=["no yes"] * 40)
+    done = run("--expert", "bad", "--json", grader="contains")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["mean_score"] == {"bad": 0.5}
+    write(folder / "p.csv")
+    refused = run("--expert", "bad", grader="contains")
+    assert "column 'words' is missing" in str(refused.exception)
+
+
+class PlainCompletions:
+    """An expert protocol from outside the package: completions over httpx, without OpenAI's client."""
+
+    def __init__(self, expert):
+        self.expert = expert
+        self.http = httpx.AsyncClient()
+
+    async def answer(self, call, max_tokens):
+        body = {
+            "model": self.expert.model,
+            "prompt": call.messages[-1][1],
+            "max_tokens": max_tokens,
+        }
+        response = await self.http.post(f"{self.expert.base_url}/completions", json=body)
+        response.raise_for_status()
+        completion = response.json()
+        usage = completion["usage"]
+        return ClientReply(
+            Usage(usage["prompt_tokens"], usage["completion_tokens"]),
+            completion["choices"][0]["text"],
+        )
+
+
+def test_an_expert_protocol_from_outside_is_added_to_the_dict_and_paid_and_retried_like_the_others(
+    folder, endpoint, monkeypatch
+):
+    monkeypatch.setitem(CLIENTS, "plain", PlainCompletions)
+    experts = (folder / "experts.toml").read_text()
+    (folder / "experts.toml").write_text(
+        experts.replace("base_url", 'provider = "plain"\nbase_url')
+    )
+    seen = Counter()
+
+    def doubled_once_busy(body):
+        seen[body["prompt"]] += 1
+        if seen[body["prompt"]] == 1:
+            return Reply(status=429, headers={"Retry-After": "0.01"})
+        if "7?" in body["prompt"]:
+            return Reply(status=400)
+        return doubled({"messages": [{"content": body["prompt"]}]})
+
+    endpoint.replies["good"] = doubled_once_busy
+    done = run("--expert", "good", "--json")
+    assert done.exit_code == 3
+    told = json.loads(done.stdout)
+    assert told["missing"] == [
+        {
+            "expert": "good",
+            "reason": "the expert refused the prompt: HTTPStatusError (400)",
+            "pairs": 4,
+        }
+    ]
+    assert len(rows()) == 36
+    assert rows()[3]["prompt_tokens"] == len("What is twice 3?")
+    assert {body["max_tokens"] for body in endpoint.requests} == {16}
+    assert (spent().spent, spent().held) == (round(sum(r["cost_usd"] for r in rows()) * 1e9), 0)
+
+
+class LengthLikelihood:
+    """A way of reporting likelihoods from outside the package: the longer a continuation, the likelier."""
+
+    def __init__(self, expert, api):
+        pass
+
+    async def is_supported(self):
+        return True
+
+    async def answer(self, call):
+        return ClientReply(Usage(1, 0), logprob=-1 / len(call.continuation))
+
+
+def test_a_way_of_reporting_likelihoods_from_outside_is_added_to_the_dict(
+    folder, endpoint, monkeypatch
+):
+    monkeypatch.setitem(LIKELIHOODS, "length", LengthLikelihood)
+    write(folder / "p.csv", choices=['["no", "a long one"]'] * 40, answer=["B"] * 40)
+    done = run("--expert", "good", "--json", grader="likelihood")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["mean_score"] == {"good": 1.0}
+    assert not endpoint.requests
 
 
 @pytest.mark.parametrize(
@@ -411,9 +530,7 @@ def test_answers_are_kept_by_expert_settings_and_prompt(tmp_path):
     assert b"hi" not in (tmp_path / "a.db").read_bytes()
     with sqlite3.connect(tmp_path / "other.db") as db:
         db.execute("CREATE TABLE answers (key TEXT)")
-    with pytest.raises(
-        ConfigurationError, match="other.db: is no store of answers .no such column"
-    ):
+    with pytest.raises(ConfigurationError, match="answers: .*other.db: no such column"):
         AnswerStore(tmp_path / "other.db")
 
 

@@ -42,7 +42,7 @@ class AnswerStore:
             self._db.execute(_SELECT, ("",))  # fails where the table has other columns
         except sqlite3.Error as error:
             raise ConfigurationError(
-                f"{path}: is no store of answers ({error}); name a new file, or one that scoring wrote"
+                f"answers: {path}: {error}; name a new file, or one that 'routoo score' wrote"
             ) from error
 
     def get(self, expert: Expert, call: Call) -> Answer | None:

@@ -56,6 +56,7 @@ class Asker:
         self.router = router
         self.clients = clients
         self.store = store
+        self.concurrency = concurrency
         self.retries = retries
         self.spent = 0
         self.stopped: dict[str, str] = {}

@@ -7,17 +7,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from routoo_core.asking.calls import Call, Chat, ClientReply
-from routoo_core.asking.likelihoods import LIKELIHOODS, LikelihoodProtocol, read_usage
+from routoo_core.asking.likelihoods import LikelihoodProtocol, choose_likelihood_protocol
 from routoo_core.endpoint import NO_KEY
-from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert
+from routoo_core.usage import read_usage
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
 class EndpointClient:
-    """Calls an expert over HTTP: chat completions, and for likelihoods the first of ``LIKELIHOODS`` that works."""
+    """Calls an expert over HTTP, by chat completions, and for likelihoods in whatever way its endpoint supports."""
 
     def __init__(self, expert: Expert) -> None:
         self.expert = expert
@@ -64,15 +64,5 @@ class EndpointClient:
         """The way in which this endpoint reports likelihoods, probed once."""
         async with self._likelihood_lock:
             if self._likelihood is None:
-                self._likelihood = await self._find_likelihood_protocol()
+                self._likelihood = await choose_likelihood_protocol(self.expert, self._api)
         return self._likelihood
-
-    async def _find_likelihood_protocol(self) -> LikelihoodProtocol:
-        for make_protocol in LIKELIHOODS.values():
-            protocol = make_protocol(self.expert, self._api)
-            if await protocol.is_supported():
-                return protocol
-        raise ConfigurationError(
-            f"expert {self.expert.name!r}: its endpoint reports likelihoods in none of the ways "
-            f"{', '.join(LIKELIHOODS)}; grade its answers by letter instead"
-        )

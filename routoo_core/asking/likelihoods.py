@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from routoo_core.asking.calls import ClientReply, Likelihood
 from routoo_core.asking.retries import may_succeed_later
 from routoo_core.experts import Expert
-from routoo_core.usage import Usage
+from routoo_core.usage import read_usage
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -84,7 +84,7 @@ class EchoLikelihood:
         self._api = api
 
     async def is_supported(self) -> bool:
-        """Taken to be so: it shows in the first answer."""
+        """Every endpoint is assumed to; the first answer shows whether it does."""
         return True
 
     async def answer(self, call: Likelihood) -> ClientReply:
@@ -113,19 +113,17 @@ class EchoLikelihood:
 
 LIKELIHOODS: dict[str, Callable[[Expert, AsyncOpenAI], LikelihoodProtocol]] = {
     "grammar": GrammarLikelihood,
-    "echo": EchoLikelihood,
 }
-"""Ways in which an endpoint reports likelihoods; the first that it supports is used."""
+"""Ways that an endpoint is asked for before it is assumed to echo prompts. Add an entry to add one."""
 
 
-def read_usage(reply: Any) -> Usage | None:
-    """The tokens that a completion reports."""
-    reported = reply.usage
-    if reported is None:
-        return None
-    details = getattr(reported, "prompt_tokens_details", None)
-    cached_tokens = getattr(details, "cached_tokens", None) or 0
-    return Usage(reported.prompt_tokens, reported.completion_tokens, cached_tokens)
+async def choose_likelihood_protocol(expert: Expert, api: AsyncOpenAI) -> LikelihoodProtocol:
+    """The first of ``LIKELIHOODS`` that the endpoint supports, else :class:`EchoLikelihood`."""
+    for make_protocol in LIKELIHOODS.values():
+        protocol = make_protocol(expert, api)
+        if await protocol.is_supported():
+            return protocol
+    return EchoLikelihood(expert, api)
 
 
 def _forcing_grammar(tokens: Sequence[int]) -> str:

@@ -16,23 +16,23 @@ from routoo_core.errors import ConfigurationError, MissingDependency, OutcomesEr
 from routoo_core.experts import Expert
 from routoo_core.tables import write_table
 
-METRICS = ("acc_norm", "exact_match", "acc", "pass@1")  # looked for in this order
-FIELDS = (
-    "query",
-    "question",
-    "prompt",
-    "input",
-    "problem",
-    "text",
-)  # of a task's documents, without examples before
-_SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
+METRICS = ("acc_norm", "exact_match", "acc", "pass@1")
+"""Metrics that are the score by default; the first that a task has."""
+FIELDS = ("query", "question", "prompt", "input", "problem", "text")
+"""Fields of a task's documents that are the prompt by default, without the examples before it."""
+_SAMPLES_NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 
 
-class _Sample(NamedTuple):
-    prompt_id: str
-    prompt: str
+class HarnessPrompt(NamedTuple):
+    """A prompt, and the task that it is from."""
+
+    text: str
     task: str
-    digest: str
+
+
+class HarnessOutcome(NamedTuple):
+    """A model's score on a prompt, 0–1, and the length of its answer where it wrote one."""
+
     score: float
     characters: int | None
 
@@ -42,26 +42,32 @@ class HarnessSamples:
     """Samples of any number of models and tasks.
 
     Attributes:
-        prompts: Prompt id → (text, task).
-        outcomes: (prompt id, model) → (score, characters of the answer or ``None``).
+        prompts: Prompt id → prompt.
+        outcomes: (prompt id, model) → outcome.
     """
 
-    prompts: dict[str, tuple[str, str]] = field(default_factory=dict)
-    outcomes: dict[tuple[str, str], tuple[float, int | None]] = field(default_factory=dict)
+    prompts: dict[str, HarnessPrompt] = field(default_factory=dict)
+    outcomes: dict[tuple[str, str], HarnessOutcome] = field(default_factory=dict)
 
     def write(self, prompts: Path, outcomes: Path) -> None:
         """Write both tables: ``prompt_id, prompt, domain`` and ``prompt_id, model, score, completion_chars``."""
         import pyarrow as pa
 
-        texts, tasks = ([pair[i] for pair in self.prompts.values()] for i in (0, 1))
-        write_table(prompts, {"prompt_id": list(self.prompts), "prompt": texts, "domain": tasks})
-        ids, models = ([pair[i] for pair in self.outcomes] for i in (0, 1))
-        scores, sizes = ([found[i] for found in self.outcomes.values()] for i in (0, 1))
-        lengths = pa.array(sizes, type=pa.int64())
-        write_table(
-            outcomes,
-            {"prompt_id": ids, "model": models, "score": scores, "completion_chars": lengths},
-        )
+        prompt_columns = {
+            "prompt_id": list(self.prompts),
+            "prompt": [prompt.text for prompt in self.prompts.values()],
+            "domain": [prompt.task for prompt in self.prompts.values()],
+        }
+        write_table(prompts, prompt_columns)
+
+        characters = [outcome.characters for outcome in self.outcomes.values()]
+        outcome_columns = {
+            "prompt_id": [prompt_id for prompt_id, _ in self.outcomes],
+            "model": [model for _, model in self.outcomes],
+            "score": [outcome.score for outcome in self.outcomes.values()],
+            "completion_chars": pa.array(characters, type=pa.int64()),
+        }
+        write_table(outcomes, outcome_columns)
 
 
 def read_samples(
@@ -76,33 +82,31 @@ def read_samples(
     Of several runs of a model on a task the newest counts.
 
     Args:
-        paths: Such files, or folders that hold them at any depth.
-        metric: What is the score, 0–1; by default the first of ``METRICS`` a task has.
-        filter_name: Of tasks that filter answers in several ways; by default the first.
-        field_name: Of a task's documents, what the prompt is; by default the first of ``FIELDS`` they have, else what
-            the model was given, examples and all.
-        names: What the harness calls a model → what the outcomes are to call it.
+        paths: Such files, or folders that contain them at any depth.
+        metric: The metric that is the score, 0–1; by default the first of ``METRICS`` that a task has.
+        filter_name: For tasks that filter answers in several ways; by default the first.
+        field_name: The field of a task's documents that is the prompt; by default the first of ``FIELDS`` that they
+            have, else what the model was asked, examples included.
+        names: The harness's name of a model → its name in the outcomes.
 
     Raises:
-        OutcomesError: A file that is something else, or a score outside 0–1; the message names file and line.
+        OutcomesError: A file is something else, or a score is outside 0–1; the message names file and line.
     """
-    found = HarnessSamples()
+    renamed = names or {}
+    samples = HarnessSamples()
     digests: dict[str, str] = {}
-    for path, model, task in _newest(paths):
-        for number, sample in enumerate(
-            _samples(path, task, metric, filter_name, field_name), start=1
-        ):
+    for file in _newest_files(paths):
+        reader = _SampleReader(file.task, metric, filter_name, field_name)
+        for number, sample in enumerate(reader.read(file.path), start=1):
             if digests.setdefault(sample.prompt_id, sample.digest) != sample.digest:
                 raise OutcomesError(
-                    f"{path}: sample {number}: document {sample.prompt_id} is another than an earlier file's; import "
-                    "runs on the same version of a task"
+                    f"{file.path}: sample {number}: document {sample.prompt_id} is another than an earlier file's; "
+                    "import runs on the same version of a task"
                 )
-            found.prompts.setdefault(sample.prompt_id, (sample.prompt, task))
-            found.outcomes[sample.prompt_id, (names or {}).get(model, model)] = (
-                sample.score,
-                sample.characters,
-            )
-    return found
+            model = renamed.get(file.model, file.model)
+            samples.prompts.setdefault(sample.prompt_id, HarnessPrompt(sample.prompt, file.task))
+            samples.outcomes[sample.prompt_id, model] = sample.outcome
+    return samples
 
 
 def run_harness(
@@ -117,11 +121,11 @@ def run_harness(
         options: Further arguments of ``lm_eval``, such as ``("--limit", "100")``.
 
     Returns:
-        What the harness calls the expert.
+        The harness's name of the expert.
 
     Raises:
         MissingDependency: ``lm_eval`` is not installed.
-        ConfigurationError: The expert is another's, or the harness failed.
+        ConfigurationError: The expert has another provider, or the harness failed.
     """
     if importlib.util.find_spec("lm_eval") is None:
         raise MissingDependency("lm_eval", "harness", "run EleutherAI's evaluation harness")
@@ -131,117 +135,168 @@ def run_harness(
         )
     from routoo_core.predictor.encoder import pretrained
 
-    source, where = pretrained(expert.model)
-    arguments = ",".join(
-        f"{key}={value}" for key, value in {"pretrained": source, **where}.items() if value
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "lm_eval",
-        "--model",
-        "hf",
-        "--model_args",
-        arguments,
-        "--tasks",
-        ",".join(tasks),
-    ]
+    source, load_options = pretrained(expert.model)
+    model_args = [f"pretrained={source}"]
+    model_args += [f"{key}={value}" for key, value in load_options.items() if value]
+    command = [sys.executable, "-m", "lm_eval", "--model", "hf"]
+    command += ["--model_args", ",".join(model_args)]
+    command += ["--tasks", ",".join(tasks)]
     command += ["--output_path", str(folder / expert.name), "--log_samples", *options]
-    done = subprocess.run(command, stdout=sys.stderr, check=False)  # noqa: S603
-    if done.returncode:
-        raise ConfigurationError(f"lm_eval ended with {done.returncode}; its own message is above")
+
+    process = subprocess.run(command, stdout=sys.stderr, check=False)  # noqa: S603
+    if process.returncode:
+        raise ConfigurationError(
+            f"lm_eval ended with {process.returncode}; its own message is above"
+        )
     return source
 
 
-def _newest(paths: Sequence[Path]) -> list[tuple[Path, str, str]]:
-    """(file, model, task) of the newest run of each model and task."""
-    files = [
-        file
-        for path in paths
-        for file in (sorted(path.rglob("samples_*.jsonl")) if path.is_dir() else [path])
-    ]
-    if not files:
-        raise OutcomesError(
-            f"{', '.join(map(str, paths))}: no samples_*.jsonl; run lm_eval with --log_samples"
-        )
-    newest: dict[tuple[str, str], tuple[str, Path]] = {}
-    for file in files:
-        named = _SAMPLES.fullmatch(file.name)
-        if named is None:
+# Which files are read
+
+
+@dataclass(frozen=True)
+class _SampleFile:
+    path: Path
+    model: str
+    task: str
+    date: str
+
+
+def _newest_files(paths: Sequence[Path]) -> list[_SampleFile]:
+    """The file of the newest run of each model on each task."""
+    newest: dict[tuple[str, str], _SampleFile] = {}
+    for path in _sample_paths(paths):
+        name = _SAMPLES_NAME.fullmatch(path.name)
+        if name is None:
             raise OutcomesError(
-                f"{file}: is not named samples_<task>_<date>.jsonl, as lm_eval names its samples"
+                f"{path}: is not named samples_<task>_<date>.jsonl, as lm_eval names its samples"
             )
-        key = (_model(file), named["task"])
-        newest[key] = max(newest.get(key, ("", file)), (named["date"], file))
-    return [(file, model, task) for (model, task), (_, file) in newest.items()]
+        file = _SampleFile(path, _model_name(path), name["task"], name["date"])
+        key = (file.model, file.task)
+        earlier = newest.get(key)
+        if earlier is None or (earlier.date, earlier.path) < (file.date, file.path):
+            newest[key] = file
+    return list(newest.values())
 
 
-def _model(file: Path) -> str:
-    """What the results beside the samples call the model, else the folder's name."""
-    for results in sorted(file.parent.glob("results_*.json"), reverse=True):
+def _sample_paths(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += sorted(path.rglob("samples_*.jsonl"))
+        else:
+            files.append(path)
+    if not files:
+        places = ", ".join(str(path) for path in paths)
+        raise OutcomesError(f"{places}: no samples_*.jsonl; run lm_eval with --log_samples")
+    return files
+
+
+def _model_name(path: Path) -> str:
+    """The model's name in the results beside the samples, else the folder's name."""
+    for results in sorted(path.parent.glob("results_*.json"), reverse=True):
         name = json.loads(results.read_text(encoding="utf-8")).get("model_name")
         if name:
             return str(name)
-    return file.resolve().parent.name
+    return path.resolve().parent.name
 
 
-def _samples(
-    path: Path, task: str, metric: str | None, filter_name: str | None, field_name: str | None
-) -> Iterator[_Sample]:
-    wanted = filter_name
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            logged = json.loads(line)
-            wanted = wanted or logged.get("filter")
-            if logged.get("filter", wanted) == wanted:
-                yield _sample(logged, task, metric, field_name)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-            raise OutcomesError(
-                f"{path}: line {number}: {reason}; is this lm_eval's --log_samples?"
-            ) from error
+# What a file says
 
 
-def _sample(
-    logged: Mapping[str, Any], task: str, metric: str | None, field_name: str | None
-) -> _Sample:
-    doc, arguments = logged["doc"], logged["arguments"]
-    first = arguments["gen_args_0"] if isinstance(arguments, Mapping) else arguments[0]
-    context, wanted = (
-        (first["arg_0"], first["arg_1"]) if isinstance(first, Mapping) else (first[0], first[1])
-    )
-    fields = (field_name,) if field_name else FIELDS
-    known = [
-        doc[name]
-        for name in fields
-        if isinstance(doc, Mapping) and isinstance(doc.get(name), str) and doc[name]
-    ]
-    if field_name and not known:
-        raise ValueError(f"doc: has no text {field_name!r}")
-    score = _score(logged, metric)
-    characters = len(str(logged["resps"][0][0])) if _writes(wanted) else None
-    digest = str(logged.get("doc_hash") or json.dumps(doc, sort_keys=True))
-    return _Sample(
-        f"{task}-{logged['doc_id']}",
-        known[0] if known else str(context),
-        task,
-        digest,
-        score,
-        characters,
-    )
+@dataclass(frozen=True)
+class _Sample:
+    prompt_id: str
+    prompt: str
+    digest: str
+    outcome: HarnessOutcome
 
 
-def _writes(argument: Any) -> bool:
-    """Whether a request's second argument are settings of writing, and not a text whose likelihood is asked."""
-    return isinstance(argument, Mapping)
+@dataclass(frozen=True)
+class _SampleReader:
+    """Reads the samples of one task.
+
+    Attributes:
+        task: Its name.
+        metric: See :func:`read_samples`.
+        filter_name: See :func:`read_samples`.
+        field_name: See :func:`read_samples`.
+    """
+
+    task: str
+    metric: str | None
+    filter_name: str | None
+    field_name: str | None
+
+    def read(self, path: Path) -> Iterator[_Sample]:
+        """The samples of one filter, in order."""
+        filter_name = self.filter_name
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                logged = json.loads(line)
+                filter_name = filter_name or logged.get("filter")
+                if logged.get("filter", filter_name) == filter_name:
+                    yield self._sample(logged)
+            except (KeyError, IndexError, TypeError, ValueError) as error:
+                reason = str(error)
+                if isinstance(error, KeyError):
+                    reason = f"{error.args[0]!r} is missing"
+                raise OutcomesError(
+                    f"{path}: line {number}: {reason}; is this lm_eval's --log_samples?"
+                ) from error
+
+    def _sample(self, logged: Mapping[str, Any]) -> _Sample:
+        document = logged["doc"]
+        context, argument = _first_request(logged["arguments"])
+        prompt = self._prompt_field(document) or str(context)
+        score = self._score(logged)
+
+        # A request to write has settings as its second argument; one for a likelihood has a text.
+        characters = None
+        if isinstance(argument, Mapping):
+            characters = len(str(logged["resps"][0][0]))
+        digest = logged.get("doc_hash") or json.dumps(document, sort_keys=True)
+        return _Sample(
+            prompt_id=f"{self.task}-{logged['doc_id']}",
+            prompt=prompt,
+            digest=str(digest),
+            outcome=HarnessOutcome(score, characters),
+        )
+
+    def _prompt_field(self, document: Any) -> str | None:
+        """The text of the document's field that is the prompt.
+
+        Raises:
+            ValueError: The field was named, and the document has no text in it.
+        """
+        for name in (self.field_name,) if self.field_name else FIELDS:
+            text = document.get(name) if isinstance(document, Mapping) else None
+            if isinstance(text, str) and text:
+                return text
+        if self.field_name:
+            raise ValueError(f"doc: has no text {self.field_name!r}")
+        return None
+
+    def _score(self, logged: Mapping[str, Any]) -> float:
+        """The value of the metric that is the score.
+
+        Raises:
+            ValueError: There is no such metric, or its value is outside 0–1.
+        """
+        metrics = (self.metric,) if self.metric else (*METRICS, *logged.get("metrics", ()))
+        for name in metrics:
+            if name not in logged:
+                continue
+            score = logged[name]
+            if isinstance(score, bool | int | float) and 0 <= score <= 1:
+                return float(score)
+            raise ValueError(f"{name}: {score!r} is not a number of 0 to 1; name another metric")
+        raise ValueError(f"no metric of {', '.join(map(str, metrics))}; name the metric")
 
 
-def _score(logged: Mapping[str, Any], metric: str | None) -> float:
-    names = (metric,) if metric else (*METRICS, *logged.get("metrics", ()))
-    found = next(((name, logged[name]) for name in names if name in logged), None)
-    if found is None:
-        raise ValueError(f"no metric of {', '.join(map(str, names))}; name one by --metric")
-    name, score = found
-    if isinstance(score, bool | int | float) and 0 <= score <= 1:
-        return float(score)
-    raise ValueError(f"{name}: {score!r} is not a number of 0 to 1; name another by --metric")
+def _first_request(arguments: Any) -> tuple[Any, Any]:
+    """The two arguments of a sample's first request, as either of the harness's versions logs them."""
+    request = arguments["gen_args_0"] if isinstance(arguments, Mapping) else arguments[0]
+    if isinstance(request, Mapping):
+        return request["arg_0"], request["arg_1"]
+    return request[0], request[1]

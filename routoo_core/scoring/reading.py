@@ -1,4 +1,4 @@
-"""What an answer says: the letter it chooses, the number it ends in, the code it holds."""
+"""What an answer says: the letter it chooses, the number it ends in, the code it contains."""
 
 from __future__ import annotations
 
@@ -7,102 +7,149 @@ import string
 from collections.abc import Sequence
 
 LETTERS = string.ascii_uppercase
+
 _THOUGHTS = re.compile(r"<think>.*?(</think>|$)", re.S)
+_CODE_BLOCK = re.compile(r"```(?:python|py)?\s*\n(.*?)(?:```|$)", re.S)
+
 _MARKS = r"[\s*_`\"'(\[{$\\]*"  # Markdown, brackets and LaTeX around a letter
-_SAID = re.compile(
+_STATED_LETTER = re.compile(
     r"(?:\b(?:answer|choice|option)\b(?:\s+(?:is|would be|must be|should be))?|\\boxed|\bchoose|\bpick)"
     rf"{_MARKS}[:=]?{_MARKS}(?:(?:text|option|choice|letter)\b{_MARKS})?"
     r"(?P<letter>[A-Z])(?![\w'’])(?P<more>\s*(?:,|/|&|\bor\b|\band\b)\s*\(?[A-Z](?![\w'’]))?",
     re.I,
 )
-_OPENS = re.compile(rf"^{_MARKS}(?P<letter>[A-Z])(?:[).:\]*`\"']|\s*$)", re.M | re.I)
-_ALONE = re.compile(r"(?<![\w'’])(?<!not )[A-Z](?![\w'’])")
+_LEADING_LETTER = re.compile(rf"^{_MARKS}(?P<letter>[A-Z])(?:[).:\]*`\"']|\s*$)", re.M | re.I)
+_LONE_LETTER = re.compile(r"(?<![\w'’])(?<!not )[A-Z](?![\w'’])")
+_AFTER_ARTICLE = re.compile(r"\s+[a-z]")
+_AFTER_SMALL_LETTER = re.compile(r"\s*([).:\]}*`\"',]|$)")
+
 _NUMBER = re.compile(
     r"(?:(?<![\w.])-)?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?<=[\d])(?:\s*/\s*\d+)?"
 )
-_FINAL_NUMBER = re.compile(
+_STATED_NUMBER = re.compile(
     r"(?:####|\\boxed\s*\{|\banswer\b(?:\s+is)?\s*[:=]?)(?P<rest>[^\n]*)", re.I
 )
-_CODE = re.compile(r"```(?:python|py)?\s*\n(.*?)(?:```|$)", re.S)
 
 
 def without_thoughts(text: str) -> str:
-    """An answer without what a model thought aloud before it."""
+    """An answer without what a model thought aloud (``<think>``) before it."""
     return _THOUGHTS.sub("", text)
 
 
 def extract_code(text: str) -> str:
-    """The code blocks of an answer; all of it where it has none."""
-    blocks = _CODE.findall(text)
-    return "\n\n".join(blocks) if blocks else text
-
-
-def find_letter(text: str, choices: Sequence[str]) -> str | None:
-    """The letter an answer chooses; ``None`` where it chooses none, or two.
-
-    What is said to be the answer counts first, then a line that opens with a letter, then a choice's own words, then
-    the only letter that stands alone.
-    """
-    allowed = LETTERS[: len(choices)]
-    said = [found for found in _SAID.finditer(text) if _is_letter(found, allowed)]
-    if said:
-        return None if said[-1]["more"] else said[-1]["letter"].upper()
-    opening = {found["letter"].upper() for found in _OPENS.finditer(text)} & set(allowed)
-    if opening and (first := _OPENS.match(text)) and first["letter"].upper() in allowed:
-        return first["letter"].upper() if len(opening) == 1 or not _lists(text, allowed) else None
-    if len(opening) == 1:
-        return opening.pop()
-    named = [
-        i for i, choice in enumerate(choices) if normalise_answer(choice) == normalise_answer(text)
-    ]
-    named = named or [i for i, choice in enumerate(choices) if _mentions(text, choice)]
-    if len(named) == 1:
-        return allowed[named[0]]
-    alone = set(_ALONE.findall(text)) & set(allowed)
-    return alone.pop() if len(alone) == 1 and alone != {"A"} else None
-
-
-def _is_letter(found: re.Match[str], allowed: str) -> bool:
-    """Whether what follows "the answer is" is a choice's letter and not the article."""
-    letter, rest = found["letter"], found.string[found.end("letter") :]
-    article = letter in "aA" and re.match(r"\s+[a-z]", rest) is not None and found["more"] is None
-    small = (
-        letter.islower()
-        and re.match(r"\s*([).:\]}*`\"',]|$)", rest) is None
-        and found["more"] is None
-    )
-    return letter.upper() in allowed and not article and not small
-
-
-def _lists(text: str, allowed: str) -> bool:
-    """Whether the answer repeats the choices instead of choosing."""
-    return len({found["letter"].upper() for found in _OPENS.finditer(text)} & set(allowed)) > 1
-
-
-def _mentions(text: str, choice: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(choice.lower())}(?!\w)", text.lower()) is not None
-
-
-def find_number(text: str) -> float | None:
-    """The number that is said to be the answer, else the last one: ``find_number("so $1,250.50") == 1250.5``."""
-    said = [found["rest"] for found in _FINAL_NUMBER.finditer(text)]
-    for part in (*reversed(said), text):
-        if numbers := find_numbers(part):
-            return _number(numbers[0 if part is not text else -1])
-    return None
-
-
-def find_numbers(text: str) -> list[str]:
-    """The numbers of a text as they are written: ``find_numbers("1/2 of $1,250.50") == ["1/2", "1,250.50"]``."""
-    return [found for found in _NUMBER.findall(text) if found]
-
-
-def _number(written: str) -> float:
-    top, _, bottom = written.replace(",", "").partition("/")
-    value = float(top)
-    return value / float(bottom) if bottom and float(bottom) else value
+    """The code blocks of an answer; the whole answer where it has none."""
+    blocks = _CODE_BLOCK.findall(text)
+    if not blocks:
+        return text
+    return "\n\n".join(blocks)
 
 
 def normalise_answer(text: str) -> str:
-    """A text in small letters, without outer punctuation and needless spaces: to compare texts by."""
-    return " ".join(text.casefold().split()).strip(string.punctuation + " ")
+    """A text to compare by: lower case, single spaces, no outer punctuation."""
+    words = text.casefold().split()
+    return " ".join(words).strip(string.punctuation + " ")
+
+
+# Letters
+
+
+def find_letter(text: str, choices: Sequence[str]) -> str | None:
+    """The letter that an answer chooses; ``None`` where it chooses none, or two.
+
+    What is stated to be the answer counts first. Next are a line that starts with a letter, a choice's own words,
+    and the only letter that stands alone.
+    """
+    letters = LETTERS[: len(choices)]
+    stated = [match for match in _STATED_LETTER.finditer(text) if _is_choice(match, letters)]
+    if stated:
+        last = stated[-1]
+        return None if last["more"] else _letter_of(last)
+
+    leading = _leading_letters(text, letters)
+    if len(leading) == 1:
+        return leading.pop()
+    if leading and _starts_with_letter(text, letters):
+        return None  # the answer repeats the choices instead of choosing one
+
+    index = _only_choice_in_words(text, choices)
+    if index is not None:
+        return letters[index]
+
+    lone: set[str] = set(_LONE_LETTER.findall(text)) & set(letters)
+    if len(lone) == 1 and lone != {"A"}:  # "A" may be the article
+        return lone.pop()
+    return None
+
+
+def _letter_of(match: re.Match[str]) -> str:
+    letter: str = match["letter"]
+    return letter.upper()
+
+
+def _is_choice(match: re.Match[str], letters: str) -> bool:
+    """Whether a stated letter is a choice, and neither the article nor part of a sentence."""
+    letter: str = match["letter"]
+    if letter.upper() not in letters:
+        return False
+    if match["more"] is not None:
+        return True
+
+    rest = match.string[match.end("letter") :]
+    if letter in "aA" and _AFTER_ARTICLE.match(rest):
+        return False
+    return letter.isupper() or _AFTER_SMALL_LETTER.match(rest) is not None
+
+
+def _leading_letters(text: str, letters: str) -> set[str]:
+    """The choices' letters that lines start with."""
+    leading = {_letter_of(match) for match in _LEADING_LETTER.finditer(text)}
+    return leading & set(letters)
+
+
+def _starts_with_letter(text: str, letters: str) -> bool:
+    match = _LEADING_LETTER.match(text)
+    return match is not None and _letter_of(match) in letters
+
+
+def _only_choice_in_words(text: str, choices: Sequence[str]) -> int | None:
+    """The index of the only choice whose words are the answer, else of the only one the answer mentions."""
+    answer = normalise_answer(text)
+    equal = [choice for choice in choices if normalise_answer(choice) == answer]
+    candidates = equal or [choice for choice in choices if _mentions(text, choice)]
+    if len(candidates) == 1:
+        return choices.index(candidates[0])
+    return None
+
+
+def _mentions(text: str, choice: str) -> bool:
+    whole_words = rf"(?<!\w){re.escape(choice.lower())}(?!\w)"
+    return re.search(whole_words, text.lower()) is not None
+
+
+# Numbers
+
+
+def find_number(text: str) -> float | None:
+    """The number stated to be the answer, else the last one: ``find_number("so $1,250.50") == 1250.5``."""
+    for match in reversed(list(_STATED_NUMBER.finditer(text))):
+        stated = find_numbers(match["rest"])
+        if stated:
+            return _parse_number(stated[0])
+
+    numbers = find_numbers(text)
+    return _parse_number(numbers[-1]) if numbers else None
+
+
+def find_numbers(text: str) -> list[str]:
+    """The numbers of a text as written: ``find_numbers("1/2 of $1,250.50") == ["1/2", "1,250.50"]``."""
+    matches = _NUMBER.findall(text)
+    return [number for number in matches if number]
+
+
+def _parse_number(number: str) -> float:
+    """The value of a number or a fraction; a fraction of zero counts as its numerator."""
+    numerator, _, denominator = number.replace(",", "").partition("/")
+    value = float(numerator)
+    if denominator and float(denominator):
+        value /= float(denominator)
+    return value

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.scoring.graders import GRADERS, Grader, load_custom_grader
-from routoo_core.scoring.judge import Judge, PairwiseJudge, Rubric, read_rubric
-
-CUSTOM = "python:module:function"
+from routoo_core.scoring.grader import Grader
+from routoo_core.scoring.graders import make_grader
+from routoo_core.scoring.judge import read_rubric
 
 
 @dataclass(frozen=True)
@@ -41,52 +40,42 @@ class GraderOptions:
     pairwise: bool
     allow_code: bool
 
-    def check(self) -> None:
-        """Refuse options that do not go together.
-
-        Raises:
-            ConfigurationError: Code without ``--allow-code``; a judge without its name, or the other way round.
-        """
-        if self.name == "code" and not self.allow_code:
-            raise ConfigurationError(
-                "--grader: code runs what the experts write on this machine, with limits but without a real sandbox; "
-                "add --allow-code, best in a container"
-            )
-        if (self.name == "judge") != (self.judge is not None):
-            raise ConfigurationError(
-                "--judge: names the expert for --grader judge; give both or neither"
-            )
-
     def grader(self) -> Grader:
         """Build the grader.
 
         Raises:
-            ConfigurationError: There is no such grader, or its rubric or its function cannot be read.
+            ConfigurationError: There is no such grader, its rubric or its function cannot be read, or the options do
+                not go together.
         """
-        if self.name == "judge":
-            return self._judge()
-        if self.name.startswith("python:"):
-            return load_custom_grader(self.name, **self._settings())
-        if self.name not in GRADERS:
-            names = ", ".join((*GRADERS, "judge", CUSTOM))
-            raise ConfigurationError(f"--grader: {self.name!r} is unknown; choose one of {names}")
-        return GRADERS[self.name](**self._settings())
-
-    def _judge(self) -> Grader:
-        rubric = read_rubric(self.rubric) if self.rubric else Rubric()
-        if self.pairwise:
-            return PairwiseJudge(rubric=rubric, **self._settings())
-        return Judge(rubric=rubric, **self._settings())
+        name = self.name
+        if name == "judge" and self.pairwise:
+            name = "pairwise-judge"
+        grader = make_grader(name, self._settings())
+        self._check(grader)
+        return grader
 
     def _settings(self) -> dict[str, Any]:
-        """The settings that this grader has."""
-        settings: dict[str, Any] = {"max_tokens": self.max_tokens, "temperature": None}
-        if self.temperature >= 0:
-            settings["temperature"] = self.temperature
-        if self.name == "likelihood":
-            settings["normalised"] = self.normalised
-            if self.template:
-                settings["template"] = self.template.replace("\\n", "\n")
-        if self.name == "numeric":
-            settings["tolerance"] = self.tolerance
+        """Settings of any grader by name; each takes those that it has."""
+        settings: dict[str, Any] = {
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature if self.temperature >= 0 else None,
+            "normalised": self.normalised,
+            "tolerance": self.tolerance,
+        }
+        if self.template:
+            settings["template"] = self.template.replace("\\n", "\n")
+        if self.rubric:
+            settings["rubric"] = read_rubric(self.rubric)
         return settings
+
+    def _check(self, grader: Grader) -> None:
+        """Refuse options that do not go together."""
+        if grader.runs_code and not self.allow_code:
+            raise ConfigurationError(
+                f"--grader: {self.name} runs what the experts write on this machine, with limits but without a real "
+                "sandbox; add --allow-code, best in a container"
+            )
+        if grader.needs_judge != (self.judge is not None):
+            raise ConfigurationError(
+                "--judge: names the expert for --grader judge; give both or neither"
+            )

@@ -12,20 +12,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from routoo_core.asking.answers import AnswerStore
+from routoo_core.asking.asker import Asker
 from routoo_core.asking.clients import make_clients
+from routoo_core.asking.direct import direct_router
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert, Pool
 from routoo_core.money import decimal_usd, format_usd
+from routoo_core.scoring.estimate import CostEstimate, estimate_costs
 from routoo_core.scoring.harness import HarnessSamples
-from routoo_core.scoring.run import (
-    CostEstimate,
-    ScoringResult,
-    ScoringTask,
-    estimate_costs,
-    read_grader_rows,
-    score_experts,
-    write_outcomes,
-)
+from routoo_core.scoring.run import score_experts, write_outcomes
+from routoo_core.scoring.task import ScoringResult, ScoringTask, read_grader_rows
 from routoo_core.tables import check_table_format
 from routoo_integrations.cli.configuration import INCOMPLETE, Payment
 from routoo_integrations.cli.grader_options import GraderOptions
@@ -194,7 +190,6 @@ def _read_scoring(
 ) -> ScoringTask:
     """What is to be scored; a judge does not answer unless it is named among the experts."""
     pool = Pool.from_toml(experts)
-    grading.check()
     grader = grading.grader()
     rows = read_grader_rows(prompts, grader)
 
@@ -219,16 +214,16 @@ class ScoreRun:
         self, scoring: ScoringTask, payment: Payment, concurrency: int, retries: int
     ) -> None:
         self.scoring = scoring
-        self.concurrency = concurrency
-        self.retries = retries
-        self.clients = make_clients(scoring.pool.experts)
-        self.budget, self.ledger = payment.account(scoring.pool)
-        self.store = AnswerStore(payment.answers)
         self.answers = payment.answers
+        clients = make_clients(scoring.pool.experts)
+        budget, ledger = payment.account(scoring.pool)
+        router = direct_router(scoring.pool, budget, ledger)
+        store = AnswerStore(payment.answers)
+        self.asker = Asker(router, clients, store, concurrency, retries)
 
     def estimates(self) -> dict[str, CostEstimate]:
         """What is still to be asked, by expert."""
-        return estimate_costs(self.scoring, self.budget, self.ledger, self.store)
+        return estimate_costs(self.scoring, self.asker)
 
     def scores(self) -> ScoringResult:
         """Say what it will cost, ask everything and grade it."""
@@ -238,16 +233,7 @@ class ScoreRun:
             highlight=False,
             markup=False,
         )
-        return score_experts(
-            self.scoring,
-            self.budget,
-            self.ledger,
-            self.store,
-            progress,
-            self.concurrency,
-            self.retries,
-            self.clients,
-        )
+        return score_experts(self.scoring, self.asker, progress)
 
 
 def _total(estimates: dict[str, CostEstimate]) -> CostEstimate:
@@ -268,7 +254,7 @@ def _show_estimates(estimates: dict[str, CostEstimate], as_json: bool) -> None:
         table.add_row(
             escape(name),
             str(row.calls),
-            str(row.kept),
+            str(row.stored),
             format_usd(row.expected),
             format_usd(row.maximum),
         )
@@ -278,7 +264,7 @@ def _show_estimates(estimates: dict[str, CostEstimate], as_json: bool) -> None:
 def _estimate_json(row: CostEstimate) -> dict[str, object]:
     return {
         "calls": row.calls,
-        "kept": row.kept,
+        "kept": row.stored,
         "expected_usd": decimal_usd(row.expected),
         "maximum_usd": decimal_usd(row.maximum),
     }
