@@ -32,7 +32,7 @@ routoo_core
     config testing local_endpoint
 routoo_core.asking
     calls answers retries likelihoods endpoint local_model clients
-    direct rate_limit budget_queue asker
+    direct rate_limit budget_queue metered_call asker
 routoo_core.scoring
     reading rows sandbox grader judge custom graders task estimate run harness
 routoo_core.data

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 
 from routoo_core.asking.answers import AnswerStore
 from routoo_core.asking.budget_queue import BudgetQueue
-from routoo_core.asking.calls import Answer, Call, ClientReply, ExpertClient, Likelihood, NoAnswer
+from routoo_core.asking.calls import Answer, Call, ExpertClient, Likelihood, NoAnswer
+from routoo_core.asking.metered_call import MeteredCall
 from routoo_core.asking.rate_limit import RateLimiter
 from routoo_core.asking.retries import may_succeed_later, seconds_before_retry
-from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.driver import arun
 from routoo_core.errors import AllExpertsFailed, BudgetExceeded, InvalidRequest, NoCapableExpert
 from routoo_core.experts import Expert
 from routoo_core.failures import describe_error, status_of
 from routoo_core.router import Router
-from routoo_core.tokens import count_tokens
-from routoo_core.usage import Usage
 
 FAILURES_BEFORE_STOP = 5
 """Calls of an expert that fail in a row, each with all its retries, before it is asked no more."""
@@ -129,24 +127,11 @@ class Asker:
 
     async def _call_metered(self, expert: Expert, call: Call) -> Answer:
         """One call with its money held and settled."""
-        async for attempt in self.router.aattempts(call.request(expert.name)):
-            async with attempt:
-                return await self._call(attempt, call)
-        raise AssertionError("an attempt succeeds or raises")
-
-    async def _call(self, attempt: Attempt, call: Call) -> Answer:
-        expert = attempt.expert
-        started = time.monotonic()
-        reply = await self.clients[expert.name].answer(call, attempt.max_tokens)
-        latency_s = time.monotonic() - started
-
-        usage = reply.usage or _estimated_usage(expert, call, reply)
-        answer = _answer_of(reply, expert.cost(usage), latency_s)
-        # Stored before it is settled: a run that is killed in between does not pay for it again.
-        self.store.put(expert, call, answer)
-        await attempt.asettle(usage)
-        self.spent += answer.cost
-        return answer
+        request = call.request(expert.name)
+        metered = MeteredCall(call, self.clients[expert.name], self.store)
+        reply = await arun(self.router, request, metered)
+        self.spent += reply.answer.cost
+        return reply.answer
 
     # Giving up
 
@@ -170,21 +155,6 @@ class Asker:
     def _stop(self, expert: Expert, reason: str) -> NoAnswer:
         self.stopped.setdefault(expert.name, reason)
         return NoAnswer(reason)
-
-
-def _answer_of(reply: ClientReply, cost: int, latency_s: float) -> Answer:
-    prompt_tokens = None
-    completion_tokens = None
-    if reply.usage is not None:
-        prompt_tokens = reply.usage.prompt_tokens
-        completion_tokens = reply.usage.completion_tokens
-    return Answer(reply.text, reply.logprob, prompt_tokens, completion_tokens, cost, latency_s)
-
-
-def _estimated_usage(expert: Expert, call: Call, reply: ClientReply) -> Usage:
-    request = call.request(expert.name)
-    prompt_tokens = expert.prompt_tokens(request)
-    return Usage(prompt_tokens, count_tokens(reply.text))
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from routoo_core.errors import RoutooError
 from routoo_core.experts import Expert
+from routoo_core.money import NanoUsd
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.usage import Usage
 
@@ -104,7 +105,7 @@ class Answer:
     logprob: float | None
     prompt_tokens: int | None
     completion_tokens: int | None
-    cost: int
+    cost: NanoUsd
     latency_s: float
 
 

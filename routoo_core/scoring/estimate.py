@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from routoo_core.asking.asker import Asker
 from routoo_core.asking.calls import Answer, Call, Chat
 from routoo_core.errors import NoCapableExpert
-from routoo_core.experts import TYPICAL_OUTPUT_TOKENS, Expert
+from routoo_core.experts import Expert
+from routoo_core.limits import TYPICAL_OUTPUT_TOKENS
 from routoo_core.money import NanoUsd
 from routoo_core.router import Router
 from routoo_core.scoring.task import ScoringTask
