@@ -123,7 +123,8 @@ def test_route_explains_one_decision_and_calls_nobody(here):
     assert "calculator: predicted quality" in run("route", "what is 12 + 30 ?")
     decision = json.loads(run("route", "hello there, dear friend", "--json"))
     assert decision["expert"] == "talker"
-    assert decision["policy"] == {"name": "Lagrangian", "price": 10.0}
+    assert decision["policy"] == {"name": "lagrangian"}
+    assert decision["lambda"] == 10.0
     assert len(decision["candidates"]) == 2
 
 
