@@ -29,7 +29,9 @@ routoo_core
 routoo_core.calling
     driver
 routoo_core
-    config testing local_endpoint
+    config local_endpoint
+routoo_core.testing
+    fakes replies endpoint
 routoo_core.asking
     calls answers retries likelihoods endpoint local_model clients
     direct rate_limit budget_queue metered_call asker
