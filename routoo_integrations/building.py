@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
@@ -122,6 +124,16 @@ def build_clients(
                 f"expert {expert.name!r}: client: {type(expert.client).__name__} is not a {kind.__name__}"
             )
     return clients
+
+
+def validate_fields(model: BaseModel, names: Iterable[str]) -> None:
+    """Check fields of a copy as the constructor checks them; pydantic copies without checking.
+
+    Raises:
+        ValidationError: A value is of the wrong type or out of range.
+    """
+    for name in names:
+        model.__pydantic_validator__.validate_assignment(model, name, getattr(model, name))
 
 
 @contextmanager

@@ -59,7 +59,7 @@ routoo_core
 routoo_integrations
     building
 routoo_integrations.langchain
-    messages clients structured configured chat_model middleware
+    messages clients calls structured configured chat_model middleware
 routoo_integrations.llama_index
     messages clients events structured llm selector namespace
 routoo_integrations.demo

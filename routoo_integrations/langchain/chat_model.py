@@ -1,11 +1,11 @@
-"""``RoutooChatModel``: a LangChain chat model that is many."""
+"""``RoutooChatModel``: a LangChain chat model over a pool of experts."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypedDict, Unpack
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import (
@@ -24,8 +24,8 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
-from routoo_core.calling.attempt import Attempt
-from routoo_core.errors import ConfigurationError, InvalidRequest
+from routoo_core.calling.driver import arun, astream, run, stream
+from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert, Pool
 from routoo_core.latency import LatencyRule
 from routoo_core.options import SWITCH_MARGIN, RouterOptions
@@ -40,27 +40,64 @@ from routoo_integrations.building import (
     make_router,
     mark_question,
     read_overrides,
+    validate_fields,
     without_overrides,
 )
-from routoo_integrations.langchain.clients import Client, build_client, profile_of, settings_of
-from routoo_integrations.langchain.configured import ConfiguredChatModel
-from routoo_integrations.langchain.messages import (
-    heard,
-    in_openai_form,
-    last_chunk,
-    note,
-    portable,
-    stamp,
-    uncharged,
-    usage_of,
+from routoo_integrations.langchain.calls import ChatCall
+from routoo_integrations.langchain.clients import (
+    LangChainClient,
+    build_chat_model,
+    describe_model,
+    pool_profile,
 )
-from routoo_integrations.langchain.structured import Method, structured, usual_method
+from routoo_integrations.langchain.configured import ConfiguredChatModel
+from routoo_integrations.langchain.messages import openai_messages, uncharged
+from routoo_integrations.langchain.structured import (
+    Method,
+    OutputForm,
+    preferred_method,
+    structured_model,
+)
 
 _TOOL_CHOICES = frozenset({"auto", "any", "required", "none"})
+_OWN_FIELDS = (
+    "account",
+    "max_retries",
+    "max_tokens",
+    "stop",
+    "streaming",
+    "temperature",
+    "timeout",
+)
+_CLIENT_FIELDS = frozenset({"timeout", "max_retries"})
+
+
+class ChatModelKeywords(TypedDict, total=False):
+    """What a model takes beside a whole router; see :class:`RoutooChatModel`."""
+
+    account: str | None
+    max_tokens: int | None
+    temperature: float | None
+    stop: list[str] | None
+    timeout: float | None
+    max_retries: int | None
+    streaming: bool | None
+    question_of: Callable[[str], str] | None
+    name: str | None
+    cache: BaseCache | bool | None
+    verbose: bool | None
+    callbacks: Callbacks
+    tags: list[str] | None
+    metadata: dict[str, Any] | None
+    custom_get_token_ids: Callable[[str], list[int]] | None
+    rate_limiter: BaseRateLimiter | None
+    disable_streaming: bool | Literal["tool_calling"]
+    output_version: str | None
+    profile: ModelProfile | None
 
 
 class RoutooChatModel(ConfiguredChatModel):
-    """One chat model over a pool: every call goes to the expert that buys the most within the budget.
+    """One chat model over a pool of experts: every call goes to the expert that buys the most within the budget.
 
     ::
 
@@ -84,8 +121,14 @@ class RoutooChatModel(ConfiguredChatModel):
         streaming: Stream from the expert even where the whole reply is asked for.
         question_of: Says what part of the last user message the predictor reads. By default the question in a retrieval
             prompt of a usual shape, else all of it.
-        settings: ``policy``, ``budget``, ``ledger``, ``on_exhausted``, ``strict``, ``latency``, ``switch_margin``; and
-            what every LangChain chat model takes: ``cache``, ``rate_limiter``, ``callbacks``, ``tags``, ``metadata`` …
+        policy: Ranks the experts: a policy, its name or table; by default ``paced`` where the budget has a limit.
+        budget: What may be spent; by default everything is booked and nothing limited.
+        ledger: ``memory://``, ``sqlite:///path``, ``redis://…``, or a ledger.
+        on_exhausted: When nothing is affordable: ``refuse``, ``cheapest``, or an expert's name.
+        strict: Refuse calls without ``max_tokens``.
+        latency: What slow experts lose by it.
+        switch_margin: Predicted quality by which another expert must be better than that of the turn before.
+        name: As for every LangChain chat model; so are the keywords after it.
 
     Raises:
         ConfigurationError: Parts are missing, do not fit together, or an API key is not set.
@@ -95,14 +138,14 @@ class RoutooChatModel(ConfiguredChatModel):
 
     router: Router = Field(exclude=True, repr=False)
     account: str | None = None
-    max_tokens: int | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: float | None = None
     stop: list[str] | None = None
-    timeout: float | None = None
-    max_retries: int | None = None
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    max_retries: Annotated[int, Field(ge=0)] | None = None
     streaming: bool = False
     question_of: Callable[[str], str] | None = Field(default=None, exclude=True, repr=False)
-    _clients: dict[str, Client] = PrivateAttr()
+    _clients: dict[str, LangChainClient] = PrivateAttr()
 
     def __init__(
         self,
@@ -168,18 +211,22 @@ class RoutooChatModel(ConfiguredChatModel):
         }
         # LangChain fills what is left out, some of it from the environment.
         fields_set = {name: value for name, value in fields.items() if value is not None}
-        fields_set["router"] = make_router(router, experts, options, settings_of)
+        fields_set["router"] = make_router(router, experts, options, describe_model)
         super().__init__(**fields_set)
         self._build_clients()
 
     @classmethod
-    def from_toml(cls, path: str | Path, **settings: Any) -> Self:
+    def from_toml(cls, path: str | Path, **keywords: Unpack[ChatModelKeywords]) -> Self:
         """Build the model that ``routoo.toml`` describes.
+
+        Args:
+            path: The file.
+            keywords: What the model takes beside its router.
 
         Raises:
             ConfigurationError: Something in the file is wrong; the message names file, field and remedy.
         """
-        return cls(Router.from_toml(path), **settings)
+        return cls(Router.from_toml(path), **keywords)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -188,8 +235,9 @@ class RoutooChatModel(ConfiguredChatModel):
         Raises:
             ConfigurationError: Something in it is wrong.
         """
-        settings = dict(config)
-        return cls(Router.from_config(settings.pop("router")), **settings)
+        keywords = dict(config)
+        router = Router.from_config(keywords.pop("router"))
+        return cls(router, **keywords)
 
     def to_config(self) -> dict[str, Any]:
         """Everything as plain JSON values; keys stay in the environment.
@@ -201,11 +249,16 @@ class RoutooChatModel(ConfiguredChatModel):
             raise ConfigurationError(
                 "question_of: a function cannot be written down; set it where the model is built"
             )
-        own = {name: getattr(self, name) for name in sorted(_OWN)}
-        return {
-            "router": self.router.to_config(),
-            **{key: value for key, value in own.items() if value is not None},
-        }
+        return {"router": self.router.to_config(), **self._set_fields(_OWN_FIELDS)}
+
+    def _set_fields(self, names: Sequence[str]) -> dict[str, Any]:
+        """Those of these fields that are set."""
+        fields = {}
+        for name in names:
+            value = getattr(self, name)
+            if value is not None:
+                fields[name] = value
+        return fields
 
     # What LangChain asks of every chat model
 
@@ -215,26 +268,22 @@ class RoutooChatModel(ConfiguredChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        experts = [(expert.name, expert.model) for expert in self.router.pool]
-        own = {"max_tokens": self.max_tokens, "temperature": self.temperature, "stop": self.stop}
         return {
             "router": self.router.predictor.fingerprint,
-            "experts": experts,
+            "experts": [(expert.name, expert.model) for expert in self.router.pool],
             "policy": repr(self.router.policy),
-            **{key: value for key, value in own.items() if value is not None},
+            **self._set_fields(("max_tokens", "temperature", "stop")),
         }
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        named = kwargs.get("model") or kwargs.get("routoo_expert") or "routoo"
-        return {
-            **super()._get_ls_params(stop=stop, **kwargs),
-            "ls_provider": "routoo",
-            "ls_model_name": named,
-        }
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = "routoo"
+        params["ls_model_name"] = kwargs.get("model") or kwargs.get("routoo_expert") or "routoo"
+        return params
 
     def _resolve_model_profile(self) -> ModelProfile:
         """What the pool can serve: a call that needs something goes to an expert that has it."""
-        return profile_of(self.router.pool)
+        return pool_profile(self.router.pool)
 
     def get_num_tokens(self, text: str) -> int:
         """Count tokens offline (LangChain's default asks a model hub)."""
@@ -255,6 +304,18 @@ class RoutooChatModel(ConfiguredChatModel):
         """:meth:`batch`, async."""
         await off_loop(lambda: self._foresee(inputs))
         return await super().abatch(inputs, *args, **kwargs)
+
+    def _foresee(self, inputs: Sequence[LanguageModelInput]) -> None:
+        requests = []
+        for prompt in inputs:
+            with suppress(ValueError, NotImplementedError):  # its own call reports what is wrong
+                requests.append(self.routed(self._convert_input(prompt).to_messages(), {}))
+        self.router.foresee(requests)
+
+    def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
+        """An answer from LangChain's cache was not charged, and its record says so."""
+        generations = super()._convert_cached_generations(cache_val)
+        return [uncharged(generation) for generation in generations]
 
     # Tools and structured output travel in OpenAI's form and are translated for the expert that is chosen
 
@@ -277,15 +338,12 @@ class RoutooChatModel(ConfiguredChatModel):
         Raises:
             ValueError: ``tool_choice`` names none of the tools.
         """
-        formatted = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
-        names = [tool["function"]["name"] for tool in formatted if "function" in tool]
-        if isinstance(tool_choice, str) and tool_choice not in {*_TOOL_CHOICES, *names}:
-            raise ValueError(
-                f"tool_choice: {tool_choice!r} is none of {', '.join([*sorted(_TOOL_CHOICES), *names])}"
-            )
+        openai_tools = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+        if isinstance(tool_choice, str):
+            _check_tool_choice(tool_choice, openai_tools)
         if tool_choice:
             kwargs["tool_choice"] = "any" if tool_choice is True else tool_choice
-        return self.bind(tools=formatted, **kwargs)
+        return self.bind(tools=openai_tools, **kwargs)
 
     def with_structured_output(
         self,
@@ -309,9 +367,8 @@ class RoutooChatModel(ConfiguredChatModel):
         Raises:
             ValueError: Unknown method, or no schema for a method that needs one.
         """
-        return structured(
-            self, schema, method or usual_method(self.router.pool), include_raw, strict, kwargs
-        )
+        method = method or preferred_method(self.router.pool)
+        return structured_model(self, OutputForm(schema, method, strict, kwargs), include_raw)
 
     # The four ways of a call
 
@@ -322,15 +379,8 @@ class RoutooChatModel(ConfiguredChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        for attempt in self.router.attempts(self.routed(messages, kwargs)):
-            with attempt:
-                client, call = self._call(messages, stop, kwargs, attempt)
-                result = client.generate(run_manager=run_manager, **call)
-                reply = result.generations[0].message
-                attempt.settle(heard(reply, attempt))
-                stamp(reply, attempt)
-                return result
-        raise AssertionError("attempts() yields a success or raises")
+        call = self._call(messages, stop, run_manager, kwargs)
+        return run(self.router, self.routed(messages, kwargs), call)
 
     async def _agenerate(
         self,
@@ -339,15 +389,8 @@ class RoutooChatModel(ConfiguredChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        async for attempt in self.router.aattempts(self.routed(messages, kwargs)):
-            async with attempt:
-                client, call = self._call(messages, stop, kwargs, attempt)
-                result = await client.agenerate(run_manager=run_manager, **call)
-                reply = result.generations[0].message
-                await attempt.asettle(heard(reply, attempt))
-                stamp(reply, attempt)
-                return result
-        raise AssertionError("aattempts() yields a success or raises")
+        call = self._call(messages, stop, run_manager, kwargs)
+        return await arun(self.router, self.routed(messages, kwargs), call)
 
     def _stream(
         self,
@@ -355,18 +398,9 @@ class RoutooChatModel(ConfiguredChatModel):
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        for attempt in self.router.attempts(self.routed(messages, kwargs)):
-            with attempt:
-                usage = None
-                client, call = self._call(messages, stop, kwargs, attempt)
-                with closing(client.stream(run_manager=run_manager, **call)) as chunks:
-                    for chunk in chunks:
-                        usage = note(chunk, attempt, usage)
-                        yield chunk
-                attempt.settle(usage_of(usage))
-                yield last_chunk(attempt)
-                return
+    ) -> Generator[ChatGenerationChunk, None, None]:
+        call = self._call(messages, stop, run_manager, kwargs)
+        return stream(self.router, self.routed(messages, kwargs), call)
 
     async def _astream(
         self,
@@ -374,40 +408,30 @@ class RoutooChatModel(ConfiguredChatModel):
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        async for attempt in self.router.aattempts(self.routed(messages, kwargs)):
-            async with attempt:
-                usage = None
-                client, call = self._call(messages, stop, kwargs, attempt)
-                async with aclosing(client.astream(run_manager=run_manager, **call)) as chunks:
-                    async for chunk in chunks:
-                        usage = note(chunk, attempt, usage)
-                        yield chunk
-                await attempt.asettle(usage_of(usage))
-                yield last_chunk(attempt)
-                return
+    ) -> AsyncGenerator[ChatGenerationChunk, None]:
+        call = self._call(messages, stop, run_manager, kwargs)
+        async with aclosing(astream(self.router, self.routed(messages, kwargs), call)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
-    def routed(self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> RoutedRequest:
+    def routed(self, messages: Sequence[BaseMessage], keywords: Mapping[str, Any]) -> RoutedRequest:
         """The request that messages and a call's keyword arguments make.
 
         Raises:
             InvalidRequest: They cannot be routed.
         """
-        try:
-            plain = [one for message in messages for one in in_openai_form(message)]
-        except (ValueError, TypeError, NotImplementedError) as error:
-            raise InvalidRequest(f"messages: {error}") from error
+        plain = openai_messages(messages)
         if self.question_of:
             plain = mark_question(plain, self.question_of)
         return RoutedRequest.from_messages(
             plain,
-            max_tokens=kwargs.get("max_tokens") or self.max_tokens,
-            tools=kwargs.get("tools") or (),
-            response_format=kwargs.get("response_format"),
-            overrides=read_overrides(self.router, kwargs, self.account),
+            max_tokens=keywords.get("max_tokens") or self.max_tokens,
+            tools=keywords.get("tools") or (),
+            response_format=keywords.get("response_format"),
+            overrides=read_overrides(self.router, keywords, self.account),
         )
 
-    def client(self, expert: Expert) -> Client:
+    def client(self, expert: Expert) -> LangChainClient:
         """The model that answers for an expert."""
         return self._clients[expert.name]
 
@@ -415,49 +439,43 @@ class RoutooChatModel(ConfiguredChatModel):
         self,
         messages: list[BaseMessage],
         stop: list[str] | None,
-        kwargs: Mapping[str, Any],
-        attempt: Attempt,
-    ) -> tuple[Client, dict[str, Any]]:
-        """Whom to call, and with what."""
-        client = self.client(attempt.expert)
-        said = without_overrides(kwargs)
+        run_manager: Any,
+        keywords: Mapping[str, Any],
+    ) -> ChatCall:
+        """The call as experts are sent it."""
+        expert_keywords = without_overrides(keywords)
         if self.temperature is not None:
-            said.setdefault("temperature", self.temperature)
-        arguments = client.arguments(stop or self.stop or None, said, attempt.max_tokens)
-        return client, {"messages": portable(messages, attempt.expert.name), "arguments": arguments}
-
-    def _foresee(self, inputs: Sequence[LanguageModelInput]) -> None:
-        requests = []
-        for one in inputs:
-            with suppress(
-                ValueError, NotImplementedError
-            ):  # its own call says what is wrong with it
-                requests.append(self.routed(self._convert_input(one).to_messages(), {}))
-        self.router.foresee(requests)
-
-    def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
-        """An answer from LangChain's cache was not charged, and its record says so."""
-        return [
-            uncharged(generation) for generation in super()._convert_cached_generations(cache_val)
-        ]
+            expert_keywords.setdefault("temperature", self.temperature)
+        stop = stop or self.stop or None
+        return ChatCall(self._clients, messages, stop, expert_keywords, run_manager)
 
     # Copies share the router, whose budget is one; what crosses into another process builds its own clients
 
     def _build_clients(self) -> None:
         settings = {"timeout_s": self.timeout, "max_retries": self.max_retries}
-        models = build_clients(self.router.pool, Runnable, build_client, settings)
-        self._clients = {name: Client(model) for name, model in models.items()}
+        models = build_clients(self.router.pool, Runnable, build_chat_model, settings)
+        self._clients = {name: LangChainClient(model) for name, model in models.items()}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with these fields changed, checked as the constructor checks them; it shares the router.
+
+        Raises:
+            ValidationError: A value is of the wrong type or out of range.
+        """
+        copy = super().model_copy(update=update)
+        changed = set(update or ()) & set(type(self).model_fields)
+        validate_fields(copy, changed)
+        if changed & _CLIENT_FIELDS:
+            copy._build_clients()
+        return copy
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         return self.model_copy()
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
-        private = {
-            key: value
-            for key, value in (state["__pydantic_private__"] or {}).items()
-            if key != "_clients"
-        }
+        private = dict(state["__pydantic_private__"] or {})
+        private.pop("_clients", None)
         return {**state, "__pydantic_private__": private}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
@@ -465,4 +483,14 @@ class RoutooChatModel(ConfiguredChatModel):
         self._build_clients()
 
 
-_OWN = set(RoutooChatModel.__annotations__) - {"router", "question_of", "model_config", "_clients"}
+def _check_tool_choice(tool_choice: str, tools: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a choice that is neither a mode nor a tool.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    names = [tool["function"]["name"] for tool in tools if "function" in tool]
+    if tool_choice in _TOOL_CHOICES or tool_choice in names:
+        return
+    allowed = ", ".join([*sorted(_TOOL_CHOICES), *names])
+    raise ValueError(f"tool_choice: {tool_choice!r} is none of {allowed}")

@@ -1,13 +1,18 @@
-"""The LangChain model behind each expert, and how a call is said in its words."""
+"""The LangChain model behind each expert: how it is built, what it says of itself, and how it is called."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, ModelProfile
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    message_chunk_to_message,
+)
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
@@ -20,7 +25,7 @@ from routoo_core.experts import Expert, Pool
 QUIET: RunnableConfig = {"callbacks": []}  # the router's run is the only one a caller sees
 _TRANSLATED = ("tools", "tool_choice", "response_format")
 _TRACED = ("ls_structured_output_format", "structured_output_format")
-_PROFILED = {
+_PROFILE_FIELDS = {
     "tool_calling": "tools",
     "structured_output": "json_schema",
     "image_inputs": "images",
@@ -28,7 +33,7 @@ _PROFILED = {
     "pdf_inputs": "files",
     "video_inputs": "video",
 }
-"""What LangChain's model profiles call our capabilities."""
+"""Field of LangChain's model profiles → our capability."""
 
 
 class RunnableChatModel(BaseChatModel):
@@ -44,10 +49,10 @@ class RunnableChatModel(BaseChatModel):
         return "runnable"
 
     def _arguments(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-        is_model = isinstance(self.runnable, RunnableBindingBase) or hasattr(
-            self.runnable, "bind_tools"
-        )
-        return {**kwargs, "stop": stop} if is_model else {}
+        is_model = isinstance(self.runnable, RunnableBindingBase)
+        if is_model or hasattr(self.runnable, "bind_tools"):
+            return {**kwargs, "stop": stop}
+        return {}
 
     def _generate(
         self,
@@ -56,7 +61,7 @@ class RunnableChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return _result(self.runnable.invoke(messages, QUIET, **self._arguments(stop, kwargs)))
+        return _as_result(self.runnable.invoke(messages, QUIET, **self._arguments(stop, kwargs)))
 
     async def _agenerate(
         self,
@@ -65,9 +70,8 @@ class RunnableChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return _result(
-            await self.runnable.ainvoke(messages, QUIET, **self._arguments(stop, kwargs))
-        )
+        arguments = self._arguments(stop, kwargs)
+        return _as_result(await self.runnable.ainvoke(messages, QUIET, **arguments))
 
     def _stream(
         self,
@@ -76,8 +80,8 @@ class RunnableChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        for piece in self.runnable.stream(messages, QUIET, **self._arguments(stop, kwargs)):
-            yield _chunk(piece)
+        for output in self.runnable.stream(messages, QUIET, **self._arguments(stop, kwargs)):
+            yield _as_chunk(output)
 
     async def _astream(
         self,
@@ -86,11 +90,12 @@ class RunnableChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        async for piece in self.runnable.astream(messages, QUIET, **self._arguments(stop, kwargs)):
-            yield _chunk(piece)
+        arguments = self._arguments(stop, kwargs)
+        async for output in self.runnable.astream(messages, QUIET, **arguments):
+            yield _as_chunk(output)
 
 
-class Client:
+class LangChainClient:
     """The model that answers for an expert, with what its owner bound to it.
 
     Args:
@@ -102,24 +107,34 @@ class Client:
     """
 
     def __init__(self, model: Runnable[Any, Any]) -> None:
-        self.model, self.bound = _unbound(model, {})
+        self.model, self.bound = _unwrap_bindings(model)
 
     def arguments(
-        self, stop: list[str] | None, kwargs: Mapping[str, Any], max_tokens: int
+        self, stop: list[str] | None, keywords: Mapping[str, Any], max_tokens: int
     ) -> dict[str, Any]:
-        """A call in OpenAI's words as this model's own arguments.
+        """A call in OpenAI's form as this model's own arguments.
 
         Args:
             stop: Stop sequences.
-            kwargs: ``tools``, ``tool_choice`` and ``response_format`` in OpenAI's form, and whatever else was bound.
+            keywords: ``tools``, ``tool_choice`` and ``response_format`` in OpenAI's form, and whatever else was bound.
             max_tokens: The limit on the reply.
 
         Raises:
             ConfigurationError: The model cannot be told in one call, whatever its expert's capabilities say.
         """
-        rest = {"max_tokens": max_tokens, "stop": stop, **kwargs}
-        said: dict[str, Any] = {key: rest.pop(key) for key in _TRANSLATED if key in rest}
-        return {**self.bound, **self._in_own_words(said), **rest, "max_tokens": max_tokens}
+        openai_form: dict[str, Any] = {}
+        rest: dict[str, Any] = {"stop": stop}
+        for name, value in keywords.items():
+            if name in _TRANSLATED:
+                openai_form[name] = value
+            else:
+                rest[name] = value
+        return {
+            **self.bound,
+            **self._own_form(openai_form),
+            **rest,
+            "max_tokens": max_tokens,
+        }
 
     def generate(
         self,
@@ -148,10 +163,11 @@ class Client:
         messages: list[BaseMessage],
         run_manager: CallbackManagerForLLMRun | None,
         arguments: dict[str, Any],
-    ) -> Generator[ChatGenerationChunk]:
+    ) -> Generator[ChatGenerationChunk, None, None]:
         """The reply in chunks; of a model that cannot stream, in one."""
-        if type(self.model)._stream is BaseChatModel._stream:
-            yield _chunk(self.generate(messages, run_manager, arguments).generations[0].message)
+        if not self._streams():
+            result = self.generate(messages, run_manager, arguments)
+            yield _as_chunk(result.generations[0].message)
             return
         if self.model.rate_limiter:
             self.model.rate_limiter.acquire(blocking=True)
@@ -162,148 +178,206 @@ class Client:
         messages: list[BaseMessage],
         run_manager: AsyncCallbackManagerForLLMRun | None,
         arguments: dict[str, Any],
-    ) -> AsyncGenerator[ChatGenerationChunk]:
+    ) -> AsyncGenerator[ChatGenerationChunk, None]:
         """:meth:`stream`, async."""
-        kind, base = type(self.model), BaseChatModel
-        if kind._stream is base._stream and kind._astream is base._astream:
-            yield _chunk(
-                (await self.agenerate(messages, run_manager, arguments)).generations[0].message
-            )
+        if not self._streams() and not self._streams_async():
+            result = await self.agenerate(messages, run_manager, arguments)
+            yield _as_chunk(result.generations[0].message)
             return
         if self.model.rate_limiter:
             await self.model.rate_limiter.aacquire(blocking=True)
         async for chunk in self.model._astream(messages, run_manager=run_manager, **arguments):
             yield chunk
 
-    def _in_own_words(self, said: Mapping[str, Any]) -> dict[str, Any]:
-        said = {key: value for key, value in said.items() if value is not None}
-        if said.get("tools"):
-            return self._peeled(self.model.bind_tools(**said))
-        form = said.get("response_format")
-        if not form or _speaks_openai(self.model):
-            return dict(said)
-        if form["type"] == "json_schema":
-            named = form["json_schema"]
-            schema = {"title": named["name"], **named["schema"]}
-            return self._peeled(self.model.with_structured_output(schema, method="json_schema"))
-        return self._peeled(self.model.with_structured_output(None, method="json_mode"))  # type: ignore[arg-type]
+    def _streams(self) -> bool:
+        return type(self.model)._stream is not BaseChatModel._stream
 
-    def _peeled(self, bound: Runnable[Any, Any]) -> dict[str, Any]:
+    def _streams_async(self) -> bool:
+        return type(self.model)._astream is not BaseChatModel._astream
+
+    def _own_form(self, openai_form: Mapping[str, Any]) -> dict[str, Any]:
+        """Tools and response format as this model's own arguments."""
+        keywords = {name: value for name, value in openai_form.items() if value is not None}
+        if keywords.get("tools"):
+            return self._bound_arguments(self.model.bind_tools(**keywords))
+        response_format = keywords.get("response_format")
+        if not response_format or _speaks_openai(self.model):
+            return keywords
+        if response_format["type"] == "json_schema":
+            named_schema = response_format["json_schema"]
+            schema = {"title": named_schema["name"], **named_schema["schema"]}
+            structured = self.model.with_structured_output(schema, method="json_schema")
+        else:
+            structured = self.model.with_structured_output(cast("Any", None), method="json_mode")
+        return self._bound_arguments(structured)
+
+    def _bound_arguments(self, runnable: Runnable[Any, Any]) -> dict[str, Any]:
         """The arguments that a model's own ``bind_tools`` or ``with_structured_output`` would call it with."""
-        model, arguments = _unbound(
-            bound.first if isinstance(bound, RunnableSequence) else bound, {}
-        )
+        if isinstance(runnable, RunnableSequence):
+            runnable = runnable.first
+        model, arguments = _unwrap_bindings(runnable)
         if model is not self.model:
-            name = type(self.model).__name__
             raise ConfigurationError(
-                f"{name} wraps itself to be given tools or a schema; take 'tools' and 'json_schema' out of the "
-                "capabilities of its expert"
+                f"{type(self.model).__name__} wraps itself to be given tools or a schema; take 'tools' and "
+                "'json_schema' out of the capabilities of its expert"
             )
-        return {key: value for key, value in arguments.items() if key not in _TRACED}
+        return {name: value for name, value in arguments.items() if name not in _TRACED}
 
 
-def build_client(expert: Expert) -> BaseChatModel:
-    """The chat model that an expert's settings describe.
+# Models from an expert's settings
+
+
+def build_chat_model(expert: Expert) -> BaseChatModel:
+    """The chat model that an expert's settings describe: by its provider's protocol, else OpenAI's.
 
     Raises:
         MissingDependency: Its integration package is not installed.
     """
-    settings: dict[str, Any] = {"timeout": expert.timeout_s, "max_retries": expert.max_retries}
-    if expert.base_url:
-        settings["base_url"] = expert.base_url
-    if expert.provider:
-        if key := expert.api_key():
-            settings["api_key"] = key
-        return _of_provider(expert.model, expert.provider, settings)
+    if expert.provider is None:
+        return _build_openai(expert)
+    build = PROTOCOLS.get(expert.provider, _build_provider)
+    return build(expert)
+
+
+def _build_openai(expert: Expert) -> BaseChatModel:
     try:
         from langchain_openai import ChatOpenAI
         from langchain_openai.chat_models.base import BaseChatOpenAI
     except ImportError as error:
-        raise MissingDependency(
-            "langchain_openai", "langchain", f"call expert {expert.name!r}"
-        ) from error
+        purpose = f"call expert {expert.name!r}"
+        raise MissingDependency("langchain_openai", "langchain", purpose) from error
     kind = ChatOpenAI if expert.speaks_openai_natively else BaseChatOpenAI
-    return kind(
-        model=expert.model,
-        api_key=SecretStr(expert.api_key() or NO_KEY),
-        stream_usage=True,
-        **settings,
-    )
+    key = SecretStr(expert.api_key() or NO_KEY)
+    return kind(model=expert.model, api_key=key, stream_usage=True, **_connection(expert))
 
 
-def _of_provider(model: str, provider: str, settings: dict[str, Any]) -> BaseChatModel:
+def _build_provider(expert: Expert) -> BaseChatModel:
+    """A model of any provider that LangChain has an integration for."""
+    settings = _connection(expert)
+    key = expert.api_key()
+    if key:
+        settings["api_key"] = key
+    return _init_chat_model(expert.model, expert.provider or "", settings)
+
+
+def _connection(expert: Expert) -> dict[str, Any]:
+    settings: dict[str, Any] = {"timeout": expert.timeout_s, "max_retries": expert.max_retries}
+    if expert.base_url:
+        settings["base_url"] = expert.base_url
+    return settings
+
+
+def _init_chat_model(model: str, provider: str, settings: Mapping[str, Any]) -> BaseChatModel:
     try:
         from langchain.chat_models import init_chat_model
     except ImportError as error:
         raise MissingDependency("langchain", "langchain", f"call {provider}:{model}") from error
-    found: BaseChatModel = init_chat_model(model, model_provider=provider, **settings)
-    return found
+    built: BaseChatModel = init_chat_model(model, model_provider=provider, **settings)
+    return built
 
 
-def settings_of(model: Any) -> dict[str, Any]:
-    """What a chat model, or ``"provider:model"``, says of itself: an expert's settings."""
+PROTOCOLS: dict[str, Callable[[Expert], BaseChatModel]] = {"openai": _build_provider}
+"""``provider`` in experts.toml → what builds its model; any other goes to LangChain's ``init_chat_model``."""
+
+
+# What models say of themselves
+
+
+def describe_model(model: Any) -> dict[str, Any]:
+    """What a chat model, or ``"provider:model"``, says of itself: an expert's settings.
+
+    Raises:
+        ConfigurationError: A text that is no ``"provider:model"``.
+    """
     if isinstance(model, str):
-        provider, named, name = model.partition(":")
-        if not named:
-            raise ConfigurationError(
-                f"experts: {model!r} is no chat model; write 'provider:model', as 'openai:gpt-4o'"
-            )
-        found = settings_of(_of_provider(name, provider, {}))
-        return {**found, "client": None, "model": name, "provider": provider}
-    settings: dict[str, Any] = {"client": model}
-    inner, _ = _unbound(model, {}) if isinstance(model, Runnable) else (model, {})
-    profile = getattr(inner, "profile", None) or {}
-    capabilities = {ours for theirs, ours in _PROFILED.items() if profile.get(theirs)}
-    if not profile and isinstance(inner, BaseChatModel):
-        capabilities |= (
-            {"tools"} if type(inner).bind_tools is not BaseChatModel.bind_tools else set()
-        )
-        capabilities |= {"json_schema"} if _speaks_openai(inner) else set()
-    if window := profile.get("max_input_tokens"):
+        return _describe_named_model(model)
+    chat_model = _unwrap_bindings(model)[0] if isinstance(model, Runnable) else model
+    profile = getattr(chat_model, "profile", None) or {}
+    settings: dict[str, Any] = {
+        "client": model,
+        "capabilities": _capabilities(chat_model, profile),
+    }
+    window = profile.get("max_input_tokens")
+    if window:
         settings["context_window"] = window
-    limit = getattr(inner, "max_tokens", None) or profile.get("max_output_tokens")
+    limit = getattr(chat_model, "max_tokens", None) or profile.get("max_output_tokens")
     if isinstance(limit, int):
         settings["max_output_tokens"] = min(limit, window or limit)
-    return {**settings, "capabilities": capabilities}
+    return settings
 
 
-def profile_of(pool: Pool) -> ModelProfile:
+def _describe_named_model(name: str) -> dict[str, Any]:
+    provider, _, model = name.partition(":")
+    if not model:
+        raise ConfigurationError(
+            f"experts: {name!r} is no chat model; write 'provider:model', as 'openai:gpt-4o'"
+        )
+    settings = describe_model(_init_chat_model(model, provider, {}))
+    return {**settings, "client": None, "model": model, "provider": provider}
+
+
+def _capabilities(chat_model: Any, profile: Mapping[str, Any]) -> set[str]:
+    """What a model can do: by its profile, else by its methods."""
+    capabilities = set()
+    for profile_field, capability in _PROFILE_FIELDS.items():
+        if profile.get(profile_field):
+            capabilities.add(capability)
+    if profile or not isinstance(chat_model, BaseChatModel):
+        return capabilities
+    if type(chat_model).bind_tools is not BaseChatModel.bind_tools:
+        capabilities.add("tools")
+    if _speaks_openai(chat_model):
+        capabilities.add("json_schema")
+    return capabilities
+
+
+def pool_profile(pool: Pool) -> ModelProfile:
     """What a pool can serve: a call that needs something goes to an expert that has it."""
-    able = {name for expert in pool for name in expert.capabilities}
-    return {
+    capabilities: set[str] = set()
+    for expert in pool:
+        capabilities |= expert.capabilities
+    profile: dict[str, Any] = {
         "max_input_tokens": max(expert.context_window for expert in pool),
         "max_output_tokens": max(expert.max_output_tokens for expert in pool),
         "text_inputs": True,
         "text_outputs": True,
-        **{theirs: ours in able for theirs, ours in _PROFILED.items()},  # type: ignore[typeddict-item]
     }
+    for profile_field, capability in _PROFILE_FIELDS.items():
+        profile[profile_field] = capability in capabilities
+    return cast("ModelProfile", profile)
 
 
-def _unbound(
-    model: Runnable[Any, Any], arguments: dict[str, Any]
-) -> tuple[BaseChatModel, dict[str, Any]]:
+def _unwrap_bindings(model: Runnable[Any, Any]) -> tuple[BaseChatModel, dict[str, Any]]:
     """The chat model inside bindings, and what they bind, the outermost first."""
+    arguments: dict[str, Any] = {}
     while isinstance(model, RunnableBinding):
         arguments = {**model.kwargs, **arguments}
         model = model.bound
-    return model if isinstance(model, BaseChatModel) else RunnableChatModel(
-        runnable=model
-    ), arguments
+    if isinstance(model, BaseChatModel):
+        return model, arguments
+    return RunnableChatModel(runnable=model), arguments
 
 
 def _speaks_openai(model: BaseChatModel) -> bool:
     return any(kind.__name__ == "BaseChatOpenAI" for kind in type(model).__mro__)
 
 
-def _result(reply: Any) -> ChatResult:
-    message = message_chunk_to_message(reply) if isinstance(reply, AIMessageChunk) else reply
-    message = AIMessage(message) if isinstance(message, str) else message
-    return ChatResult(generations=[ChatGeneration(message=message)])
+# Outputs of runnables as chat results
 
 
-def _chunk(piece: Any) -> ChatGenerationChunk:
-    if isinstance(piece, AIMessage) and not isinstance(piece, AIMessageChunk):
-        piece = AIMessageChunk(**piece.model_dump(exclude={"type"}))
-    return ChatGenerationChunk(
-        message=AIMessageChunk(content=piece) if isinstance(piece, str) else piece
-    )
+def _as_result(output: Any) -> ChatResult:
+    if isinstance(output, AIMessageChunk):
+        output = message_chunk_to_message(output)
+    elif isinstance(output, str):
+        output = AIMessage(output)
+    return ChatResult(generations=[ChatGeneration(message=output)])
+
+
+def _as_chunk(output: Any) -> ChatGenerationChunk:
+    if isinstance(output, ChatGenerationChunk):
+        return output
+    if isinstance(output, str):
+        return ChatGenerationChunk(message=AIMessageChunk(content=output))
+    if isinstance(output, AIMessage) and not isinstance(output, AIMessageChunk):
+        output = AIMessageChunk(**output.model_dump(exclude={"type"}))
+    return ChatGenerationChunk(message=output)

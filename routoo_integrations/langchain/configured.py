@@ -10,14 +10,14 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableConfig, ensure_config
 
 
-def configured(config: RunnableConfig | None) -> dict[str, Any]:
-    """What a config, or the one of the chain or graph that runs, sets for a call."""
-    values = ensure_config(config).get("configurable") or {}
-    return {key: value for key, value in values.items() if key.startswith("routoo_")}
+def configured_settings(config: RunnableConfig | None) -> dict[str, Any]:
+    """What a config, or that of the chain or graph that runs, sets for a call."""
+    configurable = ensure_config(config).get("configurable") or {}
+    return {name: value for name, value in configurable.items() if name.startswith("routoo_")}
 
 
 class ConfiguredChatModel(BaseChatModel):
-    """A chat model that is told, beside a call's own arguments, what :func:`configured` finds in its config."""
+    """A chat model that takes what :func:`configured_settings` reads in its config beside a call's own arguments."""
 
     def invoke(
         self,
@@ -26,7 +26,7 @@ class ConfiguredChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         """The whole reply."""
-        return super().invoke(input, config, **{**configured(config), **kwargs})
+        return super().invoke(input, config, **{**configured_settings(config), **kwargs})
 
     async def ainvoke(
         self,
@@ -35,7 +35,7 @@ class ConfiguredChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         """:meth:`invoke`, async."""
-        return await super().ainvoke(input, config, **{**configured(config), **kwargs})
+        return await super().ainvoke(input, config, **{**configured_settings(config), **kwargs})
 
     def stream(
         self,
@@ -44,7 +44,7 @@ class ConfiguredChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
         """The reply in chunks; the last one carries the decision record."""
-        return super().stream(input, config, **{**configured(config), **kwargs})
+        return super().stream(input, config, **{**configured_settings(config), **kwargs})
 
     def astream(
         self,
@@ -53,11 +53,16 @@ class ConfiguredChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
         """:meth:`stream`, async."""
-        return super().astream(input, config, **{**configured(config), **kwargs})
+        return super().astream(input, config, **{**configured_settings(config), **kwargs})
 
-    def stream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+    def stream_events(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """LangChain's stream of events."""
-        return super().stream_events(input, config, **{**configured(config), **kwargs})
+        return super().stream_events(input, config, **{**configured_settings(config), **kwargs})
 
     def astream_events(
         self,
@@ -66,4 +71,4 @@ class ConfiguredChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Any:
         """:meth:`stream_events`, async."""
-        return super().astream_events(input, config, **{**configured(config), **kwargs})
+        return super().astream_events(input, config, **{**configured_settings(config), **kwargs})

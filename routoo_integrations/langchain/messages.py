@@ -1,4 +1,4 @@
-"""LangChain's messages and replies in Routoo's words, and Routoo's marks on them."""
+"""LangChain's messages in OpenAI's form, what of them another expert can read, and the mark on replies."""
 
 from __future__ import annotations
 
@@ -9,120 +9,115 @@ from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
+    ContentBlock,
     convert_to_openai_messages,
 )
-from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
-from routoo_core.calling.attempt import Attempt
+from routoo_core.errors import InvalidRequest
 from routoo_core.money import decimal_usd
-from routoo_core.usage import Usage
+from routoo_core.record import DecisionRecord
 
-MARK = "routoo"  # our key in ``response_metadata``
-_PORTABLE = frozenset({"text", "text-plain", "image", "audio", "video", "file"})
-_FREE = {"cached": True, "held_usd": decimal_usd(0), "settled_usd": decimal_usd(0)}
+RECORD_KEY = "routoo"
+"""Where a reply's ``response_metadata`` holds its decision record."""
+
+_PORTABLE_BLOCKS = frozenset({"text", "text-plain", "image", "audio", "video", "file"})
+_BOUND_FIELDS = frozenset({"id", "index", "annotations", "extras"})
+"""Fields of a content block that only the provider that wrote it can read."""
 
 
 # Messages on their way in
 
 
-def in_openai_form(message: BaseMessage) -> list[dict[str, Any]]:
-    """A message as the router reads it, with who wrote it; some become several."""
-    plain = convert_to_openai_messages(message)
-    said = [plain] if isinstance(plain, dict) else plain
-    return [{**one, "expert": expert} for one in said] if (expert := author(message)) else said
+def openai_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+    """Messages as the router reads them, in OpenAI's form; an expert's reply says whose it is.
+
+    Raises:
+        InvalidRequest: One has a form that cannot be converted.
+    """
+    converted: list[dict[str, Any]] = []
+    for message in messages:
+        try:
+            plain = convert_to_openai_messages(message)
+        except (ValueError, TypeError, NotImplementedError) as error:
+            raise InvalidRequest(f"messages: {error}") from error
+        parts = [plain] if isinstance(plain, dict) else plain
+        expert = answering_expert(message)
+        if expert:
+            parts = [{**part, "expert": expert} for part in parts]
+        converted += parts
+    return converted
 
 
-def portable(messages: Sequence[BaseMessage], expert: str) -> list[BaseMessage]:
+def portable_messages(messages: Sequence[BaseMessage], expert: str) -> list[BaseMessage]:
     """Messages without what only another expert can read: its reasoning, its signatures, its ids."""
-    return [
-        _without_bound_parts(message)
-        if isinstance(message, AIMessage) and author(message) not in {None, expert}
-        else message
-        for message in messages
-    ]
+    portable: list[BaseMessage] = []
+    for message in messages:
+        if isinstance(message, AIMessage) and answering_expert(message) not in {None, expert}:
+            message = _without_bound_parts(message)
+        portable.append(message)
+    return portable
 
 
-def author(message: BaseMessage) -> str | None:
+def answering_expert(message: BaseMessage) -> str | None:
     """The expert whose reply a message is, as its decision record says."""
-    record = message.response_metadata.get(MARK)
+    record = message.response_metadata.get(RECORD_KEY)
     return record.get("expert") if isinstance(record, Mapping) else None
 
 
 def _without_bound_parts(message: AIMessage) -> AIMessage:
-    kept = [block for block in message.content_blocks if block["type"] in _PORTABLE]
-    only_text = all(block["type"] == "text" for block in kept)
-    content: Any = str(message.text) if only_text else [_plain(block) for block in kept]
+    blocks = [block for block in message.content_blocks if block["type"] in _PORTABLE_BLOCKS]
+    content: Any = str(message.text)
+    if any(block["type"] != "text" for block in blocks):
+        content = [_without_bound_fields(block) for block in blocks]
     return AIMessage(content, tool_calls=message.tool_calls, name=message.name)
 
 
-def _plain(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in block.items()
-        if key not in {"id", "index", "annotations", "extras"}
-    }
+def _without_bound_fields(block: ContentBlock) -> dict[str, Any]:
+    return {name: value for name, value in block.items() if name not in _BOUND_FIELDS}
 
 
 # Replies on their way out
 
 
-def heard(reply: BaseMessage, attempt: Attempt) -> Usage | None:
-    """Note the whole reply; return the usage it reports."""
-    attempt.received(_said_in(reply))
-    return usage_of(reply.usage_metadata if isinstance(reply, AIMessage) else None)
+def written_text(message: BaseMessage) -> str:
+    """Everything the expert wrote in a message or chunk: text, and the arguments of tool calls."""
+    calls: Sequence[Any] = getattr(message, "tool_calls", [])
+    if isinstance(message, AIMessageChunk):
+        calls = message.tool_call_chunks
+    text = str(message.text)
+    for call in calls:
+        text += str(call["args"])
+    return text
 
 
-def stamp(reply: BaseMessage, attempt: Attempt) -> None:
-    """Put the decision record where everybody looks for it."""
-    reply.response_metadata = {**reply.response_metadata, MARK: attempt.record().to_dict()}
+def stamp_message(message: BaseMessage, record: DecisionRecord) -> None:
+    """Put the decision record into the message's ``response_metadata``."""
+    message.response_metadata = {**message.response_metadata, RECORD_KEY: record.to_dict()}
 
 
-def note(
-    chunk: ChatGenerationChunk, attempt: Attempt, usage: UsageMetadata | None
-) -> UsageMetadata | None:
-    """Note a chunk on its way to the caller; the last one is ours to send."""
-    attempt.received(_said_in(chunk.message))
-    if not isinstance(chunk.message, AIMessageChunk):
-        return usage
-    chunk.message.chunk_position = None
-    reported = chunk.message.usage_metadata
-    return add_usage(usage, reported) if reported else usage
-
-
-def _said_in(message: BaseMessage) -> str:
-    """Everything the expert wrote: text, and the arguments of tool calls."""
-    calls = (
-        message.tool_call_chunks
-        if isinstance(message, AIMessageChunk)
-        else getattr(message, "tool_calls", [])
+def closing_chunk(record: DecisionRecord) -> ChatGenerationChunk:
+    """The chunk that ends a stream: no text, and the decision record."""
+    message = AIMessageChunk(
+        content="", chunk_position="last", response_metadata={RECORD_KEY: record.to_dict()}
     )
-    return str(message.text) + "".join(str(call["args"]) for call in calls)
-
-
-def usage_of(reported: UsageMetadata | None) -> Usage | None:
-    """What a reply reports; ``None`` where it reports nothing."""
-    if not reported:
-        return None
-    cached = reported.get("input_token_details", {}).get("cache_read") or 0
-    return Usage(
-        reported["input_tokens"], reported["output_tokens"], min(cached, reported["input_tokens"])
-    )
-
-
-def last_chunk(attempt: Attempt) -> ChatGenerationChunk:
-    """What ends a stream: no text, and the decision record."""
-    metadata = {MARK: attempt.record().to_dict()}
-    return ChatGenerationChunk(
-        message=AIMessageChunk(content="", chunk_position="last", response_metadata=metadata)
-    )
+    return ChatGenerationChunk(message=message)
 
 
 def uncharged(generation: ChatGeneration) -> ChatGeneration:
-    """A cached answer, whose record says that it cost nothing."""
-    record = generation.message.response_metadata.get(MARK)
+    """An answer from a cache, whose record says that it cost nothing."""
+    record = generation.message.response_metadata.get(RECORD_KEY)
     if record is None:
         return generation
-    metadata = {**generation.message.response_metadata, MARK: {**record, **_FREE}}
+    nothing = decimal_usd(0)
+    cached = {
+        **record,
+        "cached": True,
+        "held_usd": nothing,
+        "settled_usd": nothing,
+        "attempts": [],
+        "total_usd": nothing,
+    }
+    metadata = {**generation.message.response_metadata, RECORD_KEY: cached}
     message = generation.message.model_copy(update={"response_metadata": metadata})
     return generation.model_copy(update={"message": message})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -11,11 +12,14 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.driver import Reading, arun, run
+from routoo_core.record import DecisionRecord
 from routoo_core.request import RoutedRequest
 from routoo_integrations.building import without_overrides
+from routoo_integrations.langchain.calls import read_message
 from routoo_integrations.langchain.chat_model import RoutooChatModel
-from routoo_integrations.langchain.configured import configured
-from routoo_integrations.langchain.messages import heard, portable, stamp
+from routoo_integrations.langchain.configured import configured_settings
+from routoo_integrations.langchain.messages import portable_messages, stamp_message
 
 
 class RoutooMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -37,56 +41,88 @@ class RoutooMiddleware(AgentMiddleware[Any, Any, Any]):
         self.model = model
 
     def wrap_model_call(
-        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Any],
     ) -> ModelResponse[Any]:
         """Route one call."""
-        for attempt in self.model.router.attempts(self._request(request)):
-            with attempt:
-                response = handler(self._of_expert(request, attempt))
-                reply = _reply(response)
-                attempt.settle(heard(reply, attempt))
-                stamp(reply, attempt)
-                return response
-        raise AssertionError("attempts() yields a success or raises")
+        call = AgentCall(self.model, request, handler)
+        return run(self.model.router, self._routed_request(request), call)
 
     async def awrap_model_call(
         self,
         request: ModelRequest[Any],
-        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+        handler: Callable[[ModelRequest[Any]], Any],
     ) -> ModelResponse[Any]:
         """:meth:`wrap_model_call`, async."""
-        async for attempt in self.model.router.aattempts(self._request(request)):
-            async with attempt:
-                response = await handler(self._of_expert(request, attempt))
-                reply = _reply(response)
-                await attempt.asettle(heard(reply, attempt))
-                stamp(reply, attempt)
-                return response
-        raise AssertionError("aattempts() yields a success or raises")
+        call = AgentCall(self.model, request, handler)
+        return await arun(self.model.router, self._routed_request(request), call)
 
-    def _request(self, request: ModelRequest[Any]) -> RoutedRequest:
-        system = [request.system_message] if request.system_message else []
-        form, tools = (
-            request.response_format,
-            [convert_to_openai_tool(tool) for tool in request.tools],
-        )
-        if isinstance(form, ToolStrategy):
-            tools += [
-                convert_to_openai_tool(cast("type", spec.schema)) for spec in form.schema_specs
-            ]
-        told = form.to_model_kwargs() if isinstance(form, ProviderStrategy) else {}
-        call = {**configured(None), **request.model_settings, **told, "tools": tools}
-        return self.model.routed([*system, *request.messages], call)
+    def _routed_request(self, request: ModelRequest[Any]) -> RoutedRequest:
+        """An agent's request as the router reads it."""
+        messages: list[BaseMessage] = [*request.messages]
+        if request.system_message:
+            messages.insert(0, request.system_message)
 
-    def _of_expert(self, request: ModelRequest[Any], attempt: Attempt) -> ModelRequest[Any]:
+        tools = [convert_to_openai_tool(tool) for tool in request.tools]
+        output_form = request.response_format
+        keywords = {**configured_settings(None), **request.model_settings, "tools": tools}
+        if isinstance(output_form, ToolStrategy):
+            for spec in output_form.schema_specs:
+                tools.append(convert_to_openai_tool(cast("type", spec.schema)))
+        elif isinstance(output_form, ProviderStrategy):
+            keywords = {**keywords, **output_form.to_model_kwargs(), "tools": tools}
+        return self.model.routed(messages, keywords)
+
+
+@dataclass(frozen=True)
+class AgentCall:
+    """A model call of an agent, as the driver makes it.
+
+    Attributes:
+        model: The pool.
+        request: The agent's request.
+        handler: Calls a request's model.
+    """
+
+    model: RoutooChatModel
+    request: ModelRequest[Any]
+    handler: Callable[[ModelRequest[Any]], Any]
+
+    def send(self, attempt: Attempt) -> ModelResponse[Any]:
+        """The reply of an expert."""
+        response: ModelResponse[Any] = self.handler(self._request_for(attempt))
+        return response
+
+    async def asend(self, attempt: Attempt) -> ModelResponse[Any]:
+        """:meth:`send`, async."""
+        response: ModelResponse[Any] = await self.handler(self._request_for(attempt))
+        return response
+
+    def read(self, reply: ModelResponse[Any]) -> Reading:
+        """What the reply says."""
+        return read_message(_ai_message(reply))
+
+    def stamp(self, reply: ModelResponse[Any], record: DecisionRecord) -> ModelResponse[Any]:
+        """The reply, its message stamped."""
+        stamp_message(_ai_message(reply), record)
+        return reply
+
+    def _request_for(self, attempt: Attempt) -> ModelRequest[Any]:
+        """The request with an expert's model, limit and what of the messages it can read."""
         client = self.model.client(attempt.expert)
-        said = without_overrides(request.model_settings)
-        return request.override(
+        messages = portable_messages(self.request.messages, attempt.expert.name)
+        settings = without_overrides(self.request.model_settings)
+        return self.request.override(
             model=client.model,
-            messages=cast("list[AnyMessage]", portable(request.messages, attempt.expert.name)),
-            model_settings={**client.bound, **said, "max_tokens": attempt.max_tokens},
+            messages=cast("list[AnyMessage]", messages),
+            model_settings={**client.bound, **settings, "max_tokens": attempt.max_tokens},
         )
 
 
-def _reply(response: ModelResponse[Any]) -> BaseMessage:
-    return next(message for message in reversed(response.result) if isinstance(message, AIMessage))
+def _ai_message(response: ModelResponse[Any]) -> AIMessage:
+    """The last message of the model in a response."""
+    for message in reversed(response.result):
+        if isinstance(message, AIMessage):
+            return message
+    raise TypeError("the handler returned a response without an AIMessage; return the model's own")

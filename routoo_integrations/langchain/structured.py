@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Literal, cast
 
@@ -17,69 +18,104 @@ from routoo_core.experts import Pool
 Method = Literal["function_calling", "json_schema", "json_mode"]
 
 
-def usual_method(pool: Pool) -> Method:
-    """A schema or a tool, whichever more experts of a pool can do."""
-    can = [sum(need in expert.capabilities for expert in pool) for need in ("json_schema", "tools")]
-    return "json_schema" if can[0] >= can[1] else "function_calling"
+@dataclass(frozen=True)
+class OutputForm:
+    """The form that replies shall have.
 
-
-def structured(
-    model: BaseChatModel,
-    schema: dict[str, Any] | type | None,
-    method: Method,
-    include_raw: bool,
-    strict: bool | None,
-    kwargs: dict[str, Any],
-) -> Runnable[LanguageModelInput, Any]:
-    """A model whose replies have the form of ``schema``; see ``RoutooChatModel.with_structured_output``.
+    Attributes:
+        schema: A Pydantic or TypedDict class, or a JSON schema; optional for ``json_mode``.
+        method: How it is asked for.
+        strict: Whether the provider must keep to the schema.
+        keywords: Passed to the experts.
 
     Raises:
         ValueError: Unknown method, or no schema for a method that needs one.
     """
-    if schema is None and method != "json_mode":
-        raise ValueError(
-            f"schema: needed for method {method!r}; give one, or use method='json_mode'"
-        )
-    traced = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
-    if method == "function_calling":
-        name = convert_to_openai_tool(cast("type", schema))["function"]["name"]
-        bound = model.bind_tools(
-            [cast("type", schema)],
-            tool_choice=name,
-            strict=strict,
+
+    schema: dict[str, Any] | type | None
+    method: Method
+    strict: bool | None = None
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.method not in {"function_calling", "json_schema", "json_mode"}:
+            raise ValueError(
+                f"method: {self.method!r} is none of function_calling, json_schema, json_mode"
+            )
+        if self.schema is None and self.method != "json_mode":
+            raise ValueError(
+                f"schema: needed for method {self.method!r}; give one, or use method='json_mode'"
+            )
+
+    def bind_to(self, model: BaseChatModel) -> Runnable[LanguageModelInput, Any]:
+        """The model, asked for this form in every call."""
+        traced = {
+            "kwargs": {"method": self.method, "strict": self.strict},
+            "schema": self.schema,
+        }
+        if self.method != "function_calling":
+            return model.bind(
+                response_format=self._response_format(),
+                ls_structured_output_format=traced,
+                **self.keywords,
+            )
+        schema = cast("type", self.schema)
+        return model.bind_tools(
+            [schema],
+            tool_choice=convert_to_openai_tool(schema)["function"]["name"],
+            strict=self.strict,
             ls_structured_output_format=traced,
-            **kwargs,
+            **self.keywords,
         )
-    elif method in {"json_schema", "json_mode"}:
-        form = _response_format(cast("type", schema), method, strict)
-        bound = model.bind(response_format=form, ls_structured_output_format=traced, **kwargs)
-    else:
-        raise ValueError(f"method: {method!r} is none of function_calling, json_schema, json_mode")
-    parser = _parser(schema, method)
+
+    def parser(self) -> BaseOutputParser[Any]:
+        """What reads a reply of this form."""
+        schema = cast("Any", self.schema)
+        is_pydantic = isinstance(schema, type) and is_basemodel_subclass(schema)
+        if self.method != "function_calling":
+            return (
+                PydanticOutputParser(pydantic_object=schema) if is_pydantic else JsonOutputParser()
+            )
+        if is_pydantic:
+            return PydanticToolsParser(tools=[schema], first_tool_only=True)
+        name = convert_to_openai_tool(schema)["function"]["name"]
+        return JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+
+    def _response_format(self) -> dict[str, Any]:
+        """OpenAI's ``response_format``."""
+        if self.method == "json_mode":
+            return {"type": "json_object"}
+        function = convert_to_openai_function(cast("type", self.schema), strict=self.strict)
+        parameters = function.pop("parameters")
+        return {"type": "json_schema", "json_schema": {"schema": parameters, **function}}
+
+
+def preferred_method(pool: Pool) -> Method:
+    """A schema or a tool, whichever more experts of a pool can do."""
+    with_schema = 0
+    with_tools = 0
+    for expert in pool:
+        with_schema += "json_schema" in expert.capabilities
+        with_tools += "tools" in expert.capabilities
+    return "json_schema" if with_schema >= with_tools else "function_calling"
+
+
+def structured_model(
+    model: BaseChatModel, form: OutputForm, include_raw: bool
+) -> Runnable[LanguageModelInput, Any]:
+    """A model whose replies have a form.
+
+    Args:
+        model: The model.
+        form: The form.
+        include_raw: Return ``{"raw": message, "parsed": …, "parsing_error": …}`` and raise no parsing error.
+    """
+    bound = form.bind_to(model)
+    parser = form.parser()
     if not include_raw:
         return bound | parser
     parsed = RunnablePassthrough.assign(
         parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
     )
-    failed = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=bound) | parsed.with_fallbacks([failed], exception_key="parsing_error")
-
-
-def _response_format(schema: type, method: Method, strict: bool | None) -> dict[str, Any]:
-    if method == "json_mode":
-        return {"type": "json_object"}
-    function = convert_to_openai_function(schema, strict=strict)
-    return {
-        "type": "json_schema",
-        "json_schema": {"schema": function.pop("parameters"), **function},
-    }
-
-
-def _parser(schema: Any, method: Method) -> BaseOutputParser[Any]:
-    pydantic = isinstance(schema, type) and is_basemodel_subclass(schema)
-    if method != "function_calling":
-        return PydanticOutputParser(pydantic_object=schema) if pydantic else JsonOutputParser()
-    if pydantic:
-        return PydanticToolsParser(tools=[schema], first_tool_only=True)
-    name = convert_to_openai_tool(schema)["function"]["name"]
-    return JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+    unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=bound) | parsed.with_fallbacks([unparsed], exception_key="parsing_error")
