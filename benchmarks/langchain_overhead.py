@@ -22,7 +22,7 @@ from rich.table import Table
 from routoo_core import Budget, Expert
 from routoo_core.testing import FakeEndpoint, FakePredictor, Reply
 from routoo_integrations.langchain import RoutooChatModel
-from routoo_integrations.langchain.clients import build_client
+from routoo_integrations.langchain.clients import build_chat_model
 
 QUESTION = "A 2 kg block slides down a frictionless incline of 30 degrees and length 5 m from rest. How fast is it?"
 NAMES = ("a", "b", "c")
@@ -160,7 +160,7 @@ async def pauses() -> dict[str, list[float]]:
                 )
             }
             bare = {
-                "ChatOpenAI alone": build_client(real),
+                "ChatOpenAI alone": build_chat_model(real),
                 "asyncio.sleep alone": waiting.client,
             }
             for name, model in {**bare, **ours}.items():

@@ -14,7 +14,7 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from scripted import scripted
 
 from routoo_core import Budget, Expert, Pool, Router
@@ -23,7 +23,7 @@ from routoo_core.errors import ConfigurationError, InvalidRequest, NoCapableExpe
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.testing import FakePredictor, Reply
 from routoo_integrations.langchain import RoutooChatModel
-from routoo_integrations.langchain.clients import Client
+from routoo_integrations.langchain.clients import LangChainClient
 
 PICTURE = "data:image/png;base64," + "A" * 400
 
@@ -263,7 +263,6 @@ async def test_a_cancelled_stream_closes_its_connection_and_is_booked_for_what_w
 
     reading = asyncio.create_task(read())
     await begun.wait()
-    await asyncio.sleep(0.1)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
@@ -364,7 +363,9 @@ def test_a_schema_is_said_in_the_words_of_a_model_that_does_not_speak_openai():
         "type": "json_schema",
         "json_schema": {"name": "Joke", "schema": Joke.model_json_schema()},
     }
-    arguments = Client(Other(messages=iter([]))).arguments(None, {"response_format": form}, 9)
+    arguments = LangChainClient(Other(messages=iter([]))).arguments(
+        None, {"response_format": form}, 9
+    )
     assert arguments == {"output_format": ("json_schema", "Joke"), "max_tokens": 9, "stop": None}
 
 
@@ -493,3 +494,42 @@ def test_token_ids_are_those_of_o200k_and_need_no_network(model):
 def test_traces_name_the_router_until_the_expert_is_known(model):
     assert model._get_ls_params()["ls_model_name"] == "routoo"
     assert model._get_ls_params(model="cheap")["ls_model_name"] == "cheap"
+
+
+@pytest.mark.parametrize(
+    "update",
+    [{"max_tokens": 0}, {"max_tokens": "many"}, {"timeout": -1.0}, {"max_retries": -1}],
+)
+def test_a_copy_is_checked_as_the_constructor_checks(model, update):
+    with pytest.raises(ValidationError, match=next(iter(update))):
+        model.model_copy(update=update)
+    with pytest.raises(ValidationError, match=next(iter(update))):
+        RoutooChatModel(model.router, **update)
+
+
+def test_a_copy_with_another_timeout_calls_experts_with_it(model):
+    copy = model.model_copy(update={"timeout": 7.0})
+    expert = model.router.pool["dear"]
+    assert copy.client(expert).model.request_timeout == 7.0
+    assert model.client(expert).model.request_timeout != 7.0
+    assert copy.router is model.router
+
+
+def test_a_keyword_that_is_unknown_is_refused(model):
+    with pytest.raises(TypeError, match="colour"):
+        RoutooChatModel(model.router, colour="red")
+
+
+def test_a_protocol_is_added_by_one_entry(monkeypatch, make_router, endpoint):
+    from routoo_integrations.langchain.clients import PROTOCOLS
+
+    class House(GenericFakeChatModel):
+        pass
+
+    def build(expert):
+        return House(messages=iter([AIMessage(f"{expert.model} of our own")]))
+
+    monkeypatch.setitem(PROTOCOLS, "house", build)
+    expert = endpoint.expert("mine", provider="house")
+    model = RoutooChatModel(FakePredictor({"mine": 1.0}), {"mine": expert}, policy="best")
+    assert model.invoke("Who are you?").content == "mine of our own"
