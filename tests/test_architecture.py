@@ -49,7 +49,8 @@ routoo_core.training
     calibration lengths neighbours settings labels head_ensemble fine_tuning new_expert suggestion
     processes vectors simple_routers model_card run expert_run
 routoo_core.evaluation
-    tables plots drawings stress evaluation report
+    plots report tables predictions rewording paraphrases stress evaluation
+    drawings sentences page
 routoo_core.simulation
     traffic replay plots
 routoo_core.monitoring

@@ -12,12 +12,15 @@ from typer.testing import CliRunner
 from routoo_core import Budget
 from routoo_core.budget.pacing import Paced
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.evaluation.evaluation import predict
-from routoo_core.evaluation.stress import REWRITES, other_order, stress, typos
+from routoo_core.evaluation.predictions import predict
+from routoo_core.evaluation.report import Report, StressRow
+from routoo_core.evaluation.rewording import REWRITES, add_typos, reorder_choices
+from routoo_core.evaluation.stress import StressedRouter, stress
 from routoo_core.measures.metrics import arena_score, log_loss, oracle_shares
 from routoo_core.measures.subjects import SUB_CATEGORIES, group_by_sub_category
 from routoo_core.predictor.checkpoint_config import read_config
 from routoo_core.progress import SILENT
+from routoo_core.selector import Lagrangian
 from routoo_core.simulation.replay import ReplaySettings, replay_traffic
 from routoo_core.simulation.traffic import DAY, Traffic, arrival_times
 from routoo_core.tables import write_table
@@ -65,6 +68,12 @@ def test_a_report_stands_by_itself_and_says_what_it_means(run, tmp_path):
         "greetings": 24,
         "sums": 24,
     }
+
+
+def test_a_report_read_from_its_file_is_written_the_same(run, tmp_path):
+    run("--stress", "2")
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert json.loads(json.dumps(Report.from_dict(metrics).to_dict())) == metrics
 
 
 def test_sizes_that_the_prices_tell_are_shown_by_class(run, tmp_path):
@@ -137,7 +146,7 @@ def test_another_split_is_measured_and_simple_routers_need_something_to_learn_fr
     (tmp_path / "o.csv").write_text("\n".join(outcomes))
     done = run()
     assert "No 'train' prompts were given for domain lookup, kNN, printed head" in done.output
-    with pytest.raises(OutcomesError, match="--split: no 'test' prompts; the table has 48 dev"):
+    with pytest.raises(OutcomesError, match="split 'test' has no prompts; the table has 48 dev"):
         run("--split", "test")
     with pytest.raises(
         ConfigurationError, match="--split: simple routers learn from the 'train' prompts"
@@ -219,43 +228,23 @@ def test_paraphrases_are_one_more_way_and_their_prompts_come_first(run, toy_outc
 
 
 def test_each_way_is_measured_on_the_prompts_it_changed():
-    router = FakePredictor(
+    predictor = FakePredictor(
         {"near": lambda text: 0.5 - 0.4 * ("far" in text), "far": lambda text: 0.4}
+    )
+    router = StressedRouter(
+        predictor, ["near", "far"], np.array([1.0, 3.0]), Lagrangian(0.0), SILENT
     )
     prompts = ["So?\nA. it\nB. us", "Is it?", "a far one", "so be it"]
     anew = {"Is it?": "Is it far?", "a far one": "a near one", "so be it": "so be it"}
-    found = stress(
-        router,
-        prompts,
-        ["near", "far"],
-        np.array([1.0, 3.0]),
-        0.0,
-        SILENT,
-        paraphrases=anew,
+    rows = {row.way: row for row in stress(router, prompts, anew)}
+    assert rows["order of the choices"].prompts <= 1
+    assert rows["typos"] == StressRow("typos", prompts=0, flips=0.0, upgrades=0.0, cost=1.0)
+    assert rows["noise after"] == StressRow(
+        "noise after", prompts=4, flips=0.0, upgrades=0.0, cost=1.0
     )
-    rows = {row["way"]: row for row in found}
-    assert rows["order of the choices"]["prompts"] <= 1
-    assert rows["typos"] == {
-        "way": "typos",
-        "prompts": 0,
-        "flips": 0.0,
-        "upgrades": 0.0,
-        "cost": 1.0,
-    }
-    assert rows["noise after"] == {
-        "way": "noise after",
-        "prompts": 4,
-        "flips": 0.0,
-        "upgrades": 0.0,
-        "cost": 1.0,
-    }
-    assert rows["paraphrase"] == {
-        "way": "paraphrase",
-        "prompts": 2,
-        "flips": 1.0,
-        "upgrades": 0.5,
-        "cost": 1.0,
-    }
+    assert rows["paraphrase"] == StressRow(
+        "paraphrase", prompts=2, flips=1.0, upgrades=0.5, cost=1.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -284,10 +273,10 @@ def test_paraphrases_of_other_prompts_are_refused(run, tmp_path, paraphrases, op
 def test_rewrites_leave_the_question_as_it_is():
     text = "Which of these planets is largest?\nA. Mars\nB. Jupiter\nC. Venus"
     random = np.random.default_rng(1)
-    assert sorted(other_order(text, random).split()) == sorted(text.split())
-    assert len({other_order(text, random) for _ in range(30)}) == 6
-    assert sorted(typos(text, random)) == sorted(text)
-    assert typos("so be it", random) == "so be it"
+    assert sorted(reorder_choices(text, random).split()) == sorted(text.split())
+    assert len({reorder_choices(text, random) for _ in range(30)}) == 6
+    assert sorted(add_typos(text, random)) == sorted(text)
+    assert add_typos("so be it", random) == "so be it"
     for name, rewrite in REWRITES.items():
         if name not in {"typos", "order of the choices"}:
             assert text in rewrite(text, random)

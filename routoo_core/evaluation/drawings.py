@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from routoo_core.evaluation.tables import SIZE_CLASSES, UNTOLD
+from routoo_core.evaluation.report import CurveBand, Report, RulePoint, RulePoints, TierRow
+from routoo_core.evaluation.tables import SIZE_CLASSES, SIZE_UNKNOWN
+from routoo_core.measures.curve import Array
 from routoo_core.measures.simple_routers import (
     DOMAIN_LOOKUP,
     KNN,
@@ -18,76 +20,110 @@ from routoo_core.measures.simple_routers import (
     RANDOM_MIX,
     ZERO_ROUTER,
 )
-from routoo_core.plotting import SERIES_COLOURS, SHOWN_EXPERTS, empty_figure
+from routoo_core.plotting import (
+    REST_COLOUR,
+    SERIES_COLOURS,
+    SHOWN_EXPERTS,
+    colour_scale,
+    empty_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIMPLE = {DOMAIN_LOOKUP: "#b45309", KNN: "#0d9488", PRINTED_HEAD: "#9ca3af", ORACLE: "#db2777"}
-BLIND = {ZERO_ROUTER: "--", RANDOM_MIX: ":"}
+SIMPLE_ROUTER_COLOURS = {
+    DOMAIN_LOOKUP: "#b45309",
+    KNN: "#0d9488",
+    PRINTED_HEAD: "#9ca3af",
+    ORACLE: "#db2777",
+}
+"""Routers that need something to learn from, or know the scores."""
+
+BLIND_ROUTER_DASHES = {ZERO_ROUTER: "--", RANDOM_MIX: ":"}
+RULE_COLOUR = "#58a6ff"
+
 PAPER_ALPHAS = (1.0, 0.1, 0.01)
+"""The α of the paper's Figure 2."""
 
-_INK = "#010203"  # stands for the page's own ink
-_PLAIN: dict[str, Any] = {"frameon": False, "labelcolor": _INK, "fontsize": 9}
-_BESIDE: dict[str, Any] = {**_PLAIN, "loc": "upper left", "bbox_to_anchor": (1.01, 1)}
-_VISIBLE = 1e-6
+_INK = "#010203"
+"""Stands for the page's own ink, until the drawing is an element of the page."""
+
 _REM_PER_INCH = 6
+_VISIBLE_SHARE = 1e-6
 
 
-def draw_curves(result: Mapping[str, Any], own: Sequence[str]) -> str:
-    """Quality over cost of every router, experts as points, the paper's α marked; an SVG to put in a page."""
+# Figure 2: quality over cost
+
+
+def draw_curves(report: Report) -> str:
+    """Quality over cost of every router, each expert alone, and the paper's α; an SVG to put in a page."""
     figure = empty_figure(10, 5.6)
-    axes = _axes(figure, "USD per million tokens", "quality")
-    curves, colours = result["curves"], dict(zip(own, SERIES_COLOURS, strict=False))
-    for name, colour in colours.items():
-        curve = curves[name]
-        axes.plot(curve["cost"], curve["quality"], color=colour, lw=2.4, label=name, zorder=3)
-        axes.fill_between(
-            curve["cost"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0
-        )
-    _draw_rules(axes, result["rules"])
-    for name, colour in SIMPLE.items():
-        if name in curves:
-            axes.plot(
-                curves[name]["cost"], curves[name]["quality"], color=colour, lw=1.2, label=name
-            )
-    for name, dashes in BLIND.items():
-        axes.plot(
-            curves[name]["cost"], curves[name]["quality"], color=_INK, lw=1, ls=dashes, label=name
-        )
-    costs, qualities = zip(
-        *((expert["cost"], expert["quality"]) for expert in result["experts"]), strict=True
-    )
-    axes.plot(costs, qualities, "o", color=_INK, ms=4, alpha=0.6, zorder=4, label="an expert alone")
-    _scale_costs(axes, costs)
-    axes.legend(**_BESIDE)
-    return _svg(figure, "Quality over cost of routers and experts")
+    axes = _add_axes(figure, "USD per million tokens", "quality")
+
+    for name, colour in zip(report.routers, SERIES_COLOURS, strict=False):
+        _draw_band(axes, name, report.curves[name], colour)
+    _draw_rules(axes, report.rules)
+    _draw_paper_alphas(axes, report.rules.ratio)
+    _draw_simple_routers(axes, report.curves)
+    _draw_experts_alone(axes, report)
+
+    _scale_costs(axes, [expert.cost for expert in report.experts])
+    _add_legend_beside(axes)
+    return _to_svg(figure, "Quality over cost of routers and experts")
 
 
-def _draw_rules(axes: Axes, rules: Mapping[str, Any]) -> None:
-    """The first router's two rules by themselves, whose hull its curve is."""
-    for kind, dashes, label in (("lambda", "-", "its λ rule"), ("alpha", "-.", "its ratio rule")):
-        points = sorted(rules[kind], key=lambda point: float(point["cost"]))
-        line: dict[str, Any] = {"color": "#58a6ff", "lw": 1.1, "ls": dashes}
-        axes.plot(
-            [p["cost"] for p in points],
-            [p["quality"] for p in points],
-            label=label,
-            zorder=2,
-            **line,
-        )
+def _draw_band(axes: Axes, name: str, curve: CurveBand, colour: str) -> None:
+    """The curve of an evaluated router in its 95 % band."""
+    axes.plot(curve.cost, curve.quality, color=colour, lw=2.4, label=name, zorder=3)
+    axes.fill_between(curve.cost, curve.low, curve.high, color=colour, alpha=0.15, lw=0)
+
+
+def _draw_rules(axes: Axes, rules: RulePoints) -> None:
+    """The two rules of the first router by themselves, whose hull its curve is."""
+    _draw_rule(axes, rules.lagrangian, "its λ rule", "-")
+    _draw_rule(axes, rules.ratio, "its ratio rule", "-.")
+
+
+def _draw_rule(axes: Axes, rule: Sequence[RulePoint], label: str, dashes: str) -> None:
+    points = sorted(rule, key=lambda point: point.cost)
+    costs = [point.cost for point in points]
+    qualities = [point.quality for point in points]
+    axes.plot(costs, qualities, label=label, zorder=2, color=RULE_COLOUR, lw=1.1, ls=dashes)
+
+
+def _draw_paper_alphas(axes: Axes, rule: Sequence[RulePoint]) -> None:
+    """Where the ratio rule stands at each of the paper's α, or at the nearest one there is."""
     for alpha in PAPER_ALPHAS:
-        at = min(rules["alpha"], key=lambda point: abs(float(point["alpha"]) - alpha))
-        place = (at["cost"], at["quality"])
-        axes.plot(*place, "D", color=SERIES_COLOURS[0], ms=6, zorder=5)
-        beside: dict[str, Any] = {
-            "textcoords": "offset points",
-            "ha": "center",
-            "fontsize": 9,
-            "color": _INK,
-        }
-        axes.annotate(f"α = {alpha:g}", place, (0, 9), **beside)
+        nearest = min(rule, key=lambda point: abs(point.parameter - alpha))
+        position = (nearest.cost, nearest.quality)
+        axes.plot(*position, "D", color=SERIES_COLOURS[0], ms=6, zorder=5)
+        axes.annotate(
+            f"α = {alpha:g}",
+            position,
+            (0, 9),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            color=_INK,
+        )
+
+
+def _draw_simple_routers(axes: Axes, curves: Mapping[str, CurveBand]) -> None:
+    for name, colour in SIMPLE_ROUTER_COLOURS.items():
+        if name in curves:
+            curve = curves[name]
+            axes.plot(curve.cost, curve.quality, color=colour, lw=1.2, label=name)
+    for name, dashes in BLIND_ROUTER_DASHES.items():
+        curve = curves[name]
+        axes.plot(curve.cost, curve.quality, color=_INK, lw=1, ls=dashes, label=name)
+
+
+def _draw_experts_alone(axes: Axes, report: Report) -> None:
+    costs = [expert.cost for expert in report.experts]
+    qualities = [expert.quality for expert in report.experts]
+    label = "an expert alone"
+    axes.plot(costs, qualities, "o", color=_INK, ms=4, alpha=0.6, zorder=4, label=label)
 
 
 def _scale_costs(axes: Axes, costs: Sequence[float]) -> None:
@@ -95,6 +131,7 @@ def _scale_costs(axes: Axes, costs: Sequence[float]) -> None:
     positive = [cost for cost in costs if cost > 0]
     if len(set(costs)) < 2 or not positive:
         return
+
     if len(positive) == len(costs):
         axes.set_xscale("log")
     else:
@@ -103,131 +140,145 @@ def _scale_costs(axes: Axes, costs: Sequence[float]) -> None:
     axes.set_xlabel(f"{axes.get_xlabel()} (log scale)")
 
 
-def draw_domains(result: Mapping[str, Any], own: Sequence[str]) -> str:
-    """Quality of routers and the best single expert in each domain; an SVG to put in a page."""
-    domains = sorted(result["domains"], key=lambda row: float(row["best_single"]))
+# Figure 3: quality by domain
+
+
+def draw_domains(report: Report) -> str:
+    """Quality of routers and of the best single expert in each domain; an SVG to put in a page."""
+    domains = sorted(report.domains, key=lambda row: row.best_single)
     figure = empty_figure(10, 1.4 + 0.32 * len(domains))
-    axes = _axes(figure, "quality", "")
-    places = np.arange(len(domains))
-    axes.plot(
-        [row["best_single"] for row in domains],
-        places,
-        "o",
-        color=_INK,
-        alpha=0.6,
-        label=result["best_single"],
-    )
-    axes.plot(
-        [row["best_here"] for row in domains],
-        places,
-        "|",
-        color=_INK,
-        ms=11,
-        label="best expert there",
-    )
-    for name, colour in zip(own, SERIES_COLOURS, strict=False):
-        axes.plot(
-            [row["routers"][name] for row in domains], places, "D", color=colour, ms=6, label=name
-        )
-    axes.set_yticks(places, [f"{row['domain']} ({row['prompts']})" for row in domains])
-    axes.legend(**_BESIDE)
-    return _svg(figure, "Quality by domain")
+    axes = _add_axes(figure, "quality", "")
+    heights = np.arange(len(domains))
+
+    best_single = [row.best_single for row in domains]
+    axes.plot(best_single, heights, "o", color=_INK, alpha=0.6, label=report.best_single)
+    best_here = [row.best_here for row in domains]
+    axes.plot(best_here, heights, "|", color=_INK, ms=11, label="best expert there")
+    for name, colour in zip(report.routers, SERIES_COLOURS, strict=False):
+        quality = [row.routers[name] for row in domains]
+        axes.plot(quality, heights, "D", color=colour, ms=6, label=name)
+
+    labels = [f"{row.domain} ({row.prompts})" for row in domains]
+    axes.set_yticks(heights, labels)
+    _add_legend_beside(axes)
+    return _to_svg(figure, "Quality by domain")
 
 
-def draw_shares(result: Mapping[str, Any], name: str) -> str:
-    """Share of the calls of each expert as the budget grows; an SVG to put in a page."""
-    tiers = result["tiers"][name]
-    shares = np.array([at["shares"] for at in tiers])
-    order = np.argsort(-shares.max(0), kind="stable")[:SHOWN_EXPERTS]
-    named = sorted(order.tolist(), key=lambda place: float(result["experts"][place]["cost"]))
-    return _stacked(
-        tiers,
-        {result["experts"][place]["name"]: shares[:, place] for place in named},
-        "others",
-        "expert",
-    )
+# Figure 4: shares of the calls
 
 
-def draw_sizes(result: Mapping[str, Any], name: str) -> str:
-    """Share of the calls of each size class as the budget grows; an SVG to put in a page."""
-    tiers, classes = (
-        result["tiers"][name],
-        np.array([expert["size_class"] for expert in result["experts"]]),
-    )
-    shares = np.array([at["shares"] for at in tiers])
-    told = [kind for kind in SIZE_CLASSES if kind in classes]
-    return _stacked(
-        tiers, {kind: shares[:, classes == kind].sum(1) for kind in told}, UNTOLD, "size class"
-    )
+def draw_shares(report: Report) -> str:
+    """Share of the calls of each expert as the budget of the first router grows; an SVG to put in a page."""
+    tiers = report.tiers[report.first_router]
+    shares = np.array([tier.shares for tier in tiers])
+
+    most_chosen = np.argsort(-shares.max(axis=0), kind="stable")[:SHOWN_EXPERTS].tolist()
+    by_cost = sorted(most_chosen, key=lambda column: report.experts[column].cost)
+    bars = {}
+    for column in by_cost:
+        bars[report.experts[column].name] = shares[:, column]
+
+    return _draw_stacked_bars(tiers, bars, "others", "Share of the calls by expert")
 
 
-def _stacked(
-    tiers: Sequence[Mapping[str, Any]], parts: Mapping[str, Any], rest: str, what: str
+def draw_sizes(report: Report) -> str:
+    """Share of the calls of each size class as the budget of the first router grows; an SVG to put in a page."""
+    tiers = report.tiers[report.first_router]
+    shares = np.array([tier.shares for tier in tiers])
+    class_of_column = np.array([expert.size_class for expert in report.experts])
+
+    bars = {}
+    for size_class in SIZE_CLASSES:
+        columns = class_of_column == size_class
+        if columns.any():
+            bars[size_class] = shares[:, columns].sum(axis=1)
+
+    return _draw_stacked_bars(tiers, bars, SIZE_UNKNOWN, "Share of the calls by size class")
+
+
+def _draw_stacked_bars(
+    tiers: Sequence[TierRow], bars: Mapping[str, Array], rest_label: str, title: str
 ) -> str:
-    """Bars of shares, one at each tier; what is left to 1 is ``rest``."""
-    from matplotlib import colormaps
-
+    """One stack of shares at each tier; what is missing to 1 is the rest."""
     figure = empty_figure(10, 4.6)
-    axes = _axes(
+    axes = _add_axes(
         figure, "budget, as a share of what the best single expert costs", "share of the calls"
     )
-    places, bottom = np.arange(len(tiers)), np.zeros(len(tiers))
-    colours = colormaps["viridis"](np.linspace(0.05, 0.95, max(len(parts), 2)))
-    for (label, heights), colour in zip(parts.items(), colours, strict=False):
-        axes.bar(places, heights, 0.7, bottom, color=colour, label=label)
+    positions = np.arange(len(tiers))
+    width = 0.7
+
+    bottom = np.zeros(len(tiers))
+    for (label, heights), colour in zip(bars.items(), colour_scale(len(bars)), strict=False):
+        axes.bar(positions, heights, width, bottom, color=colour, label=label)
         bottom += heights
-    if (left := np.clip(1 - bottom, 0, 1)).max() > _VISIBLE:
-        axes.bar(places, left, 0.7, bottom, color="#9ca3af", label=rest)
-    axes.set_xticks(places, [f"{at['tier']:.3g}" for at in tiers])
-    axes.legend(**_BESIDE)
-    return _svg(figure, f"Share of the calls by {what}")
+
+    rest = np.clip(1 - bottom, 0, 1)
+    if rest.max() > _VISIBLE_SHARE:
+        axes.bar(positions, rest, width, bottom, color=REST_COLOUR, label=rest_label)
+
+    axes.set_xticks(positions, [f"{tier.tier:.3g}" for tier in tiers])
+    _add_legend_beside(axes)
+    return _to_svg(figure, title)
 
 
-def draw_reliability(result: Mapping[str, Any]) -> str:
+# Reliability
+
+
+def draw_reliability(report: Report) -> str:
     """Observed over predicted quality; an SVG to put in a page."""
     figure = empty_figure(5.5, 4.6)
-    axes = _axes(figure, "predicted quality", "observed quality")
+    axes = _add_axes(figure, "predicted quality", "observed quality")
+
     axes.plot([0, 1], [0, 1], color=_INK, lw=1, ls="--", alpha=0.5)
-    for (name, found), colour in zip(result["routers"].items(), SERIES_COLOURS, strict=False):
-        bins = found["reliability"]
-        axes.plot(
-            [b["predicted"] for b in bins],
-            [b["observed"] for b in bins],
-            "o-",
-            color=colour,
-            label=name,
-        )
-    axes.legend(loc="upper left", **_PLAIN)
-    return _svg(figure, "Reliability of the predictions")
+    for (name, row), colour in zip(report.predictions.items(), SERIES_COLOURS, strict=False):
+        predicted = [point.predicted for point in row.reliability]
+        observed = [point.observed for point in row.reliability]
+        axes.plot(predicted, observed, "o-", color=colour, label=name)
+
+    axes.legend(loc="upper left", **_legend_style())
+    return _to_svg(figure, "Reliability of the predictions")
 
 
-def _axes(figure: Figure, x: str, y: str) -> Axes:
-    """Axes in the page's own ink, on no ground."""
+# Parts of every drawing
+
+
+def _add_axes(figure: Figure, x_label: str, y_label: str) -> Axes:
+    """Axes in the page's own ink, on a transparent ground."""
     axes = figure.add_subplot()
     figure.patch.set_alpha(0)
     axes.patch.set_alpha(0)
-    axes.set_xlabel(x, color=_INK)
-    axes.set_ylabel(y, color=_INK)
+
+    axes.set_xlabel(x_label, color=_INK)
+    axes.set_ylabel(y_label, color=_INK)
     axes.tick_params(which="both", colors=_INK)
     for spine in axes.spines.values():
         spine.set(color=_INK, alpha=0.4)
+
     axes.grid(color=_INK, alpha=0.12)
     axes.set_axisbelow(True)
     return axes
 
 
-def _svg(figure: Figure, label: str) -> str:
-    """The drawing as an element of a page, with a name for those who cannot see it."""
+def _legend_style() -> dict[str, Any]:
+    return {"frameon": False, "labelcolor": _INK, "fontsize": 9}
+
+
+def _add_legend_beside(axes: Axes) -> None:
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), **_legend_style())
+
+
+def _to_svg(figure: Figure, label: str) -> str:
+    """The drawing as an element of a page; the label is for readers who cannot see it."""
     from matplotlib import rc_context
 
     buffer = io.StringIO()
+    # Text stays text, ids do not depend on the run, and fonts are the page's.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    element = re.sub(
-        '<g id="[^"]*"', "<g", text[text.index("<svg") :].replace(_INK, "currentColor")
-    )
+
+    element = text[text.index("<svg") :].replace(_INK, "currentColor")
+    without_group_ids = re.sub('<g id="[^"]*"', "<g", element)
     width = f"{figure.get_figwidth() * _REM_PER_INCH:g}rem"
-    return element.replace(
-        "<svg ", f'<svg role="img" aria-label="{label}" style="width: {width}" ', 1
-    )
+    attributes = f'role="img" aria-label="{label}" style="width: {width}"'
+    return without_group_ids.replace("<svg ", f"<svg {attributes} ", 1)

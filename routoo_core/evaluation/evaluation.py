@@ -1,42 +1,42 @@
-"""``routoo evaluate``: routers beside the simple ones, on prompts they did not learn from; figures as plain values."""
+"""An evaluation: routers beside simple ones, on prompts they did not learn from."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from routoo_core.assignment.predictions import predict_all
-from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.evaluation.stress import stress
+from routoo_core.data.decontamination import Rule, decontaminate
+from routoo_core.errors import OutcomesError
+from routoo_core.evaluation.predictions import CheckpointPredictions, PredictorLoader, predict
+from routoo_core.evaluation.report import (
+    NearDuplicates,
+    PredictionRow,
+    Report,
+    StressRow,
+)
+from routoo_core.evaluation.stress import StressedRouter, stress
 from routoo_core.evaluation.tables import (
-    at_tiers,
-    banded,
-    by_domain,
-    by_rule,
-    experts_alone,
-    optima,
+    curve_band,
+    domain_rows,
+    expert_rows,
+    oracle_table,
+    rule_points,
+    tier_bounds,
+    tier_rows,
 )
 from routoo_core.measures.curve import Array, ServedSweep, serve, sweep
 from routoo_core.measures.figures import (
-    Baseline,
     bootstrap_weights,
     measure_baseline,
     pool_figures,
 )
-from routoo_core.measures.metrics import (
-    log_loss,
-    oracle_shares,
-    prediction_metrics,
-    reliability,
-)
+from routoo_core.measures.metrics import log_loss, prediction_metrics, reliability
 from routoo_core.measures.simple_routers import (
     DOMAIN_LOOKUP,
     ORACLE,
@@ -49,33 +49,17 @@ from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.checkpoint import load_checkpoint, name_of
 from routoo_core.predictor.checkpoint_config import read_config
-from routoo_core.predictor.reference import read_reference
+from routoo_core.prices import PriceList
 from routoo_core.progress import Progress
 from routoo_core.selector import Lagrangian
-from routoo_core.text import question_fingerprints
 from routoo_core.training.simple_routers import predict_simple_routers
 from routoo_core.training.vectors import encode_cached
 
-TIMED = 20  # prompts on which the time of a decision is measured
+TIMED_PROMPTS = 20
+"""On so many prompts the time of a decision is measured."""
 
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a router says of the prompts, and how it knows them.
-
-    Attributes:
-        quality: Prompts × experts of the pool, 0–1.
-        simple: What simple routers said that learnt from the same prompts as it did, where all were held out then.
-        held_out: How many it predicted, when it was trained, before it learnt from them (or without ever).
-        new: How many it never saw.
-        trained_on: How many it learnt from, with no prediction from before.
-    """
-
-    quality: Array = field(repr=False)
-    simple: Mapping[str, Array] = field(repr=False)
-    held_out: int
-    new: int
-    trained_on: int
+STRESS_BUDGET = 0.5
+"""Budget of the stress test and of the figures by domain, as a share of what the best single expert costs."""
 
 
 @dataclass(frozen=True)
@@ -83,219 +67,378 @@ class EvaluationSettings:
     """What is measured, and how.
 
     Attributes:
-        split: Whose prompts.
-        guess: Rate of lucky guesses, to correct the oracle for (0.25 with four choices).
-        force: Also measure on prompts a router learnt from; the report is stamped.
-        stressed: On how many prompts to see whether the first router keeps its mind; see ``stress``.
-        sizes: Billions of parameters of each expert that has told; see ``SIZE_CLASSES``.
-        paraphrases: ``prompt_id`` as text → that prompt in other words, for the stress; these prompts come first.
+        title: Of the report.
+        split: Which prompts are measured; simple routers learn from ``train``.
+        guess: Rate of lucky guesses, 0–1, to correct the oracle for: 0.25 with four choices.
+        force: Also measure on prompts a router learnt from; the report says so.
+        stressed: On how many prompts to run the stress test; 0 leaves it out.
+        paraphrases: ``prompt_id`` → that prompt in other words, for the stress test; these prompts come first.
     """
 
+    title: str = ""
     split: str = "dev"
     guess: float = 0.0
     force: bool = False
     stressed: int = 0
-    sizes: Mapping[str, float] = field(default_factory=dict)
     paraphrases: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def evaluate(
-    routers: Sequence[Path],
+    checkpoints: Sequence[Path],
     outcomes: Outcomes,
-    prices: Mapping[str, float],
+    prices: PriceList,
     progress: Progress,
     settings: EvaluationSettings = EvaluationSettings(),
-) -> dict[str, Any]:
-    """Measure routers on the prompts of one split of a table; simple routers learn from its ``train`` prompts.
+) -> Report:
+    """Measure routers on the prompts of one split of a table, beside simple routers.
 
     Args:
-        routers: Checkpoint folders, the one that the others are held against first.
+        checkpoints: Folders of the routers; the others are compared with the first.
         outcomes: What was observed.
-        prices: USD per million tokens of each expert of the pool.
+        prices: The pool: the experts that have a price.
         progress: Where progress goes.
         settings: What is measured.
 
-    Returns:
-        Plain JSON values; see ``metrics.json``.
+    Raises:
+        OutcomesError: No prompt of the split was observed with every expert of the pool, or an expert is not in the
+            table.
+        ConfigurationError: A router does not know an expert, or learnt from some of the prompts.
+    """
+    folders = {name_of(folder): folder for folder in checkpoints}
+    load = cache(load_checkpoint)
+
+    selected = select_prompts(outcomes, prices, settings.split)
+    predicted = predict_prompts(folders, selected, progress, settings.force, load)
+    served = serve_prompts(selected, predicted)
+    report = measure(selected, predicted, served, prices.sizes, settings)
+    first = folders[report.first_router]
+    stress_rows = stress_first_router(load(first), selected, served, settings, progress)
+    resembling = count_near_duplicates(selected.table, settings.split, progress)
+
+    return replace(report, stress=stress_rows, resembling=resembling)
+
+
+# 1. Select the prompts
+
+
+@dataclass(frozen=True, eq=False)
+class SelectedPrompts:
+    """The prompts that are measured.
+
+    Attributes:
+        table: All prompts, with the experts of the pool.
+        split_rows: Rows of the split in it.
+        rows: Those of them that every expert was observed on.
+        measured: The outcomes of these.
+        scores: Their scores in double precision, prompts × experts, no NaN.
+        cost: USD per million tokens of each expert.
+    """
+
+    table: Outcomes = field(repr=False)
+    split_rows: Rows = field(repr=False)
+    rows: Rows = field(repr=False)
+    measured: Outcomes = field(repr=False)
+    scores: Array = field(repr=False)
+    cost: Array
+
+
+def select_prompts(outcomes: Outcomes, prices: PriceList, split: str) -> SelectedPrompts:
+    """The prompts of a split that every expert of the pool was observed on.
 
     Raises:
-        OutcomesError: No prompt of the split was observed with the whole pool, or an expert of it is not in the table.
-        ConfigurationError: A router learnt from some of the prompts.
+        OutcomesError: There is none, or an expert is not in the table.
     """
-    table, cost = outcomes.select(list(prices)), np.array(list(prices.values()))
-    rows, complete = _measured(table, settings.split)
-    asked, load = table.take(complete), cache(load_checkpoint)
-    scores, domains = asked.scores.astype(np.float64), asked.domains
-    folders = {name_of(folder): folder for folder in routers}
-    predicted = {
-        n: predict(folder, asked, progress, settings.force, load) for n, folder in folders.items()
-    }
-    own = {name: found.quality for name, found in predicted.items()}
-    simple = _simple_routers(table, complete, list(predicted.values()), routers[0], progress)
-    served = {
-        name: serve(found, scores, cost, sweep(cost))
-        for name, found in {**own, **simple, ORACLE: scores}.items()
-    }
-    everyone, drawn = {**served, **blind_routers(scores, cost)}, bootstrap_weights(len(scores))
-    anchor, (best, cheapest), first = (
-        measure_baseline(scores, cost),
-        best_and_cheapest(scores, cost),
-        next(iter(own)),
-    )
-    bounds = optima(scores, cost, anchor)
-    return {
-        "split": settings.split,
-        "prompts": len(asked.prompts),
-        "left_out": len(rows) - len(complete),
-        "missing_pairs": int(np.isnan(table.scores[rows]).sum()),
-        "routers": {
-            name: {
-                "seen": {
-                    "held_out": found.held_out,
-                    "new": found.new,
-                    "trained_on": found.trained_on,
-                },
-                **prediction_metrics(found.quality, scores).to_dict(),
-                "log_loss": log_loss(found.quality, scores),
-                "decision_ms": _milliseconds(load(folders[name]), asked.prompts[:TIMED]),
-                "reliability": [point.to_dict() for point in reliability(found.quality, scores)],
-            }
-            for name, found in predicted.items()
-        },
-        "stamped": any(found.trained_on for found in predicted.values()),
-        "experts": experts_alone(table.take(rows), asked, cost, settings.sizes),
-        "best_single": table.experts[best],
-        "cheapest": table.experts[cheapest],
-        "figures": pool_figures(table.experts, everyone, scores, cost, drawn).to_dict()["routers"],
-        "tiers": {
-            name: at_tiers(found, cost, anchor, bounds, domains) for name, found in served.items()
-        },
-        "domains": by_domain(served, scores, domains, anchor.best_cost / 2, best),
-        "oracle": {
-            "raw": oracle_shares(scores, cost).tolist(),
-            "corrected": oracle_shares(scores, cost, settings.guess).tolist(),
-            "guess": settings.guess,
-        },
-        "curves": {name: banded(found, cost, drawn) for name, found in everyone.items()},
-        "rules": by_rule(served[first]),
-        "stress": _stress(
-            load(folders[first]), asked, served[first], cost, anchor, settings, progress
-        ),
-    }
+    table = outcomes.select(prices.models)
+    cost = np.array(list(prices.per_million().values()))
 
+    split_rows = table.rows(split)
+    if len(split_rows) == 0:
+        counts = sorted(Counter(table.splits).items())
+        splits = ", ".join(f"{count:,} {name}" for name, count in counts)
+        raise OutcomesError(f"split {split!r} has no prompts; the table has {splits}")
 
-def _measured(table: Outcomes, split: str) -> tuple[Rows, Rows]:
-    """The prompts of a split, and those of them that were observed with every expert.
-
-    Raises:
-        OutcomesError: There is none.
-    """
-    rows = table.rows(split)
-    if not len(rows):
-        there = ", ".join(
-            f"{count:,} {name}" for name, count in sorted(Counter(table.splits).items())
-        )
-        raise OutcomesError(f"--split: no {split!r} prompts; the table has {there}")
-    complete = rows[~np.isnan(table.scores[rows]).any(axis=1)]
-    if not len(complete):
+    observed = ~np.isnan(table.scores[split_rows])
+    rows = split_rows[observed.all(axis=1)]
+    if len(rows) == 0:
         raise OutcomesError(
-            f"no {split!r} prompt was observed with every expert of the pool; choose a smaller --pool"
+            f"no {split!r} prompt was observed with every expert of the pool; choose a smaller pool"
         )
-    return rows, complete
+
+    measured = table.take(rows)
+    scores = measured.scores.astype(np.float64)
+    return SelectedPrompts(table, split_rows, rows, measured, scores, cost)
 
 
-def _simple_routers(
-    table: Outcomes, rows: Rows, predicted: Sequence[Predictions], first: Path, progress: Progress
-) -> dict[str, Array]:
-    """What simple routers predict for these rows; those that learn are left out where there is nothing to learn from.
+# 2. Predict
 
-    Where a checkpoint keeps what they predicted for all of the prompts, that is taken, and nothing is encoded.
+
+@dataclass(frozen=True, eq=False)
+class PredictedPrompts:
+    """What routers predict for the selected prompts.
+
+    Attributes:
+        routers: Name → the predictions of an evaluated router; the first comes first.
+        decision_ms: Name → median time of one of its predictions on this machine.
+        simple: Name → the quality a simple router predicts, prompts × experts.
     """
-    if not len(table.rows("train")):
-        return {}
-    kept = next((found.simple for found in predicted if found.simple), None)
-    if kept is None:
-        encoder = read_config(first).training.encoder
-        kept = predict_simple_routers(
-            table, encode_cached(table.prompts, encoder, progress), rows, encoder
-        )
-    return {DOMAIN_LOOKUP: domain_lookup(table, rows), **kept}
+
+    routers: Mapping[str, CheckpointPredictions]
+    decision_ms: Mapping[str, float]
+    simple: Mapping[str, Array] = field(repr=False)
 
 
-def predict(
-    folder: Path,
-    asked: Outcomes,
+def predict_prompts(
+    folders: Mapping[str, Path],
+    selected: SelectedPrompts,
     progress: Progress,
-    force: bool = False,
-    load: Callable[[Path], Predictor] = load_checkpoint,
-) -> Predictions:
-    """What a checkpoint predicts for prompts it did not learn from, of the experts they were observed with.
+    force: bool,
+    load: PredictorLoader,
+) -> PredictedPrompts:
+    """Predict with every router; see :func:`predict`.
 
-    Prompts held out when it was trained have predictions in the checkpoint, made before it learnt from them too.
-
-    Raises:
-        ConfigurationError: It learnt from some of them, or does not know an expert.
+    Args:
+        folders: Name → checkpoint.
+        selected: The prompts.
+        progress: Where progress goes.
+        force: Also on prompts a router learnt from.
+        load: Loads a predictor.
     """
-    config, reference, pool = read_config(folder), read_reference(folder), asked.experts
-    if unknown := [name for name in pool if name not in config.experts]:
-        raise ConfigurationError(
-            f"{folder}: does not know {', '.join(unknown)}; choose another pool"
-        )
-    prints = question_fingerprints(asked.prompts)
-    kept = set(pool) <= set(reference.experts)
-    row_of = {int(found): row for row, found in enumerate(reference.prompts)} if kept else {}
-    place = np.array([row_of.get(int(found), -1) for found in prints])
-    known = np.isin(prints, reference.trained) & (place < 0)
-    if known.any() and not force:
-        raise ConfigurationError(
-            f"{folder}: learnt from {int(known.sum())} of these {len(prints)} prompts, so its figures would flatter; "
-            "measure on others, or --force a report that says so"
-        )
-    columns, held_out = [reference.experts.index(name) for name in pool if kept], place >= 0
+    routers = {}
+    for name, folder in folders.items():
+        routers[name] = predict(folder, selected.measured, progress, force, load)
 
-    def then(table: NDArray[np.float32]) -> Array:
-        predicted: Array = table[place[held_out]][:, columns].astype(np.float64)
-        return predicted
+    first = next(iter(folders.values()))
+    simple = _predict_simple(first, list(routers.values()), selected, progress)
 
-    quality, others = np.empty((len(prints), len(pool))), np.flatnonzero(~held_out)
-    if kept:
-        quality[held_out] = then(reference.quality)
-    if len(others):
-        predictor = load(folder)
-        found = predict_all(predictor, [asked.prompts[row] for row in others], progress)
-        quality[others] = found[:, [predictor.experts.index(name) for name in pool]]
-    simple = {} if len(others) else {name: then(table) for name, table in reference.simple.items()}
-    learnt = int(known.sum())
-    return Predictions(quality, simple, int(held_out.sum()), len(others) - learnt, learnt)
+    decision_ms = {}
+    timed_prompts = selected.measured.prompts[:TIMED_PROMPTS]
+    for name, folder in folders.items():
+        decision_ms[name] = _median_decision_ms(load(folder), timed_prompts)
+
+    return PredictedPrompts(routers, decision_ms, simple)
 
 
-def _milliseconds(predictor: Predictor, prompts: Sequence[str]) -> float:
-    """Time one prediction takes here, the median."""
-    taken = []
+def _predict_simple(
+    first: Path,
+    predictions: Sequence[CheckpointPredictions],
+    selected: SelectedPrompts,
+    progress: Progress,
+) -> dict[str, Array]:
+    """What simple routers that learn from the ``train`` prompts predict; none without such prompts.
+
+    If a checkpoint keeps what they predicted for all of the prompts, that is taken and nothing is encoded.
+    """
+    table = selected.table
+    if len(table.rows("train")) == 0:
+        return {}
+    by_domain = domain_lookup(table, selected.rows)
+
+    for prediction in predictions:
+        if prediction.simple:
+            return {DOMAIN_LOOKUP: by_domain, **prediction.simple}
+
+    encoder = read_config(first).training.encoder
+    vectors = encode_cached(table.prompts, encoder, progress)
+    return {
+        DOMAIN_LOOKUP: by_domain,
+        **predict_simple_routers(table, vectors, selected.rows, encoder),
+    }
+
+
+def _median_decision_ms(predictor: Predictor, prompts: Sequence[str]) -> float:
+    durations = []
     for prompt in prompts:
         start = time.perf_counter()
         predictor.predict([prompt])
-        taken.append((time.perf_counter() - start) * 1e3)
-    return float(np.median(taken))
+        durations.append((time.perf_counter() - start) * 1e3)
+    return float(np.median(durations))
 
 
-def _stress(
+# 3. Serve
+
+
+@dataclass(frozen=True, eq=False)
+class ServedPrompts:
+    """What serving the prompts by every router over the whole range of budgets would have cost and scored.
+
+    Attributes:
+        predicting: Name → sweep of a router that looks at the prompt: the evaluated ones, the simple ones, the oracle.
+        blind: Name → sweep of a router that does not.
+    """
+
+    predicting: Mapping[str, ServedSweep]
+    blind: Mapping[str, ServedSweep]
+
+    @property
+    def all_routers(self) -> dict[str, ServedSweep]:
+        """All sweeps by name; that of the first evaluated router comes first."""
+        return {**self.predicting, **self.blind}
+
+    @property
+    def first_router(self) -> ServedSweep:
+        """The sweep of the first evaluated router."""
+        return next(iter(self.predicting.values()))
+
+
+def serve_prompts(selected: SelectedPrompts, predicted: PredictedPrompts) -> ServedPrompts:
+    """Serve every prompt by each rule of a sweep, by every router and by an oracle."""
+    quality_of: dict[str, Array] = {}
+    for name, predictions in predicted.routers.items():
+        quality_of[name] = predictions.quality
+    quality_of.update(predicted.simple)
+    quality_of[ORACLE] = selected.scores  # it predicts the very scores
+
+    rules = sweep(selected.cost)
+    predicting = {}
+    for name, quality in quality_of.items():
+        predicting[name] = serve(quality, selected.scores, selected.cost, rules)
+
+    return ServedPrompts(predicting, blind_routers(selected.scores, selected.cost))
+
+
+# 4. Measure
+
+
+def measure(
+    selected: SelectedPrompts,
+    predicted: PredictedPrompts,
+    served: ServedPrompts,
+    sizes: Mapping[str, float],
+    settings: EvaluationSettings,
+) -> Report:
+    """Compute all figures of the report but those of the stress test and the near-duplicates.
+
+    Args:
+        selected: The prompts.
+        predicted: What routers predict for them.
+        served: What serving them would have cost and scored.
+        sizes: Expert → billions of parameters, where they are known.
+        settings: What is measured.
+    """
+    table = selected.table
+    measured = selected.measured
+    scores = selected.scores
+    cost = selected.cost
+    split = table.take(selected.split_rows)
+
+    baseline = measure_baseline(scores, cost)
+    best, cheapest = best_and_cheapest(scores, cost)
+    resamples = bootstrap_weights(len(scores))
+    figures = pool_figures(table.experts, served.all_routers, scores, cost, resamples)
+    budget = STRESS_BUDGET * baseline.best_cost
+
+    bounds = tier_bounds(scores, cost, baseline)
+    tiers = {}
+    for name, router in served.predicting.items():
+        tiers[name] = tier_rows(router, cost, baseline, bounds, measured.domains)
+
+    curves = {}
+    for name, router in served.all_routers.items():
+        curves[name] = curve_band(router, cost, resamples)
+
+    return Report(
+        title=settings.title,
+        split=settings.split,
+        prompts=len(measured.prompts),
+        left_out=len(selected.split_rows) - len(selected.rows),
+        missing_pairs=int(np.isnan(split.scores).sum()),
+        predictions=_prediction_rows(predicted, scores),
+        stamped=any(router.seen.trained_on for router in predicted.routers.values()),
+        experts=expert_rows(split, measured, cost, sizes),
+        best_single=table.experts[best],
+        cheapest=table.experts[cheapest],
+        figures=figures.routers,
+        tiers=tiers,
+        domains=domain_rows(served.predicting, scores, measured.domains, budget, best),
+        oracle=oracle_table(scores, cost, settings.guess),
+        curves=curves,
+        rules=rule_points(served.first_router),
+    )
+
+
+def _prediction_rows(predicted: PredictedPrompts, scores: Array) -> dict[str, PredictionRow]:
+    rows = {}
+    for name, predictions in predicted.routers.items():
+        metrics = prediction_metrics(predictions.quality, scores)
+        rows[name] = PredictionRow(
+            seen=predictions.seen,
+            auc=metrics.auc,
+            ece=metrics.ece,
+            log_loss=log_loss(predictions.quality, scores),
+            decision_ms=predicted.decision_ms[name],
+            reliability=tuple(reliability(predictions.quality, scores)),
+        )
+    return rows
+
+
+# 5. Stress
+
+
+def stress_first_router(
     predictor: Predictor,
-    asked: Outcomes,
-    served: ServedSweep,
-    cost: Array,
-    anchor: Baseline,
+    selected: SelectedPrompts,
+    served: ServedPrompts,
     settings: EvaluationSettings,
     progress: Progress,
-) -> list[dict[str, Any]]:
-    """A router's mind at the λ that costs half of what the best single expert does."""
+) -> tuple[StressRow, ...]:
+    """Reword prompts and see how the choices of the first router change, at half the best single expert's cost.
+
+    Args:
+        predictor: The first router's.
+        selected: The prompts.
+        served: Tells which λ spends so much.
+        settings: How many prompts, and paraphrases of some of them.
+        progress: Where progress goes.
+    """
     if not settings.stressed:
-        return []
-    prices = [policy.lambda_ for policy in served.policies if isinstance(policy, Lagrangian)]
-    price = prices[served.of_kind(Lagrangian).row_within(anchor.best_cost / 2)]
-    reworded = [settings.paraphrases.get(str(prompt_id)) for prompt_id in asked.prompt_ids]
-    drawn = np.random.default_rng(0).permutation(len(asked.prompts))
-    rows = sorted(drawn, key=lambda row: reworded[row] is None)[: settings.stressed]
-    prompts = [asked.prompts[row] for row in rows]
-    pairs = {asked.prompts[row]: text for row in rows if (text := reworded[row]) is not None}
-    return stress(predictor, prompts, list(asked.experts), cost, price, progress, paraphrases=pairs)
+        return ()
+
+    baseline = measure_baseline(selected.scores, selected.cost)
+    lagrangian = served.first_router.of_kind(Lagrangian)
+    rule = lagrangian.rules[lagrangian.row_within(STRESS_BUDGET * baseline.best_cost)]
+    router = StressedRouter(predictor, selected.measured.experts, selected.cost, rule, progress)
+
+    rows = _stressed_rows(selected.measured, settings)
+    prompts = [selected.measured.prompts[row] for row in rows]
+    paraphrases = {}
+    for row in rows:
+        paraphrase = settings.paraphrases.get(selected.measured.prompt_ids[row])
+        if paraphrase is not None:
+            paraphrases[selected.measured.prompts[row]] = paraphrase
+
+    return tuple(stress(router, prompts, paraphrases))
+
+
+def _stressed_rows(measured: Outcomes, settings: EvaluationSettings) -> list[int]:
+    """Random rows; those with a paraphrase come first."""
+    order = np.random.default_rng(0).permutation(len(measured.prompts)).tolist()
+    with_paraphrase = []
+    without_paraphrase = []
+    for row in order:
+        if measured.prompt_ids[row] in settings.paraphrases:
+            with_paraphrase.append(row)
+        else:
+            without_paraphrase.append(row)
+    return [*with_paraphrase, *without_paraphrase][: settings.stressed]
+
+
+def count_near_duplicates(table: Outcomes, split: str, progress: Progress) -> NearDuplicates:
+    """Count the prompts of a split that are, contain or resemble a ``train`` prompt.
+
+    Raises:
+        MissingDependency: ``datasketch`` is not installed.
+    """
+    measured = _prompts_to_compare(table, split)
+    train = _prompts_to_compare(table, "train")
+    with progress.bar("Looking for near-duplicates", len(measured) + len(train)) as advance:
+        _, leaks = decontaminate(measured, train, Rule(), False, advance)
+
+    counts = Counter(leak.reason for leak in leaks)
+    return NearDuplicates(counts["exact"], counts["ngram"], counts["near"])
+
+
+def _prompts_to_compare(table: Outcomes, split: str) -> list[dict[str, str]]:
+    prompts = []
+    for row in table.rows(split):
+        prompts.append({"prompt_id": table.prompt_ids[row], "prompt": table.prompts[row]})
+    return prompts

@@ -1,235 +1,398 @@
-"""The report of an evaluation: ``metrics.json`` and a page that needs neither a network nor a script."""
+"""What an evaluation reports, as typed values: the contents of ``metrics.json``.
+
+Costs are USD per million tokens, input and output averaged; qualities are mean scores, 0–1.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from routoo_core.errors import MissingDependency
-from routoo_core.evaluation.drawings import (
-    SIMPLE,
-    draw_curves,
-    draw_domains,
-    draw_reliability,
-    draw_shares,
-    draw_sizes,
-)
-from routoo_core.evaluation.tables import SIZE_CLASSES, TIERS, UNTOLD
-from routoo_core.files import replacing
-from routoo_core.measures.figures import NEVER, format_figure
-from routoo_core.measures.simple_routers import ORACLE
-
-TEMPLATE = Path(__file__).parent / "report.html.j2"
-_NEGLIGIBLE = 0.001  # a share that is not worth a row
-_OTHERS = ("aiq", "apgr", "cpt50", "cpt80")
-_HEADLINES = (
-    (
-        "cost to match the best single expert, as a share of its cost",
-        "match",
-        "0.67 (Mixtral), 0.75 (GPT-4)",
-    ),
-    ("quality at half its cost, as a share of its quality", "half", "nearly 1 (GPT-4)"),
-    ("quality at three quarters of its cost", "three_quarters", "above 1 (GPT-4)"),
-    ("gain at its cost", "gain", "+0.05 (Mixtral)"),
-)
-"""What is read off the curve, its figure, and what the paper says of its own pools (§4.3)."""
+from routoo_core.measures.figures import RouterFigures, json_figure, read_figure
+from routoo_core.measures.metrics import ReliabilityBin
 
 
-def write_report(folder: Path, result: Mapping[str, Any], title: str) -> None:
-    """Write ``metrics.json`` and ``index.html`` to a folder.
+@dataclass(frozen=True, slots=True)
+class PromptCounts:
+    """How a router knows the prompts it is measured on.
 
-    Args:
-        folder: Created where it is not there.
-        result: What ``evaluate`` returned; and as ``resembling``, how many prompts are like one to learn from, and why.
-        title: Of the page.
-
-    Raises:
-        MissingDependency: ``jinja2`` or ``matplotlib`` is not installed.
+    Attributes:
+        held_out: Predicted when it was trained, before it learnt from them or without ever learning from them.
+        new: Never seen; predicted now.
+        trained_on: Learnt from, without a prediction from before. Their figures flatter the router.
     """
-    page, result = render(result, title), {"title": title, **result}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("metrics.json", json.dumps(result, indent=1, allow_nan=False)),
-        ("index.html", page),
-    ):
-        with replacing(folder / name) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
+
+    held_out: int
+    new: int
+    trained_on: int
 
 
-def render(result: Mapping[str, Any], title: str) -> str:
-    """The page, with its figures inside."""
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError as error:
-        raise MissingDependency("jinja2", "report", "write the report") from error
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
-        TEMPLATE.read_text(encoding="utf-8")
-    )
-    own = list(result["routers"])
-    figures = {
-        "curves": draw_curves(result, own),
-        "domains": draw_domains(result, own),
-        "shares": draw_shares(result, own[0]),
-        "reliability": draw_reliability(result),
-    }
-    size_shares = _size_shares(result, own[0])
-    return template.render(
-        title=title,
-        result=result,
-        format_figure=format_figure,
-        own=own,
-        tiers=TIERS,
-        sentences=sentences(result),
-        headlines=[_headline(result, own, *row) for row in _HEADLINES],
-        routers=[
-            {"name": name, "cells": _router_cells(found)}
-            for name, found in result["figures"].items()
-        ],
-        table1=_table1(result, own),
-        shares=_shares(result, own[0]),
-        size_shares=size_shares,
-        figures={**figures, "sizes": draw_sizes(result, own[0])} if size_shares else figures,
-    )
+@dataclass(frozen=True, slots=True)
+class PredictionRow:
+    """How good the predictions of one router are.
 
+    Attributes:
+        seen: How it knows the prompts.
+        auc: Mean area under the ROC curve over the experts, 0–1; NaN where no expert has one.
+        ece: Mean expected calibration error over the experts, 0–1.
+        log_loss: Mean negative log-likelihood, nats.
+        decision_ms: Median time of one prediction on this machine.
+        reliability: The points of a reliability plot.
+    """
 
-def sentences(result: Mapping[str, Any]) -> list[str]:
-    """What the figures say, in words: also where a simple router is as good."""
-    first, *_ = result["routers"]
-    others = {
-        name: found for name, found in result["figures"].items() if name not in {first, ORACLE}
-    }
-    said = [_compared(first, name, *found["lead"]) for name, found in others.items()]
-    if absent := [name for name in SIMPLE if name not in result["figures"]]:
-        said.append(
-            f"No 'train' prompts were given for {', '.join(absent)} to learn from: they are not held against it."
+    seen: PromptCounts
+    auc: float
+    ece: float
+    log_loss: float
+    decision_ms: float
+    reliability: tuple[ReliabilityBin, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "auc": json_figure(self.auc)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PredictionRow:
+        """A row as :meth:`to_dict` wrote it."""
+        return cls(
+            seen=PromptCounts(**values["seen"]),
+            auc=read_figure(values["auc"]),
+            ece=values["ece"],
+            log_loss=values["log_loss"],
+            decision_ms=values["decision_ms"],
+            reliability=tuple(ReliabilityBin(**point) for point in values["reliability"]),
         )
-    if alike := sum(result["resembling"].values()):
-        asked = result["prompts"] + result["left_out"]
-        said.append(
-            f"Caution: {alike} of {asked} prompts are, contain or resemble one that routers learnt from."
-        )
-    match, interval = (result["figures"][first][key] for key in ("match", "interval"))
-    low, high = map(_share, interval["match"])
-    reached = (
-        "at no cost below the dearest expert's"
-        if match == NEVER
-        else f"at {_share(match)} of its cost"
-    )
-    said.append(
-        f"{first} matches {result['best_single']}, the best single expert, {reached} ({low} to {high})."
-    )
-    return said
 
 
-def _compared(first: str, name: str, low: float, high: float) -> str:
-    if low > 0:
-        return f"{first} beats {name}: its area is {low:.3f} to {high:.3f} above."
-    if high < 0:
-        return f"{first} is behind {name}: its area is {-high:.3f} to {-low:.3f} below."
-    return (
-        f"{first} cannot be told apart from {name}: its area is {low:+.3f} to {high:+.3f} beside."
-    )
+@dataclass(frozen=True, slots=True)
+class ExpertRow:
+    """One expert alone: a row of the paper's Table 1.
+
+    Attributes:
+        name: The expert.
+        cost: USD per million tokens.
+        quality: Mean over the prompts (micro).
+        macro: Mean over the domains of the mean in each.
+        observed: How many prompts of the split it was observed on.
+        size_class: A class of ``SIZE_CLASSES``, or ``SIZE_UNKNOWN``.
+    """
+
+    name: str
+    cost: float
+    quality: float
+    macro: float
+    observed: int
+    size_class: str
 
 
-def _share(value: float | str | None) -> str:
-    return f"{value:.0%}" if isinstance(value, float) else format_figure(value)
+@dataclass(frozen=True, slots=True)
+class TierRow:
+    """Where a router stands at one budget, by the λ that spends it.
+
+    Attributes:
+        tier: The budget, as a share of what the best single expert costs.
+        cost: USD per million tokens really spent.
+        quality: Mean over the prompts (micro).
+        macro: Mean over the domains of the mean in each.
+        pgr: RouteLLM's performance gap recovered; NaN where the cheapest expert is the best.
+        shares: Share of the calls of each expert, 0–1.
+        collapse: Share of the calls of the dearest expert, which a collapsed router always chooses.
+        regret: How far the router's hull is below the optimum that knows every score.
+        arena: RouterArena's score, 0–1.
+    """
+
+    tier: float
+    cost: float
+    quality: float
+    macro: float
+    pgr: float
+    shares: tuple[float, ...]
+    collapse: float
+    regret: float
+    arena: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "pgr": json_figure(self.pgr)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TierRow:
+        """A row as :meth:`to_dict` wrote it."""
+        pgr = read_figure(values["pgr"])
+        return cls(**{**values, "pgr": pgr, "shares": tuple(values["shares"])})
 
 
-def _headline(
-    result: Mapping[str, Any], own: list[str], what: str, key: str, paper: str
-) -> dict[str, Any]:
-    cells = [_with_interval(result["figures"][name], key) for name in own]
-    return {"what": what, "cells": cells, "paper": paper}
+@dataclass(frozen=True, slots=True)
+class DomainRow:
+    """Quality in one domain: a group of points of the paper's Figure 3.
+
+    Attributes:
+        domain: Its name.
+        prompts: How many prompts it has.
+        best_single: Quality of the pool's best single expert.
+        best_here: Quality of the expert that is the best in this domain.
+        routers: Quality of each router at half the best single expert's cost.
+    """
+
+    domain: str
+    prompts: int
+    best_single: float
+    best_here: float
+    routers: Mapping[str, float]
 
 
-def _router_cells(found: Mapping[str, Any]) -> list[str]:
-    low, high = found["lead"]
-    lead = f"{low:+.3f} to {high:+.3f}" if (low, high) != (0, 0) else "–"
-    return [_with_interval(found, "area"), lead, *(_with_interval(found, key) for key in _OTHERS)]
+@dataclass(frozen=True, slots=True)
+class OracleShares:
+    """Share of the calls of each expert under an oracle, which chooses the cheapest correct one: the paper's Table 2.
+
+    Attributes:
+        raw: As observed.
+        corrected: Corrected for lucky guesses.
+        guess: The rate of lucky guesses, 0–1.
+    """
+
+    raw: tuple[float, ...]
+    corrected: tuple[float, ...]
+    guess: float
 
 
-def _with_interval(found: Mapping[str, Any], key: str) -> str:
-    low, high = map(format_figure, found["interval"][key])
-    return f"{format_figure(found[key])} [{low}, {high}]"
+@dataclass(frozen=True, slots=True)
+class CurveBand:
+    """A quality–cost curve on a grid of costs, with a 95 % band over resampled prompts.
+
+    Attributes:
+        cost: The grid, USD per million tokens, rising.
+        quality: The hull at each cost.
+        low: Lower end of the band.
+        high: Upper end of the band.
+    """
+
+    cost: tuple[float, ...]
+    quality: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Sequence[float]]) -> CurveBand:
+        """A band as ``asdict`` wrote it."""
+        return cls(**{name: tuple(numbers) for name, numbers in values.items()})
 
 
-def _table1(result: Mapping[str, Any], own: list[str]) -> list[dict[str, Any]]:
-    experts = sorted(result["experts"], key=lambda expert: float(expert["cost"]))
-    rows = [
-        {"who": _called(expert["name"], result), "own": False, "cells": _expert_cells(expert)}
-        for expert in experts
-    ]
-    for name in [*own, *(name for name in SIMPLE if name in result["tiers"])]:
-        for at in result["tiers"][name]:
-            who = f"{name} at {100 * at['tier']:g} %"
-            rows.append({"who": who, "own": name in own, "cells": _tier_cells(at)})
-    return rows
+@dataclass(frozen=True, slots=True)
+class RulePoint:
+    """One preference rule on the quality–cost plane.
+
+    Attributes:
+        parameter: Its α or λ.
+        cost: Mean cost, USD per million tokens.
+        quality: Mean observed score.
+    """
+
+    parameter: float
+    cost: float
+    quality: float
 
 
-def _called(name: str, result: Mapping[str, Any]) -> str:
-    roles = [
-        what
-        for what, who in (("best", result["best_single"]), ("cheapest", result["cheapest"]))
-        if who == name
-    ]
-    return f"{name} (the {' and the '.join(roles)})" if roles else name
+@dataclass(frozen=True, slots=True)
+class RulePoints:
+    """The preference rules a router serves with, whose hull its curve is.
 
+    Attributes:
+        ratio: The paper's ratio rule, one point for each α.
+        lagrangian: The multiplier's rule, one point for each λ.
+    """
 
-def _expert_cells(expert: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{expert['cost']:.3g}",
-        f"{expert['quality']:.3f}",
-        f"{expert['macro']:.3f}",
-        "",
-        "",
-        "",
-        "",
-    ]
+    ratio: tuple[RulePoint, ...]
+    lagrangian: tuple[RulePoint, ...]
 
-
-def _tier_cells(at: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{at['cost']:.3g}",
-        f"{at['quality']:.3f}",
-        f"{at['macro']:.3f}",
-        format_figure(at["pgr"]),
-        f"{at['collapse']:.0%}",
-        format_figure(at["regret"]),
-        f"{100 * at['arena']:.1f}",
-    ]
-
-
-def _size_shares(result: Mapping[str, Any], first: str) -> list[dict[str, Any]]:
-    """Rows of the share of the calls by size class; none where no size is told."""
-    classes = [expert["size_class"] for expert in result["experts"]]
-    told = [name for name in (*SIZE_CLASSES, UNTOLD) if name in classes]
-    columns = [
-        result["oracle"]["raw"],
-        result["oracle"]["corrected"],
-        *(at["shares"] for at in result["tiers"][first]),
-    ]
-    summed = {
-        name: [sum(c[i] for i, own in enumerate(classes) if own == name) for c in columns]
-        for name in told
-    }
-    return (
-        [{"name": n, "cells": [f"{s:.1%}" for s in row]} for n, row in summed.items()]
-        if told != [UNTOLD]
-        else []
-    )
-
-
-def _shares(result: Mapping[str, Any], first: str) -> list[dict[str, Any]]:
-    oracle, tiers = result["oracle"], result["tiers"][first]
-    columns = [oracle["raw"], oracle["corrected"], *(at["shares"] for at in tiers)]
-    rows = [
-        {
-            "name": expert["name"],
-            "cells": [f"{column[place]:.1%}" for column in columns],
-            "most": max(c[place] for c in columns),
+    def to_dict(self) -> dict[str, list[dict[str, float]]]:
+        """Plain JSON values; the parameter is called ``alpha`` or ``lambda``."""
+        return {
+            "alpha": _points_to_dicts(self.ratio, "alpha"),
+            "lambda": _points_to_dicts(self.lagrangian, "lambda"),
         }
-        for place, expert in enumerate(result["experts"])
-    ]
-    return sorted((row for row in rows if row["most"] >= 0.001), key=lambda row: -row["most"])
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Sequence[Mapping[str, float]]]) -> RulePoints:
+        """Points as :meth:`to_dict` wrote them."""
+        return cls(
+            ratio=_points_from_dicts(values["alpha"], "alpha"),
+            lagrangian=_points_from_dicts(values["lambda"], "lambda"),
+        )
+
+
+def _points_to_dicts(points: Sequence[RulePoint], name: str) -> list[dict[str, float]]:
+    dicts = []
+    for point in points:
+        dicts.append({name: point.parameter, "cost": point.cost, "quality": point.quality})
+    return dicts
+
+
+def _points_from_dicts(dicts: Sequence[Mapping[str, float]], name: str) -> tuple[RulePoint, ...]:
+    points = []
+    for values in dicts:
+        points.append(RulePoint(values[name], values["cost"], values["quality"]))
+    return tuple(points)
+
+
+@dataclass(frozen=True, slots=True)
+class StressRow:
+    """What one way of rewording changes, at a fixed λ.
+
+    Attributes:
+        way: The way of rewording.
+        prompts: How many prompts it changed; the figures are over these.
+        flips: Share that goes to another expert, 0–1.
+        upgrades: Share that goes to a dearer expert, 0–1.
+        cost: Mean cost divided by that of the prompts as they are; ``None`` where only those cost nothing.
+    """
+
+    way: str
+    prompts: int
+    flips: float
+    upgrades: float
+    cost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NearDuplicates:
+    """How many prompts resemble one that routers learn from.
+
+    Attributes:
+        exact: The same words.
+        ngram: Twelve words in a row are the same.
+        near: Most of the text is the same.
+    """
+
+    exact: int = 0
+    ngram: int = 0
+    near: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them; a prompt counts once."""
+        return self.exact + self.ngram + self.near
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Routers beside simple ones on the prompts of one split: the contents of ``metrics.json``.
+
+    Attributes:
+        title: Of the page.
+        split: Which prompts were measured.
+        prompts: How many.
+        left_out: How many more prompts of the split were not observed with every expert of the pool.
+        missing_pairs: How many pairs of a prompt of the split and an expert were not observed.
+        predictions: How good the predictions of each evaluated router are; the first router comes first.
+        stamped: Whether a router learnt from some of the prompts, so that its figures flatter.
+        experts: Each expert alone; the order of ``shares`` everywhere.
+        best_single: Name of the best single expert.
+        cheapest: Name of the cheapest expert.
+        figures: What each router reaches, also the simple ones.
+        tiers: Where each router stands at each budget of ``TIERS``; without the routers that are blind.
+        domains: Quality in each domain.
+        oracle: Shares of an oracle.
+        curves: The curve of each router, also of the simple ones.
+        rules: The two rules of the first router.
+        stress: What rewording changes in the choices of the first router; empty where it was not measured.
+        resembling: Prompts that resemble one to learn from.
+    """
+
+    title: str
+    split: str
+    prompts: int
+    left_out: int
+    missing_pairs: int
+    predictions: Mapping[str, PredictionRow]
+    stamped: bool
+    experts: tuple[ExpertRow, ...]
+    best_single: str
+    cheapest: str
+    figures: Mapping[str, RouterFigures]
+    tiers: Mapping[str, tuple[TierRow, ...]]
+    domains: tuple[DomainRow, ...]
+    oracle: OracleShares
+    curves: Mapping[str, CurveBand] = field(repr=False)
+    rules: RulePoints = field(repr=False)
+    stress: tuple[StressRow, ...] = ()
+    resembling: NearDuplicates = NearDuplicates()
+
+    @property
+    def routers(self) -> tuple[str, ...]:
+        """Names of the evaluated routers."""
+        return tuple(self.predictions)
+
+    @property
+    def first_router(self) -> str:
+        """The router that the others are compared with."""
+        return self.routers[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, as ``metrics.json`` has them."""
+        predictions = {name: row.to_dict() for name, row in self.predictions.items()}
+        figures = {name: router.to_dict() for name, router in self.figures.items()}
+        curves = {name: asdict(band) for name, band in self.curves.items()}
+        tiers = {}
+        for name, rows in self.tiers.items():
+            tiers[name] = [row.to_dict() for row in rows]
+
+        return {
+            "title": self.title,
+            "split": self.split,
+            "prompts": self.prompts,
+            "left_out": self.left_out,
+            "missing_pairs": self.missing_pairs,
+            "routers": predictions,
+            "stamped": self.stamped,
+            "experts": [asdict(row) for row in self.experts],
+            "best_single": self.best_single,
+            "cheapest": self.cheapest,
+            "figures": figures,
+            "tiers": tiers,
+            "domains": [asdict(row) for row in self.domains],
+            "oracle": asdict(self.oracle),
+            "curves": curves,
+            "rules": self.rules.to_dict(),
+            "stress": [asdict(row) for row in self.stress],
+            "resembling": asdict(self.resembling),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Report:
+        """A report as :meth:`to_dict` wrote it."""
+        predictions = {}
+        for name, row in values["routers"].items():
+            predictions[name] = PredictionRow.from_dict(row)
+        figures = {}
+        for name, router in values["figures"].items():
+            figures[name] = RouterFigures.from_dict(router)
+        tiers = {}
+        for name, rows in values["tiers"].items():
+            tiers[name] = tuple(TierRow.from_dict(row) for row in rows)
+        curves = {}
+        for name, band in values["curves"].items():
+            curves[name] = CurveBand.from_dict(band)
+        oracle = values["oracle"]
+
+        return cls(
+            title=values["title"],
+            split=values["split"],
+            prompts=values["prompts"],
+            left_out=values["left_out"],
+            missing_pairs=values["missing_pairs"],
+            predictions=predictions,
+            stamped=values["stamped"],
+            experts=tuple(ExpertRow(**row) for row in values["experts"]),
+            best_single=values["best_single"],
+            cheapest=values["cheapest"],
+            figures=figures,
+            tiers=tiers,
+            domains=tuple(DomainRow(**row) for row in values["domains"]),
+            oracle=OracleShares(tuple(oracle["raw"]), tuple(oracle["corrected"]), oracle["guess"]),
+            curves=curves,
+            rules=RulePoints.from_dict(values["rules"]),
+            stress=tuple(StressRow(**row) for row in values["stress"]),
+            resembling=NearDuplicates(**values["resembling"]),
+        )

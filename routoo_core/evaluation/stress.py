@@ -1,201 +1,183 @@
-"""``routoo evaluate --stress``: does a router keep its mind when only the wording of a question changes?"""
+"""The stress test of a router: does its choice change when only the wording of a question does?"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from routoo_core.assignment.predictions import predict_all
-from routoo_core.errors import OutcomesError
+from routoo_core.evaluation.report import StressRow
+from routoo_core.evaluation.rewording import REWRITES
 from routoo_core.measures.curve import Array
-from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Predictor
 from routoo_core.progress import Progress
-from routoo_core.prompts import read_prompts
-from routoo_core.selector import Lagrangian
+from routoo_core.selector import PreferenceRule
 
-GADGET_WORDS, GADGET_TRIES = 6, 12
-_CHOICE = re.compile(r"^(\(?[A-Z][.):]) (.+)$", re.M)
-_TYPO_SHARE = 0.1  # of the words of four letters and more
+PARAPHRASE = "paraphrase"
+GADGET = "a gadget searched for each prompt"
+GADGET_WORDS = 6
+GADGET_TRIES = 12
+
 _TERMS = """
 theorem integral proof jurisdiction enzyme quantum recursion plaintiff equilibrium isotope syntax dividend axiom ligand
 covariance tort oxidation compiler manifold subpoena allele entropy kernel liability Fourier
 """
 _VOCABULARY = tuple(_TERMS.split())
 
-Rewrite = Callable[[str, np.random.Generator], str]
+Columns = NDArray[np.int64]
 
 
-def typos(text: str, random: np.random.Generator) -> str:
-    """Two neighbouring letters change places in a tenth of the longer words."""
+@dataclass(frozen=True, eq=False)
+class StressedRouter:
+    """A router at one operating point.
 
-    def swapped(found: re.Match[str]) -> str:
-        word = found[0]
-        if random.random() >= _TYPO_SHARE:
-            return word
-        at = int(random.integers(1, len(word) - 2))
-        return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    Attributes:
+        predictor: Predicts the quality of its experts.
+        experts: The pool, all known to the predictor.
+        cost: USD per million tokens of each expert of the pool.
+        rule: Chooses, at a fixed λ.
+        progress: Where the progress of predictions goes.
+    """
 
-    return re.sub(r"[A-Za-z]{4,}", swapped, text)
+    predictor: Predictor
+    experts: Sequence[str]
+    cost: Array
+    rule: PreferenceRule
+    progress: Progress
 
+    @property
+    def dearest(self) -> int:
+        """Column of the dearest expert."""
+        return int(self.cost.argmax())
 
-def other_order(text: str, random: np.random.Generator) -> str:
-    """The lettered choices in another order, under the same letters; a text without choices stays."""
-    choices = [found[2] for found in _CHOICE.finditer(text)]
-    shuffled = iter([choices[place] for place in random.permutation(len(choices))])
-    return _CHOICE.sub(lambda found: f"{found[1]} {next(shuffled)}", text)
+    def preferences(self, texts: Sequence[str]) -> Array:
+        """The preference of each expert, texts × experts; the highest is chosen."""
+        columns = [self.predictor.experts.index(name) for name in self.experts]
+        predicted = predict_all(self.predictor, texts, self.progress)
+        quality = predicted[:, columns].astype(np.float64)
+        cost = np.broadcast_to(self.cost, quality.shape)
+        preferences: Array = self.rule(quality, cost).astype(np.float64)
+        return preferences
 
-
-def rephrased(text: str, random: np.random.Generator) -> str:
-    """The same question inside a polite one."""
-    frames = (
-        "Could you help me with this? {}",
-        "I was asked the following, what do you think?\n{}",
-        "{}\nThank you!",
-    )
-    return frames[int(random.integers(len(frames)))].format(text)
-
-
-def noise_before(text: str, random: np.random.Generator) -> str:
-    """A sentence about something else in front."""
-    return f"(Message {random.integers(10_000)}, sent from my phone; sorry for the delay.)\n{text}"
-
-
-def noise_after(text: str, random: np.random.Generator) -> str:
-    """A sentence about something else behind."""
-    return f"{text}\n(By the way, the meeting is at {random.integers(1, 12)} o'clock.)"
-
-
-REWRITES: Mapping[str, Rewrite] = {
-    "typos": typos,
-    "order of the choices": other_order,
-    "politeness around it": rephrased,
-    "noise before": noise_before,
-    "noise after": noise_after,
-}
+    def choose(self, texts: Sequence[str]) -> Columns:
+        """Column of the expert that is chosen for each text."""
+        columns: Columns = self.preferences(texts).argmax(axis=1)
+        return columns
 
 
 def stress(
-    predictor: Predictor,
+    router: StressedRouter,
     prompts: Sequence[str],
-    pool: list[str],
-    cost: Array,
-    price: float,
-    progress: Progress,
-    seed: int = 0,
     paraphrases: Mapping[str, str] | None = None,
-) -> list[dict[str, Any]]:
-    """How often another wording changes who is asked, at a fixed λ.
+    seed: int = 0,
+) -> list[StressRow]:
+    """Measure how often another wording changes the chosen expert.
 
-    Besides the rewrites, a *gadget*: words behind the prompt, found by random search over the router's own predictions,
-    that push it towards the dearest expert (as in the attacks on RouteLLM's routers, arXiv 2501.01818).
+    Besides rewording by rules, a *gadget* is searched for each prompt: words behind it that push the router towards
+    the dearest expert, as in the attacks on RouteLLM's routers (arXiv 2501.01818).
 
     Args:
-        predictor: The router's.
+        router: The router.
         prompts: The prompts.
-        pool: Experts, columns of the predictor.
-        cost: USD per million tokens of each.
-        price: λ, quality per USD per million tokens.
-        progress: Where progress goes.
-        seed: Of the rewrites and the search.
-        paraphrases: Prompt → the same in other words, as one more way.
+        paraphrases: Prompt → the same in other words; one more way of rewording.
+        seed: Of the rules and of the search.
 
     Returns:
-        For each way: ``prompts`` how many it changed, of these ``flips`` the share that goes to another expert,
-        ``upgrades`` to a dearer one, ``cost`` their mean cost in relation to that of the same as they are (0, 0 and 1
-        where it changed none; ``None`` where they were free and are so no more).
+        One row for each way of rewording, over the prompts that it changes.
     """
     random = np.random.default_rng(seed)
-    columns = [predictor.experts.index(name) for name in pool]
-    policy, dearest = Lagrangian(price), int(cost.argmax())
+    compare = _Comparison(router, prompts)
 
-    def preferences(texts: Sequence[str]) -> Array:
-        quality = predict_all(predictor, texts, progress)[:, columns].astype(np.float64)
-        return policy(quality, np.broadcast_to(cost, quality.shape)).astype(np.float64)
-
-    before = preferences(prompts).argmax(axis=1)
-
-    def compared(way: str, texts: Sequence[str]) -> dict[str, Any]:
-        changed = [place for place, prompt in enumerate(prompts) if texts[place] != prompt]
-        if not changed:
-            return {"way": way, "prompts": 0, "flips": 0.0, "upgrades": 0.0, "cost": 1.0}
-        was, after = (
-            before[changed],
-            preferences([texts[place] for place in changed]).argmax(axis=1),
-        )
-        return {
-            "way": way,
-            "prompts": len(after),
-            "flips": float((after != was).mean()),
-            "upgrades": float((cost[after] > cost[was]).mean()),
-            "cost": _relative(float(cost[after].mean()), float(cost[was].mean())),
-        }
-
-    ways = dict(REWRITES)
+    rows = []
+    for way, rewrite in REWRITES.items():
+        reworded = [rewrite(prompt, random) for prompt in prompts]
+        rows.append(compare(way, reworded))
     if paraphrases:
-        ways["paraphrase"] = lambda text, random: paraphrases.get(text, text)
-    found = [
-        compared(way, [rewrite(text, random) for text in prompts]) for way, rewrite in ways.items()
-    ]
-    best, gadgets = np.full(len(prompts), -np.inf), [""] * len(prompts)
-    for _ in range(GADGET_TRIES):
-        tried = [_changed(gadget, random) for gadget in gadgets]
-        wish = preferences(
-            [f"{text}\n{gadget}" for text, gadget in zip(prompts, tried, strict=True)]
+        reworded = [paraphrases.get(prompt, prompt) for prompt in prompts]
+        rows.append(compare(PARAPHRASE, reworded))
+    rows.append(compare(GADGET, _attack(router, prompts, random)))
+    return rows
+
+
+class _Comparison:
+    """Compares the choices for reworded prompts with those for the prompts as they are."""
+
+    def __init__(self, router: StressedRouter, prompts: Sequence[str]) -> None:
+        self._router = router
+        self._prompts = prompts
+        self._choices = router.choose(prompts)
+
+    def __call__(self, way: str, reworded: Sequence[str]) -> StressRow:
+        changed = []
+        for position, prompt in enumerate(self._prompts):
+            if reworded[position] != prompt:
+                changed.append(position)
+        if not changed:
+            return StressRow(way, prompts=0, flips=0.0, upgrades=0.0, cost=1.0)
+
+        before = self._choices[changed]
+        after = self._router.choose([reworded[position] for position in changed])
+        cost_before = self._router.cost[before]
+        cost_after = self._router.cost[after]
+
+        return StressRow(
+            way=way,
+            prompts=len(changed),
+            flips=float((after != before).mean()),
+            upgrades=float((cost_after > cost_before).mean()),
+            cost=_relative_cost(float(cost_after.mean()), float(cost_before.mean())),
         )
-        lead = wish[:, dearest] - np.delete(wish, dearest, axis=1).max(axis=1, initial=-np.inf)
-        for place in np.flatnonzero(lead > best):
-            best[place], gadgets[place] = lead[place], tried[place]
-    attacked = [f"{text}\n{gadget}" for text, gadget in zip(prompts, gadgets, strict=True)]
-    return [*found, compared("a gadget searched for each prompt", attacked)]
 
 
-def _relative(after: float, before: float) -> float | None:
+def _relative_cost(after: float, before: float) -> float | None:
     if after == before:
         return 1.0
-    return after / before if before > 0 else None
+    if before > 0:
+        return after / before
+    return None
 
 
-def read_paraphrases(path: Path, table: Outcomes, split: str = "dev") -> dict[str, str]:
-    """Prompts of a table in other words, by ``prompt_id`` as text; those that are not measured are passed over.
+def _attack(
+    router: StressedRouter, prompts: Sequence[str], random: np.random.Generator
+) -> list[str]:
+    """Each prompt with the gadget behind it that pushes the router most towards the dearest expert.
 
-    Args:
-        path: Parquet or CSV: ``prompt_id, prompt``, as ``routoo data paraphrase`` writes them.
-        table: Of the experts of the pool; prompts that were observed with all of them are measured.
-        split: Whose prompts are measured.
-
-    Raises:
-        OutcomesError: A prompt that the table does not have, or none that is measured.
+    The search is random: each try replaces one word of the best gadget so far.
     """
-    reworded = read_prompts(path)
-    known = set(table.prompt_ids)
-    for row, prompt_id in enumerate(reworded.ids, start=1):
-        if prompt_id not in known:
-            raise OutcomesError(
-                f"{path}: row {row}: prompt_id {prompt_id!r} is not in the table of prompts; have these very prompts "
-                "said in other words by routoo data paraphrase"
-            )
-    measured = {
-        table.prompt_ids[row] for row in table.rows(split) if not np.isnan(table.scores[row]).any()
-    }
-    if not measured.intersection(reworded.ids):
-        raise OutcomesError(
-            f"{path}: row 1: prompt_id {reworded.ids[0]!r}, and all others, are no {split!r} prompts observed with every expert "
-            "of the pool; have such prompts said in other words by routoo data paraphrase"
-        )
-    return {
-        prompt_id: text
-        for prompt_id, text in zip(reworded.ids, reworded.texts, strict=True)
-        if prompt_id in measured
-    }
+    best_gadgets = [""] * len(prompts)
+    best_margins = np.full(len(prompts), -np.inf)
+
+    for _ in range(GADGET_TRIES):
+        gadgets = [_mutate(gadget, random) for gadget in best_gadgets]
+        margins = _margins_of_dearest(router, _append_gadgets(prompts, gadgets))
+        for position in np.flatnonzero(margins > best_margins):
+            best_margins[position] = margins[position]
+            best_gadgets[position] = gadgets[position]
+
+    return _append_gadgets(prompts, best_gadgets)
 
 
-def _changed(gadget: str, random: np.random.Generator) -> str:
-    """A gadget with one word replaced; a first one of random words."""
-    words = gadget.split() or list(random.choice(_VOCABULARY, GADGET_WORDS))
-    words[int(random.integers(len(words)))] = str(random.choice(_VOCABULARY))
+def _append_gadgets(prompts: Sequence[str], gadgets: Sequence[str]) -> list[str]:
+    return [f"{prompt}\n{gadget}" for prompt, gadget in zip(prompts, gadgets, strict=True)]
+
+
+def _mutate(gadget: str, random: np.random.Generator) -> str:
+    """A gadget with one word replaced; random words to start with."""
+    words = gadget.split()
+    if not words:
+        words = list(random.choice(_VOCABULARY, GADGET_WORDS))
+
+    position = int(random.integers(len(words)))
+    words[position] = str(random.choice(_VOCABULARY))
     return " ".join(words)
+
+
+def _margins_of_dearest(router: StressedRouter, texts: Sequence[str]) -> Array:
+    """How far the dearest expert is preferred to the best of the others, for each text."""
+    preferences = router.preferences(texts)
+    others = np.delete(preferences, router.dearest, axis=1)
+    margins: Array = preferences[:, router.dearest] - others.max(axis=1, initial=-np.inf)
+    return margins

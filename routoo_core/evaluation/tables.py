@@ -1,198 +1,269 @@
-"""What a report shows of a replay: the paper's Tables 1 and 2 and Figures 2 to 4, as plain values."""
+"""The rows of a report, computed from what routers were served: the paper's Tables 1 and 2, Figures 2 to 4."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.assignment.solver import assign
+from routoo_core.evaluation.report import (
+    CurveBand,
+    DomainRow,
+    ExpertRow,
+    OracleShares,
+    RulePoint,
+    RulePoints,
+    TierRow,
+)
 from routoo_core.measures.curve import Array, ServedSweep
-from routoo_core.measures.figures import Baseline, json_figure
-from routoo_core.measures.metrics import arena_score
+from routoo_core.measures.figures import Baseline
+from routoo_core.measures.metrics import arena_score, oracle_shares
 from routoo_core.measures.subjects import group_by_sub_category
 from routoo_core.outcomes import Outcomes
 from routoo_core.selector import Lagrangian, Ratio
 
 TIERS = (0.03, 0.125, 0.25, 0.5, 0.75, 1.0)
-"""Shares of what the best single expert costs, at which routers are looked at."""
-GRID = 200  # costs at which curves are drawn
-SIZE_CLASSES = {
+"""Budgets at which routers are shown, as shares of what the best single expert costs."""
+
+GRID_SIZE = 200
+"""How many costs a drawn curve has."""
+
+SIZE_CLASSES: dict[str, float] = {
     "below 10B": 10.0,
     "10B to 40B": 40.0,
     "40B to 100B": 100.0,
     "100B and more": float("inf"),
 }
-"""Class → billions of parameters that it ends below; those that do not tell are ``UNTOLD``."""
-UNTOLD = "size not told"
+"""Class of the paper's Figure 4 → billions of parameters that its models stay below."""
+
+SIZE_UNKNOWN = "size not told"
 
 
-def experts_alone(
-    table: Outcomes, asked: Outcomes, cost: Array, sizes: Mapping[str, float]
-) -> list[dict[str, Any]]:
-    """Table 1's rows of single experts: USD per million tokens, quality over prompts (micro) and domains (macro).
+# Table 1
+
+
+def expert_rows(
+    split: Outcomes, measured: Outcomes, cost: Array, sizes: Mapping[str, float]
+) -> tuple[ExpertRow, ...]:
+    """Each expert alone.
 
     Args:
-        table: All prompts that were to be measured; ``observed`` counts those an expert was observed on.
-        asked: Those observed with every expert.
+        split: All prompts of the split.
+        measured: Those observed with every expert.
         cost: USD per million tokens of each expert.
-        sizes: Billions of parameters of those that tell.
+        sizes: Expert → billions of parameters, where they are known.
     """
-    scores, observed = asked.scores.astype(np.float64), (~np.isnan(table.scores)).sum(0)
-    columns = zip(
-        asked.experts, cost, scores.mean(0), _macro(scores, asked.domains), observed, strict=True
-    )
-    return [
-        {
-            "name": name,
-            "cost": float(usd),
-            "quality": float(micro),
-            "macro": float(macro),
-            "observed": int(count),
-            "size_class": size_class(sizes.get(name)),
-        }
-        for name, usd, micro, macro, count in columns
-    ]
+    scores = measured.scores.astype(np.float64)
+    quality = scores.mean(axis=0)
+    macro = _macro_average(scores, measured.domains)
+    observed = (~np.isnan(split.scores)).sum(axis=0)
+
+    rows = []
+    for column, name in enumerate(measured.experts):
+        row = ExpertRow(
+            name=name,
+            cost=float(cost[column]),
+            quality=float(quality[column]),
+            macro=float(macro[column]),
+            observed=int(observed[column]),
+            size_class=size_class(sizes.get(name)),
+        )
+        rows.append(row)
+    return tuple(rows)
 
 
 def size_class(billions: float | None) -> str:
-    """The class of a size (the paper's Figure 4)."""
+    """The size class of a model.
+
+    Args:
+        billions: Its parameters in billions; ``None`` where they are not known.
+    """
     if billions is None:
-        return UNTOLD
+        return SIZE_UNKNOWN
     return next(name for name, end in SIZE_CLASSES.items() if billions < end)
 
 
-def optima(scores: Array, cost: Array, anchor: Baseline) -> list[float]:
-    """At each tier, a bound of what any assignment of the prompts could score, 0–1 (the LP's optimum)."""
-    count = len(scores)
-    return [assign(scores, cost, tier * anchor.best_cost * count).bound / count for tier in TIERS]
-
-
-def at_tiers(
-    served: ServedSweep,
-    cost: Array,
-    anchor: Baseline,
-    bounds: Sequence[float],
-    domains: Sequence[str],
-) -> list[dict[str, Any]]:
-    """Where a router stands at each tier, by the λ that spends the tier's budget: what it buys, and whom it asks.
+def tier_bounds(scores: Array, cost: Array, baseline: Baseline) -> list[float]:
+    """At each tier, the mean score that no assignment of the prompts can exceed: the optimum of the LP relaxation.
 
     Args:
-        served: Over the sweep; which λ spends how much is known without looking at a score.
+        scores: Observed, prompts × experts, no NaN.
         cost: USD per million tokens of each expert.
-        anchor: The pool's.
-        bounds: See :func:`optima`.
-        domains: Of each prompt.
-
-    Returns:
-        For each tier ``cost`` in USD per million tokens, ``quality`` and ``macro`` 0–1, ``pgr`` RouteLLM's performance
-        gap recovered, ``shares`` of the calls by expert, ``collapse`` that of the dearest one,
-        ``regret`` how far below the bound the hull is, ``arena`` RouterArena's score 0–1.
+        baseline: The pool's.
     """
-    priced, hull, found = served.of_kind(Lagrangian), served.curve(), []
+    count = len(scores)
+    bounds = []
+    for tier in TIERS:
+        assignment = assign(scores, cost, tier * baseline.best_cost * count)
+        bounds.append(assignment.bound / count)
+    return bounds
+
+
+def tier_rows(
+    sweep: ServedSweep,
+    cost: Array,
+    baseline: Baseline,
+    bounds: Sequence[float],
+    domains: Sequence[str],
+) -> tuple[TierRow, ...]:
+    """Where a router stands at each tier, by the λ that spends the tier's budget.
+
+    Args:
+        sweep: The router's; how much a λ spends is known without looking at a score.
+        cost: USD per million tokens of each expert.
+        baseline: The pool's.
+        bounds: See :func:`tier_bounds`.
+        domains: The domain of each prompt.
+    """
+    lagrangian = sweep.of_kind(Lagrangian)
+    hull = sweep.curve()
+    dearest = int(cost.argmax())
+
+    rows = []
     for tier, bound in zip(TIERS, bounds, strict=True):
-        row = priced.row_within(tier * anchor.best_cost)
-        score, spent, chosen = priced.score[row], float(priced.cost[row].mean()), priced.chosen[row]
-        quality = float(score.mean())
-        shares = np.bincount(chosen, minlength=len(cost)) / len(chosen)
-        found.append(
-            {
-                "tier": tier,
-                "cost": spent,
-                "quality": quality,
-                "macro": float(_macro(score[:, None], domains)[0]),
-                "pgr": json_figure(anchor.gap_recovered(quality)),
-                "shares": shares.tolist(),
-                "collapse": float(shares[cost.argmax()]),
-                "regret": bound - float(hull.at(tier * anchor.best_cost)),
-                "arena": arena_score(quality, spent),
-            }
+        budget = tier * baseline.best_cost
+        rule = lagrangian.row_within(budget)
+        scores = lagrangian.score[rule]
+        spent = float(lagrangian.cost[rule].mean())
+        quality = float(scores.mean())
+        shares = _shares_of_calls(lagrangian.chosen[rule], len(cost))
+
+        row = TierRow(
+            tier=tier,
+            cost=spent,
+            quality=quality,
+            macro=float(_macro_average(scores[:, None], domains)[0]),
+            pgr=baseline.gap_recovered(quality),
+            shares=tuple(shares),
+            collapse=shares[dearest],
+            regret=bound - float(hull.at(budget)),
+            arena=arena_score(quality, spent),
         )
-    return found
+        rows.append(row)
+    return tuple(rows)
 
 
-def by_domain(
+def _shares_of_calls(chosen: NDArray[np.int64], experts: int) -> list[float]:
+    """Share of the calls of each expert, given the column chosen for each prompt."""
+    calls = np.bincount(chosen, minlength=experts)
+    shares: list[float] = (calls / len(chosen)).tolist()
+    return shares
+
+
+def _macro_average(scores: Array, domains: Sequence[str]) -> Array:
+    """Mean over the domains of the mean in each, for each column."""
+    means_by_domain = [scores[rows].mean(axis=0) for rows in _rows_by_domain(domains).values()]
+    means: Array = np.mean(means_by_domain, axis=0)
+    return means
+
+
+def _rows_by_domain(domains: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    names = np.asarray(domains)
+    return {str(name): np.flatnonzero(names == name) for name in np.unique(names)}
+
+
+# Table 2
+
+
+def oracle_table(scores: Array, cost: Array, guess: float) -> OracleShares:
+    """Shares of an oracle, as observed and corrected for lucky guesses.
+
+    Args:
+        scores: Observed, prompts × experts, no NaN.
+        cost: USD per million tokens of each expert.
+        guess: Rate of lucky guesses, 0–1.
+    """
+    raw = oracle_shares(scores, cost)
+    corrected = oracle_shares(scores, cost, guess)
+    return OracleShares(tuple(raw.tolist()), tuple(corrected.tolist()), guess)
+
+
+# Figure 3
+
+
+def domain_rows(
     served: Mapping[str, ServedSweep],
     scores: Array,
     domains: Sequence[str],
     budget: float,
     best: int,
-) -> list[dict[str, Any]]:
-    """Quality in each domain at a budget, beside the best single expert and the best one there (Figure 3).
+) -> tuple[DomainRow, ...]:
+    """Quality in each domain at a budget; MMLU's subjects are grouped by sub-category, as in the paper.
 
-    MMLU's subjects are taken together by sub-category, as in the paper.
+    Args:
+        served: The sweep of each router.
+        scores: Observed, prompts × experts, no NaN.
+        domains: The domain of each prompt.
+        budget: USD per million tokens, on average.
+        best: Column of the best single expert.
     """
-    priced = {name: replayed.of_kind(Lagrangian) for name, replayed in served.items()}
-    gained = {
-        name: replayed.score[replayed.row_within(budget)] for name, replayed in priced.items()
-    }
-    return [
-        {
-            "domain": name or "(none)",
-            "prompts": len(rows),
-            "best_single": float(scores[rows, best].mean()),
-            "best_here": float(scores[rows].mean(0).max()),
-            "routers": {router: float(score[rows].mean()) for router, score in gained.items()},
-        }
-        for name, rows in _rows(group_by_sub_category(domains)).items()
-    ]
+    scores_of_routers = {}
+    for name, sweep in served.items():
+        lagrangian = sweep.of_kind(Lagrangian)
+        scores_of_routers[name] = lagrangian.score[lagrangian.row_within(budget)]
+
+    result = []
+    for domain, rows in _rows_by_domain(group_by_sub_category(domains)).items():
+        routers = {name: float(score[rows].mean()) for name, score in scores_of_routers.items()}
+        row = DomainRow(
+            domain=domain or "(none)",
+            prompts=len(rows),
+            best_single=float(scores[rows, best].mean()),
+            best_here=float(scores[rows].mean(axis=0).max()),
+            routers=routers,
+        )
+        result.append(row)
+    return tuple(result)
 
 
-def banded(served: ServedSweep, cost: Array, drawn: Sequence[Array]) -> dict[str, list[float]]:
-    """The hull on a grid of costs, with a 95 % band by bootstrap over the prompts (Figure 2)."""
-    grid = _grid(cost)
-    qualities = np.stack([served.curve(weights).at(grid) for weights in drawn])
-    low, high = np.quantile(qualities, [0.025, 0.975], axis=0)
-    middle = served.curve().at(grid)
-    return {
-        "cost": grid.tolist(),
-        "quality": middle.tolist(),
-        "low": low.tolist(),
-        "high": high.tolist(),
-    }
+# Figure 2
 
 
-def by_rule(served: ServedSweep) -> dict[str, list[dict[str, float]]]:
-    """Where each policy of the paper's rule and of the multiplier's stands: the number turned, cost and quality."""
-    return {
-        "alpha": [
-            {"alpha": policy.alpha, **mean}
-            for policy, mean in _means(served)
-            if isinstance(policy, Ratio)
-        ],
-        "lambda": [
-            {"lambda": policy.lambda_, **mean}
-            for policy, mean in _means(served)
-            if isinstance(policy, Lagrangian)
-        ],
-    }
+def curve_band(sweep: ServedSweep, cost: Array, resamples: Sequence[Array]) -> CurveBand:
+    """The hull on a grid of costs, with a 95 % band by bootstrap over the prompts.
+
+    Args:
+        sweep: The router's.
+        cost: USD per million tokens of each expert.
+        resamples: See ``bootstrap_weights``.
+    """
+    grid = _cost_grid(cost)
+    resampled = np.stack([sweep.curve(weights).at(grid) for weights in resamples])
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    quality = sweep.curve().at(grid)
+
+    return CurveBand(
+        cost=tuple(grid.tolist()),
+        quality=tuple(quality.tolist()),
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
+    )
 
 
-def _means(served: ServedSweep) -> list[tuple[Any, dict[str, float]]]:
-    means = zip(served.cost.mean(1).tolist(), served.score.mean(1).tolist(), strict=True)
-    return [
-        (policy, {"cost": cost, "quality": score})
-        for policy, (cost, score) in zip(served.policies, means, strict=True)
-    ]
-
-
-def _grid(cost: Array) -> Array:
-    """Costs from the least to the most, evenly on a logarithmic scale; a free expert's before them."""
+def _cost_grid(cost: Array) -> Array:
+    """Costs from the lowest to the highest, evenly on a logarithmic scale; zero comes before them if it occurs."""
     positive = cost[cost > 0]
-    if not len(positive):
+    if len(positive) == 0:
         return np.zeros(1)
-    grid = np.geomspace(positive.min(), positive.max(), GRID)
-    return grid if len(positive) == len(cost) else np.concatenate([[0.0], grid])
+
+    grid = np.geomspace(positive.min(), positive.max(), GRID_SIZE)
+    if len(positive) < len(cost):
+        return np.concatenate([[0.0], grid])
+    return grid
 
 
-def _macro(scores: Array, domains: Sequence[str]) -> Array:
-    """Mean over the domains of the mean in each, for each column."""
-    means: Array = np.mean([scores[rows].mean(0) for rows in _rows(domains).values()], axis=0)
-    return means
+def rule_points(sweep: ServedSweep) -> RulePoints:
+    """Where the paper's ratio rule stands at each α, and the multiplier's rule at each λ."""
+    mean_cost = sweep.cost.mean(axis=1).tolist()
+    mean_score = sweep.score.mean(axis=1).tolist()
 
-
-def _rows(domains: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-    named = np.asarray(domains)
-    return {str(name): np.flatnonzero(named == name) for name in np.unique(named)}
+    ratio = []
+    lagrangian = []
+    for rule, cost, quality in zip(sweep.rules, mean_cost, mean_score, strict=True):
+        if isinstance(rule, Ratio):
+            ratio.append(RulePoint(rule.alpha, cost, quality))
+        elif isinstance(rule, Lagrangian):
+            lagrangian.append(RulePoint(rule.lambda_, cost, quality))
+    return RulePoints(tuple(ratio), tuple(lagrangian))

@@ -22,11 +22,11 @@ ALPHAS: tuple[float, ...] = (0.0, *np.geomspace(1e-3, 10.0, 81).tolist())
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of mean cost and mean observed quality, one for each policy.
+    """Points of mean cost and mean observed quality, one for each preference rule.
 
     Attributes:
-        cost: Mean cost of a call, USD or USD per million tokens, shape (policies,).
-        quality: Mean observed score, 0–1, shape (policies,).
+        cost: Mean cost of a call, USD or USD per million tokens, shape (rules,).
+        quality: Mean observed score, 0–1, shape (rules,).
     """
 
     cost: Array = field(repr=False)
@@ -37,7 +37,7 @@ class Curve:
         return self._vertices
 
     def at(self, cost: Array | float) -> Array:
-        """Quality at each ``cost`` on the upper hull, which mixing two policies at random reaches."""
+        """Quality at each ``cost`` on the upper hull, which mixing two rules at random reaches."""
         costs, qualities = self._vertices
         return np.asarray(np.interp(cost, costs, qualities))
 
@@ -93,32 +93,32 @@ def _is_below(
 
 @dataclass(frozen=True)
 class ServedSweep:
-    """What serving every prompt under every policy would have cost and scored.
+    """What serving every prompt by every preference rule would have cost and scored.
 
     Attributes:
-        policies: The policies that chose.
-        cost: Cost of the chosen expert, policies × prompts.
-        score: Observed score of the chosen expert, policies × prompts, 0–1.
-        chosen: Column of the chosen expert, policies × prompts.
+        rules: The rules that chose.
+        cost: Cost of the chosen expert, rules × prompts.
+        score: Observed score of the chosen expert, rules × prompts, 0–1.
+        chosen: Column of the chosen expert, rules × prompts.
     """
 
-    policies: tuple[PreferenceRule, ...]
+    rules: tuple[PreferenceRule, ...]
     cost: Array = field(repr=False)
     score: Array = field(repr=False)
     chosen: NDArray[np.int64] = field(repr=False)
 
     def of_kind(self, kind: type) -> ServedSweep:
-        """The part of the sweep under policies of one class."""
+        """The part of the sweep by rules of one class."""
         rows = []
-        for row, policy in enumerate(self.policies):
-            if isinstance(policy, kind):
+        for row, rule in enumerate(self.rules):
+            if isinstance(rule, kind):
                 rows.append(row)
 
-        policies = tuple(self.policies[row] for row in rows)
-        return ServedSweep(policies, self.cost[rows], self.score[rows], self.chosen[rows])
+        rules = tuple(self.rules[row] for row in rows)
+        return ServedSweep(rules, self.cost[rows], self.score[rows], self.chosen[rows])
 
     def row_within(self, budget: float) -> int:
-        """Row of the policy that spends the most within ``budget`` a prompt, or of the cheapest if none does.
+        """Row of the rule that spends the most within ``budget`` a prompt, or of the cheapest if none does.
 
         The choice looks at costs only, so no score leaks into it. Of equals it is the first.
         """
@@ -146,7 +146,7 @@ def even_weights(count: int) -> Array:
 
 
 def sweep(cost: Array) -> list[PreferenceRule]:
-    """The policies of a router over their whole range: every λ of ``LAMBDAS`` and every α of ``ALPHAS``.
+    """The preference rules of a router over their whole range: every λ of ``LAMBDAS`` and every α of ``ALPHAS``.
 
     Args:
         cost: Cost of each expert.
@@ -159,15 +159,15 @@ def sweep(cost: Array) -> list[PreferenceRule]:
 
 
 def serve(
-    quality: Array, scores: Array, cost: Array, policies: Sequence[PreferenceRule]
+    quality: Array, scores: Array, cost: Array, rules: Sequence[PreferenceRule]
 ) -> ServedSweep:
-    """Serve every prompt under each policy and take the observed score of the expert it chooses.
+    """Serve every prompt by each rule and take the observed score of the expert it chooses.
 
     Args:
         quality: Predicted, prompts × experts.
         scores: Observed, prompts × experts, no NaN.
         cost: Cost of each expert, or prompts × experts.
-        policies: The same objects the router serves with.
+        rules: The same objects the router serves with.
     """
     costs = np.broadcast_to(cost, quality.shape)
     prompts = np.arange(len(quality))
@@ -175,10 +175,10 @@ def serve(
     chosen = []
     spent = []
     scored = []
-    for policy in policies:
-        column = np.argmax(policy(quality, costs), axis=1)
+    for rule in rules:
+        column = np.argmax(rule(quality, costs), axis=1)
         chosen.append(column)
         spent.append(costs[prompts, column])
         scored.append(scores[prompts, column])
 
-    return ServedSweep(tuple(policies), np.stack(spent), np.stack(scored), np.stack(chosen))
+    return ServedSweep(tuple(rules), np.stack(spent), np.stack(scored), np.stack(chosen))

@@ -23,7 +23,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Always:
-    """A policy that chooses one expert for every prompt.
+    """A preference rule that chooses one expert for every prompt.
 
     Attributes:
         column: The column of that expert.
@@ -76,8 +76,8 @@ def blind_routers(scores: Array, cost: Array) -> dict[str, ServedSweep]:
 
 def _mix_of_experts(columns: Sequence[int], scores: Array, cost: Array) -> ServedSweep:
     """Each expert alone; the hull of these points is what drawing between them at random reaches."""
-    policies = [Always(column) for column in columns]
-    return serve(scores, scores, cost, policies)
+    rules = [Always(column) for column in columns]
+    return serve(scores, scores, cost, rules)
 
 
 def domain_lookup(outcomes: Outcomes, rows: Rows) -> Array:

@@ -18,7 +18,7 @@ from routoo_core.budget.account import Budget
 from routoo_core.budget.pacing import Paced
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import BudgetExceeded, ConfigurationError
-from routoo_core.evaluation.evaluation import predict
+from routoo_core.evaluation.predictions import predict
 from routoo_core.experts import Expert, Pool
 from routoo_core.measures.curve import Array
 from routoo_core.money import NANO_PER_USD, decimal_usd

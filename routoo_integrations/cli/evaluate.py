@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from routoo_core.data.decontamination import Rule, decontaminate
 from routoo_core.errors import ConfigurationError
 from routoo_core.evaluation.evaluation import EvaluationSettings, evaluate
-from routoo_core.evaluation.report import sentences, write_report
-from routoo_core.evaluation.stress import read_paraphrases
-from routoo_core.outcomes import SPLITS, Outcomes, read_tables
+from routoo_core.evaluation.page import write_report
+from routoo_core.evaluation.paraphrases import read_paraphrases
+from routoo_core.evaluation.report import Report
+from routoo_core.evaluation.sentences import sentences
+from routoo_core.outcomes import SPLITS, read_tables
 from routoo_core.predictor.checkpoint import find_router
 from routoo_core.price_list import read_price_list
 from routoo_integrations.cli.options import JsonOption, PoolOption, PricesOption
@@ -81,41 +82,25 @@ def evaluate_command(
     checkpoints = [find_router(name) for name in router]
     table = read_tables(prompts, outcomes, {*SPLITS, "test", split})
     price_list = read_price_list(prices, pool or (), table.experts)
-    prices_by_expert = price_list.per_million()
     reworded = {}
     if paraphrases:
         reworded = read_paraphrases(paraphrases, table.select(price_list.models), split)
 
-    settings = EvaluationSettings(split, guess, force, stress, price_list.sizes, reworded)
-    result = evaluate(checkpoints, table, prices_by_expert, progress, settings)
-    result = {**result, "resembling": _count_resembling(table, split)}
-    write_report(report, result, title or _default_title(router, prompts))
+    settings = EvaluationSettings(
+        title=title or _default_title(router, prompts),
+        split=split,
+        guess=guess,
+        force=force,
+        stressed=stress,
+        paraphrases=reworded,
+    )
+    result = evaluate(checkpoints, table, price_list, progress, settings)
+    write_report(report, result)
 
     if as_json:
-        summary = {"report": str(report), "prompts": result["prompts"], **result["figures"]}
-        print_json(summary)
+        _print_figures(report, result)
     else:
         _show_report(report, result)
-
-
-def _count_resembling(table: Outcomes, split: str) -> dict[str, int]:
-    """Prompts of a split that are, contain or resemble a train prompt, by reason."""
-    measured = _prompts_of(table, split)
-    train = _prompts_of(table, "train")
-    with progress.bar("Looking for near-duplicates", len(measured) + len(train)) as advance:
-        _, leaks = decontaminate(measured, train, Rule(), False, advance)
-
-    counts = dict.fromkeys(("exact", "ngram", "near"), 0)
-    for leak in leaks:
-        counts[leak.reason] += 1
-    return counts
-
-
-def _prompts_of(table: Outcomes, split: str) -> list[dict[str, Any]]:
-    return [
-        {"prompt_id": table.prompt_ids[row], "prompt": table.prompts[row]}
-        for row in table.rows(split)
-    ]
 
 
 def _default_title(routers: list[str], prompts: list[Path]) -> str:
@@ -123,7 +108,12 @@ def _default_title(routers: list[str], prompts: list[Path]) -> str:
     return f"{', '.join(routers)} on {', '.join(tables)}"
 
 
-def _show_report(report: Path, result: dict[str, Any]) -> None:
-    print_line(f"{report / 'index.html'}: {result['prompts']} prompts")
-    for sentence in sentences(result):
+def _print_figures(folder: Path, report: Report) -> None:
+    figures = {name: router.to_dict() for name, router in report.figures.items()}
+    print_json({"report": str(folder), "prompts": report.prompts, **figures})
+
+
+def _show_report(folder: Path, report: Report) -> None:
+    print_line(f"{folder / 'index.html'}: {report.prompts} prompts")
+    for sentence in sentences(report):
         print_line(f"- {sentence}")

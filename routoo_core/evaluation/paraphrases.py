@@ -1,0 +1,53 @@
+"""Paraphrases of the measured prompts, written by a model, for the stress test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from routoo_core.errors import OutcomesError
+from routoo_core.outcomes import Outcomes
+from routoo_core.prompts import read_prompts
+
+
+def read_paraphrases(path: Path, table: Outcomes, split: str = "dev") -> dict[str, str]:
+    """Read paraphrases of the prompts of a table; those of prompts that are not measured are left out.
+
+    Args:
+        path: Parquet or CSV with ``prompt_id, prompt``.
+        table: Outcomes of the experts of the pool.
+        split: Which prompts are measured; of them, those observed with every expert.
+
+    Returns:
+        ``prompt_id`` → the paraphrase.
+
+    Raises:
+        OutcomesError: A prompt is not in the table, or none of them is measured.
+    """
+    paraphrases = read_prompts(path)
+
+    known = set(table.prompt_ids)
+    for row, prompt_id in enumerate(paraphrases.ids, start=1):
+        if prompt_id not in known:
+            raise OutcomesError(
+                f"{path}: row {row}: prompt_id {prompt_id!r} is not in the table of prompts; "
+                "paraphrase the prompts of that table"
+            )
+
+    measured = _measured_ids(table, split)
+    text_of = dict(zip(paraphrases.ids, paraphrases.texts, strict=True))
+    measured_text_of = {name: text for name, text in text_of.items() if name in measured}
+    if not measured_text_of:
+        raise OutcomesError(
+            f"{path}: row 1: prompt_id {paraphrases.ids[0]!r}, and all others, are no {split!r} prompts "
+            "observed with every expert of the pool; paraphrase such prompts"
+        )
+    return measured_text_of
+
+
+def _measured_ids(table: Outcomes, split: str) -> set[str]:
+    """Ids of the prompts of a split that every expert was observed on."""
+    rows = table.rows(split)
+    complete = ~np.isnan(table.scores[rows]).any(axis=1)
+    return {table.prompt_ids[row] for row in rows[complete]}

@@ -1,0 +1,142 @@
+"""What a checkpoint predicts for prompts that it did not learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routoo_core.assignment.predictions import predict_all
+from routoo_core.errors import ConfigurationError
+from routoo_core.evaluation.report import PromptCounts
+from routoo_core.measures.curve import Array
+from routoo_core.outcomes import Outcomes
+from routoo_core.predictor.base import Predictor
+from routoo_core.predictor.checkpoint import load_checkpoint
+from routoo_core.predictor.checkpoint_config import read_config
+from routoo_core.predictor.reference import Reference, read_reference
+from routoo_core.progress import Progress
+from routoo_core.text import question_fingerprints
+
+PredictorLoader = Callable[[Path], Predictor]
+
+_NOT_HELD_OUT = -1
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointPredictions:
+    """What a checkpoint predicts for prompts.
+
+    Attributes:
+        quality: Prompts × experts of the pool, 0–1.
+        simple: What simple routers that learnt from the same prompts predicted, by name; empty unless all prompts
+            were held out when the checkpoint was trained.
+        seen: How the checkpoint knows the prompts.
+    """
+
+    quality: Array = field(repr=False)
+    simple: Mapping[str, Array] = field(repr=False)
+    seen: PromptCounts
+
+
+def predict(
+    folder: Path,
+    outcomes: Outcomes,
+    progress: Progress,
+    force: bool = False,
+    load: PredictorLoader = load_checkpoint,
+) -> CheckpointPredictions:
+    """What a checkpoint predicts for prompts that it did not learn from.
+
+    A checkpoint keeps the predictions for the prompts that were held out when it was trained, made before it learnt
+    from them too. Those are taken; for all other prompts it predicts now.
+
+    Args:
+        folder: The checkpoint.
+        outcomes: The prompts, and the experts of the pool.
+        progress: Where progress goes.
+        force: Also predict for prompts it learnt from.
+        load: Loads its predictor, if that is needed.
+
+    Raises:
+        ConfigurationError: It does not know an expert, or learnt from some of the prompts.
+    """
+    _check_experts(folder, outcomes.experts)
+    fingerprints = question_fingerprints(outcomes.prompts)
+    reference = read_reference(folder)
+
+    reference_row = _reference_rows(reference, fingerprints, outcomes.experts)
+    held_out = reference_row != _NOT_HELD_OUT
+    trained_on = np.isin(fingerprints, reference.trained) & ~held_out
+    if trained_on.any() and not force:
+        raise ConfigurationError(
+            f"{folder}: learnt from {int(trained_on.sum())} of these {len(fingerprints)} prompts, so its figures "
+            "would flatter; measure on others, or force a report that says so"
+        )
+
+    quality = np.empty((len(fingerprints), len(outcomes.experts)))
+    simple = {}
+    if held_out.any():
+        kept_rows = reference_row[held_out]
+        quality[held_out] = _kept(reference, reference.quality, kept_rows, outcomes.experts)
+    if held_out.all():
+        for name, predicted in reference.simple.items():
+            simple[name] = _kept(reference, predicted, reference_row, outcomes.experts)
+    else:
+        rows = np.flatnonzero(~held_out)
+        prompts = [outcomes.prompts[row] for row in rows]
+        quality[rows] = _predict_now(load(folder), prompts, outcomes.experts, progress)
+
+    counts = PromptCounts(
+        held_out=int(held_out.sum()),
+        new=int((~held_out & ~trained_on).sum()),
+        trained_on=int(trained_on.sum()),
+    )
+    return CheckpointPredictions(quality, simple, counts)
+
+
+def _check_experts(folder: Path, experts: Sequence[str]) -> None:
+    known = read_config(folder).experts
+    unknown = [name for name in experts if name not in known]
+    if unknown:
+        raise ConfigurationError(
+            f"{folder}: does not know {', '.join(unknown)}; choose another pool"
+        )
+
+
+def _reference_rows(
+    reference: Reference, fingerprints: NDArray[np.uint64], experts: Sequence[str]
+) -> NDArray[np.int64]:
+    """Row of each prompt in the reference; ``_NOT_HELD_OUT`` where it has none.
+
+    Experts that were added later have no held-out predictions, so a pool with one of them has no rows at all.
+    """
+    row_of = {}
+    if set(experts) <= set(reference.experts):
+        for row, fingerprint in enumerate(reference.prompts.tolist()):
+            row_of[fingerprint] = row
+    rows = [row_of.get(fingerprint, _NOT_HELD_OUT) for fingerprint in fingerprints.tolist()]
+    return np.array(rows, dtype=np.int64)
+
+
+def _kept(
+    reference: Reference,
+    predicted: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    experts: Sequence[str],
+) -> Array:
+    """Some rows of predictions in a reference, for these experts."""
+    columns = [reference.experts.index(name) for name in experts]
+    return predicted[rows][:, columns].astype(np.float64)
+
+
+def _predict_now(
+    predictor: Predictor, prompts: Sequence[str], experts: Sequence[str], progress: Progress
+) -> Array:
+    """Predicted quality, prompts × ``experts``."""
+    columns = [predictor.experts.index(name) for name in experts]
+    quality = predict_all(predictor, prompts, progress)
+    return quality[:, columns].astype(np.float64)

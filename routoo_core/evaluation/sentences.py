@@ -1,0 +1,83 @@
+"""What the figures of a report say, in words."""
+
+from __future__ import annotations
+
+from math import isfinite, isinf
+
+from routoo_core.evaluation.drawings import SIMPLE_ROUTER_COLOURS
+from routoo_core.evaluation.report import Report
+from routoo_core.measures.figures import Interval, format_figure
+from routoo_core.measures.simple_routers import ORACLE
+
+
+def sentences(report: Report) -> list[str]:
+    """What the figures say of the first router, also where a simple one is as good."""
+    return [
+        *_comparisons(report),
+        *_missing_routers(report),
+        *_near_duplicates(report),
+        _match(report),
+    ]
+
+
+def _comparisons(report: Report) -> list[str]:
+    """One sentence for each other router but the oracle."""
+    first = report.first_router
+    lines = []
+    for name, figures in report.figures.items():
+        if name not in {first, ORACLE}:
+            lines.append(_comparison(first, name, figures.lead))
+    return lines
+
+
+def _comparison(first: str, name: str, lead: Interval) -> str:
+    low = lead.low
+    high = lead.high
+    if low > 0:
+        return f"{first} beats {name}: its area is {low:.3f} to {high:.3f} above."
+    if high < 0:
+        return f"{first} is behind {name}: its area is {-high:.3f} to {-low:.3f} below."
+    return (
+        f"{first} cannot be told apart from {name}: its area is {low:+.3f} to {high:+.3f} beside."
+    )
+
+
+def _missing_routers(report: Report) -> list[str]:
+    missing = [name for name in SIMPLE_ROUTER_COLOURS if name not in report.figures]
+    if not missing:
+        return []
+    return [
+        f"No 'train' prompts were given for {', '.join(missing)} to learn from: they are not held against it."
+    ]
+
+
+def _near_duplicates(report: Report) -> list[str]:
+    alike = report.resembling.total
+    if not alike:
+        return []
+    prompts = report.prompts + report.left_out
+    return [
+        f"Caution: {alike} of {prompts} prompts are, contain or resemble one that routers learnt from."
+    ]
+
+
+def _match(report: Report) -> str:
+    """At what share of its cost the best single expert is matched."""
+    figures = report.figures[report.first_router]
+    match = figures.metrics.match
+    interval = figures.intervals["match"]
+
+    if isinf(match):
+        reached = "at no cost below the dearest expert's"
+    else:
+        reached = f"at {_percent(match)} of its cost"
+    return (
+        f"{report.first_router} matches {report.best_single}, the best single expert, {reached} "
+        f"({_percent(interval.low)} to {_percent(interval.high)})."
+    )
+
+
+def _percent(share: float) -> str:
+    if isfinite(share):
+        return f"{share:.0%}"
+    return format_figure(share)
