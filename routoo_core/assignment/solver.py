@@ -1,4 +1,4 @@
-"""Offline: every prompt is known, and so is how far from the optimum an assignment can be (paper §3.3, Eq. 3)."""
+"""The offline assignment: every prompt is known, and so is how far from the optimum it can be (paper §3.3, Eq. 3)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.selector import Array, PreferenceRule
 
 UNASSIGNED = -1
-_CHUNK = 1 << 17  # pairs looked at together: they stay in the cache
-_SAMPLE = 8_000  # prompts that bracket λ before all are looked at
-_WIDEN = 4.0
-_EXACT = 100  # halvings
-_UPGRADED = 2_000  # prompts that what is left may upgrade
+"""Stands for a column where a prompt gets no expert."""
 
-Chosen = NDArray[np.int32]
+_CHUNK = 1 << 17  # pairs that are looked at together, so that they stay in the cache
+_SAMPLE = 8_000  # prompts on which λ is bracketed before all are looked at
+_WIDENING = 4.0  # factor by which a bracket that missed is widened
+_MAX_HALVINGS = 100  # of a bracket; fewer are needed before floating point cannot halve it
+_MAX_UPGRADED = 2_000  # prompts that the rest of the budget may upgrade
+_FREE = 1e-300  # USD; stands in for an extra cost of zero where a gain is divided by it
+
+Columns = NDArray[np.int32]
+Choices = NDArray[np.intp]
+Floats = NDArray[np.float64]
 Rows = slice | NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Who answers each prompt, and the certificate of how good that is.
+    """An expert for each prompt, and the certificate of how good that is.
 
     Attributes:
         chosen: Column of the expert, or ``UNASSIGNED``, int32, (prompts,).
@@ -35,7 +40,7 @@ class Assignment:
         lambda_: λ of that bound, quality per USD.
     """
 
-    chosen: Chosen = field(repr=False)
+    chosen: Columns = field(repr=False)
     quality: float
     cost: float
     budget: float
@@ -45,7 +50,9 @@ class Assignment:
     @property
     def gap(self) -> float:
         """Share of the bound that is missing; the optimum is no further away."""
-        return max(0.0, 1 - self.quality / self.bound) if self.bound > 0 else 0.0
+        if self.bound <= 0:
+            return 0.0
+        return max(0.0, 1 - self.quality / self.bound)
 
 
 def assign(
@@ -58,260 +65,397 @@ def assign(
 ) -> Assignment:
     """Assign every prompt to an expert within a budget for all of them together.
 
-    Without a policy the LP relaxation is solved by its multiplier λ: each prompt gets ``argmax(quality - λ cost)``, and
-    what is left of the budget upgrades prompts that are nearly indifferent at λ. The LP splits at most one prompt, so
-    the gap is below one prompt's quality. With a policy this is the paper's greedy: prompts in the order given, each to
-    the first expert of the policy's ranking that the budget still allows.
+    Without a policy, the LP relaxation is solved by its multiplier λ. Each prompt gets ``argmax(quality - λ cost)``,
+    and the rest of the budget upgrades prompts that are nearly indifferent at λ. The LP splits at most one prompt, so
+    the gap is below one prompt's quality.
 
-    When the budget does not pay the cheapest expert for every prompt, some prompts get nobody.
+    With a policy, this is the paper's greedy: prompts in the order given, each to the first expert of the policy's
+    ranking that the budget still allows.
+
+    When the budget does not pay the cheapest expert for every prompt, some prompts get no expert.
 
     Args:
         quality: Predicted, prompts × experts, 0–1; an array on disk (``np.memmap``) will do.
         cost: USD of a call to each expert, (experts,), or of each pair, prompts × experts.
         budget: USD, at least 0.
         policy: ``Ratio(alpha)`` is the paper's; ``None`` solves the LP.
-        serve_all: ``False`` leaves prompts to nobody also when the budget pays for all, where that buys more elsewhere.
+        serve_all: ``False`` may leave prompts without an expert even when the budget pays for all, where the money
+            buys more elsewhere.
 
     Raises:
-        ConfigurationError: The arrays do not fit or hold something that is not finite, or a cost or the budget is
+        ConfigurationError: The arrays do not fit or hold a number that is not finite, or a cost or the budget is
             negative.
     """
     problem = _Problem(quality, cost, budget)
-    problem.skip |= not serve_all
+    if not serve_all:
+        problem.may_skip = True
     if policy is None:
-        return _solve(problem)
-    chosen = _greedy(problem, policy)
-    value, spent = problem.total(np.arange(problem.count), chosen)
-    problem.skip |= bool((chosen == UNASSIGNED).any())  # the bound is for those who may do the same
-    return replace(_solve(problem), chosen=chosen, quality=value, cost=spent)
+        return _solve_lp(problem)
 
-
-class _Problem:
-    """Checked input. ``skip`` says that leaving a prompt to nobody, for quality 0 and cost 0, is a choice too."""
-
-    def __init__(self, quality: Array, cost: Array, budget: float) -> None:
-        if (
-            quality.ndim != 2
-            or not quality.size
-            or cost.shape not in {quality.shape, quality.shape[1:]}
-        ):
-            raise ConfigurationError(
-                f"cost: shape {cost.shape} does not fit quality {quality.shape}; give one cost for each expert or pair"
-            )
-        if not (np.isfinite(budget) and budget >= 0):
-            raise ConfigurationError(f"budget: {budget} is not a finite amount of at least 0 USD")
-        self.quality, self.cost, self.budget = quality, cost, float(budget)
-        self.count, self.experts = quality.shape
-        self.skip = self._cheapest() > self.budget
-
-    def chunks(self) -> Iterator[slice]:
-        """Slices over all prompts, small enough to stay in the cache."""
-        step = max(1, _CHUNK // self.experts)
-        for start in range(0, self.count, step):
-            yield slice(start, min(start + step, self.count))
-
-    def costs(self, rows: Rows) -> Array:
-        """Costs of these prompts: (experts,), or (prompts, experts)."""
-        return self.cost if self.cost.ndim == 1 else self.cost[rows]
-
-    def pairs(self, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Quality and cost of these prompts, (prompts, choices); the last choice is nobody when that is one."""
-        quality = np.asarray(self.quality[rows], dtype=np.float64)
-        cost = np.broadcast_to(np.asarray(self.costs(rows), dtype=np.float64), quality.shape)
-        nothing = np.zeros((len(quality), 1 if self.skip else 0))
-        return np.concatenate([quality, nothing], axis=1), np.concatenate([cost, nothing], axis=1)
-
-    def best(self, rows: slice, price: float) -> Chosen:
-        """The choice of each prompt at λ."""
-        worth = self.quality[rows] - (price * self.costs(rows)).astype(self.quality.dtype)
-        chosen: Chosen = worth.argmax(axis=1).astype(np.int32)
-        if self.skip:
-            chosen[worth[np.arange(len(chosen)), chosen] < 0] = UNASSIGNED
-        return chosen
-
-    def total(self, rows: NDArray[np.intp], chosen: Chosen) -> tuple[float, float]:
-        """Quality and USD of these prompts together."""
-        served = chosen != UNASSIGNED
-        rows, chosen = rows[served], chosen[served]
-        cost = self.cost[chosen] if self.cost.ndim == 1 else self.cost[rows, chosen]
-        return float(self.quality[rows, chosen].sum(dtype=np.float64)), float(
-            cost.sum(dtype=np.float64)
-        )
-
-    def _cheapest(self) -> float:
-        """USD of the cheapest expert for every prompt."""
-        if not (np.isfinite(self.cost).all() and (self.cost >= 0).all()):
-            raise ConfigurationError("cost: every cost must be a finite number of at least 0")
-        if not all(np.isfinite(self.quality[rows].sum()) for rows in self.chunks()):
-            raise ConfigurationError("quality: every quality must be a finite number")
-        if self.cost.ndim == 1:
-            return float(self.cost.min() * self.count)
-        least = [self.cost[rows].min(axis=1).sum(dtype=np.float64) for rows in self.chunks()]
-        return float(np.sum(least))
+    chosen = _assign_greedily(problem, policy)
+    total = problem.total(np.arange(problem.count), chosen)
+    if (chosen == UNASSIGNED).any():
+        problem.may_skip = True  # the bound is over assignments that may skip prompts too
+    optimum = _solve_lp(problem)
+    return replace(optimum, chosen=chosen, quality=total.quality, cost=total.cost)
 
 
 @dataclass(frozen=True)
-class _Partial:
-    """Choices, provisional for the ``undecided`` prompts; quality and USD of all others together."""
+class _Total:
+    """Quality and USD of some prompts together."""
 
-    chosen: Chosen
-    undecided: NDArray[np.intp]
     quality: float
     cost: float
 
 
-def _solve(problem: _Problem) -> Assignment:
+@dataclass(frozen=True)
+class _Pairs:
+    """Quality and cost of some prompts, (prompts, choices).
+
+    The last choice is to skip the prompt, for quality 0 and cost 0, where the problem allows that.
+    """
+
+    quality: Floats
+    cost: Floats
+
+    def best(self, lambda_: float, rows: NDArray[np.intp]) -> Choices:
+        """The choice of these prompts at λ."""
+        chosen = np.empty(len(rows), np.intp)
+        for chunk in _chunks(len(rows), self.quality.shape[1]):
+            chunk_rows = rows[chunk]
+            value = self.quality[chunk_rows] - lambda_ * self.cost[chunk_rows]
+            chosen[chunk] = value.argmax(axis=1)
+        return chosen
+
+    def quality_of(self, chosen: Choices) -> Floats:
+        """Quality of a choice for every prompt."""
+        rows = np.arange(len(chosen))
+        return self.quality[rows, chosen]
+
+    def cost_of(self, chosen: Choices) -> Floats:
+        """USD of a choice for every prompt."""
+        rows = np.arange(len(chosen))
+        return self.cost[rows, chosen]
+
+
+class _Problem:
+    """The checked input of an assignment.
+
+    Attributes:
+        quality: Prompts × experts.
+        cost: USD, (experts,) or prompts × experts.
+        budget: USD.
+        count: Number of prompts.
+        experts: Number of experts.
+        may_skip: Whether a prompt may get no expert, for quality 0 and cost 0.
+    """
+
+    def __init__(self, quality: Array, cost: Array, budget: float) -> None:
+        _check_shapes(quality, cost)
+        if not (np.isfinite(budget) and budget >= 0):
+            raise ConfigurationError(f"budget: {budget} is not a finite amount of at least 0 USD")
+        self.quality = quality
+        self.cost = cost
+        self.budget = float(budget)
+        self.count, self.experts = quality.shape
+        self._check_numbers()
+        self.may_skip = self._cheapest_total() > self.budget
+
+    def chunks(self) -> Iterator[slice]:
+        """Slices over all prompts, small enough to stay in the cache."""
+        return _chunks(self.count, self.experts)
+
+    def costs(self, rows: Rows) -> Array:
+        """USD of these prompts: (experts,), or (prompts, experts)."""
+        if self.cost.ndim == 1:
+            return self.cost
+        return self.cost[rows]
+
+    def pairs(self, rows: Rows) -> _Pairs:
+        """Quality and cost of these prompts."""
+        quality = np.asarray(self.quality[rows], dtype=np.float64)
+        cost = np.asarray(self.costs(rows), dtype=np.float64)
+        cost = np.ascontiguousarray(np.broadcast_to(cost, quality.shape))  # fast to index
+        if self.may_skip:
+            skipped = np.zeros((len(quality), 1))
+            quality = np.concatenate([quality, skipped], axis=1)
+            cost = np.concatenate([cost, skipped], axis=1)
+        return _Pairs(quality, cost)
+
+    def best(self, rows: slice, lambda_: float) -> Columns:
+        """The column of each prompt at λ."""
+        weighted_cost = lambda_ * self.costs(rows)
+        value = self.quality[rows] - weighted_cost.astype(self.quality.dtype)
+        chosen: Columns = value.argmax(axis=1).astype(np.int32)
+        if self.may_skip:
+            best_value = value[np.arange(len(chosen)), chosen]
+            chosen[best_value < 0] = UNASSIGNED
+        return chosen
+
+    def total(self, rows: NDArray[np.intp], chosen: Columns) -> _Total:
+        """Quality and USD of these prompts together."""
+        is_served = chosen != UNASSIGNED
+        served_rows = rows[is_served]
+        columns = chosen[is_served]
+        quality = self.quality[served_rows, columns]
+        cost_index = columns if self.cost.ndim == 1 else (served_rows, columns)
+        cost = self.cost[cost_index]
+        return _Total(
+            quality=float(quality.sum(dtype=np.float64)),
+            cost=float(cost.sum(dtype=np.float64)),
+        )
+
+    def _check_numbers(self) -> None:
+        is_valid = np.isfinite(self.cost) & (self.cost >= 0)
+        if not is_valid.all():
+            raise ConfigurationError("cost: every cost must be a finite number of at least 0")
+        for rows in self.chunks():
+            if not np.isfinite(self.quality[rows].sum()):
+                raise ConfigurationError("quality: every quality must be a finite number")
+
+    def _cheapest_total(self) -> float:
+        """USD of the cheapest expert for every prompt."""
+        if self.cost.ndim == 1:
+            return float(self.cost.min() * self.count)
+        totals = []
+        for rows in self.chunks():
+            cheapest = self.cost[rows].min(axis=1)
+            totals.append(cheapest.sum(dtype=np.float64))
+        return float(np.sum(totals))
+
+
+def _chunks(rows: int, columns: int) -> Iterator[slice]:
+    """Slices over the rows of a matrix, each of at most ``_CHUNK`` pairs."""
+    step = max(1, _CHUNK // columns)
+    for start in range(0, rows, step):
+        end = min(start + step, rows)
+        yield slice(start, end)
+
+
+def _check_shapes(quality: Array, cost: Array) -> None:
+    is_matrix = quality.ndim == 2 and quality.size > 0
+    if not is_matrix or cost.shape not in {quality.shape, quality.shape[1:]}:
+        raise ConfigurationError(
+            f"cost: shape {cost.shape} does not fit quality {quality.shape}; "
+            "give one cost for each expert or pair"
+        )
+
+
+@dataclass(frozen=True)
+class _Partial:
+    """An assignment of which some prompts are still undecided.
+
+    Attributes:
+        chosen: Columns, provisional for the undecided prompts.
+        undecided: Rows.
+        decided: Quality and USD of all other prompts together.
+    """
+
+    chosen: Columns
+    undecided: NDArray[np.intp]
+    decided: _Total
+
+
+@dataclass(frozen=True)
+class _Bracket:
+    """Two values of λ with the least sufficient one between them.
+
+    Attributes:
+        low: Here the budget does not suffice, unless it equals ``high``.
+        high: Here the budget suffices.
+        chosen: The choices at ``high``.
+    """
+
+    low: float
+    high: float
+    chosen: Choices
+
+
+def _solve_lp(problem: _Problem) -> Assignment:
     """Find the least λ at which the budget suffices.
 
     λ is bracketed on a sample. A prompt with the same best choice at both ends of the bracket has it in between too, so
     only the others, a few per cent, are looked at again.
     """
     if problem.count <= _SAMPLE:
-        every = np.arange(problem.count)
-        return _finish(
-            problem,
-            _Partial(np.zeros(problem.count, np.int32), every, 0, 0),
-            0,
-            _dearest(problem, every),
-        )
+        undecided = np.arange(problem.count)
+        chosen = np.zeros(problem.count, np.int32)
+        partial = _Partial(chosen, undecided, _Total(0.0, 0.0))
+        return _decide(problem, partial, 0.0, _highest_lambda(problem, undecided))
+
+    brackets = _sampled_brackets(problem)
+    settled = None
+    while settled is None:
+        low, high = next(brackets)
+        settled = _settle(problem, low, high)
+    return _decide(problem, settled, low, high)
+
+
+def _sampled_brackets(problem: _Problem) -> Iterator[tuple[float, float]]:
+    """Brackets of λ from a sample of the prompts, each wider than the one before."""
     rows = np.linspace(0, problem.count - 1, _SAMPLE).astype(np.intp)
-    quality, cost = problem.pairs(rows)
-    share, top = problem.budget * _SAMPLE / problem.count, _dearest(problem, rows)
-    middle = _narrow(quality, cost, share, 0.0, top)
-    spread = float(cost[np.arange(_SAMPLE), middle.own].std() + cost.mean() / 1000)
-    margin = _WIDEN * spread * _SAMPLE**0.5
+    sample = problem.pairs(rows)
+    budget = problem.budget * _SAMPLE / problem.count
+    highest = _highest_lambda(problem, rows)
+
+    estimate = _bracket(sample, budget, 0.0, highest)
+    deviation = sample.cost_of(estimate.chosen).std() + sample.cost.mean() / 1000
+    margin = _WIDENING * float(deviation) * _SAMPLE**0.5
     while True:
-        low = _narrow(quality, cost, share + margin, 0.0, top).low
-        high = _narrow(quality, cost, share - margin, 0.0, top).high if margin < share else top
-        settled = _between(problem, low, high)
-        if settled is not None:
-            return _finish(problem, settled, low, high)
-        margin, top = margin * _WIDEN, top * _WIDEN
+        low = _bracket(sample, budget + margin, 0.0, highest).low
+        high = highest
+        if margin < budget:
+            high = _bracket(sample, budget - margin, 0.0, highest).high
+        yield low, high
+        margin *= _WIDENING
+        highest *= _WIDENING
 
 
-def _dearest(problem: _Problem, rows: NDArray[np.intp]) -> float:
-    """A λ at which no dollar more than needed is worth it."""
-    cost = np.sort(problem.pairs(rows)[1], axis=1)
+def _highest_lambda(problem: _Problem, rows: NDArray[np.intp]) -> float:
+    """A λ at which no quality is worth a dearer expert."""
+    cost = np.sort(problem.pairs(rows).cost, axis=1)
     steps = np.diff(cost, axis=1)
-    smallest = steps[steps > 0].min(initial=np.inf)
-    return float(2 * max(1.0, problem.quality.max()) / smallest) if np.isfinite(smallest) else 1.0
+    smallest_step = steps[steps > 0].min(initial=np.inf)
+    if not np.isfinite(smallest_step):
+        return 1.0
+    highest_quality = max(1.0, problem.quality.max())
+    return float(2 * highest_quality / smallest_step)
 
 
-def _between(problem: _Problem, low: float, high: float) -> _Partial | None:
-    """Settle the prompts that choose alike at both λ; ``None`` if the least λ is not between them."""
-    chosen, alike = np.empty(problem.count, np.int32), np.empty(problem.count, bool)
-    quality = cost = cost_low = cost_high = 0.0
+def _settle(problem: _Problem, low: float, high: float) -> _Partial | None:
+    """Decide the prompts that choose alike at both λ; ``None`` if the least λ is not between them."""
+    chosen = np.empty(problem.count, np.int32)
+    is_decided = np.empty(problem.count, bool)
+    quality = 0.0
+    cost = 0.0
+    undecided_cost_low = 0.0
+    undecided_cost_high = 0.0
     for rows in problem.chunks():
-        left, right, every = (
-            problem.best(rows, low),
-            problem.best(rows, high),
-            np.arange(rows.start, rows.stop),
-        )
-        same = left == right
-        value, spent = problem.total(every[same], right[same])
-        quality, cost = quality + value, cost + spent
-        cost_low += problem.total(every[~same], left[~same])[1]
-        cost_high += problem.total(every[~same], right[~same])[1]
-        chosen[rows], alike[rows] = right, same
-    if cost + cost_high > problem.budget or (cost + cost_low < problem.budget and low > 0):
+        chosen_low = problem.best(rows, low)
+        chosen_high = problem.best(rows, high)
+        is_same = chosen_low == chosen_high
+        chosen[rows] = chosen_high
+        is_decided[rows] = is_same
+
+        numbers = np.arange(rows.start, rows.stop)
+        decided = problem.total(numbers[is_same], chosen_high[is_same])
+        quality += decided.quality
+        cost += decided.cost
+        undecided = numbers[~is_same]
+        undecided_cost_low += problem.total(undecided, chosen_low[~is_same]).cost
+        undecided_cost_high += problem.total(undecided, chosen_high[~is_same]).cost
+
+    is_above = cost + undecided_cost_high > problem.budget
+    is_below = cost + undecided_cost_low < problem.budget and low > 0
+    if is_above or is_below:
         return None
-    return _Partial(chosen, np.flatnonzero(~alike), quality, cost)
+    return _Partial(chosen, np.flatnonzero(~is_decided), _Total(quality, cost))
 
 
-@dataclass(frozen=True)
-class _Narrowed:
-    """λ between two numbers that floating point hardly tells apart, and the choices at the upper one."""
+def _bracket(pairs: _Pairs, budget: float, low: float, high: float) -> _Bracket:
+    """Halve a bracket of the least λ at which a budget suffices, until floating point cannot halve it.
 
-    low: float
-    high: float
-    own: NDArray[np.intp]
+    Prompts that choose alike at both ends are left alone from then on.
+    """
+    all_rows = np.arange(len(pairs.quality))
+    chosen_low = pairs.best(low, all_rows)
+    if float(pairs.cost_of(chosen_low).sum()) <= budget:
+        return _Bracket(low, low, chosen_low)
 
-
-def _narrow(
-    quality: NDArray[np.float64], cost: NDArray[np.float64], budget: float, low: float, high: float
-) -> _Narrowed:
-    """Halve the bracket of the least λ at which ``budget`` suffices; prompts that no longer change are left alone."""
-
-    def best(price: float, of: NDArray[np.intp] | slice) -> NDArray[np.intp]:
-        chosen: NDArray[np.intp] = (quality[of] - price * cost[of]).argmax(axis=1)
-        return chosen
-
-    every = np.arange(len(quality))
-    left, own = best(low, slice(None)), best(high, slice(None))
-    if float(cost[every, left].sum()) <= budget:
-        return _Narrowed(low, low, left)
-    active = np.flatnonzero(left != own)
-    fixed = float(cost[every, own].sum() - cost[active, own[active]].sum())
-    for _ in range(_EXACT):
+    chosen = pairs.best(high, all_rows)
+    active = np.flatnonzero(chosen_low != chosen)
+    active_cost = pairs.cost[active, chosen[active]]
+    fixed_cost = float(pairs.cost_of(chosen).sum() - active_cost.sum())
+    for _ in range(_MAX_HALVINGS):
         middle = (low + high) / 2
         if not len(active) or not low < middle < high:
             break
-        chosen = best(middle, active)
-        if fixed + float(cost[active, chosen].sum()) <= budget:
-            high, own[active] = middle, chosen
+        chosen_middle = pairs.best(middle, active)
+        middle_cost = float(pairs.cost[active, chosen_middle].sum())
+        if fixed_cost + middle_cost <= budget:
+            high = middle
+            chosen[active] = chosen_middle
         else:
-            low, left[active] = middle, chosen
-        changing = left[active] != own[active]
-        fixed += float(cost[active, own[active]][~changing].sum())
-        active = active[changing]
-    return _Narrowed(low, high, own)
+            low = middle
+            chosen_low[active] = chosen_middle
+
+        is_changing = chosen_low[active] != chosen[active]
+        active_cost = pairs.cost[active, chosen[active]]
+        fixed_cost += float(active_cost[~is_changing].sum())
+        active = active[is_changing]
+    return _Bracket(low, high, chosen)
 
 
-def _finish(problem: _Problem, settled: _Partial, low: float, high: float) -> Assignment:
-    """Decide the undecided prompts."""
-    left = problem.budget - settled.cost
-    quality, cost = problem.pairs(settled.undecided)
-    found = _narrow(quality, cost, left, low, high)
-    rows, own, price = np.arange(len(quality)), found.own, found.high
-    bound = (
-        settled.quality + float((quality[rows, own] - price * cost[rows, own]).sum()) + price * left
+def _decide(problem: _Problem, partial: _Partial, low: float, high: float) -> Assignment:
+    """Decide the undecided prompts, with the least λ between ``low`` and ``high``."""
+    decided = partial.decided
+    budget = problem.budget - decided.cost
+    pairs = problem.pairs(partial.undecided)
+    bracket = _bracket(pairs, budget, low, high)
+    lambda_ = bracket.high
+
+    value = pairs.quality_of(bracket.chosen) - lambda_ * pairs.cost_of(bracket.chosen)
+    bound = decided.quality + float(value.sum()) + lambda_ * budget
+    rounding = float(np.finfo(problem.quality.dtype).eps)  # of the comparisons with λ
+    bound += problem.count * rounding
+
+    chosen = _upgrade(pairs, bracket.chosen, budget)
+    quality = decided.quality + float(pairs.quality_of(chosen).sum())
+    cost = decided.cost + float(pairs.cost_of(chosen).sum())
+    is_served = chosen < problem.experts
+    partial.chosen[partial.undecided] = np.where(is_served, chosen, UNASSIGNED)
+    return Assignment(
+        chosen=partial.chosen,
+        quality=quality,
+        cost=cost,
+        budget=problem.budget,
+        bound=max(bound, quality),
+        lambda_=lambda_,
     )
-    bound += problem.count * float(
-        np.finfo(problem.quality.dtype).eps
-    )  # rounding in the comparisons above
-    _spend_rest(quality, cost, own, left)
-    value, spent = (
-        settled.quality + float(quality[rows, own].sum()),
-        settled.cost + float(cost[rows, own].sum()),
-    )
-    settled.chosen[settled.undecided] = np.where(own < problem.experts, own, UNASSIGNED)
-    return Assignment(settled.chosen, value, spent, problem.budget, max(bound, value), price)
 
 
-def _spend_rest(
-    quality: NDArray[np.float64], cost: NDArray[np.float64], own: NDArray[np.intp], budget: float
-) -> None:
-    """Upgrade prompts while the budget lasts, where a dollar buys the most first; changes ``own``."""
-    left = budget - float(cost[np.arange(len(own)), own].sum())
-    rows = np.arange(min(len(own), _UPGRADED))
-    gain, extra = (
-        quality[rows] - quality[rows, own[rows]][:, None],
-        cost[rows] - cost[rows, own[rows]][:, None],
-    )
-    useful = (gain > 0) & (extra <= left)
-    rate = np.where(useful, gain / np.maximum(extra, 1e-300), 0.0)
-    best = rate.argmax(axis=1)
-    for row in np.argsort(-rate[rows, best], kind="stable"):
-        if rate[row, best[row]] <= 0:
+def _upgrade(pairs: _Pairs, chosen: Choices, budget: float) -> Choices:
+    """Upgrade prompts while the budget lasts, where a dollar buys the most first."""
+    upgraded = chosen.copy()
+    rest = budget - float(pairs.cost_of(chosen).sum())
+    rows = np.arange(min(len(chosen), _MAX_UPGRADED))
+    chosen_quality = pairs.quality[rows, chosen[rows]]
+    chosen_cost = pairs.cost[rows, chosen[rows]]
+    gain = pairs.quality[rows] - chosen_quality[:, None]
+    extra_cost = pairs.cost[rows] - chosen_cost[:, None]
+
+    is_useful = (gain > 0) & (extra_cost <= rest)
+    gain_per_usd = np.where(is_useful, gain / np.maximum(extra_cost, _FREE), 0.0)
+    best_choice = gain_per_usd.argmax(axis=1)
+    best_rate = gain_per_usd[rows, best_choice]
+    for row in np.argsort(-best_rate, kind="stable"):
+        if best_rate[row] <= 0:
             break
-        if extra[row, best[row]] <= left:
-            left -= float(extra[row, best[row]])
-            own[row] = best[row]
+        choice = best_choice[row]
+        extra = float(extra_cost[row, choice])
+        if extra <= rest:
+            rest -= extra
+            upgraded[row] = choice
+    return upgraded
 
 
-def _greedy(problem: _Problem, policy: PreferenceRule) -> Chosen:
-    """The paper's assignment: in order, the first of the ranking that what is left pays for."""
-    chosen, left = np.full(problem.count, UNASSIGNED, np.int32), problem.budget
-    least = float(problem.cost.min())
+def _assign_greedily(problem: _Problem, policy: PreferenceRule) -> Columns:
+    """The paper's assignment: prompts in order, each to the first expert of the ranking that is affordable."""
+    chosen = np.full(problem.count, UNASSIGNED, np.int32)
+    rest = problem.budget
+    cheapest = float(problem.cost.min())
     for rows in problem.chunks():
         quality = np.asarray(problem.quality[rows], dtype=np.float64)
-        cost = np.broadcast_to(np.asarray(problem.costs(rows), dtype=np.float64), quality.shape)
-        preference = policy(quality, cost)
-        for row, (wish, price) in enumerate(zip(preference, cost, strict=True), start=rows.start):
-            if left < least:
+        cost = np.asarray(problem.costs(rows), dtype=np.float64)
+        cost = np.broadcast_to(cost, quality.shape)
+        preferences = policy(quality, cost)
+        prompts = zip(preferences, cost, strict=True)
+        for row, (preference, prompt_cost) in enumerate(prompts, start=rows.start):
+            if rest < cheapest:
                 return chosen
-            affordable = price <= left
-            if affordable.any():
-                chosen[row] = np.where(affordable, wish, -np.inf).argmax()
-                left -= float(price[chosen[row]])
+            is_affordable = prompt_cost <= rest
+            if is_affordable.any():
+                column = np.where(is_affordable, preference, -np.inf).argmax()
+                chosen[row] = column
+                rest -= float(prompt_cost[column])
     return chosen
