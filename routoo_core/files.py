@@ -20,5 +20,6 @@ def staging(parent: Path) -> Iterator[Path]:
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write in the block; after it, and only if nothing was raised, it takes the place of ``path``."""
     with staging(path.parent) as folder:
-        yield folder / path.name
-        (folder / path.name).replace(path)
+        partial = folder / path.name
+        yield partial
+        partial.replace(path)

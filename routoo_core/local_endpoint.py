@@ -10,7 +10,8 @@ from routoo_core import embedded
 from routoo_core.errors import MissingDependency
 from routoo_core.experts import Expert
 
-CONTEXT_WINDOW = 2048  # of each slot
+CONTEXT_WINDOW = 2048
+"""Tokens of prompt and reply together, of each slot."""
 
 
 class LocalEndpoint:
@@ -31,7 +32,9 @@ class LocalEndpoint:
     """
 
     def __init__(self, slots: int = 4, threads: int = 1, gguf: Path | None = None) -> None:
-        self._slots, self._threads, self._gguf = slots, threads, gguf
+        self._slots = slots
+        self._threads = threads
+        self._gguf = gguf
         self._server: Any = None
 
     @property
@@ -42,12 +45,14 @@ class LocalEndpoint:
     def stand_in_for(self, expert: Expert) -> Expert:
         """``expert`` with its own name and prices, but answered here: the weights are not that expert's."""
         window = min(expert.context_window, CONTEXT_WINDOW)
-        here = {"base_url": self.base_url, "model": embedded.MODEL, "api_key_env": None}
-        limits = {
+        changes = {
+            "base_url": self.base_url,
+            "model": embedded.MODEL,
+            "api_key_env": None,
             "context_window": window,
             "max_output_tokens": min(expert.max_output_tokens, window),
         }
-        return expert.model_copy(update={**here, **limits})
+        return expert.model_copy(update=changes)
 
     def __enter__(self) -> Self:
         try:
@@ -56,14 +61,16 @@ class LocalEndpoint:
             raise MissingDependency(
                 "xllamacpp", "local", "serve the local stand-in expert"
             ) from error
+
         params = xllamacpp.CommonParams()
-        params.model.path, params.model_alias = (
-            str(self._gguf or embedded.gguf_file()),
-            {embedded.MODEL},
-        )
-        params.hostnames, params.port = ["127.0.0.1"], 0
-        params.n_ctx, params.n_parallel = CONTEXT_WINDOW * self._slots, self._slots
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self._threads
+        params.model.path = str(self._gguf or embedded.gguf_file())
+        params.model_alias = {embedded.MODEL}
+        params.hostnames = ["127.0.0.1"]
+        params.port = 0  # any that is free
+        params.n_ctx = CONTEXT_WINDOW * self._slots
+        params.n_parallel = self._slots
+        params.cpuparams.n_threads = self._threads
+        params.cpuparams_batch.n_threads = self._threads
         params.verbosity = -1
         self._server = xllamacpp.Server(params)
         return self

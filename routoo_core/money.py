@@ -32,10 +32,12 @@ def to_nano_usd(amount: str | Decimal) -> NanoUsd:
 
 def format_usd(nano: NanoUsd, digits: int = 6) -> str:
     """Write nano-USD as dollars: ``format_usd(1_500_000) == "$0.001500"``."""
-    return f"{'-' if nano < 0 else ''}${abs(nano) / NANO_PER_USD:.{digits}f}"
+    sign = "-" if nano < 0 else ""
+    return f"{sign}${abs(nano) / NANO_PER_USD:.{digits}f}"
 
 
 def decimal_usd(nano: NanoUsd) -> str:
     """Write nano-USD as an exact decimal string: ``decimal_usd(1_500_000) == "0.001500000"``."""
-    sign, nano = "-" if nano < 0 else "", abs(nano)
-    return f"{sign}{nano // NANO_PER_USD}.{nano % NANO_PER_USD:09d}"
+    sign = "-" if nano < 0 else ""
+    dollars, remainder = divmod(abs(nano), NANO_PER_USD)
+    return f"{sign}{dollars}.{remainder:09d}"

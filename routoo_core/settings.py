@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from routoo_core.errors import ConfigurationError, UnknownPrice
 
@@ -15,6 +16,9 @@ _REMEDY = {
     "missing": "missing; add this key",
     "extra_forbidden": "unknown key; remove or correct it",
 }
+"""Pydantic's type of an error → what a user should do."""
+_LONGEST_VALUE = 40
+"""Characters of a value that an error may show."""
 
 
 class Settings(BaseModel):
@@ -44,25 +48,40 @@ class Settings(BaseModel):
 
 
 def _configuration_error(where: str, error: ValidationError) -> ConfigurationError:
-    lines, kind = [], ConfigurationError
-    for found in error.errors():
-        raised = found.get("ctx", {}).get("error")
-        kind = UnknownPrice if isinstance(raised, UnknownPrice) else kind
-        field = ".".join(str(part) for part in found["loc"])
-        message = _REMEDY.get(found["type"]) or (
-            str(raised) if raised else found["msg"] + _got(found["input"])
-        )
-        lines.append(": ".join(filter(None, (where, field, message))))
+    """Pydantic's error as ours, one line for each field."""
+    kind = ConfigurationError
+    lines = []
+    for details in error.errors():
+        if isinstance(_cause(details), UnknownPrice):
+            kind = UnknownPrice
+        field = ".".join(str(part) for part in details["loc"])
+        parts = (where, field, _message(details))
+        lines.append(": ".join(part for part in parts if part))
     return kind("\n".join(lines))
 
 
-def _got(value: Any) -> str:
+def _message(details: ErrorDetails) -> str:
+    """What is wrong with one field, and what to do."""
+    remedy = _REMEDY.get(details["type"])
+    if remedy:
+        return remedy
+    cause = _cause(details)
+    if cause is not None:
+        return str(cause)
+    return details["msg"] + _shown_value(details["input"])
+
+
+def _cause(details: ErrorDetails) -> Exception | None:
+    """The exception that a validator of ours raised, if one did."""
+    cause = details.get("ctx", {}).get("error")
+    return cause if isinstance(cause, Exception) else None
+
+
+def _shown_value(value: Any) -> str:
     """Show only what cannot hide a secret: a short scalar, never a whole table."""
-    return (
-        f" (got {value!r})"
-        if isinstance(value, str | int | float) and len(str(value)) <= 40
-        else ""
-    )
+    if not isinstance(value, str | int | float) or len(str(value)) > _LONGEST_VALUE:
+        return ""
+    return f" (got {value!r})"
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -72,7 +91,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         ConfigurationError: Missing, unreadable, or not TOML; the message names the line.
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        return tomllib.loads(text)
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be read ({error.strerror}); check the path"

@@ -1,4 +1,4 @@
-"""Words, fingerprints and choices in a text."""
+"""Words, fingerprints and lettered choices in a text."""
 
 from __future__ import annotations
 
@@ -13,62 +13,19 @@ from numpy.typing import NDArray
 
 from routoo_core.errors import OutcomesError
 
-_LETTERED = re.compile(r"^\(?[A-Z][.):] ", re.M)
-
-
+_FINGERPRINT_BYTES = 8
+_LETTER = re.compile(r"^\(?[A-Z][.):] ", re.M)
+"""Opens a choice: ``A. ``, ``B) ``, ``(C) ``."""
 _CHOICES = re.compile(r"\n\(?A[.):] .+\n\(?B[.):] .+(\n.*)*$")
+"""Lettered choices, and everything after them."""
 
 
-def question_fingerprint(text: str) -> int:
-    """64 bits of a SHA-256 of the words, whatever their case and the signs between them."""
-    return int.from_bytes(hashlib.sha256(" ".join(words_of(text)).encode()).digest()[:8])
-
-
-def question_fingerprints(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """:func:`question_fingerprint` of each."""
-    return np.array([question_fingerprint(text) for text in texts], dtype=np.uint64)
+# Words
 
 
 def words_of(text: str) -> list[str]:
     """Words in lower case, without punctuation."""
     return re.findall(r"\w+", text.lower())
-
-
-def without_choices(text: str) -> str:
-    """The question alone, when lettered choices (``A. …``) stand on its last lines; else the text as it is."""
-    found = _CHOICES.search(text)
-    return text[: found.start()].rstrip() if found and text[: found.start()].strip() else text
-
-
-def without_letters(text: str) -> str:
-    """The text with its lettered choices (``A. …``) as plain lines."""
-    found = _CHOICES.search(text)
-    return text[: found.start()] + _LETTERED.sub("", found.group()) if found else text
-
-
-def parse_choices(choices: Any) -> list[str]:
-    """The texts of a column ``choices``: a list, JSON's form of one, or nothing.
-
-    Raises:
-        OutcomesError: It is something else.
-    """
-    try:
-        parsed = (
-            json.loads(choices) if isinstance(choices, str) and choices.strip() else choices or []
-        )
-    except ValueError as error:
-        raise OutcomesError(
-            f'choices: {choices!r} is no list; write it as JSON, ["one", "two"]'
-        ) from error
-    if not isinstance(parsed, list):
-        raise OutcomesError(f'choices: {choices!r} is no list; write it as JSON, ["one", "two"]')
-    return [str(choice) for choice in parsed]
-
-
-def choices_listed(text: str) -> int:
-    """How many lettered choices stand on the last lines; 0 for an open question."""
-    found = _CHOICES.search(text)
-    return len(_LETTERED.findall(found.group())) if found else 0
 
 
 def first_repeated(names: Iterable[str]) -> str | None:
@@ -79,3 +36,70 @@ def first_repeated(names: Iterable[str]) -> str | None:
             return name
         seen.add(name)
     return None
+
+
+# Fingerprints
+
+
+def question_fingerprint(text: str) -> int:
+    """64 bits of a SHA-256 of the words, whatever their case and the signs between them."""
+    words = " ".join(words_of(text))
+    digest = hashlib.sha256(words.encode()).digest()
+    return int.from_bytes(digest[:_FINGERPRINT_BYTES])
+
+
+def question_fingerprints(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """:func:`question_fingerprint` of each, (texts,)."""
+    return np.array([question_fingerprint(text) for text in texts], dtype=np.uint64)
+
+
+# Lettered choices
+
+
+def without_choices(text: str) -> str:
+    """The question alone, when lettered choices (``A. …``) stand on its last lines; else the text as it is."""
+    choices = _CHOICES.search(text)
+    if choices is None:
+        return text
+    stem = text[: choices.start()]
+    return stem.rstrip() if stem.strip() else text
+
+
+def without_letters(text: str) -> str:
+    """The text with its lettered choices (``A. …``) as plain lines."""
+    choices = _CHOICES.search(text)
+    if choices is None:
+        return text
+    return text[: choices.start()] + _LETTER.sub("", choices.group())
+
+
+def choices_listed(text: str) -> int:
+    """How many lettered choices stand on the last lines; 0 for an open question."""
+    choices = _CHOICES.search(text)
+    if choices is None:
+        return 0
+    return len(_LETTER.findall(choices.group()))
+
+
+def parse_choices(choices: Any) -> list[str]:
+    """The texts of a column ``choices``: a list, JSON's form of one, or nothing.
+
+    Raises:
+        OutcomesError: It is something else.
+    """
+    if not choices:
+        return []
+
+    parsed = choices
+    if isinstance(choices, str) and choices.strip():
+        try:
+            parsed = json.loads(choices)
+        except ValueError as error:
+            raise _no_list_of_choices(choices) from error
+    if not isinstance(parsed, list):
+        raise _no_list_of_choices(choices)
+    return [str(choice) for choice in parsed]
+
+
+def _no_list_of_choices(choices: Any) -> OutcomesError:
+    return OutcomesError(f'choices: {choices!r} is no list; write it as JSON, ["one", "two"]')

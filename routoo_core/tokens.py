@@ -6,6 +6,8 @@ import hashlib
 import importlib.util
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,20 +18,20 @@ if TYPE_CHECKING:
     import tiktoken
 
 ENCODING = "o200k_base"
-_VOCABULARY = hashlib.sha1(  # the file name tiktoken's cache uses
-    f"https://openaipublic.blob.core.windows.net/encodings/{ENCODING}.tiktoken".encode(),
-    usedforsecurity=False,
-).hexdigest()
-_BYTES_PER_TOKEN = (
-    3  # English runs at 4 to 5, so dividing by 3 overestimates when no vocabulary is at hand
-)
+
+_VOCABULARY_URL = f"https://openaipublic.blob.core.windows.net/encodings/{ENCODING}.tiktoken"
+_VOCABULARY = hashlib.sha1(_VOCABULARY_URL.encode(), usedforsecurity=False).hexdigest()
+"""The name of the vocabulary's file in tiktoken's cache."""
+_CACHE_VARIABLE = "TIKTOKEN_CACHE_DIR"
+_BYTES_PER_TOKEN = 3
+"""English runs at 4 to 5, so 3 overestimates when no vocabulary is at hand."""
 
 
 def count_tokens(text: str) -> int:
     """Estimate the tokens of ``text`` (o200k_base where its vocabulary is on disk, else bytes / 3)."""
     encoding = _encoding()
     if encoding is None:
-        return -(-len(text.encode()) // _BYTES_PER_TOKEN)
+        return -(-len(text.encode()) // _BYTES_PER_TOKEN)  # rounded up
     return len(encoding.encode_ordinary(text))
 
 
@@ -48,37 +50,45 @@ def encode(text: str) -> list[int]:
     if encoding is None:
         raise ConfigurationError(
             f"tokens: {ENCODING}'s vocabulary is not on disk; install llama-index-core, which carries it, or set "
-            "TIKTOKEN_CACHE_DIR"
+            f"{_CACHE_VARIABLE}"
         )
     return encoding.encode_ordinary(text)
 
 
 @lru_cache(maxsize=1)
 def _encoding() -> tiktoken.Encoding | None:
-    folder = next((d for d in _cache_folders() if (d / _VOCABULARY).is_file()), None)
-    if folder is None:  # tiktoken would download, which hangs for minutes on a closed network
-        return None
-    import tiktoken
+    """The encoding, where its vocabulary is on disk; tiktoken would download it, which hangs on a closed network."""
+    for folder in _cache_folders():
+        if (folder / _VOCABULARY).is_file():
+            import tiktoken
 
-    before = os.environ.get("TIKTOKEN_CACHE_DIR")
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+            with _tiktoken_cache(folder):
+                return tiktoken.get_encoding(ENCODING)
+    return None
+
+
+@contextmanager
+def _tiktoken_cache(folder: Path) -> Iterator[None]:
+    """Have tiktoken read its vocabularies from a folder."""
+    before = os.environ.get(_CACHE_VARIABLE)
+    os.environ[_CACHE_VARIABLE] = str(folder)
     try:
-        return tiktoken.get_encoding(ENCODING)
+        yield
     finally:
         if before is None:
-            del os.environ["TIKTOKEN_CACHE_DIR"]
+            del os.environ[_CACHE_VARIABLE]
         else:
-            os.environ["TIKTOKEN_CACHE_DIR"] = before
+            os.environ[_CACHE_VARIABLE] = before
 
 
-def _cache_folders() -> list[Path]:
+def _cache_folders() -> Iterator[Path]:
     """Where the vocabulary may lie: tiktoken's own caches, then the copy LlamaIndex ships."""
-    folders = [
-        Path(os.environ[key])
-        for key in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
-        if key in os.environ
-    ]
-    folders.append(Path(tempfile.gettempdir()) / "data-gym-cache")
+    for variable in (_CACHE_VARIABLE, "DATA_GYM_CACHE_DIR"):
+        if variable in os.environ:
+            yield Path(os.environ[variable])
+    yield Path(tempfile.gettempdir()) / "data-gym-cache"
+
     spec = importlib.util.find_spec("llama_index")
-    roots = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
-    return folders + [Path(root) / "core" / "_static" / "tiktoken_cache" for root in roots]
+    if spec is not None:
+        for root in spec.submodule_search_locations or ():
+            yield Path(root) / "core" / "_static" / "tiktoken_cache"
