@@ -83,6 +83,8 @@ def test_the_letter_of_a_realistic_answer_is_found(text, letter):
         ("x = 5e3", 5000),
         ("0.5", 0.5),
         ("-1", -1),
+        ("It ends in phase7", 7),
+        (".5e1", 5),
         ("I do not know", None),
     ],
 )

@@ -1,4 +1,4 @@
-"""Answers stored in a SQLite file as they arrive: grading again costs nothing, and a killed run continues."""
+"""Answers stored in SQLite as they arrive: grading again is free, and a killed run continues."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from routoo_core.experts import Expert
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
-    key TEXT PRIMARY KEY, expert TEXT NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL, logprob REAL,
-    prompt_tokens INTEGER, completion_tokens INTEGER, cost INTEGER NOT NULL, latency_s REAL NOT NULL,
+    key TEXT PRIMARY KEY,
+    expert TEXT NOT NULL,
+    model TEXT NOT NULL,
+    text TEXT NOT NULL,
+    logprob REAL,
+    prompt_tokens INTEGER,
+    completion_tokens INTEGER,
+    cost INTEGER NOT NULL,
+    latency_s REAL NOT NULL,
     at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 ) WITHOUT ROWID
 """

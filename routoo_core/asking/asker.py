@@ -1,4 +1,4 @@
-"""Asks experts under a budget, with rate limits and retries; a stored answer is not asked for again."""
+"""Asks experts under a budget, with rate limits and retries; a stored answer is used again."""
 
 from __future__ import annotations
 
@@ -148,8 +148,8 @@ class Asker:
         if isinstance(call, Likelihood) and answer.logprob is None:
             raise self._stop(
                 expert,
-                "it tells no log-probabilities of a prompt (neither 'echo' with 'logprobs' on completions, nor "
-                "llama.cpp's grammars of tokens); grade it by letter instead",
+                "it tells no log-probabilities of a prompt (neither 'echo' with 'logprobs' on "
+                "completions, nor llama.cpp's grammars of tokens); grade it by letter instead",
             )
 
     def _stop(self, expert: Expert, reason: str) -> NoAnswer:

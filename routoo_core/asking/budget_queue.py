@@ -14,8 +14,8 @@ Result = TypeVar("Result")
 class BudgetQueue:
     """Tries a call again when a budget refused it and another call has since given money back.
 
-    A hold covers the most that a call can cost, so that a few calls may hold a whole budget that in the end pays
-    for many more. A refusal counts only when no other call is running.
+    A hold covers the most that a call can cost, so that a few calls may hold a whole budget that in
+    the end pays for many more. A refusal counts only when no other call is running.
     """
 
     def __init__(self) -> None:

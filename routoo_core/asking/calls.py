@@ -51,8 +51,8 @@ class Likelihood:
     def request(self, expert: str) -> RoutedRequest:
         """The request that the router prices for this expert.
 
-        It leaves room for a reply as long as the continuation: an endpoint that reports no log-probabilities of
-        a prompt is made to write the continuation.
+        It leaves room for a reply as long as the continuation: an endpoint that reports no
+        log-probabilities of a prompt is made to write the continuation.
         """
         text = self.context + self.continuation
         max_tokens = max(1, len(self.continuation.encode()))
@@ -71,8 +71,8 @@ class ClientReply:
     Attributes:
         usage: Tokens, where the endpoint reported them.
         text: The reply; empty for a likelihood.
-        logprob: Of the continuation, summed over its tokens, natural logarithm. ``None`` for a chat, and where the
-            endpoint does not report it.
+        logprob: Of the continuation, summed over its tokens, natural logarithm. ``None`` for a
+            chat, and where the endpoint does not report it.
     """
 
     usage: Usage | None
@@ -81,7 +81,10 @@ class ClientReply:
 
 
 class ExpertClient(Protocol):
-    """Calls one expert; it raises the exceptions of its own protocol, which ``routoo_core.failures`` reads."""
+    """Calls one expert.
+
+    It raises the exceptions of its own protocol, which :mod:`routoo_core.failures` reads.
+    """
 
     async def answer(self, call: Call, max_tokens: int) -> ClientReply:
         """The expert's reply to ``call``, of at most ``max_tokens``."""
@@ -114,11 +117,12 @@ class NoAnswer(RoutooError):
 
 
 def answer_key(expert: Expert, call: Call) -> str:
-    """The key of a stored answer: the expert's name, model and provider, and everything that the call says.
+    """The key of a stored answer: a hash of the expert's identity and of everything in the call.
 
-    The address is left out, so that an endpoint may move.
+    The identity is name, model and provider. The address is not part of it: an endpoint may move.
     """
     identity = {"expert": expert.name, "model": expert.model, "provider": expert.provider}
     kind = type(call).__name__
     content = json.dumps([identity, kind, asdict(call)], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    digest = hashlib.sha256(content.encode())
+    return digest.hexdigest()

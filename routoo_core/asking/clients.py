@@ -30,8 +30,9 @@ def make_clients(experts: Sequence[Expert]) -> dict[str, ExpertClient]:
         if expert.provider not in CLIENTS:
             choices = ", ".join(name for name in CLIENTS if name is not None)
             raise ConfigurationError(
-                f"expert {expert.name!r}: provider: {expert.provider!r} cannot be scored; choose one of {choices}, "
-                "or give the base_url of an endpoint that speaks OpenAI's protocol"
+                f"expert {expert.name!r}: provider: {expert.provider!r} cannot be scored; choose "
+                f"one of {choices}, or give the base_url of an endpoint that speaks OpenAI's "
+                "protocol"
             )
         clients[expert.name] = CLIENTS[expert.provider](expert)
     return clients

@@ -1,4 +1,4 @@
-"""A router for calls that name their expert: nothing is predicted, and the money goes the usual way."""
+"""A router for calls that name their expert: nothing is predicted, the money is held as usual."""
 
 from __future__ import annotations
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class EndpointClient:
-    """Calls an expert over HTTP, by chat completions, and for likelihoods in whatever way its endpoint supports."""
+    """Calls an expert over HTTP.
+
+    Chats are chat completions. Likelihoods are asked for in a way that the endpoint supports.
+    """
 
     def __init__(self, expert: Expert) -> None:
         self.expert = expert

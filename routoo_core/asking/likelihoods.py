@@ -1,4 +1,4 @@
-"""How endpoints of OpenAI's protocol report the likelihood of a text: one small class for each way."""
+"""How endpoints of OpenAI's protocol report the likelihood of a text: a class for each way."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ class LikelihoodProtocol(Protocol):
         ...
 
     async def answer(self, call: Likelihood) -> ClientReply:
-        """The continuation's log-probability; ``None`` in the reply where the endpoint does not report it."""
+        """The continuation's log-probability; ``None`` where the endpoint does not report it."""
         ...
 
 
 class GrammarLikelihood:
-    """llama.cpp: it does not score prompts, but reports the log-probabilities of tokens that a grammar forces."""
+    """llama.cpp: a grammar forces it to write the continuation.
+
+    It does not score prompts, but it reports the log-probabilities of tokens that it writes.
+    """
 
     def __init__(self, expert: Expert, api: AsyncOpenAI) -> None:
         self._expert = expert
@@ -77,7 +80,7 @@ class GrammarLikelihood:
 
 
 class EchoLikelihood:
-    """vLLM, SGLang, OpenAI: completions that echo the prompt with the log-probabilities of its tokens."""
+    """vLLM, SGLang, OpenAI: completions echo the prompt with log-probabilities of its tokens."""
 
     def __init__(self, expert: Expert, api: AsyncOpenAI) -> None:
         self._expert = expert
@@ -114,7 +117,7 @@ class EchoLikelihood:
 LIKELIHOODS: dict[str, Callable[[Expert, AsyncOpenAI], LikelihoodProtocol]] = {
     "grammar": GrammarLikelihood,
 }
-"""Ways that an endpoint is asked for before it is assumed to echo prompts. Add an entry to add one."""
+"""Ways that are probed, in this order, before an endpoint is assumed to echo prompts."""
 
 
 async def choose_likelihood_protocol(expert: Expert, api: AsyncOpenAI) -> LikelihoodProtocol:

@@ -24,7 +24,8 @@ class _LoadedModel:
 class LocalModel:
     """Calls a model in this process, one call at a time: ``provider = "huggingface"``.
 
-    The expert's ``model`` is a folder, a hub id, a ``.gguf`` file or ``embedded:smollm2-135m-instruct``.
+    The expert's ``model`` is a folder, a hub id, a ``.gguf`` file or
+    ``embedded:smollm2-135m-instruct``.
 
     Args:
         expert: The expert.
@@ -66,8 +67,8 @@ class LocalModel:
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigurationError(
-                f"expert {self.expert.name!r}: model {name!r} cannot be loaded ({reason}); give a folder, "
-                f"a hub id that can be reached, or {EMBEDDED}"
+                f"expert {self.expert.name!r}: model {name!r} cannot be loaded ({reason}); give a "
+                f"folder, a hub id that can be reached, or {EMBEDDED}"
             ) from error
         return _LoadedModel(tokenizer, model.eval().to(device=best_device()))
 
@@ -82,8 +83,9 @@ class LocalModel:
         with torch.inference_mode():
             ids = torch.tensor([tokens], device=model.device)
             # The logits at each position predict the token after it.
-            logits = model(ids).logits[0, len(context) - 1 : -1].float()
-            continuation = ids[0, len(context) :, None]
+            start = len(context)
+            logits = model(ids).logits[0, start - 1 : -1].float()
+            continuation = ids[0, start:, None]
             logprobs = logits.log_softmax(-1).gather(1, continuation)
         return ClientReply(Usage(len(tokens), 0), logprob=float(logprobs.sum()))
 

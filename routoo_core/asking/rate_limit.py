@@ -9,10 +9,11 @@ from routoo_core.experts import Expert
 
 
 class RateLimiter:
-    """Spaces the calls of one expert: by its limits per minute, and by pauses that its server asks for.
+    """Spaces the calls of one expert, by its limits per minute and by pauses its server asks for.
 
     Args:
-        expert: Its ``requests_per_minute`` and ``tokens_per_minute`` are the limits, where it has them.
+        expert: Its ``requests_per_minute`` and ``tokens_per_minute`` are the limits, where it has
+            them.
     """
 
     def __init__(self, expert: Expert) -> None:

@@ -1,1 +1,1 @@
-"""Experts run on prompts and their answers graded: from a pool of experts to a table of outcomes (paper §3.1)."""
+"""Experts run on prompts, and their answers graded: a table of outcomes (paper §3.1)."""

@@ -22,7 +22,7 @@ def _no_score(row: GraderRow, text: str) -> float:
 
 @dataclass(frozen=True)
 class CustomGrader(Grader):
-    """A function ``grade(row, text) -> float``; it may say in its attribute ``columns`` what it needs.
+    """A function ``grade(row, text) -> float``; its attribute ``columns`` may name what it needs.
 
     Attributes:
         function: Takes the row and the answer's text; returns the score, 0–1.
@@ -41,9 +41,12 @@ class CustomGrader(Grader):
             ConfigurationError: It is not a number in 0–1.
         """
         score = self.function(row, text)
-        if not isinstance(score, int | float) or not 0 <= score <= 1:
+        is_number = isinstance(score, int | float)
+        if not is_number or not 0 <= score <= 1:
+            name = self.function.__name__
+            prompt_id = row["prompt_id"]
             raise ConfigurationError(
-                f"grader: {self.function.__name__} gave {score!r} for prompt {row['prompt_id']!r}; return 0 to 1"
+                f"grader: {name} gave {score!r} for prompt {prompt_id!r}; return 0 to 1"
             )
         return float(score)
 

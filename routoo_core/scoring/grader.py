@@ -1,4 +1,4 @@
-"""What a grader is: it says what an expert is asked about a prompt, and how good the answer is, 0–1."""
+"""A grader: what an expert is asked about a prompt, and how good its answer is, 0–1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from routoo_core.scoring.rows import GraderRow
 
 @dataclass(frozen=True)
 class Grader:
-    """Asks the prompt as it is; a subclass says how good an answer is, most simply by :meth:`score_text`.
+    """Asks the prompt as it is; a subclass scores the answer, most simply by :meth:`score_text`.
 
     ::
 
@@ -47,7 +47,8 @@ class Grader:
 
     def calls(self, row: GraderRow) -> Sequence[Call]:
         """What the expert is asked; at least one call."""
-        return [self.chat(str(row["prompt"]))]
+        prompt = str(row["prompt"])
+        return [self.chat(prompt)]
 
     def judge_calls(self, row: GraderRow, answers: Sequence[Answer]) -> Sequence[Call]:
         """What a judge is asked about the answers; nothing for a grader without a judge."""
@@ -63,7 +64,8 @@ class Grader:
             answers: The expert's, one for each of :meth:`calls`.
             verdicts: The judge's, one for each of :meth:`judge_calls`.
         """
-        text = without_thoughts(answers[0].text)
+        answer = answers[0]
+        text = without_thoughts(answer.text)
         return self.score_text(row, text)
 
     def score_text(self, row: GraderRow, text: str) -> float:

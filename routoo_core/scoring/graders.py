@@ -54,17 +54,19 @@ class Letter(Grader):
     def score_text(self, row: GraderRow, text: str) -> float:
         """1 for the right letter; an answer without a clear letter is wrong."""
         letter = find_letter(text, read_choices(row))
-        return float(letter == LETTERS[right_choice(row)])
+        right_letter = LETTERS[right_choice(row)]
+        return float(letter == right_letter)
 
 
 @dataclass(frozen=True)
 class LikeliestChoice(Grader):
-    """Multiple choice as in EleutherAI's harness: the answer is the choice that the expert finds likeliest.
+    """Multiple choice as in EleutherAI's harness: the expert's likeliest choice is its answer.
 
     The expert writes nothing (paper §4.1).
 
     Attributes:
-        normalised: Divide each log-likelihood by the choice's length in bytes (the harness's ``acc_norm``).
+        normalised: Divide each log-likelihood by the choice's length in bytes (the harness's
+            ``acc_norm``).
         template: The text before a choice; ``{prompt}`` is the prompt.
     """
 
@@ -99,7 +101,7 @@ class LikeliestChoice(Grader):
 
 @dataclass(frozen=True)
 class Exact(Grader):
-    """The answer equals ``answer``, or one of its list, except for case, spaces and outer punctuation."""
+    """The answer is ``answer``, or one of its list, whatever the case and outer punctuation."""
 
     columns = ("answer",)
 
@@ -110,7 +112,8 @@ class Exact(Grader):
 
     def score_text(self, row: GraderRow, text: str) -> float:
         """1 where they are equal."""
-        return float(normalise_answer(text) in _accepted_answers(row))
+        answer = normalise_answer(text)
+        return float(answer in _accepted_answers(row))
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,8 @@ class Numeric(Grader):
         if number is None:
             return 0.0
         expected = find_number(str(row["answer"])) or 0.0
-        return float(math.isclose(number, expected, rel_tol=self.tolerance, abs_tol=1e-9))
+        is_close = math.isclose(number, expected, rel_tol=self.tolerance, abs_tol=1e-9)
+        return float(is_close)
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,8 @@ class Pattern(Grader):
 class Code(Grader):
     """The answer's Python code passes ``tests``, statements that raise where it is wrong.
 
-    **It runs what a model wrote**, on this machine: see :mod:`routoo_core.scoring.sandbox` for its limits.
+    **It runs what a model wrote**, on this machine: see :mod:`routoo_core.scoring.sandbox` for its
+    limits.
 
     Attributes:
         timeout_s: Seconds of computing, and twice as long by the clock.
@@ -200,7 +205,7 @@ GRADERS: dict[str, type[Grader]] = {
     "judge": Judge,
     "pairwise-judge": PairwiseJudge,
 }
-"""Name → grader; ``python:module:function`` names a function of yours instead. Add an entry to add a grader."""
+"""Name → grader. Add an entry to add a grader."""
 
 
 def make_grader(name: str, settings: Mapping[str, Any]) -> Grader:
@@ -224,8 +229,11 @@ def make_grader(name: str, settings: Mapping[str, Any]) -> Grader:
 
 def _fields_of(kind: type[Grader], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a grader has."""
-    names = {field.name for field in dataclasses.fields(kind)}
-    return {name: value for name, value in settings.items() if name in names}
+    taken: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.name in settings:
+            taken[field.name] = settings[field.name]
+    return taken
 
 
 def _accepted_answers(row: GraderRow) -> set[str]:

@@ -1,4 +1,4 @@
-"""EleutherAI's evaluation harness: its logged samples as prompts and outcomes; running it for Hugging Face experts."""
+"""EleutherAI's evaluation harness: running it, and its logged samples as prompts and outcomes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class HarnessOutcome(NamedTuple):
     characters: int | None
 
 
-@dataclass
+@dataclass(frozen=True)
 class HarnessSamples:
     """Samples of any number of models and tasks.
 
@@ -46,11 +46,15 @@ class HarnessSamples:
         outcomes: (prompt id, model) → outcome.
     """
 
-    prompts: dict[str, HarnessPrompt] = field(default_factory=dict)
-    outcomes: dict[tuple[str, str], HarnessOutcome] = field(default_factory=dict)
+    prompts: Mapping[str, HarnessPrompt] = field(repr=False)
+    outcomes: Mapping[tuple[str, str], HarnessOutcome] = field(repr=False)
 
     def write(self, prompts: Path, outcomes: Path) -> None:
-        """Write both tables: ``prompt_id, prompt, domain`` and ``prompt_id, model, score, completion_chars``."""
+        """Write both tables.
+
+        The columns are ``prompt_id, prompt, domain``, and ``prompt_id, model, score,
+        completion_chars``.
+        """
         import pyarrow as pa
 
         prompt_columns = {
@@ -77,36 +81,41 @@ def read_samples(
     field_name: str | None = None,
     names: Mapping[str, str] | None = None,
 ) -> HarnessSamples:
-    """Read what ``lm_eval --log_samples`` wrote: ``samples_<task>_<date>.jsonl`` in a folder for each model.
+    """Read what ``lm_eval --log_samples`` wrote: a folder of ``samples_*.jsonl`` for each model.
 
     Of several runs of a model on a task the newest counts.
 
     Args:
         paths: Such files, or folders that contain them at any depth.
-        metric: The metric that is the score, 0–1; by default the first of ``METRICS`` that a task has.
+        metric: The metric that is the score, 0–1; by default the first of ``METRICS`` that a task
+            has.
         filter_name: For tasks that filter answers in several ways; by default the first.
-        field_name: The field of a task's documents that is the prompt; by default the first of ``FIELDS`` that they
-            have, else what the model was asked, examples included.
+        field_name: The field of a task's documents that is the prompt; by default the first of
+            ``FIELDS`` that they have, else what the model was asked, examples included.
         names: The harness's name of a model → its name in the outcomes.
 
     Raises:
-        OutcomesError: A file is something else, or a score is outside 0–1; the message names file and line.
+        OutcomesError: A file is something else, or a score is outside 0–1; the message names file
+            and line.
     """
     renamed = names or {}
-    samples = HarnessSamples()
+    prompts: dict[str, HarnessPrompt] = {}
+    outcomes: dict[tuple[str, str], HarnessOutcome] = {}
     digests: dict[str, str] = {}
     for file in _newest_files(paths):
+        model = renamed.get(file.model, file.model)
         reader = _SampleReader(file.task, metric, filter_name, field_name)
         for number, sample in enumerate(reader.read(file.path), start=1):
-            if digests.setdefault(sample.prompt_id, sample.digest) != sample.digest:
+            digest = digests.setdefault(sample.prompt_id, sample.digest)
+            if digest != sample.digest:
                 raise OutcomesError(
-                    f"{file.path}: sample {number}: document {sample.prompt_id} is another than an earlier file's; "
-                    "import runs on the same version of a task"
+                    f"{file.path}: sample {number}: document {sample.prompt_id} is another than an "
+                    "earlier file's; import runs on the same version of a task"
                 )
-            model = renamed.get(file.model, file.model)
-            samples.prompts.setdefault(sample.prompt_id, HarnessPrompt(sample.prompt, file.task))
-            samples.outcomes[sample.prompt_id, model] = sample.outcome
-    return samples
+            prompt = HarnessPrompt(sample.prompt, file.task)
+            prompts.setdefault(sample.prompt_id, prompt)
+            outcomes[sample.prompt_id, model] = sample.outcome
+    return HarnessSamples(prompts, outcomes)
 
 
 def run_harness(
@@ -171,7 +180,8 @@ def _newest_files(paths: Sequence[Path]) -> list[_SampleFile]:
             raise OutcomesError(
                 f"{path}: is not named samples_<task>_<date>.jsonl, as lm_eval names its samples"
             )
-        file = _SampleFile(path, _model_name(path), name["task"], name["date"])
+        model = _harness_model_name(path)
+        file = _SampleFile(path, model, name["task"], name["date"])
         key = (file.model, file.task)
         earlier = newest.get(key)
         if earlier is None or (earlier.date, earlier.path) < (file.date, file.path):
@@ -187,15 +197,16 @@ def _sample_paths(paths: Sequence[Path]) -> list[Path]:
         else:
             files.append(path)
     if not files:
-        places = ", ".join(str(path) for path in paths)
-        raise OutcomesError(f"{places}: no samples_*.jsonl; run lm_eval with --log_samples")
+        names = ", ".join(str(path) for path in paths)
+        raise OutcomesError(f"{names}: no samples_*.jsonl; run lm_eval with --log_samples")
     return files
 
 
-def _model_name(path: Path) -> str:
+def _harness_model_name(path: Path) -> str:
     """The model's name in the results beside the samples, else the folder's name."""
     for results in sorted(path.parent.glob("results_*.json"), reverse=True):
-        name = json.loads(results.read_text(encoding="utf-8")).get("model_name")
+        text = results.read_text(encoding="utf-8")
+        name = json.loads(text).get("model_name")
         if name:
             return str(name)
     return path.resolve().parent.name
@@ -231,7 +242,8 @@ class _SampleReader:
     def read(self, path: Path) -> Iterator[_Sample]:
         """The samples of one filter, in order."""
         filter_name = self.filter_name
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, start=1):
             try:
                 logged = json.loads(line)
                 filter_name = filter_name or logged.get("filter")
@@ -295,7 +307,7 @@ class _SampleReader:
 
 
 def _first_request(arguments: Any) -> tuple[Any, Any]:
-    """The two arguments of a sample's first request, as either of the harness's versions logs them."""
+    """The two arguments of a sample's first request, in either form that the harness logs."""
     request = arguments["gen_args_0"] if isinstance(arguments, Mapping) else arguments[0]
     if isinstance(request, Mapping):
         return request["arg_0"], request["arg_1"]

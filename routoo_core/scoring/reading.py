@@ -13,7 +13,8 @@ _CODE_BLOCK = re.compile(r"```(?:python|py)?\s*\n(.*?)(?:```|$)", re.S)
 
 _MARKS = r"[\s*_`\"'(\[{$\\]*"  # Markdown, brackets and LaTeX around a letter
 _STATED_LETTER = re.compile(
-    r"(?:\b(?:answer|choice|option)\b(?:\s+(?:is|would be|must be|should be))?|\\boxed|\bchoose|\bpick)"
+    r"(?:\b(?:answer|choice|option)\b(?:\s+(?:is|would be|must be|should be))?"
+    r"|\\boxed|\bchoose|\bpick)"
     rf"{_MARKS}[:=]?{_MARKS}(?:(?:text|option|choice|letter)\b{_MARKS})?"
     r"(?P<letter>[A-Z])(?![\w'’])(?P<more>\s*(?:,|/|&|\bor\b|\band\b)\s*\(?[A-Z](?![\w'’]))?",
     re.I,
@@ -24,7 +25,8 @@ _AFTER_ARTICLE = re.compile(r"\s+[a-z]")
 _AFTER_SMALL_LETTER = re.compile(r"\s*([).:\]}*`\"',]|$)")
 
 _NUMBER = re.compile(
-    r"(?:(?<![\w.])-)?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?<=[\d])(?:\s*/\s*\d+)?"
+    r"(?:(?<![\w.])-)?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d+)?"
+    r"(?:[eE][-+]?\d+)?(?:\s*/\s*\d+)?"
 )
 _STATED_NUMBER = re.compile(
     r"(?:####|\\boxed\s*\{|\banswer\b(?:\s+is)?\s*[:=]?)(?P<rest>[^\n]*)", re.I
@@ -56,8 +58,8 @@ def normalise_answer(text: str) -> str:
 def find_letter(text: str, choices: Sequence[str]) -> str | None:
     """The letter that an answer chooses; ``None`` where it chooses none, or two.
 
-    What is stated to be the answer counts first. Next are a line that starts with a letter, a choice's own words,
-    and the only letter that stands alone.
+    What is stated to be the answer counts first. Next are a line that starts with a letter, a
+    choice's own words, and the only letter that stands alone.
     """
     letters = LETTERS[: len(choices)]
     stated = [match for match in _STATED_LETTER.finditer(text) if _is_choice(match, letters)]
@@ -112,25 +114,31 @@ def _starts_with_letter(text: str, letters: str) -> bool:
 
 
 def _only_choice_in_words(text: str, choices: Sequence[str]) -> int | None:
-    """The index of the only choice whose words are the answer, else of the only one the answer mentions."""
+    """The index of the only choice that is the answer, else of the only one that it mentions."""
     answer = normalise_answer(text)
-    equal = [choice for choice in choices if normalise_answer(choice) == answer]
-    candidates = equal or [choice for choice in choices if _mentions(text, choice)]
-    if len(candidates) == 1:
-        return choices.index(candidates[0])
-    return None
+    equal = []
+    mentioned = []
+    for index, choice in enumerate(choices):
+        if normalise_answer(choice) == answer:
+            equal.append(index)
+        if _mentions(text, choice):
+            mentioned.append(index)
+
+    candidates = equal or mentioned
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _mentions(text: str, choice: str) -> bool:
-    whole_words = rf"(?<!\w){re.escape(choice.lower())}(?!\w)"
-    return re.search(whole_words, text.lower()) is not None
+    words = re.escape(choice.lower())
+    match = re.search(rf"(?<!\w){words}(?!\w)", text.lower())
+    return match is not None
 
 
 # Numbers
 
 
 def find_number(text: str) -> float | None:
-    """The number stated to be the answer, else the last one: ``find_number("so $1,250.50") == 1250.5``."""
+    """The number stated to be the answer, else the last: ``find_number("so 1,250.50") == 1250.5``."""
     for match in reversed(list(_STATED_NUMBER.finditer(text))):
         stated = find_numbers(match["rest"])
         if stated:
@@ -141,9 +149,8 @@ def find_number(text: str) -> float | None:
 
 
 def find_numbers(text: str) -> list[str]:
-    """The numbers of a text as written: ``find_numbers("1/2 of $1,250.50") == ["1/2", "1,250.50"]``."""
-    matches = _NUMBER.findall(text)
-    return [number for number in matches if number]
+    """The numbers of a text as written: ``find_numbers("1/2 of 1,250") == ["1/2", "1,250"]``."""
+    return _NUMBER.findall(text)
 
 
 def _parse_number(number: str) -> float:

@@ -9,7 +9,7 @@ from routoo_core.scoring.reading import LETTERS
 from routoo_core.text import parse_choices
 
 GraderRow = Mapping[str, Any]
-"""One prompt: ``prompt_id``, ``prompt`` and the columns that its grader needs, whatever they are."""
+"""One prompt: ``prompt_id``, ``prompt``, and whatever columns its grader needs."""
 
 
 def read_choices(row: GraderRow) -> list[str]:
@@ -41,7 +41,8 @@ def right_choice(row: GraderRow) -> int:
 
     if index is None or not 0 <= index < len(choices):
         raise ValueError(
-            f"answer: {answer!r} is none of the {len(choices)} choices (index from 0, letter or text)"
+            f"answer: {answer!r} is none of the {len(choices)} choices "
+            "(index from 0, letter or text)"
         )
     return index
 

@@ -35,12 +35,14 @@ def score_experts(task: ScoringTask, asker: Asker, progress: Progress = SILENT) 
 
 
 async def _score_pairs(task: ScoringTask, asker: Asker, progress: Progress) -> list[PairScore]:
-    with progress.bar("Scoring", len(task.rows) * len(task.experts)) as advance:
+    total = len(task.rows) * len(task.experts)
+    with progress.bar("Scoring", total) as advance:
         run = _ScoringRun(task, asker, advance)
         async with asyncio.TaskGroup() as workers:
             for expert in task.experts:
                 rows = enumerate(task.rows)  # shared: each worker takes the next row
-                for _ in range(min(asker.concurrency, len(task.rows))):
+                count = min(asker.concurrency, len(task.rows))
+                for _ in range(count):
                     workers.create_task(run.work(expert, rows))
     return run.in_order()
 
@@ -63,7 +65,8 @@ class _ScoringRun:
     async def work(self, expert: Expert, rows: Iterator[tuple[int, GraderRow]]) -> None:
         """Score an expert on rows, until there are none left."""
         for number, row in rows:
-            self._scores[number, expert.name] = await self._score_pair(expert, row)
+            pair = await self._score_pair(expert, row)
+            self._scores[number, expert.name] = pair
             spent = format_usd(self._asker.spent, 4)
             self._advance(1, f"Scoring, {spent} so far")
 
@@ -98,10 +101,14 @@ class _ScoringRun:
 
 
 def write_outcomes(path: Path, result: ScoringResult) -> None:
-    """Write ``prompt_id, model, score, prompt_tokens, completion_tokens, cost_usd, latency_s``, one row for each score.
+    """Write a table of outcomes, one row for each score.
 
-    Tokens, cost and latency are summed over a pair's calls. Where nothing was written, as for likelihoods, there is no
-    ``completion_tokens``: it would teach a router lengths that no answer had.
+    The columns are ``prompt_id, model, score, prompt_tokens, completion_tokens, cost_usd,
+    latency_s``.
+
+    Tokens, cost and latency are summed over a pair's calls. Where nothing was written, as for
+    likelihoods, there is no ``completion_tokens``: it would teach a router lengths that no answer
+    had.
 
     Raises:
         ConfigurationError: The file cannot be written.

@@ -1,7 +1,8 @@
 """Python that a model wrote, run with tests in a process of its own.
 
-The process has limits on computing time, memory, processes and files, an empty environment and a scratch folder, and
-refuses sockets and further programs. That stops accidents, not malice: run untrusted models' code in a container.
+The process has limits on computing time, memory, processes and files, an empty environment and a
+scratch folder, and refuses sockets and further programs. That stops accidents, not malice: run
+untrusted models' code in a container.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def tests_pass(code: str, tests: str, timeout_s: int = 10, memory_mb: int = 1024
         Path(folder, "tests.py").write_text(tests, encoding="utf-8")
         parameters = f"{password} {timeout_s} {memory_mb}\n"
         output = _run(folder, parameters.encode(), 2 * timeout_s)
-    return output is not None and output.decode(errors="replace").endswith(password)
+    if output is None:
+        return False
+    return output.decode(errors="replace").endswith(password)
 
 
 def _run(folder: str, parameters: bytes, timeout_s: float) -> bytes | None:

@@ -70,7 +70,7 @@ class PairScore:
 
     @property
     def completion_tokens(self) -> int | None:
-        """Of all calls; ``None`` where one was not reported, or where nothing was written, as for likelihoods."""
+        """Of all calls; ``None`` where one was not reported, and for likelihoods: nothing is written."""
         for answer in self.answers:
             if answer.logprob is not None:
                 return None
@@ -127,7 +127,8 @@ def read_grader_rows(path: Path, grader: Grader) -> list[GraderRow]:
     """The prompts with the columns that ``grader`` needs.
 
     Raises:
-        OutcomesError: A column is missing, or a row cannot be graded; the message names file, row and column.
+        OutcomesError: A column is missing, or a row cannot be graded; the message names file, row
+            and column.
     """
     prompts = read_prompts(path)
     optional = [name for name in OPTIONAL_COLUMNS if name not in grader.columns]
