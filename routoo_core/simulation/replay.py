@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import cycle
 from math import nan
@@ -17,6 +17,8 @@ from routoo_core.assignment.solver import assign
 from routoo_core.budget.account import Budget
 from routoo_core.budget.pacing import Paced
 from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.driver import Reading, run
 from routoo_core.errors import BudgetExceeded, ConfigurationError
 from routoo_core.evaluation.predictions import predict
 from routoo_core.experts import Expert, Pool
@@ -24,6 +26,7 @@ from routoo_core.measures.curve import Array
 from routoo_core.money import NANO_PER_USD, decimal_usd
 from routoo_core.outcomes import Outcomes
 from routoo_core.progress import Progress
+from routoo_core.record import DecisionRecord
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.router import Router
 from routoo_core.selector import Policy, PreferenceRule
@@ -203,8 +206,12 @@ def replay_traffic(
         for row, (prompt, time, account) in enumerate(arrivals):
             clock.now = time
             request = _replayed_request(prompt, account, settings)
-            scores = None if traffic.scores is None else traffic.scores[row]
-            calls.append(_serve_replayed(router, request, scores, time))
+            call = _ObservedCall(request, time, _score_of(traffic, row, settings))
+            try:
+                outcome = run(router, request, call)
+            except BudgetExceeded:
+                outcome = call.refused()
+            calls.append(outcome)
             advance(1)
     return calls
 
@@ -312,34 +319,57 @@ def _replayed_request(prompt: str, account: str, settings: ReplaySettings) -> Ro
     return RoutedRequest(prompt, tokens, tokens, max_tokens=tokens, overrides=overrides)
 
 
-def _serve_replayed(
-    router: Router, request: RoutedRequest, scores: Array | None, time: float
-) -> ReplayedCall:
-    """One call, answered by what was observed; the expert is never called."""
-    account = str(request.overrides.account)
-    usage = Usage(request.prompt_tokens, request.prompt_tokens)
-    try:
-        for attempt in router.attempts(request):
-            with attempt:
-                attempt.settle(usage)
-            expert = attempt.expert
-            return ReplayedCall(
-                time=time,
-                account=account,
-                expert=expert.name,
-                cost=expert.cost(usage),
-                quality=attempt.candidate.quality,
-                score=_observed_score(router.pool, scores, expert.name),
-                lambda_=attempt.decision.lambda_,
-            )
-    except BudgetExceeded:
-        pass
-    return ReplayedCall(time, account, None, cost=0, quality=0.0, score=0.0, lambda_=None)
+def _score_of(traffic: Traffic, row: int, settings: ReplaySettings) -> dict[str, float]:
+    """Observed score of each expert on a prompt; empty where nothing was observed."""
+    if traffic.scores is None:
+        return {}
+    return dict(zip(settings.prices, traffic.scores[row].tolist(), strict=True))
 
 
-def _observed_score(pool: Pool, scores: Array | None, expert: str) -> float:
-    """The score observed for an expert; NaN where nothing was observed."""
-    if scores is None:
-        return nan
-    names = [candidate.name for candidate in pool]
-    return float(scores[names.index(expert)])
+class _ObservedCall:
+    """A call that is answered by what was observed; the expert is never called.
+
+    Args:
+        request: The call.
+        time: When it arrives, seconds since the epoch.
+        score_of: Observed score of each expert, 0–1; empty where nothing was observed.
+    """
+
+    def __init__(self, request: RoutedRequest, time: float, score_of: Mapping[str, float]) -> None:
+        self._account = str(request.overrides.account)
+        self._usage = Usage(request.prompt_tokens, request.prompt_tokens)
+        self._time = time
+        self._score_of = score_of
+
+    def send(self, attempt: Attempt) -> ReplayedCall:
+        """The outcome of the attempt's expert."""
+        expert = attempt.expert
+        return ReplayedCall(
+            time=self._time,
+            account=self._account,
+            expert=expert.name,
+            cost=expert.cost(self._usage),
+            quality=attempt.candidate.quality,
+            score=self._score_of.get(expert.name, nan),
+            lambda_=None,
+        )
+
+    def read(self, reply: ReplayedCall) -> Reading:
+        """The tokens of the call."""
+        return Reading(usage=self._usage)
+
+    def stamp(self, reply: ReplayedCall, record: DecisionRecord) -> ReplayedCall:
+        """The outcome with the λ it was decided by."""
+        return replace(reply, lambda_=record.lambda_)
+
+    def refused(self) -> ReplayedCall:
+        """The outcome where the budget refused the call."""
+        return ReplayedCall(
+            time=self._time,
+            account=self._account,
+            expert=None,
+            cost=0,
+            quality=0.0,
+            score=0.0,
+            lambda_=None,
+        )
