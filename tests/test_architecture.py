@@ -17,7 +17,7 @@ routoo_core.predictor
     base batching adapter encoder heads neighbours lengths calibration quality_model performance
     checkpoint_config reference checkpoint
 routoo_core.budget
-    period account ledger sqlite redis outlook
+    period account ledger sqlite_file sqlite redis outlook
 routoo_core
     candidates record selector
 routoo_core.budget

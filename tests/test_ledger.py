@@ -12,13 +12,14 @@ from conftest import redis_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routoo_core import Budget
-from routoo_core.budget.ledger import FAIR_SHARE_DIVISOR, Reservation, amount_to_hold
+from routoo_core import Budget, Pool, RoutedRequest
+from routoo_core.budget.ledger import FAIR_SHARE_DIVISOR, amount_to_hold
 from routoo_core.budget.period import RETENTION_S, ROLLING_SPAN_S, SLOTS_PER_PERIOD
 from routoo_core.budget.redis import RedisLedger
-from routoo_core.budget.sqlite import _SCHEMAS, SqliteLedger
+from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.config import build_router
 from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError
-from routoo_core.testing import ManualClock
+from routoo_core.testing import FakePredictor, ManualClock
 
 LIMIT, DAY = 1_000_000, 86_400
 
@@ -43,6 +44,11 @@ def ledger(request, tmp_path, clock):
 @pytest.fixture
 def budget():
     return Budget(limit="0.001", period="day")
+
+
+@pytest.fixture
+def rolling():
+    return Budget(limit="0.001", period="day", rolling=True)
 
 
 def hold(ledger, budget, amount, **options):
@@ -136,12 +142,25 @@ def test_the_hold_of_a_dead_process_is_booked_at_its_estimate(ledger, budget, cl
     assert (state.held, state.spent) == (0, 300_000)
 
 
-def test_a_settle_that_comes_late_corrects_the_estimate(ledger, budget, clock):
+@pytest.mark.parametrize("is_booked", [False, True])
+def test_a_settle_that_comes_late_corrects_the_estimate(ledger, budget, clock, is_booked):
     held = hold(ledger, budget, 600_000)
     clock.advance(61)
-    ledger.state(budget)
+    if is_booked:  # by the next hold of anybody
+        ledger.release(hold(ledger, budget, 0))
+    assert (ledger.state(budget).held, ledger.state(budget).spent) == (0, 300_000)
     state = ledger.settle(held, 100_000)
     assert (state.held, state.spent, state.calls) == (0, 100_000, 1)
+
+
+@pytest.mark.parametrize("is_booked", [False, True])
+def test_a_release_that_comes_late_takes_the_estimate_back(ledger, budget, clock, is_booked):
+    held = hold(ledger, budget, 600_000)
+    clock.advance(61)
+    if is_booked:
+        ledger.release(hold(ledger, budget, 0))
+    state = ledger.release(held)
+    assert (state.held, state.spent, state.calls) == (0, 0, 0)
 
 
 def test_a_new_period_starts_afresh_and_a_call_in_flight_is_booked_where_it_was_held(
@@ -171,6 +190,127 @@ def test_a_clock_going_backwards_frees_no_money_twice(ledger, budget, clock):
     assert ledger.state(budget).spent == 900_000
 
 
+@pytest.mark.parametrize("name", ["team/ann: 5 €", 'Zoë "团队" \\', "two\nlines", "🙂"])
+def test_an_account_may_have_any_name(ledger, name):
+    budget = Budget(account=name, limit="0.001", period="hour", rolling=True)
+    state = ledger.settle(hold(ledger, budget, 100), 100)
+    assert (state.account, state.spent) == (name, 100)
+    assert ledger.state(budget) == ledger.accounts()[0] == state
+    assert ledger.history(name)[0].account == name
+    assert ledger.arrivals(name)[0].calls == 1
+
+
+def rows(ledger):
+    """All that a ledger's store holds."""
+    if isinstance(ledger, SqliteLedger):
+        return list(ledger._connection.iterdump())
+    store = ledger._redis
+    contents = {}
+    for key in store.scan_iter():
+        read = {"string": store.get, "hash": store.hgetall}.get(store.type(key))
+        if read is None:
+            contents[key] = store.sort(key, alpha=True), store.pttl(key) > 0
+        else:
+            contents[key] = read(key), store.pttl(key) > 0
+    return contents
+
+
+def test_asking_for_states_accounts_and_history_changes_nothing(ledger, clock):
+    team = Budget(account="team", limit="0.002", period="hour", rolling=True)
+    ann = Budget(account="ann", limit="0.001", period="day", carry_over=True, within=team)
+    new = Budget(account="new", limit="0.001", period="month")
+
+    def read_everything():
+        states = [ledger.state(budget) for budget in (ann, team, new)]
+        return states, ledger.accounts(), ledger.history(), ledger.arrivals("ann")
+
+    ledger.settle(hold(ledger, ann, 300_000), 200_000)
+    hold(ledger, ann, 100_000)
+    for wait in (1, 60, 3600, DAY, 40 * DAY):  # the hold expires, then slots and days pass unused
+        clock.advance(wait)
+        before = rows(ledger)
+        answer = read_everything()
+        assert read_everything() == answer
+        assert rows(ledger) == before
+    assert [state.account for state in ledger.accounts()] == ["ann", "team"]
+    assert ledger.state(ann).limit == 2 * LIMIT
+
+
+def test_asking_an_empty_ledger_leaves_it_empty(ledger, budget, rolling):
+    before = rows(ledger)
+    for _ in range(3):
+        ledger.state(budget)
+        ledger.state(rolling)
+    assert rows(ledger) == before
+    assert ledger.accounts() == ledger.history() == []
+
+
+def test_decisions_leave_no_account_in_the_ledger(ledger, endpoint):
+    team = Budget(account="team", limit="1", period="day", rolling=True)
+    router = build_router(
+        Pool([endpoint.expert("cheap"), endpoint.expert("dear")]),
+        router=FakePredictor({"cheap": 0.4, "dear": 0.8}),
+        policy="paced",
+        budget=Budget(account="ann", limit="1", period="month", within=team),
+        ledger=ledger,
+    )
+    before = rows(ledger)
+    for _ in range(3):
+        router.decide(RoutedRequest.from_text("hello"))
+    assert rows(ledger) == before
+    assert ledger.accounts() == []
+
+
+def test_a_refused_hold_opens_no_account(ledger, budget):
+    with pytest.raises(BudgetExceeded):
+        hold(ledger, budget, LIMIT + 1)
+    assert ledger.accounts() == ledger.history() == []
+
+
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(
+        [
+            {"period": "hour", "rolling": True},
+            {"period": "day", "carry_over": True},
+            {"period": "day", "timezone": "Asia/Tokyo"},
+            {"period": "hour", "carry_over": True},
+            {"period": "run"},
+        ]
+    ),
+    st.lists(
+        st.tuples(
+            st.sampled_from("rsxa"),
+            st.integers(1, 10),
+            st.sampled_from([1, 61, 900, 3600, 7200, DAY, 2 * DAY]),
+        ),
+        max_size=20,
+    ),
+)
+def test_a_state_is_what_the_next_hold_finds(request, store, options, steps):
+    clock = ManualClock()
+    budget = Budget(account=uuid4().hex, limit="0.001", **options)
+    if store == "redis":
+        ledger = RedisLedger(request.getfixturevalue("redis_server"), ttl=600, clock=clock)
+    else:
+        ledger = SqliteLedger(ttl=600, clock=clock)
+    holds = []
+    for step, amount, wait in steps:
+        if step == "r":
+            with suppress(BudgetExceeded):
+                holds.append(hold(ledger, budget, amount * LIMIT // 10))
+        elif step == "a":
+            clock.advance(wait)
+            before = ledger.state(budget)
+            ledger.release(hold(ledger, budget, 0))  # opens the window, books what has expired
+            assert ledger.state(budget) == before
+        elif step == "s" and holds:
+            ledger.settle(holds.pop(0), amount * LIMIT // 20)
+        elif holds:
+            ledger.release(holds.pop(0))
+
+
 def test_accounts_are_kept_apart_and_listed_by_name(ledger, budget):
     other = budget.model_copy(update={"account": "alice"})
     ledger.settle(hold(ledger, budget, 100), 100)
@@ -194,6 +334,34 @@ def test_what_a_period_leaves_is_carried_over_up_to_one_limit(ledger, clock):
         clock.advance(DAY)
         ledger.state(budget)
     assert ledger.state(budget).limit == 2 * LIMIT  # not five days' worth
+
+
+def test_a_period_in_which_nobody_called_leaves_its_whole_limit(ledger, clock):
+    budget = Budget(limit="0.001", period="day", carry_over=True)
+    ledger.settle(hold(ledger, budget, 900_000), 900_000)
+    clock.advance(DAY)
+    assert ledger.state(budget).limit == LIMIT + 100_000
+    clock.advance(DAY)
+    assert ledger.state(budget).limit == 2 * LIMIT
+    state = ledger.settle(hold(ledger, budget, 1_900_000), 1_900_000)
+    assert (state.limit, state.available) == (2 * LIMIT, 100_000)
+
+
+def test_a_run_starts_with_its_first_call(ledger, clock):
+    budget = Budget(limit="0.001", period="run")
+    start = clock()
+    ledger.release(hold(ledger, budget, 100))
+    clock.advance(10)
+    state = ledger.settle(hold(ledger, budget, 100), 100)
+    assert state.window.start == ledger.state(budget).window.start == start
+    assert ledger.accounts()[0].window.start == ledger.history()[0].window.start == start
+
+
+def test_a_new_account_carries_nothing_over(ledger, clock):
+    budget = Budget(limit="0.001", period="day", carry_over=True)
+    assert ledger.state(budget).limit == LIMIT
+    clock.advance(3 * DAY)
+    assert ledger.state(budget).limit == LIMIT
 
 
 def test_what_is_held_when_a_period_ends_is_not_carried_over(ledger, clock):
@@ -274,28 +442,6 @@ def test_a_dead_process_is_booked_in_every_account(ledger, nested, clock):
 def test_an_account_cannot_be_within_itself():
     with pytest.raises(ConfigurationError, match="ann < team < ann"):
         Budget(account="ann", within=Budget(account="team", within=Budget(account="ann")))
-
-
-def test_a_file_of_the_first_schema_is_brought_up_to_date_and_loses_nothing(
-    tmp_path, budget, clock
-):
-    path = tmp_path / "old.db"
-    with sqlite3.connect(path) as db:
-        db.executescript(_SCHEMAS[0])
-        window = budget.window(clock())
-        db.execute(
-            'INSERT INTO accounts (account, window, start, "end", "limit", spent, held, used) VALUES (?,?,?,?,?,?,?,?)',
-            (budget.account, window.key, window.start, window.end, LIMIT, 400, 100, clock()),
-        )
-        row = ("r", budget.account, window.key, 100, 50, clock() + 60)
-        db.execute(
-            "INSERT INTO reservations (id, account, window, amount, estimate, expires) VALUES (?,?,?,?,?,?)",
-            row,
-        )
-    ledger = SqliteLedger(path, clock=clock)
-    assert (ledger.state(budget).spent, ledger.state(budget).held) == (400, 100)
-    state = ledger.settle(Reservation("r", budget.account, window, 100, True), 70)
-    assert (state.spent, state.held) == (470, 0)
 
 
 def test_the_history_holds_every_window_of_every_account_oldest_first(ledger, clock):
@@ -428,14 +574,39 @@ def test_a_ledger_survives_being_closed_and_opened(tmp_path, budget):
     assert SqliteLedger(tmp_path / "l.db").state(budget).spent == 321
 
 
-def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path, budget):
+@pytest.mark.parametrize("version", [1, 5, 99])
+def test_a_file_of_another_schema_is_refused_by_name_and_left_as_it_is(tmp_path, version):
     path = tmp_path / "l.db"
     SqliteLedger(path).close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 99")
-    with pytest.raises(ConfigurationError, match=r"written by a newer Routoo \(schema 99"):
+        db.execute(f"PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    with pytest.raises(
+        ConfigurationError, match=rf"l.db: schema {version} .*name a new file in budget.ledger"
+    ):
         SqliteLedger(path)
-    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (99,)
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / "customers.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE customers (name TEXT)")
+    with pytest.raises(ConfigurationError, match="customers.db: schema 0 .*name a new file"):
+        SqliteLedger(path)
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("customers",)]
+
+
+@pytest.mark.parametrize("version", [0, 99])
+def test_a_redis_database_of_another_schema_is_refused_by_name(redis_url, version):
+    import redis
+
+    redis.Redis.from_url(redis_url).set("{routoo}:schema", version)
+    with pytest.raises(
+        ConfigurationError, match=rf"{redis_url}: schema {version} .*name another database"
+    ):
+        RedisLedger(redis_url)
 
 
 def test_a_million_accounts_are_kept_apart(tmp_path, clock):
@@ -483,19 +654,6 @@ def test_a_redis_server_that_goes_away_lets_no_call_pass(tmp_path_factory, budge
         server.wait()
     with pytest.raises(LedgerError, match="nothing is called while it cannot be asked"):
         hold(ledger, budget, 100)
-
-
-def test_a_redis_ledger_of_a_newer_schema_is_refused(redis_url):
-    import redis
-
-    redis.Redis.from_url(redis_url).set("{routoo}:schema", 99)
-    with pytest.raises(ConfigurationError, match="newer Routoo .schema 99"):
-        RedisLedger(redis_url)
-
-
-@pytest.fixture
-def rolling():
-    return Budget(limit="0.001", period="day", rolling=True)
 
 
 def test_a_rolling_limit_holds_over_any_day_and_frees_itself_as_calls_grow_older(
@@ -574,9 +732,9 @@ def test_a_hold_counts_while_it_is_open_even_beyond_a_rolling_hour(ledger, clock
     held = hold(ledger, budget, 600_000)
     clock.advance(3 * 3600)
     assert (ledger.state(budget).spent, ledger.state(budget).held) == (0, 0)
-    assert ledger.history()[-2].spent == 300_000  # booked at its estimate, where it was held
+    assert ledger.history()[-1].spent == 300_000  # booked at its estimate, where it was held
     ledger.settle(held, 100_000)
-    assert ledger.history()[-2].spent == 100_000
+    assert ledger.history()[-1].spent == 100_000
 
 
 def test_accounts_that_roll_and_accounts_that_do_not_nest(ledger, clock):
@@ -605,7 +763,9 @@ def test_what_a_rolling_period_had_left_is_not_carried_over_when_it_stops_rollin
     clock.advance(DAY)
     carrying = rolling.model_copy(update={"rolling": False, "carry_over": True})
     assert ledger.state(carrying).limit == LIMIT
+    ledger.release(hold(ledger, carrying, 1))
     assert ledger.accounts()[0].window == carrying.window(clock())
+    assert ledger.accounts()[0].limit == LIMIT
 
 
 @pytest.mark.parametrize("store", ["sqlite", "redis"])

@@ -97,6 +97,12 @@ class Budget(Settings):
             return rolling_window(self.period, now)
         return calendar_window(self.period, self.timezone, now)
 
+    def preceding_start(self, window: Window) -> float | None:
+        """When the period before ``window`` began; ``None`` for a run, which has none before it."""
+        if self.period == "run":
+            return None
+        return self.window(window.start - 1.0).start
+
 
 class Refill(NamedTuple):
     """Money of a rolling period that becomes available again.
@@ -165,6 +171,25 @@ class AccountState:
         )
 
 
+def carried_over(budget: Budget, window: Window, previous: AccountState | None) -> NanoUsd:
+    """What the periods before ``window`` have left for it, at most one period's limit.
+
+    Where a whole period passed in which the account was not used, all of that period's limit is left.
+
+    Args:
+        budget: Whether money is carried over, and the limit.
+        window: A window that holds no money yet.
+        previous: The account's latest calendar window or run before it; ``None`` if there is none.
+    """
+    if not budget.carry_over or budget.limit_nano is None or previous is None:
+        return 0
+    preceding_start = budget.preceding_start(window)
+    previous_end = previous.window.end
+    if preceding_start is not None and previous_end is not None and previous_end <= preceding_start:
+        return budget.limit_nano
+    return min(previous.available or 0, budget.limit_nano)
+
+
 def binding_account(states: Sequence[AccountState]) -> AccountState:
     """The account of a chain with the least money available; the first one if none has a limit."""
     binding = states[0]
@@ -176,32 +201,46 @@ def binding_account(states: Sequence[AccountState]) -> AccountState:
     return binding
 
 
-def combine_slots(slots: Sequence[AccountState], now: float) -> AccountState:
-    """Add up the slots of an account, oldest first, to its rolling period until ``now``.
+class Slot(NamedTuple):
+    """What an account spent and holds in one slot of a rolling period; amounts are nano-USD.
+
+    Attributes:
+        key: The key of the slot's window.
+        end: Seconds since the epoch.
+        limit: The limit of the whole period when the slot was last used.
+        spent: Settled.
+        held: Reserved for calls in flight.
+        calls: Calls settled.
+        overshoot: What experts billed beyond their holds.
+    """
+
+    key: str
+    end: float
+    limit: NanoUsd | None
+    spent: NanoUsd = 0
+    held: NanoUsd = 0
+    calls: int = 0
+    overshoot: NanoUsd = 0
+
+
+def add_up_slots(
+    account: str, period: Window, limit: NanoUsd | None, slots: Sequence[Slot], now: float
+) -> AccountState:
+    """The state of a rolling period from its slots, oldest first.
 
     A slot counts as a whole, also one that a clock running ahead has opened. Of a slot older than the period only
     what is still held counts.
     """
-    newest = slots[-1]
-    span = newest.window.span or 0.0
+    span = period.span or 0.0
     spent = held = calls = overshoot = 0
     refills = []
     for slot in slots:
         held += slot.held
-        slot_end = slot.window.end or 0.0
-        if slot_end > now - span:
+        if slot.end > now - span:
             spent += slot.spent
             calls += slot.calls
             overshoot += slot.overshoot
-            refills.append(Refill(slot_end + span, slot.spent + slot.held))
+            refills.append(Refill(slot.end + span, slot.spent + slot.held))
     return AccountState(
-        newest.account,
-        newest.window.period_until(now),
-        now,
-        newest.limit,
-        spent=spent,
-        held=held,
-        calls=calls,
-        overshoot=overshoot,
-        refills=tuple(refills),
+        account, period, now, limit, spent, held, calls, overshoot, refills=tuple(refills)
     )

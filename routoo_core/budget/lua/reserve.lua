@@ -1,0 +1,50 @@
+-- Holds money in every account of a chain.
+-- {now, id, ttl, minimum, maximum, estimate, enforce, fair_share_divisor, chain}; see read_current for an account.
+-- Returns {amount}; or {place, rows} of the account that has too little, by its place in the chain.
+
+local request = cjson.decode(ARGV[1])
+local now, ttl = request.now, request.ttl
+
+-- Opens the window with its first hold.
+local function hold(current, amount)
+    local key = window_key(current.account, current.window)
+    redis.call('HSETNX', key, 'start', current.start)  -- a run starts with its first call
+    redis.call('HSET', key, 'end', current['end'], 'span', current.span,
+        'limit', current.limit, 'carried', current.carried)
+    for _, field in ipairs(SUMS) do redis.call('HSETNX', key, field, '0') end
+    redis.call('HINCRBY', key, 'held', amount)
+    redis.call('HSET', LAST_USED, current.account, current.window)
+    redis.call('ZADD', WINDOWS, 'NX', current.start, pair_of(current.account, current.window))
+    if current.span ~= '' then
+        redis.call('ZADD', slots_key(current.account, current.span), current['end'], current.window)
+    end
+    redis.call('RPUSH', holds_key(request.id), key)
+end
+
+book_expired_holds(now)
+
+local binding = nil
+for place, current in ipairs(request.chain) do
+    local rows = read_current(current, now, ttl)
+    if current.limit ~= '' then
+        local left = available(current.limit, rows, now)
+        if not binding or left < binding.available then
+            binding = {place = place, rows = rows, available = left}
+        end
+    end
+end
+
+local amount = request.maximum
+if request.enforce and binding then
+    if binding.available < request.minimum then
+        return cjson.encode({place = binding.place, rows = lists_of(binding.rows)})
+    end
+    local fair_share = math.floor(binding.available / request.fair_share_divisor)
+    amount = math.min(request.maximum, math.max(request.minimum, fair_share))
+end
+
+for _, current in ipairs(request.chain) do hold(current, integer(amount)) end
+redis.call('HSET', reservation_key(request.id), 'amount', integer(amount),
+    'estimate', integer(math.min(request.estimate, amount)), 'state', 'open')
+redis.call('ZADD', OPEN, now + ttl, request.id)
+return cjson.encode({amount = integer(amount)})

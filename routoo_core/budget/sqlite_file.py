@@ -1,0 +1,273 @@
+"""The file of a SQLite ledger: its tables, and how accounts are read from them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots, carried_over
+from routoo_core.budget.period import Window
+from routoo_core.errors import ConfigurationError
+from routoo_core.money import NanoUsd
+
+IN_MEMORY = ":memory:"
+BUSY_TIMEOUT_S = 30.0
+
+SCHEMA_VERSION = 6
+_SCHEMA = (
+    # One row for each account and window; a rolling period has a row for each of its slots.
+    """
+    CREATE TABLE accounts (
+        account TEXT NOT NULL,
+        window TEXT NOT NULL,
+        start REAL NOT NULL,
+        "end" REAL,
+        span REAL,
+        "limit" INTEGER,
+        carried INTEGER NOT NULL DEFAULT 0,
+        spent INTEGER NOT NULL DEFAULT 0,
+        held INTEGER NOT NULL DEFAULT 0,
+        calls INTEGER NOT NULL DEFAULT 0,
+        overshoot INTEGER NOT NULL DEFAULT 0,
+        used REAL NOT NULL,
+        PRIMARY KEY (account, window)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE reservations (
+        id TEXT PRIMARY KEY,
+        amount INTEGER NOT NULL,
+        estimate INTEGER NOT NULL,
+        expires REAL NOT NULL,
+        state TEXT NOT NULL DEFAULT 'open'
+            CHECK (state IN ('open', 'settled', 'released', 'expired'))
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX open_reservations ON reservations (expires) WHERE state = 'open'",
+    # The windows that a reservation is held in, one in each account of its chain.
+    """
+    CREATE TABLE holds (
+        id TEXT NOT NULL,
+        account TEXT NOT NULL,
+        window TEXT NOT NULL,
+        PRIMARY KEY (id, account)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE arrivals (
+        account TEXT NOT NULL,
+        hour REAL NOT NULL,
+        calls INTEGER NOT NULL,
+        PRIMARY KEY (account, hour)
+    ) WITHOUT ROWID
+    """,
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+_SELECT_STATES = """
+    SELECT account, window, start, "end", span, "limit", spent, held, calls, overshoot
+    FROM accounts
+"""
+_SELECT_SLOTS = 'SELECT window, "end", "limit", spent, held, calls, overshoot FROM accounts'
+
+
+def open_file(path: str) -> sqlite3.Connection:
+    """Open a ledger's file; a new one gets its tables.
+
+    Raises:
+        ConfigurationError: The file cannot be opened, is not a ledger, or has another schema.
+    """
+    try:
+        db = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        _check_schema(db, path)
+    except sqlite3.Error as error:
+        raise ConfigurationError(
+            f"ledger {path}: {error}; give the path of a new file or of a ledger"
+        ) from error
+    return db
+
+
+def _check_schema(db: sqlite3.Connection, path: str) -> None:
+    """Create the tables in an empty file; refuse a file that holds something else."""
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if version == 0 and tables == 0:
+        for statement in _SCHEMA:
+            db.execute(statement)
+    elif version != SCHEMA_VERSION:
+        db.execute("ROLLBACK")
+        db.close()
+        raise ConfigurationError(
+            f"ledger {path}: schema {version} is not the one this version of Routoo uses "
+            f"({SCHEMA_VERSION}); name a new file in budget.ledger, or use the version that wrote this one"
+        )
+    db.execute("COMMIT")
+
+
+def newest_slot_key(window: Window) -> str:
+    """A key that sorts after those of all slots of a rolling period."""
+    return f"{window.key} ~"
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """Amounts to add to every window that a reservation is held in; nano-USD."""
+
+    spent: NanoUsd = 0
+    held: NanoUsd = 0
+    calls: int = 0
+    overshoot: NanoUsd = 0
+
+
+ExpiredHolds = Mapping[tuple[str, str], Booking]
+"""Account and key of a window → what is still to be booked there for holds that have expired."""
+
+
+def read_expired_holds(db: sqlite3.Connection, now: float) -> ExpiredHolds:
+    """What is to be booked for the open holds of dead processes: their estimates."""
+    # CROSS JOIN makes SQLite start from the reservations, of which an index finds the few expired.
+    query = """
+        SELECT account, window, sum(estimate), sum(amount)
+        FROM reservations CROSS JOIN holds USING (id)
+        WHERE state = 'open' AND expires <= ?
+        GROUP BY account, window
+    """
+    bookings = {}
+    for account, window, estimate, amount in db.execute(query, (now,)):
+        bookings[account, window] = Booking(spent=estimate, held=-amount)
+    return bookings
+
+
+@dataclass(frozen=True, slots=True)
+class AccountReader:
+    """Reads accounts at one moment, and writes nothing.
+
+    Attributes:
+        db: In a transaction, so that everything is read from one state of the file.
+        now: The moment, seconds since the epoch.
+        ttl: Seconds for which a hold may stay open.
+        expired_holds: Counted as if they were booked.
+    """
+
+    db: sqlite3.Connection
+    now: float
+    ttl: float
+    expired_holds: ExpiredHolds = field(default_factory=dict)
+
+    def current(self, budget: Budget) -> AccountState:
+        """The account in the budget's current window, also where no call has used that yet."""
+        window = budget.window(self.now)
+        if window.span is None:
+            return self._current_window(budget, window)
+
+        limit = budget.limit_nano
+        slots = self._slots(budget.account, window)
+        slot = window.slot_at(self.now)
+        if all(used.key != slot.key for used in slots):
+            slots.append(Slot(slot.key, slot.end or self.now, limit))
+            slots.sort(key=lambda slot: slot.end)
+        return add_up_slots(budget.account, window, limit, slots, self.now)
+
+    def period(self, account: str, window: Window) -> AccountState:
+        """The account in a window that it has used; of a rolling period, all its slots together."""
+        if window.span is None:
+            query = f"{_SELECT_STATES} WHERE account = ? AND window = ?"
+            row = self.db.execute(query, (account, window.key)).fetchone()
+            return self._state(row)
+
+        slots = self._slots(account, window) or [self._last_slot(account, window)]
+        return add_up_slots(account, window, slots[-1].limit, slots, self.now)
+
+    def last_used(self) -> list[AccountState]:
+        """Every account in the window it last used, by name."""
+        # Beside max(), SQLite takes the other columns from the row that has the maximum.
+        query = """
+            SELECT account, window, start, "end", span, max(used) FROM accounts
+            GROUP BY account ORDER BY account
+        """
+        states = []
+        for account, key, start, end, span, _ in self.db.execute(query).fetchall():
+            window = Window(key, start, end, span).period_until(self.now)
+            states.append(self.period(account, window))
+        return states
+
+    def history(self, account: str | None) -> list[AccountState]:
+        """Every window of one account or of all, by account and then oldest first."""
+        query = f"{_SELECT_STATES} WHERE ?1 IS NULL OR account = ?1 ORDER BY account, start"
+        return [self._state(row) for row in self.db.execute(query, (account,))]
+
+    def _current_window(self, budget: Budget, window: Window) -> AccountState:
+        query = """
+            SELECT start, carried, spent, held, calls, overshoot FROM accounts
+            WHERE account = ? AND window = ?
+        """
+        row = self.db.execute(query, (budget.account, window.key)).fetchone()
+        if row is None:
+            row = (window.start, self._carried_into(window, budget), 0, 0, 0, 0)
+        # A run starts with its first call.
+        start, carried, *amounts = row
+        window = Window(window.key, start, window.end)
+        limit = budget.limit_nano
+        if limit is not None:
+            limit += carried
+        state = AccountState(budget.account, window, self.now, limit, *amounts)
+        return self._with_expired_holds(state)
+
+    def _carried_into(self, window: Window, budget: Budget) -> NanoUsd:
+        """What the last run or calendar window of an account leaves for ``window``."""
+        if not budget.carry_over:
+            return 0
+        query = f"""
+            {_SELECT_STATES}
+            WHERE account = ? AND start < ? AND span IS NULL
+            ORDER BY start DESC LIMIT 1
+        """
+        row = self.db.execute(query, (budget.account, window.start)).fetchone()
+        previous = None if row is None else self._state(row)
+        return carried_over(budget, window, previous)
+
+    def _slots(self, account: str, window: Window) -> list[Slot]:
+        """The slots of a rolling period, oldest first, as far back as they can matter."""
+        # A hold counts while it is open, however short the span.
+        reach = max(window.span or 0.0, self.ttl)
+        oldest = window.slot_at(self.now - reach)
+        query = f"{_SELECT_SLOTS} WHERE account = ? AND window BETWEEN ? AND ? ORDER BY window"
+        rows = self.db.execute(query, (account, oldest.key, newest_slot_key(window)))
+        slots = [Slot(*row) for row in rows]
+        if not self.expired_holds:
+            return slots
+        return [self._slot_with_expired_holds(account, slot) for slot in slots]
+
+    def _last_slot(self, account: str, window: Window) -> Slot:
+        """The newest slot that an account has used of a rolling period."""
+        query = f"""
+            {_SELECT_SLOTS} WHERE account = ? AND window BETWEEN ? AND ?
+            ORDER BY window DESC LIMIT 1
+        """
+        row = self.db.execute(query, (account, window.key, newest_slot_key(window))).fetchone()
+        return self._slot_with_expired_holds(account, Slot(*row))
+
+    def _state(self, row: tuple[Any, ...]) -> AccountState:
+        """A row of ``_SELECT_STATES``."""
+        account, key, start, end, span, *amounts = row
+        window = Window(key, start, end, span)
+        return self._with_expired_holds(AccountState(account, window, self.now, *amounts))
+
+    def _with_expired_holds(self, state: AccountState) -> AccountState:
+        booking = self.expired_holds.get((state.account, state.window.key))
+        if booking is None:
+            return state
+        return replace(state, spent=state.spent + booking.spent, held=state.held + booking.held)
+
+    def _slot_with_expired_holds(self, account: str, slot: Slot) -> Slot:
+        booking = self.expired_holds.get((account, slot.key))
+        if booking is None:
+            return slot
+        return slot._replace(spent=slot.spent + booking.spent, held=slot.held + booking.held)
