@@ -21,8 +21,12 @@ from routoo_core.testing import FakeEndpoint, FakePredictor, Reply
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no download of prices at import
 
-LIMIT, CALLS, DELAY_S = "0.002", 100, 0.3
-PROMPT_TOKENS, REPLY_TOKENS, USD_PER_TOKEN = 25, 200, 1e-6
+LIMIT = "0.002"  # USD
+CALLS = 100
+DELAY_S = 0.3
+PROMPT_TOKENS = 25
+REPLY_TOKENS = 200
+USD_PER_TOKEN = 1e-6
 TEXT = "word " * REPLY_TOKENS
 Answer = Callable[[], Awaitable[None]]
 
@@ -33,17 +37,18 @@ async def serve(
     """All calls, together or one after another; refused ones are swallowed."""
     answer = make(endpoint)  # inside the loop, which LiteLLM's router needs
 
-    async def one() -> None:
+    async def try_call() -> None:
         try:
             await answer()
         except Exception:  # noqa: BLE001
             return
 
     if at_once:
-        await asyncio.gather(*(one() for _ in range(CALLS)))
+        calls = [try_call() for _ in range(CALLS)]
+        await asyncio.gather(*calls)
         return
     for _ in range(CALLS):
-        await one()
+        await try_call()
         await asyncio.sleep(0.01)
 
 
@@ -100,27 +105,26 @@ def litellm(endpoint: FakeEndpoint) -> Answer:
 ROUTERS = {"Routoo": routoo, "LiteLLM provider_budget_config": litellm}
 
 
-def spent(name: str, at_once: bool) -> str:
+def measure(name: str, at_once: bool) -> str:
     """What one router spent: the endpoint counts the calls it answered."""
+    delay_s = DELAY_S if at_once else 0.0
     with FakeEndpoint() as endpoint:
-        endpoint.replies["gpt"] = Reply(
-            TEXT, prompt_tokens=PROMPT_TOKENS, delay_s=DELAY_S if at_once else 0.0
-        )
+        endpoint.replies["gpt"] = Reply(TEXT, prompt_tokens=PROMPT_TOKENS, delay_s=delay_s)
         asyncio.run(serve(ROUTERS[name], endpoint, at_once))
         calls = len(endpoint.requests)
-    return f"{calls * (PROMPT_TOKENS + REPLY_TOKENS) * USD_PER_TOKEN / float(LIMIT):.2f} × the limit ({calls} calls)"
+    spent_usd = calls * (PROMPT_TOKENS + REPLY_TOKENS) * USD_PER_TOKEN
+    return f"{spent_usd / float(LIMIT):.2f} × the limit ({calls} calls)"
 
 
 def main() -> None:
     """Print a row for each router; every figure is from a process of its own."""
     table = Table("router", "100 calls at once", "one after another")
-    with ProcessPoolExecutor(
-        1, multiprocessing.get_context("spawn"), max_tasks_per_child=1
-    ) as alone:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as processes:
         for name in ROUTERS:
-            table.add_row(
-                name, *(alone.submit(spent, name, at_once).result() for at_once in (True, False))
-            )
+            together = processes.submit(measure, name, True).result()
+            in_turn = processes.submit(measure, name, False).result()
+            table.add_row(name, together, in_turn)
     Console(width=120).print(table)
 
 

@@ -18,6 +18,7 @@ import tempfile
 import textwrap
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,13 +27,18 @@ from rich.table import Table
 
 from routoo_core import Budget
 from routoo_core.budget.ledger import Ledger
-from routoo_core.budget.period import SLOTS_PER_PERIOD
+from routoo_core.budget.period import HOUR_S, SLOTS_PER_PERIOD
 from routoo_core.config import open_ledger
 from routoo_core.errors import BudgetExceeded
 from routoo_core.testing import ManualClock
 
-LIMIT, CALLS, CALL = 2_000_000, 100, 70_000  # nano-USD: $0.002, a hundred calls of $0.00007
-PROCESSES, PAIRS, KILLS = 4, 500, 200
+LIMIT = 2_000_000  # nano-USD: $0.002 …
+COST = 70_000  # … and a hundred calls of $0.00007
+CALLS = 100
+PROCESSES = 4
+PAIRS = 500
+KILLS = 200
+AFTER_EXPIRY_S = 1000
 WORKER = textwrap.dedent("""
     import sys, time
     from routoo_core import Budget
@@ -56,138 +62,154 @@ WORKER = textwrap.dedent("""
 """)
 
 
-def budget(limit: str | None = "0.002") -> Budget:
-    """An account nobody used before."""
+def new_budget(limit: str | None = "0.002") -> Budget:
+    """An account nobody has used before."""
     return Budget(account=uuid.uuid4().hex, limit=limit, period="month")
 
 
-def worker(url: str, of: Budget, calls: int) -> subprocess.Popen[str]:
-    """A process that is ready to call."""
-    limit = "" if of.limit is None else str(of.limit)
-    command = [sys.executable, "-c", WORKER, url, of.account, limit, str(calls), str(CALL)]
+def start_worker(url: str, budget: Budget, calls: int) -> subprocess.Popen[str]:
+    """A process that is ready to call, and waits for a line on its input."""
+    limit = "" if budget.limit is None else str(budget.limit)
+    command = [sys.executable, "-c", WORKER, url, budget.account, limit, str(calls), str(COST)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     process.stdout.readline()
     return process
 
 
-def call(ledger: Ledger, of: Budget) -> None:
+def let_go(process: subprocess.Popen[str]) -> None:
+    """Let a worker begin."""
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def run_workers(workers: list[subprocess.Popen[str]]) -> None:
+    """Let workers begin together, and wait for them."""
+    for process in workers:
+        let_go(process)
+    for process in workers:
+        process.communicate(timeout=120)
+
+
+def call(ledger: Ledger, budget: Budget) -> None:
     """One call that costs what was held."""
     try:
-        ledger.settle(ledger.reserve(of, minimum=CALL, maximum=CALL, estimate=CALL), CALL)
+        reservation = ledger.reserve(budget, minimum=COST, maximum=COST, estimate=COST)
     except BudgetExceeded:
         return
+    ledger.settle(reservation, COST)
 
 
-def in_threads(url: str, of: Budget) -> None:
+def call_in_threads(url: str, budget: Budget) -> None:
     """All calls at once, on threads."""
     ledger = open_ledger(url)
-    with ThreadPoolExecutor(CALLS) as pool:
-        list(pool.map(lambda _: call(ledger, of), range(CALLS)))
+    with ThreadPoolExecutor(CALLS) as threads:
+        for _ in range(CALLS):
+            threads.submit(call, ledger, budget)
 
 
-def in_asyncio(url: str, of: Budget) -> None:
+def call_in_asyncio(url: str, budget: Budget) -> None:
     """All calls at once, on one event loop."""
     ledger = open_ledger(url)
 
-    async def everything() -> None:
-        await asyncio.gather(*(asyncio.to_thread(call, ledger, of) for _ in range(CALLS)))
+    async def call_all() -> None:
+        calls = [asyncio.to_thread(call, ledger, budget) for _ in range(CALLS)]
+        await asyncio.gather(*calls)
 
-    asyncio.run(everything())
-
-
-def in_processes(url: str, of: Budget) -> None:
-    """All calls from four processes."""
-    finish([worker(url, of, CALLS // PROCESSES) for _ in range(PROCESSES)])
+    asyncio.run(call_all())
 
 
-def finish(workers: list[subprocess.Popen[str]]) -> list[list[str]]:
-    """Let them go; what each printed."""
-    for process in workers:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    return [process.communicate(timeout=120)[0].splitlines() for process in workers]
+def call_in_processes(url: str, budget: Budget) -> None:
+    """All calls, from several processes."""
+    calls_each = CALLS // PROCESSES
+    run_workers([start_worker(url, budget, calls_each) for _ in range(PROCESSES)])
 
 
-def spent(url: str, way: object) -> str:
-    """Share of the limit that was spent."""
-    of = budget()
-    way(url, of)  # type: ignore[operator]
-    state = open_ledger(url).state(of)
+CALLERS = {
+    "threads": call_in_threads,
+    f"{PROCESSES} processes": call_in_processes,
+    "asyncio": call_in_asyncio,
+}
+
+
+def spend(url: str, call_all: Callable[[str, Budget], None]) -> str:
+    """Share of the limit that a hundred calls spend."""
+    budget = new_budget()
+    call_all(url, budget)
+    state = open_ledger(url).state(budget)
     return f"{state.spent / LIMIT:.3f} × the limit, {state.held} held"
 
 
-def latency(url: str) -> str:
-    """Median of one pair."""
-    ledger, of, times = open_ledger(url), budget(None), []
+def median_latency(ledger: Ledger, budget: Budget) -> str:
+    """Median of holding and settling one call."""
+    milliseconds = []
     for _ in range(PAIRS):
         start = time.perf_counter()
-        call(ledger, of)
-        times.append((time.perf_counter() - start) * 1e3)
-    return f"{statistics.median(times):.3f} ms"
+        call(ledger, budget)
+        milliseconds.append((time.perf_counter() - start) * 1e3)
+    return f"{statistics.median(milliseconds):.3f} ms"
+
+
+def latency(url: str) -> str:
+    """Median of one pair, of an account without a limit."""
+    return median_latency(open_ledger(url), new_budget(None))
 
 
 def rolling_latency(url: str) -> str:
-    """Median of one pair of a rolling account that has used all its slots."""
-    ledger, clock, times = open_ledger(url), ManualClock(), []
+    """Median of one pair, of a rolling account that has used all its slots."""
+    ledger = open_ledger(url)
+    clock = ManualClock()
     ledger.clock = clock  # type: ignore[attr-defined]
-    of = budget(None).model_copy(update={"period": "hour", "rolling": True})
+    budget = new_budget(None).model_copy(update={"period": "hour", "rolling": True})
     for _ in range(2 * SLOTS_PER_PERIOD):
-        call(ledger, of)
-        clock.advance(3600 / SLOTS_PER_PERIOD)
-    for _ in range(PAIRS):
-        start = time.perf_counter()
-        call(ledger, of)
-        times.append((time.perf_counter() - start) * 1e3)
-    return f"{statistics.median(times):.3f} ms"
+        call(ledger, budget)
+        clock.advance(HOUR_S / SLOTS_PER_PERIOD)
+    return median_latency(ledger, budget)
 
 
 def throughput(url: str) -> str:
-    """Pairs a second of four processes together."""
-    of = budget(None)
+    """Pairs a second of several processes together."""
+    budget = new_budget(None)
     start = time.perf_counter()
-    finish([worker(url, of, PAIRS) for _ in range(PROCESSES)])
-    outputs = time.perf_counter() - start
-    return f"{PROCESSES * PAIRS / outputs:,.0f} pairs/s"
+    run_workers([start_worker(url, budget, PAIRS) for _ in range(PROCESSES)])
+    seconds = time.perf_counter() - start
+    return f"{PROCESSES * PAIRS / seconds:,.0f} pairs/s"
 
 
-def killed(url: str, dice: random.Random) -> str:
-    """Kill a worker at any moment, many times; everything it settled must be booked, nothing held for ever."""
-    of, settled, held = budget(None), 0, 0
+def kill_at_any_moment(url: str) -> str:
+    """Kill a worker many times; everything it settled must be booked, and nothing stays held."""
+    dice = random.Random(0)
+    budget = new_budget(None)
+    settled = 0
     for _ in range(KILLS):
-        process = worker(url, of, 1000)
-        process.stdin.write("go\n")
-        process.stdin.flush()
+        process = start_worker(url, budget, 1000)
+        let_go(process)
         time.sleep(dice.uniform(0, 0.05))
         os.kill(process.pid, signal.SIGKILL)
-        lines = process.communicate()[0].splitlines()
-        settled += lines.count("settled")
-        held += lines.count("held")
+        output, _ = process.communicate()
+        settled += output.splitlines().count("settled")
+
     ledger = open_ledger(url)
-    before = ledger.state(of)
-    ledger.clock = lambda: time.time() + 1000  # type: ignore[attr-defined]
-    after = ledger.state(of)
-    # A kill may fall between a step and its being printed: at most one more of each for every kill.
-    lost = max(0, settled * CALL - before.spent)
-    unaccounted = after.spent - before.spent - before.held
-    most = (settled + KILLS) * CALL
-    fine = not lost and not unaccounted and after.held == 0 and before.spent <= most
-    holds = before.held // CALL
-    return f"{'nothing' if fine else 'SOMETHING'} lost in {settled:,} calls, {holds} holds booked when they expired"
+    before = ledger.state(budget)
+    ledger.clock = lambda: time.time() + AFTER_EXPIRY_S  # type: ignore[attr-defined]
+    after = ledger.state(budget)
+
+    # A worker may be killed after a settlement and before it prints so: at most one more for each kill.
+    is_booked = settled * COST <= before.spent <= (settled + KILLS) * COST
+    is_expired = after.held == 0 and after.spent == before.spent + before.held
+    lost = "nothing" if is_booked and is_expired else "SOMETHING"
+    holds = before.held // COST
+    return f"{lost} lost in {settled:,} calls, {holds} holds booked when they expired"
 
 
-def killed_step_by_step(url: str) -> str:
-    """Kill a worker at every statement or command in turn, and look at the accounts after each kill."""
-    command = [
-        sys.executable,
-        str(Path(__file__).parent.parent / "tests" / "kill_points.py"),
-        url,
-        str(KILLS),
-    ]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
+def kill_at_every_step(url: str) -> str:
+    """Kill a worker at every statement or command in turn, and check the accounts after each kill."""
+    script = Path(__file__).parent.parent / "tests" / "kill_points.py"
+    command = [sys.executable, str(script), url, str(KILLS)]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if run.returncode:
         return "SOMETHING lost, see above"
-    found = json.loads(done.stdout)
-    return f"nothing lost: {found['kills']} kills at {found['points']} steps in turn"
+    summary = json.loads(run.stdout)
+    return f"nothing lost: {summary['kills']} kills at {summary['points']} steps in turn"
 
 
 def main() -> None:
@@ -196,29 +218,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--redis", help="a server's URL")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        urls = {"SQLite": f"sqlite:///{Path(folder) / 'ledger.db'}"} | (
-            {"Redis": given.redis} if given.redis else {}
-        )
+        urls = {"SQLite": f"sqlite:///{Path(folder) / 'ledger.db'}"}
+        if arguments.redis:
+            urls["Redis"] = arguments.redis
         table = Table("what", *urls, "bar")
-        for name, way in (
-            ("threads", in_threads),
-            ("4 processes", in_processes),
-            ("asyncio", in_asyncio),
-        ):
-            table.add_row(
-                f"$0.002, 100 calls at once: {name}",
-                *(spent(url, way) for url in urls.values()),
-                "≤ 1",
-            )
-        table.add_row("reserve + settle, one process", *map(latency, urls.values()), "≤ 2 ms")
-        table.add_row("… of a rolling account", *map(rolling_latency, urls.values()), "≤ 2 ms")
-        table.add_row("… four processes", *map(throughput, urls.values()), "≥ 500 pairs/s")
-        outcome = [killed(url, random.Random(0)) for url in urls.values()]
-        table.add_row(f"kill -9, {KILLS} times, any moment", *outcome, "nothing lost")
-        outcome = [killed_step_by_step(url) for url in urls.values()]
-        table.add_row(f"kill -9, {KILLS} times, every step", *outcome, "nothing lost")
+
+        def add_row(title: str, measure: Callable[[str], str], bar: str) -> None:
+            table.add_row(title, *map(measure, urls.values()), bar)
+
+        for title, caller in CALLERS.items():
+            shares = [spend(url, caller) for url in urls.values()]
+            table.add_row(f"$0.002, {CALLS} calls at once: {title}", *shares, "≤ 1")
+        add_row("reserve + settle, one process", latency, "≤ 2 ms")
+        add_row("… of a rolling account", rolling_latency, "≤ 2 ms")
+        add_row("… four processes", throughput, "≥ 500 pairs/s")
+        add_row(f"kill -9, {KILLS} times, any moment", kill_at_any_moment, "nothing lost")
+        add_row(f"kill -9, {KILLS} times, every step", kill_at_every_step, "nothing lost")
         Console(width=150).print(table)
 
 
