@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from routoo_core.errors import NoCapableExpert
 from routoo_core.experts import Expert
+from routoo_core.latency import Latencies
 from routoo_core.limits import TYPICAL_OUTPUT_TOKENS
 from routoo_core.money import NANO_PER_USD, format_usd
+from routoo_core.predictor.base import Forecast
 from routoo_core.request import RoutedRequest
 from routoo_core.usage import Usage
 
@@ -149,6 +151,32 @@ def make_candidate(
     if max_cost is not None:
         maximum = min(maximum, max_cost)
     return Candidate(expert, quality, cost.expected, maximum, latency, cost.minimum)
+
+
+def make_candidates(
+    experts: Sequence[Expert],
+    request: RoutedRequest,
+    prediction: Forecast,
+    columns: Mapping[str, int],
+    latencies: Latencies,
+) -> tuple[Candidate, ...]:
+    """The candidates of a request, in the order of the experts.
+
+    Args:
+        experts: Those that can serve it.
+        request: The call.
+        prediction: Predicted for its prompt, one row.
+        columns: Expert → column of the prediction.
+        latencies: How long experts took lately.
+    """
+    candidates = []
+    for expert in experts:
+        column = columns[expert.name]
+        quality = float(prediction.quality[0, column])
+        length = None if prediction.lengths is None else float(prediction.lengths[0, column])
+        latency = latencies.of(expert.name)
+        candidates.append(make_candidate(expert, request, quality, length, latency))
+    return tuple(candidates)
 
 
 def qualities(candidates: Sequence[Candidate]) -> NDArray[np.float64]:

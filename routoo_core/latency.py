@@ -9,7 +9,8 @@ from pydantic import Field
 
 from routoo_core.settings import Settings
 
-NEWEST = 0.2  # weight of the latest call in the mean
+LATEST_WEIGHT = 0.2
+"""Weight of the latest reply in the mean."""
 
 
 class LatencyRule(Settings):
@@ -17,19 +18,21 @@ class LatencyRule(Settings):
 
     Attributes:
         max_s: Experts expected to take longer are tried only after all others.
-        price: Predicted quality that a second costs, in the ranking alone; 0.01 gives up a point for a second.
+        quality_per_s: Predicted quality that a second costs, in the ranking alone; 0.01 gives up a point for a second.
     """
 
     max_s: Annotated[float, Field(gt=0)] | None = None
-    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    quality_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
     def penalty(self, seconds: float | None) -> float:
         """Quality taken off in the ranking; nothing for an expert that was not measured yet."""
-        return self.price * (seconds or 0.0)
+        return self.quality_per_s * (seconds or 0.0)
 
     def is_slow(self, seconds: float | None) -> bool:
         """Whether an expert comes after all others."""
-        return self.max_s is not None and seconds is not None and seconds > self.max_s
+        if self.max_s is None or seconds is None:
+            return False
+        return seconds > self.max_s
 
 
 INDIFFERENT = LatencyRule()
@@ -44,10 +47,10 @@ class Latencies:
         self._lock = threading.Lock()
 
     def observe(self, expert: str, seconds: float) -> None:
-        """One more reply."""
+        """Add a reply."""
         with self._lock:
-            before = self._mean.get(expert, seconds)
-            self._mean[expert] = before + NEWEST * (seconds - before)
+            mean = self._mean.get(expert, seconds)
+            self._mean[expert] = mean + LATEST_WEIGHT * (seconds - mean)
 
     def of(self, expert: str) -> float | None:
         """Seconds to expect; ``None`` before the first reply."""

@@ -6,22 +6,21 @@ request ── predictor.predict ── policy ranks ── ledger.reserve ─�
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
-from routoo_core.budget.outlook import Profile, Standing, learn, learnt_until
-from routoo_core.calling.attempt import Attempt, CallInProgress
+from routoo_core.budget.outlook import Standings
+from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.attempts import CHEAPEST, REFUSE, AsyncAttempts, Attempts
-from routoo_core.candidates import Candidate, capable_experts, make_candidate
+from routoo_core.candidates import capable_experts, make_candidates
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
 from routoo_core.latency import Latencies, LatencyRule
 from routoo_core.options import SWITCH_MARGIN, RouterParts, parts_from_config, parts_from_toml
-from routoo_core.predictor.base import Forecast, Predictor, forecast
+from routoo_core.predictor.base import Predictor, forecast
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import (
@@ -30,14 +29,11 @@ from routoo_core.selector import (
     Policy,
     PolicyContext,
     PreferenceRule,
-    Stickiness,
     as_policy,
     describe_policy,
     rank,
     stickiness_of,
 )
-
-_REMEMBERED_PROFILES = 1024
 
 
 class Router:
@@ -84,7 +80,7 @@ class Router:
         self.latency = latency
         self.latencies = Latencies()
         self.switch_margin = switch_margin
-        self._profile = lru_cache(maxsize=_REMEMBERED_PROFILES)(self._learn_profile)
+        self._standings = Standings(ledger)
         self._columns = _prediction_columns(pool, predictor)
         self._check()
 
@@ -185,20 +181,18 @@ class Router:
             raise InvalidRequest(
                 "max_tokens: required, since the router is strict; pass one with the call"
             )
-        experts = (
-            self.pool if request.overrides.expert is None else [self.pool[request.overrides.expert]]
-        )
-        capable = capable_experts(experts, request)
+        capable = capable_experts(self._eligible(request.overrides.expert), request)
 
         started = time.perf_counter()
         prediction = forecast(self.predictor, [request.text])
         predict_ms = (time.perf_counter() - started) * 1e3
 
-        candidates = self._candidates(capable, request, prediction)
-        policy = self._policy(request)
-        context = PolicyContext(candidates, lambda: self._standings(request))
+        candidates = make_candidates(capable, request, prediction, self._columns, self.latencies)
+        budget = self.account(request)
+        context = PolicyContext(candidates, lambda: self._standings.of_chain(budget))
+        policy = as_policy(request.overrides.policy or self.policy)
         rule = policy.rule(context)
-        stickiness = self._stickiness(request)
+        stickiness = stickiness_of(request, self.switch_margin)
         return Decision(
             candidates=rank(rule, candidates, self.latency, stickiness),
             policy=describe_policy(policy),
@@ -208,6 +202,10 @@ class Router:
             stickiness=stickiness,
             context=context,
         )
+
+    def _eligible(self, name: str | None) -> Iterable[Expert]:
+        """The expert that alone may answer, or all."""
+        return self.pool if name is None else [self.pool[name]]
 
     def foresee(self, requests: Sequence[RoutedRequest]) -> None:
         """Predict for requests that are about to come, in one pass where the predictor remembers its prompts."""
@@ -231,9 +229,7 @@ class Router:
             AllExpertsFailed: Everything affordable was tried and failed.
             NoCapableExpert: See :meth:`decide`.
         """
-        return Attempts(
-            lambda: self._start(request, on_end), self.account(request), self.on_exhausted
-        )
+        return Attempts(self, request, on_end)
 
     def aattempts(
         self, request: RoutedRequest, on_end: Callable[[Attempt], None] | None = None
@@ -243,55 +239,14 @@ class Router:
 
     def account(self, request: RoutedRequest) -> Budget:
         """Whose budget pays: the router's own, or one of the same limit, within the same, for the request's account."""
-        if request.overrides.account is None:
-            return self.budget
-        return self.budget.model_copy(update={"account": request.overrides.account})
+        return self.budget.for_account(request.overrides.account)
 
-    def _start(
-        self, request: RoutedRequest, on_end: Callable[[Attempt], None] | None
-    ) -> CallInProgress:
-        """Decide a call that is being made, and let the policy observe it."""
+    def start(self, request: RoutedRequest) -> Decision:
+        """:meth:`decide` a call that is being made, and let the policy observe it; used by the attempts."""
         decision = self.decide(request)
         if request.overrides.policy is None and decision.context:
             self.policy.observe(decision.context)
-        return CallInProgress(request, decision, self.ledger, self.latencies.observe, on_end)
-
-    def _candidates(
-        self, experts: Sequence[Expert], request: RoutedRequest, prediction: Forecast
-    ) -> tuple[Candidate, ...]:
-        """The experts with predicted quality and cost."""
-        quality, lengths = prediction
-        candidates = []
-        for expert in experts:
-            column = self._columns[expert.name]
-            length = None if lengths is None else float(lengths[0, column])
-            latency = self.latencies.of(expert.name)
-            candidate = make_candidate(expert, request, float(quality[0, column]), length, latency)
-            candidates.append(candidate)
-        return tuple(candidates)
-
-    def _policy(self, request: RoutedRequest) -> Policy:
-        if request.overrides.policy is None:
-            return self.policy
-        return as_policy(request.overrides.policy)
-
-    def _stickiness(self, request: RoutedRequest) -> Stickiness | None:
-        turn = request.previous
-        if turn is None:
-            return None
-        return stickiness_of(turn.expert, turn.open_tool_call, self.switch_margin)
-
-    def _standings(self, request: RoutedRequest) -> list[Standing]:
-        """Where every account that pays for a call stands, innermost first."""
-        return [self._standing(budget) for budget in self.account(request).chain]
-
-    def _standing(self, budget: Budget) -> Standing:
-        """Where an account stands; what is usual for it is looked up once a day, or hour."""
-        state = self.ledger.state(budget)
-        return Standing(budget, state, self._profile(budget, learnt_until(budget, state.as_of)))
-
-    def _learn_profile(self, budget: Budget, until: float) -> Profile | None:
-        return learn(self.ledger.arrivals(budget.account), budget, until)
+        return decision
 
 
 def _prediction_columns(pool: Pool, predictor: Predictor) -> dict[str, int]:

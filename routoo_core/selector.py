@@ -21,6 +21,7 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.latency import INDIFFERENT, LatencyRule
 from routoo_core.money import format_usd
 from routoo_core.record import CandidateRecord, DecisionRecord, PolicyRecord
+from routoo_core.request import RoutedRequest
 
 Array = NDArray[np.floating[Any]]
 PreferenceRule = Callable[[Array, Array], Array]
@@ -337,6 +338,9 @@ def rank(
     return tuple(candidates[position] for position in sorted(range(len(candidates)), key=place))
 
 
-def stickiness_of(expert: str, open_tool_call: bool, switch_margin: float) -> Stickiness:
-    """The stickiness of the expert of the last turn: a margin, or everything while its tool call is open."""
-    return Stickiness(expert, inf if open_tool_call else switch_margin)
+def stickiness_of(request: RoutedRequest, switch_margin: float) -> Stickiness | None:
+    """The stickiness of the expert of the last turn, if there was one: a margin, or everything while its tool call is open."""
+    if request.previous is None:
+        return None
+    margin = inf if request.previous.open_tool_call else switch_margin
+    return Stickiness(request.previous.expert, margin)

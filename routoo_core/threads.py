@@ -8,23 +8,33 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-T = TypeVar("T")
-
+Result = TypeVar("Result")
 
 _THREADS = ThreadPoolExecutor(max_workers=32, thread_name_prefix="routoo")
 
 
-async def off_loop(function: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:
+async def off_loop(
+    function: Callable[[], Result], undo: Callable[[Result], None] | None = None
+) -> Result:
     """Run ``function`` in a thread; it is finished even when the wait is cancelled.
 
     Args:
-        function: What blocks.
-        undo: Called with its result, wherever it ends, when nobody waits for it any more.
+        function: Does blocking work.
+        undo: Takes the result, wherever the function ends, when nobody waits for it any more.
     """
-    future: Future[T] = _THREADS.submit(contextvars.copy_context().run, function)
+    context = contextvars.copy_context()
+    future: Future[Result] = _THREADS.submit(context.run, function)
     try:
         return await asyncio.shield(asyncio.wrap_future(future))
     except asyncio.CancelledError:
         if undo is not None:
-            future.add_done_callback(lambda done: None if done.exception() else undo(done.result()))
+            _undo_when_done(future, undo)
         raise
+
+
+def _undo_when_done(future: Future[Result], undo: Callable[[Result], None]) -> None:
+    def on_done(done: Future[Result]) -> None:
+        if done.exception() is None:
+            undo(done.result())
+
+    future.add_done_callback(on_done)

@@ -44,12 +44,12 @@ def test_an_expert_over_the_cap_is_tried_after_all_others():
 
 
 def test_a_second_costs_what_the_rule_says():
-    assert names(LatencyRule(price=0.02)) == [
+    assert names(LatencyRule(quality_per_s=0.02)) == [
         "slow",
         "fast",
         "new",
     ]  # 0.8 - 0.18 against 0.6 - 0.02
-    assert names(LatencyRule(price=0.03)) == ["fast", "slow", "new"]
+    assert names(LatencyRule(quality_per_s=0.03)) == ["fast", "slow", "new"]
 
 
 def test_the_mean_follows_the_latest_replies():

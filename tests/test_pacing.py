@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from routoo_core import Budget, Pool, RoutedRequest, Usage
 from routoo_core.budget.account import AccountState
-from routoo_core.budget.outlook import Standing, learn, learnt_until, outlook
+from routoo_core.budget.outlook import Standing, learn_profile, learning_ends, outlook
 from routoo_core.budget.pacing import LAMBDAS, Paced, spending_by_lambda
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.config import build_router
@@ -65,11 +65,15 @@ def test_earlier_periods_say_how_many_calls_are_still_to_come():
     budget = Budget(limit="1.00", period="day", expected_calls=100)
     start = 1_700_006_400 // DAY * DAY
     arrivals = evenly(start, [-2], 960) + evenly(start, [-1], 1440)
-    profile = learn(arrivals, budget, start)
+    profile = learn_profile(arrivals, budget, start)
     assert usual(profile, start, start + DAY) == pytest.approx(1200)
-    assert usual(learn(arrivals, budget, start - DAY), start, start + DAY) == pytest.approx(960)
-    assert learn([], budget, start) is learn(arrivals, budget, start - 2 * DAY) is None
-    assert learn(arrivals, Budget(limit="1", period="run"), start) is None
+    assert usual(learn_profile(arrivals, budget, start - DAY), start, start + DAY) == pytest.approx(
+        960
+    )
+    assert (
+        learn_profile([], budget, start) is learn_profile(arrivals, budget, start - 2 * DAY) is None
+    )
+    assert learn_profile(arrivals, Budget(limit="1", period="run"), start) is None
     quiet = at(budget, start + DAY / 2, calls=200)
     assert outlook(budget, quiet).calls == pytest.approx(200, rel=0.05)
     assert (
@@ -81,10 +85,10 @@ def test_earlier_periods_say_how_many_calls_are_still_to_come():
 
 def test_a_day_is_learnt_by_the_hour_of_its_time_zone_and_the_last_seven_days_count():
     budget = Budget(limit="1.00", period="day", timezone="Asia/Tokyo")
-    start = learnt_until(budget, 1_700_006_400)
+    start = learning_ends(budget, 1_700_006_400)
     old = [(start - 8 * DAY + hour * 3600, 10**6) for hour in range(24)]
     mornings = [(start - day * DAY + 9 * 3600, 240) for day in range(1, 8)]
-    profile = learn(old + mornings, budget, start)
+    profile = learn_profile(old + mornings, budget, start)
     assert usual(profile, start + 9 * 3600, start + 10 * 3600) == pytest.approx(0.9 * 240 + 1)
     assert usual(profile, start, start + 9 * 3600) == pytest.approx(9)  # a tenth is spread evenly
     assert usual(profile, start - DAY / 2, start + DAY / 2) == pytest.approx(240)
@@ -97,20 +101,20 @@ def test_a_day_is_learnt_by_the_hour_of_its_time_zone_and_the_last_seven_days_co
 def test_a_month_is_learnt_by_the_hour_of_the_week_once_it_has_seen_two():
     budget, monday = Budget(limit="1.00", period="month"), 1_699_833_600
     weekdays = [day for day in range(-35, 0) if day % 7 < 5]
-    profile = learn(evenly(monday, weekdays, 240), budget, monday)
+    profile = learn_profile(evenly(monday, weekdays, 240), budget, monday)
     assert usual(profile, monday, monday + 5 * DAY) == pytest.approx(5 * 240, rel=0.05)
     assert usual(profile, monday + 5 * DAY, monday + 7 * DAY) == pytest.approx(
         2 * 0.1 * 240 * 5 / 7
     )
-    young = learn(evenly(monday, weekdays[-5:], 240), budget, monday)
+    young = learn_profile(evenly(monday, weekdays[-5:], 240), budget, monday)
     assert usual(young, monday + 5 * DAY, monday + 6 * DAY) == pytest.approx(240 * 5 / 7)
 
 
 def test_an_hour_is_learnt_from_the_last_seven():
     budget, start = Budget(limit="1.00", period="hour"), 1_700_006_400
     arrivals = [(start - hour * 3600, 100) for hour in range(1, 4)] + [(start, 7)]
-    assert learnt_until(budget, start + 100) == start
-    assert usual(learn(arrivals, budget, start), start, start + 3600) == pytest.approx(100)
+    assert learning_ends(budget, start + 100) == start
+    assert usual(learn_profile(arrivals, budget, start), start, start + 3600) == pytest.approx(100)
 
 
 def test_a_router_learns_from_its_ledger_what_is_usual_and_asks_it_once_a_day(endpoint):
@@ -134,9 +138,9 @@ def test_a_router_learns_from_its_ledger_what_is_usual_and_asks_it_once_a_day(en
                     attempt.settle(Usage(5, 5))
         clock.advance(DAY)
     assert ledger.asked == 3
-    assert usual(router._standing(budget).usual, clock(), clock() + DAY) == pytest.approx(27)
+    assert usual(router._standings.of(budget).usual, clock(), clock() + DAY) == pytest.approx(27)
     clock.advance(-DAY)
-    assert usual(router._standing(budget).usual, clock(), clock() + DAY) == pytest.approx(40)
+    assert usual(router._standings.of(budget).usual, clock(), clock() + DAY) == pytest.approx(40)
 
 
 @pytest.mark.parametrize("rolling", [False, True])

@@ -10,11 +10,11 @@ from routoo_core.asking.budget_queue import BudgetQueue
 from routoo_core.asking.calls import Answer, Call, ExpertClient, Likelihood, NoAnswer
 from routoo_core.asking.metered_call import MeteredCall
 from routoo_core.asking.rate_limit import RateLimiter
-from routoo_core.asking.retries import may_succeed_later, seconds_before_retry
+from routoo_core.asking.retries import seconds_before_retry
 from routoo_core.calling.driver import arun
 from routoo_core.errors import AllExpertsFailed, BudgetExceeded, InvalidRequest, NoCapableExpert
 from routoo_core.experts import Expert
-from routoo_core.failures import describe_error, status_of
+from routoo_core.failures import read_failure
 from routoo_core.router import Router
 
 FAILURES_BEFORE_STOP = 5
@@ -95,7 +95,7 @@ class Asker:
             except _TransientFailure as failure:
                 error = failure.error
             if tries < self.retries:
-                wait_s = seconds_before_retry(error, tries)
+                wait_s = seconds_before_retry(read_failure(error), tries)
                 self._rate_limiters[expert.name].pause(wait_s)
         raise self._count_failure(expert, error)
 
@@ -117,12 +117,13 @@ class Asker:
         except Exception as refusal:
             if not _is_refusal(refusal):
                 raise
-            reason = f"the expert refused the prompt: {describe_error(refusal)}"
+            reason = f"the expert refused the prompt: {read_failure(refusal).description}"
             raise NoAnswer(reason) from refusal
-        if may_succeed_later(error):
+        if read_failure(error).may_succeed_later:
             raise _TransientFailure(error)
         raise self._stop(
-            expert, f"it refuses calls: {describe_error(error)}; check base_url, model and key"
+            expert,
+            f"it refuses calls: {read_failure(error).description}; check base_url, model and key",
         )
 
     async def _call_metered(self, expert: Expert, call: Call) -> Answer:
@@ -138,11 +139,9 @@ class Asker:
     def _count_failure(self, expert: Expert, error: Exception) -> NoAnswer:
         self._failures_in_a_row[expert.name] += 1
         if self._failures_in_a_row[expert.name] >= FAILURES_BEFORE_STOP:
-            reason = (
-                f"{FAILURES_BEFORE_STOP} calls in a row failed, the last by {describe_error(error)}"
-            )
+            reason = f"{FAILURES_BEFORE_STOP} calls in a row failed, the last by {read_failure(error).description}"
             return self._stop(expert, reason)
-        return NoAnswer(f"given up after try {self.retries + 1}: {describe_error(error)}")
+        return NoAnswer(f"given up after try {self.retries + 1}: {read_failure(error).description}")
 
     def _check_likelihood(self, expert: Expert, call: Call, answer: Answer) -> None:
         if isinstance(call, Likelihood) and answer.logprob is None:
@@ -161,4 +160,4 @@ def _is_refusal(error: Exception) -> bool:
     """Whether an expert refused the request itself, so that another would refuse it as well."""
     from openai import OpenAIError
 
-    return status_of(error) is not None or isinstance(error, OpenAIError)
+    return read_failure(error).status is not None or isinstance(error, OpenAIError)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from routoo_core.asking.calls import ClientReply, Likelihood
-from routoo_core.asking.retries import may_succeed_later
 from routoo_core.experts import Expert
+from routoo_core.failures import read_failure
 from routoo_core.usage import read_usage
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class GrammarLikelihood:
         try:
             reply: Any = await self._api.post(address, cast_to=object, body=body)
         except APIStatusError as error:
-            if may_succeed_later(error):
+            if read_failure(error).may_succeed_later:
                 raise
             return None
         tokens = reply.get("tokens") if isinstance(reply, Mapping) else None

@@ -75,6 +75,10 @@ class Budget(Settings):
             ) from error
         return value
 
+    def for_account(self, account: str | None) -> Budget:
+        """The same limit, within the same accounts, for another account; this budget where none is named."""
+        return self if account is None else self.model_copy(update={"account": account})
+
     @property
     def chain(self) -> tuple[Budget, ...]:
         """This account and those it is part of, innermost first."""

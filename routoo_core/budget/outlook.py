@@ -6,32 +6,42 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.budget.account import AccountState, Budget
-from routoo_core.budget.ledger import HourlyCalls
+from routoo_core.budget.ledger import HourlyCalls, Ledger
 from routoo_core.budget.period import HOUR_S, RETENTION_S, ROLLING_SPAN_S, SLOTS_PER_PERIOD
 from routoo_core.errors import ConfigurationError
 from routoo_core.money import NANO_PER_USD
 
-DAY = 24 * HOUR_S
-LEARNT = {
-    "hour": 7 * HOUR_S,
-    "day": 7 * DAY,
-    "month": RETENTION_S,
-}  # how far back what is usual is learnt from
-WEEKLY = 14 * DAY  # seen at least, before a month tells Mondays from Sundays
-LATE = 0.8  # of the calls that usually have come by now and have not, those still expected
-EVEN = 0.1  # of what is usual, spread evenly: no day is quite like the last
-CAUTION = 1.5  # how many more calls than estimated the rest of a period is held ready for
-NEAREST = 1 / 12  # of a rolling period that pacing looks ahead at least
-_OVERRUN = 0.1
-_PRIOR_SHARE = (
-    0.02  # how much of a period the configured expected_calls weigh against the traffic seen
-)
+DAY_S = 24 * HOUR_S
+LEARNING_SPAN_S = {"hour": 7 * HOUR_S, "day": 7 * DAY_S, "month": RETENTION_S}
+"""Period → how far back the usual calls are learnt from."""
+WEEKLY_AFTER_S = 14 * DAY_S
+"""Seconds of traffic after which the profile of a month tells Mondays from Sundays."""
+HOURS_PER_DAY = 24
+HOURS_PER_WEEK = 168
+
+LATE_SHARE = 0.8
+"""Of the calls that usually have come by now and have not, the share that is still expected."""
+EVEN_SHARE = 0.1
+"""Share of the usual calls that is spread evenly: no day is quite like the last."""
+CAUTION = 1.5
+"""How many more calls than estimated the rest of a period keeps money for while no profile is known."""
+NEAREST_HORIZON = 1 / 12
+"""Share of a rolling period that pacing looks ahead at least."""
+OVERRUN_SHARE = 0.1
+"""When more calls came than a run expected: the share of those seen that is expected once more."""
+PRIOR_SHARE = 0.02
+"""How much of a period the expected calls weigh against the traffic seen."""
+
+_REMEMBERED_PROFILES = 1024
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,10 +56,10 @@ class Profile:
 
     begin: float
     step: float
-    calls: NDArray[np.float64]
+    calls: Floats
 
-    def until(self, moments: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Usual calls from ``begin`` until each of these."""
+    def until(self, moments: Floats) -> Floats:
+        """Usual calls from ``begin`` until each of these moments, seconds since the epoch."""
         steps = (moments - self.begin) / self.step
         return np.asarray(np.interp(steps, np.arange(len(self.calls)), self.calls))
 
@@ -69,72 +79,122 @@ class Standing:
     usual: Profile | None = None
 
 
+class Standings:
+    """Where accounts stand, and what is usual for them, which is looked up once a day, or hour.
+
+    Args:
+        ledger: Keeps the accounts.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._profile = lru_cache(maxsize=_REMEMBERED_PROFILES)(self._learn_profile)
+
+    def of(self, budget: Budget) -> Standing:
+        """Where one account stands."""
+        state = self._ledger.state(budget)
+        profile = self._profile(budget, learning_ends(budget, state.as_of))
+        return Standing(budget, state, profile)
+
+    def of_chain(self, budget: Budget) -> list[Standing]:
+        """Where an account and those it is part of stand, innermost first."""
+        return [self.of(part) for part in budget.chain]
+
+    def _learn_profile(self, budget: Budget, until: float) -> Profile | None:
+        return learn_profile(self._ledger.arrivals(budget.account), budget, until)
+
+
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """What pacing expects of the rest of a window.
 
     Attributes:
         calls: Calls still to come, at least 1.
-        allowance: USD each of them may cost on average; where their number is a guess, a cautious one.
+        allowance: USD each of them may cost on average; a cautious amount where their number is a guess.
     """
 
     calls: float
     allowance: float
 
 
-def learnt_until(budget: Budget, now: float) -> float:
-    """Until when :func:`learn` looks: where the last whole day ended, or for an hourly budget the last whole hour."""
+# When calls usually come
+
+
+def learning_ends(budget: Budget, now: float) -> float:
+    """Until when :func:`learn_profile` looks: the end of the last whole day, or hour for an hourly budget."""
     unit = "hour" if budget.period == "hour" else "day"
     return budget.model_copy(update={"period": unit, "rolling": False}).window(now).start
 
 
-def learn(arrivals: Sequence[HourlyCalls], budget: Budget, until: float) -> Profile | None:
+def learn_profile(arrivals: Sequence[HourlyCalls], budget: Budget, until: float) -> Profile | None:
     """When an account's calls usually come, as far ahead as pacing looks.
 
-    For a day by the hour of the day, from the last seven; for a month by the hour of the week from the last five weeks,
-    or of the day while there are less than two; for an hour evenly, from the last seven.
+    For a day by the hour of the day, from the last seven days; for a month by the hour of the week from the last
+    five weeks, or of the day while there are less than two weeks; for an hour evenly, from the last seven hours.
 
     Args:
         arrivals: See :meth:`~routoo_core.budget.ledger.Ledger.arrivals`.
         budget: Its period and time zone.
-        until: See :func:`learnt_until`.
+        until: See :func:`learning_ends`.
 
     Returns:
         ``None`` for a run, and when there were no calls in a whole period before.
     """
-    counts = {
-        hour: calls
-        for hour, calls in arrivals
-        if until - LEARNT.get(budget.period, 0.0) <= hour < until
-    }
-    if not counts:
+    earliest = until - LEARNING_SPAN_S.get(budget.period, 0.0)
+    calls_at: dict[float, int] = {}
+    for hour, calls in arrivals:
+        if earliest <= hour < until:
+            calls_at[hour] = calls
+    if not calls_at:
         return None
-    first = learnt_until(budget, min(counts))
-    cycle = (
-        1
-        if budget.period == "hour"
-        else 168
-        if budget.period == "month" and until - first >= WEEKLY
-        else 24
+
+    first = learning_ends(budget, min(calls_at))
+    cycle = _cycle_hours(budget, until - first)
+    rates = _hourly_rates(
+        calls_at, _hours_of_cycle(budget, cycle, first, until), first, until, cycle
     )
-    zone = ZoneInfo(budget.timezone)
 
-    def places(begin: float, end: float) -> list[int]:
-        local = (datetime.fromtimestamp(at, zone) for at in np.arange(begin, end, HOUR_S))
-        return [(24 * at.weekday() + at.hour) % cycle for at in local]
-
-    seen, passed = np.zeros(cycle), np.zeros(cycle)
-    for hour, place in zip(np.arange(first, until, HOUR_S), places(first, until), strict=True):
-        seen[place] += counts.get(hour // HOUR_S * HOUR_S, 0)
-        passed[place] += 1
-    rates = seen / np.maximum(passed, 1)
-    rates += EVEN * (rates.mean() - rates)
-    reach = HOUR_S * math.ceil(
-        1.2 * ROLLING_SPAN_S[budget.period] / HOUR_S
-    )  # a month or day may be longer, a slot lies beyond
+    # A month or a day may be longer than its span, and a slot of a rolling period lies beyond it.
+    reach = HOUR_S * math.ceil(1.2 * ROLLING_SPAN_S[budget.period] / HOUR_S)
     begin = until - reach
-    ahead = rates[places(begin, until + DAY + reach)]
-    return Profile(begin, HOUR_S, np.concatenate([[0.0], np.cumsum(ahead)]))
+    rates_ahead = rates[_hours_of_cycle(budget, cycle, begin, until + DAY_S + reach)]
+    return Profile(begin, HOUR_S, np.concatenate([[0.0], np.cumsum(rates_ahead)]))
+
+
+def _cycle_hours(budget: Budget, history_s: float) -> int:
+    """After how many hours traffic repeats itself."""
+    if budget.period == "hour":
+        return 1
+    if budget.period == "month" and history_s >= WEEKLY_AFTER_S:
+        return HOURS_PER_WEEK
+    return HOURS_PER_DAY
+
+
+def _hours_of_cycle(budget: Budget, cycle: int, begin: float, end: float) -> list[int]:
+    """The hour of the cycle, in the budget's time zone, of every hour from ``begin`` to ``end``."""
+    zone = ZoneInfo(budget.timezone)
+    hours = []
+    for moment in np.arange(begin, end, HOUR_S):
+        local = datetime.fromtimestamp(moment, zone)
+        hours.append((HOURS_PER_DAY * local.weekday() + local.hour) % cycle)
+    return hours
+
+
+def _hourly_rates(
+    calls_at: dict[float, int], hours: Sequence[int], first: float, until: float, cycle: int
+) -> Floats:
+    """Mean calls in each hour of the cycle, a share of them spread evenly."""
+    calls = np.zeros(cycle)
+    passed = np.zeros(cycle)
+    for moment, hour in zip(np.arange(first, until, HOUR_S), hours, strict=True):
+        calls[hour] += calls_at.get(moment // HOUR_S * HOUR_S, 0)
+        passed[hour] += 1
+    rates = calls / np.maximum(passed, 1)
+    rates += EVEN_SHARE * (rates.mean() - rates)
+    return rates
+
+
+# What is still to come
 
 
 def outlook(budget: Budget, state: AccountState, usual: Profile | None = None) -> Outlook:
@@ -142,66 +202,105 @@ def outlook(budget: Budget, state: AccountState, usual: Profile | None = None) -
 
     Calls come as they usually do, by a factor more or less than usual that is a Gamma–Poisson estimate from those of
     the window so far. While nothing is known to be usual, ``expected_calls`` spread evenly are. Of those usual until
-    now that have not come, most may be late: ``LATE`` of them are still expected.
+    now that have not come, most may be late: ``LATE_SHARE`` of them are still expected.
 
     A rolling period has no end. Money frees itself slot by slot, so it has many horizons: until a slot frees itself,
     what is available now and what the slots before it free must do. The horizon that leaves the least for each of its
     calls decides. The last one, a whole period ahead, makes that a limit's worth for each period in the long run; the
-    nearer ones hold back after a burst. (Those nearer than ``NEAREST`` are left out: they are all noise.)
+    nearer ones hold back after a burst. (Those nearer than ``NEAREST_HORIZON`` are left out: they are all noise.)
 
     Raises:
         ConfigurationError: The budget has no limit.
     """
     if state.available is None:
         raise ConfigurationError(
-            f"budget.limit: the paced policy needs a limit for account {state.account!r}; set one or change the policy"
+            f"budget.limit: the paced policy needs a limit for account {state.account!r}; "
+            "set one or change the policy"
         )
     if state.window.end is None and state.window.span is None:
-        to_come = float(budget.expected_calls - state.calls)
-        if to_come <= 0:  # more came than expected: expect as many again as a tenth of those seen
-            to_come = state.calls * _OVERRUN
-        return _outlook(np.array([to_come]), np.array([state.available], dtype=np.float64))
-    start, length, horizons, money = _horizons(state)
-    now = min(max(state.as_of, start), start + length)
-    profile = usual or Profile(start, length, budget.expected_calls * np.arange(4.0))
-    before, until_now, whole = profile.until(np.array([start, now, start + length]))
-    prior = _PRIOR_SHARE * (whole - before)
-    factor = (state.calls + prior) / (until_now - before + prior)
-    calls = factor * (profile.until(horizons) - until_now)
+        return _outlook_of_run(budget, state.calls, state.available)
+
+    horizons = _horizons(state)
+    begin = horizons.begin
+    end = begin + horizons.length
+    now = min(max(state.as_of, begin), end)
+    profile = usual or Profile(begin, horizons.length, budget.expected_calls * np.arange(4.0))
+    before_begin, before_now, before_end = profile.until(np.array([begin, now, end]))
+
+    prior = PRIOR_SHARE * (before_end - before_begin)
+    factor = (state.calls + prior) / (before_now - before_begin + prior)
+    calls = factor * (profile.until(horizons.ends) - before_now)
     if usual is None:
-        return _outlook(
-            calls,
-            money,
-            CAUTION if state.window.end else 1 + (CAUTION - 1) * (1 - (now - start) / length),
+        return _tightest_outlook(
+            calls, horizons.money, _caution(state, now - begin, horizons.length)
         )
     if state.window.end:
-        calls += LATE * np.maximum(whole - before - state.calls - calls, 0.0)
-    return _outlook(calls, money)
+        missing = before_end - before_begin - state.calls - calls
+        calls += LATE_SHARE * np.maximum(missing, 0.0)
+    return _tightest_outlook(calls, horizons.money)
 
 
-def _outlook(
-    calls: NDArray[np.float64], money: NDArray[np.float64], caution: float = 1.0
-) -> Outlook:
-    """The horizon, each with its calls and its nano-USD, that leaves the least for a call."""
+def _outlook_of_run(budget: Budget, calls: int, available: int) -> Outlook:
+    """The outlook of a run, which has no end: the calls that are expected and have not come."""
+    to_come = float(budget.expected_calls - calls)
+    if to_come <= 0:  # more came than expected
+        to_come = calls * OVERRUN_SHARE
+    return _tightest_outlook(np.array([to_come]), np.array([available], dtype=np.float64))
+
+
+def _caution(state: AccountState, elapsed: float, length: float) -> float:
+    """How many more calls than estimated to keep money for; a rolling period needs less the longer it is seen."""
+    if state.window.end:
+        return CAUTION
+    return 1 + (CAUTION - 1) * (1 - elapsed / length)
+
+
+def _tightest_outlook(calls: Floats, money: Floats, caution: float = 1.0) -> Outlook:
+    """The horizon that leaves the least for a call.
+
+    Args:
+        calls: Still to come until each horizon.
+        money: Nano-USD until each horizon.
+        caution: Factor on the calls.
+    """
     calls = np.maximum(calls, 1.0)
     allowances = money / NANO_PER_USD / np.maximum(calls * caution, 1.0)
     tightest = int(allowances.argmin())
     return Outlook(float(calls[tightest]), float(allowances[tightest]))
 
 
-def _horizons(state: AccountState) -> tuple[float, float, NDArray[np.float64], NDArray[np.float64]]:
-    """When counting began, a period's length, the horizons (seconds since the epoch) and nano-USD until each."""
-    window, left = state.window, float((state.limit or 0) - state.spent - state.held)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Horizons:
+    """How far ahead pacing looks.
+
+    Attributes:
+        begin: When counting began, seconds since the epoch.
+        length: Of the period, seconds.
+        ends: The horizons, seconds since the epoch.
+        money: Nano-USD that calls until each horizon may cost.
+    """
+
+    begin: float
+    length: float
+    ends: Floats
+    money: Floats
+
+
+def _horizons(state: AccountState) -> _Horizons:
+    window = state.window
+    available = float((state.limit or 0) - state.spent - state.held)
     if window.end is not None:
-        return (
-            window.start,
-            window.end - window.start,
-            np.array([window.end]),
-            np.array([max(left, 0.0)]),
-        )
+        money = np.array([max(available, 0.0)])
+        return _Horizons(window.start, window.end - window.start, np.array([window.end]), money)
+
     span = window.span or 0.0
-    frees = np.array(state.refills or [(state.as_of + span, 0)], dtype=np.float64)
-    freed = np.cumsum(frees[:, 1]) - frees[:, 1]
-    far = frees[:, 0] >= state.as_of + span * NEAREST
-    first = min(float(frees[0, 0]) - span - span / SLOTS_PER_PERIOD, state.as_of)
-    return max(first, state.as_of - span), span, frees[far, 0], np.maximum(left + freed[far], 0.0)
+    refills = np.array(state.refills or [(state.as_of + span, 0)], dtype=np.float64)
+    moments = refills[:, 0]
+    amounts = refills[:, 1]
+    freed_before = np.cumsum(amounts) - amounts
+    is_far = moments >= state.as_of + span * NEAREST_HORIZON
+
+    first_call = min(float(moments[0]) - span - span / SLOTS_PER_PERIOD, state.as_of)
+    begin = max(first_call, state.as_of - span)
+    money = np.maximum(available + freed_before[is_far], 0.0)
+    return _Horizons(begin, span, moments[is_far], money)

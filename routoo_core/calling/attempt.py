@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
-from routoo_core.budget.account import AccountState
+from routoo_core.budget.account import AccountState, Budget
 from routoo_core.budget.ledger import Ledger, Reservation
 from routoo_core.candidates import Candidate
 from routoo_core.errors import StreamInterrupted
 from routoo_core.experts import Expert
-from routoo_core.failures import another_may_succeed, describe_error, may_be_billed
+from routoo_core.failures import read_failure
 from routoo_core.money import decimal_usd
 from routoo_core.record import AttemptRecord, DecisionRecord, Ending
 from routoo_core.request import RoutedRequest
@@ -60,6 +60,7 @@ class CallInProgress:
     Attributes:
         request: The call.
         decision: Its ranked candidates.
+        budget: Whose money is held.
         ledger: Where money is held and settled.
         observe_latency: Takes an expert's name and the seconds of a reply that came with its usage.
         on_end: Takes the attempt that ended the call, whether it was answered or raised; called in the caller's
@@ -70,6 +71,7 @@ class CallInProgress:
 
     request: RoutedRequest
     decision: Decision
+    budget: Budget
     ledger: Ledger
     observe_latency: Callable[[str, float], None]
     on_end: Callable[[Attempt], None] | None = None
@@ -225,7 +227,9 @@ class Attempt:
         if error is None:
             self.outcome = self.outcome or Answered()
             return False
-        if was_settled or not isinstance(error, Exception) or not another_may_succeed(error):
+        if was_settled or not isinstance(error, Exception):
+            return False
+        if not read_failure(error).another_may_succeed:
             return False
         if self._received:
             raise StreamInterrupted(self.expert.name, self._settled or 0) from error
@@ -234,7 +238,9 @@ class Attempt:
 
     def _close_reservation(self, error: BaseException | None) -> None:
         """Book what the call may have cost, or nothing where the expert did no work."""
-        cost_nothing = error is not None and not self._received and not may_be_billed(error)
+        cost_nothing = (
+            error is not None and not self._received and not read_failure(error).may_be_billed
+        )
         if cost_nothing:
             self.release()
         else:
@@ -260,7 +266,7 @@ class Attempt:
             problem = self.outcome.reason
         elif error is not None:
             ending = "failed"
-            problem = describe_error(error)
+            problem = read_failure(error).description
         return AttemptRecord(
             expert=self.expert.name,
             outcome=ending,

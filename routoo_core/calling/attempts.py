@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Reservation
 from routoo_core.calling.attempt import Attempt, CallInProgress, Failed, Rejected
 from routoo_core.candidates import Candidate
 from routoo_core.errors import AllExpertsFailed, BudgetExceeded, ReplyRejected
+from routoo_core.request import RoutedRequest
 from routoo_core.threads import off_loop
+
+if TYPE_CHECKING:
+    from routoo_core.router import Router
 
 REFUSE = "refuse"
 CHEAPEST = "cheapest"
@@ -29,17 +32,20 @@ class Attempts(Iterator[Attempt]):
     is answered, which raises when no candidate is left.
 
     Args:
-        start: Decides and opens the call; run by the first attempt.
-        budget: Whose money is held.
-        on_exhausted: When nothing is affordable: ``refuse``, ``cheapest``, or an expert's name.
+        router: Decides, and keeps the ledger.
+        request: The call.
+        on_end: Takes the attempt that ended the call, whether it was answered or raised.
     """
 
     def __init__(
-        self, start: Callable[[], CallInProgress], budget: Budget, on_exhausted: str = REFUSE
+        self,
+        router: Router,
+        request: RoutedRequest,
+        on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
-        self._start = start
-        self._budget = budget
-        self._on_exhausted = on_exhausted
+        self._router = router
+        self._request = request
+        self._on_end = on_end
         self._call: CallInProgress | None = None
         self._untried: Iterator[Candidate] = iter(())
         self._refusals: list[BudgetExceeded] = []
@@ -69,8 +75,16 @@ class Attempts(Iterator[Attempt]):
 
     def _open_call(self) -> CallInProgress:
         if self._call is None:
-            self._call = self._start()
-            self._untried = iter(self._call.decision.candidates)
+            decision = self._router.start(self._request)
+            self._call = CallInProgress(
+                request=self._request,
+                decision=decision,
+                budget=self._router.account(self._request),
+                ledger=self._router.ledger,
+                observe_latency=self._router.latencies.observe,
+                on_end=self._on_end,
+            )
+            self._untried = iter(decision.candidates)
         return self._call
 
     def _may_go_on(self) -> bool:
@@ -87,7 +101,7 @@ class Attempts(Iterator[Attempt]):
         """Money for a candidate; ``None`` where an account cannot afford it."""
         try:
             return call.ledger.reserve(
-                self._budget,
+                call.budget,
                 minimum=candidate.minimum_cost,
                 maximum=candidate.maximum_cost,
                 estimate=candidate.expected_cost,
@@ -102,11 +116,11 @@ class Attempts(Iterator[Attempt]):
         Raises:
             BudgetExceeded: There is none; the error names what the cheapest candidate needs.
         """
-        if self._on_exhausted == REFUSE:
+        if self._router.on_exhausted == REFUSE:
             raise min(self._refusals, key=_amount_needed)
         candidate = self._last_resort(call.decision.candidates)
         reservation = call.ledger.reserve(
-            self._budget,
+            call.budget,
             minimum=0,
             maximum=candidate.maximum_cost,
             estimate=candidate.expected_cost,
@@ -117,7 +131,7 @@ class Attempts(Iterator[Attempt]):
     def _last_resort(self, candidates: tuple[Candidate, ...]) -> Candidate:
         """The candidate that ``on_exhausted`` names, else the cheapest."""
         for candidate in candidates:
-            if candidate.expert.name == self._on_exhausted:
+            if candidate.expert.name == self._router.on_exhausted:
                 return candidate
         return min(candidates, key=_expected_cost)
 
