@@ -1,9 +1,10 @@
-"""Kill ``routoo score`` with ``kill -9`` at random moments until it is through: python tests/kill_scoring.py [TIMES]
+"""Kill ``routoo score`` with ``kill -9`` at random moments until it is through.
 
-Two experts answer forty prompts on a real endpoint. After every kill it is checked that whatever was asked is kept,
-save for what was in flight; in the end, that the table is that of an undisturbed run and that nothing kept was asked
-again.
-Prints what was done, as JSON.
+    python tests/kill_scoring.py [TIMES]
+
+Two experts answer forty prompts on a real endpoint. After every kill it is checked that every answer is stored, except
+for the calls in flight. In the end it is checked that the table is that of an undisturbed run, and that nothing stored
+was asked again. Prints what was done, as JSON.
 """
 
 import json
@@ -21,123 +22,136 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from routoo_core import Budget
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.testing import FakeEndpoint, Reply
 
-PROMPTS, EXPERTS, AT_ONCE = 40, ("one", "two"), 3
-COMMAND = [
-    sys.executable,
-    "-m",
-    "routoo_core",
-    "score",
-    "--prompts",
-    "p.csv",
-    "--grader",
-    "numeric",
-    "--budget",
-    "1",
-]
-COMMAND += ["--max-tokens", "16", "--concurrency", str(AT_ONCE), "--out"]
-
-
-def asked(endpoint: FakeEndpoint) -> Counter[tuple[str, str]]:
-    """How often each expert was asked each prompt."""
-    return Counter((body["model"], body["messages"][0]["content"]) for body in endpoint.requests)
-
-
-def table(path: Path) -> list[dict[str, object]]:
-    """The outcomes, without what the clock says."""
-    return [
-        {k: v for k, v in row.items() if k != "latency_s"}
-        for row in parquet.read_table(path).to_pylist()
-    ]
-
-
-def kept(path: Path) -> int:
-    """Answers in a store."""
-    with sqlite3.connect(path) as db:
-        return (
-            db.execute("SELECT count(*) FROM answers").fetchone()[0] if path.stat().st_size else 0
-        )
+PROMPTS = 40
+EXPERTS = ("one", "two")
+PAIRS = PROMPTS * len(EXPERTS)
+CONCURRENCY = 3
+IN_FLIGHT = CONCURRENCY * len(EXPERTS)
+"""The most calls that a kill can interrupt."""
+COMMAND = [sys.executable, "-m", "routoo_core", "score"]
+COMMAND += ["--prompts", "p.csv", "--grader", "numeric", "--budget", "1", "--max-tokens", "16"]
+COMMAND += ["--concurrency", str(CONCURRENCY), "--out"]
 
 
 def main(times: int = 20, seed: int = 0) -> dict[str, object]:
     """Kill so many runs of one scoring, at any moment from the first answer on, and let the last one end."""
-    chance, home = random.Random(seed), Path.cwd()
+    home = Path.cwd()
     with tempfile.TemporaryDirectory() as folder, FakeEndpoint() as endpoint:
         os.chdir(folder)
         try:
-            return _killed(times, chance, endpoint, Path(folder))
+            return _kill_again_and_again(times, random.Random(seed), endpoint)
         finally:
             os.chdir(home)
 
 
-def _killed(
-    times: int, chance: random.Random, endpoint: FakeEndpoint, folder: Path
+def _kill_again_and_again(
+    times: int, random_moments: random.Random, endpoint: FakeEndpoint
 ) -> dict[str, object]:
-    prompts = [f"What is twice {i}?" for i in range(PROMPTS)]
-    answers = [2 * i if i % 5 else -1 for i in range(PROMPTS)]
-    columns = {"prompt_id": [f"p{i}" for i in range(PROMPTS)], "prompt": prompts, "answer": answers}
-    csv.write_csv(pa.table(columns), folder / "p.csv")
-    (folder / "experts.toml").write_text(
-        "".join(
-            f'[experts.{name}]\nbase_url = "{endpoint.base_url}"\ninput_usd_per_1m = 10\noutput_usd_per_1m = 10\n'
-            for name in EXPERTS
-        )
-    )
-    pause = 0.0
-
-    def doubled(body: dict[str, object]) -> Reply:
-        return Reply(
-            str(2 * int(str(body["messages"][0]["content"]).split()[-1].rstrip("?"))), delay_s=pause
-        )
-
-    endpoint.replies = dict.fromkeys(EXPERTS, doubled)
-    subprocess.run(
-        [*COMMAND, "whole.parquet", "--answers", "whole.db"], check=True, stderr=subprocess.DEVNULL
-    )
-    whole = SqliteLedger("whole.ledger.db").accounts()[0].spent
+    _write_inputs(endpoint)
+    endpoint.replies = dict.fromkeys(EXPERTS, _doubling(delay_s=0.0))
+    _score("whole.parquet", "--answers", "whole.db")
+    undisturbed = SqliteLedger("whole.ledger.db").accounts()[0].spent
     endpoint.requests.clear()
-    pause = 0.5 * times / PROMPTS  # so that there is something left to kill
+
+    delay_s = 0.5 * times / PROMPTS  # long enough that there is something left to kill
+    endpoint.replies = dict.fromkeys(EXPERTS, _doubling(delay_s))
     for kills in range(1, times + 1):
-        before = len(endpoint.requests)
-        run = subprocess.Popen(
-            [*COMMAND, "o.parquet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while len(endpoint.requests) == before and run.poll() is None:
-            time.sleep(0.002)
-        time.sleep(chance.uniform(0.0, 2 * pause))
-        run.send_signal(signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL, f"run {kills} ended before it was killed"
-        time.sleep(0.02)
-        in_flight = len(endpoint.requests) - kept(folder / "answers.db")
-        assert in_flight <= kills * AT_ONCE * len(EXPERTS), (kills, in_flight)
-    subprocess.run(
-        [*COMMAND, "o.parquet"], check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    assert table(folder / "o.parquet") == table(folder / "whole.parquet")
-    times_asked, ledger = asked(endpoint), SqliteLedger("answers.ledger.db")
-    assert len(times_asked) == PROMPTS * len(EXPERTS)
-    again = sum(times_asked.values()) - len(times_asked)
-    assert again <= times * AT_ONCE * len(EXPERTS)
-    booked = ledger.accounts()[0]
-    late = SqliteLedger("answers.ledger.db", clock=lambda: time.time() + 1000)
-    late_spent = _expired(late)
-    assert booked.spent <= whole <= late_spent, (booked.spent, whole, late_spent)
+        _kill_one_run(endpoint, random_moments.uniform(0.0, 2 * delay_s))
+        lost = len(endpoint.requests) - _count_stored(Path("answers.db"))
+        assert lost <= kills * IN_FLIGHT, (kills, lost)
+    _score("o.parquet")
+
+    assert _read_outcomes("o.parquet") == _read_outcomes("whole.parquet")
+    times_asked = _count_asked(endpoint)
+    assert len(times_asked) == PAIRS
+    asked_again = sum(times_asked.values()) - len(times_asked)
+    assert asked_again <= times * IN_FLIGHT
+
+    booked = SqliteLedger("answers.ledger.db").accounts()[0].spent
+    booked_in_the_end = _spent_after_expiry("answers.ledger.db")
+    assert booked <= undisturbed <= booked_in_the_end, (booked, undisturbed, booked_in_the_end)
     return {
         "kills": times,
         "pairs": len(times_asked),
-        "asked again, as in flight when killed": again,
-        "booked of an undisturbed run": round(booked.spent / whole, 3),
-        "with the dead runs' holds at their estimates": round(late_spent / whole, 3),
+        "asked again, as in flight when killed": asked_again,
+        "booked of an undisturbed run": round(booked / undisturbed, 3),
+        "with the dead runs' holds at their estimates": round(booked_in_the_end / undisturbed, 3),
     }
 
 
-def _expired(ledger: SqliteLedger) -> int:
-    """What is spent when the holds of the dead have expired."""
-    from routoo_core import Budget
+def _write_inputs(endpoint: FakeEndpoint) -> None:
+    """Forty prompts, of which four fifths have the right answer; two experts."""
+    numbers = range(PROMPTS)
+    columns = {
+        "prompt_id": [f"p{number}" for number in numbers],
+        "prompt": [f"What is twice {number}?" for number in numbers],
+        "answer": [2 * number if number % 5 else -1 for number in numbers],
+    }
+    csv.write_csv(pa.table(columns), "p.csv")
 
+    tables = []
+    for name in EXPERTS:
+        table = f'[experts.{name}]\nbase_url = "{endpoint.base_url}"\n'
+        tables.append(table + "input_usd_per_1m = 10\noutput_usd_per_1m = 10\n")
+    Path("experts.toml").write_text("".join(tables))
+
+
+def _doubling(delay_s: float):
+    """An expert that answers rightly after a while."""
+
+    def reply(body: dict[str, object]) -> Reply:
+        number = int(str(body["messages"][0]["content"]).split()[-1].rstrip("?"))
+        return Reply(str(2 * number), delay_s=delay_s)
+
+    return reply
+
+
+def _score(*arguments: str) -> None:
+    """Run the command to its end."""
+    command = [*COMMAND, *arguments]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _kill_one_run(endpoint: FakeEndpoint, after_s: float) -> None:
+    """Kill a run some seconds after its first call."""
+    before = len(endpoint.requests)
+    command = [*COMMAND, "o.parquet"]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(endpoint.requests) == before and run.poll() is None:
+        time.sleep(0.002)
+    time.sleep(after_s)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL, "the run ended before it was killed"
+    time.sleep(0.02)
+
+
+def _count_asked(endpoint: FakeEndpoint) -> Counter[tuple[str, str]]:
+    """How often each expert was asked each prompt."""
+    return Counter((body["model"], body["messages"][0]["content"]) for body in endpoint.requests)
+
+
+def _count_stored(path: Path) -> int:
+    """Answers in a store."""
+    if not path.stat().st_size:
+        return 0
+    with sqlite3.connect(path) as db:
+        return db.execute("SELECT count(*) FROM answers").fetchone()[0]
+
+
+def _read_outcomes(path: str) -> list[dict[str, object]]:
+    """The outcomes, without what the clock says."""
+    return parquet.read_table(path).drop_columns(["latency_s"]).to_pylist()
+
+
+def _spent_after_expiry(path: str) -> int:
+    """What is spent when the holds of the dead runs have expired."""
+    ledger = SqliteLedger(path, clock=lambda: time.time() + 1000)
     budget = Budget(account="score", limit="1", period="run", run_id="score")
+    # A reservation makes the ledger book what has expired.
     ledger.release(ledger.reserve(budget, minimum=0, maximum=0, estimate=0))
     state = ledger.state(budget)
     assert state.held == 0, state

@@ -367,6 +367,20 @@ def test_a_grader_from_outside_is_added_to_the_dict_and_named_like_the_others(
     assert "column 'words' is missing" in str(refused.exception)
 
 
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [("runs_code", "add --allow-code"), ("needs_judge", "--judge: names the expert")],
+)
+def test_a_grader_from_outside_says_what_the_command_must_be_given(
+    folder, endpoint, monkeypatch, flag, message
+):
+    monkeypatch.setitem(GRADERS, "contains", type("Demanding", (Contains,), {flag: True}))
+    write(folder / "p.csv", words=["no"] * 40)
+    refused = run(grader="contains")
+    assert message in str(refused.exception)
+    assert not endpoint.requests
+
+
 class PlainCompletions:
     """An expert protocol from outside the package: completions over httpx, without OpenAI's client."""
 
