@@ -86,13 +86,11 @@ def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
     if prompt_tokens + reply_tokens > expert.context_window:
         lacks.append(f"a context window of {prompt_tokens} tokens and the reply")
 
-    max_cost = request.overrides.max_cost
-    if max_cost is not None:
+    limit = request.overrides.max_cost
+    if limit is not None:
         needed = call_cost(expert, request).minimum
-        if needed > max_cost:
-            lacks.append(
-                f"a price of at most {format_usd(max_cost)} (it needs {format_usd(needed)})"
-            )
+        if needed > limit:
+            lacks.append(f"a price of at most {format_usd(limit)} (it needs {format_usd(needed)})")
     return lacks
 
 
@@ -147,9 +145,8 @@ def make_candidate(
     """A candidate of an expert, with what the call costs; see :class:`Candidate`."""
     cost = call_cost(expert, request, predicted_length)
     maximum = cost.maximum
-    max_cost = request.overrides.max_cost
-    if max_cost is not None:
-        maximum = min(maximum, max_cost)
+    if request.overrides.max_cost is not None:
+        maximum = min(maximum, request.overrides.max_cost)
     return Candidate(expert, quality, cost.expected, maximum, latency, cost.minimum)
 
 

@@ -188,7 +188,7 @@ class Router:
         predict_ms = (time.perf_counter() - started) * 1e3
 
         candidates = make_candidates(capable, request, prediction, self._columns, self.latencies)
-        budget = self.account(request)
+        budget = self.budget.for_account(request.overrides.account)
         context = PolicyContext(candidates, lambda: self._standings.of_chain(budget))
         policy = as_policy(request.overrides.policy or self.policy)
         rule = policy.rule(context)

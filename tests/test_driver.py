@@ -9,6 +9,7 @@ from routoo_core.calling.driver import Reading, arun, astream, run, stream
 from routoo_core.errors import AllExpertsFailed, RecordError, ReplyRejected
 from routoo_core.options import POLICIES
 from routoo_core.record import DecisionRecord
+from routoo_core.request import Overrides
 from routoo_core.selector import Policy
 
 HELLO = RoutedRequest.from_text(
@@ -187,6 +188,19 @@ def test_a_record_survives_json_and_what_is_wrong_with_one_is_named(make_router)
     ):
         with pytest.raises(RecordError, match=message):
             DecisionRecord.from_dict({**record.to_dict(), field_name: value})
+
+
+def test_a_decision_is_a_query(make_router):
+    """Deciding any number of times opens no account and moves no λ."""
+    router = make_router(policy="paced")
+    decisions = [router.decide(HELLO) for _ in range(3)]
+    assert len({decision.lambda_ for decision in decisions}) == 1
+    assert router.ledger.accounts() == []
+    assert router.ledger.history() == []
+
+    alice = RoutedRequest.from_text("hello", max_tokens=5, overrides=Overrides(account="alice"))
+    router.decide(alice)
+    assert router.ledger.accounts() == []
 
 
 def test_the_record_names_the_configured_policy_and_lambda_beside_it(make_router):

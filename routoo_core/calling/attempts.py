@@ -79,7 +79,7 @@ class Attempts(Iterator[Attempt]):
             self._call = CallInProgress(
                 request=self._request,
                 decision=decision,
-                budget=self._router.account(self._request),
+                budget=self._router.budget.for_account(self._request.overrides.account),
                 ledger=self._router.ledger,
                 observe_latency=self._router.latencies.observe,
                 on_end=self._on_end,
