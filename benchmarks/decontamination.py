@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,167 +16,194 @@ from pyarrow import parquet
 from rich.console import Console
 from rich.table import Table
 
-from routoo_core.data.decontamination import decontaminate
-from routoo_core.data.steps import Row
-from routoo_core.progress import progress_bar
+from routoo_core.data.decontamination import Leak, decontaminate
+from routoo_core.data.rows import PromptRow
+from routoo_integrations.cli.terminal import TerminalProgress
 
-CORPUS, PLANTED = 50_000, 400
+CORPUS = 50_000
+PLANTED = 400
 out = Console(width=110)
 
+Words = list[str]
+Edit = Callable[[Words, random.Random], Words]
 
-def made_up(count: int, draw: random.Random, words: list[str]) -> list[Row]:
+
+def made_up(count: int, draw: random.Random, words: Words) -> list[PromptRow]:
     """Questions of 8 to 60 words, common ones more often."""
     weights = [1 / (rank + 5) for rank in range(len(words))]
     lengths = [draw.randint(8, 60) for _ in range(count)]
-    texts = [
-        " ".join(draw.choices(words, weights, k=length)).capitalize() + "?" for length in lengths
-    ]
-    return [{"prompt_id": f"c{i}", "prompt": text} for i, text in enumerate(texts)]
+    rows = []
+    for number, length in enumerate(lengths):
+        text = " ".join(draw.choices(words, weights, k=length))
+        rows.append(PromptRow.of(f"c{number}", text.capitalize() + "?"))
+    return rows
 
 
-def vocabulary(draw: random.Random) -> list[str]:
+def vocabulary(draw: random.Random) -> Words:
     """Words to make questions of."""
     syllables = [first + vowel for first in "bcdfghklmnprstvw" for vowel in "aeiou"]
     return sorted({"".join(draw.choices(syllables, k=draw.randint(1, 4))) for _ in range(6000)})
 
 
-def swapped(words: list[str], draw: random.Random) -> list[str]:
-    place = draw.randrange(len(words) - 1)
-    return [*words[:place], words[place + 1], words[place], *words[place + 2 :]]
+def swap(words: Words, draw: random.Random) -> Words:
+    index = draw.randrange(len(words) - 1)
+    return [*words[:index], words[index + 1], words[index], *words[index + 2 :]]
 
 
-def dropped(words: list[str], draw: random.Random) -> list[str]:
-    place = draw.randrange(len(words))
-    return words[:place] + words[place + 1 :]
+def drop(words: Words, draw: random.Random) -> Words:
+    index = draw.randrange(len(words))
+    return words[:index] + words[index + 1 :]
 
 
-def replaced(words: list[str], draw: random.Random) -> list[str]:
-    place = draw.randrange(len(words))
-    return [*words[:place], "something", *words[place + 1 :]]
+def replace(words: Words, draw: random.Random) -> Words:
+    index = draw.randrange(len(words))
+    return [*words[:index], "something", *words[index + 1 :]]
 
 
-def mistyped(words: list[str], draw: random.Random) -> list[str]:
-    place = draw.randrange(len(words))
-    word = words[place]
-    at = draw.randrange(len(word))
-    return [*words[:place], word[:at] + draw.choice("aeiou") + word[at + 1 :], *words[place + 1 :]]
+def mistype(words: Words, draw: random.Random) -> Words:
+    index = draw.randrange(len(words))
+    word = words[index]
+    letter = draw.randrange(len(word))
+    mistyped = word[:letter] + draw.choice("aeiou") + word[letter + 1 :]
+    return [*words[:index], mistyped, *words[index + 1 :]]
 
 
-def framed(words: list[str], draw: random.Random) -> list[str]:
+def frame(words: Words, draw: random.Random) -> Words:
+    start = draw.choice(["Question:", "Please answer carefully:", "Q."])
+    return [*start.split(), *words, "Answer", "briefly."]
+
+
+EDITS: dict[str, Edit] = {
+    "two neighbours swapped": swap,
+    "a word dropped": drop,
+    "a word replaced": replace,
+    "a typing error": mistype,
+    "a frame around it": frame,
+}
+"""What a leak may have undergone."""
+
+
+def plant(
+    kind: str, change: Callable[[str], str], rows: list[PromptRow], draw: random.Random
+) -> list[PromptRow]:
+    """Some of the rows, changed, under new ids."""
+    sample = draw.sample(rows, min(PLANTED, len(rows)))
     return [
-        *draw.choice(["Question:", "Please answer carefully:", "Q."]).split(),
-        *words,
-        "Answer",
-        "briefly.",
+        PromptRow.of(f"{kind}-{number}", change(row.prompt)) for number, row in enumerate(sample)
     ]
 
 
-EDITS: dict[str, Callable[[list[str], random.Random], list[str]]] = {
-    "two neighbours swapped": swapped,
-    "a word dropped": dropped,
-    "a word replaced": replaced,
-    "a typing error": mistyped,
-    "a frame around it": framed,
-}
-
-
-def leaks(against: list[Row], draw: random.Random) -> dict[str, list[Row]]:
+def plant_leaks(evaluation: list[PromptRow], draw: random.Random) -> dict[str, list[PromptRow]]:
     """Kind → planted prompts."""
 
-    def plant(kind: str, change: Callable[[str], str]) -> list[Row]:
-        chosen = draw.sample(against, min(PLANTED, len(against)))
-        return [
-            {"prompt_id": f"{kind}-{i}", "prompt": change(row["prompt"])}
-            for i, row in enumerate(chosen)
-        ]
+    def recase(text: str) -> str:
+        return " ".join(text.title().split()) + " !"
+
+    def edit_with(edit: Edit) -> Callable[[str], str]:
+        return lambda text: " ".join(edit(text.split(), draw))
+
+    def edit_twice(text: str) -> str:
+        second = draw.choice(kinds)
+        first = draw.choice(kinds)
+        return " ".join(second(first(text.split(), draw), draw))
 
     planted = {
-        "exact": plant("exact", lambda text: text),
-        "upper case": plant("upper", str.upper),
-        "other case, spaces, punctuation": plant(
-            "case", lambda text: " ".join(text.title().split()) + " !"
-        ),
+        "exact": plant("exact", str, evaluation, draw),
+        "upper case": plant("upper", str.upper, evaluation, draw),
+        "other case, spaces, punctuation": plant("case", recase, evaluation, draw),
     }
     for name, edit in EDITS.items():
-        planted[f"edited: {name}"] = plant(
-            name, lambda text, edit=edit: " ".join(edit(text.split(), draw))
-        )
-    kinds = [swapped, dropped, replaced, mistyped]
-    planted["edited: two of these"] = plant(
-        "two",
-        lambda text: " ".join(draw.choice(kinds)(draw.choice(kinds)(text.split(), draw), draw)),
-    )
+        planted[f"edited: {name}"] = plant(name, edit_with(edit), evaluation, draw)
+    kinds = [swap, drop, replace, mistype]
+    planted["edited: two of these"] = plant("two", edit_twice, evaluation, draw)
     return planted
 
 
-def measure(name: str, against: list[Row], draw: random.Random, words: list[str]) -> None:
+def measure(name: str, evaluation: list[PromptRow], draw: random.Random, words: Words) -> None:
     """Plant, decontaminate, count."""
-    planted = leaks(against, draw)
-    rows = made_up(CORPUS, draw, words) + [row for kind in planted.values() for row in kind]
+    planted = plant_leaks(evaluation, draw)
+    rows = made_up(CORPUS, draw, words)
+    for leaked in planted.values():
+        rows += leaked
     draw.shuffle(rows)
+
     start = time.perf_counter()
-    with progress_bar(out, name, len(rows) + len(against)) as advance:
-        _, found = decontaminate(rows, against, advance=advance)
+    leaks = decontaminate(rows, evaluation, progress=TerminalProgress(out)).leaks
     seconds = time.perf_counter() - start
-    reasons = {leak.prompt_id: leak.reason for leak in found}
-    table = Table(name, "planted", "found", "by")
-    for kind, some in planted.items():
-        by = [reasons[row["prompt_id"]] for row in some if row["prompt_id"] in reasons]
-        counted = ", ".join(f"{by.count(reason)} {reason}" for reason in sorted(set(by)))
-        table.add_row(kind, str(len(some)), f"{len(by) / len(some):.1%}", counted)
-    edited = [
-        row["prompt_id"]
-        for kind, some in planted.items()
-        if kind.startswith("edited")
-        for row in some
-    ]
-    share = sum(one in reasons for one in edited) / len(edited)
-    table.add_row("all edited (≥ 95 %)", str(len(edited)), f"{share:.2%}", "")
-    out.print(table)
-    wrong = sum(leak.prompt_id.startswith("c") and leak.prompt_id[1:].isdigit() for leak in found)
+
+    show_leaks(name, planted, leaks)
+    wrong = 0
+    for leak in leaks:
+        wrong += leak.prompt_id.startswith("c") and leak.prompt_id[1:].isdigit()
+    prompts = len(rows) + len(evaluation)
     out.print(
-        f"of {CORPUS:,} others {wrong} were taken for leaks; {seconds:.0f} s for {len(rows) + len(against):,} prompts"
+        f"of {CORPUS:,} others {wrong} were taken for leaks; {seconds:.0f} s for {prompts:,} prompts"
     )
+
+
+def show_leaks(name: str, planted: dict[str, list[PromptRow]], leaks: list[Leak]) -> None:
+    """How many of each kind were found, and by which rule."""
+    reasons = {leak.prompt_id: leak.reason for leak in leaks}
+    table = Table(name, "planted", "found", "by")
+    edited_reasons: list[str | None] = []
+    for kind, rows in planted.items():
+        row_reasons = [reasons.get(row.prompt_id) for row in rows]
+        counts = Counter(reason for reason in row_reasons if reason)
+        by = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+        table.add_row(kind, str(len(rows)), f"{counts.total() / len(rows):.1%}", by)
+        if kind.startswith("edited"):
+            edited_reasons += row_reasons
+
+    share = sum(reason is not None for reason in edited_reasons) / len(edited_reasons)
+    table.add_row("all edited (≥ 95 %)", str(len(edited_reasons)), f"{share:.2%}", "")
+    out.print(table)
+
+
+def measure_real(folder: Path, draw: random.Random, words: Words) -> None:
+    """The same against real questions; then real prompts against each other."""
+    questions = parquet.read_table(
+        folder / "questions.parquet", columns=["question", "choices"]
+    ).to_pylist()
+    long_questions = []
+    for number, row in enumerate(questions):
+        if len(row["question"].split()) > 4:
+            long_questions.append(PromptRow.of(f"q{number}", row["question"]))
+    measure(f"against {len(long_questions):,} real ones", long_questions, draw, words)
+
+    sides = read_sides(folder / "mmlu_pro.prompts.parquet")
+    with_choices = [
+        PromptRow.of(f"q{number}", row["question"], choices=row["choices"])
+        for number, row in enumerate(questions)
+    ]
+    tables = {"ARC and MMLU dev": with_choices, "MMLU-Pro train": sides["train"]}
+    for name, rows in tables.items():
+        result = decontaminate(rows, sides["dev"])
+        by = {reason: result.counts()[reason] for reason in ("exact", "ngram", "near")}
+        out.print(f"{name}: {len(result.leaks)} of {len(rows)} too like MMLU-Pro dev: {by}")
+
+
+def read_sides(path: Path) -> dict[str, list[PromptRow]]:
+    """Split → its prompts."""
+    sides: dict[str, list[PromptRow]] = {}
+    table = parquet.read_table(path, columns=["prompt_id", "prompt", "split"])
+    for row in table.to_pylist():
+        prompt = PromptRow.of(str(row["prompt_id"]), row["prompt"])
+        sides.setdefault(row["split"], []).append(prompt)
+    return sides
 
 
 def main() -> None:
     """Run with made-up questions, and with real ones where there are some."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     draw = random.Random(0)
     words = vocabulary(draw)
-    against = [{**row, "prompt_id": f"e{i}"} for i, row in enumerate(made_up(3000, draw, words))]
-    measure("against 3,000 made-up questions", against, draw, words)
-    if given.data:
-        questions = parquet.read_table(
-            given.data / "questions.parquet", columns=["question", "choices"]
-        ).to_pylist()
-        real = [
-            {"prompt_id": f"q{i}", "prompt": row["question"]}
-            for i, row in enumerate(questions)
-            if len(row["question"].split()) > 4
-        ]
-        measure(f"against {len(real):,} real ones", real, draw, words)
-        other = parquet.read_table(
-            given.data / "mmlu_pro.prompts.parquet", columns=["prompt_id", "prompt", "split"]
-        )
-        prompts = other.to_pylist()
-        dev = [row for row in prompts if row["split"] == "dev"]
-        full = [
-            {"prompt_id": f"q{i}", "prompt": row["question"], "choices": row["choices"]}
-            for i, row in enumerate(questions)
-        ]
-        for name, rows in (
-            ("ARC and MMLU dev", full),
-            ("MMLU-Pro train", [r for r in prompts if r["split"] == "train"]),
-        ):
-            found = decontaminate(rows, dev)[1]
-            by = {
-                reason: sum(leak.reason == reason for leak in found)
-                for reason in ("exact", "ngram", "near")
-            }
-            out.print(f"{name}: {len(found)} of {len(rows)} too like MMLU-Pro dev: {by}")
+    rows = made_up(3000, draw, words)
+    evaluation = [row.replace(prompt_id=f"e{number}") for number, row in enumerate(rows)]
+    measure("against 3,000 made-up questions", evaluation, draw, words)
+    if arguments.data:
+        measure_real(arguments.data, draw, words)
 
 
 if __name__ == "__main__":

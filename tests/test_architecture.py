@@ -38,7 +38,8 @@ routoo_core.asking
 routoo_core.scoring
     reading rows sandbox grader judge custom graders task estimate run harness
 routoo_core.data
-    steps writing collection decontamination splitting synthesise paraphrase
+    rows manifest sources collection splitting resemblance decontamination writing seeds synthesise
+    paraphrase
 routoo_core.measures
     curve simple_routers figures metrics subjects
 routoo_core.universe

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from pyarrow import csv, parquet
 from typer.testing import CliRunner
 
-from routoo_core.data import collection
-from routoo_core.data.decontamination import Rule, decontaminate
-from routoo_core.data.splitting import sample
+from routoo_core.data.collection import read_source
+from routoo_core.data.decontamination import LeakRule, decontaminate
+from routoo_core.data.rows import PromptRow
+from routoo_core.data.sources import SOURCES
+from routoo_core.data.splitting import sample_prompts
 from routoo_core.errors import OutcomesError
 from routoo_core.monitoring.tables import FeedbackScale, read_log_tables
 from routoo_core.outcomes import read_outcomes
@@ -92,18 +94,18 @@ def prompts(folder, count=200, name="p.csv"):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_of_each_public_set_becomes_a_question_with_its_right_answer(name):
-    (row,) = collection.from_source(name, "test", Dataset.from_list([ROWS[name]]))
-    choices = json.loads(row["choices"])
-    assert choices["ABCD".index(row["answer"])] == RIGHT.get(name, "2")
-    assert row["prompt"].endswith("?")
-    assert row["licence"]
+    (row,) = read_source(name, "test", Dataset.from_list([ROWS[name]]))
+    choices = json.loads(row.choices)
+    assert choices["ABCD".index(row.answer)] == RIGHT.get(name, "2")
+    assert row.prompt.endswith("?")
+    assert row.licence
 
 
 def test_a_passage_comes_before_its_question_and_a_subject_is_the_domain():
-    (row,) = collection.from_source("race", "test", [ROWS["race"]])
-    assert row["prompt"] == "It rained.\n\nWhat fell?"
-    (row,) = collection.from_source("mmlu-dev", "dev", [ROWS["mmlu-dev"]])
-    assert (row["domain"], row["prompt_id"]) == ("algebra", "mmlu-dev-dev-1")
+    (row,) = read_source("race", "test", [ROWS["race"]])
+    assert row.prompt == "It rained.\n\nWhat fell?"
+    (row,) = read_source("mmlu-dev", "dev", [ROWS["mmlu-dev"]])
+    assert (row.domain, row.prompt_id) == ("algebra", "mmlu-dev-dev-1")
 
 
 def test_a_public_set_is_loaded_by_datasets_and_what_does_not_look_like_it_is_refused(
@@ -111,18 +113,18 @@ def test_a_public_set_is_loaded_by_datasets_and_what_does_not_look_like_it_is_re
 ):
     Dataset.from_list([ROWS["arc-easy"]] * 2).to_parquet(here / "hub" / "ARC" / "test.parquet")
     local = replace(
-        collection.SOURCES["arc-easy"],
+        SOURCES["arc-easy"],
         hub_id=str(here / "hub" / "ARC"),
         subset=None,
         splits=("test",),
     )
-    monkeypatch.setitem(collection.SOURCES, "arc-easy", local)
+    monkeypatch.setitem(SOURCES, "arc-easy", local)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", here / "cache")
     manifest = run("collect", "--source", "arc-easy", "--out", "pool.parquet")
     assert manifest["counts"] == {"arc-easy": 2, "repeated": 1}
     assert manifest["inputs"][0]["hub_id"] == local.hub_id
     with pytest.raises(OutcomesError, match="race: test, row 1: KeyError"):
-        list(collection.from_source("race", "test", [{"question": "?"}]))
+        list(read_source("race", "test", [{"question": "?"}]))
 
 
 def test_ones_own_files_come_through_the_same_door_under_their_own_column_names(here):
@@ -175,12 +177,12 @@ def test_a_manifest_names_what_went_in_and_came_out_by_its_hash(here):
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 5), st.randoms())
 def test_a_smaller_sample_is_part_of_a_larger_one_whatever_the_order(few, many, seed, random):
-    rows = [{"prompt_id": f"q{i}", "prompt": "?"} for i in range(40)]
+    rows = [PromptRow.of(f"q{i}", "?") for i in range(40)]
     few, many = sorted((few, many))
-    small, _ = sample(rows, few, seed)
+    small = sample_prompts(rows, few, seed).rows
     random.shuffle(rows)
-    large, _ = sample(rows, many, seed)
-    assert {row["prompt_id"] for row in small} <= {row["prompt_id"] for row in large}
+    large = sample_prompts(rows, many, seed).rows
+    assert {row.prompt_id for row in small} <= {row.prompt_id for row in large}
     assert (len(small), len(large)) == (few, many)
 
 
@@ -254,33 +256,29 @@ SHORT = "Name the largest moon of the planet Saturn"
     ],
 )
 def test_leaks_are_found_however_they_are_written_and_others_left_alone(text, reason):
-    against = [{"prompt_id": "e1", "prompt": QUESTION}, {"prompt_id": "e2", "prompt": SHORT}]
-    clean, leaks = decontaminate([{"prompt_id": "x", "prompt": text}], against)
-    assert [leak.reason for leak in leaks] == ([reason] if reason else [])
-    assert len(clean) == (reason is None)
-    assert all(leak.matched == ("e1" if "crate" in text.lower() else "e2") for leak in leaks)
+    against = [PromptRow.of("e1", QUESTION), PromptRow.of("e2", SHORT)]
+    result = decontaminate([PromptRow.of("x", text)], against)
+    assert [leak.reason for leak in result.leaks] == ([reason] if reason else [])
+    assert len(result.clean) == (reason is None)
+    matched = "e1" if "crate" in text.lower() else "e2"
+    assert all(leak.matched == matched for leak in result.leaks)
 
 
 def test_choices_in_the_text_and_in_a_column_are_the_same_question():
-    asked = [{"prompt_id": "e", "prompt": "Which is red?\nA. Blood\nB. Snow\nC. Coal"}]
-    column = {"prompt_id": "x", "prompt": "Which is RED?", "choices": '["blood", "snow", "coal"]'}
-    other = {
-        "prompt_id": "y",
-        "prompt": "Which is red?",
-        "choices": '["grass", "a fire engine", "the night sky"]',
-    }
-    clean, leaks = decontaminate([column, other], asked)
-    assert [leak.prompt_id for leak in leaks] == ["x"]
-    assert clean == [other]
+    evaluation = [PromptRow.of("e", "Which is red?\nA. Blood\nB. Snow\nC. Coal")]
+    same = PromptRow.of("x", "Which is RED?", choices='["blood", "snow", "coal"]')
+    choices = '["grass", "a fire engine", "the night sky"]'
+    different = PromptRow.of("y", "Which is red?", choices=choices)
+    result = decontaminate([same, different], evaluation)
+    assert [leak.prompt_id for leak in result.leaks] == ["x"]
+    assert result.clean == [different]
 
 
 def test_lists_of_figures_are_no_shared_words():
     figures = "\n".join(f"{letter}. {n}" for n, letter in enumerate("ABCDEFGHIJKLMNOP"))
-    asked = [
-        {"prompt_id": "e", "prompt": f"How many eggs are there in all the baskets?\n{figures}"}
-    ]
-    others = [{"prompt_id": "x", "prompt": f"Find the determinant of this matrix.\n{figures}"}]
-    assert decontaminate(others, asked)[1] == []
+    evaluation = [PromptRow.of("e", f"How many eggs are there in all the baskets?\n{figures}")]
+    rows = [PromptRow.of("x", f"Find the determinant of this matrix.\n{figures}")]
+    assert decontaminate(rows, evaluation).leaks == []
 
 
 def test_decontamination_reports_what_was_removed_and_why(here):
@@ -515,5 +513,5 @@ def test_what_is_wrong_is_named_and_nothing_is_written(
 
 
 def test_a_rule_outside_its_range_is_refused():
-    with pytest.raises(ValueError, match="--similarity: 0.1"):
-        Rule(similarity=0.1)
+    with pytest.raises(ValueError, match="similarity: 0.1"):
+        LeakRule(similarity=0.1)

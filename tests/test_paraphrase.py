@@ -13,7 +13,7 @@ import pytest
 from pyarrow import csv, parquet
 from typer.testing import CliRunner
 
-from routoo_core.data.paraphrase import DROPPED, fault, request_of
+from routoo_core.data.paraphrase import FAULTS, find_fault, paraphrase_request
 from routoo_core.errors import OutcomesError
 from routoo_core.prompts import read_prompts
 from routoo_core.testing import Reply
@@ -79,7 +79,7 @@ def test_dev_prompts_are_said_in_other_words_under_their_own_ids(folder):
     assert {row["domain"] for row in written()} == {"sums"}
     told = json.loads(done.stdout)
     assert (told["written"], told["unanswered"], told["missing"]) == (12, 0, {})
-    assert {told[reason] for reason in DROPPED} == {0}
+    assert {told[reason] for reason in FAULTS} == {0}
     assert float(told["spent_usd"]) > 0
     manifest = json.loads((folder / "new.parquet.manifest.json").read_text())
     assert (manifest["step"], manifest["counts"]["written"]) == ("routoo data paraphrase", 12)
@@ -132,7 +132,7 @@ def test_what_cannot_be_used_is_dropped_and_counted_by_reason(folder, endpoint):
     done = run()
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
-    assert {name: told[name] for name in ("written", *DROPPED)} == {
+    assert {name: told[name] for name in ("written", *FAULTS)} == {
         "written": 4,
         "cut_off": 1,
         "empty": 2,
@@ -160,13 +160,13 @@ def test_what_cannot_be_used_is_dropped_and_counted_by_reason(folder, endpoint):
     ],
 )
 def test_a_paraphrase_keeps_numbers_choices_and_paragraphs(prompt, said, why):
-    assert fault(prompt, said) == why
+    assert find_fault(prompt, said) == why
 
 
 def test_a_request_has_room_for_the_text_and_never_more_than_the_expert_can_say():
-    assert request_of("Why? " * 1000, 8192).max_tokens > 4000
-    assert request_of("Why? " * 1000, 64).max_tokens == 64
-    assert request_of(f"Why?{CHOICES}", 4096).messages[0][1].endswith("\n\nWhy?")
+    assert paraphrase_request("Why? " * 1000, 8192).max_tokens > 4000
+    assert paraphrase_request("Why? " * 1000, 64).max_tokens == 64
+    assert paraphrase_request(f"Why?{CHOICES}", 4096).messages[0][1].endswith("\n\nWhy?")
 
 
 def test_a_budget_too_small_keeps_what_it_has_and_goes_on_later(folder, endpoint):

@@ -8,14 +8,15 @@ import pytest
 from pyarrow import csv, parquet
 from typer.testing import CliRunner
 
-from routoo_core.data.synthesise import PRESETS, Synthesis, parsed, request_of
+from routoo_core.data.seeds import Seed, parse_reply
+from routoo_core.data.synthesise import SYNTHESIS_PRESETS, SynthesisSettings, synthesis_request
 from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.scoring.graders import Letter
 from routoo_core.testing import Reply
 from routoo_integrations.cli import app
 
 ITEM = "##Question:\nWhat is {n} and 1?\n##Choices:\nA. {n}\nB. {m}\nC. none\nD. all\n##Answer: B"
-LIKE = {"prompt": "?", "choices": '["1", "2", "3", "4"]', "answer": "A", "domain": ""}
+CHOICES = 4
 
 
 @pytest.fixture
@@ -155,22 +156,22 @@ def test_a_few_prompts_of_ones_own_domain_are_enough(folder, endpoint):
     ],
 )
 def test_a_piece_of_another_form_is_malformed(piece):
-    assert list(parsed(piece, LIKE)) == [None]
-    assert (
-        list(parsed(f"{piece}\n\n{ITEM.format(n=7, m=8)}", LIKE))[-1]["prompt"]
-        == "What is 7 and 1?"
-    )
+    assert list(parse_reply(piece, CHOICES)) == [None]
+    *_, last = parse_reply(f"{piece}\n\n{ITEM.format(n=7, m=8)}", CHOICES)
+    assert last.prompt == "What is 7 and 1?"
 
 
 def test_a_request_is_the_same_every_time_and_another_for_another_seed():
-    rows = [{"prompt_id": str(i), "prompt": f"p{i}", "domain": ""} for i in range(9)]
-    settings = Synthesis()
-    assert request_of(rows, 3, settings, 4096) == request_of(rows, 3, settings, 4096)
-    assert request_of(rows, 3, settings, 4096) != request_of(rows, 3, Synthesis(seed=1), 4096)
+    seeds = [Seed(f"p{i}") for i in range(9)]
+    settings = SynthesisSettings()
+    other = SynthesisSettings(seed=1)
+    first = synthesis_request(seeds, 3, settings, 4096)
+    assert first == synthesis_request(seeds, 3, settings, 4096)
+    assert first != synthesis_request(seeds, 3, other, 4096)
 
 
 def test_the_papers_preset_is_the_papers():
-    paper = PRESETS["paper"]
+    paper = SYNTHESIS_PRESETS["paper"]
     assert (paper.each, paper.requests, paper.seeds, paper.temperature) == (100, 200, 5, 0.7)
 
 

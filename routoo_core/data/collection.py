@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
-from routoo_core.data.steps import Row, read_rows
+from routoo_core.data.rows import read_rows
+from routoo_core.data.sources import SOURCES, HubRow
 from routoo_core.errors import ConfigurationError, MissingDependency, OutcomesError
 from routoo_core.text import words_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-COLUMNS = ("prompt_id", "prompt", "benchmark", "domain", "choices", "answer", "licence")
-ALIASES = {  # what people call these columns
+ALIASES = {
     "prompt_id": ("prompt_id", "qid", "id"),
     "prompt": ("prompt", "question", "query", "text"),
     "benchmark": ("benchmark", "source", "dataset"),
@@ -27,153 +27,99 @@ ALIASES = {  # what people call these columns
     "answer": ("answer", "answerKey", "label"),
     "licence": ("licence", "license"),
 }
+"""Our columns → what people call them."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """One question of a set.
+class CollectedPrompt:
+    """A prompt of the collected table; the attributes are its columns, in this order.
 
     Attributes:
-        text: With the passage it is about, without the choices.
-        choices: Texts; empty for an open question.
-        answer: Index of the right choice.
-        domain: Its subject, where the set has one.
+        prompt_id: Unlike every other of the table.
+        prompt: The question, without its choices.
+        benchmark: Set or file it comes from.
+        domain: Its subject; empty where unknown.
+        choices: A list in JSON; ``None`` for an open question.
+        answer: A letter; ``None`` where unknown.
+        licence: ``None`` where unknown.
     """
 
-    text: str
-    choices: Sequence[str]
-    answer: int
-    domain: str = ""
+    prompt_id: str
+    prompt: str
+    benchmark: str
+    domain: str
+    choices: str | None
+    answer: str | None
+    licence: str | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Column → value."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+
+COLUMNS = tuple(field.name for field in fields(CollectedPrompt))
 
 
 @dataclass(frozen=True)
-class Source:
-    """A question set on the Hugging Face hub.
+class SourceSplit:
+    """One split of a public set, as the hub has it.
 
     Attributes:
-        hub_id: Repository.
-        licence: As its card says.
-        read: A row of it → the question.
-        subset: Configuration, or folder where the repository has none.
-        splits: Which to take.
-        revision: The hub's own conversion where the repository holds a script, which ``datasets`` no longer runs.
+        source: Name of the set, in ``SOURCES``.
+        split: Name of the split.
+        rows: What it holds.
     """
 
-    hub_id: str
-    licence: str
-    read: Callable[[Mapping[str, Any]], Question]
-    subset: str | None = None
-    splits: tuple[str, ...] = ("train", "validation", "test")
-    revision: str | None = None
+    source: str
+    split: str
+    rows: Dataset
+
+    def origin(self) -> dict[str, object]:
+        """Where it came from, for the manifest."""
+        source = SOURCES[self.source]
+        return {
+            "hub_id": source.hub_id,
+            "subset": source.subset,
+            "split": self.split,
+            "revision": source.revision,
+            "rows": len(self.rows),
+            "checksums": sorted(self.rows.info.download_checksums or {}),
+        }
 
 
-def arc(row: Mapping[str, Any]) -> Question:
-    """``question, choices {text, label}, answerKey``; labels are letters or numbers."""
-    labels = list(row["choices"]["label"])
-    return Question(row["question"], row["choices"]["text"], labels.index(row["answerKey"]))
-
-
-def openbookqa(row: Mapping[str, Any]) -> Question:
-    """As ARC, with ``question_stem``."""
-    return arc({**row, "question": row["question_stem"]})
-
-
-def mctest(row: Mapping[str, Any]) -> Question:
-    """``story, question, answer_options {A, B, C, D}, answer``."""
-    letters = sorted(row["answer_options"])
-    choices = [row["answer_options"][letter] for letter in letters]
-    return Question(f"{row['story']}\n\n{row['question']}", choices, letters.index(row["answer"]))
-
-
-def race(row: Mapping[str, Any]) -> Question:
-    """``article, question, options, answer``."""
-    return Question(
-        f"{row['article']}\n\n{row['question']}",
-        row["options"],
-        ascii_uppercase.index(row["answer"]),
-    )
-
-
-def truthfulqa(row: Mapping[str, Any]) -> Question:
-    """``question, mc1_targets {choices, labels}``: the right one always comes first, so the question turns them."""
-    choices, labels = list(row["mc1_targets"]["choices"]), list(row["mc1_targets"]["labels"])
-    turn = hashlib.sha256(row["question"].encode()).digest()[0] % len(choices)
-    choices, labels = choices[turn:] + choices[:turn], labels[turn:] + labels[:turn]
-    return Question(row["question"], choices, labels.index(1))
-
-
-def mmlu(row: Mapping[str, Any]) -> Question:
-    """``question, subject, choices, answer``, an index."""
-    return Question(
-        row["question"], row["choices"], int(row["answer"]), str(row.get("subject") or "")
-    )
-
-
-_EXPORT = "refs/convert/parquet"
-SOURCES = {
-    "arc-challenge": Source("allenai/ai2_arc", "CC-BY-SA-4.0", arc, "ARC-Challenge"),
-    "arc-easy": Source("allenai/ai2_arc", "CC-BY-SA-4.0", arc, "ARC-Easy"),
-    "mctest-160": Source(
-        "sagnikrayc/mctest", "Microsoft Research, see its card", mctest, "mc160", revision=_EXPORT
-    ),
-    "mctest-500": Source(
-        "sagnikrayc/mctest", "Microsoft Research, see its card", mctest, "mc500", revision=_EXPORT
-    ),
-    "openbookqa": Source("allenai/openbookqa", "see its card", openbookqa, "main"),
-    "race": Source("ehovy/race", "non-commercial research, see its card", race, "all"),
-    "truthfulqa": Source(
-        "truthfulqa/truthful_qa", "Apache-2.0", truthfulqa, "multiple_choice", ("validation",)
-    ),
-    "mmlu-dev": Source("cais/mmlu", "MIT", mmlu, "all", ("dev",)),
-    "mmlu-test": Source("cais/mmlu", "MIT", mmlu, "all", ("test",)),
-}
-PAPER = tuple(name for name in SOURCES if not name.startswith("mmlu"))
-
-
-def load(name: str) -> Iterator[tuple[str, Dataset]]:
-    """The splits of a source, fetched by ``datasets`` from the hub or its cache.
+def load_source(name: str) -> Iterator[SourceSplit]:
+    """Fetch the splits of a public set, by ``datasets``, from the hub or its cache.
 
     Raises:
         MissingDependency: ``datasets`` is not installed.
-        ConfigurationError: There is no such source, or it cannot be fetched.
+        ConfigurationError: There is no such set, or it cannot be fetched.
     """
     if name not in SOURCES:
         raise ConfigurationError(
-            f"--source: {name!r} is unknown; choose among {', '.join(SOURCES)}, or give a --file"
+            f"source: {name!r} is unknown; choose among {', '.join(SOURCES)}, or give a file"
         )
     try:
         import datasets
     except ImportError as error:
         raise MissingDependency("datasets", "data", f"collect {name}") from error
+
     source = SOURCES[name]
-    where: dict[str, Any] = (
-        {"data_dir": source.subset, "revision": source.revision} if source.revision else {}
-    )
-    for part in source.splits:
+    arguments: dict[str, Any] = {"name": source.subset}
+    if source.revision:
+        arguments = {"data_dir": source.subset, "revision": source.revision}
+    for split in source.splits:
         try:
-            subset = None if source.revision else source.subset
-            yield part, datasets.load_dataset(source.hub_id, subset, split=part, **where)
+            rows = datasets.load_dataset(source.hub_id, split=split, **arguments)
         except (OSError, ValueError, RuntimeError) as error:
             raise ConfigurationError(
-                f"--source: {name} ({source.hub_id}) cannot be fetched ({type(error).__name__}: {error}); check the "
-                "network or HF_HOME, or give the questions as a --file"
+                f"source: {name} ({source.hub_id}) cannot be fetched ({type(error).__name__}: {error}); check the "
+                "network or HF_HOME, or give the questions as a file"
             ) from error
+        yield SourceSplit(name, split, rows)
 
 
-def origin(name: str, part: str, rows: Dataset) -> dict[str, Any]:
-    """Where a split came from, for the manifest."""
-    source = SOURCES[name]
-    known = {
-        "hub_id": source.hub_id,
-        "subset": source.subset,
-        "split": part,
-        "revision": source.revision,
-    }
-    return {**known, "rows": len(rows), "checksums": sorted(rows.info.download_checksums or {})}
-
-
-def from_source(name: str, part: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
-    """Rows of one split of a hub's set as prompts.
+def read_source(name: str, split: str, rows: Iterable[HubRow]) -> Iterator[CollectedPrompt]:
+    """Read the rows of one split of a public set.
 
     Raises:
         OutcomesError: A row does not look as the set's rows do.
@@ -182,84 +128,116 @@ def from_source(name: str, part: str, rows: Iterable[Mapping[str, Any]]) -> Iter
     for number, row in enumerate(rows, start=1):
         try:
             question = source.read(row)
-            answer = ascii_uppercase[question.answer]
+            letter = ascii_uppercase[question.answer]
         except (KeyError, ValueError, IndexError, TypeError) as error:
             raise OutcomesError(
-                f"{name}: {part}, row {number}: {type(error).__name__}: {error}"
+                f"{name}: {split}, row {number}: {type(error).__name__}: {error}"
             ) from error
-        yield {
-            "prompt_id": f"{name}-{part}-{number}",
-            "prompt": question.text.strip(),
-            "benchmark": name,
-            "domain": question.domain or name,
-            "choices": json.dumps(list(question.choices), ensure_ascii=False),
-            "answer": answer,
-            "licence": source.licence,
-        }
+        yield CollectedPrompt(
+            prompt_id=f"{name}-{split}-{number}",
+            prompt=question.text.strip(),
+            benchmark=name,
+            domain=question.domain or name,
+            choices=json.dumps(list(question.choices), ensure_ascii=False),
+            answer=letter,
+            licence=source.licence,
+        )
 
 
-def from_file(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
-    """Rows of one's own CSV, JSONL or Parquet file as prompts.
+def read_own_file(path: Path, columns: Mapping[str, str]) -> Iterator[CollectedPrompt]:
+    """Read one's own CSV, JSONL or Parquet file.
 
     Args:
         path: The file.
-        columns: Ours → what the file calls it, where it is not one of the usual names.
+        columns: Our column → what the file calls it, where it is not one of the usual names.
 
     Raises:
         OutcomesError: A row without a prompt.
     """
+    names = dict(ALIASES)
+    for ours, theirs in columns.items():
+        names[ours] = (theirs,)
+
     for number, row in enumerate(read_rows(path), start=1):
-        named = {
-            ours: (columns[ours],) if ours in columns else usual for ours, usual in ALIASES.items()
-        }
-        found = {
-            ours: next((row[name] for name in names if row.get(name) is not None), None)
-            for ours, names in named.items()
-        }
-        if not str(found["prompt"] or "").strip():
-            wanted = " or ".join(named["prompt"])
+        values = {ours: _first_value(row, aliases) for ours, aliases in names.items()}
+        if not str(values["prompt"] or "").strip():
             raise OutcomesError(
-                f"{path}: row {number}: no prompt in {wanted}; say --column prompt=NAME"
+                f"{path}: row {number}: no prompt in {' or '.join(names['prompt'])}; name the column of the prompts"
             )
-        text, benchmark = str(found["prompt"]), str(found["benchmark"] or path.stem)
-        choices, answer = found["choices"], found["answer"]
-        name = found["prompt_id"]
-        yield {
-            "prompt_id": str(name)
-            if name is not None
-            else f"{benchmark}-{hashlib.sha256(text.encode()).hexdigest()[:12]}",
-            "prompt": text,
-            "benchmark": benchmark,
-            "domain": str(found["domain"] or ""),
-            "choices": choices
-            if choices is None or isinstance(choices, str)
-            else json.dumps(choices, ensure_ascii=False),
-            "answer": None if answer is None else str(answer),
-            "licence": found["licence"],
-        }
+        yield _own_prompt(values, path.stem)
 
 
-def without_repeats(rows: Iterable[Row]) -> tuple[list[Row], dict[str, int]]:
-    """The first of each question with the same words and choices.
+def _first_value(row: Mapping[str, Any], columns: Sequence[str]) -> Any:
+    """The value of the first of these columns that has one."""
+    for column in columns:
+        if row.get(column) is not None:
+            return row[column]
+    return None
 
-    Returns:
-        Those rows, and how many there were of each benchmark and how many were dropped.
+
+def _own_prompt(values: Mapping[str, Any], file_name: str) -> CollectedPrompt:
+    prompt = str(values["prompt"])
+    benchmark = str(values["benchmark"] or file_name)
+    prompt_id = values["prompt_id"]
+    if prompt_id is None:
+        digest = hashlib.sha256(prompt.encode()).hexdigest()
+        prompt_id = f"{benchmark}-{digest[:12]}"
+
+    choices = values["choices"]
+    if choices is not None and not isinstance(choices, str):
+        choices = json.dumps(choices, ensure_ascii=False)
+    answer = values["answer"]
+    return CollectedPrompt(
+        prompt_id=str(prompt_id),
+        prompt=prompt,
+        benchmark=benchmark,
+        domain=str(values["domain"] or ""),
+        choices=choices,
+        answer=None if answer is None else str(answer),
+        licence=values["licence"],
+    )
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Collected prompts, each question once.
+
+    Attributes:
+        prompts: The first of each question.
+        counts: Prompts of each benchmark, and how many were dropped as ``repeated``.
+    """
+
+    prompts: list[CollectedPrompt]
+    counts: dict[str, int]
+
+
+def drop_repeats(prompts: Iterable[CollectedPrompt]) -> Collection:
+    """Keep the first of each question with the same words and choices.
 
     Raises:
         OutcomesError: Two different questions have the same id.
     """
-    kept: dict[tuple[str, ...], Row] = {}
+    first_by_words: dict[tuple[str, ...], CollectedPrompt] = {}
     ids: set[str] = set()
     counts: dict[str, int] = {}
-    for row in rows:
-        counts[row["benchmark"]] = counts.get(row["benchmark"], 0) + 1
-        key = tuple(words_of(f"{row['prompt']}\n{row['choices'] or ''}")) or (row["prompt"],)
-        if key in kept:
+    for prompt in prompts:
+        counts[prompt.benchmark] = counts.get(prompt.benchmark, 0) + 1
+        words = _question_words(prompt)
+        if words in first_by_words:
             continue
-        if row["prompt_id"] in ids:
+        if prompt.prompt_id in ids:
             raise OutcomesError(
-                f"prompt_id {row['prompt_id']!r} is given to two questions; give each an id of its own"
+                f"prompt_id {prompt.prompt_id!r} is given to two questions; give each an id of its own"
             )
-        ids.add(row["prompt_id"])
-        kept[key] = row
-    return list(kept.values()), {**counts, "repeated": sum(counts.values()) - len(kept)}
+        ids.add(prompt.prompt_id)
+        first_by_words[words] = prompt
+
+    unique = list(first_by_words.values())
+    counts["repeated"] = sum(counts.values()) - len(unique)
+    return Collection(unique, counts)
+
+
+def _question_words(prompt: CollectedPrompt) -> tuple[str, ...]:
+    """The words of a question and its choices; the text itself where it has no words."""
+    words = words_of(f"{prompt.prompt}\n{prompt.choices or ''}")
+    return tuple(words) or (prompt.prompt,)

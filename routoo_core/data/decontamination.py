@@ -8,51 +8,39 @@ MinHash finds what was lightly edited.
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from routoo_core.data.resemblance import SHORTEST_WORDS, PromptShape, SimilarTexts
+from routoo_core.data.rows import PromptRow
+from routoo_core.errors import ConfigurationError
+from routoo_core.progress import SILENT, Progress
 
-from routoo_core.data.steps import Row
-from routoo_core.errors import ConfigurationError, MissingDependency
-from routoo_core.text import parse_choices, without_choices, without_letters, words_of
-
-if TYPE_CHECKING:
-    from datasketch import MinHash
-
-BANDS, ROWS = 42, 3  # of the MinHash index: of texts half of whose shingles agree it finds 99.6 %
-_SHINGLE = 4  # bytes
-_SHORTEST = 6  # words that an evaluation prompt counts whole from
-_QUESTION = 8  # words that a question counts without its choices from
-Shingles = NDArray[np.uint32]
-Report = Callable[[int], None]
+REASONS = ("exact", "ngram", "near", "repeated")
+"""Why a prompt is out: the same words; words in a row; most of the text; like an earlier prompt of its own table."""
 
 
 @dataclass(frozen=True)
-class Rule:
+class LeakRule:
     """What counts as a leak.
 
     Attributes:
         ngram: Words in a row that no evaluation prompt may share, at least 6.
-        similarity: Share of the shingles (4 bytes) of two texts, common of all, from which they are near-duplicates,
-            0.3–1.
+        similarity: Jaccard similarity of 4-byte shingles at or above which two texts are near-duplicates, 0.3–1.
+        repeats: Whether near-duplicates among the prompts themselves are out too; the first stays.
     """
 
     ngram: int = 12
     similarity: float = 0.5
+    repeats: bool = False
 
     def __post_init__(self) -> None:
-        if self.ngram < _SHORTEST:
+        if self.ngram < SHORTEST_WORDS:
             raise ConfigurationError(
-                f"--ngram: {self.ngram} is below {_SHORTEST}; everybody shares so few words"
+                f"ngram: {self.ngram} is below {SHORTEST_WORDS}; everybody shares so few words"
             )
         if not 0.3 <= self.similarity <= 1:
-            raise ConfigurationError(f"--similarity: {self.similarity} is not between 0.3 and 1")
+            raise ConfigurationError(f"similarity: {self.similarity} is not between 0.3 and 1")
 
 
 @dataclass(frozen=True)
@@ -61,8 +49,7 @@ class Leak:
 
     Attributes:
         prompt_id: Of the prompt.
-        reason: ``exact`` (the same words), ``ngram`` (words in a row), ``near`` (most of the text) or ``repeated`` (a
-            near-duplicate of an earlier prompt of the same table).
+        reason: One of ``REASONS``.
         matched: The prompt it is too like.
         detail: The words shared, or the similarity.
     """
@@ -70,153 +57,105 @@ class Leak:
     prompt_id: str
     reason: str
     matched: str
-    detail: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Decontamination:
+    """Prompts without leaks, and the leaks.
+
+    Attributes:
+        clean: Prompts that are not out, in the order they had.
+        leaks: One for each prompt that is out.
+    """
+
+    clean: list[PromptRow]
+    leaks: list[Leak]
+
+    def counts(self) -> dict[str, int]:
+        """Reason → prompts that are out."""
+        counts = dict.fromkeys(REASONS, 0)
+        for leak in self.leaks:
+            counts[leak.reason] += 1
+        return counts
 
 
 def decontaminate(
-    rows: Sequence[Row],
-    against: Sequence[Row],
-    rule: Rule = Rule(),
-    repeats: bool = False,
-    advance: Report = lambda done: None,
-) -> tuple[list[Row], list[Leak]]:
+    rows: Sequence[PromptRow],
+    evaluation: Sequence[PromptRow],
+    rule: LeakRule = LeakRule(),
+    progress: Progress = SILENT,
+) -> Decontamination:
     """Split prompts into those that are clean and those that leak.
 
     Args:
         rows: Prompts to train on; choices in the text or in a column ``choices`` are read too.
-        against: Prompts to evaluate on.
+        evaluation: Prompts to evaluate on.
         rule: What counts as a leak.
-        repeats: Also leave out near-duplicates among the prompts themselves; the first stays.
-        advance: Called with 1 for each prompt read, of both tables.
+        progress: Where the bar is shown, a step for each prompt of both tables.
 
     Raises:
         MissingDependency: ``datasketch`` is not installed.
     """
-    known, own = _Known(rule), _Near(rule.similarity)
-    for row in against:
-        known.add(row)
-        advance(1)
-    clean, leaks = [], []
-    for row in rows:
-        shape = _Shape(row)
-        leak = known.leak(shape) or (own.leak(shape, "repeated") if repeats else None)
-        if leak:
-            leaks.append(leak)
-        else:
-            clean.append(row)
-            if repeats:
-                own.add(shape)
-        advance(1)
-    return clean, leaks
+    detector = _LeakDetector(rule)
+    earlier = SimilarTexts(rule.similarity)
+    clean: list[PromptRow] = []
+    leaks: list[Leak] = []
+
+    with progress.bar("Comparing", len(rows) + len(evaluation)) as advance:
+        for row in evaluation:
+            detector.add(PromptShape.of(row))
+            advance(1)
+
+        for row in rows:
+            shape = PromptShape.of(row)
+            leak = detector.find(shape)
+            if leak is None and rule.repeats:
+                leak = _find_near(shape, earlier, "repeated")
+            if leak is not None:
+                leaks.append(leak)
+            else:
+                clean.append(row)
+                if rule.repeats:
+                    earlier.add(shape)
+            advance(1)
+    return Decontamination(clean, leaks)
 
 
-class _Shape:
-    """What a prompt is compared by."""
-
-    def __init__(self, row: Row) -> None:
-        self.prompt_id = str(row["prompt_id"])
-        text = "\n".join([without_letters(str(row["prompt"])), *parse_choices(row.get("choices"))])
-        self.words = words_of(_plain(text))
-        question = words_of(_plain(without_choices(str(row["prompt"]))))
-        self.exact = {
-            " ".join(self.words),
-            *([" ".join(question)] if len(question) >= _QUESTION else []),
-        }
-        self.numberless = ["0" if word.isdecimal() else word for word in self.words]
-        self.counted = [0, *accumulate(word != "0" and len(word) > 1 for word in self.numberless)]
-        self.shingles = _shingles(" ".join(self.words))
-        self.sketch: MinHash = _sketch(self.shingles)
-
-    def ngrams(self, length: int) -> list[str]:
-        """Words in a row, at least half of them longer than a letter and no numbers: formulas are alike everywhere."""
-        words, known = self.numberless, self.counted
-        starts = range(len(words) - length + 1)
-        return [
-            " ".join(words[at : at + length])
-            for at in starts
-            if known[at + length] - known[at] >= length / 2
-        ]
-
-
-class _Known:
+class _LeakDetector:
     """Evaluation prompts, by all that a leak could be seen by."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: LeakRule) -> None:
         self.rule = rule
-        self.exact: dict[str, str] = {}
-        self.ngrams: dict[int, dict[str, str]] = {}
-        self.near = _Near(rule.similarity)
+        self.id_by_words: dict[str, str] = {}
+        self.id_by_ngram: dict[int, dict[str, str]] = {}  # for each length of an n-gram
+        self.near = SimilarTexts(rule.similarity)
 
-    def add(self, row: Row) -> None:
-        shape = _Shape(row)
-        for key in shape.exact:
-            self.exact.setdefault(key, shape.prompt_id)
+    def add(self, shape: PromptShape) -> None:
+        for words in shape.exact_words:
+            self.id_by_words.setdefault(words, shape.prompt_id)
+
         length = min(self.rule.ngram, len(shape.words))
-        if length >= _SHORTEST:
-            table = self.ngrams.setdefault(length, {})
-            for key in shape.ngrams(length):
-                table.setdefault(key, shape.prompt_id)
+        if length >= SHORTEST_WORDS:
+            ids = self.id_by_ngram.setdefault(length, {})
+            for ngram in shape.ngrams(length):
+                ids.setdefault(ngram, shape.prompt_id)
         self.near.add(shape)
 
-    def leak(self, shape: _Shape) -> Leak | None:
-        for key in shape.exact:
-            if key in self.exact:
-                return Leak(shape.prompt_id, "exact", self.exact[key], "")
-        for length, table in self.ngrams.items():
-            for key in shape.ngrams(length):
-                if key in table:
-                    return Leak(shape.prompt_id, "ngram", table[key], key)
-        return self.near.leak(shape, "near")
+    def find(self, shape: PromptShape) -> Leak | None:
+        for words in shape.exact_words:
+            if words in self.id_by_words:
+                return Leak(shape.prompt_id, "exact", self.id_by_words[words])
+
+        for length, ids in self.id_by_ngram.items():
+            for ngram in shape.ngrams(length):
+                if ngram in ids:
+                    return Leak(shape.prompt_id, "ngram", ids[ngram], ngram)
+        return _find_near(shape, self.near, "near")
 
 
-class _Near:
-    """Texts found again by the similarity of their shingles: MinHash proposes, counting decides."""
-
-    def __init__(self, similarity: float) -> None:
-        try:
-            from datasketch import MinHashLSH
-        except ImportError as error:
-            raise MissingDependency("datasketch", "data", "find near-duplicates") from error
-        self.similarity = similarity
-        self.index = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
-        self.shingles: dict[str, Shingles] = {}
-
-    def add(self, shape: _Shape) -> None:
-        if shape.prompt_id not in self.shingles and len(shape.shingles):
-            self.shingles[shape.prompt_id] = shape.shingles
-            self.index.insert(shape.prompt_id, shape.sketch)
-
-    def leak(self, shape: _Shape, reason: str) -> Leak | None:
-        best, matched = 0.0, ""
-        for name in sorted(self.index.query(shape.sketch)) if len(shape.shingles) else ():
-            common = len(np.intersect1d(shape.shingles, self.shingles[name], assume_unique=True))
-            similarity = common / (len(shape.shingles) + len(self.shingles[name]) - common)
-            if similarity > best:
-                best, matched = similarity, name
-        return (
-            Leak(shape.prompt_id, reason, matched, f"{best:.2f}")
-            if best >= self.similarity
-            else None
-        )
-
-
-def _plain(text: str) -> str:
-    """Without accents."""
-    return re.sub(r"[\u0300-\u036f]", "", unicodedata.normalize("NFKD", text))
-
-
-def _shingles(text: str) -> Shingles:
-    data = np.frombuffer(text.encode(), dtype=np.uint8)
-    if len(data) < _SHINGLE:
-        return np.zeros(0, dtype=np.uint32)
-    windows = np.lib.stride_tricks.sliding_window_view(data, _SHINGLE)
-    return np.unique(np.ascontiguousarray(windows).view(np.uint32).ravel())
-
-
-def _sketch(shingles: Shingles) -> MinHash:
-    from datasketch import MinHash
-
-    sketch = MinHash(num_perm=BANDS * ROWS, hashfunc=lambda shingle: shingle)
-    if len(shingles):
-        sketch.update_batch(shingles)
-    return sketch
+def _find_near(shape: PromptShape, texts: SimilarTexts, reason: str) -> Leak | None:
+    nearest = texts.nearest(shape)
+    if nearest is None:
+        return None
+    return Leak(shape.prompt_id, reason, nearest.prompt_id, f"{nearest.similarity:.2f}")

@@ -1,4 +1,4 @@
-"""``routoo data paraphrase``: an expert says prompts in other words, to see whether a router keeps its mind."""
+"""``routoo data paraphrase``: an expert rewords prompts, to see whether a router's choice hangs on the wording."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from routoo_core.asking.asker import Asker
-from routoo_core.asking.calls import Chat, NoAnswer
-from routoo_core.data.steps import Row, drawn, read_prompt_rows
-from routoo_core.data.writing import Written, ask_all, missing
+from routoo_core.asking.calls import Answer, Chat, NoAnswer
+from routoo_core.data.rows import PromptRow, draw_rows, read_prompt_rows
+from routoo_core.data.writing import Writer, WrittenPrompts, count_missing
 from routoo_core.errors import OutcomesError
-from routoo_core.experts import Expert
-from routoo_core.progress import Progress
 from routoo_core.prompts import split_of
 from routoo_core.scoring.reading import find_numbers, without_thoughts
 from routoo_core.text import choices_listed, without_choices, words_of
 
 TEMPERATURE = 0.7
-DROPPED = (
+FAULTS = (
     "cut_off",
     "empty",
     "same_words",
@@ -28,11 +25,13 @@ DROPPED = (
     "added_paragraphs",
 )
 """Why a reply is not used, the first that holds; an added paragraph is a preamble, a comment or an answer."""
-KEPT = ("domain", "split", "licence")  # columns that hold for the paraphrase as well
-_SPARE_TOKENS = (
-    512  # beside one for each character: models that think aloud do so before they write
-)
-_WANTED = """
+
+_COPIED_COLUMNS = ("domain", "split", "licence")  # that hold for the paraphrase as well
+
+# Beside one token for each character: models that think aloud do so before they write.
+_SPARE_TOKENS = 512
+
+_INSTRUCTIONS = """
 Below is a text that somebody wrote to an assistant. Write it in other words, as somebody else might have put it: in the
 same language and with the same meaning, with every number, name, formula, quotation and piece of code as it is. Add
 nothing, leave nothing out, and do not answer it.{choices} Write just the new wording.
@@ -40,8 +39,8 @@ nothing, leave nothing out, and do not answer it.{choices} Write just the new wo
 _CHOICES_STAY = " The choices that follow it are not shown and stay as they are."
 
 
-def read_drawn(path: Path, count: int, seed: int) -> list[Row]:
-    """At most ``count`` of the ``dev`` prompts, those that ``routoo evaluate`` measures on, at random.
+def read_dev_prompts(path: Path, count: int, seed: int) -> list[PromptRow]:
+    """Draw at most ``count`` of the ``dev`` prompts, those that ``routoo evaluate`` measures on.
 
     Without a column split they are those that a hash of the question deals out, as everywhere. Fewer drawn with the
     same seed are part of more.
@@ -49,90 +48,100 @@ def read_drawn(path: Path, count: int, seed: int) -> list[Row]:
     Raises:
         OutcomesError: The table cannot be read, or no prompt of it is ``dev``.
     """
-    rows = [
-        row
-        for row in read_prompt_rows(path)
-        if (row.get("split") or split_of(row["prompt"])) == "dev"
-    ]
+    rows = []
+    for row in read_prompt_rows(path):
+        side = row.get("split") or split_of(row.prompt)
+        if side == "dev":
+            rows.append(row)
     if not rows:
         raise OutcomesError(
             f"{path}: split: no prompt is 'dev'; write the column anew with routoo data split"
         )
-    kept = drawn(rows, count, seed)
-    return [row for row in rows if row["prompt_id"] in kept]
+    return draw_rows(rows, count, seed)
 
 
-def paraphrase(
-    rows: Sequence[Row], expert: Expert, asker: Asker, progress: Progress, concurrency: int = 4
-) -> Written:
-    """Ask ``expert`` for each prompt in other words; what it answered before is not asked again.
+def paraphrase_prompts(rows: Sequence[PromptRow], writer: Writer) -> WrittenPrompts:
+    """Ask an expert for each prompt in other words; what it answered before is not asked again.
 
     It is shown the question alone: lettered choices are put back under its words as they are.
 
     Args:
         rows: The prompts; a paraphrase has the ``prompt_id`` of its prompt.
-        expert: Who writes.
-        asker: Holds, settles and keeps.
-        progress: Where the bar and the cost so far are shown.
-        concurrency: Requests at once.
+        writer: Who writes.
     """
-    calls = [request_of(row["prompt"], expert.max_output_tokens) for row in rows]
-    answers = ask_all(expert, calls, asker, progress, concurrency)
-    new, dropped = list[Row](), dict.fromkeys(DROPPED, 0)
+    calls = [paraphrase_request(row.prompt, writer.expert.max_output_tokens) for row in rows]
+    answers = writer.ask_all(calls)
+
+    paraphrases = []
+    dropped = dict.fromkeys(FAULTS, 0)
     for row, call, answer in zip(rows, calls, answers, strict=True):
         if isinstance(answer, NoAnswer):
             continue
-        said, ended = (
-            without_thoughts(answer.text).strip(),
-            (answer.completion_tokens or 0) < call.max_tokens,
-        )
-        if why := fault(row["prompt"], said) if ended else "cut_off":
-            dropped[why] += 1
+        wording = without_thoughts(answer.text).strip()
+        fault = "cut_off" if _is_cut_off(answer, call) else find_fault(row.prompt, wording)
+        if fault:
+            dropped[fault] += 1
         else:
-            labels = {name: row[name] for name in KEPT if name in row}
-            new.append(
-                {"prompt_id": row["prompt_id"], "prompt": said + _below(row["prompt"]), **labels}
-            )
-    return Written(new, dropped, missing(answers), asker.spent)
+            paraphrases.append(_paraphrase_row(row, wording))
+    return WrittenPrompts(paraphrases, dropped, count_missing(answers), writer.asker.spent)
 
 
-def request_of(prompt: str, max_tokens: int) -> Chat:
+def paraphrase_request(prompt: str, max_tokens: int) -> Chat:
     """What is asked about a prompt, always the same; the reply has at most ``max_tokens``."""
-    stem = without_choices(prompt)
-    wanted = (
-        _WANTED.strip().replace("\n", " ").format(choices=_CHOICES_STAY if _below(prompt) else "")
-    )
-    return Chat(
-        (("user", f"{wanted}\n\n{stem}"),), min(max_tokens, len(stem) + _SPARE_TOKENS), TEMPERATURE
-    )
+    question = without_choices(prompt)
+    choices = _CHOICES_STAY if _choices_below(prompt) else ""
+    instructions = _INSTRUCTIONS.strip().replace("\n", " ").format(choices=choices)
+
+    limit = min(max_tokens, len(question) + _SPARE_TOKENS)
+    return Chat((("user", f"{instructions}\n\n{question}"),), limit, TEMPERATURE)
 
 
-def fault(prompt: str, said: str) -> str | None:
-    """Why ``said`` is no paraphrase of a prompt's question, one of ``DROPPED``; ``None`` where it may be one.
+def find_fault(prompt: str, wording: str) -> str | None:
+    """Why a wording is no paraphrase of a prompt's question, one of ``FAULTS``; ``None`` where it may be one.
 
     Args:
         prompt: With its choices.
-        said: Without them.
+        wording: Without them.
     """
-    stem = without_choices(prompt)
-    found = {
-        "empty": not said,
-        "same_words": words_of(said) == words_of(stem),
-        "changed_numbers": _numbers(said) != _numbers(stem),
-        "changed_choices": choices_listed(said + _below(prompt)) != choices_listed(prompt),
-        "added_paragraphs": _paragraphs(said) > _paragraphs(stem),
+    question = without_choices(prompt)
+    if not wording:
+        return "empty"
+    if words_of(wording) == words_of(question):
+        return "same_words"
+    if _count_numbers(wording) != _count_numbers(question):
+        return "changed_numbers"
+    if choices_listed(wording + _choices_below(prompt)) != choices_listed(prompt):
+        return "changed_choices"
+    if _count_paragraphs(wording) > _count_paragraphs(question):
+        return "added_paragraphs"
+    return None
+
+
+def _is_cut_off(answer: Answer, call: Chat) -> bool:
+    """Whether a reply is as long as it may be; not known where the endpoint reports no usage."""
+    return (answer.completion_tokens or 0) >= call.max_tokens
+
+
+def _paraphrase_row(row: PromptRow, wording: str) -> dict[str, object]:
+    values: dict[str, object] = {
+        "prompt_id": row.prompt_id,
+        "prompt": wording + _choices_below(row.prompt),
     }
-    return next((reason for reason, holds in found.items() if holds), None)
+    for column in _COPIED_COLUMNS:
+        if column in row.values:
+            values[column] = row.values[column]
+    return values
 
 
-def _below(prompt: str) -> str:
+def _choices_below(prompt: str) -> str:
     """The lettered choices of a prompt, with the space before them."""
     return prompt[len(without_choices(prompt)) :]
 
 
-def _numbers(text: str) -> Counter[str]:
+def _count_numbers(text: str) -> Counter[str]:
+    """Number, without the signs between its digits → how often."""
     return Counter(re.sub(r"[,\s]", "", number) for number in find_numbers(text))
 
 
-def _paragraphs(text: str) -> int:
+def _count_paragraphs(text: str) -> int:
     return len(re.split(r"\n\s*\n", text.strip()))

@@ -1,4 +1,4 @@
-"""What the steps share in which an expert writes: all of it asked for, paid and kept as it comes, then counted."""
+"""Steps in which an expert writes: everything is asked for, paid and kept as it comes, then counted."""
 
 from __future__ import annotations
 
@@ -9,78 +9,87 @@ from dataclasses import dataclass, field
 
 from routoo_core.asking.asker import Asker
 from routoo_core.asking.calls import Answer, Call, NoAnswer
-from routoo_core.data.steps import Row
 from routoo_core.experts import Expert
 from routoo_core.money import format_usd
 from routoo_core.progress import Progress
 
+Rows = Sequence[Mapping[str, object]]
+
 
 @dataclass(frozen=True)
-class Written:
-    """What came of it.
+class WrittenPrompts:
+    """What an expert wrote.
 
     Attributes:
-        rows: What can be used.
+        rows: What can be used: column → value.
         dropped: Why something cannot → how often, 0 included.
-        missing: Why a request was not answered, each once → how many.
+        missing: Why a request was not answered, each reason once → how many.
         spent: Nano-USD.
     """
 
-    rows: Sequence[Row] = field(repr=False)
+    rows: Rows = field(repr=False)
     dropped: Mapping[str, int]
     missing: Mapping[str, int]
     spent: int
 
     def counts(self) -> dict[str, int]:
         """For a manifest."""
-        return {"written": len(self.rows), **self.dropped, "unanswered": sum(self.missing.values())}
+        unanswered = sum(self.missing.values())
+        return {"written": len(self.rows), **self.dropped, "unanswered": unanswered}
 
 
-def ask_all(
-    expert: Expert, calls: Sequence[Call], asker: Asker, progress: Progress, concurrency: int = 4
-) -> list[Answer | NoAnswer]:
-    """Ask ``expert`` everything; what it answered before is not asked again.
+@dataclass(frozen=True)
+class Writer:
+    """An expert that writes, and what asks it.
 
-    Args:
+    Attributes:
         expert: Who writes.
-        calls: What it is asked.
-        asker: Holds, settles and keeps.
+        asker: Holds and settles the money, and keeps the answers.
         progress: Where the bar and the cost so far are shown.
         concurrency: Requests at once.
-
-    Returns:
-        For each call, in order, the answer or why there is none.
-
-    Raises:
-        ConfigurationError: The expert cannot be asked at all.
     """
-    try:
-        return asyncio.run(_ask_all(expert, calls, asker, progress, concurrency))
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from None
+
+    expert: Expert
+    asker: Asker
+    progress: Progress
+    concurrency: int = 4
+
+    def ask_all(self, calls: Sequence[Call]) -> list[Answer | NoAnswer]:
+        """Ask everything; what the expert answered before is not asked again.
+
+        Returns:
+            For each call, in order, the answer or why there is none.
+
+        Raises:
+            ConfigurationError: The expert cannot be asked at all.
+        """
+        try:
+            return asyncio.run(self._ask_all(calls))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _ask_all(self, calls: Sequence[Call]) -> list[Answer | NoAnswer]:
+        answers: dict[int, Answer | NoAnswer] = {}
+        with self.progress.bar("Writing", len(calls)) as advance:
+
+            async def work(numbered_calls: Iterator[tuple[int, Call]]) -> None:
+                for number, call in numbered_calls:
+                    answers[number] = await self._ask(call)
+                    advance(1, f"Writing, {format_usd(self.asker.spent, 4)} so far")
+
+            async with asyncio.TaskGroup() as tasks:
+                numbered_calls = enumerate(calls)
+                for _ in range(self.concurrency):
+                    tasks.create_task(work(numbered_calls))
+        return [answers[number] for number in range(len(calls))]
+
+    async def _ask(self, call: Call) -> Answer | NoAnswer:
+        try:
+            return await self.asker.ask(self.expert, call)
+        except NoAnswer as error:
+            return error
 
 
-def missing(answers: Sequence[Answer | NoAnswer]) -> Counter[str]:
+def count_missing(answers: Sequence[Answer | NoAnswer]) -> Counter[str]:
     """Why there is no answer → how often."""
     return Counter(str(answer) for answer in answers if isinstance(answer, NoAnswer))
-
-
-async def _ask_all(
-    expert: Expert, calls: Sequence[Call], asker: Asker, progress: Progress, concurrency: int
-) -> list[Answer | NoAnswer]:
-    done: dict[int, Answer | NoAnswer] = {}
-    with progress.bar("Writing", len(calls)) as advance:
-
-        async def work(numbered: Iterator[tuple[int, Call]]) -> None:
-            for number, call in numbered:
-                try:
-                    done[number] = await asker.ask(expert, call)
-                except NoAnswer as error:
-                    done[number] = error
-                advance(1, f"Writing, {format_usd(asker.spent, 4)} so far")
-
-        async with asyncio.TaskGroup() as tasks:
-            numbered = enumerate(calls)
-            for _ in range(concurrency):
-                tasks.create_task(work(numbered))
-    return [done[number] for number in range(len(calls))]

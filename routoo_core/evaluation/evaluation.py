@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from routoo_core.data.decontamination import Rule, decontaminate
+from routoo_core.data.decontamination import decontaminate
+from routoo_core.data.rows import PromptRow
 from routoo_core.errors import OutcomesError
 from routoo_core.evaluation.predictions import CheckpointPredictions, PredictorLoader, predict
 from routoo_core.evaluation.report import (
@@ -430,15 +431,9 @@ def count_near_duplicates(table: Outcomes, split: str, progress: Progress) -> Ne
     """
     measured = _prompts_to_compare(table, split)
     train = _prompts_to_compare(table, "train")
-    with progress.bar("Looking for near-duplicates", len(measured) + len(train)) as advance:
-        _, leaks = decontaminate(measured, train, Rule(), False, advance)
-
-    counts = Counter(leak.reason for leak in leaks)
+    counts = decontaminate(measured, train, progress=progress).counts()
     return NearDuplicates(counts["exact"], counts["ngram"], counts["near"])
 
 
-def _prompts_to_compare(table: Outcomes, split: str) -> list[dict[str, str]]:
-    prompts = []
-    for row in table.rows(split):
-        prompts.append({"prompt_id": table.prompt_ids[row], "prompt": table.prompts[row]})
-    return prompts
+def _prompts_to_compare(table: Outcomes, split: str) -> list[PromptRow]:
+    return [PromptRow.of(table.prompt_ids[row], table.prompts[row]) for row in table.rows(split)]

@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from routoo_core.data.steps import Row
 from routoo_core.errors import ConfigurationError, InvalidRequest, OutcomesError
 from routoo_core.request import RoutedRequest
 from routoo_core.tables import read_lines
+
+Row = dict[str, Any]
+"""A line of a log, or a row of a table."""
 
 OPINIONS = {"up": 1.0, "thumbs_up": 1.0, "good": 1.0, "down": 0.0, "thumbs_down": 0.0, "bad": 0.0}
 ROLES = {"human": "user", "ai": "assistant", "aimessagechunk": "assistant", "chat": "user"}

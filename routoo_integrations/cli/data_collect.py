@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from routoo_core.data.collection import (
     ALIASES,
     COLUMNS,
-    PAPER,
-    from_file,
-    from_source,
-    load,
-    origin,
-    without_repeats,
+    CollectedPrompt,
+    drop_repeats,
+    load_source,
+    read_own_file,
+    read_source,
 )
-from routoo_core.data.steps import Row
+from routoo_core.data.sources import PAPER
 from routoo_core.errors import ConfigurationError
 from routoo_core.tables import check_table_format
 from routoo_integrations.cli.data_options import describe_step, finish_step
@@ -59,20 +58,22 @@ def collect_command(
         raise ConfigurationError("give at least one --source or --file")
     columns = _read_columns(column or ())
 
-    rows: list[Row] = []
-    inputs: list[Path | dict[str, Any]] = list(file or ())
+    prompts: list[CollectedPrompt] = []
+    inputs: list[Path | Mapping[str, object]] = list(file or ())
     for name in _source_names(source or ()):
-        for part, hub_rows in load(name):
-            inputs.append(origin(name, part, hub_rows))
-            with progress.bar(f"{name} {part}", len(hub_rows)) as advance:
-                for row in from_source(name, part, hub_rows):
-                    rows.append(row)
+        for part in load_source(name):
+            inputs.append(part.origin())
+            with progress.bar(f"{name} {part.split}", len(part.rows)) as advance:
+                for prompt in read_source(name, part.split, part.rows):
+                    prompts.append(prompt)
                     advance(1)
     for path in file or ():
-        rows += from_file(path, columns)
+        prompts += read_own_file(path, columns)
 
-    unique, counts = without_repeats(rows)
-    finish_step(table, unique, describe_step(context, inputs, counts), as_json, COLUMNS)
+    collection = drop_repeats(prompts)
+    step = describe_step(context, inputs, collection.counts)
+    rows = [prompt.to_dict() for prompt in collection.prompts]
+    finish_step(table, rows, step, as_json, COLUMNS)
 
 
 def _read_columns(options: Sequence[str]) -> dict[str, str]:

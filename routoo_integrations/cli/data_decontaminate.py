@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from routoo_core.data.decontamination import Leak, Rule, decontaminate
-from routoo_core.data.steps import Row, read_prompt_rows
+from routoo_core.data.decontamination import Leak, LeakRule, decontaminate
+from routoo_core.data.rows import PromptRow, read_prompt_rows
+from routoo_core.data.splitting import Selection
 from routoo_core.tables import check_table_format, write_table
-from routoo_integrations.cli.data_options import PromptsOption, describe_step, finish_step
+from routoo_integrations.cli.data_options import PromptsOption, finish_selection
 from routoo_integrations.cli.options import JsonOption, TableOption
 from routoo_integrations.cli.terminal import progress
 
@@ -45,29 +46,24 @@ def decontaminate_command(
     check_table_format(table)
     if removed:
         check_table_format(removed)
-    rule = Rule(ngram, similarity)
+    rule = LeakRule(ngram, similarity, repeats)
     rows = read_prompt_rows(prompts)
-    evaluation = _read_evaluation(against)
+    result = decontaminate(rows, _read_evaluation(against), rule, progress)
 
-    with progress.bar("Comparing", len(rows) + len(evaluation)) as advance:
-        clean, leaks = decontaminate(rows, evaluation, rule, repeats, advance)
-    counts = {"given": len(rows), "kept": len(clean)}
-    counts.update(dict.fromkeys(("exact", "ngram", "near", "repeated"), 0))
-    for leak in leaks:
-        counts[leak.reason] += 1
-
-    finish_step(table, clean, describe_step(context, [prompts, *against], counts), as_json)
+    counts = {"given": len(rows), "kept": len(result.clean), **result.counts()}
+    selection = Selection(result.clean, counts)
+    finish_selection(context, table, [prompts, *against], selection, as_json)
     if removed:
-        _write_leaks(removed, leaks)
+        _write_leaks(removed, result.leaks)
 
 
-def _read_evaluation(paths: list[Path]) -> list[Row]:
+def _read_evaluation(paths: list[Path]) -> list[PromptRow]:
     """The prompts of all tables; the table's name in front of an id says where it is."""
-    rows: list[Row] = []
+    rows: list[PromptRow] = []
     for path in paths:
         for row in read_prompt_rows(path):
-            row["prompt_id"] = f"{path.stem}:{row['prompt_id']}"
-            rows.append(row)
+            prompt_id = f"{path.stem}:{row.prompt_id}"
+            rows.append(row.replace(prompt_id=prompt_id))
     return rows
 
 

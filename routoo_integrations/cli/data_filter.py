@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from routoo_core.data.splitting import PRESETS, Preset, keep_hard
-from routoo_core.data.steps import read_prompt_rows
+from routoo_core.data.rows import read_prompt_rows
+from routoo_core.data.splitting import PRESETS, HardPrompts, select_hard
 from routoo_core.errors import ConfigurationError
 from routoo_core.tables import check_table_format
 from routoo_integrations.cli.data_options import (
     PromptsOption,
     SeedOption,
-    describe_step,
-    finish_step,
+    finish_selection,
 )
 from routoo_integrations.cli.options import JsonOption, OutcomesOption, TableOption
 
@@ -46,14 +46,13 @@ def filter_command(
     Example: [bold]routoo data filter --prompts p.csv --outcomes o.csv --expert small --random 500 --out hard.csv[/bold]
     """
     check_table_format(table)
-    reference = _read_reference(preset, expert, others)
-    rows, counts = keep_hard(
-        read_prompt_rows(prompts), outcomes, reference.expert, reference.others, at_most, seed
-    )
-    finish_step(table, rows, describe_step(context, [prompts, outcomes], counts), as_json)
+    hard = _read_hard(preset, expert, others)
+    hard = replace(hard, at_most=at_most, seed=seed)
+    selection = select_hard(read_prompt_rows(prompts), outcomes, hard)
+    finish_selection(context, table, [prompts, outcomes], selection, as_json)
 
 
-def _read_reference(preset: str | None, expert: str | None, others: int | None) -> Preset:
+def _read_hard(preset: str | None, expert: str | None, others: int | None) -> HardPrompts:
     """Whose failures are kept, and how many others: the options, else the preset."""
     if preset is not None and preset not in PRESETS:
         raise ConfigurationError(f"--preset: {preset!r} is unknown; there is {', '.join(PRESETS)}")
@@ -62,4 +61,4 @@ def _read_reference(preset: str | None, expert: str | None, others: int | None) 
         others = PRESETS[preset].others if others is None else others
     if not expert or others is None or others < 0:
         raise ConfigurationError("give --expert and --random (at least 0), or --preset paper")
-    return Preset(expert, others)
+    return HardPrompts(expert, others)

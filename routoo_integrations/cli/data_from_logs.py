@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from routoo_core.data.steps import write_step
+from routoo_core.data.manifest import write_step
 from routoo_core.monitoring.tables import FeedbackScale, read_log_tables
 from routoo_core.tables import check_table_format
 from routoo_integrations.cli.data_options import describe_step, finish_step

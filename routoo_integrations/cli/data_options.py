@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from routoo_core.data.steps import Row, Step, write_step
+from routoo_core.data.manifest import Step, TableRow, write_step
+from routoo_core.data.splitting import Selection
 from routoo_integrations.cli.terminal import print_json, print_line
 
 PromptsOption = Annotated[
@@ -19,9 +20,9 @@ SeedOption = Annotated[int, typer.Option(help="Another seed draws others.")]
 
 def describe_step(
     context: typer.Context,
-    inputs: Sequence[Path | Mapping[str, Any]],
+    inputs: Sequence[Path | Mapping[str, object]],
     counts: Mapping[str, int],
-    presets: Mapping[str, Any] | None = None,
+    presets: Mapping[str, object] | None = None,
 ) -> Step:
     """The command that is running, for the manifest.
 
@@ -37,14 +38,26 @@ def describe_step(
 
 
 def finish_step(
-    table: Path, rows: Sequence[Row], step: Step, as_json: bool, columns: Sequence[str] = ()
+    table: Path, rows: Sequence[TableRow], step: Step, as_json: bool, columns: Sequence[str] = ()
 ) -> None:
     """Write the table and its manifest, and show what was done."""
     manifest = write_step(table, rows, step, columns)
     if as_json:
-        print_json(manifest)
+        print_json(manifest.to_dict())
     else:
         print_line(f"{table}: {len(rows)} prompts ({describe_counts(step.counts)})")
+
+
+def finish_selection(
+    context: typer.Context,
+    table: Path,
+    inputs: Sequence[Path],
+    selection: Selection,
+    as_json: bool,
+) -> None:
+    """Finish a step that selects prompts of a table; all their columns are kept."""
+    rows = [row.values for row in selection.rows]
+    finish_step(table, rows, describe_step(context, inputs, selection.counts), as_json)
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:

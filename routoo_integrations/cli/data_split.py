@@ -6,14 +6,13 @@ from typing import Annotated
 
 import typer
 
-from routoo_core.data.splitting import sample, split
-from routoo_core.data.steps import read_prompt_rows
+from routoo_core.data.rows import read_prompt_rows
+from routoo_core.data.splitting import sample_prompts, split_prompts
 from routoo_core.tables import check_table_format
 from routoo_integrations.cli.data_options import (
     PromptsOption,
     SeedOption,
-    describe_step,
-    finish_step,
+    finish_selection,
 )
 from routoo_integrations.cli.options import JsonOption, TableOption
 
@@ -30,8 +29,8 @@ def split_command(
     Example: [bold]routoo data split --prompts p.csv --out split.csv[/bold]
     """
     check_table_format(table)
-    rows, counts = split(read_prompt_rows(prompts), dev_share)
-    finish_step(table, rows, describe_step(context, [prompts], counts), as_json)
+    selection = split_prompts(read_prompt_rows(prompts), dev_share)
+    finish_selection(context, table, [prompts], selection, as_json)
 
 
 def sample_command(
@@ -49,5 +48,5 @@ def sample_command(
     Example: [bold]routoo data sample --prompts p.csv --n 1000 --out sample.csv[/bold]
     """
     check_table_format(table)
-    rows, counts = sample(read_prompt_rows(prompts), count, seed)
-    finish_step(table, rows, describe_step(context, [prompts], counts), as_json)
+    selection = sample_prompts(read_prompt_rows(prompts), count, seed)
+    finish_selection(context, table, [prompts], selection, as_json)

@@ -13,12 +13,13 @@ from routoo_core.asking.answers import AnswerStore
 from routoo_core.asking.asker import Asker
 from routoo_core.asking.clients import make_clients
 from routoo_core.asking.direct import direct_router
-from routoo_core.data.paraphrase import TEMPERATURE, paraphrase, read_drawn
-from routoo_core.data.steps import write_step
-from routoo_core.data.synthesise import PRESETS, Synthesis, read_seeds, synthesise
-from routoo_core.data.writing import Written
+from routoo_core.data.manifest import write_step
+from routoo_core.data.paraphrase import TEMPERATURE, paraphrase_prompts, read_dev_prompts
+from routoo_core.data.seeds import read_seeds
+from routoo_core.data.synthesise import SYNTHESIS_PRESETS, SynthesisSettings, synthesise_prompts
+from routoo_core.data.writing import Writer, WrittenPrompts
 from routoo_core.errors import ConfigurationError
-from routoo_core.experts import Expert, Pool
+from routoo_core.experts import Pool
 from routoo_core.money import decimal_usd, format_usd
 from routoo_core.tables import check_table_format
 from routoo_integrations.cli.configuration import INCOMPLETE, Payment
@@ -79,10 +80,11 @@ def synthesise_command(
         "seed": seed,
     }
     settings = _read_synthesis(preset, options)
-    rows = read_seeds(prompts)
+    examples = read_seeds(prompts)
 
-    writer = Writer.open(experts, expert, Payment(budget, config, answers), concurrency)
-    written = synthesise(rows, writer.expert, settings, writer.asker, progress, concurrency)
+    payment = Payment(budget, config, answers)
+    writer = _open_writer(experts, expert, payment, concurrency)
+    written = synthesise_prompts(examples, settings, writer)
     result = WrittenTable(target, written)
     result.write(context, prompts, settings.model_dump())
     result.show(as_json)
@@ -115,47 +117,40 @@ def paraphrase_command(
     Example: [bold]routoo data paraphrase --prompts p.csv --expert gpt-4o --budget 1.00 --out paraphrases.csv[/bold]
     """
     check_table_format(target)
-    rows = read_drawn(prompts, count, seed)
+    rows = read_dev_prompts(prompts, count, seed)
 
-    writer = Writer.open(experts, expert, Payment(budget, config, answers), concurrency)
-    written = paraphrase(rows, writer.expert, writer.asker, progress, concurrency)
+    payment = Payment(budget, config, answers)
+    writer = _open_writer(experts, expert, payment, concurrency)
+    written = paraphrase_prompts(rows, writer)
     result = WrittenTable(target, written)
     result.write(context, prompts, {"temperature": TEMPERATURE})
     result.show(as_json)
 
 
-def _read_synthesis(preset: str, options: Mapping[str, float | None]) -> Synthesis:
+def _read_synthesis(preset: str, options: Mapping[str, float | None]) -> SynthesisSettings:
     """A preset's settings, with those changed that are set."""
-    if preset not in PRESETS:
+    if preset not in SYNTHESIS_PRESETS:
         raise ConfigurationError(
-            f"--preset: {preset!r} is unknown; choose one of {', '.join(PRESETS)}"
+            f"--preset: {preset!r} is unknown; choose one of {', '.join(SYNTHESIS_PRESETS)}"
         )
-    settings = PRESETS[preset].model_dump()
+    settings = SYNTHESIS_PRESETS[preset].model_dump()
     for name, value in options.items():
         if value is not None:
             settings[name] = value
-    return Synthesis.read("synthesise", settings)
+    return SynthesisSettings.read("synthesise", settings)
 
 
-@dataclass(frozen=True)
-class Writer:
-    """An expert, and what asks it within a budget."""
-
-    expert: Expert
-    asker: Asker
-
-    @classmethod
-    def open(cls, experts: Path, name: str, payment: Payment, concurrency: int) -> Writer:
-        """Read the expert, and open the account and the answers kept so far."""
-        pool = Pool([Pool.from_toml(experts)[name]])
-        budget, ledger = payment.account(pool)
-        asker = Asker(
-            direct_router(pool, budget, ledger),
-            make_clients(pool.experts),
-            AnswerStore(payment.answers),
-            concurrency,
-        )
-        return cls(pool[name], asker)
+def _open_writer(experts: Path, name: str, payment: Payment, concurrency: int) -> Writer:
+    """Read the expert, and open the account and the answers kept so far."""
+    pool = Pool([Pool.from_toml(experts)[name]])
+    budget, ledger = payment.account(pool)
+    asker = Asker(
+        direct_router(pool, budget, ledger),
+        make_clients(pool.experts),
+        AnswerStore(payment.answers),
+        concurrency,
+    )
+    return Writer(pool[name], asker, progress, concurrency)
 
 
 @dataclass(frozen=True)
@@ -163,7 +158,7 @@ class WrittenTable:
     """What an expert wrote, and the table that it goes to."""
 
     target: Path
-    written: Written
+    written: WrittenPrompts
 
     def write(self, context: typer.Context, prompts: Path, settings: Mapping[str, Any]) -> None:
         """Write the rows there are and their manifest."""
