@@ -10,8 +10,11 @@ help:  ## say what there is
 demo: $(READY)  ## set up, then run the main job: LangChain and LlamaIndex calls under a running budget
 	$(BIN)/routoo demo
 
-test: $(READY)  ## set up, then run the tests
-	$(BIN)/pytest
+# Where CI is set, the slow tests run too. One thread a worker: threads of several workers would wait for one core.
+TESTS := $(if $(CI),,-m "not slow")
+
+test: $(READY)  ## set up, then run the tests; with CI=1 the slow ones too
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal $(TESTS)
 
 check: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

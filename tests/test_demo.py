@@ -77,7 +77,8 @@ def test_the_starter_configuration_is_whole_and_known_to_its_router():
 
 
 SCRIPT = textwrap.dedent("""
-    import pathlib, sys
+    import pathlib, signal, sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts the tests may ignore it
     sys.path.insert(0, sys.argv[4])
     from test_demo import make_demo
     from routoo_core.predictor.reference import read_reference
