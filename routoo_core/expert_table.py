@@ -54,7 +54,8 @@ class ExpertTable:
         """A table of which nothing is observed yet, float32."""
         rows = tuple(row_ids)
         columns = tuple(experts)
-        return cls(rows, columns, np.full((len(rows), len(columns)), np.nan, dtype=np.float32))
+        values = np.full((len(rows), len(columns)), np.nan, dtype=np.float32)
+        return cls(rows, columns, values)
 
     def __len__(self) -> int:
         """How many rows it has."""
@@ -67,7 +68,8 @@ class ExpertTable:
 
     def complete_rows(self) -> NDArray[np.int64]:
         """Numbers of the rows in which every expert has a value."""
-        return np.flatnonzero(self.observed.all(axis=1))
+        is_complete = self.observed.all(axis=1)
+        return np.flatnonzero(is_complete)
 
     def column(self, expert: str) -> Values:
         """The values of one expert, (rows,).
@@ -75,7 +77,8 @@ class ExpertTable:
         Raises:
             OutcomesError: See :meth:`select`.
         """
-        return self.values[:, self._places([expert])[0]]
+        (column,) = self._columns([expert])
+        return self.values[:, column]
 
     def select(self, experts: Sequence[str]) -> Self:
         """These experts only, in this order.
@@ -83,7 +86,8 @@ class ExpertTable:
         Raises:
             OutcomesError: The table does not have one of them.
         """
-        return type(self)(self.row_ids, tuple(experts), self.values[:, self._places(experts)])
+        columns = self._columns(experts)
+        return type(self)(self.row_ids, tuple(experts), self.values[:, columns])
 
     def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Self:
         """These rows only, by number, in this order."""
@@ -91,14 +95,15 @@ class ExpertTable:
         row_ids = tuple(self.row_ids[number] for number in numbers)
         return type(self)(row_ids, self.experts, self.values[numbers])
 
-    def _places(self, experts: Sequence[str]) -> list[int]:
-        place_of = {name: place for place, name in enumerate(self.experts)}
-        missing = [name for name in experts if name not in place_of]
+    def _columns(self, experts: Sequence[str]) -> list[int]:
+        """The column numbers of experts."""
+        column_of = {name: column for column, name in enumerate(self.experts)}
+        missing = [name for name in experts if name not in column_of]
         if missing:
             raise OutcomesError(
                 f"no outcomes for {', '.join(missing)}; known: {', '.join(self.experts)}"
             )
-        return [place_of[name] for name in experts]
+        return [column_of[name] for name in experts]
 
 
 def join_expert_tables(tables: Sequence[ExpertTable]) -> ExpertTable:
@@ -113,12 +118,11 @@ def join_expert_tables(tables: Sequence[ExpertTable]) -> ExpertTable:
         row_ids.extend(table.row_ids)
         experts.update(dict.fromkeys(table.experts))
 
-    place_of = {name: place for place, name in enumerate(experts)}
-    values = np.full((len(row_ids), len(experts)), np.nan, dtype=np.float32)
+    joined_table = ExpertTable.empty(row_ids, experts)
     start = 0
     for table in tables:
-        rows = range(start, start + len(table))
-        columns = [place_of[name] for name in table.experts]
-        values[np.ix_(rows, columns)] = table.values
-        start += len(table)
-    return ExpertTable(tuple(row_ids), tuple(experts), values)
+        end = start + len(table)
+        for column, name in enumerate(table.experts):
+            joined_table.column(name)[start:end] = table.values[:, column]
+        start = end
+    return joined_table

@@ -98,7 +98,8 @@ class Pool:
         raise ConfigurationError(f"expert {name!r} is not in the pool ({names})")
 
     def __repr__(self) -> str:
-        return f"Pool({', '.join(expert.name for expert in self.experts)})"
+        names = ", ".join(expert.name for expert in self.experts)
+        return f"Pool({names})"
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Pool:
@@ -118,16 +119,21 @@ class Pool:
         return cls.read(str(path), content["experts"])
 
     @classmethod
-    def read(cls, where: str, tables: Mapping[str, Any]) -> Pool:
-        """Check the experts' tables of a file, or of anything else that ``where`` names.
+    def read(cls, origin: str, tables: Mapping[str, Any]) -> Pool:
+        """Check the experts' tables of a file, or of whatever else ``origin`` names in errors.
 
         Raises:
             ConfigurationError: See :meth:`from_toml`.
         """
-        return cls(_read_expert(where, name, values) for name, values in tables.items())
+        experts = []
+        for name, values in tables.items():
+            experts.append(_read_expert(origin, name, values))
+        return cls(experts)
 
 
-def _read_expert(where: str, name: str, values: Any) -> Expert:
+def _read_expert(origin: str, name: str, values: Any) -> Expert:
     if not isinstance(values, dict):
-        raise ConfigurationError(f'{where}: experts.{name}: write it as a table [experts."{name}"]')
-    return Expert.read(f"{where}: experts.{name}", {"name": name, "model": name, **values})
+        raise ConfigurationError(
+            f'{origin}: experts.{name}: write it as a table [experts."{name}"]'
+        )
+    return Expert.read(f"{origin}: experts.{name}", {"name": name, "model": name, **values})

@@ -51,8 +51,10 @@ class Limits(Settings):
 
     def prompt_tokens(self, request: RoutedRequest) -> int:
         """Estimated tokens of the prompt, images included."""
-        return request.prompt_tokens + request.images * self.tokens_per_image
+        image_tokens = request.images * self.tokens_per_image
+        return request.prompt_tokens + image_tokens
 
     def prompt_token_bound(self, request: RoutedRequest) -> int:
         """The most tokens the prompt can be, images included."""
-        return request.prompt_token_bound + request.images * self.tokens_per_image
+        image_tokens = request.images * self.tokens_per_image
+        return request.prompt_token_bound + image_tokens

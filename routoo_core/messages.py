@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from routoo_core.errors import InvalidRequest
@@ -74,51 +74,70 @@ def parse_message(message: Message, index: int) -> ParsedMessage:
     Raises:
         InvalidRequest: Unknown role, or a part that is no text, image, audio, video or file.
     """
-    where = f"messages[{index}]"
+    location = f"messages[{index}]"
     role = message.get("role")
     if role not in ROLES:
-        raise InvalidRequest(f"{where}.role: {role!r} is none of {', '.join(sorted(ROLES))}")
+        raise InvalidRequest(f"{location}.role: {role!r} is none of {', '.join(sorted(ROLES))}")
 
-    texts: list[str] = []
-    unread: list[str] = []  # reasoning and tool calls travel along and count, but are not read
-    needs: list[str] = []  # one for each medium
-    media_tokens = 0
-    for number, part in enumerate(_content_parts(message, where)):
-        kind = part.get("type") if isinstance(part, Mapping) else "text"
-        text = _part_text(part)
-        if kind in MEDIA:
-            needs.append(MEDIA[kind])
-            media_tokens += _media_tokens(part, MEDIA[kind])
-        elif text is not None:
-            texts.append(text)
-        elif role == "assistant":
-            unread.append(json.dumps(part, default=str))
-        else:
-            raise InvalidRequest(
-                f"{where}.content[{number}]: a {kind!r} part cannot be routed; "
-                "send text, images, audio, video or files"
-            )
+    content = _read_content(message, location)
     tool_calls = message.get("tool_calls")
     if tool_calls:
-        unread.append(json.dumps(tool_calls, default=str))
+        content.unread.append(json.dumps(tool_calls, default=str))
 
-    text = "\n".join(texts)
-    counted = [part for part in (text, *unread) if part]
+    text = "\n".join(content.texts)
+    counted = [part for part in (text, *content.unread) if part]
     expert = message.get("expert")
     return ParsedMessage(
         role=role,
         text=text.strip(),
-        tokens=media_tokens + sum(map(count_tokens, counted)),
-        token_bound=media_tokens + sum(map(bound_tokens, counted)),
-        images=needs.count("images"),
-        needs=frozenset(needs),
+        tokens=content.media_tokens + sum(map(count_tokens, counted)),
+        token_bound=content.media_tokens + sum(map(bound_tokens, counted)),
+        images=content.needs.count("images"),
+        needs=frozenset(content.needs),
         expert=str(expert) if expert else None,
         calls_tools=bool(tool_calls),
         question=message.get("question") or None,
     )
 
 
-def _content_parts(message: Message, where: str) -> Sequence[Any]:
+@dataclass(slots=True)
+class _Content:
+    """The parts of a message by kind.
+
+    Attributes:
+        texts: What is read.
+        unread: What travels along and counts, but is not read: reasoning and tool calls, as JSON.
+        needs: The capability that each medium needs.
+        media_tokens: The most tokens that the media are.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    needs: list[str] = field(default_factory=list)
+    media_tokens: int = 0
+
+
+def _read_content(message: Message, location: str) -> _Content:
+    content = _Content()
+    for number, part in enumerate(_content_parts(message, location)):
+        kind = part.get("type") if isinstance(part, Mapping) else "text"
+        text = _part_text(part)
+        if kind in MEDIA:
+            content.needs.append(MEDIA[kind])
+            content.media_tokens += _media_tokens(part, MEDIA[kind])
+        elif text is not None:
+            content.texts.append(text)
+        elif message["role"] == "assistant":
+            content.unread.append(json.dumps(part, default=str))
+        else:
+            raise InvalidRequest(
+                f"{location}.content[{number}]: a {kind!r} part cannot be routed; "
+                "send text, images, audio, video or files"
+            )
+    return content
+
+
+def _content_parts(message: Message, location: str) -> Sequence[Any]:
     """The parts of a message; a plain text is one part."""
     content = message.get("content")
     if content is None or content == "":
@@ -128,7 +147,7 @@ def _content_parts(message: Message, where: str) -> Sequence[Any]:
     if isinstance(content, Sequence):
         return content
     raise InvalidRequest(
-        f"{where}.content: {type(content).__name__} is neither text nor a list of parts"
+        f"{location}.content: {type(content).__name__} is neither text nor a list of parts"
     )
 
 

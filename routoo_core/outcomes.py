@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,9 @@ class Outcomes:
     @property
     def lengths(self) -> NDArray[np.float32] | None:
         """The values of ``length_table``, prompts × experts."""
-        return None if self.length_table is None else self.length_table.values
+        if self.length_table is None:
+            return None
+        return self.length_table.values
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Row numbers of one split."""
@@ -83,8 +85,11 @@ class Outcomes:
 
     def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Outcomes:
         """These prompts only, by row number."""
-        lengths = None if self.length_table is None else self.length_table.take(rows)
-        return Outcomes(self.prompt_table.take(rows), self.score_table.take(rows), lengths)
+        prompts = self.prompt_table.take(rows)
+        scores = self.score_table.take(rows)
+        if self.length_table is None:
+            return Outcomes(prompts, scores)
+        return Outcomes(prompts, scores, self.length_table.take(rows))
 
     def select(self, experts: Sequence[str]) -> Outcomes:
         """These experts only, in this order.
@@ -92,16 +97,20 @@ class Outcomes:
         Raises:
             OutcomesError: An expert has no outcomes here.
         """
-        lengths = None if self.length_table is None else self.length_table.select(experts)
-        return Outcomes(self.prompt_table, self.score_table.select(experts), lengths)
+        scores = self.score_table.select(experts)
+        if self.length_table is None:
+            return Outcomes(self.prompt_table, scores)
+        return Outcomes(self.prompt_table, scores, self.length_table.select(experts))
 
     def with_splits(self, splits: Sequence[str]) -> Outcomes:
         """The same outcomes with the prompts on other sides."""
-        return replace(self, prompt_table=self.prompt_table.with_splits(splits))
+        prompts = self.prompt_table.with_splits(splits)
+        return replace(self, prompt_table=prompts)
 
     def with_scores(self, scores: NDArray[np.float32]) -> Outcomes:
         """The same prompts and experts with other scores, prompts × experts."""
-        return replace(self, score_table=replace(self.score_table, values=scores))
+        table = replace(self.score_table, values=scores)
+        return replace(self, score_table=table)
 
     def with_open_questions(self) -> Outcomes:
         """These prompts, and after them the ``train`` ones among them that list choices, without the choices.
@@ -113,23 +122,20 @@ class Outcomes:
         added = self.take(rows)
         ids = tuple(f"{prompt_id}-open" for prompt_id in added.prompt_ids)
         texts = tuple(stems[row] for row in rows)
+
+        prompts = replace(added.prompt_table, ids=ids, texts=texts)
+        scores = replace(added.score_table, row_ids=ids)
         lengths = added.length_table
-        return joined(
-            [
-                self,
-                Outcomes(
-                    replace(added.prompt_table, ids=ids, texts=texts),
-                    replace(added.score_table, row_ids=ids),
-                    None if lengths is None else replace(lengths, row_ids=ids),
-                ),
-            ]
-        )
+        if lengths is not None:
+            lengths = replace(lengths, row_ids=ids)
+        return joined([self, Outcomes(prompts, scores, lengths)])
 
     def fingerprint(self) -> str:
         """SHA-256 over ids, texts, experts and scores, shortened."""
         names = "\x00".join((*self.prompt_ids, *self.prompts, *self.experts))
         digest = hashlib.sha256(names.encode())
-        digest.update(np.ascontiguousarray(self.scores).tobytes())
+        scores = np.ascontiguousarray(self.scores)
+        digest.update(scores.tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -180,35 +186,13 @@ def read_outcomes(
             f"{prompts}: split {unknown[0]!r} is none of {', '.join(splits)}; leave other rows out"
         )
 
-    columns = read_columns(Path(outcomes), ("prompt_id", "model", "score"), optional=LENGTHS)
-    row_lengths = _read_lengths(Path(outcomes), columns)
-    experts = tuple(dict.fromkeys(columns["model"]))
-    row_of = {prompt_id: row for row, prompt_id in enumerate(prompt_table.ids)}
-    column_of = {name: column for column, name in enumerate(experts)}
-    scores = np.full((len(prompt_table), len(experts)), np.nan, dtype=np.float32)
-    lengths = scores.copy()
-
-    observations = zip(
-        columns["prompt_id"], columns["model"], columns["score"], row_lengths, strict=True
-    )
-    for number, (prompt_id, model, score, length) in enumerate(observations, start=1):
-        where = f"{outcomes}: row {number}"
-        if not model:
-            raise OutcomesError(f"{where}: model is empty")
-        if prompt_id not in row_of:
-            raise OutcomesError(f"{where}: prompt_id {prompt_id!r} is not in {prompts}")
-        if not isinstance(score, int | float) or not 0 <= score <= 1:
-            raise OutcomesError(f"{where}: score {score!r} is not a number from 0 to 1")
-        cell = (row_of[prompt_id], column_of[model])
-        if not np.isnan(scores[cell]):
-            raise OutcomesError(f"{where}: {prompt_id!r} × {model!r} was given before")
-        scores[cell] = score
-        lengths[cell] = length
-
-    length_table = None
-    if not np.isnan(lengths).all():
-        length_table = ExpertTable(prompt_table.ids, experts, lengths)
-    return Outcomes(prompt_table, ExpertTable(prompt_table.ids, experts, scores), length_table)
+    observations = _read_observations(Path(outcomes))
+    known_ids = set(prompt_table.ids)
+    for number, observation in enumerate(observations, start=1):
+        if observation.prompt_id not in known_ids:
+            reason = f"prompt_id {observation.prompt_id!r} is not in {prompts}"
+            raise _row_error(outcomes, number, reason)
+    return _outcomes_of(prompt_table, observations, outcomes)
 
 
 def read_tables(
@@ -230,24 +214,84 @@ def read_tables(
     return joined(tables)
 
 
-def _read_lengths(path: Path, columns: Mapping[str, list[Any]]) -> list[float]:
-    """Tokens of the answer in each row; NaN where the table does not have them."""
-    absent = [None] * len(columns["prompt_id"])
-    tokens_of_rows = columns.get("completion_tokens", absent)
-    characters_of_rows = columns.get("completion_chars", absent)
+def _outcomes_of(
+    prompts: Prompts, observations: Sequence[_Observation], path: str | Path
+) -> Outcomes:
+    """The rows of a file, each in its cell.
 
-    lengths = []
-    pairs = zip(tokens_of_rows, characters_of_rows, strict=True)
-    for number, (tokens, characters) in enumerate(pairs, start=1):
+    Raises:
+        OutcomesError: Two rows are of the same pair.
+    """
+    experts = tuple(dict.fromkeys(observation.model for observation in observations))
+    scores = ExpertTable.empty(prompts.ids, experts)
+    lengths = ExpertTable.empty(prompts.ids, experts)
+    row_of = {prompt_id: row for row, prompt_id in enumerate(prompts.ids)}
+    column_of = {name: column for column, name in enumerate(experts)}
+
+    for number, observation in enumerate(observations, start=1):
+        cell = (row_of[observation.prompt_id], column_of[observation.model])
+        if not np.isnan(scores.values[cell]):
+            pair = f"{observation.prompt_id!r} × {observation.model!r}"
+            raise _row_error(path, number, f"{pair} was given before")
+        scores.values[cell] = observation.score
+        lengths.values[cell] = observation.length
+
+    if not lengths.observed.any():
+        return Outcomes(prompts, scores)
+    return Outcomes(prompts, scores, lengths)
+
+
+@dataclass(frozen=True, slots=True)
+class _Observation:
+    """One row of an outcomes table; NaN where the length is unknown."""
+
+    prompt_id: str
+    model: str
+    score: float
+    length: float
+
+
+def _read_observations(path: Path) -> list[_Observation]:
+    """The rows of an outcomes table, checked one by one."""
+    columns = read_columns(path, ("prompt_id", "model", "score"), optional=LENGTHS)
+    absent = [None] * len(columns["prompt_id"])
+    rows = zip(
+        columns["prompt_id"],
+        columns["model"],
+        columns["score"],
+        columns.get("completion_tokens", absent),
+        columns.get("completion_chars", absent),
+        strict=True,
+    )
+
+    observations = []
+    for number, (prompt_id, model, score, tokens, characters) in enumerate(rows, start=1):
+        if not model:
+            raise _row_error(path, number, "model is empty")
+        if not isinstance(score, int | float) or not 0 <= score <= 1:
+            raise _row_error(path, number, f"score {score!r} is not a number from 0 to 1")
         for length in (tokens, characters):
-            if length is not None and not (isinstance(length, int | float) and length >= 0):
-                raise OutcomesError(
-                    f"{path}: row {number}: length {length!r} is not a number of at least 0"
-                )
-        if tokens is not None:
-            lengths.append(float(tokens))
-        elif characters is not None:
-            lengths.append(characters / CHARACTERS_PER_TOKEN)
-        else:
-            lengths.append(np.nan)
-    return lengths
+            if not _is_length(length):
+                raise _row_error(path, number, f"length {length!r} is not a number of at least 0")
+        length = _tokens_of_answer(tokens, characters)
+        observations.append(_Observation(prompt_id, model, score, length))
+    return observations
+
+
+def _is_length(length: Any) -> bool:
+    if length is None:
+        return True
+    return isinstance(length, int | float) and length >= 0
+
+
+def _tokens_of_answer(tokens: float | None, characters: float | None) -> float:
+    """The length of an answer in tokens; NaN where the table does not have it."""
+    if tokens is not None:
+        return float(tokens)
+    if characters is not None:
+        return characters / CHARACTERS_PER_TOKEN
+    return np.nan
+
+
+def _row_error(path: str | Path, number: int, reason: str) -> OutcomesError:
+    return OutcomesError(f"{path}: row {number}: {reason}")

@@ -99,11 +99,16 @@ class PriceList:
 
     def select(self, models: Collection[str]) -> PriceList:
         """The prices of these models only, in the order of the list; models without a price are passed over."""
-        return PriceList(
-            {name: usd for name, usd in self.input_usd_per_1m.items() if name in models},
-            {name: usd for name, usd in self.output_usd_per_1m.items() if name in models},
-            {name: size for name, size in self.sizes.items() if name in models},
-        )
+        input_usd = {}
+        output_usd = {}
+        sizes = {}
+        for model in self.models:
+            if model in models:
+                input_usd[model] = self.input_usd_per_1m[model]
+                output_usd[model] = self.output_usd_per_1m[model]
+                if model in self.sizes:
+                    sizes[model] = self.sizes[model]
+        return PriceList(input_usd, output_usd, sizes)
 
     def per_million(self) -> dict[str, float]:
         """Model → USD per million tokens, input and output averaged as in the paper (§4.3)."""
@@ -114,8 +119,10 @@ class PriceList:
 
     def per_call(self, tokens: int) -> dict[str, float]:
         """Model → USD of a call of so many tokens, half of them the reply's."""
-        prices = self.per_million()
-        return {model: usd * tokens / TOKENS_PER_MILLION for model, usd in prices.items()}
+        costs = {}
+        for model, usd in self.per_million().items():
+            costs[model] = usd * tokens / TOKENS_PER_MILLION
+        return costs
 
 
 def list_price(model: str) -> TokenPrices:

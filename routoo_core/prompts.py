@@ -39,7 +39,8 @@ class Prompts:
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Row numbers of one split."""
-        return np.flatnonzero(np.asarray(self.splits) == split)
+        is_in_split = np.asarray(self.splits) == split
+        return np.flatnonzero(is_in_split)
 
     def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Prompts:
         """These prompts only, by row number, in this order."""
@@ -84,30 +85,37 @@ def read_prompts(path: Path) -> Prompts:
     texts: list[str] = columns["prompt"]
     _check_prompts(path, ids, texts)
 
-    domains = _text_column(columns.get("domain") or [None] * len(ids))
+    domains = [""] * len(ids)
+    if "domain" in columns:
+        domains = _text_column(columns["domain"])
     if "split" in columns:
         splits = _text_column(columns["split"])
     else:
-        splits = tuple(split_of(text) for text in texts)
-    return Prompts(tuple(ids), tuple(texts), domains, splits)
+        splits = [split_of(text) for text in texts]
+    return Prompts(tuple(ids), tuple(texts), tuple(domains), tuple(splits))
 
 
 def split_of(text: str, dev_share: float = DEV_SHARE) -> str:
     """``dev`` for a share of all questions, by their fingerprint: reformatting does not move a question."""
-    return "dev" if question_fingerprint(text) / 2**64 < dev_share else "train"
+    position = question_fingerprint(text) / 2**64  # 0 to 1, evenly spread
+    return "dev" if position < dev_share else "train"
 
 
 def _check_prompts(path: Path, ids: Sequence[Any], texts: Sequence[Any]) -> None:
-    seen: set[str] = set()
+    ids_before: set[str] = set()
     for row, (prompt_id, text) in enumerate(zip(ids, texts, strict=True), start=1):
         if not prompt_id:
             raise OutcomesError(f"{path}: row {row}: prompt_id is empty")
         if not isinstance(text, str) or not text.strip():
             raise OutcomesError(f"{path}: row {row}: prompt {prompt_id!r} is empty")
-        if prompt_id in seen:
+        if prompt_id in ids_before:
             raise OutcomesError(f"{path}: row {row}: prompt_id {prompt_id!r} was given before")
-        seen.add(prompt_id)
+        ids_before.add(prompt_id)
 
 
-def _text_column(values: Sequence[Any]) -> tuple[str, ...]:
-    return tuple("" if value is None else str(value) for value in values)
+def _text_column(values: Sequence[Any]) -> list[str]:
+    """Values as text; empty where there is none."""
+    texts = []
+    for value in values:
+        texts.append("" if value is None else str(value))
+    return texts

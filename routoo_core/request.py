@@ -231,7 +231,9 @@ def _routed_text(conversation: Sequence[ParsedMessage]) -> str:
 
 def _needs_context(text: str) -> bool:
     """Whether a turn cannot be understood without the turns before it."""
-    return len(text.split()) < SHORT_TURN_WORDS or _REFERS_BACK.match(text) is not None
+    if len(text.split()) < SHORT_TURN_WORDS:
+        return True
+    return _REFERS_BACK.match(text) is not None
 
 
 def _text_without_user(conversation: Sequence[ParsedMessage]) -> str:

@@ -37,17 +37,17 @@ class Settings(BaseModel):
             raise _configuration_error(type(self).__name__, error) from error
 
     @classmethod
-    def read(cls, where: str, values: Mapping[str, Any]) -> Self:
-        """Check ``values`` from a file; errors start with ``where`` instead of the class's name."""
+    def read(cls, origin: str, values: Mapping[str, Any]) -> Self:
+        """Check values from a file; errors start with ``origin``, such as the file's name, instead of the class's."""
         try:
             return cls(**values)
         except ConfigurationError as error:
             if isinstance(error.__cause__, ValidationError):
-                raise _configuration_error(where, error.__cause__) from error.__cause__
+                raise _configuration_error(origin, error.__cause__) from error.__cause__
             raise
 
 
-def _configuration_error(where: str, error: ValidationError) -> ConfigurationError:
+def _configuration_error(origin: str, error: ValidationError) -> ConfigurationError:
     """Pydantic's error as ours, one line for each field."""
     kind = ConfigurationError
     lines = []
@@ -55,7 +55,7 @@ def _configuration_error(where: str, error: ValidationError) -> ConfigurationErr
         if isinstance(_cause(details), UnknownPrice):
             kind = UnknownPrice
         field = ".".join(str(part) for part in details["loc"])
-        parts = (where, field, _message(details))
+        parts = (origin, field, _message(details))
         lines.append(": ".join(part for part in parts if part))
     return kind("\n".join(lines))
 

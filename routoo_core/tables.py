@@ -134,14 +134,16 @@ def _with_text_names(table: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     for name in NAME_COLUMNS:
-        place = table.schema.get_field_index(name)
-        if place >= 0 and pa.types.is_primitive(table.schema.field(place).type):
-            table = table.set_column(place, name, table.column(place).cast(pa.string()))
+        index = table.schema.get_field_index(name)
+        if index >= 0 and pa.types.is_primitive(table.schema.field(index).type):
+            text = table.column(index).cast(pa.string())
+            table = table.set_column(index, name, text)
     return table
 
 
 def _missing_column(path: Path, name: str, present: Sequence[str]) -> OutcomesError:
-    return OutcomesError(f"{path}: column {name!r} is missing; found {', '.join(present)}")
+    columns = ", ".join(present)
+    return OutcomesError(f"{path}: column {name!r} is missing; found {columns}")
 
 
 # Writing
@@ -203,7 +205,10 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
         MissingDependency: ``pyarrow`` is not installed.
     """
     names = columns or column_names(rows)
-    write_table(path, {name: [row.get(name) for row in rows] for name in names})
+    table = {}
+    for name in names:
+        table[name] = [row.get(name) for row in rows]
+    write_table(path, table)
 
 
 def column_names(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -30,11 +30,11 @@ def words_of(text: str) -> list[str]:
 
 def first_repeated(names: Iterable[str]) -> str | None:
     """The first name that is there a second time; ``None`` where all differ."""
-    seen: set[str] = set()
+    before: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in before:
             return name
-        seen.add(name)
+        before.add(name)
     return None
 
 
@@ -50,7 +50,8 @@ def question_fingerprint(text: str) -> int:
 
 def question_fingerprints(texts: Sequence[str]) -> NDArray[np.uint64]:
     """:func:`question_fingerprint` of each, (texts,)."""
-    return np.array([question_fingerprint(text) for text in texts], dtype=np.uint64)
+    fingerprints = [question_fingerprint(text) for text in texts]
+    return np.array(fingerprints, dtype=np.uint64)
 
 
 # Lettered choices

@@ -89,12 +89,12 @@ def _read_anthropic(report: Any) -> Usage | None:
     uncached = _count(report, "input_tokens")
     completion = _count(report, "output_tokens")
     cached = _count(report, "cache_read_input_tokens")
-    written = _count(report, "cache_creation_input_tokens")
-    if uncached is None or completion is None or (cached is None and written is None):
+    cache_write = _count(report, "cache_creation_input_tokens")
+    if uncached is None or completion is None or (cached is None and cache_write is None):
         return None
 
-    prompt = uncached + (cached or 0) + (written or 0)
-    return Usage(prompt, completion, cached or 0, cache_write_tokens=written or 0)
+    prompt = uncached + (cached or 0) + (cache_write or 0)
+    return Usage(prompt, completion, cached or 0, cache_write_tokens=cache_write or 0)
 
 
 def _read_langchain(report: Any) -> Usage | None:

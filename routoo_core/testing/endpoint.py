@@ -129,7 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_error(
         self, status: int, message: str, headers: Mapping[str, str] | None = None
     ) -> None:
-        self._send_json(status, {"error": {"message": message, "type": "fake"}}, headers)
+        error = {"message": message, "type": "fake"}
+        self._send_json(status, {"error": error}, headers)
 
     def _send_json(
         self, status: int, content: JsonObject, headers: Mapping[str, str] | None = None
@@ -167,5 +168,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_chunk(self, data: bytes) -> None:
         """One chunk of a chunked HTTP body; an empty one ends the body."""
-        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        size = f"{len(data):x}\r\n".encode()
+        self.wfile.write(size + data + b"\r\n")
         self.wfile.flush()
