@@ -23,7 +23,7 @@ from rich.table import Table
 from routoo_core import Budget, Expert
 from routoo_core.testing import FakeEndpoint, FakePredictor, Reply
 from routoo_integrations.llama_index import RoutooLLM
-from routoo_integrations.llama_index.clients import build_client
+from routoo_integrations.llama_index.clients import build_llm
 
 QUESTION = "A 2 kg block slides down a frictionless incline of 30 degrees and length 5 m from rest. How fast is it?"
 MESSAGES = [ChatMessage(QUESTION)]
@@ -119,7 +119,7 @@ async def lags(url: str) -> dict[str, list[tuple[float, float]]]:
         for name, expert in (("OpenAILike", real), ("asyncio.sleep", waiting))
     }
     all_llms = {
-        "OpenAILike alone": build_client(real),
+        "OpenAILike alone": build_llm(real),
         "asyncio.sleep alone": waiting.client,
         **ours,
     }

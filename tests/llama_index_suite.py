@@ -337,7 +337,7 @@ class LLMBehaviour(StructuredBehaviour):
     async def test_the_event_loop_runs_on_while_the_model_thinks(self, llm, endpoint, way):
         """The endpoint answers only once the loop has noticed that it was asked."""
         noticed = threading.Event()
-        self.tell(endpoint, lambda body: Reply() if noticed.wait(5) else Reply(status=500))
+        self.tell(endpoint, lambda body: Reply() if noticed.wait(60) else Reply(status=500))
         asked = asyncio.create_task(called(llm, way))
         while not endpoint.requests:
             await asyncio.sleep(0.001)

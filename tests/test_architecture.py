@@ -63,7 +63,7 @@ routoo_integrations
 routoo_integrations.langchain
     messages clients calls structured configured chat_model middleware
 routoo_integrations.llama_index
-    messages clients events structured llm selector namespace
+    tools messages clients events calls structured llm selector namespace
 routoo_integrations.demo
     prompts embedding run
 routoo_integrations.cli

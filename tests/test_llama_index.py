@@ -12,8 +12,9 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import ToolMetadata
 from llama_index_suite import BERN, TOOLS, Listener, Place, structured
 from openai import BadRequestError
+from pydantic import ValidationError
 
-from routoo_core import Budget, Expert, Usage
+from routoo_core import Budget, Expert, Pool, Usage
 from routoo_core.config import build_router
 from routoo_core.errors import (
     BudgetExceeded,
@@ -24,8 +25,9 @@ from routoo_core.errors import (
 )
 from routoo_core.testing import FakePredictor, Reply
 from routoo_core.tokens import count_tokens
+from routoo_core.usage import read_usage
 from routoo_integrations.llama_index import RoutooLLM, RoutooSelector, routoo_settings
-from routoo_integrations.llama_index.messages import usage
+from routoo_integrations.llama_index.clients import PROTOCOLS
 
 ADD = TOOLS[0]
 ANSWER = "The answer is four."
@@ -329,16 +331,16 @@ class TestSettingsOfACall:
 
     def test_a_rate_limiter_is_asked_once_for_each_call(self, make_router):
         class Limiter:
-            asked = 0
+            acquired = 0
 
             def acquire(self):
-                self.asked += 1
+                self.acquired += 1
 
         limiter = Limiter()
         llm = RoutooLLM(make_router(), max_tokens=20, rate_limiter=limiter)
         llm.complete(QUESTION)
         list(llm.stream_complete(QUESTION))
-        assert limiter.asked == 2
+        assert limiter.acquired == 2
 
 
 class TestWhatIsRead:
@@ -372,8 +374,29 @@ class TestExperts:
         expert = Expert(
             name="a", model="claude", provider="anthropic", input_usd_per_1m=1, output_usd_per_1m=1
         )
-        with pytest.raises(ConfigurationError, match="expert 'a': provider: .*pass the object"):
+        with pytest.raises(
+            ConfigurationError, match="expert 'a': provider: .*pass the object.*PROTOCOLS"
+        ):
             RoutooLLM(FakePredictor({"a": 1}), {"a": expert})
+
+    def test_a_protocol_is_added_by_one_entry(self, monkeypatch, endpoint):
+        built = []
+
+        def build(expert):
+            built.append(expert.model)
+            return MockLLM(max_tokens=100)
+
+        monkeypatch.setitem(PROTOCOLS, "house", build)
+        expert = endpoint.expert("mine", model="our-own", provider="house")
+        llm = RoutooLLM(FakePredictor({"mine": 1}), {"mine": expert}, max_tokens=4)
+        assert llm.complete("one two").text == "text text text text"
+        assert asyncio.run(llm.acomplete("one two")).text == "text text text text"
+        assert (built, endpoint.requests) == (["our-own"], [])
+
+    def test_openais_protocol_may_be_named(self, endpoint):
+        expert = endpoint.expert("a", provider="openai")
+        llm = RoutooLLM(FakePredictor({"a": 1}), {"a": expert})
+        assert llm.complete(QUESTION).text == ANSWER
 
     def test_an_llm_without_tools_cannot_be_said_to_take_them(self):
         expert = Expert(
@@ -452,7 +475,9 @@ class TestExperts:
         ],
     )
     def test_usage_is_read_in_every_providers_words(self, raw, beside, expected):
-        assert usage(CompletionResponse(text="", raw=raw, additional_kwargs=beside)) == expected
+        assert (
+            read_usage(CompletionResponse(text="", raw=raw, additional_kwargs=beside)) == expected
+        )
 
 
 @pytest.mark.parametrize(
@@ -551,6 +576,54 @@ def test_what_crosses_into_another_process_builds_its_own_clients(llm):
     duplicate.__setstate__(llm.__getstate__())
     assert duplicate.complete(QUESTION).text == ANSWER
     assert duplicate.client(llm.router.pool["dear"]) is not llm.client(llm.router.pool["dear"])
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"max_tokens": 0},
+        {"max_tokens": "many"},
+        {"temperature": "hot"},
+        {"timeout": 0.0},
+        {"max_retries": -1},
+    ],
+)
+def test_a_copy_is_checked_as_the_constructor_checks(llm, update):
+    with pytest.raises(ValidationError, match=next(iter(update))):
+        llm.model_copy(update=update)
+    with pytest.raises(ValidationError, match=next(iter(update))):
+        RoutooLLM(llm.router, **update)
+
+
+def test_a_copy_of_an_unknown_field_is_refused(llm):
+    with pytest.raises(ValidationError, match="max_token\n"):
+        llm.model_copy(update={"max_token": 5})
+    with pytest.raises(TypeError, match="max_token"):
+        RoutooLLM(llm.router, max_token=5)
+
+
+def test_a_copy_with_another_limit_shares_the_router_and_the_connections(llm):
+    copied = llm.model_copy(update={"max_tokens": 2})
+    assert copied.complete(QUESTION).text == "The answer"
+    assert llm.complete(QUESTION).text == ANSWER
+    dear = llm.router.pool["dear"]
+    assert copied.client(dear) is llm.client(dear)
+    assert copied.router is llm.router
+
+
+def test_a_copy_with_another_timeout_calls_experts_with_it(llm):
+    copied = llm.model_copy(update={"timeout": 7.0})
+    dear = llm.router.pool["dear"]
+    assert copied.client(dear).llm.timeout == 7.0
+    assert llm.client(dear).llm.timeout == dear.timeout_s
+    assert copied.router is llm.router
+
+
+def test_a_copy_with_another_router_calls_its_experts(llm, endpoint):
+    other = endpoint.expert("other")
+    router = build_router(Pool([other]), router=FakePredictor({"other": 1.0}), policy="best")
+    response = llm.model_copy(update={"router": router}).complete(QUESTION)
+    assert response.additional_kwargs["routoo"]["expert"] == "other"
 
 
 class TestSelector:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
@@ -15,7 +13,11 @@ dispatcher = get_dispatcher(__name__)
 
 
 class RoutooDecisionEvent(BaseEvent):
-    """A call was routed and settled; ``record`` is the decision record."""
+    """A call was routed and settled.
+
+    Attributes:
+        record: The decision record, as plain JSON values.
+    """
 
     record: dict[str, Any]
 
@@ -25,26 +27,7 @@ class RoutooDecisionEvent(BaseEvent):
         return "RoutooDecisionEvent"
 
 
-@contextmanager
-def announced(attempt: Attempt) -> Iterator[None]:
-    """``with attempt``, and the event after it, unless the next candidate takes the call over."""
-    try:
-        with attempt:
-            yield
-    finally:
-        _announce(attempt)
-
-
-@asynccontextmanager
-async def aannounced(attempt: Attempt) -> AsyncIterator[None]:
-    """:func:`announced`, async."""
-    try:
-        async with attempt:
-            yield
-    finally:
-        _announce(attempt)
-
-
-def _announce(attempt: Attempt) -> None:
-    if attempt.error is None:
-        dispatcher.event(RoutooDecisionEvent(record=attempt.record().to_dict()))
+def send_decision_event(attempt: Attempt) -> None:
+    """Send the event of a call; the driver's ``on_end`` hook."""
+    record = attempt.record().to_dict()
+    dispatcher.event(RoutooDecisionEvent(record=record))

@@ -1,11 +1,10 @@
-"""``RoutooLLM``: a LlamaIndex LLM that is many."""
+"""``RoutooLLM``: one LlamaIndex LLM over a pool of experts."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, closing
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypedDict, Unpack
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -28,7 +27,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
-from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.driver import arun, astream, run, stream
 from routoo_core.experts import Expert, Pool
 from routoo_core.latency import LatencyRule
 from routoo_core.options import SWITCH_MARGIN, RouterOptions
@@ -42,31 +41,52 @@ from routoo_integrations.building import (
     make_router,
     mark_question,
     read_overrides,
+    validate_fields,
     without_overrides,
 )
-from routoo_integrations.llama_index.clients import Client, Way, build_client, settings_of
-from routoo_integrations.llama_index.events import aannounced, announced
+from routoo_integrations.llama_index.calls import (
+    LlamaIndexCall,
+    LlamaIndexChat,
+    LlamaIndexCompletion,
+    Response,
+)
+from routoo_integrations.llama_index.clients import LlamaIndexClient, build_llm, describe_llm
+from routoo_integrations.llama_index.events import send_decision_event
 from routoo_integrations.llama_index.messages import (
-    as_tools,
-    asking_of_template,
-    called_with,
-    described,
-    heard,
-    in_openai_form,
-    speaker,
-    stamp,
-    stamp_piece,
-    tool_calls,
-    usage,
+    mark_template_question,
+    response_expert,
+    router_messages,
 )
 from routoo_integrations.llama_index.structured import SchemaLLM
+from routoo_integrations.llama_index.tools import as_tools, read_tool_calls, tool_definition
 
-Said = Sequence[ChatMessage] | str
-_LIMITS = ("max_tokens", "max_completion_tokens")  # what a call may name its limit on the reply
+_LIMIT_KEYWORDS = ("max_tokens", "max_completion_tokens")
+"""Keyword arguments by which a call may limit its reply, the stronger one first."""
+_BUILDING_FIELDS = frozenset({"router", "timeout", "max_retries"})
+"""Fields that the experts' LLMs are built from."""
+
+
+class LLMKeywords(TypedDict, total=False):
+    """What an LLM takes beside a whole router; see :class:`RoutooLLM`."""
+
+    account: str | None
+    max_tokens: int | None
+    temperature: float | None
+    timeout: float | None
+    max_retries: int | None
+    question_of: Callable[[str], str] | None
+    callback_manager: CallbackManager | None
+    rate_limiter: Any
+    system_prompt: str | None
+    messages_to_prompt: Callable[[Sequence[ChatMessage]], str] | None
+    completion_to_prompt: Callable[[str], str] | None
+    output_parser: BaseOutputParser | None
+    pydantic_program_mode: PydanticProgramMode
+    query_wrapper_prompt: BasePromptTemplate | None
 
 
 class RoutooLLM(SchemaLLM):
-    """One LLM over a pool: every call goes to the expert that buys the most within the budget.
+    """One LLM over a pool of experts: every call goes to the expert that buys the most within the budget.
 
     ::
 
@@ -82,27 +102,34 @@ class RoutooLLM(SchemaLLM):
         router: A Router; or, with ``experts``, a shipped router's name, a checkpoint's folder or a predictor.
         experts: Name → LlamaIndex LLM, or Expert.
         account: Whose budget pays; by default the router's own account.
-        max_tokens: Limit on every reply that sets none of its own.
+        max_tokens: Limit on every reply that sets none of its own, at least 1.
         temperature: Passed to the experts.
         timeout: Seconds for a call, for experts built from their settings, instead of their own ``timeout_s``.
         max_retries: How often these try again before another takes over, instead of their own ``max_retries``.
         question_of: Says what part of the last user message the predictor reads. By default the question that a
             template was filled with, or that stands in one of LlamaIndex's usual prompts; else all of it.
-        settings: ``policy``, ``budget``, ``ledger``, ``on_exhausted``, ``strict``, ``latency``, ``switch_margin``; and
-            what every LlamaIndex LLM takes: ``callback_manager``, ``system_prompt``, ``rate_limiter`` …
+        policy: Ranks the experts: a policy, its name or table; by default ``paced`` where the budget has a limit.
+        budget: What may be spent; by default everything is booked and nothing limited.
+        ledger: ``memory://``, ``sqlite:///path``, ``redis://…``, or a ledger.
+        on_exhausted: When nothing is affordable: ``refuse``, ``cheapest``, or an expert's name.
+        strict: Refuse calls without ``max_tokens``.
+        latency: What slow experts lose by it.
+        switch_margin: Predicted quality by which another expert must be better than that of the turn before.
+        callback_manager: As for every LlamaIndex LLM; so are the keywords after it.
 
     Raises:
         ConfigurationError: Parts are missing, do not fit together, or an API key is not set.
+        ValidationError: A value is of the wrong type or out of range.
     """
 
     router: Router = Field(exclude=True, repr=False)
     account: str | None = None
-    max_tokens: int | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: float | None = None
-    timeout: float | None = None
-    max_retries: int | None = None
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    max_retries: Annotated[int, Field(ge=0)] | None = None
     question_of: Callable[[str], str] | None = Field(default=None, exclude=True)
-    _clients: dict[str, Client] = PrivateAttr()
+    _clients: dict[str, LlamaIndexClient] = PrivateAttr()
 
     def __init__(
         self,
@@ -158,18 +185,22 @@ class RoutooLLM(SchemaLLM):
         }
         # LlamaIndex fills what is left out.
         fields_set = {name: value for name, value in fields.items() if value is not None}
-        fields_set["router"] = make_router(router, experts, options, settings_of)
+        fields_set["router"] = make_router(router, experts, options, describe_llm)
         super().__init__(**fields_set)
         self._build_clients()
 
     @classmethod
-    def from_toml(cls, path: str | Path, **settings: Any) -> Self:
+    def from_toml(cls, path: str | Path, **keywords: Unpack[LLMKeywords]) -> Self:
         """Build the LLM that ``routoo.toml`` describes.
+
+        Args:
+            path: The file.
+            keywords: What the LLM takes beside its router.
 
         Raises:
             ConfigurationError: Something in the file is wrong; the message names file, field and remedy.
         """
-        return cls(Router.from_toml(path), **settings)
+        return cls(Router.from_toml(path), **keywords)
 
     # What LlamaIndex asks of every LLM
 
@@ -183,67 +214,150 @@ class RoutooLLM(SchemaLLM):
         """What the pool can serve: windows that every expert has; tools if any takes them, for only those are asked."""
         pool = self.router.pool
         window = min(expert.context_window for expert in pool)
+        reply_limit = min(expert.max_output_tokens for expert in pool)
         return LLMMetadata(
             context_window=window,
-            num_output=self.max_tokens
-            or min(window // 2, *(expert.max_output_tokens for expert in pool)),
+            num_output=self.max_tokens or min(window // 2, reply_limit),
             is_chat_model=True,
-            is_function_calling_model=self._able("tools") > 0,
+            is_function_calling_model=self._count_experts_with("tools") > 0,
             model_name="routoo",
         )
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The whole reply; the decision record is in ``additional_kwargs["routoo"]``."""
-        response: ChatResponse = self._whole("chat", messages, kwargs)
-        return response
+        request = self.routed(messages, kwargs)
+        call = self._chat_call(messages, kwargs)
+        return self._run(request, call)
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """:meth:`chat` for a single prompt."""
-        response: CompletionResponse = self._whole(
-            "complete", prompt, {"formatted": formatted, **kwargs}
-        )
-        return response
+        request = self.routed(prompt, kwargs)
+        call = self._completion_call(prompt, formatted, kwargs)
+        return self._run(request, call)
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """:meth:`chat`, async."""
-        response: ChatResponse = await self._awhole("achat", messages, kwargs)
-        return response
+        request = await self._arouted(messages, kwargs)
+        call = self._chat_call(messages, kwargs)
+        return await self._arun(request, call)
 
     async def acomplete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponse:
         """:meth:`complete`, async."""
-        response: CompletionResponse = await self._awhole(
-            "acomplete", prompt, {"formatted": formatted, **kwargs}
-        )
-        return response
+        request = await self._arouted(prompt, kwargs)
+        call = self._completion_call(prompt, formatted, kwargs)
+        return await self._arun(request, call)
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """The reply in pieces, each of which says who speaks; the last carries the decision record."""
-        return self._streamed("stream_chat", messages, kwargs, self.routed(messages, kwargs))
+        """The reply in pieces, each of which names its expert; the last carries the decision record."""
+        request = self.routed(messages, kwargs)
+        call = self._chat_call(messages, kwargs)
+        return self._stream(request, call)
 
     def stream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseGen:
         """:meth:`stream_chat` for a single prompt."""
-        arguments = {"formatted": formatted, **kwargs}
-        return self._streamed("stream_complete", prompt, arguments, self.routed(prompt, kwargs))
+        request = self.routed(prompt, kwargs)
+        call = self._completion_call(prompt, formatted, kwargs)
+        return self._stream(request, call)
 
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """:meth:`stream_chat`, async."""
-        request = await off_loop(lambda: self.routed(messages, kwargs))
-        return self._astreamed("astream_chat", messages, kwargs, request)
+        request = await self._arouted(messages, kwargs)
+        call = self._chat_call(messages, kwargs)
+        return await self._astream(request, call)
 
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
         """:meth:`stream_complete`, async."""
-        request = await off_loop(lambda: self.routed(prompt, kwargs))
-        return self._astreamed(
-            "astream_complete", prompt, {"formatted": formatted, **kwargs}, request
+        request = await self._arouted(prompt, kwargs)
+        call = self._completion_call(prompt, formatted, kwargs)
+        return await self._astream(request, call)
+
+    # The four ways of a call; the rate limiter is asked once for each, as by every LlamaIndex LLM
+
+    def _run(self, request: RoutedRequest, call: LlamaIndexCall[Response]) -> Response:
+        if self.rate_limiter:
+            self.rate_limiter.acquire()
+        return run(self.router, request, call, on_end=send_decision_event)
+
+    async def _arun(self, request: RoutedRequest, call: LlamaIndexCall[Response]) -> Response:
+        if self.rate_limiter:
+            await self.rate_limiter.async_acquire()
+        return await arun(self.router, request, call, on_end=send_decision_event)
+
+    def _stream(
+        self, request: RoutedRequest, call: LlamaIndexCall[Response]
+    ) -> Generator[Response, None, None]:
+        if self.rate_limiter:
+            self.rate_limiter.acquire()
+        return stream(self.router, request, call, on_end=send_decision_event)
+
+    async def _astream(
+        self, request: RoutedRequest, call: LlamaIndexCall[Response]
+    ) -> AsyncGenerator[Response, None]:
+        if self.rate_limiter:
+            await self.rate_limiter.async_acquire()
+        return astream(self.router, request, call, on_end=send_decision_event)
+
+    def routed(
+        self, messages: Sequence[ChatMessage] | str, keywords: Mapping[str, Any]
+    ) -> RoutedRequest:
+        """The request that messages, or a prompt, and a call's keyword arguments make.
+
+        Raises:
+            InvalidRequest: They cannot be routed.
+        """
+        if isinstance(messages, str):
+            messages = [ChatMessage(role="user", content=messages)]
+        plain_messages = router_messages(messages)
+        if self.question_of:
+            plain_messages = mark_question(plain_messages, self.question_of)
+        return RoutedRequest.from_messages(
+            plain_messages,
+            max_tokens=self._reply_limit(keywords),
+            tools=[tool_definition(tool) for tool in as_tools(keywords.get("tools"))],
+            response_format=keywords.get("response_format"),
+            overrides=read_overrides(self.router, keywords, self.account),
         )
+
+    async def _arouted(
+        self, messages: Sequence[ChatMessage] | str, keywords: Mapping[str, Any]
+    ) -> RoutedRequest:
+        return await off_loop(lambda: self.routed(messages, keywords))
+
+    def _reply_limit(self, keywords: Mapping[str, Any]) -> int | None:
+        for keyword in _LIMIT_KEYWORDS:
+            if keywords.get(keyword):
+                limit: int = keywords[keyword]
+                return limit
+        return self.max_tokens
+
+    def _chat_call(
+        self, messages: Sequence[ChatMessage], keywords: Mapping[str, Any]
+    ) -> LlamaIndexChat:
+        expert_keywords = self._expert_keywords(keywords)
+        return LlamaIndexChat(self._clients, self.callback_manager, expert_keywords, messages)
+
+    def _completion_call(
+        self, prompt: str, formatted: bool, keywords: Mapping[str, Any]
+    ) -> LlamaIndexCompletion:
+        expert_keywords = {"formatted": formatted, **self._expert_keywords(keywords)}
+        return LlamaIndexCompletion(self._clients, self.callback_manager, expert_keywords, prompt)
+
+    def _expert_keywords(self, keywords: Mapping[str, Any]) -> dict[str, Any]:
+        """A call's keyword arguments for the expert; its limit on the reply is the attempt's."""
+        expert_keywords = without_overrides(keywords)
+        for keyword in _LIMIT_KEYWORDS:
+            expert_keywords.pop(keyword, None)
+        if self.temperature is not None:
+            expert_keywords.setdefault("temperature", self.temperature)
+        return expert_keywords
 
     # Tools are handed on as they came: the expert that is chosen prepares them, and reads its own calls
 
@@ -257,11 +371,13 @@ class RoutooLLM(SchemaLLM):
         tool_required: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        asked = [
-            ChatMessage(role="user", content=user_msg) if isinstance(user_msg, str) else user_msg
-        ]
+        messages = list(chat_history or [])
+        if isinstance(user_msg, str):
+            messages.append(ChatMessage(role="user", content=user_msg))
+        elif user_msg:
+            messages.append(user_msg)
         return {
-            "messages": [*(chat_history or []), *(message for message in asked if message)],
+            "messages": messages,
             "tools": list(tools),
             "tool_required": tool_required,
             "allow_parallel_tool_calls": allow_parallel_tool_calls,
@@ -276,156 +392,75 @@ class RoutooLLM(SchemaLLM):
         Raises:
             ValueError: There are none, and ``error_on_no_tool_call``.
         """
-        client = self._clients.get(speaker(response) or "")
+        client = self._clients.get(response_expert(response) or "")
         if client and isinstance(client.llm, FunctionCallingLLM):
             return client.llm.get_tool_calls_from_response(
                 response, error_on_no_tool_call, **kwargs
             )
-        calls = tool_calls(response)
-        if not calls and error_on_no_tool_call:
+        selections = read_tool_calls(response)
+        if not selections and error_on_no_tool_call:
             raise ValueError("Expected at least one tool call, but got 0 tool calls.")
-        return calls
+        return selections
 
     # Structured output, by the providers' own schemas where more of the pool can do that than can call a tool
 
-    def _by_schema(self) -> bool:
-        default = self.pydantic_program_mode == PydanticProgramMode.DEFAULT
-        return default and self._able("json_schema") >= max(1, self._able("tools"))
+    def _uses_schemas(self) -> bool:
+        if self.pydantic_program_mode != PydanticProgramMode.DEFAULT:
+            return False
+        with_schemas = self._count_experts_with("json_schema")
+        return with_schemas > 0 and with_schemas >= self._count_experts_with("tools")
 
-    # The four ways of a call
-
-    def _whole(self, way: Way, said: Said, kwargs: Mapping[str, Any]) -> Any:
-        request = self.routed(said, kwargs)
-        if self.rate_limiter:
-            self.rate_limiter.acquire()
-        for attempt in self.router.attempts(request):
-            with announced(attempt):
-                response = self._call(way, said, kwargs, attempt)
-                attempt.settle(heard(response, attempt))
-                stamp(response, attempt)
-                return response
-        raise AssertionError("attempts() yields a success or raises")
-
-    async def _awhole(self, way: Way, said: Said, kwargs: Mapping[str, Any]) -> Any:
-        request = await off_loop(lambda: self.routed(said, kwargs))
-        if self.rate_limiter:
-            await self.rate_limiter.async_acquire()
-        async for attempt in self.router.aattempts(request):
-            async with aannounced(attempt):
-                response = await self._call(way, said, kwargs, attempt)
-                await attempt.asettle(heard(response, attempt))
-                stamp(response, attempt)
-                return response
-        raise AssertionError("aattempts() yields a success or raises")
-
-    def _streamed(
-        self, way: Way, said: Said, kwargs: Mapping[str, Any], request: RoutedRequest
-    ) -> Generator[Any, None, None]:
-        if self.rate_limiter:
-            self.rate_limiter.acquire()
-        for attempt in self.router.attempts(request):
-            with announced(attempt):
-                reported, piece = None, None
-                with closing(self._call(way, said, kwargs, attempt)) as pieces:
-                    for piece in pieces:
-                        attempt.received(piece.delta or "")
-                        reported = usage(piece) or reported
-                        stamp_piece(piece, attempt)
-                        yield piece
-                if piece is not None and reported is None:
-                    attempt.received(called_with(piece))
-                attempt.settle(reported)
-                if piece is not None:
-                    yield _last(piece, attempt)
-                return
-
-    async def _astreamed(
-        self, way: Way, said: Said, kwargs: Mapping[str, Any], request: RoutedRequest
-    ) -> AsyncGenerator[Any, None]:
-        if self.rate_limiter:
-            await self.rate_limiter.async_acquire()
-        async for attempt in self.router.aattempts(request):
-            async with aannounced(attempt):
-                reported, piece = None, None
-                async with aclosing(await self._call(way, said, kwargs, attempt)) as pieces:
-                    async for piece in pieces:
-                        attempt.received(piece.delta or "")
-                        reported = usage(piece) or reported
-                        stamp_piece(piece, attempt)
-                        yield piece
-                if piece is not None and reported is None:
-                    attempt.received(called_with(piece))
-                await attempt.asettle(reported)
-                if piece is not None:
-                    yield _last(piece, attempt)
-                return
-
-    def routed(self, said: Said, kwargs: Mapping[str, Any]) -> RoutedRequest:
-        """The request that messages, or a prompt, and a call's keyword arguments make.
-
-        Raises:
-            InvalidRequest: They cannot be routed.
-        """
-        messages = [ChatMessage(role="user", content=said)] if isinstance(said, str) else said
-        plain = [in_openai_form(message) for message in messages]
-        if self.question_of:
-            plain = mark_question(plain, self.question_of)
-        return RoutedRequest.from_messages(
-            plain,
-            max_tokens=next(filter(None, map(kwargs.get, _LIMITS)), self.max_tokens),
-            tools=[described(tool) for tool in as_tools(kwargs.get("tools"))],
-            response_format=kwargs.get("response_format"),
-            overrides=read_overrides(self.router, kwargs, self.account),
-        )
-
-    def client(self, expert: Expert) -> Client:
-        """The LLM that answers for an expert."""
-        return self._clients[expert.name]
-
-    def _call(self, way: Way, said: Said, kwargs: Mapping[str, Any], attempt: Attempt) -> Any:
-        arguments = {
-            key: value for key, value in without_overrides(kwargs).items() if key not in _LIMITS
-        }
-        if self.temperature is not None:
-            arguments.setdefault("temperature", self.temperature)
-        return self.client(attempt.expert).call(
-            way, said, arguments, attempt.max_tokens, self.callback_manager
-        )
+    def _count_experts_with(self, capability: str) -> int:
+        count = 0
+        for expert in self.router.pool:
+            if capability in expert.capabilities:
+                count += 1
+        return count
 
     def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> list[ChatMessage]:
-        return asking_of_template(
-            super()._get_messages(prompt, **prompt_args), {**prompt.kwargs, **prompt_args}
-        )
-
-    def _able(self, capability: str) -> int:
-        return sum(capability in expert.capabilities for expert in self.router.pool)
+        messages = super()._get_messages(prompt, **prompt_args)
+        variables = {**prompt.kwargs, **prompt_args}
+        return mark_template_question(messages, variables)
 
     # Copies share the router, whose budget is one; what crosses into another process builds its own clients
 
+    def client(self, expert: Expert) -> LlamaIndexClient:
+        """The LLM that answers for an expert."""
+        return self._clients[expert.name]
+
     def _build_clients(self) -> None:
+        pool = self.router.pool
         settings = {"timeout_s": self.timeout, "max_retries": self.max_retries}
-        llms = build_clients(self.router.pool, LLM, build_client, settings)
-        self._clients = {name: Client(self.router.pool[name], llm) for name, llm in llms.items()}
+        llms = build_clients(pool, LLM, build_llm, settings)
+        clients = {}
+        for expert in pool:
+            clients[expert.name] = LlamaIndexClient(expert, llms[expert.name])
+        self._clients = clients
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with these fields changed, checked as the constructor checks them; it shares the router.
+
+        Raises:
+            ValidationError: A field is unknown, or its value is of the wrong type or out of range.
+        """
+        copy = super().model_copy(update=update)
+        changed = set(update or ())
+        validate_fields(copy, changed)
+        if changed & _BUILDING_FIELDS:
+            copy._build_clients()
+        return copy
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         return self.model_copy()
 
     def __getstate__(self) -> dict[str, Any]:
-        state = BaseModel.__getstate__(
-            self
-        )  # LlamaIndex's own drops whatever does not fit, with a warning
-        own = {key: value for key, value in state["__dict__"].items() if key != "callback_manager"}
-        return {**state, "__dict__": own, "__pydantic_private__": None}
+        state = BaseModel.__getstate__(self)  # LlamaIndex's drops what does not fit, with a warning
+        fields = dict(state["__dict__"])
+        fields.pop("callback_manager", None)
+        return {**state, "__dict__": fields, "__pydantic_private__": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         BaseModel.__setstate__(self, state)
         self.__dict__["callback_manager"] = CallbackManager()
         object.__setattr__(self, "__pydantic_private__", {})
         self._build_clients()
-
-
-def _last(piece: Any, attempt: Attempt) -> Any:
-    """The piece after the last: it adds nothing to the reply and carries the decision record."""
-    last = piece.model_copy(update={"delta": ""})
-    stamp(last, attempt)
-    return last

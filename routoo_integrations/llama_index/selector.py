@@ -9,6 +9,7 @@ from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import ToolMetadata
 
+from routoo_core.candidates import Candidate
 from routoo_core.errors import ConfigurationError, NoCapableExpert
 from routoo_core.money import format_usd
 from routoo_core.request import RoutedRequest
@@ -35,35 +36,40 @@ class RoutooSelector(BaseSelector):
     """
 
     def __init__(self, router: Router, experts: Mapping[str, str] | None = None) -> None:
-        self.router, self.experts = router, dict(experts or {})
+        self.router = router
+        self.experts = dict(experts or {})
         for name in self.experts.values():
-            router.pool[name]
+            router.pool[name]  # raises for an expert that is not in the pool
 
     def _select(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:
-        names = [self._expert(choice) for choice in choices]
-        request = RoutedRequest.from_text(
-            query.query_str, overrides=read_overrides(self.router, {}, None)
-        )
+        names = [self._expert_name(choice) for choice in choices]
+        overrides = read_overrides(self.router, {}, None)
+        request = RoutedRequest.from_text(query.query_str, overrides=overrides)
         decision = self.router.decide(request)
-        best = next((one for one in decision.candidates if one.expert.name in names), None)
-        if best is None:
-            raise NoCapableExpert({name: ["room for the question"] for name in names})
-        cost = format_usd(best.expected_cost)
-        reason = f"{best.expert.name}: predicted quality {best.quality:.2f} for {cost} ({decision.policy})"
-        return SelectorResult(
-            selections=[SingleSelection(index=names.index(best.expert.name), reason=reason)]
-        )
+
+        for candidate in decision.candidates:
+            name = candidate.expert.name
+            if name in names:
+                reason = f"{_describe_candidate(candidate)} ({decision.policy.name})"
+                selection = SingleSelection(index=names.index(name), reason=reason)
+                return SelectorResult(selections=[selection])
+        raise NoCapableExpert({name: ["room for the question"] for name in names})
 
     async def _aselect(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:
         return await off_loop(lambda: self._select(choices, query))
 
-    def _expert(self, choice: ToolMetadata) -> str:
-        called = choice.name or choice.description
+    def _expert_name(self, choice: ToolMetadata) -> str:
+        """The expert of a choice.
+
+        Raises:
+            ConfigurationError: It is not in the pool.
+        """
+        choice_name = choice.name or choice.description
         try:
-            return self.router.pool[self.experts.get(called, called)].name
+            return self.router.pool[self.experts.get(choice_name, choice_name)].name
         except ConfigurationError as error:
             raise ConfigurationError(
-                f"choice {called!r}: {error}; name its expert in RoutooSelector(experts=…)"
+                f"choice {choice_name!r}: {error}; name its expert in RoutooSelector(experts=…)"
             ) from error
 
     def _get_prompts(self) -> PromptDictType:
@@ -71,3 +77,8 @@ class RoutooSelector(BaseSelector):
 
     def _update_prompts(self, prompts_dict: PromptDictType) -> None:
         """There are none."""
+
+
+def _describe_candidate(candidate: Candidate) -> str:
+    cost = format_usd(candidate.expected_cost)
+    return f"{candidate.expert.name}: predicted quality {candidate.quality:.2f} for {cost}"

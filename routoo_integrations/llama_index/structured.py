@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
-from typing import Any
+from collections.abc import AsyncGenerator, Generator, Mapping
+from typing import Any, NamedTuple
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.instrumentation.events import BaseEvent
@@ -20,10 +20,22 @@ from pydantic import BaseModel
 from routoo_integrations.llama_index.events import dispatcher
 
 
-class SchemaLLM(FunctionCallingLLM):
-    """Fills objects by their schema, sent as ``response_format``, where :meth:`_by_schema`; else as LlamaIndex does."""
+class SchemaCall(NamedTuple):
+    """A chat that answers with an object.
 
-    def _by_schema(self) -> bool:
+    Attributes:
+        messages: The filled template.
+        keywords: Keyword arguments of the chat, among them the schema.
+    """
+
+    messages: list[ChatMessage]
+    keywords: dict[str, Any]
+
+
+class SchemaLLM(FunctionCallingLLM):
+    """Fills objects by their schema, sent as ``response_format``, if :meth:`_uses_schemas`; else as LlamaIndex does."""
+
+    def _uses_schemas(self) -> bool:
         raise NotImplementedError
 
     @dispatcher.span
@@ -35,11 +47,13 @@ class SchemaLLM(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> Any:
         """An object of ``output_cls``."""
-        if not self._by_schema():
+        if not self._uses_schemas():
             return super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-        dispatcher.event(_start(output_cls, prompt, prompt_args))
-        messages, arguments = self._asked_for(output_cls, prompt, llm_kwargs, prompt_args)
-        return _parsed(output_cls, self.chat(messages, **arguments))
+
+        dispatcher.event(_start_event(output_cls, prompt, prompt_args))
+        call = self._schema_call(output_cls, prompt, llm_kwargs, prompt_args)
+        response = self.chat(call.messages, **call.keywords)
+        return _parse_object(output_cls, response)
 
     @dispatcher.span
     async def astructured_predict(
@@ -50,11 +64,13 @@ class SchemaLLM(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> Any:
         """:meth:`structured_predict`, async."""
-        if not self._by_schema():
+        if not self._uses_schemas():
             return await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-        dispatcher.event(_start(output_cls, prompt, prompt_args))
-        messages, arguments = self._asked_for(output_cls, prompt, llm_kwargs, prompt_args)
-        return _parsed(output_cls, await self.achat(messages, **arguments))
+
+        dispatcher.event(_start_event(output_cls, prompt, prompt_args))
+        call = self._schema_call(output_cls, prompt, llm_kwargs, prompt_args)
+        response = await self.achat(call.messages, **call.keywords)
+        return _parse_object(output_cls, response)
 
     def _structured_stream_call(
         self,
@@ -63,16 +79,17 @@ class SchemaLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Generator[Any, None, None]:
-        if not self._by_schema():
+        if not self._uses_schemas():
             yield from super()._structured_stream_call(
                 output_cls, prompt, llm_kwargs, **prompt_args
             )
             return
-        messages, arguments = self._asked_for(output_cls, prompt, llm_kwargs, prompt_args)
-        known = None
-        for piece in self.stream_chat(messages, **arguments):
-            known = process_streaming_content_incremental(piece, output_cls, known)
-            yield known
+
+        call = self._schema_call(output_cls, prompt, llm_kwargs, prompt_args)
+        partial = None
+        for piece in self.stream_chat(call.messages, **call.keywords):
+            partial = process_streaming_content_incremental(piece, output_cls, partial)
+            yield partial
 
     async def _structured_astream_call(
         self,
@@ -81,46 +98,49 @@ class SchemaLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> AsyncGenerator[Any, None]:
-        if not self._by_schema():
+        if not self._uses_schemas():
             return await super()._structured_astream_call(
                 output_cls, prompt, llm_kwargs, **prompt_args
             )
-        messages, arguments = self._asked_for(output_cls, prompt, llm_kwargs, prompt_args)
 
-        async def objects() -> AsyncGenerator[Any, None]:
-            known = None
-            async for piece in await self.astream_chat(messages, **arguments):
-                known = process_streaming_content_incremental(piece, output_cls, known)
-                yield known
+        call = self._schema_call(output_cls, prompt, llm_kwargs, prompt_args)
 
-        return objects()
+        async def partial_objects() -> AsyncGenerator[Any, None]:
+            partial = None
+            async for piece in await self.astream_chat(call.messages, **call.keywords):
+                partial = process_streaming_content_incremental(piece, output_cls, partial)
+                yield partial
 
-    def _asked_for(
+        return partial_objects()
+
+    def _schema_call(
         self,
         output_cls: type[BaseModel],
         prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None,
-        prompt_args: dict[str, Any],
-    ) -> tuple[list[ChatMessage], dict[str, Any]]:
+        llm_kwargs: Mapping[str, Any] | None,
+        prompt_args: Mapping[str, Any],
+    ) -> SchemaCall:
         function = pydantic_function_tool(output_cls)["function"]
-        form = {"name": function["name"], "strict": True, "schema": function["parameters"]}
-        arguments = {
-            **(llm_kwargs or {}),
-            "response_format": {"type": "json_schema", "json_schema": form},
+        json_schema = {
+            "name": function["name"],
+            "strict": True,
+            "schema": function["parameters"],
         }
-        arguments.pop("tool_choice", None)
-        return self._get_messages(prompt, **prompt_args), arguments
+        keywords = dict(llm_kwargs or {})
+        keywords["response_format"] = {"type": "json_schema", "json_schema": json_schema}
+        keywords.pop("tool_choice", None)
+        return SchemaCall(self._get_messages(prompt, **prompt_args), keywords)
 
 
-def _start(
-    output_cls: type[BaseModel], prompt: PromptTemplate, values: dict[str, Any]
+def _start_event(
+    output_cls: type[BaseModel], prompt: PromptTemplate, prompt_args: Mapping[str, Any]
 ) -> BaseEvent:
     return LLMStructuredPredictStartEvent(
-        output_cls=output_cls, template=prompt, template_args=values
+        output_cls=output_cls, template=prompt, template_args=dict(prompt_args)
     )
 
 
-def _parsed(output_cls: type[BaseModel], response: ChatResponse) -> BaseModel:
-    found = output_cls.model_validate_json(str(response.message.content))
-    dispatcher.event(LLMStructuredPredictEndEvent(output=found))
-    return found
+def _parse_object(output_cls: type[BaseModel], response: ChatResponse) -> BaseModel:
+    parsed = output_cls.model_validate_json(str(response.message.content))
+    dispatcher.event(LLMStructuredPredictEndEvent(output=parsed))
+    return parsed

@@ -1,0 +1,198 @@
+"""One call of the LLM, as the driver makes it: how an expert is called, and how its response is read."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.llms import LLM
+
+from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.driver import Reading
+from routoo_core.record import DecisionRecord
+from routoo_core.usage import Usage, read_usage
+from routoo_integrations.llama_index.clients import LlamaIndexClient
+from routoo_integrations.llama_index.messages import (
+    mark_response,
+    portable_chat_messages,
+    stamp_response,
+)
+from routoo_integrations.llama_index.tools import as_tools, read_tool_calls
+
+Response = TypeVar("Response", ChatResponse, CompletionResponse)
+
+_TOOL_KEYWORDS = ("tool_choice", "tool_required", "allow_parallel_tool_calls")
+"""Keyword arguments that mean nothing without tools."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaIndexCall(ABC, Generic[Response]):
+    """A call that LlamaIndex made of ``RoutooLLM``.
+
+    It is delegated as a whole, so that LlamaIndex's events, spans and token counts are those of one LLM.
+
+    Attributes:
+        clients: Expert → the LLM behind it.
+        callbacks: LlamaIndex's, told of the call.
+        keywords: Keyword arguments for the expert's LLM.
+    """
+
+    clients: Mapping[str, LlamaIndexClient]
+    callbacks: CallbackManager
+    keywords: Mapping[str, Any]
+
+    method: ClassVar[str]
+    """The LLM's method that is delegated to; the async and the streaming ones are named after it."""
+
+    def send(self, attempt: Attempt) -> Response:
+        """The whole response of an expert."""
+        response: Response = self._delegate(attempt, self.method)
+        return response
+
+    async def asend(self, attempt: Attempt) -> Response:
+        """:meth:`send`, async."""
+        self._client(attempt).use_running_loop()
+        response: Response = await self._delegate(attempt, f"a{self.method}")
+        return response
+
+    def open(self, attempt: Attempt) -> Generator[Response, None, None]:
+        """The response of an expert, in pieces."""
+        pieces: Generator[Response, None, None] = self._delegate(attempt, f"stream_{self.method}")
+        return pieces
+
+    async def aopen(self, attempt: Attempt) -> AsyncGenerator[Response, None]:
+        """:meth:`open`, async."""
+        self._client(attempt).use_running_loop()
+        pieces: AsyncGenerator[Response, None]
+        pieces = await self._delegate(attempt, f"astream_{self.method}")
+        return pieces
+
+    def read(self, reply: Response) -> Reading:
+        """What a whole response says."""
+        text = response_text(reply) + tool_arguments(reply)
+        return Reading(text, read_usage(reply))
+
+    def stamp(self, reply: Response, record: DecisionRecord) -> Response:
+        """The response, marked with its decision record."""
+        stamp_response(reply, record)
+        return reply
+
+    def reader(self, attempt: Attempt) -> PieceReader[Response]:
+        """A reader for one stream."""
+        return PieceReader(attempt.expert.name)
+
+    def _delegate(self, attempt: Attempt, method: str) -> Any:
+        """Call a method of the expert's LLM; what it returns depends on the method."""
+        client = self._client(attempt)
+        max_tokens = attempt.max_tokens
+        llm = client.llm_for_call(max_tokens, self.callbacks)
+        keywords = {**self.keywords, client.limit_keyword: max_tokens}
+        return self._invoke(llm, method, keywords, attempt.expert.name)
+
+    def _client(self, attempt: Attempt) -> LlamaIndexClient:
+        return self.clients[attempt.expert.name]
+
+    @abstractmethod
+    def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], expert: str) -> Any:
+        """Call a method of an LLM with what the call says."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaIndexChat(LlamaIndexCall[ChatResponse]):
+    """A call of ``chat`` or of its async or streaming form.
+
+    Attributes:
+        messages: The conversation.
+    """
+
+    messages: Sequence[ChatMessage]
+
+    method: ClassVar[str] = "chat"
+
+    def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], expert: str) -> Any:
+        """Call the method, or its sister ``…_with_tools`` where there are tools."""
+        messages = portable_chat_messages(self.messages, expert)
+        tools = as_tools(keywords.pop("tools", None))
+        if tools:
+            parallel = keywords.pop("parallel_tool_calls", False)
+            keywords.setdefault("allow_parallel_tool_calls", parallel)
+            tools_method = getattr(llm, f"{method}_with_tools")
+            return tools_method(tools, chat_history=messages, **keywords)
+
+        for keyword in _TOOL_KEYWORDS:
+            keywords.pop(keyword, None)
+        llm_method = getattr(llm, method)
+        return llm_method(messages, **keywords)
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaIndexCompletion(LlamaIndexCall[CompletionResponse]):
+    """A call of ``complete`` or of its async or streaming form.
+
+    Attributes:
+        prompt: The text to complete.
+    """
+
+    prompt: str
+
+    method: ClassVar[str] = "complete"
+
+    def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], expert: str) -> Any:
+        llm_method = getattr(llm, method)
+        return llm_method(self.prompt, **keywords)
+
+
+class PieceReader(Generic[Response]):
+    """Reads the pieces of one stream; marks each with the expert, so that its tool calls can be read.
+
+    Args:
+        expert: Whose stream it is.
+    """
+
+    def __init__(self, expert: str) -> None:
+        self._mark = {"expert": expert}
+        self._usage: Usage | None = None
+        self._latest: Response | None = None
+
+    def read(self, piece: Response) -> str:
+        """The text that a piece adds."""
+        self._latest = piece
+        self._usage = read_usage(piece) or self._usage
+        mark_response(piece, self._mark)
+        return piece.delta or ""
+
+    def finish(self) -> Reading:
+        """The usage of all pieces; where none reports it, the arguments of tool calls, which no piece adds as text."""
+        if self._usage is None and self._latest is not None:
+            return Reading(tool_arguments(self._latest))
+        return Reading(usage=self._usage)
+
+    def last_piece(self, record: DecisionRecord) -> Response | None:
+        """A piece like the latest one, which adds no text and carries the record."""
+        if self._latest is None:
+            return None
+        piece = self._latest.model_copy(update={"delta": ""})
+        stamp_response(piece, record)
+        return piece
+
+
+def response_text(response: ChatResponse | CompletionResponse) -> str:
+    """The text that an expert wrote."""
+    if isinstance(response, CompletionResponse):
+        return response.text or ""
+    return response.message.content or ""
+
+
+def tool_arguments(response: ChatResponse | CompletionResponse) -> str:
+    """The arguments of tool calls, which an expert wrote as well."""
+    if isinstance(response, CompletionResponse):
+        return ""
+    text = ""
+    for selection in read_tool_calls(response):
+        text += json.dumps(selection.tool_kwargs, default=str)
+    return text
