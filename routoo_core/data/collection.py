@@ -160,9 +160,11 @@ def read_own_file(path: Path, columns: Mapping[str, str]) -> Iterator[CollectedP
 
     for number, row in enumerate(read_rows(path), start=1):
         values = {ours: _first_value(row, aliases) for ours, aliases in names.items()}
-        if not str(values["prompt"] or "").strip():
+        prompt = str(values["prompt"] or "")
+        if not prompt.strip():
+            columns_read = " or ".join(names["prompt"])
             raise OutcomesError(
-                f"{path}: row {number}: no prompt in {' or '.join(names['prompt'])}; name the column of the prompts"
+                f"{path}: row {number}: no prompt in {columns_read}; name the column of the prompts"
             )
         yield _own_prompt(values, path.stem)
 
@@ -239,5 +241,8 @@ def drop_repeats(prompts: Iterable[CollectedPrompt]) -> Collection:
 
 def _question_words(prompt: CollectedPrompt) -> tuple[str, ...]:
     """The words of a question and its choices; the text itself where it has no words."""
-    words = words_of(f"{prompt.prompt}\n{prompt.choices or ''}")
-    return tuple(words) or (prompt.prompt,)
+    choices = prompt.choices or ""
+    words = words_of(f"{prompt.prompt}\n{choices}")
+    if not words:
+        return (prompt.prompt,)
+    return tuple(words)

@@ -103,10 +103,20 @@ def write_step(
 
     inputs = [_describe_input(source) for source in step.inputs]
     names = columns or _column_names(rows)
-    write_table(path, {name: [row.get(name) for row in rows] for name in names})
+    table = {}
+    for name in names:
+        table[name] = [row.get(name) for row in rows]
+    write_table(path, table)
 
-    licences = _count_licences(rows)
-    manifest = Manifest(step, inputs, path, len(rows), names, file_sha256(path), licences)
+    manifest = Manifest(
+        step=step,
+        inputs=inputs,
+        table=path,
+        rows=len(rows),
+        columns=names,
+        sha256=file_sha256(path),
+        licences=_count_licences(rows),
+    )
     text = json.dumps(manifest.to_dict(), indent=2, ensure_ascii=False)
     with replacing(manifest_path(path)) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
@@ -115,7 +125,8 @@ def write_step(
 
 def manifest_path(table: Path) -> Path:
     """Where the manifest of a table is."""
-    return table.with_name(table.name + ".manifest.json")
+    name = f"{table.name}.manifest.json"
+    return table.with_name(name)
 
 
 def file_sha256(path: Path) -> str:
@@ -139,7 +150,10 @@ def _column_names(rows: Sequence[TableRow]) -> list[str]:
 
 
 def _count_licences(rows: Sequence[TableRow]) -> dict[str, int]:
-    counts = Counter(str(row.get("licence") or "unknown") for row in rows)
+    counts: Counter[str] = Counter()
+    for row in rows:
+        licence = row.get("licence") or "unknown"
+        counts[str(licence)] += 1
     return dict(counts.most_common())
 
 

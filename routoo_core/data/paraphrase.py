@@ -31,12 +31,16 @@ _COPIED_COLUMNS = ("domain", "split", "licence")  # that hold for the paraphrase
 # Beside one token for each character: models that think aloud do so before they write.
 _SPARE_TOKENS = 512
 
-_INSTRUCTIONS = """
-Below is a text that somebody wrote to an assistant. Write it in other words, as somebody else might have put it: in the
-same language and with the same meaning, with every number, name, formula, quotation and piece of code as it is. Add
-nothing, leave nothing out, and do not answer it.{choices} Write just the new wording.
-"""
+_INSTRUCTIONS = (
+    "Below is a text that somebody wrote to an assistant. Write it in other words, as somebody else might have put it: "
+    "in the same language and with the same meaning, with every number, name, formula, quotation and piece of code as "
+    "it is. Add nothing, leave nothing out, and do not answer it."
+)
 _CHOICES_STAY = " The choices that follow it are not shown and stay as they are."
+_END = " Write just the new wording."
+
+_SEPARATORS = re.compile(r"[,\s]")
+_BLANK_LINES = re.compile(r"\n\s*\n")
 
 
 def read_dev_prompts(path: Path, count: int, seed: int) -> list[PromptRow]:
@@ -89,11 +93,14 @@ def paraphrase_prompts(rows: Sequence[PromptRow], writer: Writer) -> WrittenProm
 def paraphrase_request(prompt: str, max_tokens: int) -> Chat:
     """What is asked about a prompt, always the same; the reply has at most ``max_tokens``."""
     question = without_choices(prompt)
-    choices = _CHOICES_STAY if _choices_below(prompt) else ""
-    instructions = _INSTRUCTIONS.strip().replace("\n", " ").format(choices=choices)
+    instructions = _INSTRUCTIONS
+    if _choices_below(prompt):
+        instructions += _CHOICES_STAY
+    instructions += _END
 
+    message = ("user", f"{instructions}\n\n{question}")
     limit = min(max_tokens, len(question) + _SPARE_TOKENS)
-    return Chat((("user", f"{instructions}\n\n{question}"),), limit, TEMPERATURE)
+    return Chat((message,), limit, TEMPERATURE)
 
 
 def find_fault(prompt: str, wording: str) -> str | None:
@@ -119,7 +126,9 @@ def find_fault(prompt: str, wording: str) -> str | None:
 
 def _is_cut_off(answer: Answer, call: Chat) -> bool:
     """Whether a reply is as long as it may be; not known where the endpoint reports no usage."""
-    return (answer.completion_tokens or 0) >= call.max_tokens
+    if answer.completion_tokens is None:
+        return False
+    return answer.completion_tokens >= call.max_tokens
 
 
 def _paraphrase_row(row: PromptRow, wording: str) -> dict[str, object]:
@@ -135,13 +144,19 @@ def _paraphrase_row(row: PromptRow, wording: str) -> dict[str, object]:
 
 def _choices_below(prompt: str) -> str:
     """The lettered choices of a prompt, with the space before them."""
-    return prompt[len(without_choices(prompt)) :]
+    question = without_choices(prompt)
+    return prompt[len(question) :]
 
 
 def _count_numbers(text: str) -> Counter[str]:
     """Number, without the signs between its digits → how often."""
-    return Counter(re.sub(r"[,\s]", "", number) for number in find_numbers(text))
+    counts: Counter[str] = Counter()
+    for number in find_numbers(text):
+        digits = _SEPARATORS.sub("", number)
+        counts[digits] += 1
+    return counts
 
 
 def _count_paragraphs(text: str) -> int:
-    return len(re.split(r"\n\s*\n", text.strip()))
+    paragraphs = _BLANK_LINES.split(text.strip())
+    return len(paragraphs)

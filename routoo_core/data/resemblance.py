@@ -6,7 +6,6 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,26 +48,35 @@ class PromptShape:
     words: list[str] = field(repr=False)
     exact_words: set[str] = field(repr=False)
     shingles: Shingles = field(repr=False)
-    _numberless: list[str] = field(repr=False)
-    _telling: list[int] = field(repr=False)
 
     @classmethod
     def of(cls, row: PromptRow) -> PromptShape:
         """The shape of a prompt; choices in a column ``choices`` count as those in the text."""
         choices = parse_choices(row.get("choices"))
-        text = "\n".join([without_letters(row.prompt), *choices])
-        words = words_of(_without_accents(text))
-        question = words_of(_without_accents(without_choices(row.prompt)))
+        lines = [without_letters(row.prompt), *choices]
+        words = _plain_words("\n".join(lines))
+        whole_text = " ".join(words)
+        exact_words = {whole_text}
 
-        whole = " ".join(words)
-        exact_words = {whole}
-        if len(question) >= _QUESTION_WORDS:
-            exact_words.add(" ".join(question))
+        question = without_choices(row.prompt)
+        question_words = _plain_words(question)
+        if len(question_words) >= _QUESTION_WORDS:
+            exact_words.add(" ".join(question_words))
+        return cls(row.prompt_id, words, exact_words, _shingles_of(whole_text))
 
-        numberless = ["0" if word.isdecimal() else word for word in words]
-        is_telling = [word != "0" and len(word) > 1 for word in numberless]
-        telling = [0, *accumulate(is_telling)]
-        return cls(row.prompt_id, words, exact_words, _shingles_of(whole), numberless, telling)
+    @cached_property
+    def numberless(self) -> list[str]:
+        """The words, with every number as 0."""
+        return ["0" if word.isdecimal() else word for word in self.words]
+
+    @cached_property
+    def telling_before(self) -> list[int]:
+        """For each position, how many words before it are longer than a letter and no numbers."""
+        counts = [0]
+        for word in self.numberless:
+            is_telling = word != "0" and len(word) > 1
+            counts.append(counts[-1] + is_telling)
+        return counts
 
     @cached_property
     def sketch(self) -> MinHash:
@@ -85,11 +93,14 @@ class PromptShape:
 
         At least half of an n-gram's words are longer than a letter and no numbers: formulas are alike everywhere.
         """
+        words = self.numberless
+        telling_before = self.telling_before
         ngrams = []
-        for start in range(len(self._numberless) - length + 1):
+        for start in range(len(words) - length + 1):
             end = start + length
-            if self._telling[end] - self._telling[start] >= length / 2:
-                ngrams.append(" ".join(self._numberless[start:end]))
+            telling = telling_before[end] - telling_before[start]
+            if telling >= length / 2:
+                ngrams.append(" ".join(words[start:end]))
         return ngrams
 
 
@@ -127,9 +138,11 @@ class SimilarTexts:
 
     def add(self, shape: PromptShape) -> None:
         """Remember a text."""
-        if shape.prompt_id not in self.shingles and len(shape.shingles):
-            self.shingles[shape.prompt_id] = shape.shingles
-            self.index.insert(shape.prompt_id, shape.sketch)
+        prompt_id = shape.prompt_id
+        if prompt_id in self.shingles or not len(shape.shingles):
+            return
+        self.shingles[prompt_id] = shape.shingles
+        self.index.insert(prompt_id, shape.sketch)
 
     def nearest(self, shape: PromptShape) -> Neighbour | None:
         """The text most like this one, the first by id among equals; ``None`` where none is similar enough."""
@@ -145,8 +158,14 @@ class SimilarTexts:
         return best
 
 
+def _plain_words(text: str) -> list[str]:
+    """Words in lower case, without accents and punctuation."""
+    return words_of(_without_accents(text))
+
+
 def _without_accents(text: str) -> str:
-    return _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
+    decomposed = unicodedata.normalize("NFKD", text)
+    return _ACCENTS.sub("", decomposed)
 
 
 def _shingles_of(text: str) -> Shingles:
@@ -154,7 +173,8 @@ def _shingles_of(text: str) -> Shingles:
     if len(data) < _SHINGLE_BYTES:
         return np.zeros(0, dtype=np.uint32)
     windows = np.lib.stride_tricks.sliding_window_view(data, _SHINGLE_BYTES)
-    return np.unique(np.ascontiguousarray(windows).view(np.uint32).ravel())
+    pieces = np.ascontiguousarray(windows).view(np.uint32)  # the four bytes of each as one number
+    return np.unique(pieces.ravel())
 
 
 def _same_hash(shingle: int) -> int:
@@ -163,5 +183,6 @@ def _same_hash(shingle: int) -> int:
 
 
 def _jaccard(first: Shingles, second: Shingles) -> float:
-    common = len(np.intersect1d(first, second, assume_unique=True))
-    return common / (len(first) + len(second) - common)
+    intersection = np.intersect1d(first, second, assume_unique=True)
+    union_size = len(first) + len(second) - len(intersection)
+    return len(intersection) / union_size

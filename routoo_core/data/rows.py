@@ -72,27 +72,26 @@ def read_prompt_rows(path: Path) -> list[PromptRow]:
         OutcomesError: No ``prompt_id`` or ``prompt``, an empty prompt, an id given twice; the message names file and
             row (counted from 1).
     """
-    rows = []
-    seen: set[str] = set()
+    rows: dict[str, PromptRow] = {}
     for number, values in enumerate(read_rows(path), start=1):
-        where = f"{path}: row {number}"
-        row = _prompt_row(values, where)
-        if row.prompt_id in seen:
-            raise OutcomesError(f"{where}: prompt_id {row.prompt_id!r} was given before")
-        seen.add(row.prompt_id)
-        rows.append(row)
-    return rows
+        position = f"{path}: row {number}"
+        row = _prompt_row(values, position)
+        if row.prompt_id in rows:
+            raise OutcomesError(f"{position}: prompt_id {row.prompt_id!r} was given before")
+        rows[row.prompt_id] = row
+    return list(rows.values())
 
 
-def _prompt_row(values: Mapping[str, object], where: str) -> PromptRow:
+def _prompt_row(values: Mapping[str, object], position: str) -> PromptRow:
     for name in ("prompt_id", "prompt"):
         if name not in values:
-            raise OutcomesError(f"{where}: column {name!r} is missing; found {', '.join(values)}")
+            columns = ", ".join(values)
+            raise OutcomesError(f"{position}: column {name!r} is missing; found {columns}")
 
     prompt_id = values["prompt_id"]
     prompt = str(values["prompt"] or "")
     if prompt_id is None or not prompt.strip():
-        raise OutcomesError(f"{where}: prompt_id or prompt is empty")
+        raise OutcomesError(f"{position}: prompt_id or prompt is empty")
     return PromptRow({**values, "prompt_id": str(prompt_id), "prompt": prompt})
 
 
@@ -102,10 +101,12 @@ def draw_rows(rows: Sequence[PromptRow], count: int, seed: int) -> list[PromptRo
     Rows are drawn by a hash of seed and id: neither the order nor other rows change which one comes first, so that a
     smaller draw is part of a larger one.
     """
-    ids = sorted((row.prompt_id for row in rows), key=lambda name: _draw_key(name, seed))
+
+    def draw_key(prompt_id: str) -> bytes:
+        text = f"{seed}:{prompt_id}"
+        return hashlib.sha256(text.encode()).digest()
+
+    ids = [row.prompt_id for row in rows]
+    ids.sort(key=draw_key)
     drawn_ids = set(ids[:count])
     return [row for row in rows if row.prompt_id in drawn_ids]
-
-
-def _draw_key(prompt_id: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}:{prompt_id}".encode()).digest()

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from routoo_core.errors import OutcomesError
 from routoo_core.prompts import read_prompts
 from routoo_core.scoring.reading import LETTERS
-from routoo_core.scoring.rows import read_choices, right_choice
+from routoo_core.scoring.rows import GraderRow, read_choices, right_choice
 from routoo_core.tables import read_columns
 
 _QUESTION = re.compile(
@@ -45,10 +45,11 @@ class Seed:
         """The seed as it is shown."""
         if not self.choices:
             return f"##Prompt:\n{self.prompt}"
-        lines = [f"{letter}. {text}" for letter, text in zip(LETTERS, self.choices, strict=False)]
-        choices = "\n".join(lines)
-        answer = LETTERS[self.answer]
-        return f"##Question:\n{self.prompt}\n##Choices:\n{choices}\n##Answer: {answer}"
+        lines = ["##Question:", self.prompt, "##Choices:"]
+        for letter, text in zip(LETTERS, self.choices, strict=False):
+            lines.append(f"{letter}. {text}")
+        lines.append(f"##Answer: {LETTERS[self.answer]}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -81,21 +82,26 @@ def read_seeds(path: Path) -> list[Seed]:
     """
     prompts = read_prompts(path)
     columns = read_columns(path, (), optional=("choices", "answer"))
-    if set(columns) != {"choices", "answer"}:
-        return [
-            Seed(text, domain) for text, domain in zip(prompts.texts, prompts.domains, strict=True)
-        ]
+    has_choices = set(columns) == {"choices", "answer"}
 
     seeds = []
     for row, text in enumerate(prompts.texts):
-        values = {"choices": columns["choices"][row], "answer": columns["answer"][row]}
-        try:
-            answer = right_choice(values)
-            choices = tuple(read_choices(values))
-        except ValueError as error:
-            raise OutcomesError(f"{path}: row {row + 1}: {error}") from error
-        seeds.append(Seed(text, prompts.domains[row], choices, answer))
+        seed = Seed(text, prompts.domains[row])
+        if has_choices:
+            values = {name: column[row] for name, column in columns.items()}
+            seed = _with_choices(seed, values, f"{path}: row {row + 1}")
+        seeds.append(seed)
     return seeds
+
+
+def _with_choices(seed: Seed, values: GraderRow, position: str) -> Seed:
+    """A seed with the choices and the answer of its row."""
+    try:
+        answer = right_choice(values)
+        choices = read_choices(values)
+    except ValueError as error:
+        raise OutcomesError(f"{position}: {error}") from error
+    return replace(seed, choices=tuple(choices), answer=answer)
 
 
 def parse_reply(text: str, choices: int) -> Iterator[SyntheticPrompt | None]:
@@ -108,7 +114,10 @@ def parse_reply(text: str, choices: int) -> Iterator[SyntheticPrompt | None]:
     heading = "Question" if choices else "Prompt"
     pieces = re.split(rf"##\s*(?={heading}:)", text)
     for piece in pieces[1:]:  # what comes before the first is talk
-        yield _parse_question(piece, choices) if choices else _parse_prompt(piece)
+        if choices:
+            yield _parse_question(piece, choices)
+        else:
+            yield _parse_prompt(piece)
 
 
 def _parse_question(piece: str, choices: int) -> SyntheticPrompt | None:
@@ -116,15 +125,19 @@ def _parse_question(piece: str, choices: int) -> SyntheticPrompt | None:
     if question is None or "##" in question["prompt"]:
         return None
 
-    listed = _CHOICE.findall(question["choices"])
-    letters = "".join(letter for letter, _ in listed)
-    texts = tuple(text for _, text in listed)
+    letters = ""
+    texts: list[str] = []
+    for letter, text in _CHOICE.findall(question["choices"]):
+        letters += letter
+        texts.append(text)
     lines = [line for line in question["choices"].splitlines() if line.strip()]
 
     is_complete = letters == LETTERS[:choices] and len(lines) == choices
-    if not is_complete or len(set(texts)) < choices or question["answer"] not in letters:
+    are_different = len(set(texts)) == len(texts)
+    answer = question["answer"]
+    if not is_complete or not are_different or answer not in letters:
         return None
-    return SyntheticPrompt(question["prompt"], texts, question["answer"])
+    return SyntheticPrompt(question["prompt"], tuple(texts), answer)
 
 
 def _parse_prompt(piece: str) -> SyntheticPrompt | None:

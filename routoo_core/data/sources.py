@@ -52,8 +52,10 @@ class Source:
 
 def read_arc(row: HubRow) -> Question:
     """``question, choices {text, label}, answerKey``; labels are letters or numbers."""
-    labels = list(row["choices"]["label"])
-    return Question(row["question"], row["choices"]["text"], labels.index(row["answerKey"]))
+    choices = row["choices"]
+    labels = list(choices["label"])
+    answer = labels.index(row["answerKey"])
+    return Question(row["question"], choices["text"], answer)
 
 
 def read_openbookqa(row: HubRow) -> Question:
@@ -67,13 +69,15 @@ def read_mctest(row: HubRow) -> Question:
     letters = sorted(options)
     choices = [options[letter] for letter in letters]
     text = f"{row['story']}\n\n{row['question']}"
-    return Question(text, choices, letters.index(row["answer"]))
+    answer = letters.index(row["answer"])
+    return Question(text, choices, answer)
 
 
 def read_race(row: HubRow) -> Question:
     """``article, question, options, answer``."""
     text = f"{row['article']}\n\n{row['question']}"
-    return Question(text, row["options"], ascii_uppercase.index(row["answer"]))
+    answer = ascii_uppercase.index(row["answer"])
+    return Question(text, row["options"], answer)
 
 
 def read_truthfulqa(row: HubRow) -> Question:
@@ -81,18 +85,26 @@ def read_truthfulqa(row: HubRow) -> Question:
 
     The right choice always comes first; the choices are rotated by a hash of the question, so that it does not here.
     """
-    choices = list(row["mc1_targets"]["choices"])
-    labels = list(row["mc1_targets"]["labels"])
-    offset = hashlib.sha256(row["question"].encode()).digest()[0] % len(choices)
-    rotated_choices = choices[offset:] + choices[:offset]
-    rotated_labels = labels[offset:] + labels[:offset]
-    return Question(row["question"], rotated_choices, rotated_labels.index(1))
+    question = row["question"]
+    targets = row["mc1_targets"]
+    digest = hashlib.sha256(question.encode()).digest()
+    offset = digest[0] % len(targets["choices"])
+
+    choices = _rotate(targets["choices"], offset)
+    labels = _rotate(targets["labels"], offset)
+    return Question(question, choices, labels.index(1))
+
+
+def _rotate(values: Sequence[Any], offset: int) -> list[Any]:
+    """The values from an offset on, then those before it."""
+    return [*values[offset:], *values[:offset]]
 
 
 def read_mmlu(row: HubRow) -> Question:
     """``question, subject, choices, answer``, an index."""
-    subject = str(row.get("subject") or "")
-    return Question(row["question"], row["choices"], int(row["answer"]), subject)
+    answer = int(row["answer"])
+    subject = row.get("subject") or ""
+    return Question(row["question"], row["choices"], answer, str(subject))
 
 
 _CONVERTED = "refs/convert/parquet"

@@ -75,13 +75,13 @@ def select_hard(rows: Sequence[PromptRow], outcomes: Path, hard: HardPrompts) ->
         raise ConfigurationError(
             f"others: {hard.expert!r} failed all but {len(passed)} prompts, so {hard.others} are too many"
         )
-    drawn = draw_rows(passed, hard.others, hard.seed)
+    random_rows = draw_rows(passed, hard.others, hard.seed)
 
-    ids = {row.prompt_id for row in (*failed, *drawn)}
+    ids = {row.prompt_id for row in (*failed, *random_rows)}
     counts = {
         "given": len(rows),
         "failed": len(failed),
-        "random": len(drawn),
+        "random": len(random_rows),
         "not_scored": len(rows) - len(failed) - len(passed),
     }
     return Selection([row for row in rows if row.prompt_id in ids], counts)
@@ -103,9 +103,11 @@ def _read_scores_of(outcomes: Path, expert: str) -> dict[str, float]:
 
 
 def _no_outcomes(outcomes: Path, expert: str) -> ConfigurationError:
-    models = sorted(set(read_columns(outcomes, ("model",))["model"]))
+    table = read_columns(outcomes, ("model",))
+    models = sorted(set(table["model"]))
+    examples = ", ".join(models[:10])
     return ConfigurationError(
-        f"expert: {outcomes} has no outcome of {expert!r} on these prompts; it has {', '.join(models[:10])}"
+        f"expert: {outcomes} has no outcome of {expert!r} on these prompts; it has {examples}"
     )
 
 

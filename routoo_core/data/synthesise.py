@@ -110,16 +110,20 @@ def synthesis_request(
     if len(candidates) < settings.seeds:
         subject = ""
         candidates = list(seeds)
-    samples = draw.sample(candidates, min(settings.seeds, len(candidates)))
+    count = min(settings.seeds, len(candidates))
+    samples = draw.sample(candidates, count)
 
-    instructions = _instructions(samples[0], settings.each, subject)
-    position = f"This is set {number + 1} of {settings.requests}; make it unlike the others."
-    examples = "\n\n".join(seed.format() for seed in samples)
-    end = f"Write just the {settings.each}, in the form of the samples."
-    text = f"{instructions} {position}\n\nSamples:\n\n{examples}\n\n{end}"
-
-    limit = min(max_tokens, _TOKENS_EACH * settings.each + _TOKENS_AROUND)
-    call = Chat((("user", text),), limit, settings.temperature)
+    each = settings.each
+    parts = [
+        f"{_instructions(samples[0], each, subject)} "
+        f"This is set {number + 1} of {settings.requests}; make it unlike the others.",
+        "Samples:",
+        *[seed.format() for seed in samples],
+        f"Write just the {each}, in the form of the samples.",
+    ]
+    message = ("user", "\n\n".join(parts))
+    limit = min(max_tokens, _TOKENS_EACH * each + _TOKENS_AROUND)
+    call = Chat((message,), limit, settings.temperature)
     return SynthesisRequest(call, subject)
 
 
@@ -146,19 +150,21 @@ class _UniquePrompts:
     def __init__(self, seeds: Sequence[Seed]) -> None:
         self.rows: list[dict[str, object]] = []
         self.dropped = {"malformed": 0, "repeated": 0}
-        self._seen = {_words(seed.prompt) for seed in seeds}
+        self._words = set()
+        for seed in seeds:
+            self._words.add(_joined_words(seed.prompt))
 
     def add(self, prompt: SyntheticPrompt | None, subject: str) -> None:
         """Keep a prompt, or count why it is dropped."""
         if prompt is None:
             self.dropped["malformed"] += 1
             return
-        words = _words(prompt.prompt)
-        if words in self._seen:
+        words = _joined_words(prompt.prompt)
+        if words in self._words:
             self.dropped["repeated"] += 1
             return
 
-        self._seen.add(words)
+        self._words.add(words)
         digest = hashlib.sha256(words.encode()).hexdigest()
         labels = {
             "prompt_id": f"synthetic-{digest[:12]}",
@@ -168,6 +174,7 @@ class _UniquePrompts:
         self.rows.append({**labels, **prompt.to_dict()})
 
 
-def _words(prompt: str) -> str:
+def _joined_words(prompt: str) -> str:
     """The words of a prompt; the text itself where it has no words."""
-    return " ".join(words_of(prompt)) or prompt
+    words = " ".join(words_of(prompt))
+    return words or prompt

@@ -72,15 +72,17 @@ class Writer:
         answers: dict[int, Answer | NoAnswer] = {}
         with self.progress.bar("Writing", len(calls)) as advance:
 
-            async def work(numbered_calls: Iterator[tuple[int, Call]]) -> None:
-                for number, call in numbered_calls:
+            async def ask_next(waiting: Iterator[tuple[int, Call]]) -> None:
+                for number, call in waiting:
                     answers[number] = await self._ask(call)
-                    advance(1, f"Writing, {format_usd(self.asker.spent, 4)} so far")
+                    spent = format_usd(self.asker.spent, 4)
+                    advance(1, f"Writing, {spent} so far")
 
+            # All tasks take their calls from one iterator.
+            waiting = enumerate(calls)
             async with asyncio.TaskGroup() as tasks:
-                numbered_calls = enumerate(calls)
                 for _ in range(self.concurrency):
-                    tasks.create_task(work(numbered_calls))
+                    tasks.create_task(ask_next(waiting))
         return [answers[number] for number in range(len(calls))]
 
     async def _ask(self, call: Call) -> Answer | NoAnswer:
@@ -92,4 +94,8 @@ class Writer:
 
 def count_missing(answers: Sequence[Answer | NoAnswer]) -> Counter[str]:
     """Why there is no answer → how often."""
-    return Counter(str(answer) for answer in answers if isinstance(answer, NoAnswer))
+    reasons: Counter[str] = Counter()
+    for answer in answers:
+        if isinstance(answer, NoAnswer):
+            reasons[str(answer)] += 1
+    return reasons
