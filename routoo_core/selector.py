@@ -313,29 +313,44 @@ def rank(
         ConfigurationError: The rule returned something other than one finite number a candidate.
     """
     latency = latency or INDIFFERENT
-    pinned = np.zeros(len(candidates), dtype=bool)
-    margins = np.zeros(len(candidates))
-    penalties = np.zeros(len(candidates))
-    slow = np.zeros(len(candidates), dtype=bool)
-    for position, candidate in enumerate(candidates):
-        penalties[position] = latency.penalty(candidate.latency)
-        slow[position] = latency.is_slow(candidate.latency)
-        if stickiness and stickiness.expert == candidate.expert.name:
-            pinned[position] = stickiness.open_tool_call
-            margins[position] = 0.0 if stickiness.open_tool_call else stickiness.margin
-
+    penalties = [latency.penalty(candidate.latency) for candidate in candidates]
+    margins = [_margin(candidate, stickiness) for candidate in candidates]
     quality = qualities(candidates) - penalties + margins
-    preference = np.asarray(rule(np.maximum(quality, 0), costs(candidates)), dtype=np.float64)
-    if preference.shape != (len(candidates),) or not np.isfinite(preference).all():
+    preferences = _preferences(rule, quality, costs(candidates))
+
+    def order(position: int) -> tuple[bool, bool, float, int]:
+        candidate = candidates[position]
+        is_pinned = _is_pinned(candidate, stickiness)
+        is_slow = latency.is_slow(candidate.latency)
+        return not is_pinned, is_slow, -preferences[position], candidate.expected_cost
+
+    positions = sorted(range(len(candidates)), key=order)
+    return tuple(candidates[position] for position in positions)
+
+
+def _preferences(rule: PreferenceRule, quality: Array, cost: Array) -> list[float]:
+    """The rule's preference for each candidate, checked."""
+    preferences = np.asarray(rule(np.maximum(quality, 0), cost), dtype=np.float64)
+    if preferences.shape != cost.shape or not np.isfinite(preferences).all():
         raise ConfigurationError(
-            f"policy {rule!r} must return {len(candidates)} finite numbers, got {preference}"
+            f"policy {rule!r} must return {len(cost)} finite numbers, got {preferences}"
         )
+    values: list[float] = preferences.tolist()
+    return values
 
-    def place(position: int) -> tuple[bool, bool, float, int]:
-        cost = candidates[position].expected_cost
-        return not pinned[position], slow[position], -preference[position], cost
 
-    return tuple(candidates[position] for position in sorted(range(len(candidates)), key=place))
+def _is_pinned(candidate: Candidate, stickiness: Stickiness | None) -> bool:
+    """Whether a candidate comes first because its tool call is open."""
+    if stickiness is None or stickiness.expert != candidate.expert.name:
+        return False
+    return stickiness.open_tool_call
+
+
+def _margin(candidate: Candidate, stickiness: Stickiness | None) -> float:
+    """Quality added to a candidate for having answered the last turn."""
+    if stickiness is None or stickiness.expert != candidate.expert.name:
+        return 0.0
+    return 0.0 if stickiness.open_tool_call else stickiness.margin
 
 
 def stickiness_of(request: RoutedRequest, switch_margin: float) -> Stickiness | None:

@@ -221,23 +221,49 @@ def outlook(budget: Budget, state: AccountState, usual: Profile | None = None) -
         return _outlook_of_run(budget, state.calls, state.available)
 
     horizons = _horizons(state)
-    begin = horizons.begin
-    end = begin + horizons.length
-    now = min(max(state.as_of, begin), end)
-    profile = usual or Profile(begin, horizons.length, budget.expected_calls * np.arange(4.0))
-    before_begin, before_now, before_end = profile.until(np.array([begin, now, end]))
-
-    prior = PRIOR_SHARE * (before_end - before_begin)
-    factor = (state.calls + prior) / (before_now - before_begin + prior)
-    calls = factor * (profile.until(horizons.ends) - before_now)
+    even = Profile(
+        horizons.begin, horizons.length, budget.expected_calls * np.arange(4.0)
+    )  # reaches three periods ahead
+    pace = _traffic_pace(state, horizons, usual or even)
+    calls = pace.factor * (pace.profile.until(horizons.ends) - pace.usual_by_now)
     if usual is None:
-        return _tightest_outlook(
-            calls, horizons.money, _caution(state, now - begin, horizons.length)
-        )
+        return _tightest_outlook(calls, horizons.money, _caution(state, horizons))
     if state.window.end:
-        missing = before_end - before_begin - state.calls - calls
+        missing = pace.usual_in_period - state.calls - calls
         calls += LATE_SHARE * np.maximum(missing, 0.0)
     return _tightest_outlook(calls, horizons.money)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pace:
+    """How this period's traffic compares with the usual.
+
+    Attributes:
+        profile: When calls usually come.
+        usual_by_now: Usual calls from the profile's begin until now.
+        usual_in_period: Usual calls in the whole period.
+        factor: How many times the usual calls come in this period (a Gamma–Poisson estimate).
+    """
+
+    profile: Profile
+    usual_by_now: float
+    usual_in_period: float
+    factor: float
+
+
+def _traffic_pace(state: AccountState, horizons: _Horizons, profile: Profile) -> _Pace:
+    begin = horizons.begin
+    end = begin + horizons.length
+    moments = np.array([begin, _moment(state, horizons), end])
+    until_begin, until_now, until_end = profile.until(moments)
+    prior = PRIOR_SHARE * (until_end - until_begin)
+    factor = (state.calls + prior) / (until_now - until_begin + prior)
+    return _Pace(profile, until_now, until_end - until_begin, factor)
+
+
+def _moment(state: AccountState, horizons: _Horizons) -> float:
+    """Now, by the ledger's clock, within the period."""
+    return min(max(state.as_of, horizons.begin), horizons.begin + horizons.length)
 
 
 def _outlook_of_run(budget: Budget, calls: int, available: int) -> Outlook:
@@ -248,11 +274,12 @@ def _outlook_of_run(budget: Budget, calls: int, available: int) -> Outlook:
     return _tightest_outlook(np.array([to_come]), np.array([available], dtype=np.float64))
 
 
-def _caution(state: AccountState, elapsed: float, length: float) -> float:
+def _caution(state: AccountState, horizons: _Horizons) -> float:
     """How many more calls than estimated to keep money for; a rolling period needs less the longer it is seen."""
     if state.window.end:
         return CAUTION
-    return 1 + (CAUTION - 1) * (1 - elapsed / length)
+    elapsed = _moment(state, horizons) - horizons.begin
+    return 1 + (CAUTION - 1) * (1 - elapsed / horizons.length)
 
 
 def _tightest_outlook(calls: Floats, money: Floats, caution: float = 1.0) -> Outlook:
