@@ -55,7 +55,7 @@ routoo_core.evaluation
 routoo_core.simulation
     traffic replay plots
 routoo_core.monitoring
-    logged_calls tables feedback plots
+    ratings logged_calls tables routed_calls feedback plots
 routoo_core
     __main__
 routoo_integrations

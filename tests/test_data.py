@@ -17,7 +17,8 @@ from routoo_core.data.rows import PromptRow
 from routoo_core.data.sources import SOURCES
 from routoo_core.data.splitting import sample_prompts
 from routoo_core.errors import OutcomesError
-from routoo_core.monitoring.tables import FeedbackScale, read_log_tables
+from routoo_core.monitoring.ratings import FeedbackScale
+from routoo_core.monitoring.tables import read_log_tables
 from routoo_core.outcomes import read_outcomes
 from routoo_integrations import cli
 from routoo_integrations.cli import app
@@ -362,7 +363,7 @@ def test_logs_of_both_kinds_become_prompts_and_outcomes_that_training_reads(here
 
 def test_ratings_are_scaled_and_an_object_of_one_rating_needs_no_name(here):
     path = logs(here, {**PLAIN, "score": None, "feedback": {"stars": 4}})
-    assert read_log_tables([path], FeedbackScale(None, 1, 5)).outcomes[0]["score"] == 0.75
+    assert read_log_tables([path], FeedbackScale(None, 1, 5)).outcomes[0].score == 0.75
 
 
 def test_every_bad_line_is_named_and_nothing_is_written(here, monkeypatch, capsys):
@@ -385,11 +386,12 @@ def test_every_bad_line_is_named_and_nothing_is_written(here, monkeypatch, capsy
         "--outcomes",
         "o.csv",
     )
-    assert "log.jsonl: line 2: feedback 7 is not from 0 to 1; say --worst and --best" in told
+    assert "log.jsonl: line 2: feedback: 7 is not a number from 0 to 1" in told
     assert "log.jsonl: line 3: no model" in told
     assert "log.jsonl: line 4: no messages" in told
-    assert "log.jsonl: line 5: feedback" in told
-    assert "name one by --feedback" in told
+    assert "log.jsonl: line 5: feedback: there are several kinds, correctness, tone" in told
+    assert "name one of them" in told
+    assert "needs its worst and best value" in told
     assert [path.name for path in here.iterdir()] == ["log.jsonl"]
 
 
@@ -494,7 +496,7 @@ def test_every_bad_line_is_named_and_nothing_is_written(here, monkeypatch, capsy
                 "--best",
                 "0",
             ),
-            "--worst: 0 is not below --best 0",
+            "--worst: 0 is not below best 0",
         ),
     ],
 )

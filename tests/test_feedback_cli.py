@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from routoo_core import RoutedRequest
 from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.monitoring.feedback import feedback_stats, summarise_feedback
-from routoo_core.monitoring.logged_calls import RoutedCall, read_routed_calls
 from routoo_core.monitoring.plots import plot_feedback
+from routoo_core.monitoring.routed_calls import RoutedCall, RoutedLog, read_routed_calls
 from routoo_integrations.cli import app
 from routoo_integrations.langchain import RoutooChatModel
 
@@ -69,7 +69,8 @@ def write(path, *lines):
 
 
 def test_calls_are_summed_up_by_week_with_savings_and_drift(record, tmp_path):
-    cheap = {**record, "expert": "cheap", "settled_usd": "0.000014000"}
+    amounts = {"settled_usd": "0.000014000", "total_usd": "0.000014000"}
+    cheap = {**record, "expert": "cheap", **amounts}
     log = write(
         tmp_path / "calls.jsonl",
         {"time": "2026-01-05T09:00:00Z", "routoo": record, "feedback": 1},
@@ -215,7 +216,7 @@ def test_predictions_that_are_wrong_are_said_to_be_so(record, tmp_path):
 def test_it_is_told_whose_predictions_drift():
     calls = [call(feedback=float(n % 5 > 0), predicted=0.8) for n in range(50)]
     calls += [call(feedback=float(n % 5 > 0), predicted=0.3, expert="cheap") for n in range(25)]
-    first, second = summarise_feedback(calls).experts
+    first, second = summarise_feedback(RoutedLog(tuple(calls))).experts
     assert (first.expert, first.calls, first.share, first.stats.drifts) == (
         "dear",
         50,
@@ -240,7 +241,7 @@ def test_a_traced_conversation_counts_this_calls_record_not_the_one_it_was_asked
     asked = [("human", "What is two plus two?"), first, ("human", "Are you sure?")]
     model.invoke(asked, {"callbacks": [traced]}, model="dear")
     (tmp_path / "runs.jsonl").write_text(traced.traced_runs[0].model_dump_json(warnings=False))
-    [found] = read_routed_calls([tmp_path / "runs.jsonl"])
+    [found] = read_routed_calls([tmp_path / "runs.jsonl"]).calls
     assert (found.answered_by, found.shadow) == ("dear", False)
 
 
@@ -255,7 +256,8 @@ def test_a_traced_conversation_counts_this_calls_record_not_the_one_it_was_asked
     ids=["no feedback", "one call", "many experts", "a gap of a year"],
 )
 def test_every_log_has_a_picture(calls, tmp_path):
-    plot_feedback(tmp_path / "new" / "weeks.png", summarise_feedback(calls).weeks, "dear", "title")
+    weeks = summarise_feedback(RoutedLog(tuple(calls))).weeks
+    plot_feedback(tmp_path / "new" / "weeks.png", weeks, "dear", "title")
     assert (tmp_path / "new" / "weeks.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -273,7 +275,7 @@ def test_the_command_draws_it_too(record, decided, tmp_path):
 
 
 def test_weeks_begin_on_monday_in_utc():
-    weeks = summarise_feedback([call(4), call(5)]).weeks
+    weeks = summarise_feedback(RoutedLog((call(4), call(5)))).weeks
     assert [week.week for week in weeks] == [date(2025, 12, 29), date(2026, 1, 5)]
 
 
@@ -282,8 +284,15 @@ def test_weeks_begin_on_monday_in_utc():
     [
         ("{", "line 1: no JSON"),
         ('{"time": 1}', "line 1: holds no decision record"),
-        ('{"routoo": {"candidates": []}, "time": 1}', "line 1: routoo: KeyError"),
-        ('{"routoo": {"candidates": [{"expert": "x"}]}, "time": 1}', "line 1: routoo: KeyError"),
+        ('{"routoo": {"candidates": []}, "time": 1}', "line 1: routoo: expert: Field required"),
+        (
+            '{"routoo": {"expert": "x", "candidates": [{"expert": "x"}]}, "time": 1}',
+            "line 1: routoo: candidates.0.quality: Field required; log the whole record",
+        ),
+        (
+            '{"routoo": {"expert": "x", "candidates": [{"expert": "y", "quality": 1, "expected_usd": "0"}]}, "time": 1}',
+            "line 1: routoo: expert 'x' is none of the candidates; log the whole record",
+        ),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(line, said, tmp_path):
@@ -324,6 +333,6 @@ def test_what_shadow_lines_say_is_checked(record, decided, tmp_path):
             run(write(path, {**line, "cost_usd": cost}))
     unsettled = {name: value for name, value in record.items() if name != "settled_usd"}
     with pytest.raises(
-        OutcomesError, match=r"line 1: routoo: KeyError\('settled_usd'\); log the whole record"
+        OutcomesError, match="line 1: routoo: settled_usd is missing; log the whole record"
     ):
         run(write(path, {"routoo": unsettled, "time": 1}))

@@ -12,24 +12,24 @@ import numpy as np
 from routoo_core.errors import OutcomesError
 from routoo_core.measures.curve import Array
 from routoo_core.measures.metrics import expected_calibration_error
-from routoo_core.monitoring.logged_calls import RoutedCall
+from routoo_core.monitoring.routed_calls import RoutedCall, RoutedLog
 
 PER_BIN = 50  # answers in a bin of the calibration error, so that chance makes about 0.04 of it
 MOST_BINS = 10
 
-_Z = 1.96
+_Z = 1.96  # standard errors on each side of a 95 % interval
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackStats:
-    """What was thought of some calls beside what was predicted of them.
+    """Feedback on some calls beside what was predicted of them.
 
     Attributes:
-        judged: Calls with feedback, for whose expert there was a prediction; the means are over these.
-        unpredicted: Calls with feedback for somebody who was no candidate, or is not named.
-        feedback: Mean, 0–1; ``None`` without any.
-        predicted: Mean quality predicted for the same calls.
-        drift: Mean of feedback less prediction, -1 to 1: below 0, predictions are too high.
+        judged: Calls with feedback whose expert had a prediction; the means are over these.
+        unpredicted: Calls with feedback whose expert was no candidate, or is not named.
+        feedback: Mean feedback, 0–1; ``None`` without any.
+        predicted: Mean quality predicted for the same calls, 0–1.
+        drift: Mean of feedback less prediction, -1 to 1; below 0, predictions are too high.
         interval: Ends of the drift's 95 % interval; ``None`` below two calls. See :func:`feedback_stats`.
         calibration_error: Mean distance of predictions from feedback over groups of about equal prediction, 0–1;
             ``None`` below ``2 * PER_BIN`` calls.
@@ -46,14 +46,23 @@ class FeedbackStats:
     @property
     def drifts(self) -> bool:
         """Whether the interval excludes zero."""
-        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+        if self.interval is None:
+            return False
+        low, high = self.interval
+        return low > 0 or high < 0
 
     def describe(self) -> str:
         """The drift and its interval in words; empty where it may be chance."""
         if self.drift is None or self.interval is None or not self.drifts:
             return ""
         near, far = sorted(abs(end) for end in self.interval)
-        return f"predictions are {abs(self.drift):.2f} too {'low' if self.drift > 0 else 'high'} ({near:.2f} to {far:.2f})"
+        direction = "low" if self.drift > 0 else "high"
+        amount = f"{abs(self.drift):.2f} too {direction}"
+        return f"predictions are {amount} ({near:.2f} to {far:.2f})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +71,15 @@ class Week:
 
     Attributes:
         week: Its Monday, UTC.
-        calls: How many.
-        shadow: How many of them the router was only asked about.
-        spent: USD really spent, of the calls where that is known; ``None`` where it is of none.
+        calls: Number of calls.
+        shadow: Number of calls for which the router was only asked.
+        spent: USD really spent, on the calls where that is known; ``None`` where it is known of none.
         unpriced: Calls where it is not known; only shadow calls can be.
-        routed: USD spent through the router; of shadow calls, what it expected to spend.
-        against: USD that everything on one expert would have cost, by what was expected of each call; calls where it
-            was no candidate at what they cost through the router.
+        routed: USD spent through the router; for shadow calls, what it expected to spend.
+        against: USD that everything on one expert would have cost, by what was expected of each call. Calls for which
+            it was no candidate count with what they cost through the router.
         stats: Feedback and predictions.
-        shares: Expert → share of the calls that the router sent there, or in shadow would have.
+        shares: Expert → share of the calls that the router sent there, or would have sent in shadow.
     """
 
     week: date
@@ -85,8 +94,24 @@ class Week:
 
     @property
     def saved(self) -> float | None:
-        """Share of ``against`` that routing saves; ``None`` where that is nothing."""
-        return 1 - self.routed / self.against if self.against else None
+        """Share of ``against`` that routing saves; ``None`` where ``against`` is nothing."""
+        if not self.against:
+            return None
+        return 1 - self.routed / self.against
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, those of ``stats`` among them."""
+        return {
+            "week": self.week.isoformat(),
+            "calls": self.calls,
+            "shadow": self.shadow,
+            "spent": self.spent,
+            "unpriced": self.unpriced,
+            "routed": self.routed,
+            "against": self.against,
+            "shares": self.shares,
+            **self.stats.to_dict(),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +119,10 @@ class ExpertCalls:
     """The calls of one expert over the whole log.
 
     Attributes:
-        expert: Who; ``None`` for shadow calls that do not say who answered.
-        calls: That it answered.
+        expert: Its name; ``None`` for shadow calls that do not say who answered.
+        calls: Number of calls that it answered.
         share: Of all calls, 0–1.
-        routed: Share of all calls that the router sent there, or in shadow would have, 0–1.
+        routed: Share of all calls that the router sent there, or would have sent in shadow, 0–1.
         stats: Feedback and predictions of those it answered.
     """
 
@@ -107,16 +132,26 @@ class ExpertCalls:
     routed: float
     stats: FeedbackStats
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, those of ``stats`` among them."""
+        return {
+            "expert": self.expert,
+            "calls": self.calls,
+            "share": self.share,
+            "routed": self.routed,
+            **self.stats.to_dict(),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class ShadowCalls:
-    """Calls the router was only asked about.
+    """Calls for which the router was only asked.
 
     Attributes:
-        calls: How many.
-        priced: How many of them are known to have cost something; the amounts are of these.
+        calls: Number of calls.
+        priced: Number of calls whose cost is known; the amounts are over these.
         spent: USD really spent.
-        routed: USD the router expected to spend on the same calls.
+        routed: USD that the router expected to spend on the same calls.
     """
 
     calls: int
@@ -124,16 +159,29 @@ class ShadowCalls:
     spent: float
     routed: float
 
+    def describe(self) -> str:
+        """The calls and amounts in words."""
+        if not self.priced:
+            return (
+                f"Shadow calls: {self.calls}; none says what it cost: log answered_by or cost_usd."
+            )
+        change = f" ({self.routed / self.spent - 1:+.0%})" if self.spent else ""
+        return (
+            f"{self.priced} of {self.calls} shadow calls say what they cost: ${self.spent:.4f} together; "
+            f"the router expected to spend ${self.routed:.4f} on them{change}."
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class FeedbackSummary:
     """A log by week and by expert.
 
     Attributes:
-        against: The expert everything is held against.
+        against: The expert that everything is compared with.
         weeks: Those with calls, oldest first.
         experts: The one with the most calls first.
-        shadow: Its shadow calls.
+        shadow: The shadow calls.
+        failed: Failed calls that were left out.
         stats: Feedback and predictions of all calls.
     """
 
@@ -141,175 +189,211 @@ class Summary:
     weeks: list[Week]
     experts: list[ExpertCalls]
     shadow: ShadowCalls
+    failed: int
     stats: FeedbackStats
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
         return {
             "against": self.against,
-            "weeks": [{**_flat(week), "week": week.week.isoformat()} for week in self.weeks],
-            "experts": [_flat(row) for row in self.experts],
+            "weeks": [week.to_dict() for week in self.weeks],
+            "experts": [row.to_dict() for row in self.experts],
             "shadow": asdict(self.shadow),
-            **asdict(self.stats),
+            "failed": self.failed,
+            **self.stats.to_dict(),
         }
 
 
-def summarise_feedback(calls: Sequence[RoutedCall], against: str | None = None) -> Summary:
-    """Sum calls up.
+def summarise_feedback(log: RoutedLog, against: str | None = None) -> FeedbackSummary:
+    """Sum a log up.
 
     Args:
-        calls: At least one.
-        against: What would everything on this expert have cost? By default the dearest.
+        log: At least one call.
+        against: The expert to compare everything with; by default the dearest.
 
     Raises:
         OutcomesError: ``against`` was never a candidate.
     """
-    known = sorted({name for call in calls for name in call.elsewhere})
-    if against is not None and against not in known:
-        raise OutcomesError(
-            f"--against: {against!r} was never a candidate; choose one of {', '.join(known)}"
-        )
-    other = against or dearest(calls)
-    return Summary(
-        other, _weeks(calls, other), _experts(calls), _shadow(calls), feedback_stats(calls)
+    calls = log.calls
+    expected_costs = _expected_costs(calls)
+    if against is None:
+        against = _dearest(expected_costs)
+    elif against not in expected_costs:
+        names = ", ".join(sorted(expected_costs))
+        raise OutcomesError(f"against: {against!r} was never a candidate; choose one of {names}")
+    return FeedbackSummary(
+        against=against,
+        weeks=_by_week(calls, against),
+        experts=_by_expert(calls),
+        shadow=_shadow_calls(calls),
+        failed=log.failed,
+        stats=feedback_stats(calls),
     )
-
-
-def dearest(calls: Sequence[RoutedCall]) -> str:
-    """The candidate that calls were expected to cost most with, on average."""
-    costs: dict[str, list[float]] = {}
-    for call in calls:
-        for name, usd in call.elsewhere.items():
-            costs.setdefault(name, []).append(usd)
-    return max(costs, key=lambda name: float(np.mean(costs[name])))
 
 
 def feedback_stats(calls: Sequence[RoutedCall]) -> FeedbackStats:
-    """Hold feedback against predictions.
+    """Compare feedback with predictions.
 
-    The interval of the drift is the normal one, mean ± 1.96 s/√n. Its variance s² is at least the mean
-    of p(1 - p): what thumbs up and down vary by when the predictions p are right. A few equal answers, whose own
-    variance is 0, are so no proof of drift. Finer feedback varies less, and its interval is rather too wide.
+    The interval of the drift is the normal one, mean ± 1.96 s/√n. Its variance s² is at least the mean of p(1 - p):
+    what thumbs up and down vary by when the predictions p are right. So a few equal answers, whose own variance is 0,
+    do not show a drift. Finer feedback varies less, and its interval is rather too wide.
     """
-    told = [(call.feedback, call.predicted) for call in calls if call.feedback is not None]
-    pairs = [(feedback, predicted) for feedback, predicted in told if predicted is not None]
-    if not pairs:
-        return FeedbackStats(0, len(told))
-    feedback, predicted = np.array(pairs, dtype=np.float64).T
+    feedback_values: list[float] = []
+    predicted_values: list[float] = []
+    unpredicted = 0
+    for call in calls:
+        if call.feedback is None:
+            continue
+        if call.predicted is None:
+            unpredicted += 1
+            continue
+        feedback_values.append(call.feedback)
+        predicted_values.append(call.predicted)
+
+    judged = len(feedback_values)
+    if not judged:
+        return FeedbackStats(0, unpredicted)
+    feedback = np.array(feedback_values, dtype=np.float64)
+    predicted = np.array(predicted_values, dtype=np.float64)
+    difference = feedback - predicted
     return FeedbackStats(
-        len(pairs),
-        len(told) - len(pairs),
-        float(feedback.mean()),
-        float(predicted.mean()),
-        float((feedback - predicted).mean()),
-        _interval(feedback, predicted),
-        _calibration_error(feedback, predicted),
+        judged=judged,
+        unpredicted=unpredicted,
+        feedback=float(feedback.mean()),
+        predicted=float(predicted.mean()),
+        drift=float(difference.mean()),
+        interval=_drift_interval(difference, predicted),
+        calibration_error=_calibration_error(feedback, predicted),
     )
 
 
-def remarks(found: Summary) -> list[str]:
-    """What a summary shows, in sentences: shadow calls, drift that is no chance, and what to do about it."""
-    drifting = [
-        (f"Week of {week.week.isoformat()}", week.stats)
-        for week in found.weeks
-        if week.stats.drifts
-    ]
-    drifting += [
-        (f"{row.expert}, all weeks", row.stats) for row in found.experts if row.stats.drifts
-    ]
-    said = _of_shadow(found) + [f"{what}: {stats.describe()}." for what, stats in drifting]
+def remarks(summary: FeedbackSummary) -> list[str]:
+    """What a summary shows, in sentences, and what to do about it."""
+    sentences: list[str] = []
+    if summary.shadow.calls:
+        sentences.append(summary.shadow.describe())
+    if summary.failed:
+        sentences.append(f"Failed calls without a decision record, left out: {summary.failed}.")
+
+    drifting = _drift_sentences(summary)
     if drifting:
+        sentences += drifting
         advice = "'routoo train' again with these answers ('routoo data from-logs')"
-        said.append(f"One in twenty is so by chance; if it stays, {advice}.")
-    if not found.stats.judged:
-        said.append("No feedback to judge predictions by: log 'feedback' from 0 to 1.")
-    if found.stats.unpredicted:
-        who = "who gave them was no candidate, or is not named in answered_by"
-        said.append(
-            f"Feedback that judges no prediction: {found.stats.unpredicted} answers; {who}."
-        )
-    return said
+        sentences.append(f"One in twenty is so by chance; if it stays, {advice}.")
+    if not summary.stats.judged:
+        sentences.append("No feedback to judge predictions by: log 'feedback' from 0 to 1.")
+    if summary.stats.unpredicted:
+        reason = "who gave them was no candidate, or is not named in answered_by"
+        count = summary.stats.unpredicted
+        sentences.append(f"Feedback that judges no prediction: {count} answers; {reason}.")
+    return sentences
 
 
-def _of_shadow(found: Summary) -> list[str]:
-    shadow = found.shadow
-    if not shadow.calls:
-        return []
-    if not shadow.priced:
-        return [
-            f"Shadow calls: {shadow.calls}; none says what it cost: log answered_by or cost_usd."
-        ]
-    change = f" ({shadow.routed / shadow.spent - 1:+.0%})" if shadow.spent else ""
-    said = f"{shadow.priced} of {shadow.calls} shadow calls say what they cost: ${shadow.spent:.4f} together"
-    return [f"{said}; the router expected to spend ${shadow.routed:.4f} on them{change}."]
+def _drift_sentences(summary: FeedbackSummary) -> list[str]:
+    """A sentence for each week and each expert whose drift is unlikely to be chance."""
+    sentences = []
+    for week in summary.weeks:
+        if week.stats.drifts:
+            sentences.append(f"Week of {week.week.isoformat()}: {week.stats.describe()}.")
+    for row in summary.experts:
+        if row.stats.drifts:
+            sentences.append(f"{row.expert}, all weeks: {row.stats.describe()}.")
+    return sentences
 
 
-def _weeks(calls: Sequence[RoutedCall], against: str) -> list[Week]:
-    groups: dict[date, list[RoutedCall]] = {}
+def _expected_costs(calls: Sequence[RoutedCall]) -> dict[str, list[float]]:
+    """Candidate → USD that each call was expected to cost there."""
+    costs: dict[str, list[float]] = {}
+    for call in calls:
+        for name, usd in call.expected_usd.items():
+            costs.setdefault(name, []).append(usd)
+    return costs
+
+
+def _dearest(expected_costs: dict[str, list[float]]) -> str:
+    """The candidate with the highest mean expected cost."""
+    mean_costs = {name: float(np.mean(costs)) for name, costs in expected_costs.items()}
+    return max(mean_costs, key=lambda name: mean_costs[name])
+
+
+def _by_week(calls: Sequence[RoutedCall], against: str) -> list[Week]:
+    calls_of_week: dict[date, list[RoutedCall]] = {}
     for call in calls:
         day = call.time.astimezone(UTC).date()
-        groups.setdefault(day - timedelta(days=day.weekday()), []).append(call)
-    return [_week(monday, group, against) for monday, group in sorted(groups.items())]
+        monday = day - timedelta(days=day.weekday())
+        calls_of_week.setdefault(monday, []).append(call)
+    return [_week(monday, group, against) for monday, group in sorted(calls_of_week.items())]
 
 
 def _week(monday: date, calls: Sequence[RoutedCall], against: str) -> Week:
     spent = [call.spent for call in calls if call.spent is not None]
+    choices = sorted({call.choice for call in calls})
     return Week(
-        monday,
-        len(calls),
-        sum(call.shadow for call in calls),
-        sum(spent) if spent else None,
-        len(calls) - len(spent),
-        sum(call.routed for call in calls),
-        sum(call.elsewhere.get(against, call.routed) for call in calls),
-        feedback_stats(calls),
-        {name: _share(calls, name) for name in sorted({call.choice for call in calls})},
+        week=monday,
+        calls=len(calls),
+        shadow=sum(call.shadow for call in calls),
+        spent=sum(spent) if spent else None,
+        unpriced=len(calls) - len(spent),
+        routed=sum(call.routed for call in calls),
+        against=sum(call.expected_usd.get(against, call.routed) for call in calls),
+        stats=feedback_stats(calls),
+        shares={name: _choice_share(calls, name) for name in choices},
     )
 
 
-def _experts(calls: Sequence[RoutedCall]) -> list[ExpertCalls]:
-    names = {call.answered_by for call in calls} | {call.choice for call in calls}
-    rows = [_expert(name, calls) for name in names]
+def _by_expert(calls: Sequence[RoutedCall]) -> list[ExpertCalls]:
+    names: set[str | None] = set()
+    for call in calls:
+        names.add(call.answered_by)
+        names.add(call.choice)
+    rows = [_expert_calls(name, calls) for name in names]
     return sorted(rows, key=lambda row: (-row.calls, row.expert is None, row.expert or ""))
 
 
-def _expert(name: str | None, calls: Sequence[RoutedCall]) -> ExpertCalls:
-    own = [call for call in calls if call.answered_by == name]
+def _expert_calls(name: str | None, calls: Sequence[RoutedCall]) -> ExpertCalls:
+    answered = [call for call in calls if call.answered_by == name]
     return ExpertCalls(
-        name, len(own), len(own) / len(calls), _share(calls, name), feedback_stats(own)
+        expert=name,
+        calls=len(answered),
+        share=len(answered) / len(calls),
+        routed=_choice_share(calls, name),
+        stats=feedback_stats(answered),
     )
 
 
-def _share(calls: Sequence[RoutedCall], name: str | None) -> float:
+def _choice_share(calls: Sequence[RoutedCall], name: str | None) -> float:
+    """Share of the calls that the router sent to an expert, or would have sent in shadow."""
     return sum(call.choice == name for call in calls) / len(calls)
 
 
-def _shadow(calls: Sequence[RoutedCall]) -> ShadowCalls:
-    asked = [call for call in calls if call.shadow]
-    priced = [(call.spent, call.routed) for call in asked if call.spent is not None]
-    return ShadowCalls(
-        len(asked),
-        len(priced),
-        sum(spent for spent, _ in priced),
-        sum(routed for _, routed in priced),
-    )
+def _shadow_calls(calls: Sequence[RoutedCall]) -> ShadowCalls:
+    shadow_calls = 0
+    spent: list[float] = []
+    routed: list[float] = []
+    for call in calls:
+        if not call.shadow:
+            continue
+        shadow_calls += 1
+        if call.spent is not None:
+            spent.append(call.spent)
+            routed.append(call.routed)
+    return ShadowCalls(shadow_calls, len(spent), sum(spent), sum(routed))
 
 
-def _interval(feedback: Array, predicted: Array) -> tuple[float, float] | None:
+def _drift_interval(difference: Array, predicted: Array) -> tuple[float, float] | None:
     """See :func:`feedback_stats`."""
-    if len(feedback) < 2:
+    count = len(difference)
+    if count < 2:
         return None
-    apart = feedback - predicted
-    variance = max(apart.var(ddof=1), (predicted * (1 - predicted)).mean())
-    mean, half = float(apart.mean()), _Z * float(variance / len(apart)) ** 0.5
-    return mean - half, mean + half
+    thumbs_variance = (predicted * (1 - predicted)).mean()
+    variance = max(difference.var(ddof=1), thumbs_variance)
+    half_width = _Z * float(variance / count) ** 0.5
+    mean = float(difference.mean())
+    return mean - half_width, mean + half_width
 
 
 def _calibration_error(feedback: Array, predicted: Array) -> float | None:
     bins = min(len(feedback) // PER_BIN, MOST_BINS)
-    return expected_calibration_error(predicted, feedback, bins) if bins > 1 else None
-
-
-def _flat(part: Week | ExpertCalls) -> dict[str, Any]:
-    fields = asdict(part)
-    return {**fields, **fields.pop("stats")}
+    if bins <= 1:
+        return None
+    return expected_calibration_error(predicted, feedback, bins)

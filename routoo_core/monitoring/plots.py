@@ -3,80 +3,172 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+
+from routoo_core.measures.curve import Array
+from routoo_core.plotting import (
+    REST_COLOUR,
+    SERIES_COLOURS,
+    SHOWN_EXPERTS,
+    colour_scale,
+    empty_figure,
+    save_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from routoo_core.monitoring.feedback import Week
-from routoo_core.plotting import SERIES_COLOURS, SHOWN_EXPERTS, empty_figure, save_figure
 
-SHOWN_WEEKS = 13  # dates below a drawing of weeks, so that they can be read
+SHOWN_WEEKS = 13
+"""At most so many dates stand below a drawing, so that they can be read."""
+FEWEST_WEEKS = 4
+"""A drawing has room for at least so many weeks, so that the bars of a single week stay narrow."""
 
+AGAINST_COLOUR = "#d0d7de"
+SPENT_COLOUR = "#57606a"
+DRIFT_COLOUR = "#d1242f"
 
-FEWEST_WEEKS = 4  # that a drawing has room for, so that a single week is no wall
+_BAR_WIDTH = 0.8  # of a week
 
 
 def plot_feedback(path: Path, weeks: Sequence[Week], against: str, title: str) -> None:
-    """Draw what each week cost, what people thought beside what was predicted, and who was asked.
+    """Draw what each week cost, feedback beside predictions, and each expert's share of the calls.
 
     Args:
         path: The PNG to write.
         weeks: At least one, oldest first; weeks without calls stay empty.
-        against: The expert everything is held against.
-        title: Says whose calls these are.
+        against: The expert that everything is compared with.
+        title: Whose calls these are.
 
     Raises:
         MissingDependency: ``matplotlib`` is not installed.
     """
     figure = empty_figure(9, 9)
-    axes = figure.subplots(3, 1, sharex=True)
-    places = [(week.week - weeks[0].week).days // 7 for week in weeks]
-    _draw_money(axes[0], places, weeks, against)
-    _draw_opinions(axes[1], places, weeks)
-    _draw_asked(axes[2], places, weeks)
-    axes[0].set_title(title)
-    shown = range(0, places[-1] + 1, places[-1] // SHOWN_WEEKS + 1)
-    labels = [(weeks[0].week + timedelta(weeks=place)).isoformat() for place in shown]
-    axes[2].set_xticks(shown, labels, rotation=30, ha="right")
-    margin = max(1.2, FEWEST_WEEKS - places[-1]) / 2
-    axes[2].set(xlim=(-margin, places[-1] + margin), xlabel="week from Monday")
-    for one in axes:
-        if one.get_legend_handles_labels()[0]:
-            one.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
-        one.grid(axis="y", alpha=0.25)
-        one.set_axisbelow(True)
+    money_axes, feedback_axes, share_axes = figure.subplots(3, 1, sharex=True)
+    positions = [(week.week - weeks[0].week).days // 7 for week in weeks]
+
+    _draw_money(money_axes, positions, weeks, against)
+    _draw_feedback(feedback_axes, positions, weeks)
+    _draw_choice_shares(share_axes, positions, weeks)
+    money_axes.set_title(title)
+    _label_weeks(share_axes, positions[-1], weeks[0])
+    for axes in (money_axes, feedback_axes, share_axes):
+        _add_legend_and_grid(axes)
     save_figure(figure, path)
 
 
-def _draw_money(axes: Axes, places: Sequence[int], weeks: Sequence[Week], against: str) -> None:
-    """USD a week: bars of what was spent, through the router, and by one expert alone."""
-    bars = [(f"all on {against}", "#d0d7de", [week.against for week in weeks])]
+def _label_weeks(axes: Axes, last_position: int, first_week: Week) -> None:
+    """Dates below the drawing, at most ``SHOWN_WEEKS`` of them."""
+    step = last_position // SHOWN_WEEKS + 1
+    ticks = range(0, last_position + 1, step)
+    labels = []
+    for position in ticks:
+        monday = first_week.week + timedelta(weeks=position)
+        labels.append(monday.isoformat())
+    axes.set_xticks(ticks, labels, rotation=30, ha="right")
+
+    margin = max(1.2, FEWEST_WEEKS - last_position) / 2
+    axes.set_xlim(-margin, last_position + margin)
+    axes.set_xlabel("week from Monday")
+
+
+def _add_legend_and_grid(axes: Axes) -> None:
+    handles, _ = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
+    axes.grid(axis="y", alpha=0.25)
+    axes.set_axisbelow(True)
+
+
+@dataclass(frozen=True)
+class _Bars:
+    """One bar a week."""
+
+    label: str
+    colour: str
+    amounts: list[float]
+
+
+def _draw_money(axes: Axes, positions: Sequence[int], weeks: Sequence[Week], against: str) -> None:
+    """USD a week: what was spent, through the router, and by one expert alone."""
+    routed = [week.routed for week in weeks]
+    series = [_Bars(f"all on {against}", AGAINST_COLOUR, [week.against for week in weeks])]
     if any(week.shadow for week in weeks):
-        bars.append(("really spent, where known", "#57606a", [week.spent or 0 for week in weeks]))
-        bars.append(
-            ("routed (shadow: expected)", SERIES_COLOURS[0], [week.routed for week in weeks])
-        )
+        spent = [week.spent or 0.0 for week in weeks]
+        series.append(_Bars("really spent, where known", SPENT_COLOUR, spent))
+        series.append(_Bars("routed (shadow: expected)", SERIES_COLOURS[0], routed))
     else:
-        bars.append(("spent", SERIES_COLOURS[0], [week.routed for week in weeks]))
-    width = 0.8 / len(bars)
-    for number, (label, colour, amounts) in enumerate(bars):
-        left = [place - 0.4 + number * width for place in places]
-        axes.bar(left, amounts, width, align="edge", color=colour, label=label)
-    axes.set(ylabel="USD a week")
+        series.append(_Bars("spent", SERIES_COLOURS[0], routed))
+
+    width = _BAR_WIDTH / len(series)
+    for number, bars in enumerate(series):
+        offset = number * width - _BAR_WIDTH / 2
+        left = [position + offset for position in positions]
+        axes.bar(left, bars.amounts, width, align="edge", color=bars.colour, label=bars.label)
+    axes.set_ylabel("USD a week")
 
 
-def _draw_opinions(axes: Axes, places: Sequence[int], weeks: Sequence[Week]) -> None:
-    """Predicted quality, and feedback with the drift's interval around it, red where that excludes zero."""
+@dataclass(frozen=True)
+class _FeedbackSeries:
+    """Feedback and predictions of the weeks that have feedback.
+
+    Attributes:
+        positions: Of the weeks.
+        feedback: Means, 0–1.
+        predicted: Means, 0–1.
+        arms: How far the 95 % interval of the drift reaches below and above, (2, weeks).
+        single: Whether there was only one call, so that there is no interval.
+        drifts: Whether the interval excludes zero.
+    """
+
+    positions: NDArray[np.int64]
+    feedback: Array
+    predicted: Array
+    arms: Array
+    single: NDArray[np.bool_]
+    drifts: NDArray[np.bool_]
+
+
+def _feedback_series(positions: Sequence[int], weeks: Sequence[Week]) -> _FeedbackSeries:
+    judged_positions = []
+    feedback = []
+    predicted = []
+    arms = []
+    single = []
+    drifts = []
+    for position, week in zip(positions, weeks, strict=True):
+        stats = week.stats
+        if stats.feedback is None or stats.predicted is None or stats.drift is None:
+            continue
+        low, high = stats.interval or (stats.drift, stats.drift)
+        judged_positions.append(position)
+        feedback.append(stats.feedback)
+        predicted.append(stats.predicted)
+        arms.append((stats.drift - low, high - stats.drift))
+        single.append(stats.interval is None)
+        drifts.append(stats.drifts)
+    return _FeedbackSeries(
+        positions=np.array(judged_positions, dtype=np.int64),
+        feedback=np.array(feedback, dtype=np.float64),
+        predicted=np.array(predicted, dtype=np.float64),
+        arms=np.array(arms, dtype=np.float64).reshape(-1, 2).T,
+        single=np.array(single, dtype=np.bool_),
+        drifts=np.array(drifts, dtype=np.bool_),
+    )
+
+
+def _draw_feedback(axes: Axes, positions: Sequence[int], weeks: Sequence[Week]) -> None:
+    """Predicted quality, and feedback with the interval of the drift around it, red where that excludes zero."""
     axes.set(ylabel="quality, 0–1", ylim=(-0.03, 1.03))
-    told = [
-        (place, week.stats) for place, week in zip(places, weeks, strict=True) if week.stats.judged
-    ]
-    if not told:
+    series = _feedback_series(positions, weeks)
+    if not len(series.positions):
         axes.text(
             0.5,
             0.5,
@@ -84,60 +176,66 @@ def _draw_opinions(axes: Axes, places: Sequence[int], weeks: Sequence[Week]) -> 
             transform=axes.transAxes,
             ha="center",
             va="center",
-            color="#57606a",
+            color=SPENT_COLOUR,
         )
         return
-    at = np.array([place for place, _ in told])
-    predicted, feedback = np.array(
-        [(one.predicted, one.feedback) for _, one in told], dtype=np.float64
-    ).T
-    ends = np.array([one.interval or (one.drift, one.drift) for _, one in told], dtype=np.float64).T
-    arms = np.abs(ends - (feedback - predicted))
-    alone, drifts = np.array([(one.interval is None, one.drifts) for _, one in told]).T
+
     axes.plot(
-        at,
-        predicted,
+        series.positions,
+        series.predicted,
         "_-",
         color=SERIES_COLOURS[1],
-        ms=min(14, 400 / (1 + at[-1])),
+        ms=min(14, 400 / (1 + series.positions[-1])),
         mew=2,
         lw=1,
         label="predicted",
     )
-    if alone.any():
+    if series.single.any():
         axes.plot(
-            at[alone],
-            feedback[alone],
+            series.positions[series.single],
+            series.feedback[series.single],
             "o",
             color=SERIES_COLOURS[2],
             mfc="none",
             label="feedback, one call",
         )
-    for kept, colour, label in (
-        (~(alone | drifts), SERIES_COLOURS[2], "feedback, 95 %"),
-        (drifts, "#d1242f", "feedback, drifting"),
-    ):
-        if kept.any():
-            bars = (at[kept], feedback[kept], arms[:, kept])
-            axes.errorbar(*bars, fmt="o", color=colour, ms=5, capsize=3, label=label)
+    is_steady = ~(series.single | series.drifts)
+    _draw_intervals(axes, series, is_steady, SERIES_COLOURS[2], "feedback, 95 %")
+    _draw_intervals(axes, series, series.drifts, DRIFT_COLOUR, "feedback, drifting")
 
 
-def _draw_asked(axes: Axes, places: Sequence[int], weeks: Sequence[Week]) -> None:
-    """Share of each week's calls by the router's choice; those with the fewest calls together."""
-    counts: dict[str, float] = {}
+def _draw_intervals(
+    axes: Axes, series: _FeedbackSeries, selected: NDArray[np.bool_], colour: str, label: str
+) -> None:
+    """Feedback of the selected weeks, with the interval around it."""
+    if not selected.any():
+        return
+    axes.errorbar(
+        series.positions[selected],
+        series.feedback[selected],
+        series.arms[:, selected],
+        fmt="o",
+        color=colour,
+        ms=5,
+        capsize=3,
+        label=label,
+    )
+
+
+def _draw_choice_shares(axes: Axes, positions: Sequence[int], weeks: Sequence[Week]) -> None:
+    """Share of each week's calls by the router's choice; the experts with the fewest calls together."""
+    calls: dict[str, float] = {}
     for week in weeks:
         for name, share in week.shares.items():
-            counts[name] = counts.get(name, 0) + share * week.calls
-    named = sorted(counts, key=lambda name: -counts[name])[:SHOWN_EXPERTS]
-    from matplotlib import colormaps
+            calls[name] = calls.get(name, 0.0) + share * week.calls
+    by_calls = sorted(calls, key=lambda name: -calls[name])
+    shown = by_calls[:SHOWN_EXPERTS]
 
     bottom = np.zeros(len(weeks))
-    for name, colour in zip(
-        named, colormaps["viridis"](np.linspace(0.05, 0.95, max(len(named), 2))), strict=False
-    ):
+    for name, colour in zip(shown, colour_scale(len(shown)), strict=False):
         shares = np.array([week.shares.get(name, 0.0) for week in weeks])
-        axes.bar(places, shares, 0.8, bottom, color=colour, label=name)
+        axes.bar(positions, shares, _BAR_WIDTH, bottom, color=colour, label=name)
         bottom += shares
-    if len(counts) > len(named):
-        axes.bar(places, 1 - bottom, 0.8, bottom, color="#9ca3af", label="others")
+    if len(by_calls) > len(shown):
+        axes.bar(positions, 1 - bottom, _BAR_WIDTH, bottom, color=REST_COLOUR, label="others")
     axes.set(ylabel="share of the calls", ylim=(0, 1))

@@ -1,227 +1,206 @@
-"""``routoo data from-logs``: what a service logged, with feedback, becomes prompts and outcomes.
-
-Accepted, one JSON object a line:
-
-* **LangSmith runs** (``Client.list_runs``, bulk export): ``run_type`` ``"llm"``; ``inputs.messages`` as roles and
-  contents or as LangChain's constructors, or ``inputs.prompt`` or ``inputs.prompts``; the model in
-  ``extra.metadata.ls_model_name`` or ``extra.invocation_params.model``; ``feedback_stats.<key>.avg``;
-  ``prompt_tokens``, ``completion_tokens``, ``total_cost``. Runs of another type, and runs with an ``error``, are
-  counted and left out.
-* **OpenAI-style**: ``messages`` and ``model``, or ``request`` and ``response`` that hold them; ``usage``;
-  ``feedback`` or ``score``: a number, true or false, ``"up"`` or ``"down"``, an object with ``score``, or an object of
-  such by key.
-"""
+"""``routoo data from-logs``: logged calls with feedback become prompts and outcomes."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from routoo_core.errors import ConfigurationError, InvalidRequest, OutcomesError
-from routoo_core.request import RoutedRequest
-from routoo_core.tables import read_lines
+from routoo_core.errors import OutcomesError
+from routoo_core.monitoring.logged_calls import LoggedCall, read_logged_calls
+from routoo_core.monitoring.ratings import ZERO_TO_ONE, FeedbackScale
 
 Row = dict[str, Any]
-"""A line of a log, or a row of a table."""
 
-OPINIONS = {"up": 1.0, "thumbs_up": 1.0, "good": 1.0, "down": 0.0, "thumbs_down": 0.0, "bad": 0.0}
-ROLES = {"human": "user", "ai": "assistant", "aimessagechunk": "assistant", "chat": "user"}
-_SHOWN = 5
+_FAULTS_LISTED = 5
+_MODEL_RUN_TYPES = (None, "llm")
 
 
 @dataclass(frozen=True)
-class FeedbackScale:
-    """How feedback is read.
+class LoggedPrompt:
+    """A prompt of a log; its id is a hash of the text."""
+
+    prompt_id: str
+    prompt: str = field(repr=False)
+
+    @classmethod
+    def of(cls, text: str) -> LoggedPrompt:
+        """The prompt with this text."""
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return cls(digest[:16], text)
+
+
+@dataclass(frozen=True)
+class LoggedOutcome:
+    """How a model answered a prompt; means where it answered several times.
 
     Attributes:
-        key: Which feedback, where there are several.
-        worst: The score that becomes 0.
-        best: The score that becomes 1.
+        prompt_id: The prompt.
+        model: The model.
+        score: Feedback, 0–1.
+        prompt_tokens: Tokens of the prompt; ``None`` where unknown.
+        completion_tokens: Tokens of the reply; ``None`` where unknown.
+        cost_usd: Cost; ``None`` where unknown.
     """
 
-    key: str | None = None
-    worst: float = 0.0
-    best: float = 1.0
+    prompt_id: str
+    model: str
+    score: float
+    prompt_tokens: float | None = None
+    completion_tokens: float | None = None
+    cost_usd: float | None = None
 
-    def __post_init__(self) -> None:
-        if self.worst >= self.best:
-            raise ConfigurationError(f"--worst: {self.worst:g} is not below --best {self.best:g}")
+
+@dataclass(frozen=True)
+class LogCounts:
+    """What became of the lines of a log.
+
+    Attributes:
+        lines: All of them.
+        other_runs: Runs that are no call of a model.
+        failed: Calls that ended in an error.
+        without_feedback: Calls that say nothing about quality.
+        prompts: Different prompts of the other calls.
+        outcomes: Different prompts and models of the other calls.
+    """
+
+    lines: int
+    other_runs: int
+    failed: int
+    without_feedback: int
+    prompts: int
+    outcomes: int
+
+    def to_dict(self) -> dict[str, int]:
+        """Plain JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
 class LoggedTables:
     """Prompts, outcomes, and what became of the lines."""
 
-    prompts: list[Row]
-    outcomes: list[Row]
-    counts: dict[str, int]
+    prompts: tuple[LoggedPrompt, ...]
+    outcomes: tuple[LoggedOutcome, ...]
+    counts: LogCounts
+
+    def prompt_rows(self) -> list[Row]:
+        """The table of prompts: ``prompt_id, prompt``."""
+        return [asdict(prompt) for prompt in self.prompts]
+
+    def outcome_rows(self) -> list[Row]:
+        """The table of outcomes: ``prompt_id, model, score, prompt_tokens, completion_tokens, cost_usd``."""
+        return [asdict(outcome) for outcome in self.outcomes]
 
 
-def read_log_tables(
-    paths: Sequence[Path], reading: FeedbackScale = FeedbackScale()
-) -> LoggedTables:
-    """Read logs; the prompt is what a router would read of the messages, so that it learns from what it will see.
+def read_log_tables(paths: Sequence[Path], scale: FeedbackScale = ZERO_TO_ONE) -> LoggedTables:
+    """Read prompts and outcomes from logs.
 
-    Lines without feedback say nothing about quality: they are counted and left out. Where one model answered the same
-    prompt several times, the mean of scores, tokens and costs is the outcome.
+    The prompt is what a router would read of the messages, so that it learns from what it will see. Lines without
+    feedback say nothing about quality: they are counted and left out. Where a model answered the same prompt several
+    times, the means of scores, tokens and costs are the outcome.
 
     Args:
-        paths: JSONL files.
-        reading: How feedback is read.
+        paths: JSONL files; see :mod:`routoo_core.monitoring.logged_calls`.
+        scale: How feedback becomes a score.
 
     Raises:
-        OutcomesError: Lines that cannot be read, each with file, line and reason; nothing is left out silently.
+        OutcomesError: Lines cannot be read, each with file, line and reason; nothing is left out silently.
     """
-    counts = {"lines": 0, "other_runs": 0, "failed": 0, "without_feedback": 0}
+    counts: Counter[str] = Counter()
     faults: list[str] = []
-    observed: dict[tuple[str, str], list[Row]] = {}
-    texts: dict[str, str] = {}
-    for path in paths:
-        for number, row in enumerate(read_lines(path), start=1):
-            counts["lines"] += 1
-            if aside := _aside(row, reading):
-                counts[aside] += 1
+    prompts: dict[str, LoggedPrompt] = {}
+    observations: dict[tuple[str, str], list[LoggedOutcome]] = {}
+    for call in read_logged_calls(paths):
+        counts["lines"] += 1
+        reason = _reason_to_leave_out(call)
+        if reason is not None:
+            counts[reason] += 1
+            continue
+        try:
+            score = call.score(scale)
+            if score is None:
+                counts["without_feedback"] += 1
                 continue
-            try:
-                text, model, outcome = _read(row, reading)
-            except (ValueError, InvalidRequest) as error:
-                faults.append(f"{path}: line {number}: {error}")
-                continue
-            prompt_id = hashlib.sha256(text.encode()).hexdigest()[:16]
-            texts[prompt_id] = text
-            observed.setdefault((prompt_id, model), []).append(outcome)
+            prompt = LoggedPrompt.of(call.prompt)
+            outcome = _observation(call, prompt, score)
+        except OutcomesError as error:
+            faults.append(str(error))
+            continue
+        prompts[prompt.prompt_id] = prompt
+        pair = (prompt.prompt_id, outcome.model)
+        observations.setdefault(pair, []).append(outcome)
+
     if faults:
-        more = f"\n… and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise OutcomesError("\n".join(faults[:_SHOWN]) + more + "\nMend or remove these lines.")
-    outcomes = [
-        {"prompt_id": prompt_id, "model": model, **_mean(rows)}
-        for (prompt_id, model), rows in observed.items()
-    ]
-    prompts = [{"prompt_id": prompt_id, "prompt": text} for prompt_id, text in texts.items()]
-    counts |= {"prompts": len(prompts), "outcomes": len(outcomes)}
-    return LoggedTables(prompts, outcomes, counts)
+        raise OutcomesError(_describe_faults(faults))
+    outcomes = tuple(_mean_outcome(repeats) for repeats in observations.values())
+    return LoggedTables(
+        prompts=tuple(prompts.values()),
+        outcomes=outcomes,
+        counts=LogCounts(
+            lines=counts["lines"],
+            other_runs=counts["other_runs"],
+            failed=counts["failed"],
+            without_feedback=counts["without_feedback"],
+            prompts=len(prompts),
+            outcomes=len(outcomes),
+        ),
+    )
 
 
-def _aside(row: Row, reading: FeedbackScale) -> str | None:
-    """Why a line is rightly left out."""
-    if row.get("run_type") not in {None, "llm"}:
+def _reason_to_leave_out(call: LoggedCall) -> str | None:
+    """The count to which a line belongs that is rightly left out."""
+    if call.run_type not in _MODEL_RUN_TYPES:
         return "other_runs"
-    if row.get("error"):
+    if call.failed:
         return "failed"
-    return "without_feedback" if _feedback(row, reading) is None else None
+    return None
 
 
-def _read(row: Row, reading: FeedbackScale) -> tuple[str, str, Row]:
-    given = _feedback(row, reading)
-    if isinstance(given, str) and given.lower() in OPINIONS:
-        score = OPINIONS[given.lower()]
-    elif isinstance(given, bool):
-        score = float(given)
-    elif isinstance(given, int | float):
-        score = (given - reading.worst) / (reading.best - reading.worst)
-    else:
-        raise ValueError(
-            f"feedback {given!r} is neither a number nor up or down; with several, name one by --feedback"
-        )
-    if not 0 <= score <= 1:
-        raise ValueError(
-            f"feedback {given!r} is not from {reading.worst:g} to {reading.best:g}; say --worst and --best"
-        )
-    model = _model(row)
-    if not model:
-        raise ValueError("no model (model, response.model, extra.metadata.ls_model_name)")
-    return RoutedRequest.from_messages(_messages(row)).text, model, {"score": score, **_usage(row)}
-
-
-def _feedback(row: Row, reading: FeedbackScale) -> Any:
-    """What was said about the answer; ``None`` where nothing was."""
-    stats = row.get("feedback_stats")
-    given = (
-        {key: _at(one, "avg") for key, one in stats.items()}
-        if isinstance(stats, Mapping)
-        else row.get("feedback")
+def _observation(call: LoggedCall, prompt: LoggedPrompt, score: float) -> LoggedOutcome:
+    """The outcome of one call."""
+    tokens = call.tokens
+    return LoggedOutcome(
+        prompt_id=prompt.prompt_id,
+        model=call.model,
+        score=score,
+        prompt_tokens=tokens.prompt,
+        completion_tokens=tokens.completion,
+        cost_usd=call.cost_usd,
     )
-    given = row.get("score") if given is None else given
-    if isinstance(given, Mapping):
-        if reading.key is not None:
-            given = given.get(reading.key)
-        elif len(given) == 1 or "score" in given:
-            given = given.get("score", next(iter(given.values())))
-        elif not given:
-            return None
-    return given.get("score", given) if isinstance(given, Mapping) else given
 
 
-def _model(row: Row) -> str:
-    places = (
-        ("response", "model"),
-        ("model",),
-        ("request", "model"),
-        ("extra", "metadata", "ls_model_name"),
-        ("extra", "invocation_params", "model"),
-        ("extra", "invocation_params", "model_name"),
+def _mean_outcome(repeats: Sequence[LoggedOutcome]) -> LoggedOutcome:
+    """Several outcomes of one prompt and model as one."""
+    first = repeats[0]
+    return LoggedOutcome(
+        prompt_id=first.prompt_id,
+        model=first.model,
+        score=sum(outcome.score for outcome in repeats) / len(repeats),
+        prompt_tokens=_mean_of_known([outcome.prompt_tokens for outcome in repeats]),
+        completion_tokens=_mean_of_known([outcome.completion_tokens for outcome in repeats]),
+        cost_usd=_mean_of_known([outcome.cost_usd for outcome in repeats]),
     )
-    return next((str(found) for place in places if (found := _at(row, *place))), "")
 
 
-def _messages(row: Row) -> list[dict[str, Any]]:
-    found = row.get("messages") or _at(row, "request", "messages") or _at(row, "inputs", "messages")
-    plain = (
-        _at(row, "inputs", "prompt")
-        or _at(row, "inputs", "prompts")
-        or _at(row, "inputs", "input")
-        or row.get("prompt")
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are known; ``None`` where none is."""
+    numbers = [value for value in values if value is not None]
+    if not numbers:
+        return None
+    return sum(numbers) / len(numbers)
+
+
+def _describe_faults(faults: Sequence[str]) -> str:
+    """The first faults, one a line, and what to do."""
+    lines = list(faults[:_FAULTS_LISTED])
+    hidden = len(faults) - len(lines)
+    if hidden:
+        lines.append(f"… and {hidden} more")
+    lines.append(
+        "Correct or remove these lines; feedback on another scale needs its worst and best value."
     )
-    if found is None and plain:
-        text = plain[0] if isinstance(plain, list) else plain
-        return [{"role": "user", "content": text}]
-    if (
-        isinstance(found, list) and found and isinstance(found[0], list)
-    ):  # LangSmith logs a batch of one
-        found = found[0]
-    if not isinstance(found, list) or not all(isinstance(message, Mapping) for message in found):
-        raise ValueError(
-            "no messages (messages, request.messages, inputs.messages or inputs.prompt)"
-        )
-    return [_message(message) for message in found]
-
-
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    """In OpenAI's form, from that or from LangChain's."""
-    kwargs = message.get("kwargs")
-    if isinstance(kwargs, Mapping):
-        kind = str(
-            kwargs.get("type") or str((message.get("id") or [""])[-1]).removesuffix("Message")
-        ).lower()
-        message = {**kwargs, "type": kind}
-    kind = str(message.get("role") or message.get("type") or "").lower()
-    kept = {key: message[key] for key in ("tool_calls", "tool_call_id", "name") if message.get(key)}
-    return {"role": ROLES.get(kind, kind), "content": message.get("content"), **kept}
-
-
-def _usage(row: Row) -> Row:
-    usage = row.get("usage") or _at(row, "response", "usage") or row
-    cost = row.get("total_cost", row.get("cost_usd"))
-    found = {
-        "prompt_tokens": _at(usage, "prompt_tokens"),
-        "completion_tokens": _at(usage, "completion_tokens"),
-        "cost_usd": cost,
-    }
-    try:
-        return {name: None if value is None else float(value) for name, value in found.items()}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"usage: {error}") from error
-
-
-def _mean(rows: Sequence[Row]) -> Row:
-    known = {name: [row[name] for row in rows if row[name] is not None] for name in rows[0]}
-    return {name: sum(values) / len(values) if values else None for name, values in known.items()}
-
-
-def _at(value: Any, *path: str) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
+    return "\n".join(lines)

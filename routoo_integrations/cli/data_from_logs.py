@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from routoo_core.data.manifest import write_step
-from routoo_core.monitoring.tables import FeedbackScale, read_log_tables
+from routoo_core.monitoring.ratings import FeedbackScale
+from routoo_core.monitoring.tables import read_log_tables
 from routoo_core.tables import check_table_format
 from routoo_integrations.cli.data_options import describe_step, finish_step
 from routoo_integrations.cli.options import JsonOption
@@ -40,6 +41,6 @@ def from_logs_command(
     check_table_format(outcomes)
     logged = read_log_tables(log, FeedbackScale(feedback, worst, best))
 
-    step = describe_step(context, log, logged.counts)
-    write_step(outcomes, logged.outcomes, step)
-    finish_step(prompts, logged.prompts, step, as_json)
+    step = describe_step(context, log, logged.counts.to_dict())
+    write_step(outcomes, logged.outcome_rows(), step)
+    finish_step(prompts, logged.prompt_rows(), step, as_json)

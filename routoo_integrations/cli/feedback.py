@@ -13,12 +13,12 @@ from rich.table import Column, Table
 from routoo_core.errors import ConfigurationError
 from routoo_core.monitoring.feedback import (
     FeedbackStats,
-    Summary,
+    FeedbackSummary,
     remarks,
     summarise_feedback,
 )
-from routoo_core.monitoring.logged_calls import read_routed_calls
 from routoo_core.monitoring.plots import plot_feedback
+from routoo_core.monitoring.routed_calls import read_routed_calls
 from routoo_integrations.cli.options import JsonOption, check_png
 from routoo_integrations.cli.terminal import out, print_json, print_line
 
@@ -50,16 +50,16 @@ def feedback_command(
     Example: [bold]routoo feedback calls.jsonl --against gpt-4o --plot weeks.png[/bold]
     """
     check_png(plot)
-    calls = read_routed_calls(logs)
-    if not calls:
+    log = read_routed_calls(logs)
+    if not log.calls:
         raise ConfigurationError(f"{logs[0]}: holds no calls; log a reply's record, one a line")
 
-    summary = summarise_feedback(calls, against)
+    summary = summarise_feedback(log, against)
     if plot:
-        plot_feedback(plot, summary.weeks, summary.against, _title(len(calls), logs))
+        plot_feedback(plot, summary.weeks, summary.against, _title(len(log.calls), logs))
 
     if as_json:
-        print_json(summary.as_dict())
+        print_json(summary.to_dict())
         return
     out.print(_money_table(summary))
     if summary.stats.judged:
@@ -75,7 +75,7 @@ def _title(calls: int, logs: Sequence[Path]) -> str:
     return f"{calls} {noun} in {names}"
 
 
-def _money_table(summary: Summary) -> Table:
+def _money_table(summary: FeedbackSummary) -> Table:
     """What was spent each week, with columns for calls in shadow where there are any."""
     has_shadow = bool(summary.shadow.calls)
     amounts = ["shadow", "spent", "routed"] if has_shadow else ["spent"]
@@ -95,7 +95,7 @@ def _money_table(summary: Summary) -> Table:
     return table
 
 
-def _feedback_table(summary: Summary) -> Table:
+def _feedback_table(summary: FeedbackSummary) -> Table:
     """What people thought each week; the calibration error, where enough of them did."""
     table = Table("week", "feedback", "predicted", DRIFT)
     has_error = any(week.stats.calibration_error for week in summary.weeks)
@@ -111,7 +111,7 @@ def _feedback_table(summary: Summary) -> Table:
     return table
 
 
-def _expert_table(summary: Summary) -> Table:
+def _expert_table(summary: FeedbackSummary) -> Table:
     has_shadow = bool(summary.shadow.calls)
     shares = ["share", "routed"] if has_shadow else ["share"]
     table = Table(

@@ -1,0 +1,137 @@
+"""Logged calls that were routed, live or in shadow: who answered, what it cost, what was predicted and observed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from routoo_core.errors import OutcomesError
+from routoo_core.monitoring.logged_calls import LoggedCall, read_logged_calls
+from routoo_core.monitoring.ratings import FeedbackScale
+from routoo_core.record import DecisionRecord
+
+SCALE = FeedbackScale(first_of_several=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedCall:
+    """One call as it was decided, paid for and judged.
+
+    Attributes:
+        time: When.
+        shadow: Whether the router was only asked, and the application chose the expert itself.
+        choice: The expert that the router sent the call to; in shadow, the one it would have tried first.
+        answered_by: The expert that really answered; ``None`` where a shadow line does not say.
+        predicted: Quality predicted for the expert that answered, 0–1; ``None`` where it is unknown or was no
+            candidate.
+        spent: USD really spent; ``None`` where a shadow line does not say and no price of the expert is known.
+        routed: USD spent through the router; in shadow, what its choice was expected to cost.
+        feedback: Feedback on the answer, 0–1; ``None`` where there is none.
+        expected_usd: Candidate → USD that the call was expected to cost there.
+    """
+
+    time: datetime
+    shadow: bool
+    choice: str
+    answered_by: str | None
+    predicted: float | None
+    spent: float | None
+    routed: float
+    feedback: float | None
+    expected_usd: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedLog:
+    """The routed calls of a log.
+
+    Attributes:
+        calls: Oldest first.
+        failed: Number of failed calls without a decision record; they are left out.
+    """
+
+    calls: tuple[RoutedCall, ...]
+    failed: int = 0
+
+
+def read_routed_calls(paths: Sequence[Path]) -> RoutedLog:
+    """Read the routed calls of JSONL logs.
+
+    A line holds a decision record and the time of the call, and optionally feedback; see
+    :mod:`routoo_core.monitoring.logged_calls`. Of several kinds of feedback the first counts.
+
+    The record of a reply is a live call. One of ``router.decide(request)``, which settled nothing, is a shadow call: its
+    line may say at its top which expert really answered (``answered_by``) and for how many USD (``cost_usd`` or
+    ``total_cost``; by default what was expected of that expert).
+
+    Raises:
+        OutcomesError: A line is no JSON object, has no whole record, no time, a feedback outside 0–1, a cost below 0
+            or an ``answered_by`` that is no name; names file and line.
+    """
+    calls: list[RoutedCall] = []
+    failed = 0
+    for logged in read_logged_calls(paths):
+        if logged.record is not None:
+            calls.append(_routed_call(logged, logged.record))
+        elif logged.failed:
+            failed += 1
+        else:
+            raise OutcomesError(
+                f"{logged.source}: holds no decision record; log response_metadata['routoo'], or "
+                "router.decide(request).record() of a call that is not routed, under 'routoo'"
+            )
+    calls.sort(key=lambda call: call.time)
+    return RoutedLog(tuple(calls), failed)
+
+
+def _routed_call(logged: LoggedCall, record: DecisionRecord) -> RoutedCall:
+    """A logged call beside what was decided."""
+    quality = {candidate.expert: candidate.quality for candidate in record.candidates}
+    expected_usd = _expected_usd(logged, record)
+    if logged.in_shadow:
+        answered_by = logged.answered_by
+        spent = logged.cost_usd
+        if spent is None and answered_by is not None:
+            spent = expected_usd.get(answered_by)
+        routed = expected_usd[record.expert]
+    else:
+        answered_by = record.expert
+        spent = _usd(logged, "total_usd", record.total_usd or record.settled_usd or "0")
+        routed = spent
+
+    return RoutedCall(
+        time=logged.time,
+        shadow=logged.in_shadow,
+        choice=record.expert,
+        answered_by=answered_by,
+        predicted=None if answered_by is None else quality.get(answered_by),
+        spent=spent,
+        routed=routed,
+        feedback=logged.score(SCALE),
+        expected_usd=expected_usd,
+    )
+
+
+def _expected_usd(logged: LoggedCall, record: DecisionRecord) -> dict[str, float]:
+    """Candidate → USD that the call was expected to cost there."""
+    expected = {}
+    for candidate in record.candidates:
+        expected[candidate.expert] = _usd(logged, "candidates", candidate.expected_usd)
+    if record.expert not in expected:
+        raise OutcomesError(
+            f"{logged.source}: routoo: expert {record.expert!r} is none of the candidates; "
+            "log the whole record"
+        )
+    return expected
+
+
+def _usd(logged: LoggedCall, name: str, text: str) -> float:
+    """An amount of a decision record."""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise OutcomesError(
+            f"{logged.source}: routoo: {name}: {text!r} is no amount of USD; log the whole record"
+        ) from error
