@@ -8,7 +8,7 @@ from pyarrow import parquet
 from routoo_core.errors import OutcomesError
 from routoo_core.outcomes import read_outcomes
 from routoo_core.prompts import read_prompts, split_of
-from routoo_core.tables import write_table
+from routoo_core.tables import read_columns, write_rows, write_table
 from routoo_core.text import without_choices
 
 PROMPTS = "prompt_id,prompt,domain,split\na,What is 1+1?,math,train\nb,Say hello,talk,dev\n"
@@ -124,3 +124,17 @@ def test_a_prompt_without_an_id_and_an_outcome_without_a_model_are_refused(tmp_p
         read(tmp_path, prompts=PROMPTS + ",Hi,math,train\n")
     with pytest.raises(OutcomesError, match="o.csv: row 4: model is empty"):
         read(tmp_path, outcomes=OUTCOMES + "b,,1\n")
+
+
+def test_rows_are_written_with_every_column_and_replace_a_file_only_when_they_are_whole(tmp_path):
+    path = tmp_path / "t.csv"
+    write_rows(path, [{"prompt_id": "a", "score": 1}, {"prompt_id": "b", "model": "x"}])
+    assert read_columns(path, ("prompt_id", "score", "model")) == {
+        "prompt_id": ["a", "b"],
+        "score": [1, None],
+        "model": ["", "x"],
+    }
+    before = path.read_bytes()
+    with pytest.raises(pa.ArrowException):
+        write_rows(path, [{"prompt_id": "a", "score": {"a mapping": "has no place in a CSV"}}])
+    assert path.read_bytes() == before
