@@ -66,7 +66,8 @@ def amount_to_hold(available: NanoUsd | None, minimum: NanoUsd, maximum: NanoUsd
 class Ledger(Protocol):
     """Keeps accounts. Every method is atomic and safe from any thread; amounts are nano-USD.
 
-    One suite of tests states the behaviour of all implementations.
+    One suite of tests states the behaviour of all implementations. To add one, list it in ``LEDGERS`` of
+    :mod:`routoo_core.options` under its URL scheme.
     """
 
     @property
@@ -122,11 +123,15 @@ class Ledger(Protocol):
         ...
 
     def state(self, budget: Budget) -> AccountState:
-        """The state of the account in the current window; those it is part of are not looked at."""
+        """The state of the account in the current window, as the next hold would find it.
+
+        A query, like those below: it opens no window and writes nothing. Holds that have expired count as spent at
+        their estimates. The accounts that this one is part of are not looked at.
+        """
         ...
 
     def accounts(self) -> list[AccountState]:
-        """Every account in the window it last used, by name."""
+        """Every account in the window in which it last held money, by name."""
         ...
 
     def history(self, account: str | None = None) -> list[AccountState]:

@@ -84,11 +84,8 @@ class RedisLedger:
         for name in _SCRIPTS:
             self._scripts[name] = self._redis.register_script(_read_script(name))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"url": self.url, "ttl": self.ttl, "clock": self.clock}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        RedisLedger.__init__(self, **state)
+    def __reduce__(self) -> tuple[type[RedisLedger], tuple[str, float, Clock]]:
+        return type(self), (self.url, self.ttl, self.clock)
 
     def reserve(
         self,

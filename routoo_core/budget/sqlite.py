@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from routoo_core.budget.account import AccountState, Budget, binding_account
 from routoo_core.budget.ledger import HourlyCalls, Reservation, amount_to_hold
@@ -63,11 +62,8 @@ class SqliteLedger:
             return "memory://"
         return f"sqlite:///{Path(self.path).resolve()}"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "ttl": self.ttl, "clock": self.clock}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        SqliteLedger.__init__(self, **state)
+    def __reduce__(self) -> tuple[type[SqliteLedger], tuple[str, float, Clock]]:
+        return type(self), (self.path, self.ttl, self.clock)
 
     def reserve(
         self,

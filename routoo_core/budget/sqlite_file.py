@@ -83,9 +83,11 @@ def open_file(path: str) -> sqlite3.Connection:
         db = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
+        is_new = _check_schema(db, path)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
-        _check_schema(db, path)
+        if is_new:
+            _create_tables(db, path)
     except sqlite3.Error as error:
         raise ConfigurationError(
             f"ledger {path}: {error}; give the path of a new file or of a ledger"
@@ -93,21 +95,27 @@ def open_file(path: str) -> sqlite3.Connection:
     return db
 
 
-def _check_schema(db: sqlite3.Connection, path: str) -> None:
-    """Create the tables in an empty file; refuse a file that holds something else."""
-    db.execute("BEGIN IMMEDIATE")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+def _check_schema(db: sqlite3.Connection, path: str) -> bool:
+    """Whether a file is still empty; one that holds something else than a ledger is refused."""
+    query = "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
+    version, tables = db.execute(query).fetchone()
     if version == 0 and tables == 0:
-        for statement in _SCHEMA:
-            db.execute(statement)
-    elif version != SCHEMA_VERSION:
-        db.execute("ROLLBACK")
+        return True
+    if version != SCHEMA_VERSION:
         db.close()
         raise ConfigurationError(
             f"ledger {path}: schema {version} is not the one this version of Routoo uses "
             f"({SCHEMA_VERSION}); name a new file in budget.ledger, or use the version that wrote this one"
         )
+    return False
+
+
+def _create_tables(db: sqlite3.Connection, path: str) -> None:
+    """Create the tables, unless another process has done so meanwhile."""
+    db.execute("BEGIN IMMEDIATE")
+    if _check_schema(db, path):
+        for statement in _SCHEMA:
+            db.execute(statement)
     db.execute("COMMIT")
 
 
