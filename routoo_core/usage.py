@@ -45,6 +45,8 @@ def read_usage(reply: Any) -> Usage | None:
         ``None`` where nothing is reported.
     """
     for report in _reports(reply):
+        if report is None:
+            continue
         for read_form in USAGE_FORMS:
             usage = read_form(report)
             if usage is not None:
@@ -61,9 +63,11 @@ def _reports(reply: Any) -> Iterator[Any]:
     if raw is not None:
         yield _field(raw, "usage")
         yield _field(raw, "usage_metadata")
-    yield _field(reply, "additional_kwargs")  # LlamaIndex: what its integrations counted
-    yield raw
+        yield _field(reply, "additional_kwargs")  # LlamaIndex: what its integrations counted
+        yield raw
+        return  # every piece of a stream comes by here
 
+    yield _field(reply, "additional_kwargs")
     yield _field(reply, "usage")  # OpenAI, Anthropic
     yield _field(reply, "usage_metadata")  # Google, LangChain
     yield reply
