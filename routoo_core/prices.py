@@ -53,22 +53,22 @@ class TokenPrices(Settings):
             + self.output_usd_per_1m * usage.completion_tokens
         )
 
-        # What parts with a price of their own cost more, or less, than the rest of the prompt or of the reply.
-        prompt_parts = (
-            (usage.cached_tokens, self.cached_usd_per_1m),
-            (usage.cache_write_tokens, self.cache_write_usd_per_1m),
-            (usage.audio_input_tokens, self.audio_input_usd_per_1m),
-        )
-        for tokens, price in prompt_parts:
-            if tokens and price is not None:
-                micro_usd += (price - self.input_usd_per_1m) * tokens
-        completion_parts = (
-            (usage.reasoning_tokens, self.reasoning_usd_per_1m),
-            (usage.audio_output_tokens, self.audio_output_usd_per_1m),
-        )
-        for tokens, price in completion_parts:
-            if tokens and price is not None:
-                micro_usd += (price - self.output_usd_per_1m) * tokens
+        # A part with a price of its own costs more, or less, than the rest of its total.
+        if usage.cached_tokens and self.cached_usd_per_1m is not None:
+            difference = self.cached_usd_per_1m - self.input_usd_per_1m
+            micro_usd += difference * usage.cached_tokens
+        if usage.cache_write_tokens and self.cache_write_usd_per_1m is not None:
+            difference = self.cache_write_usd_per_1m - self.input_usd_per_1m
+            micro_usd += difference * usage.cache_write_tokens
+        if usage.audio_input_tokens and self.audio_input_usd_per_1m is not None:
+            difference = self.audio_input_usd_per_1m - self.input_usd_per_1m
+            micro_usd += difference * usage.audio_input_tokens
+        if usage.reasoning_tokens and self.reasoning_usd_per_1m is not None:
+            difference = self.reasoning_usd_per_1m - self.output_usd_per_1m
+            micro_usd += difference * usage.reasoning_tokens
+        if usage.audio_output_tokens and self.audio_output_usd_per_1m is not None:
+            difference = self.audio_output_usd_per_1m - self.output_usd_per_1m
+            micro_usd += difference * usage.audio_output_tokens
 
         nano_usd = micro_usd * NANO_PER_MICRO_USD
         return int(nano_usd.to_integral_value(rounding=ROUND_CEILING))
