@@ -22,8 +22,8 @@ class Prompts:
     """Prompts, and what is known of each; columns of equal length.
 
     Attributes:
-        ids: All different.
-        texts: None is empty.
+        ids: No two are the same.
+        texts: Never empty.
         domains: Empty strings where unknown.
         splits: ``train``, ``dev`` or another; the same question is always on one side.
     """
