@@ -78,10 +78,10 @@ def _reports(reply: Any) -> Iterator[Any]:
 
 def _read_openai(report: Any) -> Usage | None:
     """OpenAI's chat completions and everything that copies them; cached tokens are part of the prompt."""
-    prompt = _count(report, "prompt_tokens")
-    completion = _count(report, "completion_tokens")
-    if prompt is None or completion is None:
+    totals = _totals(report, "prompt_tokens", "completion_tokens")
+    if totals is None:
         return None
+    prompt, completion = totals
 
     details = _field(report, "prompt_tokens_details")
     cached = _count(report, "cached_tokens") or _count(details, "cached_tokens") or 0
@@ -90,11 +90,13 @@ def _read_openai(report: Any) -> Usage | None:
 
 def _read_anthropic(report: Any) -> Usage | None:
     """Anthropic's messages: tokens read from the cache and written into it come on top of ``input_tokens``."""
-    uncached = _count(report, "input_tokens")
-    completion = _count(report, "output_tokens")
+    totals = _totals(report, "input_tokens", "output_tokens")
+    if totals is None:
+        return None
+    uncached, completion = totals
     cached = _count(report, "cache_read_input_tokens")
     cache_write = _count(report, "cache_creation_input_tokens")
-    if uncached is None or completion is None or (cached is None and cache_write is None):
+    if cached is None and cache_write is None:
         return None
 
     prompt = uncached + (cached or 0) + (cache_write or 0)
@@ -103,10 +105,10 @@ def _read_anthropic(report: Any) -> Usage | None:
 
 def _read_langchain(report: Any) -> Usage | None:
     """LangChain's ``UsageMetadata``, and OpenAI's responses; cached tokens are part of the input."""
-    prompt = _count(report, "input_tokens")
-    completion = _count(report, "output_tokens")
-    if prompt is None or completion is None:
+    totals = _totals(report, "input_tokens", "output_tokens")
+    if totals is None:
         return None
+    prompt, completion = totals
 
     cached = (
         _count(report, "cached_tokens")
@@ -119,10 +121,10 @@ def _read_langchain(report: Any) -> Usage | None:
 
 def _read_google(report: Any) -> Usage | None:
     """Gemini's ``usage_metadata``; cached tokens are part of the prompt."""
-    prompt = _count(report, "prompt_token_count")
-    completion = _count(report, "candidates_token_count")
-    if prompt is None or completion is None:
+    totals = _totals(report, "prompt_token_count", "candidates_token_count")
+    if totals is None:
         return None
+    prompt, completion = totals
 
     cached = _count(report, "cached_content_token_count") or 0
     return Usage(prompt, completion, min(cached, prompt))
@@ -130,10 +132,10 @@ def _read_google(report: Any) -> Usage | None:
 
 def _read_ollama(report: Any) -> Usage | None:
     """Ollama's native reply."""
-    prompt = _count(report, "prompt_eval_count")
-    completion = _count(report, "eval_count")
-    if prompt is None or completion is None:
+    totals = _totals(report, "prompt_eval_count", "eval_count")
+    if totals is None:
         return None
+    prompt, completion = totals
     return Usage(prompt, completion)
 
 
@@ -145,6 +147,17 @@ USAGE_FORMS: tuple[Callable[[Any], Usage | None], ...] = (
     _read_ollama,
 )
 """Readers of one form each, tried in this order; ``None`` means that the report has another form."""
+
+
+def _totals(report: Any, prompt_name: str, completion_name: str) -> tuple[int, int] | None:
+    """Tokens of the prompt and of the completion; ``None`` where a field is absent."""
+    prompt = _count(report, prompt_name)
+    if prompt is None:
+        return None
+    completion = _count(report, completion_name)
+    if completion is None:
+        return None
+    return prompt, completion
 
 
 def _field(holder: Any, name: str) -> Any:
