@@ -20,19 +20,22 @@ from routoo_core.settings import Settings
 class Budget(Settings):
     """How much an account may spend in each period.
 
-    ``Budget(limit="5.00", period="day")`` · ``Budget(limit=None)`` books everything and limits nothing.
+    ``Budget(limit="5.00", period="day")`` · ``Budget(limit=None)`` books everything and limits
+    nothing.
 
     Attributes:
         account: The name of the account that pays.
         limit: USD for each period, a decimal string; ``None`` for no limit.
-        period: ``run`` (never resets; every Budget object is a new run), ``hour``, ``day`` or ``month``.
+        period: ``run`` (never resets; every Budget object is a new run), ``hour``, ``day`` or
+            ``month``.
         timezone: IANA name; decides when a day or month begins.
-        expected_calls: Calls expected in a period, until traffic shows its own rate; used for pacing.
-        rolling: The limit holds over *any* hour, day or month (of 30 days), looking back from now. A call counts from
-            when its money was held, and at most 1/60 of the period longer.
+        expected_calls: Calls expected in a period, until traffic shows its own rate; used for
+            pacing.
+        rolling: The limit holds over *any* hour, day or month (of 30 days), looking back from now.
+            A call counts from when its money was held, and at most 1/60 of the period longer.
         carry_over: What a period leaves unspent is added to the next one, up to one period's limit.
-        within: The account this one is part of (user < team < organisation). A call is held against each of them, and
-            the tightest limit binds.
+        within: The account this one is part of (user < team < organisation). A call is held against
+            each of them, and the tightest limit binds.
     """
 
     account: Annotated[str, Field(min_length=1)] = "default"
@@ -178,7 +181,8 @@ class AccountState:
 def carried_over(budget: Budget, window: Window, previous: AccountState | None) -> NanoUsd:
     """What the periods before ``window`` have left for it, at most one period's limit.
 
-    Where a whole period passed in which the account was not used, all of that period's limit is left.
+    Where a whole period passed in which the account was not used, all of that period's limit is
+    left.
 
     Args:
         budget: Whether money is carried over, and the limit.
@@ -232,8 +236,8 @@ def add_up_slots(
 ) -> AccountState:
     """The state of a rolling period from its slots, oldest first.
 
-    A slot counts as a whole, also one that a clock running ahead has opened. Of a slot older than the period only
-    what is still held counts.
+    A slot counts as a whole, also one that a clock running ahead has opened. Of a slot older than
+    the period only what is still held counts.
     """
     span = period.span or 0.0
     spent = held = calls = overshoot = 0

@@ -1,4 +1,4 @@
-"""The contract of every ledger: the store that keeps accounts and holds money for calls in flight."""
+"""The contract of every ledger, which keeps accounts and holds money for calls in flight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from routoo_core.budget.period import Window
 from routoo_core.money import NanoUsd
 
 FAIR_SHARE_DIVISOR = 8
-"""A call that leaves its limit to the router holds at most 1/8 of what is available, so that others fit beside it."""
+"""A call that leaves its limit to the router holds at most 1/8 of the available money."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class Reservation:
         account: The innermost account of the chain.
         window: The period of that account in which the money is held.
         amount: Nano-USD held, against each account of the chain.
-        enforced: Whether it counted against the limit; ``False`` only for the ``on_exhausted`` expert.
+        enforced: Whether it counted against the limit; ``False`` only for the ``on_exhausted``
+            expert.
     """
 
     id: str
@@ -66,8 +67,8 @@ def amount_to_hold(available: NanoUsd | None, minimum: NanoUsd, maximum: NanoUsd
 class Ledger(Protocol):
     """Keeps accounts. Every method is atomic and safe from any thread; amounts are nano-USD.
 
-    One suite of tests states the behaviour of all implementations. To add one, list it in ``LEDGERS`` of
-    :mod:`routoo_core.options` under its URL scheme.
+    One suite of tests states the behaviour of all implementations. To add one, list it in
+    ``LEDGERS`` of :mod:`routoo_core.options` under its URL scheme.
     """
 
     @property
@@ -96,7 +97,8 @@ class Ledger(Protocol):
             enforce: ``False`` holds ``maximum`` whatever the limit says.
 
         Raises:
-            BudgetExceeded: Less than ``minimum`` is available in an account, which it names. Nothing was held.
+            BudgetExceeded: Less than ``minimum`` is available in an account, which it names.
+                Nothing was held.
         """
         ...
 
@@ -125,8 +127,8 @@ class Ledger(Protocol):
     def state(self, budget: Budget) -> AccountState:
         """The state of the account in the current window, as the next hold would find it.
 
-        A query, like those below: it opens no window and writes nothing. Holds that have expired count as spent at
-        their estimates. The accounts that this one is part of are not looked at.
+        A query, like those below: it opens no window and writes nothing. Holds that have expired
+        count as spent at their estimates. The accounts that this one is part of are not looked at.
         """
         ...
 
@@ -135,9 +137,10 @@ class Ledger(Protocol):
         ...
 
     def history(self, account: str | None = None) -> list[AccountState]:
-        """Every window of one account, or of all, by account and then oldest first; of a rolling period, its slots.
+        """Every window of one account, or of all, by account and then oldest first.
 
-        A slot older than ``RETENTION_S`` may be forgotten, unless money is held in it or it is the last of its period.
+        Of a rolling period, its slots. A slot older than ``RETENTION_S`` may be forgotten, unless
+        money is held in it or it is the last of its period.
         """
         ...
 

@@ -24,7 +24,7 @@ SLOTS_PER_PERIOD = 60
 """A rolling period is kept in this many slots; its money becomes available again slot by slot."""
 
 RETENTION_S = 35 * DAY_S
-"""How long a ledger keeps hourly counts of calls, closed reservations and slots of rolling periods."""
+"""How long a ledger keeps hourly counts, closed reservations and slots of rolling periods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,10 @@ class Window:
     Attributes:
         key: Its name, unique within the account.
         start: Seconds since the epoch.
-        end: Seconds since the epoch. ``None`` for a run, which has no end, and for a rolling period, which ends now.
-        span: Seconds that a rolling period looks back; ``None`` for a run and for a calendar period.
+        end: Seconds since the epoch. ``None`` for a run, which has no end, and for a rolling
+            period, which ends now.
+        span: Seconds that a rolling period looks back; ``None`` for a run and for a calendar
+            period.
     """
 
     key: str
@@ -45,13 +47,16 @@ class Window:
 
     @property
     def resets(self) -> str | None:
-        """When all its money is available again, ISO 8601; ``None`` for a run and for a rolling period."""
+        """When it resets, ISO 8601; ``None`` for a run and for a rolling period."""
         if self.end is None or self.span is not None:
             return None
         return iso_utc(self.end)
 
     def slot_at(self, moment: float) -> Window:
-        """The slot in which a rolling period keeps the calls of ``moment``; any other window is its own slot."""
+        """The slot in which a rolling period keeps the calls of ``moment``.
+
+        Any other window is its own slot.
+        """
         if self.span is None:
             return self
         width = self.span / SLOTS_PER_PERIOD
@@ -59,7 +64,10 @@ class Window:
         return Window(f"{self.key} {iso_utc(start)}", start, start + width, self.span)
 
     def period_until(self, now: float) -> Window:
-        """The rolling period that ends ``now`` and to which this slot belongs; any other window is its own period."""
+        """The rolling period that ends ``now`` and to which this slot belongs.
+
+        Any other window is its own period.
+        """
         if self.span is None:
             return self
         word, period, *_ = self.key.split()
@@ -73,7 +81,7 @@ def rolling_window(period: str, now: float) -> Window:
 
 
 def calendar_window(period: str, timezone: str, now: float) -> Window:
-    """The ``hour``, ``day`` or ``month`` that ``now`` falls into, by the clocks of an IANA time zone."""
+    """The ``hour``, ``day`` or ``month`` that ``now`` falls into in an IANA time zone."""
     zone = ZoneInfo(timezone)
     if period == "hour":
         start = datetime.fromtimestamp(now // HOUR_S * HOUR_S, zone)

@@ -39,11 +39,13 @@ class RedisLedger:
     Args:
         url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, without a password: that is read from
             ``$ROUTOO_REDIS_PASSWORD``.
-        ttl: Seconds after which an open hold counts as spent at its estimate: its process must have died.
+        ttl: Seconds after which an open hold counts as spent at its estimate: its process must have
+            died.
         clock: Tells the time; the machines' clocks should agree to a few seconds.
 
     Raises:
-        ConfigurationError: The server cannot be reached, its data has another schema, or the URL holds a password.
+        ConfigurationError: The server cannot be reached, its data has another schema, or the URL
+            holds a password.
         MissingDependency: ``redis`` is not installed.
     """
 
@@ -54,7 +56,8 @@ class RedisLedger:
             raise MissingDependency("redis", "redis", "keep the ledger in Redis") from error
         if urlsplit(url).password:
             raise ConfigurationError(
-                f"budget.ledger: take the password out of the URL and set ${PASSWORD_VARIABLE} instead"
+                "budget.ledger: take the password out of the URL "
+                f"and set ${PASSWORD_VARIABLE} instead"
             )
         self.url = url
         self.ttl = ttl
@@ -77,8 +80,8 @@ class RedisLedger:
             ) from None
         if version != SCHEMA_VERSION:
             raise ConfigurationError(
-                f"budget.ledger: {url}: schema {version} is not the one this version of Routoo uses "
-                f"({SCHEMA_VERSION}); name another database, or use the version that wrote this one"
+                f"budget.ledger: {url}: schema {version} is not the one this version of Routoo "
+                f"uses ({SCHEMA_VERSION}); name another database, or use the version that wrote this one"
             )
         self._scripts = {}
         for name in _SCRIPTS:
@@ -207,7 +210,7 @@ def _server_failure(error: Exception) -> LedgerError:
 
 
 def _describe_current(budget: Budget, now: float) -> dict[str, str | bool]:
-    """A budget's current window for the scripts, as they keep it; empty texts stand for no value."""
+    """A budget's current window for the scripts; empty texts stand for no value."""
     window = budget.window(now)
     slot = window.slot_at(now)
     preceding_start = budget.preceding_start(window) if budget.carry_over else None

@@ -1,4 +1,4 @@
-"""The default ledger: one SQLite file, shared by any number of threads and processes of a machine."""
+"""The default ledger: one SQLite file, shared by threads and processes of a machine."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ from routoo_core.money import NanoUsd
 
 
 class SqliteLedger:
-    """Accounts in a SQLite file (WAL), or in memory: ``SqliteLedger("routoo.db")``, ``SqliteLedger()``.
+    """Accounts in a SQLite file (WAL) or in memory: ``SqliteLedger("routoo.db")``.
 
     Args:
         path: The file; ``:memory:`` keeps the accounts in this process only.
-        ttl: Seconds after which an open hold counts as spent at its estimate: its process must have died.
+        ttl: Seconds after which an open hold counts as spent at its estimate: its process must have
+            died.
         clock: Tells the time.
 
     Raises:
@@ -161,7 +162,7 @@ class SqliteLedger:
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
-        """``DEFERRED`` reads one state of the file; ``IMMEDIATE`` lets nobody else write meanwhile."""
+        """``DEFERRED`` reads one state of the file; ``IMMEDIATE`` keeps others from writing."""
         with self._lock:
             db = self._connection_of_this_process()
             db.execute(f"BEGIN {kind}")
@@ -272,9 +273,10 @@ def _count_call(db: sqlite3.Connection, reservation_id: str, now: float) -> None
 
 
 def _forget_account(db: sqlite3.Connection, account: str, before: float) -> None:
-    """Delete an account's hourly counts and slots of rolling periods that are older than ``before``.
+    """Delete an account's hourly counts and rolling slots that are older than ``before``.
 
-    A slot that holds money stays. So does the newest of each period, as the account may have used it last.
+    A slot that holds money stays. So does the newest of each period, as the account may have used
+    it last.
     """
     db.execute("DELETE FROM arrivals WHERE account = ? AND hour < ?", (account, before))
     for period in ROLLING_SPAN_S:

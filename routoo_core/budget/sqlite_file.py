@@ -105,7 +105,8 @@ def _check_schema(db: sqlite3.Connection, path: str) -> bool:
         db.close()
         raise ConfigurationError(
             f"ledger {path}: schema {version} is not the one this version of Routoo uses "
-            f"({SCHEMA_VERSION}); name a new file in budget.ledger, or use the version that wrote this one"
+            f"({SCHEMA_VERSION}); name a new file in budget.ledger, "
+            "or use the version that wrote this one"
         )
     return False
 

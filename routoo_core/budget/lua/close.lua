@@ -1,6 +1,6 @@
 -- Closes a reservation: books what the call cost, and frees the hold, in every account.
 -- {now, id, ttl, account, state, cost}: state is settled or released, account the innermost one.
--- Returns {rows} of the innermost account, or {state} if the reservation is not there or was closed before.
+-- Returns {rows} of the innermost account, or {state} if the reservation is unknown or closed.
 
 local request = cjson.decode(ARGV[1])
 local now, id = request.now, request.id
@@ -10,8 +10,8 @@ local function last_slot(account, span)
     return redis.call('ZREVRANGE', slots_key(account, span), 0, 0)[1]
 end
 
--- Deletes an account's hourly counts and slots that are older than a moment. A slot that holds money stays;
--- so does the last one of each period, as the account may have used it last.
+-- Deletes an account's hourly counts and slots that are older than a moment. A slot that holds
+-- money stays; so does the last one of each period, as the account may have used it last.
 local function forget(account, before)
     local arrivals = arrivals_key(account)
     for _, hour in ipairs(redis.call('HKEYS', arrivals)) do
@@ -52,7 +52,7 @@ local function book_call(key, reservation)
     add(key, 'overshoot', integer(math.max(0, request.cost - reservation.amount)))
 end
 
--- The innermost account's window, or what is left of its rolling period where the slot is forgotten.
+-- The innermost account's window, or the last slot of its rolling period where it is forgotten.
 local function innermost_window(key)
     local window = window_of(key)
     if redis.call('EXISTS', key) == 1 then return window end
@@ -60,7 +60,8 @@ local function innermost_window(key)
     return last_slot(request.account, ROLLING_SPAN_S[period])
 end
 
-local amount, estimate, state = unpack(redis.call('HMGET', reservation_key(id), 'amount', 'estimate', 'state'))
+local values = redis.call('HMGET', reservation_key(id), 'amount', 'estimate', 'state')
+local amount, estimate, state = unpack(values)
 if state ~= 'open' and state ~= 'expired' then return cjson.encode({state = state or 'unknown'}) end
 local reservation = {amount = amount, estimate = estimate, state = state}
 

@@ -1,8 +1,9 @@
 -- What all scripts share: the layout of the data, and how an account is read.
 --
--- Every script gets one argument and returns one text, both JSON. It is given the constants RETENTION_S,
--- HOUR_S and ROLLING_SPAN_S. Amounts are nano-USD. Lua's numbers are doubles, exact up to 2^53 nano-USD, nine
--- million dollars; the sums that are kept are exact beyond, as HINCRBY adds integers.
+-- Every script gets one argument and returns one text, both JSON. It is given the constants
+-- RETENTION_S, HOUR_S and ROLLING_SPAN_S. Amounts are nano-USD. Lua's numbers are doubles, exact up
+-- to 2^53 nano-USD, nine million dollars; the sums that are kept are exact beyond, as HINCRBY adds
+-- integers.
 
 local PREFIX = '{routoo}:'                  -- the braces keep all keys on one node of a cluster
 local LAST_USED = PREFIX .. 'accounts'      -- hash: account -> window that it used last
@@ -14,8 +15,11 @@ local SUMS = {'spent', 'held', 'calls', 'overshoot'}
 
 local function pair_of(account, window) return account .. '\n' .. window end
 
--- Hash: FIELDS, and what was carried over. Absent values are empty. A rolling period has a hash for each slot.
-local function window_key(account, window) return PREFIX .. 'account:' .. pair_of(account, window) end
+-- Hash: FIELDS, and what was carried over. Absent values are empty. A rolling period has a hash for
+-- each slot.
+local function window_key(account, window)
+    return PREFIX .. 'account:' .. pair_of(account, window)
+end
 
 -- Sorted set: the slots of a rolling period, by end.
 local function slots_key(account, span) return PREFIX .. 'slots:' .. pair_of(account, span) end
@@ -48,7 +52,8 @@ end
 -- Calls visit(id, amount, estimate, window keys) for every hold of a dead process.
 local function each_expired_hold(now, visit)
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', now)) do
-        local amount, estimate = unpack(redis.call('HMGET', reservation_key(id), 'amount', 'estimate'))
+        local values = redis.call('HMGET', reservation_key(id), 'amount', 'estimate')
+        local amount, estimate = unpack(values)
         visit(id, amount, estimate, redis.call('LRANGE', holds_key(id), 0, -1))
     end
 end
@@ -72,7 +77,7 @@ local function book_expired_holds(now)
     end)
 end
 
--- Key of a window -> what is still to be booked there for expired holds; for scripts that only read.
+-- Key of a window -> what is still to be booked there for expired holds; for scripts that read.
 local unbooked = {}
 
 local function count_expired_holds(now)
@@ -131,15 +136,14 @@ local function available(limit, rows, now)
     return math.max(0, left)
 end
 
--- What the account's last window leaves for a new one, at most one limit. Where a whole period passed in
--- which the account was not used, all of that period's limit is left.
+-- What the account's last window leaves for a new one, at most one limit. Where a whole period
+-- passed in which the account was not used, all of that period's limit is left.
 local function carried_over(current)
     local last = redis.call('HGET', LAST_USED, current.account)
     if not current.carry_over or current.limit == '' or not last then return '0' end
     local previous = read_window(current.account, last)
-    if not previous or previous.span ~= '' or tonumber(previous.start) >= tonumber(current.start) then
-        return '0'
-    end
+    if not previous or previous.span ~= '' then return '0' end
+    if tonumber(previous.start) >= tonumber(current.start) then return '0' end
     local is_idle = previous['end'] ~= '' and current.preceding_start ~= ''
         and tonumber(previous['end']) <= tonumber(current.preceding_start)
     if is_idle then return current.limit end
@@ -147,11 +151,11 @@ local function carried_over(current)
     return integer(math.min(tonumber(current.limit), available(previous.limit, {previous}, 0)))
 end
 
--- The rows of an account in its current period, the window of the moment among them also where it was
--- not used yet. Writes nothing.
+-- The rows of an account in its current period, among them the current window, used or not.
+-- Writes nothing.
 --
--- current: account, window, start, end, span, limit, carry_over, preceding_start. Sets its limit to what
--- holds in this window, and carried to what was carried over.
+-- current: account, window, start, end, span, limit, carry_over, preceding_start. Its limit is set
+-- to what holds in this window, and carried to what was carried over.
 local function read_current(current, now, ttl)
     local row = read_window(current.account, current.window)
     local is_new = not row

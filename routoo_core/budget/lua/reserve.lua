@@ -1,5 +1,6 @@
 -- Holds money in every account of a chain.
--- {now, id, ttl, minimum, maximum, estimate, enforce, fair_share_divisor, chain}; see read_current for an account.
+-- {now, id, ttl, minimum, maximum, estimate, enforce, fair_share_divisor, chain}; the chain holds
+-- accounts as read_current takes them.
 -- Returns {amount}; or {place, rows} of the account that has too little, by its place in the chain.
 
 local request = cjson.decode(ARGV[1])
