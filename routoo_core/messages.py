@@ -119,7 +119,7 @@ class _Content:
 
 def _read_content(message: Message, location: str) -> _Content:
     content = _Content()
-    for number, part in enumerate(_content_parts(message, location)):
+    for number, part in enumerate(_message_parts(message, location)):
         kind = part.get("type") if isinstance(part, Mapping) else "text"
         text = _part_text(part)
         if kind in MEDIA:
@@ -137,7 +137,7 @@ def _read_content(message: Message, location: str) -> _Content:
     return content
 
 
-def _content_parts(message: Message, location: str) -> Sequence[Any]:
+def _message_parts(message: Message, location: str) -> Sequence[Any]:
     """The parts of a message; a plain text is one part."""
     content = message.get("content")
     if content is None or content == "":

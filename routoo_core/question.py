@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class PromptShape:
+class RetrievalShape:
     """A prompt around a question, recognised by fixed texts in it.
 
     The texts are searched for as they are: a regular expression with as many gaps could take minutes on a long
@@ -47,39 +47,39 @@ class PromptShape:
 
 LLAMA_INDEX_SHAPES = (
     # Refining an answer from a table, then answering from one.
-    PromptShape(
+    RetrievalShape(
         mark="------",
         before="response to the following task: ",
         after="\nWe have provided",
         at_end=False,
     ),
-    PromptShape(mark="------", before="response to the following task: "),
+    RetrievalShape(mark="------", before="response to the following task: "),
     # Answering, summarising and citing.
-    PromptShape(mark="------", before="\nQuery: ", after="\nAnswer:"),
+    RetrievalShape(mark="------", before="\nQuery: ", after="\nAnswer:"),
     # Refining an answer, in two wordings.
-    PromptShape(
+    RetrievalShape(
         mark="\nWe have provided",
         before="query is as follows: ",
         after="\nWe have provided",
         question_first=True,
         at_end=False,
     ),
-    PromptShape(
+    RetrievalShape(
         mark="\nOriginal Answer:", before="\nQuery: ", after="\nOriginal Answer:", at_end=False
     ),
     # Choosing among summaries, one or several.
-    PromptShape(mark="------", before="relevant to the question: '", after="'\n", at_end=False),
-    PromptShape(mark="------", before="relevant to the question: '", after="'"),
+    RetrievalShape(mark="------", before="relevant to the question: '", after="'\n", at_end=False),
+    RetrievalShape(mark="------", before="relevant to the question: '", after="'"),
     # Writing SQL, for two databases, and a JSON path.
-    PromptShape(mark="Only use tables listed below", before="\nQuestion: ", after="\nSQLQuery:"),
-    PromptShape(mark="Table schema:", before="\nQuestion: ", after="\nSQLQuery:"),
-    PromptShape(mark="JSON Path", before="\nTask: ", after="\nResponse:"),
+    RetrievalShape(mark="Only use tables listed below", before="\nQuestion: ", after="\nSQLQuery:"),
+    RetrievalShape(mark="Table schema:", before="\nQuestion: ", after="\nSQLQuery:"),
+    RetrievalShape(mark="JSON Path", before="\nTask: ", after="\nResponse:"),
     # Choosing documents.
-    PromptShape(
+    RetrievalShape(
         mark="A list of documents is shown below", before="\nQuestion: ", after="\nAnswer:"
     ),
     # Extracting keywords.
-    PromptShape(
+    RetrievalShape(
         mark="A question is provided below",
         before="------\n",
         after="\n------",
@@ -87,41 +87,43 @@ LLAMA_INDEX_SHAPES = (
         at_end=False,
     ),
     # Ranking passages.
-    PromptShape(mark="\nRank the ", before="Search Query: ", after=". \nRank the ", at_end=False),
+    RetrievalShape(
+        mark="\nRank the ", before="Search Query: ", after=". \nRank the ", at_end=False
+    ),
     # Writing a hypothetical passage (HyDE).
-    PromptShape(
+    RetrievalShape(
         mark="write a passage to answer the question",
         before="key details as possible.\n",
         after='Passage:"""',
         question_first=True,
     ),
     # Rewriting a follow-up as a question of its own.
-    PromptShape(
+    RetrievalShape(
         mark="<Standalone question>",
         before="<Follow Up Message>\n",
         after="<Standalone question>",
     ),
     # Splitting a question into several.
-    PromptShape(mark="<Output>", before="<User Question>\n", after="<Output>"),
+    RetrievalShape(mark="<Output>", before="<User Question>\n", after="<Output>"),
 )
 
 LANGCHAIN_SHAPES = (
     # Rewriting a follow-up as a question of its own.
-    PromptShape(
+    RetrievalShape(
         mark="Standalone question:", before="Follow Up Input: ", after="Standalone question:"
     ),
     # Answering, with the question before the context or after it; much is written by hand like this.
-    PromptShape(
+    RetrievalShape(
         mark="\nContext:",
         before="\nQuestion: ",
         after="\nContext:",
         question_first=True,
         at_end=False,
     ),
-    PromptShape(mark="\nHelpful Answer:", before="\nQuestion: ", after="\nHelpful Answer:"),
-    PromptShape(mark="ontext:", before="\nQuestion: ", after="\nAnswer:"),
-    PromptShape(mark="ontext:", before="\nQuestion: "),
-    PromptShape(mark="Context information", before="answer the question: "),
+    RetrievalShape(mark="\nHelpful Answer:", before="\nQuestion: ", after="\nHelpful Answer:"),
+    RetrievalShape(mark="ontext:", before="\nQuestion: ", after="\nAnswer:"),
+    RetrievalShape(mark="ontext:", before="\nQuestion: "),
+    RetrievalShape(mark="Context information", before="answer the question: "),
 )
 
 SHAPES = LLAMA_INDEX_SHAPES + LANGCHAIN_SHAPES
