@@ -26,7 +26,7 @@ from routoo_core.price_list import read_price_list
 from routoo_core.progress import SILENT
 from routoo_core.selector import Ratio
 from routoo_core.simulation.replay import ReplayedCall, ReplaySettings, replay_traffic
-from routoo_core.simulation.traffic import DAY, FIRST_MIDNIGHT, Traffic, arrival_times
+from routoo_core.simulation.traffic import DAY, FIRST_MIDNIGHT, ReplayTraffic, arrival_times
 
 Floats = NDArray[np.float64]
 SHARES = (0.02, 0.05, 0.10, 0.25, 0.50)  # of what everything on the dearest expert would cost
@@ -46,24 +46,24 @@ EXPECTED = 500  # what the configuration says where only the period is known; it
 
 def scenarios(
     quality: Floats, typical: Floats, seed: int
-) -> dict[str, Callable[[str], tuple[Traffic, Budget]]]:
+) -> dict[str, Callable[[str], tuple[ReplayTraffic, Budget]]]:
     """Name → (prompts and when they come, budget of a limit)."""
     random, count = np.random.default_rng(seed), len(quality)
     shuffled = random.permutation(quality)
     hard = quality[np.argsort(-quality.mean(1))]
 
-    def known(prompts: Floats, limit: str) -> tuple[Traffic, Budget]:
-        stream = Traffic.of_predictions(
+    def known(prompts: Floats, limit: str) -> tuple[ReplayTraffic, Budget]:
+        stream = ReplayTraffic.of_predictions(
             prompts, typical, arrival_times("even", count, random), np.empty(0)
         )
         return stream, Budget(limit=limit, period="run", expected_calls=count)
 
-    def day(limit: str, kind: str, before: str | None = None) -> tuple[Traffic, Budget]:
+    def day(limit: str, kind: str, before: str | None = None) -> tuple[ReplayTraffic, Budget]:
         times = arrival_times(kind, count, random)
         earlier = (
             arrival_times(before, round(count * YESTERDAY), random) - DAY if before else np.empty(0)
         )
-        return Traffic.of_predictions(shuffled, typical, times, earlier), Budget(
+        return ReplayTraffic.of_predictions(shuffled, typical, times, earlier), Budget(
             limit=limit, expected_calls=EXPECTED
         )
 

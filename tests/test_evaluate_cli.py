@@ -22,7 +22,7 @@ from routoo_core.predictor.checkpoint_config import read_config
 from routoo_core.progress import SILENT
 from routoo_core.selector import Lagrangian
 from routoo_core.simulation.replay import ReplaySettings, replay_traffic
-from routoo_core.simulation.traffic import DAY, Traffic, arrival_times
+from routoo_core.simulation.traffic import DAY, ReplayTraffic, arrival_times
 from routoo_core.tables import write_table
 from routoo_core.testing import FakePredictor
 from routoo_core.training.simple_routers import predict_simple_routers
@@ -385,7 +385,7 @@ def served(random, before):
     dear = random.uniform(0.3, 1, (400, 1))
     quality = np.hstack([np.full((400, 1), 0.3), dear])
     times = arrival_times("office", 200, random)
-    traffic = Traffic.of_predictions(quality[:200], quality[200:], times, before)
+    traffic = ReplayTraffic.of_predictions(quality[:200], quality[200:], times, before)
     budget = Budget(limit="0.025", expected_calls=100)
     settings = ReplaySettings({"cheap": 0.01, "dear": 1.0}, budget, Paced())
     return replay_traffic(traffic, settings, SILENT)

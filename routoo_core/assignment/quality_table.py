@@ -30,16 +30,18 @@ def read_predicted_quality(path: Path) -> ExpertTable:
     columns = _positions(experts, table["model"])
     values = _checked_values(path, table["score"])
 
-    counts = np.zeros((len(prompt_ids), len(experts)), dtype=np.int64)
+    shape = (len(prompt_ids), len(experts))
+    counts = np.zeros(shape, dtype=np.int64)
     np.add.at(counts, (rows, columns), 1)
-    if (counts != 1).any():
-        row, column = np.argwhere(counts != 1)[0]
+    wrong_pairs = np.argwhere(counts != 1)
+    if len(wrong_pairs):
+        row, column = wrong_pairs[0]
         fault = "is given twice" if counts[row, column] else "is missing"
         raise OutcomesError(
             f"{path}: {prompt_ids[row]!r} × {experts[column]!r} {fault}; give each pair once"
         )
 
-    quality = np.empty(counts.shape, dtype=np.float32)
+    quality = np.empty(shape, dtype=np.float32)
     quality[rows, columns] = values
     return ExpertTable(prompt_ids, experts, quality)
 
@@ -65,7 +67,8 @@ def write_predicted_quality(path: Path, table: ExpertTable) -> None:
 def _positions(names: Sequence[str], values: Sequence[str]) -> NDArray[np.intp]:
     """The position of each value in ``names``."""
     position_of = {name: position for position, name in enumerate(names)}
-    return np.array([position_of[value] for value in values], dtype=np.intp)
+    positions = [position_of[value] for value in values]
+    return np.array(positions, dtype=np.intp)
 
 
 def _checked_values(path: Path, column: Sequence[float | None]) -> NDArray[np.float32]:

@@ -121,7 +121,7 @@ class _Pairs:
     def best(self, lambda_: float, rows: NDArray[np.intp]) -> Choices:
         """The choice of these prompts at λ."""
         chosen = np.empty(len(rows), np.intp)
-        for chunk in _chunks(len(rows), self.quality.shape[1]):
+        for chunk in _row_chunks(len(rows), self.quality.shape[1]):
             chunk_rows = rows[chunk]
             value = self.quality[chunk_rows] - lambda_ * self.cost[chunk_rows]
             chosen[chunk] = value.argmax(axis=1)
@@ -163,7 +163,7 @@ class _Problem:
 
     def chunks(self) -> Iterator[slice]:
         """Slices over all prompts, small enough to stay in the cache."""
-        return _chunks(self.count, self.experts)
+        return _row_chunks(self.count, self.experts)
 
     def costs(self, rows: Rows) -> Array:
         """USD of these prompts: (experts,), or (prompts, experts)."""
@@ -224,7 +224,7 @@ class _Problem:
         return float(np.sum(totals))
 
 
-def _chunks(rows: int, columns: int) -> Iterator[slice]:
+def _row_chunks(rows: int, columns: int) -> Iterator[slice]:
     """Slices over the rows of a matrix, each of at most ``_CHUNK`` pairs."""
     step = max(1, _CHUNK // columns)
     for start in range(0, rows, step):
@@ -365,11 +365,13 @@ def _bracket(pairs: _Pairs, budget: float, low: float, high: float) -> _Bracket:
     chosen = pairs.best(high, all_rows)
     active = np.flatnonzero(chosen_low != chosen)
     active_cost = pairs.cost[active, chosen[active]]
-    fixed_cost = float(pairs.cost_of(chosen).sum() - active_cost.sum())
+    total_cost = pairs.cost_of(chosen).sum()
+    fixed_cost = float(total_cost - active_cost.sum())
     for _ in range(_MAX_HALVINGS):
         middle = (low + high) / 2
         if not len(active) or not low < middle < high:
             break
+
         chosen_middle = pairs.best(middle, active)
         middle_cost = float(pairs.cost[active, chosen_middle].sum())
         if fixed_cost + middle_cost <= budget:

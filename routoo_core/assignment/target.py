@@ -35,15 +35,19 @@ class TunablePolicy:
 
 def _first_lambdas(cost: Floats) -> Floats:
     """From λ = 0 to a λ at which no quality is worth a dearer expert."""
-    steps = np.diff(np.unique(cost))
+    distinct_costs = np.unique(cost)
+    steps = np.diff(distinct_costs)
     smallest_step = float(steps.min()) if len(steps) else 1.0
     dearest = float(cost.max()) or 1.0
-    lambdas = np.geomspace(1e-3 / dearest, 2.0 / smallest_step, _POINTS)
+    lowest = 1e-3 / dearest
+    highest = 2.0 / smallest_step
+    lambdas = np.geomspace(lowest, highest, _POINTS)
     return np.concatenate([[0.0], lambdas])
 
 
 def _first_alphas(_: Floats) -> Floats:
-    return np.concatenate([[0.0], np.geomspace(1e-4, 100.0, _POINTS)])
+    alphas = np.geomspace(1e-4, 100.0, _POINTS)
+    return np.concatenate([[0.0], alphas])
 
 
 def _first_floors(_: Floats) -> Floats:
@@ -146,7 +150,8 @@ class ShareOf:
 
     def distance(self, expectation: Expectation) -> float:
         """Difference of the shares."""
-        return abs(float(expectation.shares[self.expert]) - self.share)
+        expected_share = float(expectation.shares[self.expert])
+        return abs(expected_share - self.share)
 
     def preference(self, expectation: Expectation) -> float:
         """The lowest cost comes first."""
@@ -175,8 +180,12 @@ def calibrate(quality: Floats, cost: Floats, policy: TunablePolicy, target: Targ
 
     values = policy.first_values(cost)
     for _ in range(_ZOOMS):
-        expectations = [expect(quality, cost, policy, float(value)) for value in values]
-        order = [(target.distance(e), target.preference(e)) for e in expectations]
+        expectations = []
+        order = []
+        for value in values:
+            expectation = expect(quality, cost, policy, float(value))
+            expectations.append(expectation)
+            order.append((target.distance(expectation), target.preference(expectation)))
         best = order.index(min(order))
         low = values[max(best - 1, 0)]
         high = values[min(best + 1, len(values) - 1)]

@@ -55,7 +55,8 @@ class FeedbackStats:
         """The drift and its interval in words; empty where it may be chance."""
         if self.drift is None or self.interval is None or not self.drifts:
             return ""
-        near, far = sorted(abs(end) for end in self.interval)
+        low, high = self.interval
+        near, far = sorted([abs(low), abs(high)])
         direction = "low" if self.drift > 0 else "high"
         amount = f"{abs(self.drift):.2f} too {direction}"
         return f"predictions are {amount} ({near:.2f} to {far:.2f})"
@@ -312,8 +313,10 @@ def _expected_costs(calls: Sequence[RoutedCall]) -> dict[str, list[float]]:
 
 def _dearest(expected_costs: dict[str, list[float]]) -> str:
     """The candidate with the highest mean expected cost."""
-    mean_costs = {name: float(np.mean(costs)) for name, costs in expected_costs.items()}
-    return max(mean_costs, key=lambda name: mean_costs[name])
+    mean_costs: dict[str, float] = {}
+    for name, costs in expected_costs.items():
+        mean_costs[name] = float(np.mean(costs))
+    return max(mean_costs, key=mean_costs.__getitem__)
 
 
 def _by_week(calls: Sequence[RoutedCall], against: str) -> list[Week]:
@@ -322,7 +325,11 @@ def _by_week(calls: Sequence[RoutedCall], against: str) -> list[Week]:
         day = call.time.astimezone(UTC).date()
         monday = day - timedelta(days=day.weekday())
         calls_of_week.setdefault(monday, []).append(call)
-    return [_week(monday, group, against) for monday, group in sorted(calls_of_week.items())]
+
+    weeks = []
+    for monday in sorted(calls_of_week):
+        weeks.append(_week(monday, calls_of_week[monday], against))
+    return weeks
 
 
 def _week(monday: date, calls: Sequence[RoutedCall], against: str) -> Week:
@@ -347,7 +354,13 @@ def _by_expert(calls: Sequence[RoutedCall]) -> list[ExpertCalls]:
         names.add(call.answered_by)
         names.add(call.choice)
     rows = [_expert_calls(name, calls) for name in names]
-    return sorted(rows, key=lambda row: (-row.calls, row.expert is None, row.expert or ""))
+    return sorted(rows, key=_most_calls_first)
+
+
+def _most_calls_first(row: ExpertCalls) -> tuple[int, bool, str]:
+    """The order of experts: by calls, then by name; calls of unknown experts last."""
+    is_unknown = row.expert is None
+    return (-row.calls, is_unknown, row.expert or "")
 
 
 def _expert_calls(name: str | None, calls: Sequence[RoutedCall]) -> ExpertCalls:
@@ -363,7 +376,8 @@ def _expert_calls(name: str | None, calls: Sequence[RoutedCall]) -> ExpertCalls:
 
 def _choice_share(calls: Sequence[RoutedCall], name: str | None) -> float:
     """Share of the calls that the router sent to an expert, or would have sent in shadow."""
-    return sum(call.choice == name for call in calls) / len(calls)
+    chosen = sum(call.choice == name for call in calls)
+    return chosen / len(calls)
 
 
 def _shadow_calls(calls: Sequence[RoutedCall]) -> ShadowCalls:

@@ -186,7 +186,8 @@ class LoggedCall:
     @property
     def in_shadow(self) -> bool:
         """Whether the router was only asked: a decision that nobody acted on has no account."""
-        return self.record is not None and self.record.account is None
+        record = self.record
+        return record is not None and record.account is None
 
     def score(self, scale: FeedbackScale) -> float | None:
         """The feedback as a score, 0–1; ``None`` where there is none."""

@@ -99,7 +99,8 @@ class _Bars:
 def _draw_money(axes: Axes, positions: Sequence[int], weeks: Sequence[Week], against: str) -> None:
     """USD a week: what was spent, through the router, and by one expert alone."""
     routed = [week.routed for week in weeks]
-    series = [_Bars(f"all on {against}", AGAINST_COLOUR, [week.against for week in weeks])]
+    on_one_expert = [week.against for week in weeks]
+    series = [_Bars(f"all on {against}", AGAINST_COLOUR, on_one_expert)]
     if any(week.shadow for week in weeks):
         spent = [week.spent or 0.0 for week in weeks]
         series.append(_Bars("really spent, where known", SPENT_COLOUR, spent))
@@ -229,13 +230,14 @@ def _draw_choice_shares(axes: Axes, positions: Sequence[int], weeks: Sequence[We
         for name, share in week.shares.items():
             calls[name] = calls.get(name, 0.0) + share * week.calls
     by_calls = sorted(calls, key=lambda name: -calls[name])
-    shown = by_calls[:SHOWN_EXPERTS]
+    named_experts = by_calls[:SHOWN_EXPERTS]
+    colours = colour_scale(len(named_experts))
 
     bottom = np.zeros(len(weeks))
-    for name, colour in zip(shown, colour_scale(len(shown)), strict=False):
-        shares = np.array([week.shares.get(name, 0.0) for week in weeks])
+    for name, colour in zip(named_experts, colours, strict=False):
+        shares = [week.shares.get(name, 0.0) for week in weeks]
         axes.bar(positions, shares, _BAR_WIDTH, bottom, color=colour, label=name)
-        bottom += shares
-    if len(by_calls) > len(shown):
+        bottom += np.array(shares)
+    if len(by_calls) > len(named_experts):
         axes.bar(positions, 1 - bottom, _BAR_WIDTH, bottom, color=REST_COLOUR, label="others")
     axes.set(ylabel="share of the calls", ylim=(0, 1))

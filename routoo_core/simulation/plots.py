@@ -78,10 +78,15 @@ def _draw_lambda(axes: Axes, hours: Sequence[float], calls: Sequence[ReplayedCal
 
 def _draw_scores(axes: Axes, hours: Sequence[float], calls: Sequence[ReplayedCall]) -> None:
     scores = [call.score for call in calls]
-    mean_so_far = np.cumsum(scores) / np.arange(1, len(calls) + 1)
+    counts = np.arange(1, len(calls) + 1)
+    mean_so_far = np.cumsum(scores) / counts
     axes.plot(hours, mean_so_far, color=SERIES_COLOURS[2], label="mean score so far")
 
-    refused = [hour for hour, call in zip(hours, calls, strict=True) if call.expert is None]
-    label = f"refused ({len(refused)})"
-    axes.plot(refused, np.zeros(len(refused)), "|", color=REFUSED_COLOUR, label=label)
+    refused_hours = []
+    for hour, call in zip(hours, calls, strict=True):
+        if call.expert is None:
+            refused_hours.append(hour)
+    count = len(refused_hours)
+    label = f"refused ({count})"
+    axes.plot(refused_hours, np.zeros(count), "|", color=REFUSED_COLOUR, label=label)
     axes.set(ylabel="score", ylim=(-0.02, 1))

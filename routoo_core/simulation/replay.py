@@ -25,12 +25,13 @@ from routoo_core.experts import Expert, Pool
 from routoo_core.measures.curve import Array
 from routoo_core.money import NANO_PER_USD, decimal_usd
 from routoo_core.outcomes import Outcomes
+from routoo_core.prices import TOKENS_PER_MILLION
 from routoo_core.progress import Progress
 from routoo_core.record import DecisionRecord
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.router import Router
 from routoo_core.selector import Policy, PreferenceRule
-from routoo_core.simulation.traffic import Traffic
+from routoo_core.simulation.traffic import ReplayTraffic
 from routoo_core.testing import ManualClock
 from routoo_core.usage import Usage
 
@@ -139,7 +140,8 @@ class RecordedPredictor:
 
     def predict(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Shape (prompts, experts)."""
-        return np.array([self._quality[prompt] for prompt in prompts], dtype=np.float32)
+        rows = [self._quality[prompt] for prompt in prompts]
+        return np.array(rows, dtype=np.float32)
 
 
 def replayable_prompts(
@@ -170,7 +172,7 @@ def replayable_prompts(
     return complete, predict(folder, complete, progress).quality
 
 
-def sample_traffic(outcomes: Outcomes, quality: Array, times: Array, seed: int) -> Traffic:
+def sample_traffic(outcomes: Outcomes, quality: Array, times: Array, seed: int) -> ReplayTraffic:
     """Draw as many prompts as there are times, in random order; the others are the typical prompts.
 
     Args:
@@ -182,7 +184,7 @@ def sample_traffic(outcomes: Outcomes, quality: Array, times: Array, seed: int) 
     order = np.random.default_rng(seed).permutation(len(outcomes.prompts))
     replayed = order[: len(times)]
     remaining = order[len(times) :]
-    return Traffic(
+    return ReplayTraffic(
         prompts=tuple(outcomes.prompts[row] for row in replayed),
         times=times,
         quality=quality[replayed],
@@ -192,7 +194,7 @@ def sample_traffic(outcomes: Outcomes, quality: Array, times: Array, seed: int) 
 
 
 def replay_traffic(
-    traffic: Traffic, settings: ReplaySettings, progress: Progress
+    traffic: ReplayTraffic, settings: ReplaySettings, progress: Progress
 ) -> list[ReplayedCall]:
     """Serve every prompt by the serving router, with a simulated clock and a ledger in memory."""
     clock = ManualClock(float(traffic.times[0]))
@@ -217,7 +219,10 @@ def replay_traffic(
 
 
 def summarise_replay(
-    calls: Sequence[ReplayedCall], traffic: Traffic, settings: ReplaySettings, limit: int | None
+    calls: Sequence[ReplayedCall],
+    traffic: ReplayTraffic,
+    settings: ReplaySettings,
+    limit: int | None,
 ) -> ReplaySummary:
     """Sum a replay up.
 
@@ -250,12 +255,14 @@ def summarise_replay(
 
 
 def _optimum_bound(
-    traffic: Traffic, settings: ReplaySettings, limit: int, serve_all: bool
+    traffic: ReplayTraffic, settings: ReplaySettings, limit: int, serve_all: bool
 ) -> float:
     """Predicted quality that no assignment within the limit exceeds."""
-    cost = np.array(list(settings.prices.values())) * settings.tokens / 1e6
+    usd_per_million = np.array(list(settings.prices.values()))
+    cost = usd_per_million * settings.tokens / TOKENS_PER_MILLION
     budget_usd = limit / NANO_PER_USD
-    return assign(traffic.quality, cost, budget_usd, serve_all=serve_all).bound
+    optimum = assign(traffic.quality, cost, budget_usd, serve_all=serve_all)
+    return optimum.bound
 
 
 def _account_names(settings: ReplaySettings) -> list[str]:
@@ -274,7 +281,7 @@ def _replay_budget(settings: ReplaySettings) -> Budget:
     return budget.model_copy(update={"within": shared})
 
 
-def _replay_router(traffic: Traffic, settings: ReplaySettings, clock: ManualClock) -> Router:
+def _replay_router(traffic: ReplayTraffic, settings: ReplaySettings, clock: ManualClock) -> Router:
     """A router of the same parts as a serving one; only its predictor and its clock are known in advance."""
     pool = _replay_pool(settings)
     names = tuple(settings.prices)
@@ -319,7 +326,7 @@ def _replayed_request(prompt: str, account: str, settings: ReplaySettings) -> Ro
     return RoutedRequest(prompt, tokens, tokens, max_tokens=tokens, overrides=overrides)
 
 
-def _score_of(traffic: Traffic, row: int, settings: ReplaySettings) -> dict[str, float]:
+def _score_of(traffic: ReplayTraffic, row: int, settings: ReplaySettings) -> dict[str, float]:
     """Observed score of each expert on a prompt; empty where nothing was observed."""
     if traffic.scores is None:
         return {}

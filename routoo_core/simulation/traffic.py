@@ -1,4 +1,4 @@
-"""Traffic to replay: prompts, when they arrive, and what is predicted and observed of them."""
+"""ReplayTraffic to replay: prompts, when they arrive, and what is predicted and observed of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BURST_HOURS = (15, 17)
 
 
 @dataclass(frozen=True)
-class Traffic:
+class ReplayTraffic:
     """The calls of a replay.
 
     Attributes:
@@ -48,9 +48,10 @@ class Traffic:
     @classmethod
     def of_predictions(
         cls, quality: Array, typical_quality: Array, times: Array, earlier_times: Array
-    ) -> Traffic:
-        """Traffic of which only the predicted quality is known; the prompts are numbered."""
-        prompts = tuple(f"prompt {row}" for row in range(len(quality)))
+    ) -> ReplayTraffic:
+        """ReplayTraffic of which only the predicted quality is known; the prompts are numbered."""
+        numbers = range(len(quality))
+        prompts = tuple(f"prompt {number}" for number in numbers)
         return cls(prompts, times, quality, typical_quality, earlier_times=earlier_times)
 
 
@@ -75,7 +76,8 @@ def arrival_times(pattern: str, count: int, random: np.random.Generator, days: i
 
 def _even_arrivals(count: int, random: np.random.Generator, days: int) -> Array:
     """At equal distances."""
-    return np.linspace(0, days * DAY, count, endpoint=False)
+    end = days * DAY
+    return np.linspace(0, end, count, endpoint=False)
 
 
 def _poisson_arrivals(count: int, random: np.random.Generator, days: int) -> Array:
@@ -96,8 +98,10 @@ def _burst_arrivals(count: int, random: np.random.Generator, days: int) -> Array
 def _office_arrivals(count: int, random: np.random.Generator, days: int) -> Array:
     """Mostly in office hours."""
     _, days_drawn = _uniform_draws(count, random, days)  # drawn alike for every pattern of a seed
-    hours = random.choice(24, count, p=CALLS_BY_HOUR / CALLS_BY_HOUR.sum())
-    times_of_day = HOUR_S * (hours + random.random(count))
+    probabilities = CALLS_BY_HOUR / CALLS_BY_HOUR.sum()
+    hours = random.choice(24, count, p=probabilities)
+    parts_of_hour = random.random(count)
+    times_of_day = HOUR_S * (hours + parts_of_hour)
     return np.sort(times_of_day + days_drawn * DAY)
 
 

@@ -337,7 +337,7 @@ def _scan(path: Path) -> _TableContents:
     first_row = 1
     for batch in read_batches(path):
         scores = batch["score"].to_numpy(zero_copy_only=False)
-        _check_scores(path, scores, first_row)
+        _check_observed_scores(path, scores, first_row)
         is_binary = (scores == 0) | (scores == 1)
         binary = binary and bool(is_binary.all())
         batch_ids = batch["prompt_id"].unique().to_pylist()
@@ -348,7 +348,7 @@ def _scan(path: Path) -> _TableContents:
     return _TableContents(list(prompt_ids), list(experts), binary)
 
 
-def _check_scores(path: Path, scores: NDArray[np.float64], first_row: int) -> None:
+def _check_observed_scores(path: Path, scores: NDArray[np.float64], first_row: int) -> None:
     is_valid = (scores >= 0) & (scores <= 1)
     if is_valid.all():
         return

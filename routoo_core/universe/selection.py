@@ -85,8 +85,8 @@ def select_universe(
     pool_coverage = observed.share(observed.total(best_of_all))
     return Universe(
         experts=tuple(observed.experts[row] for row in greedy.chosen),
-        gains=_shares(observed, greedy.gains),
-        coverage=_shares(observed, np.cumsum(greedy.gains)),
+        gains=_prompt_shares(observed, greedy.gains),
+        coverage=_prompt_shares(observed, np.cumsum(greedy.gains)),
         alone=_gains_over_others(observed, greedy.chosen),
         bound=min(observed.share(bound), pool_coverage),
         pool_coverage=pool_coverage,
@@ -118,7 +118,7 @@ def _cheapest_first(experts: Sequence[str], prices: Mapping[str, float]) -> NDAr
     return np.argsort(np.array(usd), kind="stable")
 
 
-def _shares(observed: ObservedScores, totals: Iterable[float]) -> tuple[float, ...]:
+def _prompt_shares(observed: ObservedScores, totals: Iterable[float]) -> tuple[float, ...]:
     """Sums of gains as shares of all prompts."""
     return tuple(observed.share(total) for total in totals)
 
@@ -211,4 +211,4 @@ def _gains_over_others(observed: ObservedScores, chosen: Sequence[int]) -> tuple
         gain = observed.gains(slice(row, row + 1), others_best)[0]
         gains.append(int(gain))
         best_after = observed.merge(best_after, observed.values[row])
-    return _shares(observed, reversed(gains))
+    return _prompt_shares(observed, reversed(gains))
