@@ -53,10 +53,10 @@ def scenarios(
     hard = quality[np.argsort(-quality.mean(1))]
 
     def known(prompts: Floats, limit: str) -> tuple[ReplayTraffic, Budget]:
-        stream = ReplayTraffic.of_predictions(
+        traffic = ReplayTraffic.of_predictions(
             prompts, typical, arrival_times("even", count, random), np.empty(0)
         )
-        return stream, Budget(limit=limit, period="run", expected_calls=count)
+        return traffic, Budget(limit=limit, period="run", expected_calls=count)
 
     def day(limit: str, kind: str, before: str | None = None) -> tuple[ReplayTraffic, Budget]:
         times = arrival_times(kind, count, random)
@@ -124,22 +124,22 @@ def main() -> None:
     parser.add_argument("--router", default="mmlu-pro")
     parser.add_argument("--plot", type=Path, help="where the picture goes")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    reference = read_reference(find_router(given.router))
-    prices = read_price_list(given.prices, given.pool, reference.experts).per_million()
+    arguments = parser.parse_args()
+    reference = read_reference(find_router(arguments.router))
+    prices = read_price_list(arguments.prices, arguments.pool, reference.experts).per_million()
     chosen = reference.select(list(prices)).quality.astype(np.float64)
     cost = np.array(list(prices.values())) * TOKENS / 1e6
-    half = np.random.default_rng(given.seed).permutation(len(chosen))
+    half = np.random.default_rng(arguments.seed).permutation(len(chosen))
     typical, quality = chosen[half[::2]], chosen[half[1::2]]
-    names = scenarios(quality, typical, given.seed)
+    names = scenarios(quality, typical, arguments.seed)
     table = Table("budget", *names, *(f"ratio α = {alpha}" for alpha in ALPHAS), "never over")
     for share in SHARES:
         limit = share * len(quality) * float(cost.max())
         bound, runs, never = assign(quality, cost, limit).bound, {}, "yes"
-        for name, scenario in scenarios(quality, typical, given.seed).items():
-            stream, budget = scenario(f"{limit:.9f}")
+        for name, scenario in scenarios(quality, typical, arguments.seed).items():
+            traffic, budget = scenario(f"{limit:.9f}")
             settings = ReplaySettings(prices, budget, Paced(), TOKENS)
-            runs[name] = replay_traffic(stream, settings, SILENT)
+            runs[name] = replay_traffic(traffic, settings, SILENT)
             if sum(call.cost for call in runs[name]) > (budget.limit_nano or 0):
                 never = "no!"
         greedy = [assign(quality, cost, limit, Ratio(alpha)).quality / bound for alpha in ALPHAS]
@@ -149,8 +149,8 @@ def main() -> None:
             *(f"{value:.1%}" for value in greedy),
             never,
         )
-        if given.plot and share == 0.10:
-            plot(given.plot, runs, limit)
+        if arguments.plot and share == 0.10:
+            plot(arguments.plot, runs, limit)
     Console(width=160).print(table)
 
 

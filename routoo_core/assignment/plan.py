@@ -92,9 +92,11 @@ def read_priced_quality(
         ConfigurationError: The prices cannot be read.
     """
     table = read_predicted_quality(predictions)
-    usd_per_call = read_price_list(prices, pools, table.experts).per_call(tokens)
+    price_list = read_price_list(prices, pools, table.experts)
+    usd_per_call = price_list.per_call(tokens)
     cost = np.array(list(usd_per_call.values()), dtype=np.float64)
-    return PricedQuality(table.select(tuple(usd_per_call)), cost)
+    priced_experts = table.select(tuple(usd_per_call))
+    return PricedQuality(priced_experts, cost)
 
 
 def write_assignment(path: Path, priced: PricedQuality, assignment: Assignment) -> None:

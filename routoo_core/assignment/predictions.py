@@ -61,7 +61,8 @@ def predict_all(predictor: Predictor, prompts: Sequence[str], progress: Progress
     chunks = [np.empty((0, len(predictor.experts)), dtype=np.float32)]
     with progress.bar("Predicting", len(prompts)) as advance:
         for start in range(0, len(prompts), _CHUNK):
-            chunk = predictor.predict(prompts[start : start + _CHUNK])
+            end = start + _CHUNK
+            chunk = predictor.predict(prompts[start:end])
             chunks.append(chunk)
             advance(len(chunk))
     return np.concatenate(chunks)

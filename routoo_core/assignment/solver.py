@@ -135,7 +135,12 @@ class _Pairs:
     def cost_of(self, chosen: Choices) -> Floats:
         """USD of a choice for every prompt."""
         rows = np.arange(len(chosen))
-        return self.cost[rows, chosen]
+        return self.cost_in(rows, chosen)
+
+    def cost_in(self, rows: NDArray[np.intp], chosen: Choices) -> Floats:
+        """USD of these prompts under a choice for every prompt."""
+        columns = chosen[rows]
+        return self.cost[rows, columns]
 
 
 class _Problem:
@@ -342,8 +347,10 @@ def _settle(problem: _Problem, low: float, high: float) -> _Partial | None:
         quality += decided.quality
         cost += decided.cost
         undecided = numbers[~is_same]
-        undecided_cost_low += problem.total(undecided, chosen_low[~is_same]).cost
-        undecided_cost_high += problem.total(undecided, chosen_high[~is_same]).cost
+        total_low = problem.total(undecided, chosen_low[~is_same])
+        total_high = problem.total(undecided, chosen_high[~is_same])
+        undecided_cost_low += total_low.cost
+        undecided_cost_high += total_high.cost
 
     is_above = cost + undecided_cost_high > problem.budget
     is_below = cost + undecided_cost_low < problem.budget and low > 0
@@ -364,7 +371,7 @@ def _bracket(pairs: _Pairs, budget: float, low: float, high: float) -> _Bracket:
 
     chosen = pairs.best(high, all_rows)
     active = np.flatnonzero(chosen_low != chosen)
-    active_cost = pairs.cost[active, chosen[active]]
+    active_cost = pairs.cost_in(active, chosen)
     total_cost = pairs.cost_of(chosen).sum()
     fixed_cost = float(total_cost - active_cost.sum())
     for _ in range(_MAX_HALVINGS):
@@ -373,7 +380,8 @@ def _bracket(pairs: _Pairs, budget: float, low: float, high: float) -> _Bracket:
             break
 
         chosen_middle = pairs.best(middle, active)
-        middle_cost = float(pairs.cost[active, chosen_middle].sum())
+        middle_costs = pairs.cost[active, chosen_middle]
+        middle_cost = float(middle_costs.sum())
         if fixed_cost + middle_cost <= budget:
             high = middle
             chosen[active] = chosen_middle
@@ -382,7 +390,7 @@ def _bracket(pairs: _Pairs, budget: float, low: float, high: float) -> _Bracket:
             chosen_low[active] = chosen_middle
 
         is_changing = chosen_low[active] != chosen[active]
-        active_cost = pairs.cost[active, chosen[active]]
+        active_cost = pairs.cost_in(active, chosen)
         fixed_cost += float(active_cost[~is_changing].sum())
         active = active[is_changing]
     return _Bracket(low, high, chosen)
@@ -396,7 +404,9 @@ def _decide(problem: _Problem, partial: _Partial, low: float, high: float) -> As
     bracket = _bracket(pairs, budget, low, high)
     lambda_ = bracket.high
 
-    value = pairs.quality_of(bracket.chosen) - lambda_ * pairs.cost_of(bracket.chosen)
+    bracket_quality = pairs.quality_of(bracket.chosen)
+    bracket_cost = pairs.cost_of(bracket.chosen)
+    value = bracket_quality - lambda_ * bracket_cost
     bound = decided.quality + float(value.sum()) + lambda_ * budget
     rounding = float(np.finfo(problem.quality.dtype).eps)  # of the comparisons with λ
     bound += problem.count * rounding
@@ -427,7 +437,8 @@ def _upgrade(pairs: _Pairs, chosen: Choices, budget: float) -> Choices:
     extra_cost = pairs.cost[rows] - chosen_cost[:, None]
 
     is_useful = (gain > 0) & (extra_cost <= rest)
-    gain_per_usd = np.where(is_useful, gain / np.maximum(extra_cost, _FREE), 0.0)
+    rate = gain / np.maximum(extra_cost, _FREE)
+    gain_per_usd = np.where(is_useful, rate, 0.0)
     best_choice = gain_per_usd.argmax(axis=1)
     best_rate = gain_per_usd[rows, best_choice]
     for row in np.argsort(-best_rate, kind="stable"):

@@ -207,6 +207,7 @@ def _binomial(trials: int, probability: float) -> Array:
 
 def _evenly_spread(count: int, limit: int) -> list[int]:
     """At most ``limit`` of ``count`` positions, evenly spread, each once."""
-    positions = np.linspace(0, count - 1, min(count, limit))
-    distinct: list[int] = np.unique(positions.astype(int)).tolist()
-    return distinct
+    last = count - 1
+    points = np.linspace(0, last, min(count, limit))
+    positions = np.unique(points.astype(int))
+    return [int(position) for position in positions]

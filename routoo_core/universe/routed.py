@@ -38,7 +38,9 @@ class RoutedUniverse:
     @property
     def area(self) -> float:
         """The area with all of them; 0 without any."""
-        return self.areas[-1] if self.areas else 0.0
+        if not self.areas:
+            return 0.0
+        return self.areas[-1]
 
 
 class RoutedCurve:

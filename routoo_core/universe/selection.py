@@ -37,7 +37,9 @@ class Universe:
     @property
     def total_coverage(self) -> float:
         """The coverage of all chosen experts together, 0–1."""
-        return self.coverage[-1] if self.coverage else 0.0
+        if not self.coverage:
+            return 0.0
+        return self.coverage[-1]
 
     @property
     def gap(self) -> float:
