@@ -81,26 +81,29 @@ class Slow(Bare):
 async def held_up_ms(llm: LLM) -> tuple[float, float]:
     """The longest that one step held the loop, and that a timer came late, while 100 calls ran at once."""
     await llm.achat(MESSAGES)  # the first call imports and connects
-    late, steps, done, run = [0.0], [0.0], asyncio.Event(), asyncio.Handle._run
+    late_ms = [0.0]
+    step_ms = [0.0]
+    done = asyncio.Event()
+    run_handle = asyncio.Handle._run
 
     def timed(handle: asyncio.Handle) -> None:
         start = time.perf_counter()
-        run(handle)
-        steps.append((time.perf_counter() - start) * 1e3)
+        run_handle(handle)
+        step_ms.append((time.perf_counter() - start) * 1e3)
 
     async def watch() -> None:
         while not done.is_set():
             start = time.perf_counter()
             await asyncio.sleep(0.001)
-            late.append((time.perf_counter() - start) * 1e3 - 1)
+            late_ms.append((time.perf_counter() - start) * 1e3 - 1)
 
     asyncio.Handle._run = timed
     watching = asyncio.create_task(watch())
     await asyncio.gather(*(asyncio.create_task(llm.achat(MESSAGES)) for _ in range(AT_ONCE)))
     done.set()
     await watching
-    asyncio.Handle._run = run
-    return max(steps), max(late)
+    asyncio.Handle._run = run_handle
+    return max(step_ms), max(late_ms)
 
 
 async def lags(url: str) -> dict[str, list[tuple[float, float]]]:
@@ -123,14 +126,14 @@ async def lags(url: str) -> dict[str, list[tuple[float, float]]]:
         "asyncio.sleep alone": waiting.client,
         **ours,
     }
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in all_llms}
+    lags_by_name: dict[str, list[tuple[float, float]]] = {name: [] for name in all_llms}
     for _ in range(LAG_ROUNDS + 1):
         for name, llm in all_llms.items():
-            found[name].append(await held_up_ms(llm))
+            lags_by_name[name].append(await held_up_ms(llm))
     for llm in ours.values():
         state = llm.router.ledger.state(llm.router.budget)
         assert (state.held, state.calls) == (0, (LAG_ROUNDS + 1) * (AT_ONCE + 1)), state
-    return {name: lags[1:] for name, lags in found.items()}
+    return {name: lags[1:] for name, lags in lags_by_name.items()}
 
 
 def serve(pipe: Connection) -> None:
@@ -144,8 +147,10 @@ def serve(pipe: Connection) -> None:
 def main() -> None:
     """Print every figure."""
     tool = FunctionTool.from_defaults(add)
-    bare, calling = Bare(), MockFunctionCallingLLM()
-    ours, ours_calling = routed(bare), routed(calling, capabilities={"tools"})
+    bare = Bare()
+    calling = MockFunctionCallingLLM()
+    ours = routed(bare)
+    ours_calling = routed(calling, capabilities={"tools"})
     table = Table("what", "figure")
     chat = added_ms(lambda: bare.chat(MESSAGES), lambda: ours.chat(MESSAGES))
     table.add_row(
@@ -165,12 +170,12 @@ def main() -> None:
         f"{AT_ONCE} achat at once, each {DELAY_S} s",
         *(f"{h}: least, median of {LAG_ROUNDS}" for h in heads),
     )
-    for name, found in asyncio.run(lags(here.recv())).items():
+    for name, lags_ms in asyncio.run(lags(here.recv())).items():
         table.add_row(
             name,
             *(
                 f"{min(ms):.0f} ms, {statistics.median(ms):.0f} ms"
-                for ms in zip(*found, strict=True)
+                for ms in zip(*lags_ms, strict=True)
             ),
         )
     here.send("stop")

@@ -28,7 +28,8 @@ REFERENCES = {
 
 
 async def main(router: Router) -> None:
-    llm, embedding = RoutooLLM(router, max_tokens=60), WordEmbedding()
+    llm = RoutooLLM(router, max_tokens=60)
+    embedding = WordEmbedding()
     pages = [
         Document(text=page.read_text(encoding="utf-8")) for page in sorted(DOCUMENTS.glob("*.md"))
     ]

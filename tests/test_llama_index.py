@@ -49,8 +49,8 @@ def spent(llm):
 
 async def ask(llm, how):
     """One call in each of LlamaIndex's eight ways; returns the text and the decision record."""
-    given = [ChatMessage(QUESTION)] if "chat" in how else QUESTION
-    answer = getattr(llm, how)(given)
+    messages = [ChatMessage(QUESTION)] if "chat" in how else QUESTION
+    answer = getattr(llm, how)(messages)
     if how.startswith("a"):
         answer = await answer
     if "stream" in how:
@@ -165,10 +165,10 @@ def test_an_object_of_another_framework_is_refused():
 def test_metadata_promises_the_smallest_window_and_tools_where_any_expert_takes_them(
     make_router, endpoint
 ):
-    told = RoutooLLM(make_router()).metadata
-    assert (told.context_window, told.num_output) == (2048, 256)
-    assert told.is_chat_model
-    assert told.is_function_calling_model
+    metadata = RoutooLLM(make_router()).metadata
+    assert (metadata.context_window, metadata.num_output) == (2048, 256)
+    assert metadata.is_chat_model
+    assert metadata.is_function_calling_model
     without = RoutooLLM(
         FakePredictor({"a": 1}),
         {"a": endpoint.expert("a", context_window=100, max_output_tokens=100)},
