@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import random
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -29,15 +30,98 @@ from routoo_core.tokens import count_tokens
 from routoo_integrations.llama_index import RoutooLLM
 
 CONTEXT_TOKENS = 2000
-ROWS = {
-    "as a query engine fills the template": (None, True),
-    "the same prompt as plain text": (None, False),
-    "for comparison: all of the prompt is read": (lambda text: text, False),
+READ_ALL_SHARE = 5
+"""The comparison that reads all of the prompt is made on one question of so many: long prompts take long."""
+
+RULES: dict[str, PreferenceRule] = {
+    "best": Best(),
+    "ratio, α = 0.1": Ratio(0.1),
+    "ratio, α = 0.02": Ratio(0.02),
 }
-POLICIES = {"best": Best(), "ratio, α = 0.1": Ratio(0.1), "ratio, α = 0.02": Ratio(0.02)}
 
 
-def filled(llm: RoutooLLM, question: str, context: str, by_engine: bool) -> list[ChatMessage]:
+@dataclass(frozen=True)
+class PromptForm:
+    """How a retrieval prompt reaches the router.
+
+    Attributes:
+        name: The row of the table.
+        by_engine: Whether LlamaIndex's own method fills the template, as in a query engine.
+        read_all: Whether the router reads all of the prompt instead of the question.
+    """
+
+    name: str
+    by_engine: bool
+    read_all: bool = False
+
+
+PROMPT_FORMS = (
+    PromptForm("as a query engine fills the template", by_engine=True),
+    PromptForm("the same prompt as plain text", by_engine=False),
+    PromptForm("for comparison: all of the prompt is read", by_engine=False, read_all=True),
+)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The first choice for each question under one rule: bare, and in the retrieval prompt."""
+
+    bare: Sequence[str]
+    wrapped: Sequence[str]
+
+    @property
+    def agreement(self) -> float:
+        """Share of the questions for which both are the same."""
+        same = [bare == wrapped for bare, wrapped in zip(self.bare, self.wrapped, strict=True)]
+        return sum(same) / len(same)
+
+    @property
+    def commonest_share(self) -> float:
+        """Share of the questions that the commonest choice for bare ones gets."""
+        ((_, count),) = Counter(self.bare).most_common(1)
+        return count / len(self.bare)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one form of prompt does to the choices.
+
+    Attributes:
+        questions: How many were asked.
+        read_share: Share of the prompts of which the router read exactly the question.
+        choices: Name of a rule → its choices.
+    """
+
+    questions: int
+    read_share: float
+    choices: dict[str, Choices]
+
+
+def measure(
+    form: PromptForm, llm: RoutooLLM, questions: list[str], texts: list[str]
+) -> Measurement:
+    """Route each question bare and in a retrieval prompt, under every rule."""
+    requests = []
+    read_exactly = 0
+    for seed, question in enumerate(questions):
+        messages = fill_template(llm, question, make_context(texts, seed), form.by_engine)
+        bare = RoutedRequest.from_text(question)
+        wrapped = llm.routed(messages, {})
+        requests.append((bare, wrapped))
+        if wrapped.text == question.strip():
+            read_exactly += 1
+
+    choices = {}
+    for name, rule in RULES.items():
+        bare_choices = [first_choice(llm, bare, rule) for bare, _ in requests]
+        wrapped_choices = [first_choice(llm, wrapped, rule) for _, wrapped in requests]
+        choices[name] = Choices(bare_choices, wrapped_choices)
+    return Measurement(len(questions), read_exactly / len(questions), choices)
+
+
+def fill_template(
+    llm: RoutooLLM, question: str, context: str, by_engine: bool
+) -> list[ChatMessage]:
     """The messages of a retrieval prompt."""
     values = {"query_str": question, "context_str": context}
     if by_engine:
@@ -45,13 +129,50 @@ def filled(llm: RoutooLLM, question: str, context: str, by_engine: bool) -> list
     return DEFAULT_TEXT_QA_PROMPT_SEL.format_messages(llm=llm, **values)
 
 
-def context_of(texts: list[str], seed: int) -> str:
+def make_context(texts: list[str], seed: int) -> str:
     """Unrelated passages, 2,000 tokens of them."""
-    passages, size, shuffled = list[str](), 0, random.Random(seed)
-    while size < CONTEXT_TOKENS:
-        passages.append(shuffled.choice(texts))
-        size += count_tokens(passages[-1])
+    random_text = random.Random(seed)
+    passages = []
+    tokens = 0
+    while tokens < CONTEXT_TOKENS:
+        passage = random_text.choice(texts)
+        passages.append(passage)
+        tokens += count_tokens(passage)
     return "\n\n".join(passages)
+
+
+def first_choice(llm: RoutooLLM, request: RoutedRequest, rule: PreferenceRule) -> str:
+    """The expert that would be called first."""
+    decision = llm.router.decide(replace(request, overrides=Overrides(policy=rule)))
+    return decision.candidates[0].expert.name
+
+
+def uncalled_expert(name: str, usd_per_1m: float) -> Expert:
+    """An expert that is never called."""
+    return Expert(
+        name=name,
+        model=name,
+        client=MockLLM(),
+        context_window=128_000,
+        input_usd_per_1m=usd_per_1m,
+        output_usd_per_1m=usd_per_1m,
+    )
+
+
+def read_held_out(path: Path) -> list[str]:
+    """The prompts of a table that are not for training."""
+    rows = pq.read_table(path).to_pylist()
+    return [row["prompt"] for row in rows if row["split"] != "train"]
+
+
+def read_experts(prices: Path, pool: str) -> dict[str, Expert]:
+    """The experts of a pool that the shipped router knows."""
+    known = read_config(find_router("mmlu")).experts
+    price_list = read_price_list(prices, [pool], known)
+    experts = {}
+    for name, usd_per_1m in price_list.per_million().items():
+        experts[name] = uncalled_expert(name, usd_per_1m)
+    return experts
 
 
 def main() -> None:
@@ -63,55 +184,29 @@ def main() -> None:
     parser.add_argument("--prices", type=Path, required=True)
     parser.add_argument("--pool", default="frontier")
     parser.add_argument("--n", type=int, default=300)
-    args = parser.parse_args()
-    known = read_config(find_router("mmlu")).experts
-    prices = read_price_list(args.prices, [args.pool], known).per_million()
-    experts = {name: expert(name, price) for name, price in prices.items()}
-    held_out = [
-        row["prompt"] for row in pq.read_table(args.prompts).to_pylist() if row["split"] != "train"
-    ]
-    questions = random.Random(0).sample(held_out, args.n)
-    shown = Table("prompt", "read as it is", *(f"same choice: {name}" for name in POLICIES))
-    for name, (question_of, by_engine) in ROWS.items():
+    arguments = parser.parse_args()
+
+    experts = read_experts(arguments.prices, arguments.pool)
+    texts = read_held_out(arguments.prompts)
+    questions = random.Random(0).sample(texts, arguments.n)
+
+    table = Table("prompt", "read as it is", *(f"same choice: {name}" for name in RULES))
+    for form in PROMPT_FORMS:
+        question_of = None
+        sample = questions
+        if form.read_all:
+            question_of = str
+            sample = questions[: arguments.n // READ_ALL_SHARE]
         llm = RoutooLLM("mmlu", experts, policy="best", question_of=question_of)
-        some = questions if question_of is None else questions[: args.n // 5]
-        read, pairs = 0, {policy: [] for policy in POLICIES}
-        for seed, question in enumerate(some):
-            bare = RoutedRequest.from_text(question)
-            wrapped = llm.routed(filled(llm, question, context_of(held_out, seed), by_engine), {})
-            read += wrapped.text == question.strip()
-            for policy, found in pairs.items():
-                found.append(
-                    (chosen(llm, bare, POLICIES[policy]), chosen(llm, wrapped, POLICIES[policy]))
-                )
-        shares = [sum(a == b for a, b in found) / len(some) for found in pairs.values()]
-        shown.add_row(
-            f"{name} ({len(some)})",
-            f"{read / len(some):.1%}",
-            *(f"{share:.1%}" for share in shares),
-        )
-        commonest = [
-            Counter(a for a, _ in found).most_common(1)[0][1] / len(some)
-            for found in pairs.values()
-        ]
-    shown.add_row(
-        "share of the bare questions' commonest choice",
-        "",
-        *(f"{share:.1%}" for share in commonest),
-    )
-    Console().print(shown)
+        measurement = measure(form, llm, sample, texts)
 
+        agreements = [f"{choices.agreement:.1%}" for choices in measurement.choices.values()]
+        label = f"{form.name} ({measurement.questions})"
+        table.add_row(label, f"{measurement.read_share:.1%}", *agreements)
 
-def expert(name: str, price: float) -> Expert:
-    """An expert that is never called."""
-    prices = {"input_usd_per_1m": price, "output_usd_per_1m": price}
-    return Expert(name=name, model=name, client=MockLLM(), context_window=128_000, **prices)
-
-
-def chosen(llm: RoutooLLM, request: RoutedRequest, policy: PreferenceRule) -> str:
-    """The expert that would be called first."""
-    decision = llm.router.decide(replace(request, overrides=Overrides(policy=policy)))
-    return decision.candidates[0].expert.name
+    commonest = [f"{choices.commonest_share:.1%}" for choices in measurement.choices.values()]
+    table.add_row("share of the bare questions' commonest choice", "", *commonest)
+    Console().print(table)
 
 
 if __name__ == "__main__":

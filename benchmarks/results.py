@@ -1,6 +1,6 @@
 """Tables of docs/results.md, from the reports that 'make report' wrote: python benchmarks/results.py reports/mmlu …
 
-Whatever stands between <!-- name --> and <!-- end --> is replaced by the table of that name.
+The text between <!-- name --> and <!-- end --> is replaced by the table of that name.
 """
 
 from __future__ import annotations
@@ -8,82 +8,155 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from routoo_core.measures.figures import format_figure
+from routoo_core.evaluation.report import Report
+from routoo_core.measures.figures import RouterFigures, format_figure
+from routoo_core.measures.simple_routers import (
+    DOMAIN_LOOKUP,
+    KNN,
+    ORACLE,
+    PRINTED_HEAD,
+    RANDOM_MIX,
+    ZERO_ROUTER,
+)
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
-Report = Mapping[str, Any]
-Row = Callable[[Report], list[str]]
+COMPARED_ROUTERS = (RANDOM_MIX, ZERO_ROUTER, DOMAIN_LOOKUP, KNN, PRINTED_HEAD, ORACLE)
+HALF = 0.5
+SECTIONS_AROUND_ONE_TABLE = 4
 
 
-def own(report: Report) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ResultsTable:
+    """A table of the page with a row for each report.
+
+    Attributes:
+        name: Its name on the page.
+        header: The headings of the columns after that of the pool.
+        cells: The cells of one report.
+    """
+
+    name: str
+    header: Sequence[str]
+    cells: Callable[[Report], list[str]]
+
+    def to_markdown(self, reports: Sequence[Report]) -> str:
+        """The table with all its rows."""
+        lines = [
+            f"| pool | {' | '.join(self.header)} |",
+            "|---" * (len(self.header) + 1) + "|",
+        ]
+        for report in reports:
+            row = [report.title, *self.cells(report)]
+            lines.append(f"| {' | '.join(row)} |")
+        return "\n".join(lines)
+
+
+def first_figures(report: Report) -> RouterFigures:
     """Figures of the router that was measured."""
-    return report["figures"][next(iter(report["routers"]))]
+    return report.figures[report.first_router]
 
 
-def with_interval(report: Report, name: str) -> str:
-    """A figure and its 95 % interval."""
-    low, high = map(format_figure, own(report)["interval"][name])
-    return f"{format_figure(own(report)[name])} [{low}, {high}]"
-
-
-def curve(report: Report) -> list[str]:
+def curve_cells(report: Report) -> list[str]:
     """What the router's curve says beside the best single expert."""
-    names = ("area", "half", "three_quarters", "match", "gain")
-    return [f"{report['prompts']:,}", *(with_interval(report, name) for name in names)]
-
-
-def leads(report: Report) -> list[str]:
-    """How far the area is above that of other routers."""
-    others = ("random mix", "zero router", "domain lookup", "kNN", "printed head", "oracle")
-    return ["{:+.3f} to {:+.3f}".format(*report["figures"][name]["lead"]) for name in others]
-
-
-def others(report: Report) -> list[str]:
-    """Figures of RouteLLM, RouterBench and RouterArena, and how good the predictions are."""
-    name, found = next(iter(report["routers"].items()))
-    arena = max(at["arena"] for at in report["tiers"][name])
-    predicted = [format_figure(found[key]) for key in ("auc", "log_loss", "ece")]
+    figures = first_figures(report)
     return [
-        *predicted,
-        *(with_interval(report, key) for key in ("apgr", "cpt50", "cpt80", "aiq")),
-        f"{100 * arena:.1f}",
+        f"{report.prompts:,}",
+        figures.describe("area"),
+        figures.describe("half"),
+        figures.describe("three_quarters"),
+        figures.describe("match"),
+        figures.describe("gain"),
     ]
 
 
-def at_half(report: Report) -> list[str]:
+def lead_cells(report: Report) -> list[str]:
+    """How far the area is above that of other routers."""
+    cells = []
+    for name in COMPARED_ROUTERS:
+        lead = report.figures[name].lead
+        cells.append(f"{lead.low:+.3f} to {lead.high:+.3f}")
+    return cells
+
+
+def half_cells(report: Report) -> list[str]:
     """Where the router stands at half the best single expert's cost."""
-    at = next(at for at in report["tiers"][next(iter(report["routers"]))] if at["tier"] == 0.5)
-    figures = [
-        f"{at['cost']:.3g}",
-        *(format_figure(at[key]) for key in ("quality", "macro", "pgr", "regret")),
+    tiers = {tier.tier: tier for tier in report.tiers[report.first_router]}
+    half = tiers[HALF]
+    return [
+        f"{half.cost:.3g}",
+        format_figure(half.quality),
+        format_figure(half.macro),
+        format_figure(half.pgr),
+        format_figure(half.regret),
+        f"{half.collapse:.0%}",
     ]
-    return [*figures, f"{at['collapse']:.0%}"]
 
 
-TABLES: dict[str, tuple[str, Row]] = {
-    "curve": ("prompts | area | half | three quarters | match | gain", curve),
-    "leads": (
-        "random mix | zero router | domain lookup | kNN | the paper's printed head | oracle",
-        leads,
+def other_cells(report: Report) -> list[str]:
+    """Figures of RouteLLM, RouterBench and RouterArena, and how good the predictions are."""
+    figures = first_figures(report)
+    predictions = report.predictions[report.first_router]
+    best_arena_score = max(tier.arena for tier in report.tiers[report.first_router])
+    return [
+        format_figure(predictions.auc),
+        format_figure(predictions.log_loss),
+        format_figure(predictions.ece),
+        figures.describe("apgr"),
+        figures.describe("cpt50"),
+        figures.describe("cpt80"),
+        figures.describe("aiq"),
+        f"{100 * best_arena_score:.1f}",
+    ]
+
+
+TABLES = (
+    ResultsTable(
+        "curve",
+        ("prompts", "area", "half", "three quarters", "match", "gain"),
+        curve_cells,
     ),
-    "others": (
-        "AUC | log-loss | calibration error | APGR | CPT(50 %) | CPT(80 %) | AIQ | Arena",
-        others,
+    ResultsTable(
+        "leads",
+        (
+            "random mix",
+            "zero router",
+            "domain lookup",
+            "kNN",
+            "the paper's printed head",
+            "oracle",
+        ),
+        lead_cells,
     ),
-    "half": ("cost | quality | macro | PGR | regret | dearest asked", at_half),
-}
+    ResultsTable(
+        "half",
+        ("cost", "quality", "macro", "PGR", "regret", "dearest asked"),
+        half_cells,
+    ),
+    ResultsTable(
+        "others",
+        (
+            "AUC",
+            "log-loss",
+            "calibration error",
+            "APGR",
+            "CPT(50 %)",
+            "CPT(80 %)",
+            "AIQ",
+            "Arena",
+        ),
+        other_cells,
+    ),
+)
 
 
-def table(header: str, row: Row, reports: Iterable[Report]) -> str:
-    """Markdown, a row for each report."""
-    lines = [f"| pool | {header} |", "|---" * (header.count("|") + 2) + "|"]
-    return "\n".join(
-        [*lines, *(f"| {' | '.join([report['title'], *row(report)])} |" for report in reports)]
-    )
+def read_report(folder: Path) -> Report:
+    """The report that 'routoo evaluate' wrote to a folder."""
+    values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return Report.from_dict(values)
 
 
 def main() -> None:
@@ -95,22 +168,17 @@ def main() -> None:
         "reports", type=Path, nargs="+", help="folders that 'routoo evaluate' wrote"
     )
     parser.add_argument("--page", type=Path, default=PAGE)
-    given = parser.parse_args()
-    reports = [
-        json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        for folder in given.reports
-    ]
-    text = given.page.read_text(encoding="utf-8")
-    for name, (header, row) in TABLES.items():
-        made = f"<!-- {name} -->\n\n{table(header, row, reports)}\n\n<!-- end -->"
-        text, replaced = re.subn(
-            rf"<!-- {name} -->.*?<!-- end -->", lambda _, made=made: made, text, flags=re.S
-        )
-        if replaced != 1:
-            parser.error(
-                f"{given.page}: has {replaced} places <!-- {name} --> … <!-- end -->; needs one"
-            )
-    given.page.write_text(text, encoding="utf-8")
+    arguments = parser.parse_args()
+
+    reports = [read_report(folder) for folder in arguments.reports]
+    text = arguments.page.read_text(encoding="utf-8")
+    for table in TABLES:
+        sections = re.split(rf"(<!-- {table.name} -->).*?(<!-- end -->)", text, flags=re.S)
+        if len(sections) != SECTIONS_AROUND_ONE_TABLE:
+            parser.error(f"{arguments.page}: needs one place <!-- {table.name} --> … <!-- end -->")
+        before, start, end, after = sections
+        text = f"{before}{start}\n\n{table.to_markdown(reports)}\n\n{end}{after}"
+    arguments.page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.evaluation.predictions import predict
 from routoo_core.evaluation.report import Report, StressRow
 from routoo_core.evaluation.rewording import REWRITES, add_typos, reorder_choices
-from routoo_core.evaluation.stress import StressedRouter, stress
+from routoo_core.evaluation.stress import OperatingPoint, stress
 from routoo_core.measures.metrics import arena_score, log_loss, oracle_shares
 from routoo_core.measures.subjects import SUB_CATEGORIES, group_by_sub_category
 from routoo_core.predictor.checkpoint_config import read_config
@@ -231,12 +231,12 @@ def test_each_way_is_measured_on_the_prompts_it_changed():
     predictor = FakePredictor(
         {"near": lambda text: 0.5 - 0.4 * ("far" in text), "far": lambda text: 0.4}
     )
-    router = StressedRouter(
+    point = OperatingPoint(
         predictor, ["near", "far"], np.array([1.0, 3.0]), Lagrangian(0.0), SILENT
     )
     prompts = ["So?\nA. it\nB. us", "Is it?", "a far one", "so be it"]
     anew = {"Is it?": "Is it far?", "a far one": "a near one", "so be it": "so be it"}
-    rows = {row.way: row for row in stress(router, prompts, anew)}
+    rows = {row.way: row for row in stress(point, prompts, anew)}
     assert rows["order of the choices"].prompts <= 1
     assert rows["typos"] == StressRow("typos", prompts=0, flips=0.0, upgrades=0.0, cost=1.0)
     assert rows["noise after"] == StressRow(

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from routoo_core.evaluation.report import CurveBand, Report, RulePoint, RulePoints, TierRow
+from routoo_core.evaluation.report import (
+    CurveBand,
+    DomainRow,
+    Report,
+    RulePoint,
+    RulePoints,
+    TierRow,
+)
 from routoo_core.evaluation.tables import SIZE_CLASSES, SIZE_UNKNOWN
 from routoo_core.measures.curve import Array
 from routoo_core.measures.simple_routers import (
@@ -150,10 +157,7 @@ def draw_domains(report: Report) -> str:
     axes = _add_axes(figure, "quality", "")
     heights = np.arange(len(domains))
 
-    best_single = [row.best_single for row in domains]
-    axes.plot(best_single, heights, "o", color=_INK, alpha=0.6, label=report.best_single)
-    best_here = [row.best_here for row in domains]
-    axes.plot(best_here, heights, "|", color=_INK, ms=11, label="best expert there")
+    _draw_experts_by_domain(axes, domains, report.best_single)
     for name, colour in zip(report.routers, SERIES_COLOURS, strict=False):
         quality = [row.routers[name] for row in domains]
         axes.plot(quality, heights, "D", color=colour, ms=6, label=name)
@@ -162,6 +166,14 @@ def draw_domains(report: Report) -> str:
     axes.set_yticks(heights, labels)
     _add_legend_beside(axes)
     return _to_svg(figure, "Quality by domain")
+
+
+def _draw_experts_by_domain(axes: Axes, domains: Sequence[DomainRow], best_single: str) -> None:
+    heights = np.arange(len(domains))
+    best_single_quality = [row.best_single for row in domains]
+    best_quality = [row.best_here for row in domains]
+    axes.plot(best_single_quality, heights, "o", color=_INK, alpha=0.6, label=best_single)
+    axes.plot(best_quality, heights, "|", color=_INK, ms=11, label="best expert there")
 
 
 # Figure 4: shares of the calls

@@ -16,12 +16,14 @@ from routoo_core.data.rows import PromptRow
 from routoo_core.errors import OutcomesError
 from routoo_core.evaluation.predictions import CheckpointPredictions, PredictorLoader, predict
 from routoo_core.evaluation.report import (
+    CurveBand,
     NearDuplicates,
     PredictionRow,
     Report,
     StressRow,
+    TierRow,
 )
-from routoo_core.evaluation.stress import StressedRouter, stress
+from routoo_core.evaluation.stress import OperatingPoint, stress
 from routoo_core.evaluation.tables import (
     curve_band,
     domain_rows,
@@ -33,6 +35,7 @@ from routoo_core.evaluation.tables import (
 )
 from routoo_core.measures.curve import Array, ServedSweep, serve, sweep
 from routoo_core.measures.figures import (
+    Baseline,
     bootstrap_weights,
     measure_baseline,
     pool_figures,
@@ -59,7 +62,7 @@ from routoo_core.training.vectors import encode_cached
 TIMED_PROMPTS = 20
 """On so many prompts the time of a decision is measured."""
 
-STRESS_BUDGET = 0.5
+COMPARISON_BUDGET = 0.5
 """Budget of the stress test and of the figures by domain, as a share of what the best single expert costs."""
 
 
@@ -186,6 +189,11 @@ class PredictedPrompts:
     routers: Mapping[str, CheckpointPredictions]
     decision_ms: Mapping[str, float]
     simple: Mapping[str, Array] = field(repr=False)
+
+    @property
+    def any_trained_on(self) -> bool:
+        """Whether a router learnt from some of the prompts, so that its figures flatter."""
+        return any(predictions.seen.trained_on for predictions in self.routers.values())
 
 
 def predict_prompts(
@@ -326,16 +334,7 @@ def measure(
     best, cheapest = best_and_cheapest(scores, cost)
     resamples = bootstrap_weights(len(scores))
     figures = pool_figures(table.experts, served.all_routers, scores, cost, resamples)
-    budget = STRESS_BUDGET * baseline.best_cost
-
-    bounds = tier_bounds(scores, cost, baseline)
-    tiers = {}
-    for name, router in served.predicting.items():
-        tiers[name] = tier_rows(router, cost, baseline, bounds, measured.domains)
-
-    curves = {}
-    for name, router in served.all_routers.items():
-        curves[name] = curve_band(router, cost, resamples)
+    budget = COMPARISON_BUDGET * baseline.best_cost
 
     return Report(
         title=settings.title,
@@ -344,17 +343,41 @@ def measure(
         left_out=len(selected.split_rows) - len(selected.rows),
         missing_pairs=int(np.isnan(split.scores).sum()),
         predictions=_prediction_rows(predicted, scores),
-        stamped=any(router.seen.trained_on for router in predicted.routers.values()),
+        stamped=predicted.any_trained_on,
         experts=expert_rows(split, measured, cost, sizes),
         best_single=table.experts[best],
         cheapest=table.experts[cheapest],
         figures=figures.routers,
-        tiers=tiers,
+        tiers=_tiers(selected, served, baseline),
         domains=domain_rows(served.predicting, scores, measured.domains, budget, best),
         oracle=oracle_table(scores, cost, settings.guess),
-        curves=curves,
+        curves=_curves(selected, served, resamples),
         rules=rule_points(served.first_router),
     )
+
+
+def _tiers(
+    selected: SelectedPrompts, served: ServedPrompts, baseline: Baseline
+) -> dict[str, tuple[TierRow, ...]]:
+    """Where each router that looks at the prompt stands at each budget."""
+    cost = selected.cost
+    domains = selected.measured.domains
+    bounds = tier_bounds(selected.scores, cost, baseline)
+
+    tiers = {}
+    for name, served_sweep in served.predicting.items():
+        tiers[name] = tier_rows(served_sweep, cost, baseline, bounds, domains)
+    return tiers
+
+
+def _curves(
+    selected: SelectedPrompts, served: ServedPrompts, resamples: Sequence[Array]
+) -> dict[str, CurveBand]:
+    """The curve of each router."""
+    curves = {}
+    for name, served_sweep in served.all_routers.items():
+        curves[name] = curve_band(served_sweep, selected.cost, resamples)
+    return curves
 
 
 def _prediction_rows(predicted: PredictedPrompts, scores: Array) -> dict[str, PredictionRow]:
@@ -395,24 +418,29 @@ def stress_first_router(
         return ()
 
     baseline = measure_baseline(selected.scores, selected.cost)
+    measured = selected.measured
+    baseline = measure_baseline(selected.scores, selected.cost)
+    budget = COMPARISON_BUDGET * baseline.best_cost
     lagrangian = served.first_router.of_kind(Lagrangian)
-    rule = lagrangian.rules[lagrangian.row_within(STRESS_BUDGET * baseline.best_cost)]
-    router = StressedRouter(predictor, selected.measured.experts, selected.cost, rule, progress)
+    rule = lagrangian.rules[lagrangian.row_within(budget)]
+    point = OperatingPoint(predictor, measured.experts, selected.cost, rule, progress)
 
-    rows = _stressed_rows(selected.measured, settings)
-    prompts = [selected.measured.prompts[row] for row in rows]
+    prompts = []
     paraphrases = {}
-    for row in rows:
-        paraphrase = settings.paraphrases.get(selected.measured.prompt_ids[row])
+    for row in _stressed_rows(measured, settings):
+        prompt = measured.prompts[row]
+        prompts.append(prompt)
+        paraphrase = settings.paraphrases.get(measured.prompt_ids[row])
         if paraphrase is not None:
-            paraphrases[selected.measured.prompts[row]] = paraphrase
+            paraphrases[prompt] = paraphrase
 
-    return tuple(stress(router, prompts, paraphrases))
+    return tuple(stress(point, prompts, paraphrases))
 
 
 def _stressed_rows(measured: Outcomes, settings: EvaluationSettings) -> list[int]:
     """Random rows; those with a paraphrase come first."""
-    order = np.random.default_rng(0).permutation(len(measured.prompts)).tolist()
+    random = np.random.default_rng(0)
+    order = random.permutation(len(measured.prompts)).tolist()
     with_paraphrase = []
     without_paraphrase = []
     for row in order:

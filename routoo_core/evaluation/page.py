@@ -176,7 +176,8 @@ def _headlines(report: Report) -> Table:
     rows = []
     for headline in HEADLINES:
         cells = [report.figures[name].describe(headline.metric) for name in report.routers]
-        rows.append(TableRow(headline.description, [*cells, headline.in_paper]))
+        cells.append(headline.in_paper)
+        rows.append(TableRow(headline.description, cells))
     return Table(["what", *report.routers, "the paper"], rows)
 
 
@@ -250,8 +251,13 @@ def _expert_name(expert: ExpertRow, report: Report) -> str:
 
 
 def _expert_cells(expert: ExpertRow) -> list[str]:
-    blank = [""] * 4  # PGR, dearest asked, regret, Arena
-    return [f"{expert.cost:.3g}", f"{expert.quality:.3f}", f"{expert.macro:.3f}", *blank]
+    only_of_routers = ["", "", "", ""]  # PGR, dearest asked, regret, Arena
+    return [
+        f"{expert.cost:.3g}",
+        f"{expert.quality:.3f}",
+        f"{expert.macro:.3f}",
+        *only_of_routers,
+    ]
 
 
 def _tier_cells(tier: TierRow) -> list[str]:
@@ -291,15 +297,14 @@ def _shares(report: Report) -> Table:
     """Shares of the calls by size class, where sizes are known, and then by expert."""
     tiers = [f"at {100 * tier:g} %" for tier in TIERS]
     header = ["size class, expert", "as observed", "corrected", *tiers]
-    return Table(header, [*_size_share_rows(report), *_expert_share_rows(report)])
+    rows = [*_size_share_rows(report), *_expert_share_rows(report)]
+    return Table(header, rows)
 
 
 def _share_columns(report: Report) -> list[Sequence[float]]:
     """The shares of all experts under the oracle, raw and corrected, and under the first router at each tier."""
-    columns = [report.oracle.raw, report.oracle.corrected]
-    for tier in report.tiers[report.first_router]:
-        columns.append(tier.shares)
-    return list(columns)
+    tiers = [tier.shares for tier in report.tiers[report.first_router]]
+    return [report.oracle.raw, report.oracle.corrected, *tiers]
 
 
 def _size_share_rows(report: Report) -> list[TableRow]:
@@ -308,10 +313,7 @@ def _size_share_rows(report: Report) -> list[TableRow]:
 
     rows = []
     for size_class in (*SIZE_CLASSES, SIZE_UNKNOWN):
-        members = []
-        for position, expert in enumerate(report.experts):
-            if expert.size_class == size_class:
-                members.append(position)
+        members = _positions_of_class(report, size_class)
         if not members:
             continue
         cells = []
@@ -320,6 +322,15 @@ def _size_share_rows(report: Report) -> list[TableRow]:
             cells.append(f"{share:.1%}")
         rows.append(TableRow(size_class, cells))
     return rows
+
+
+def _positions_of_class(report: Report, size_class: str) -> list[int]:
+    """Positions of the experts of a size class."""
+    positions = []
+    for position, expert in enumerate(report.experts):
+        if expert.size_class == size_class:
+            positions.append(position)
+    return positions
 
 
 def _expert_share_rows(report: Report) -> list[TableRow]:

@@ -27,27 +27,30 @@ def read_paraphrases(path: Path, table: Outcomes, split: str = "dev") -> dict[st
     """
     paraphrases = read_prompts(path)
 
-    known = set(table.prompt_ids)
+    table_ids = set(table.prompt_ids)
     for row, prompt_id in enumerate(paraphrases.ids, start=1):
-        if prompt_id not in known:
+        if prompt_id not in table_ids:
             raise OutcomesError(
                 f"{path}: row {row}: prompt_id {prompt_id!r} is not in the table of prompts; "
                 "paraphrase the prompts of that table"
             )
 
-    measured = _measured_ids(table, split)
-    text_of = dict(zip(paraphrases.ids, paraphrases.texts, strict=True))
-    measured_text_of = {name: text for name, text in text_of.items() if name in measured}
-    if not measured_text_of:
+    measured_ids = _measured_ids(table, split)
+    paraphrase_of = {}
+    for prompt_id, text in zip(paraphrases.ids, paraphrases.texts, strict=True):
+        if prompt_id in measured_ids:
+            paraphrase_of[prompt_id] = text
+    if not paraphrase_of:
         raise OutcomesError(
             f"{path}: row 1: prompt_id {paraphrases.ids[0]!r}, and all others, are no {split!r} prompts "
             "observed with every expert of the pool; paraphrase such prompts"
         )
-    return measured_text_of
+    return paraphrase_of
 
 
 def _measured_ids(table: Outcomes, split: str) -> set[str]:
     """Ids of the prompts of a split that every expert was observed on."""
     rows = table.rows(split)
-    complete = ~np.isnan(table.scores[rows]).any(axis=1)
-    return {table.prompt_ids[row] for row in rows[complete]}
+    missing = np.isnan(table.scores[rows])
+    complete_rows = rows[~missing.any(axis=1)]
+    return {table.prompt_ids[row] for row in complete_rows}

@@ -65,46 +65,70 @@ def predict(
         ConfigurationError: It does not know an expert, or learnt from some of the prompts.
     """
     _check_experts(folder, outcomes.experts)
-    fingerprints = question_fingerprints(outcomes.prompts)
     reference = read_reference(folder)
-
-    reference_row = _reference_rows(reference, fingerprints, outcomes.experts)
-    held_out = reference_row != _NOT_HELD_OUT
-    trained_on = np.isin(fingerprints, reference.trained) & ~held_out
-    if trained_on.any() and not force:
+    matched = _match_prompts(reference, outcomes)
+    trained_on = int(matched.trained_on.sum())
+    if trained_on and not force:
         raise ConfigurationError(
-            f"{folder}: learnt from {int(trained_on.sum())} of these {len(fingerprints)} prompts, so its figures "
+            f"{folder}: learnt from {trained_on} of these {len(outcomes.prompts)} prompts, so its figures "
             "would flatter; measure on others, or force a report that says so"
         )
 
-    quality = np.empty((len(fingerprints), len(outcomes.experts)))
-    simple = {}
+    quality = np.empty((len(outcomes.prompts), len(outcomes.experts)))
+    held_out = matched.held_out
     if held_out.any():
-        kept_rows = reference_row[held_out]
-        quality[held_out] = _kept(reference, reference.quality, kept_rows, outcomes.experts)
-    if held_out.all():
-        for name, predicted in reference.simple.items():
-            simple[name] = _kept(reference, predicted, reference_row, outcomes.experts)
-    else:
+        quality[held_out] = _read_held_out(reference, reference.quality, matched, outcomes.experts)
+    if not held_out.all():
         rows = np.flatnonzero(~held_out)
         prompts = [outcomes.prompts[row] for row in rows]
         quality[rows] = _predict_now(load(folder), prompts, outcomes.experts, progress)
 
-    counts = PromptCounts(
-        held_out=int(held_out.sum()),
-        new=int((~held_out & ~trained_on).sum()),
-        trained_on=int(trained_on.sum()),
-    )
-    return CheckpointPredictions(quality, simple, counts)
+    simple = {}
+    if held_out.all():
+        for name, predicted in reference.simple.items():
+            simple[name] = _read_held_out(reference, predicted, matched, outcomes.experts)
+
+    return CheckpointPredictions(quality, simple, matched.counts())
 
 
 def _check_experts(folder: Path, experts: Sequence[str]) -> None:
-    known = read_config(folder).experts
-    unknown = [name for name in experts if name not in known]
+    checkpoint_experts = read_config(folder).experts
+    unknown = [name for name in experts if name not in checkpoint_experts]
     if unknown:
         raise ConfigurationError(
             f"{folder}: does not know {', '.join(unknown)}; choose another pool"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _MatchedPrompts:
+    """Which prompts a checkpoint knows.
+
+    Attributes:
+        reference_row: Row of each prompt in the reference; ``_NOT_HELD_OUT`` where it has none.
+        trained_on: Whether the checkpoint learnt from the prompt without predicting it before.
+    """
+
+    reference_row: NDArray[np.int64]
+    trained_on: NDArray[np.bool_]
+
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        return np.not_equal(self.reference_row, _NOT_HELD_OUT)
+
+    def counts(self) -> PromptCounts:
+        held_out = int(self.held_out.sum())
+        trained_on = int(self.trained_on.sum())
+        new = len(self.reference_row) - held_out - trained_on
+        return PromptCounts(held_out, new, trained_on)
+
+
+def _match_prompts(reference: Reference, outcomes: Outcomes) -> _MatchedPrompts:
+    fingerprints = question_fingerprints(outcomes.prompts)
+    reference_row = _reference_rows(reference, fingerprints, outcomes.experts)
+    learnt_from = np.isin(fingerprints, reference.trained)
+    trained_on = learnt_from & (reference_row == _NOT_HELD_OUT)
+    return _MatchedPrompts(reference_row, trained_on)
 
 
 def _reference_rows(
@@ -114,23 +138,27 @@ def _reference_rows(
 
     Experts that were added later have no held-out predictions, so a pool with one of them has no rows at all.
     """
+    if not set(experts) <= set(reference.experts):
+        return np.full(len(fingerprints), _NOT_HELD_OUT)
+
     row_of = {}
-    if set(experts) <= set(reference.experts):
-        for row, fingerprint in enumerate(reference.prompts.tolist()):
-            row_of[fingerprint] = row
+    for row, fingerprint in enumerate(reference.prompts.tolist()):
+        row_of[fingerprint] = row
     rows = [row_of.get(fingerprint, _NOT_HELD_OUT) for fingerprint in fingerprints.tolist()]
     return np.array(rows, dtype=np.int64)
 
 
-def _kept(
+def _read_held_out(
     reference: Reference,
     predicted: NDArray[np.float32],
-    rows: NDArray[np.int64],
+    matched: _MatchedPrompts,
     experts: Sequence[str],
 ) -> Array:
-    """Some rows of predictions in a reference, for these experts."""
+    """Predictions of a reference for the held-out prompts, held-out prompts × ``experts``."""
+    rows = matched.reference_row[matched.held_out]
     columns = [reference.experts.index(name) for name in experts]
-    return predicted[rows][:, columns].astype(np.float64)
+    held_out = predicted[rows][:, columns]
+    return held_out.astype(np.float64)
 
 
 def _predict_now(

@@ -5,12 +5,14 @@ Costs are USD per million tokens, input and output averaged; qualities are mean 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from routoo_core.measures.figures import RouterFigures, json_figure, read_figure
 from routoo_core.measures.metrics import ReliabilityBin
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +121,10 @@ class TierRow:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TierRow:
         """A row as :meth:`to_dict` wrote it."""
-        pgr = read_figure(values["pgr"])
-        return cls(**{**values, "pgr": pgr, "shares": tuple(values["shares"])})
+        numbers = dict(values)
+        numbers["pgr"] = read_figure(values["pgr"])
+        numbers["shares"] = tuple(values["shares"])
+        return cls(**numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,11 @@ class OracleShares:
     corrected: tuple[float, ...]
     guess: float
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> OracleShares:
+        """Shares as ``asdict`` wrote them."""
+        return cls(tuple(values["raw"]), tuple(values["corrected"]), values["guess"])
+
 
 @dataclass(frozen=True, slots=True)
 class CurveBand:
@@ -176,7 +185,12 @@ class CurveBand:
     @classmethod
     def from_dict(cls, values: Mapping[str, Sequence[float]]) -> CurveBand:
         """A band as ``asdict`` wrote it."""
-        return cls(**{name: tuple(numbers) for name, numbers in values.items()})
+        return cls(
+            cost=tuple(values["cost"]),
+            quality=tuple(values["quality"]),
+            low=tuple(values["low"]),
+            high=tuple(values["high"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,9 +345,6 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, as ``metrics.json`` has them."""
-        predictions = {name: row.to_dict() for name, row in self.predictions.items()}
-        figures = {name: router.to_dict() for name, router in self.figures.items()}
-        curves = {name: asdict(band) for name, band in self.curves.items()}
         tiers = {}
         for name, rows in self.tiers.items():
             tiers[name] = [row.to_dict() for row in rows]
@@ -344,16 +355,16 @@ class Report:
             "prompts": self.prompts,
             "left_out": self.left_out,
             "missing_pairs": self.missing_pairs,
-            "routers": predictions,
+            "routers": {name: row.to_dict() for name, row in self.predictions.items()},
             "stamped": self.stamped,
             "experts": [asdict(row) for row in self.experts],
             "best_single": self.best_single,
             "cheapest": self.cheapest,
-            "figures": figures,
+            "figures": {name: row.to_dict() for name, row in self.figures.items()},
             "tiers": tiers,
             "domains": [asdict(row) for row in self.domains],
             "oracle": asdict(self.oracle),
-            "curves": curves,
+            "curves": {name: asdict(band) for name, band in self.curves.items()},
             "rules": self.rules.to_dict(),
             "stress": [asdict(row) for row in self.stress],
             "resembling": asdict(self.resembling),
@@ -362,19 +373,9 @@ class Report:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Report:
         """A report as :meth:`to_dict` wrote it."""
-        predictions = {}
-        for name, row in values["routers"].items():
-            predictions[name] = PredictionRow.from_dict(row)
-        figures = {}
-        for name, router in values["figures"].items():
-            figures[name] = RouterFigures.from_dict(router)
         tiers = {}
         for name, rows in values["tiers"].items():
             tiers[name] = tuple(TierRow.from_dict(row) for row in rows)
-        curves = {}
-        for name, band in values["curves"].items():
-            curves[name] = CurveBand.from_dict(band)
-        oracle = values["oracle"]
 
         return cls(
             title=values["title"],
@@ -382,17 +383,22 @@ class Report:
             prompts=values["prompts"],
             left_out=values["left_out"],
             missing_pairs=values["missing_pairs"],
-            predictions=predictions,
+            predictions=_read_by_name(values["routers"], PredictionRow.from_dict),
             stamped=values["stamped"],
             experts=tuple(ExpertRow(**row) for row in values["experts"]),
             best_single=values["best_single"],
             cheapest=values["cheapest"],
-            figures=figures,
+            figures=_read_by_name(values["figures"], RouterFigures.from_dict),
             tiers=tiers,
             domains=tuple(DomainRow(**row) for row in values["domains"]),
-            oracle=OracleShares(tuple(oracle["raw"]), tuple(oracle["corrected"]), oracle["guess"]),
-            curves=curves,
+            oracle=OracleShares.from_dict(values["oracle"]),
+            curves=_read_by_name(values["curves"], CurveBand.from_dict),
             rules=RulePoints.from_dict(values["rules"]),
             stress=tuple(StressRow(**row) for row in values["stress"]),
             resembling=NearDuplicates(**values["resembling"]),
         )
+
+
+def _read_by_name(values: Mapping[str, Any], read: Callable[[Any], Value]) -> dict[str, Value]:
+    """Read each value of a JSON object."""
+    return {name: read(value) for name, value in values.items()}

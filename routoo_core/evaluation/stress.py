@@ -1,4 +1,4 @@
-"""The stress test of a router: does its choice change when only the wording of a question does?"""
+"""The stress test: does a router choose another expert when only the wording of a question changes?"""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Columns = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class StressedRouter:
-    """A router at one operating point.
+class OperatingPoint:
+    """A predictor and the preference rule it serves with at one λ: what is stressed.
 
     Attributes:
         predictor: Predicts the quality of its experts.
         experts: The pool, all known to the predictor.
         cost: USD per million tokens of each expert of the pool.
-        rule: Chooses, at a fixed λ.
+        rule: Chooses the expert of the highest preference.
         progress: Where the progress of predictions goes.
     """
 
@@ -69,7 +69,7 @@ class StressedRouter:
 
 
 def stress(
-    router: StressedRouter,
+    point: OperatingPoint,
     prompts: Sequence[str],
     paraphrases: Mapping[str, str] | None = None,
     seed: int = 0,
@@ -80,7 +80,7 @@ def stress(
     the dearest expert, as in the attacks on RouteLLM's routers (arXiv 2501.01818).
 
     Args:
-        router: The router.
+        point: What is stressed.
         prompts: The prompts.
         paraphrases: Prompt → the same in other words; one more way of rewording.
         seed: Of the rules and of the search.
@@ -89,7 +89,7 @@ def stress(
         One row for each way of rewording, over the prompts that it changes.
     """
     random = np.random.default_rng(seed)
-    compare = _Comparison(router, prompts)
+    compare = _Comparison(point, prompts)
 
     rows = []
     for way, rewrite in REWRITES.items():
@@ -98,17 +98,17 @@ def stress(
     if paraphrases:
         reworded = [paraphrases.get(prompt, prompt) for prompt in prompts]
         rows.append(compare(PARAPHRASE, reworded))
-    rows.append(compare(GADGET, _attack(router, prompts, random)))
+    rows.append(compare(GADGET, _attack(point, prompts, random)))
     return rows
 
 
 class _Comparison:
     """Compares the choices for reworded prompts with those for the prompts as they are."""
 
-    def __init__(self, router: StressedRouter, prompts: Sequence[str]) -> None:
-        self._router = router
+    def __init__(self, point: OperatingPoint, prompts: Sequence[str]) -> None:
+        self._point = point
         self._prompts = prompts
-        self._choices = router.choose(prompts)
+        self._choices = point.choose(prompts)
 
     def __call__(self, way: str, reworded: Sequence[str]) -> StressRow:
         changed = []
@@ -119,9 +119,9 @@ class _Comparison:
             return StressRow(way, prompts=0, flips=0.0, upgrades=0.0, cost=1.0)
 
         before = self._choices[changed]
-        after = self._router.choose([reworded[position] for position in changed])
-        cost_before = self._router.cost[before]
-        cost_after = self._router.cost[after]
+        after = self._point.choose([reworded[position] for position in changed])
+        cost_before = self._point.cost[before]
+        cost_after = self._point.cost[after]
 
         return StressRow(
             way=way,
@@ -141,7 +141,7 @@ def _relative_cost(after: float, before: float) -> float | None:
 
 
 def _attack(
-    router: StressedRouter, prompts: Sequence[str], random: np.random.Generator
+    point: OperatingPoint, prompts: Sequence[str], random: np.random.Generator
 ) -> list[str]:
     """Each prompt with the gadget behind it that pushes the router most towards the dearest expert.
 
@@ -152,7 +152,7 @@ def _attack(
 
     for _ in range(GADGET_TRIES):
         gadgets = [_mutate(gadget, random) for gadget in best_gadgets]
-        margins = _margins_of_dearest(router, _append_gadgets(prompts, gadgets))
+        margins = _margins_of_dearest(point, _append_gadgets(prompts, gadgets))
         for position in np.flatnonzero(margins > best_margins):
             best_margins[position] = margins[position]
             best_gadgets[position] = gadgets[position]
@@ -161,7 +161,8 @@ def _attack(
 
 
 def _append_gadgets(prompts: Sequence[str], gadgets: Sequence[str]) -> list[str]:
-    return [f"{prompt}\n{gadget}" for prompt, gadget in zip(prompts, gadgets, strict=True)]
+    pairs = zip(prompts, gadgets, strict=True)
+    return [f"{prompt}\n{gadget}" for prompt, gadget in pairs]
 
 
 def _mutate(gadget: str, random: np.random.Generator) -> str:
@@ -175,9 +176,11 @@ def _mutate(gadget: str, random: np.random.Generator) -> str:
     return " ".join(words)
 
 
-def _margins_of_dearest(router: StressedRouter, texts: Sequence[str]) -> Array:
+def _margins_of_dearest(point: OperatingPoint, texts: Sequence[str]) -> Array:
     """How far the dearest expert is preferred to the best of the others, for each text."""
-    preferences = router.preferences(texts)
-    others = np.delete(preferences, router.dearest, axis=1)
-    margins: Array = preferences[:, router.dearest] - others.max(axis=1, initial=-np.inf)
+    preferences = point.preferences(texts)
+    dearest = preferences[:, point.dearest]
+    cheaper = np.delete(preferences, point.dearest, axis=1)
+    best_cheaper = cheaper.max(axis=1, initial=-np.inf)  # a pool may have only one expert
+    margins: Array = dearest - best_cheaper
     return margins

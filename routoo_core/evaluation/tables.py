@@ -154,14 +154,18 @@ def _shares_of_calls(chosen: NDArray[np.int64], experts: int) -> list[float]:
 
 def _macro_average(scores: Array, domains: Sequence[str]) -> Array:
     """Mean over the domains of the mean in each, for each column."""
-    means_by_domain = [scores[rows].mean(axis=0) for rows in _rows_by_domain(domains).values()]
+    rows_of = _rows_by_domain(domains)
+    means_by_domain = [scores[rows].mean(axis=0) for rows in rows_of.values()]
     means: Array = np.mean(means_by_domain, axis=0)
     return means
 
 
 def _rows_by_domain(domains: Sequence[str]) -> dict[str, NDArray[np.int64]]:
     names = np.asarray(domains)
-    return {str(name): np.flatnonzero(names == name) for name in np.unique(names)}
+    rows_of = {}
+    for name in np.unique(names):
+        rows_of[str(name)] = np.flatnonzero(names == name)
+    return rows_of
 
 
 # Table 2
@@ -202,11 +206,15 @@ def domain_rows(
     scores_of_routers = {}
     for name, sweep in served.items():
         lagrangian = sweep.of_kind(Lagrangian)
-        scores_of_routers[name] = lagrangian.score[lagrangian.row_within(budget)]
+        rule = lagrangian.row_within(budget)
+        scores_of_routers[name] = lagrangian.score[rule]
 
+    groups = group_by_sub_category(domains)
     result = []
-    for domain, rows in _rows_by_domain(group_by_sub_category(domains)).items():
-        routers = {name: float(score[rows].mean()) for name, score in scores_of_routers.items()}
+    for domain, rows in _rows_by_domain(groups).items():
+        routers = {}
+        for name, router_scores in scores_of_routers.items():
+            routers[name] = float(router_scores[rows].mean())
         row = DomainRow(
             domain=domain or "(none)",
             prompts=len(rows),

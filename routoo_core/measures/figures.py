@@ -217,8 +217,9 @@ class RouterFigures:
     def describe(self, name: str) -> str:
         """One metric for readers, with its interval: ``0.537 [0.521, 0.557]``."""
         value = format_figure(getattr(self.metrics, name))
-        interval = self.intervals[name]
-        return f"{value} [{format_figure(interval.low)}, {format_figure(interval.high)}]"
+        low = format_figure(self.intervals[name].low)
+        high = format_figure(self.intervals[name].high)
+        return f"{value} [{low}, {high}]"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -232,9 +233,13 @@ class RouterFigures:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RouterFigures:
         """Figures as :meth:`to_dict` wrote them."""
-        metrics = {name: read_figure(values[name]) for name in METRIC_NAMES}
-        intervals = {name: Interval.from_list(values["interval"][name]) for name in METRIC_NAMES}
-        return cls(CurveMetrics(**metrics), intervals, Interval.from_list(values["lead"]))
+        metrics = {}
+        intervals = {}
+        for name in METRIC_NAMES:
+            metrics[name] = read_figure(values[name])
+            intervals[name] = Interval.from_list(values["interval"][name])
+        lead = Interval.from_list(values["lead"])
+        return cls(CurveMetrics(**metrics), intervals, lead)
 
 
 @dataclass(frozen=True, slots=True)
