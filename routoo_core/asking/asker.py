@@ -14,7 +14,8 @@ from routoo_core.asking.retries import seconds_before_retry
 from routoo_core.calling.driver import arun
 from routoo_core.errors import AllExpertsFailed, BudgetExceeded, InvalidRequest, NoCapableExpert
 from routoo_core.experts import Expert
-from routoo_core.failures import read_failure
+from routoo_core.failures import Failure, read_failure
+from routoo_core.money import NanoUsd
 from routoo_core.router import Router
 
 FAILURES_BEFORE_STOP = 5
@@ -24,8 +25,8 @@ FAILURES_BEFORE_STOP = 5
 class _TransientFailure(Exception):
     """A call failed in a way that may pass."""
 
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
 
 
 class Asker:
@@ -56,7 +57,7 @@ class Asker:
         self.store = store
         self.concurrency = concurrency
         self.retries = retries
-        self.spent = 0
+        self.spent: NanoUsd = 0
         self.stopped: dict[str, str] = {}
         self._slots = {name: asyncio.Semaphore(concurrency) for name in clients}
         self._rate_limiters = {expert.name: RateLimiter(expert) for expert in router.pool}
@@ -92,12 +93,12 @@ class Asker:
         for tries in range(self.retries + 1):
             try:
                 return await self._try(expert, call)
-            except _TransientFailure as failure:
-                error = failure.error
+            except _TransientFailure as error:
+                failure = error.failure
             if tries < self.retries:
-                wait_s = seconds_before_retry(read_failure(error), tries)
+                wait_s = seconds_before_retry(failure, tries)
                 self._rate_limiters[expert.name].pause(wait_s)
-        raise self._count_failure(expert, error)
+        raise self._count_failure(expert, failure)
 
     async def _try(self, expert: Expert, call: Call) -> Answer:
         """One try.
@@ -107,23 +108,22 @@ class Asker:
             NoAnswer: Another try would fail in the same way.
         """
         request = call.request(expert.name)
-        await self._rate_limiters[expert.name].wait(
-            request.prompt_tokens + (request.max_tokens or 0)
-        )
+        tokens = request.prompt_tokens + (request.max_tokens or 0)
+        await self._rate_limiters[expert.name].wait(tokens)
         try:
             return await self._budget_queue.run(lambda: self._call_metered(expert, call))
-        except AllExpertsFailed as failed:
-            error = failed.exceptions[0]
-        except Exception as refusal:
-            if not _is_refusal(refusal):
+        except AllExpertsFailed as error:
+            failure = read_failure(error.exceptions[0])
+        except Exception as error:
+            if not _is_refusal(error):
                 raise
-            reason = f"the expert refused the prompt: {read_failure(refusal).description}"
-            raise NoAnswer(reason) from refusal
-        if read_failure(error).may_succeed_later:
-            raise _TransientFailure(error)
+            description = read_failure(error).description
+            raise NoAnswer(f"the expert refused the prompt: {description}") from error
+
+        if failure.may_succeed_later:
+            raise _TransientFailure(failure)
         raise self._stop(
-            expert,
-            f"it refuses calls: {read_failure(error).description}; check base_url, model and key",
+            expert, f"it refuses calls: {failure.description}; check base_url, model and key"
         )
 
     async def _call_metered(self, expert: Expert, call: Call) -> Answer:
@@ -136,12 +136,14 @@ class Asker:
 
     # Giving up
 
-    def _count_failure(self, expert: Expert, error: Exception) -> NoAnswer:
+    def _count_failure(self, expert: Expert, failure: Failure) -> NoAnswer:
         self._failures_in_a_row[expert.name] += 1
-        if self._failures_in_a_row[expert.name] >= FAILURES_BEFORE_STOP:
-            reason = f"{FAILURES_BEFORE_STOP} calls in a row failed, the last by {read_failure(error).description}"
-            return self._stop(expert, reason)
-        return NoAnswer(f"given up after try {self.retries + 1}: {read_failure(error).description}")
+        if self._failures_in_a_row[expert.name] < FAILURES_BEFORE_STOP:
+            return NoAnswer(f"given up after try {self.retries + 1}: {failure.description}")
+        return self._stop(
+            expert,
+            f"{FAILURES_BEFORE_STOP} calls in a row failed, the last by {failure.description}",
+        )
 
     def _check_likelihood(self, expert: Expert, call: Call, answer: Answer) -> None:
         if isinstance(call, Likelihood) and answer.logprob is None:
@@ -152,8 +154,9 @@ class Asker:
             )
 
     def _stop(self, expert: Expert, reason: str) -> NoAnswer:
-        self.stopped.setdefault(expert.name, reason)
-        return NoAnswer(reason)
+        """Ask the expert no more; the first reason is the one that is reported."""
+        first_reason = self.stopped.setdefault(expert.name, reason)
+        return NoAnswer(first_reason)
 
 
 def _is_refusal(error: Exception) -> bool:
