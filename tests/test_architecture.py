@@ -65,7 +65,7 @@ routoo_integrations.langchain
 routoo_integrations.llama_index
     tools messages clients events calls structured llm selector namespace
 routoo_integrations.demo
-    prompts embedding run
+    prompts embedding transcript langchain_calls llama_index_calls report run
 routoo_integrations.cli
     commands lazy terminal options configuration
     demo route train add_expert suggest_prompts universe predict assign calibrate evaluate replay

@@ -18,7 +18,8 @@ from routoo_core.experts import Expert
 from routoo_core.predictor.reference import read_reference
 from routoo_core.testing import Reply
 from routoo_integrations.demo import prompts
-from routoo_integrations.demo.run import WIDTH, Demo, converse
+from routoo_integrations.demo.run import converse
+from routoo_integrations.demo.transcript import WIDTH, Demo
 
 
 def make_demo(endpoint, checkpoint, path, limit):
@@ -50,7 +51,7 @@ def test_it_routes_through_both_frameworks_until_the_money_is_gone(endpoint, che
     assert demo.calls[-1].record is None
     assert "refused: nothing is affordable any more" in shown
     assert shown.count("stand-in") == sum(
-        call.record is not None and call.record["expert"] == "talker" for call in demo.calls
+        call.record is not None and call.record.expert == "talker" for call in demo.calls
     )
     assert len(endpoint.requests) == sum(call.record is not None for call in demo.calls)
     assert "would have cost about" in " ".join(shown.split())

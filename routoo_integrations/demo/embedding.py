@@ -22,11 +22,16 @@ class WordEmbedding(BaseEmbedding):
         return "WordEmbedding"
 
     def _get_text_embedding(self, text: str) -> list[float]:
-        stems = [word[:STEM] for word in re.findall(r"\w+", text.lower()) if len(word) >= SHORTEST]
-        places = [zlib.crc32(stem.encode()) % DIM for stem in stems]
-        vector = np.sqrt(np.bincount(places, minlength=DIM))
-        unit: list[float] = (vector / max(np.linalg.norm(vector), 1e-12)).tolist()
-        return unit
+        counts = np.zeros(DIM)
+        for word in re.findall(r"\w+", text.lower()):
+            if len(word) >= SHORTEST:
+                stem = word[:STEM]
+                counts[zlib.crc32(stem.encode()) % DIM] += 1
+
+        vector = np.sqrt(counts)
+        length = max(np.linalg.norm(vector), 1e-12)
+        unit_vector: list[float] = (vector / length).tolist()
+        return unit_vector
 
     def _get_query_embedding(self, query: str) -> list[float]:
         return self._get_text_embedding(query)
