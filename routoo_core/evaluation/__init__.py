@@ -1,1 +1,1 @@
-"""Replay the served selectors over outcomes: curves, metrics, baselines, figures."""
+"""Evaluate routers on prompts they did not learn from: predictions, curves, stress, report."""

@@ -1,1 +1,1 @@
-"""Quality–cost curves, metrics and simple routers."""
+"""Quality–cost curves, the figures read off them, metrics of predictions, and simple routers."""

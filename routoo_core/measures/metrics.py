@@ -205,13 +205,14 @@ def oracle_shares(scores: Array, cost: Array, guess: float = 0.0) -> Array:
     correct = scores >= CORRECT
     accuracy = np.maximum(correct.mean(axis=0), _SMALLEST_SHARE)
     share_known = (accuracy - guess) / (accuracy * (1 - guess))
-    known = np.clip(share_known, 0, 1) * correct
+    probability_known = np.clip(share_known, 0, 1) * correct
 
     remaining = np.ones(len(scores))
     shares = np.zeros(len(cost))
     for expert in np.argsort(cost, kind="stable"):
-        shares[expert] = (remaining * known[:, expert]).sum()
-        remaining *= 1 - known[:, expert]
+        answered = remaining * probability_known[:, expert]
+        shares[expert] = answered.sum()
+        remaining *= 1 - probability_known[:, expert]
 
     total: Array = shares / max(shares.sum(), _SMALLEST_SHARE)
     return total
