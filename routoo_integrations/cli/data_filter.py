@@ -52,13 +52,14 @@ def filter_command(
     finish_selection(context, table, [prompts, outcomes], selection, as_json)
 
 
-def _read_hard(preset: str | None, expert: str | None, others: int | None) -> HardPrompts:
+def _read_hard(preset: str | None, expert: str | None, count: int | None) -> HardPrompts:
     """Whose failures are kept, and how many others: the options, else the preset."""
     if preset is not None and preset not in PRESETS:
         raise ConfigurationError(f"--preset: {preset!r} is unknown; there is {', '.join(PRESETS)}")
     if preset is not None:
         expert = expert or PRESETS[preset].expert
-        others = PRESETS[preset].others if others is None else others
-    if not expert or others is None or others < 0:
+        if count is None:
+            count = PRESETS[preset].others
+    if not expert or count is None or count < 0:
         raise ConfigurationError("give --expert and --random (at least 0), or --preset paper")
-    return HardPrompts(expert, others)
+    return HardPrompts(expert, count)

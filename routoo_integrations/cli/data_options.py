@@ -62,4 +62,8 @@ def finish_selection(
 
 def describe_counts(counts: Mapping[str, int]) -> str:
     """Counts in one line: ``200 given, 50 failed``."""
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+    parts = []
+    for name, count in counts.items():
+        label = name.replace("_", " ")
+        parts.append(f"{count} {label}")
+    return ", ".join(parts)

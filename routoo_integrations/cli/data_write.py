@@ -84,8 +84,7 @@ def synthesise_command(
 
     payment = Payment(budget, config, answers)
     writer = _open_writer(experts, expert, payment, concurrency)
-    written = synthesise_prompts(examples, settings, writer)
-    result = WrittenTable(target, written)
+    result = WrittenTable(target, synthesise_prompts(examples, settings, writer))
     result.write(context, prompts, settings.model_dump())
     result.show(as_json)
 
@@ -121,8 +120,7 @@ def paraphrase_command(
 
     payment = Payment(budget, config, answers)
     writer = _open_writer(experts, expert, payment, concurrency)
-    written = paraphrase_prompts(rows, writer)
-    result = WrittenTable(target, written)
+    result = WrittenTable(target, paraphrase_prompts(rows, writer))
     result.write(context, prompts, {"temperature": TEMPERATURE})
     result.show(as_json)
 
@@ -158,31 +156,38 @@ class WrittenTable:
     """What an expert wrote, and the table that it goes to."""
 
     target: Path
-    written: WrittenPrompts
+    prompts: WrittenPrompts
 
-    def write(self, context: typer.Context, prompts: Path, settings: Mapping[str, Any]) -> None:
-        """Write the rows there are and their manifest."""
-        if self.written.rows:
-            step = describe_step(context, [prompts], self.written.counts(), settings)
-            write_step(self.target, self.written.rows, step)
+    def write(self, context: typer.Context, table: Path, settings: Mapping[str, Any]) -> None:
+        """Write the rows there are and their manifest.
+
+        Args:
+            context: Of the command.
+            table: The prompts that were read.
+            settings: Settings that no option set.
+        """
+        if self.prompts.rows:
+            step = describe_step(context, [table], self.prompts.counts(), settings)
+            write_step(self.target, self.prompts.rows, step)
 
     def show(self, as_json: bool) -> None:
         """Show what was done, and exit with ``INCOMPLETE`` if something is missing."""
-        written = self.written
+        counts = self.prompts.counts()
+        missing = self.prompts.missing
         if as_json:
             print_json(
                 {
                     "out": str(self.target),
-                    **written.counts(),
-                    "spent_usd": decimal_usd(written.spent),
-                    "missing": written.missing,
+                    **counts,
+                    "spent_usd": decimal_usd(self.prompts.spent),
+                    "missing": missing,
                 }
             )
         else:
-            counts = describe_counts(written.counts())
-            print_line(f"{self.target}: {counts}; {format_usd(written.spent)} spent")
-            for reason, count in written.missing.items():
+            spent = format_usd(self.prompts.spent)
+            print_line(f"{self.target}: {describe_counts(counts)}; {spent} spent")
+            for reason, count in missing.items():
                 print_warning(f"{count} requests missing: {reason}")
 
-        if written.missing or not written.rows:
+        if missing or not self.prompts.rows:
             raise typer.Exit(INCOMPLETE)

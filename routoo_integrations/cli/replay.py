@@ -111,7 +111,7 @@ def replay_command(
     if as_json:
         print_json(summary.to_dict())
     else:
-        _show_figures(summary)
+        _show_replay(summary)
         _show_shares(summary)
 
 
@@ -131,7 +131,7 @@ def _period_count(period: str, days: int) -> int:
     return 1
 
 
-def _show_figures(summary: ReplaySummary) -> None:
+def _show_replay(summary: ReplaySummary) -> None:
     formats = {"share_of_optimum": ".2%", "mean_score": ".3f"}
     for name, value in summary.to_dict().items():
         if name == "experts":
