@@ -6,16 +6,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from routoo_core.errors import InvalidRequest
 from routoo_core.messages import Message, ParsedMessage, parse_message
 from routoo_core.money import NanoUsd
 from routoo_core.question import question
 from routoo_core.tokens import bound_tokens, count_tokens
-
-if TYPE_CHECKING:
-    from routoo_core.selector import Policy, PreferenceRule
 
 MAX_TEXT_CHARS = 16_000
 """What the predictor is given at most; it truncates further, in tokens."""
@@ -41,13 +38,13 @@ class Overrides:
 
     Attributes:
         account: Whose budget pays; ``None`` is the router's own account.
-        policy: Ranks this call's candidates instead of the router's policy.
+        policy: Ranks this call's candidates instead of the router's policy: a policy or a preference rule of ``selector``.
         expert: The only one that may answer.
         max_cost: The most the call may cost.
     """
 
     account: str | None = None
-    policy: Policy | PreferenceRule | None = None
+    policy: Any = None
     expert: str | None = None
     max_cost: NanoUsd | None = None
 

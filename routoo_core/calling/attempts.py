@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
-from routoo_core.budget.ledger import Reservation
+from routoo_core.budget.account import Budget
+from routoo_core.budget.ledger import Ledger, Reservation
 from routoo_core.calling.attempt import Attempt, CallInProgress, Failed, Rejected
 from routoo_core.candidates import Candidate
 from routoo_core.errors import AllExpertsFailed, BudgetExceeded, ReplyRejected
+from routoo_core.latency import Latencies
 from routoo_core.request import RoutedRequest
+from routoo_core.selector import Decision
 from routoo_core.threads import off_loop
-
-if TYPE_CHECKING:
-    from routoo_core.router import Router
 
 REFUSE = "refuse"
 CHEAPEST = "cheapest"
+
+
+class CallStarter(Protocol):
+    """What the attempts of a call need of a router."""
+
+    budget: Budget
+    ledger: Ledger
+    latencies: Latencies
+    on_exhausted: str
+
+    def start(self, request: RoutedRequest) -> Decision:
+        """Decide a call that is being made."""
+        ...
 
 
 class Attempts(Iterator[Attempt]):
@@ -39,7 +52,7 @@ class Attempts(Iterator[Attempt]):
 
     def __init__(
         self,
-        router: Router,
+        router: CallStarter,
         request: RoutedRequest,
         on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
