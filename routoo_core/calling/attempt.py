@@ -77,6 +77,13 @@ class CallInProgress:
     on_end: Callable[[Attempt], None] | None = None
     ended: list[AttemptRecord] = field(default_factory=list)
     settled: int = 0
+    _decision_record: DecisionRecord | None = None
+
+    def decision_record(self) -> DecisionRecord:
+        """The record of the decision, made once for all attempts."""
+        if self._decision_record is None:
+            self._decision_record = self.decision.record()
+        return self._decision_record
 
 
 class Attempt:
@@ -176,7 +183,7 @@ class Attempt:
         state = self._state
         remaining = state.available if state else None
         return replace(
-            self.decision.record(),
+            self._call.decision_record(),
             expert=self.expert.name,
             model=self.expert.model,
             account=self._reservation.account,
