@@ -12,14 +12,14 @@ from routoo_core.budget.account import AccountState
 from routoo_core.config import set_budget
 from routoo_core.errors import ConfigurationError
 from routoo_core.money import format_usd
-from routoo_integrations.cli.configuration import find_configuration, open_account
+from routoo_integrations.cli.configuration import find_configuration, open_configured_account
 from routoo_integrations.cli.options import ConfigOption, JsonOption
 from routoo_integrations.cli.terminal import out, print_json, print_line
 
 
 def show_command(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show every account of the configured ledger, in the period it last used; a rolling one until now."""
-    _, ledger = open_account(config)
+    _, ledger = open_configured_account(config)
     accounts = ledger.accounts()
 
     if as_json:
@@ -39,7 +39,7 @@ def history_command(
 
     Example: [bold]routoo budget history team-a[/bold]
     """
-    _, ledger = open_account(config)
+    _, ledger = open_configured_account(config)
     periods = ledger.history(account)
 
     if as_json:

@@ -9,7 +9,7 @@ import typer
 from routoo_core.budget.account import AccountState
 from routoo_core.money import decimal_usd
 from routoo_core.tables import write_table
-from routoo_integrations.cli.configuration import open_account
+from routoo_integrations.cli.configuration import open_configured_account
 from routoo_integrations.cli.options import ConfigOption, TableOption
 from routoo_integrations.cli.terminal import print_line
 
@@ -23,7 +23,7 @@ def export_command(
 
     Example: [bold]routoo budget export --out spending.csv[/bold]
     """
-    _, ledger = open_account(config)
+    _, ledger = open_configured_account(config)
     periods = ledger.history(account)
     write_table(target, _columns(periods))
     print_line(f"{target}: {len(periods)} periods")

@@ -9,8 +9,7 @@ from pathlib import Path
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
 from routoo_core.budget.sqlite import SqliteLedger
-from routoo_core.config import STARTER, read_config
-from routoo_core.config import open_account as open_configured_account
+from routoo_core.config import STARTER, open_account, read_config
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
 from routoo_integrations.cli.terminal import err
@@ -55,11 +54,11 @@ def find_configuration(option: Path | None) -> ConfigurationFile:
     return ConfigurationFile(STARTER / "routoo.toml", ledger="memory://", is_built_in=True)
 
 
-def open_account(option: Path | None) -> tuple[Budget, Ledger]:
+def open_configured_account(option: Path | None) -> tuple[Budget, Ledger]:
     """The configured budget and its ledger."""
     configuration = find_configuration(option)
     config = read_config(configuration.path)
-    return open_configured_account(configuration.path, config, configuration.ledger)
+    return open_account(configuration.path, config, configuration.ledger)
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Payment:
         if self.limit is not None and self.config is not None:
             raise ConfigurationError("give either --budget or --config")
         if self.config is not None:
-            return open_configured_account(self.config, read_config(self.config))
+            return open_account(self.config, read_config(self.config))
 
         if self.limit is None:
             for expert in pool:
