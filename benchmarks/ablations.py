@@ -22,87 +22,107 @@ from torch.nn import functional
 from routoo_core.measures.curve import serve, sweep
 from routoo_core.measures.figures import curve_metrics, measure_baseline
 from routoo_core.measures.metrics import prediction_metrics
+from routoo_core.measures.simple_routers import mean_scores
 from routoo_core.outcomes import Outcomes, read_outcomes
-from routoo_core.predictor.encoder import Vectors
-from routoo_core.predictor.heads import Head, expected_level
+from routoo_core.predictor.encoder import EncoderSettings
+from routoo_core.predictor.heads import Head
 from routoo_core.price_list import read_price_list
 from routoo_core.progress import SILENT
-from routoo_core.training.head_ensemble import train_heads, training_loss
+from routoo_core.training.encoded import EncodedOutcomes
+from routoo_core.training.head_ensemble import (
+    HeadTrainingSettings,
+    fit_head_ensemble,
+    training_loss,
+)
 from routoo_core.training.labels import Labels
 from routoo_core.training.neighbours import fit_profiles
-from routoo_core.training.settings import TrainingConfig, ensemble_quality
 from routoo_core.training.vectors import encode_cached
 
-Quality = NDArray[np.float32]
-Method = Callable[[Outcomes, Vectors, NDArray[np.int64]], Quality]
-FOLDS, DEV_SHARE = 5, 0.12
-RANK_WEIGHT, DISAGREEMENT, KNN_SHARE, SHRINK = 0.3, 0.5, 0.2, 0.5
+Quality = NDArray[np.floating]
+Rows = NDArray[np.int64]
+
+Method = Callable[[EncodedOutcomes, Rows], Quality]
+"""Outcomes to learn from, rows to predict → quality, rows × experts."""
+
+FOLDS = 5
+DEV_SHARE = 0.12
+NEIGHBOURS = 40
+RANK_WEIGHT = 0.3
+DISAGREEMENT = 0.5
+KNN_SHARE = 0.2
+SHRINK = 0.5
 
 
 def heads(members: int = 2, **settings: object) -> Method:
     """Trained heads, averaged."""
-    config = TrainingConfig(members=members, **settings)
-    return lambda outcomes, vectors, rows: ensemble_quality(
-        train_heads(outcomes, vectors, config), vectors[rows]
-    )
+    chosen = HeadTrainingSettings(members=members, **settings)
+
+    def predict(data: EncodedOutcomes, rows: Rows) -> Quality:
+        return fit_head_ensemble(data, chosen).quality(data.vectors[rows])
+
+    return predict
 
 
-def domain_lookup(outcomes: Outcomes, _: Vectors, rows: NDArray[np.int64]) -> Quality:
-    """The expert's mean in the prompt's domain, which it is told."""
-    train, domains = outcomes.rows("train"), np.asarray(outcomes.domains)
-    means = {
-        name: np.nanmean(outcomes.scores[train[domains[train] == name]], axis=0)
-        for name in set(domains[train])
-    }
+def domain_lookup(data: EncodedOutcomes, rows: Rows) -> Quality:
+    """The expert's mean in the prompt's true domain."""
+    outcomes = data.outcomes
+    train = outcomes.rows("train")
+    domains = np.asarray(outcomes.domains)
+    means = {}
+    for domain in set(domains[train]):
+        scores = outcomes.scores[train[domains[train] == domain]]
+        means[domain] = mean_scores(scores)
     return np.stack([means[domains[row]] for row in rows])
 
 
-def ranked(head: Head, vectors: Tensor, given: Labels, domain_weight: float) -> Tensor:
+def ranking_loss(head: Head, vectors: Tensor, labels: Labels, domain_weight: float) -> Tensor:
     """The loss of training, and a logistic loss over every two experts of which one was right."""
     odds = head(vectors).diff(dim=-1)[..., 0]
-    right = (given.target == 1) & given.observed
-    wrong = (given.target == 0) & given.observed
+    right = (labels.target == 1) & labels.observed
+    wrong = (labels.target == 0) & labels.observed
     pairs = right.unsqueeze(2) & wrong.unsqueeze(1)
+
     losses = functional.softplus(odds.unsqueeze(1) - odds.unsqueeze(2)) * pairs
-    return training_loss(
-        head, vectors, given, domain_weight
-    ) + RANK_WEIGHT * losses.sum() / pairs.sum().clamp_min(1)
+    mean_loss = losses.sum() / pairs.sum().clamp_min(1)
+    return training_loss(head, vectors, labels, domain_weight) + RANK_WEIGHT * mean_loss
 
 
-def with_ranking(outcomes: Outcomes, vectors: Vectors, rows: NDArray[np.int64]) -> Quality:
-    """Heads trained with :func:`ranked`."""
-    return ensemble_quality(
-        train_heads(outcomes, vectors, TrainingConfig(members=2), loss=ranked), vectors[rows]
-    )
+def with_ranking(data: EncodedOutcomes, rows: Rows) -> Quality:
+    """Heads trained with :func:`ranking_loss`."""
+    settings = HeadTrainingSettings(members=2)
+    ensemble = fit_head_ensemble(data, settings, loss=ranking_loss)
+    return ensemble.quality(data.vectors[rows])
 
 
-def with_discount(outcomes: Outcomes, vectors: Vectors, rows: NDArray[np.int64]) -> Quality:
+def with_discount(data: EncodedOutcomes, rows: Rows) -> Quality:
     """Less where the members disagree."""
-    trained = train_heads(outcomes, vectors, TrainingConfig(members=4))
+    ensemble = fit_head_ensemble(data, HeadTrainingSettings(members=4))
+    vectors = torch.from_numpy(data.vectors[rows])
     with torch.inference_mode():
-        members = torch.stack(
-            [expected_level(head(torch.from_numpy(vectors[rows]))) for head in trained]
-        ).numpy()
+        members = torch.stack([head.expected_level(vectors) for head in ensemble.heads]).numpy()
     return members.mean(0) - DISAGREEMENT * members.std(0)
 
 
-def neighbours(outcomes: Outcomes, vectors: Vectors, rows: NDArray[np.int64]) -> Quality:
+def neighbours(data: EncodedOutcomes, rows: Rows) -> Quality:
     """k-NN alone."""
-    return fit_profiles(outcomes, vectors).quality(vectors[rows], 40)
+    profiles = fit_profiles(data.outcomes, data.vectors)
+    return profiles.quality(data.vectors[rows], NEIGHBOURS)
 
 
-def with_neighbours(outcomes: Outcomes, vectors: Vectors, rows: NDArray[np.int64]) -> Quality:
+def with_neighbours(data: EncodedOutcomes, rows: Rows) -> Quality:
     """A share of k-NN mixed in."""
-    near = neighbours(outcomes, vectors, rows)
-    return (1 - KNN_SHARE) * heads()(outcomes, vectors, rows) + KNN_SHARE * near
+    by_heads = heads()(data, rows)
+    by_neighbours = neighbours(data, rows)
+    return (1 - KNN_SHARE) * by_heads + KNN_SHARE * by_neighbours
 
 
-def shrunk(outcomes: Outcomes, vectors: Vectors, rows: NDArray[np.int64]) -> Quality:
+def shrunk(data: EncodedOutcomes, rows: Rows) -> Quality:
     """Each expert's distance from the others pulled to its mean, against the winner's curse."""
-    quality = heads()(outcomes, vectors, rows)
-    shared = quality.mean(1, keepdims=True)
-    own = quality - shared
-    return shared + own.mean(0) + (1 - SHRINK) * (own - own.mean(0))
+    quality = heads()(data, rows)
+    mean_of_experts = quality.mean(1, keepdims=True)
+    advantage = quality - mean_of_experts
+    mean_advantage = advantage.mean(0)
+    return mean_of_experts + mean_advantage + (1 - SHRINK) * (advantage - mean_advantage)
 
 
 METHODS: dict[str, Method] = {
@@ -122,7 +142,7 @@ METHODS: dict[str, Method] = {
 }
 
 
-def folds(outcomes: Outcomes, seed: int = 0) -> Iterator[tuple[Outcomes, NDArray[np.int64]]]:
+def folds(outcomes: Outcomes, seed: int = 0) -> Iterator[tuple[Outcomes, Rows]]:
     """The table with splits drawn anew, and the rows that are neither ``train`` nor ``dev``."""
     random = np.random.default_rng(seed)
     fold = random.integers(0, FOLDS, len(outcomes.prompts))
@@ -132,8 +152,31 @@ def folds(outcomes: Outcomes, seed: int = 0) -> Iterator[tuple[Outcomes, NDArray
         yield outcomes.with_splits(splits.tolist()), np.flatnonzero(fold == number)
 
 
-def main() -> None:
-    """Print a row for each method."""
+def predict_all(method: Method, data: EncodedOutcomes) -> NDArray[np.float64]:
+    """Every prompt predicted by a fold that did not learn from it, prompts × experts."""
+    quality = np.empty(data.outcomes.scores.shape, np.float64)
+    for outcomes, rows in folds(data.outcomes):
+        quality[rows] = method(EncodedOutcomes(outcomes, data.vectors), rows)
+    return quality
+
+
+def describe_pool(
+    quality: NDArray[np.float64], outcomes: Outcomes, prices: dict[str, float]
+) -> str:
+    """Area, half and match."""
+    columns = [outcomes.experts.index(name) for name in prices]
+    cost = np.array(list(prices.values()))
+    scores = outcomes.scores[:, columns].astype(np.float64)
+    complete = ~np.isnan(scores).any(axis=1)
+    scores = scores[complete]
+
+    served = serve(quality[complete][:, columns], scores, cost, sweep(cost))
+    metrics = curve_metrics(served.curve(), measure_baseline(scores, cost))
+    return f"{metrics.area:.4f} {metrics.half:.3f} {metrics.match:.2f}"
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -141,35 +184,32 @@ def main() -> None:
         parser.add_argument(f"--{name}", required=True, type=Path)
     parser.add_argument("--pool", action="append", required=True)
     parser.add_argument("--only", action="append", choices=METHODS, help="a row; repeatable")
-    given, console = parser.parse_args(), Console(width=120)
-    outcomes = read_outcomes(given.prompts, given.outcomes)
-    vectors = encode_cached(outcomes.prompts, TrainingConfig().encoder, SILENT)
-    pools = {
-        n: read_price_list(given.prices, given.pool[: k + 1], outcomes.experts).per_million()
-        for k, n in enumerate(given.pool)
-    }
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print a row for each method."""
+    options = arguments()
+    console = Console(width=120)
+    outcomes = read_outcomes(options.prompts, options.outcomes)
+    vectors = encode_cached(outcomes.prompts, EncoderSettings(), SILENT)
+    data = EncodedOutcomes(outcomes, vectors)
+
+    pools = {}
+    for number, name in enumerate(options.pool, start=1):
+        price_list = read_price_list(options.prices, options.pool[:number], outcomes.experts)
+        pools[name] = price_list.per_million()
+
     table = Table("method", "AUC", *(f"{name}: area, ½, match" for name in pools), "seconds")
-    for name in given.only or METHODS:
-        start, quality = time.perf_counter(), np.empty(outcomes.scores.shape, np.float64)
-        for fold, rows in folds(outcomes):
-            quality[rows] = METHODS[name](fold, vectors, rows)
-        cells = [in_pool(quality, outcomes, prices) for prices in pools.values()]
-        measured = prediction_metrics(quality, outcomes.scores.astype(np.float64))
-        row = (name, f"{measured.auc:.4f}", *cells, f"{time.perf_counter() - start:.0f}")
+    for name in options.only or METHODS:
+        start = time.perf_counter()
+        quality = predict_all(METHODS[name], data)
+        cells = [describe_pool(quality, outcomes, prices) for prices in pools.values()]
+        metrics = prediction_metrics(quality, outcomes.scores.astype(np.float64))
+        row = (name, f"{metrics.auc:.4f}", *cells, f"{time.perf_counter() - start:.0f}")
         table.add_row(*row)
         console.print(*row, sep=" | ", highlight=False)
     console.print(table)
-
-
-def in_pool(quality: NDArray[np.float64], outcomes: Outcomes, prices: dict[str, float]) -> str:
-    """Area, half and match."""
-    columns = [outcomes.experts.index(name) for name in prices]
-    scores, cost = outcomes.scores[:, columns].astype(np.float64), np.array(list(prices.values()))
-    whole = ~np.isnan(scores).any(axis=1)
-    baseline = measure_baseline(scores[whole], cost)
-    served = serve(quality[whole][:, columns], scores[whole], cost, sweep(cost))
-    found = curve_metrics(served.curve(), baseline)
-    return f"{found.area:.4f} {found.half:.3f} {found.match:.2f}"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,23 +17,50 @@ from rich.console import Console
 from rich.table import Table
 
 from routoo_core.measures.metrics import auc, expected_calibration_error
-from routoo_core.outcomes import Outcomes, read_outcomes
-from routoo_core.predictor.encoder import Vectors
+from routoo_core.outcomes import read_outcomes
+from routoo_core.predictor.base import Vectors
+from routoo_core.predictor.encoder import EncoderSettings
+from routoo_core.predictor.head_ensemble import HeadEnsemble
 from routoo_core.predictor.heads import HEADS
 from routoo_core.progress import SILENT
-from routoo_core.training.head_ensemble import train_heads
+from routoo_core.training.encoded import EncodedOutcomes
+from routoo_core.training.head_ensemble import HeadTrainingSettings, fit_head_ensemble
 from routoo_core.training.new_expert import add_expert
-from routoo_core.training.settings import TrainingConfig, ensemble_quality
 from routoo_core.training.suggestion import suggest_prompts
 from routoo_core.training.vectors import encode_cached
 
 Scores = NDArray[np.float32]
 Figures = NDArray[np.float64]
-PICKED = ("random", "suggested")
+"""AUC and calibration error, (2,)."""
+
+RANDOM = "random"
+SUGGESTED = "suggested"
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Which prompts are labelled.
+
+    Attributes:
+        count: How many.
+        picked: :data:`RANDOM` or :data:`SUGGESTED`.
+    """
+
+    count: int
+    picked: str
+
+    def rows(self, vectors: Vectors, seed: int) -> NDArray[np.int64]:
+        """Rows to label."""
+        if self.picked == RANDOM:
+            return np.random.default_rng(seed).permutation(len(vectors))[: self.count]
+        return suggest_prompts(vectors, self.count, seed)
+
+
+NO_LABELS = Labelling(0, "–")
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,80 +76,103 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def figures(quality: Scores, scores: Scores) -> Figures:
-    """AUC and calibration error of one expert, both inputs (prompts,); prompts it was not observed on are left out."""
-    seen = ~np.isnan(scores)
-    predicted, observed = quality[seen].astype(np.float64), scores[seen].astype(np.float64)
-    return np.array([auc(predicted, observed), expected_calibration_error(predicted, observed)])
+def measure(quality: Scores, scores: Scores) -> Figures:
+    """Figures of one expert, both inputs (prompts,); prompts it was not observed on are left out."""
+    observed = ~np.isnan(scores)
+    expert_quality = quality[observed].astype(np.float64)
+    expert_scores = scores[observed].astype(np.float64)
+    error = expected_calibration_error(expert_quality, expert_scores)
+    return np.array([auc(expert_quality, expert_scores), error])
 
 
-def pick(picked: str, count: int, seed: int, vectors: Vectors) -> NDArray[np.int64]:
-    """Rows to label."""
-    if picked == "random":
-        return np.random.default_rng(seed).permutation(len(vectors))[:count]
-    return suggest_prompts(vectors, count, seed)
+class LeftOut:
+    """One expert, and heads that were trained on all others.
+
+    Args:
+        data: All experts.
+        expert: The one that is left out.
+        settings: Of the heads.
+    """
+
+    def __init__(self, data: EncodedOutcomes, expert: str, settings: HeadTrainingSettings) -> None:
+        outcomes = data.outcomes
+        others = [name for name in outcomes.experts if name != expert]
+        ensemble = fit_head_ensemble(
+            EncodedOutcomes(outcomes.select(others), data.vectors), settings
+        )
+        self.heads = list(ensemble.heads)
+        self.vectors = data.vectors
+        self.scores = outcomes.score_table.column(expert)
+        self.dev = outcomes.rows("dev")
+        train = outcomes.rows("train")
+        self.train = train[~np.isnan(self.scores[train])]
+
+    def measure_added(self, rows: NDArray[np.int64]) -> Figures:
+        """Held-out figures of the expert, added back with labels of these rows."""
+        grown = HeadEnsemble(add_expert(self.heads, self.vectors[rows], self.scores[rows]))
+        quality = grown.quality(self.vectors[self.dev])[:, -1]
+        return measure(quality, self.scores[self.dev])
+
+    def measure_labelling(self, labelling: Labelling, seeds: int) -> Figures:
+        """The mean over several draws of the labels."""
+        candidates = self.vectors[self.train]
+        figures = []
+        for seed in range(seeds):
+            rows = labelling.rows(candidates, seed)
+            figures.append(self.measure_added(self.train[rows]))
+        mean: Figures = np.stack(figures).mean(0)
+        return mean
 
 
-def add_back(
-    outcomes: Outcomes,
-    vectors: Vectors,
-    expert: str,
-    config: TrainingConfig,
-    counts: list[int],
-    seeds: int,
-) -> dict[tuple[int, str], Figures]:
-    """(labels, how they were picked) → held-out figures of the expert, the mean over seeds; 0 labels is the prior."""
-    heads = train_heads(
-        outcomes.select([name for name in outcomes.experts if name != expert]), vectors, config
-    )
-    scores, dev = outcomes.scores[:, outcomes.experts.index(expert)], outcomes.rows("dev")
-    train = np.array([row for row in outcomes.rows("train") if not np.isnan(scores[row])])
-
-    def measure(rows: NDArray[np.int64]) -> Figures:
-        grown = add_expert(heads, vectors[rows], scores[rows])
-        return figures(ensemble_quality(grown, vectors[dev])[:, -1], scores[dev])
-
-    def mean(count: int, picked: str) -> Figures:
-        drawn = [train[pick(picked, count, seed, vectors[train])] for seed in range(seeds)]
-        figures_of_all: Figures = np.stack([measure(rows) for rows in drawn]).mean(0)
-        return figures_of_all
-
-    return {
-        (0, "–"): measure(train[:0]),
-        **{(count, way): mean(count, way) for count in counts for way in PICKED},
-    }
-
-
-def show(whole: Figures, found: dict[tuple[int, str], Figures]) -> Table:
-    """Means over the experts left out; ``whole`` and each value are (experts, 2)."""
+def make_table(all_labels: Sequence[Figures], few_labels: dict[Labelling, list[Figures]]) -> Table:
+    """Means over the experts that were left out, one entry for each."""
+    whole = np.stack(all_labels)
     table = Table("labels", "picked", "AUC", "of the AUC with all labels", "calibration error")
     table.add_row("all", "–", f"{whole[:, 0].mean():.4f}", "100.00%", f"{whole[:, 1].mean():.3f}")
-    for (count, picked), few in found.items():
+    for labelling, figures in few_labels.items():
+        few = np.stack(figures)
         share = (few[:, 0] / whole[:, 0]).mean()
         table.add_row(
-            str(count), picked, f"{few[:, 0].mean():.4f}", f"{share:.2%}", f"{few[:, 1].mean():.3f}"
+            str(labelling.count),
+            labelling.picked,
+            f"{few[:, 0].mean():.4f}",
+            f"{share:.2%}",
+            f"{few[:, 1].mean():.3f}",
         )
     return table
 
 
 def main() -> None:
     """Print the table."""
-    given, console = arguments(), Console()
+    options = arguments()
+    console = Console()
     warnings.filterwarnings("ignore", message="no labels")
-    outcomes = read_outcomes(given.prompts, given.outcomes)
-    config = TrainingConfig(head=given.head, members=given.members)
-    vectors, dev = encode_cached(outcomes.prompts, config.encoder, SILENT), outcomes.rows("dev")
-    columns = np.linspace(0, len(outcomes.experts) - 1, given.experts).round().astype(int)
+    outcomes = read_outcomes(options.prompts, options.outcomes)
+    data = EncodedOutcomes(outcomes, encode_cached(outcomes.prompts, EncoderSettings(), SILENT))
+    settings = HeadTrainingSettings(head=options.head, members=options.members)
+
+    labellings = []
+    for count in options.labels:
+        labellings += [Labelling(count, RANDOM), Labelling(count, SUGGESTED)]
+    few_labels: dict[Labelling, list[Figures]] = {NO_LABELS: []}
+    for labelling in labellings:
+        few_labels[labelling] = []
+
+    dev = outcomes.rows("dev")
+    all_labels = []
+    columns = np.linspace(0, len(outcomes.experts) - 1, options.experts).round().astype(int)
     with console.status("Training on all experts …") as status:
-        quality = ensemble_quality(train_heads(outcomes, vectors, config), vectors[dev])
-        whole = np.stack(
-            [figures(quality[:, column], outcomes.scores[dev, column]) for column in columns]
-        )
-        added = []
-        for name in (outcomes.experts[column] for column in columns):
+        quality = fit_head_ensemble(data, settings).quality(data.vectors[dev])
+        for column in columns:
+            all_labels.append(measure(quality[:, column], outcomes.scores[dev, column]))
+
+            name = outcomes.experts[column]
             status.update(f"Leaving out {name} …")
-            added.append(add_back(outcomes, vectors, name, config, given.labels, given.seeds))
-    console.print(show(whole, {key: np.stack([one[key] for one in added]) for key in added[0]}))
+            left_out = LeftOut(data, name, settings)
+            few_labels[NO_LABELS].append(left_out.measure_added(left_out.train[:0]))
+            for labelling in labellings:
+                few_labels[labelling].append(left_out.measure_labelling(labelling, options.seeds))
+    console.print(make_table(all_labels, few_labels))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -17,12 +18,20 @@ from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.config import STARTER
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.predictor.checkpoint import find_router, load_checkpoint
+from routoo_core.predictor.encoder import LocalEncoder
 from routoo_core.predictor.performance import PerformancePredictor
 from routoo_core.selector import Ratio
 
 SHIPPED = "mmlu-pro"
-LENGTHS = (32, 128, 384)  # tokens
-CALLERS, REPEATS, ROUNDS = 64, 30, 5
+LENGTHS = (32, 128, 384)
+"""Tokens of a prompt."""
+
+CALLERS = 64
+REPEATS = 30
+ROUNDS = 5
+WARM_UP_REPEATS = 3
+WARM_UP_ROUNDS = 1
+
 SUBJECTS = (
     "a proton",
     "the enzyme",
@@ -43,11 +52,13 @@ PLACES = (
 
 def question(dice: random.Random, sentences: int) -> str:
     """Made-up premises and a question; no two alike."""
-    parts = [
-        f"Suppose {dice.choice(SUBJECTS)} {dice.choice(VERBS)} {dice.choice(PLACES)}."
-        for _ in range(sentences)
-    ]
-    return " ".join([f"Case {dice.getrandbits(40)}.", *parts, "What follows, and why?"])
+    parts = [f"Case {dice.getrandbits(40)}."]
+    for _ in range(sentences):
+        subject = dice.choice(SUBJECTS)
+        verb = dice.choice(VERBS)
+        place = dice.choice(PLACES)
+        parts.append(f"Suppose {subject} {verb} {place}.")
+    return " ".join([*parts, "What follows, and why?"])
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -57,70 +68,85 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-@torch.inference_mode()
-def forward(predictor: PerformancePredictor, tokens: list[int]) -> None:
-    """The encoder's layers on one prompt: no tokenizer, no pooling, no head."""
-    ids, mask = predictor.encoder.pad([tokens])
-    predictor.encoder.model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
+class Bench:
+    """The shipped router, its predictor, and the encoder under it."""
 
+    def __init__(self) -> None:
+        start = time.perf_counter()
+        predictor = load_checkpoint(find_router(SHIPPED))
+        self.load_seconds = time.perf_counter() - start
 
-def decide_over_forward(
-    router: Router, predictor: PerformancePredictor, length: int
-) -> tuple[float, float]:
-    """Median ms of a decision about ``length`` tokens, and of the encoder alone; runs alternate."""
-    dice, pairs = random.Random(length), []
-    for _ in range(REPEATS + 3):
-        tokens = predictor.encoder.tokens([question(dice, 60)])[0][:length]
-        request = RoutedRequest.from_text(predictor.encoder.tokenizer.decode(tokens))
-        pairs.append(
-            (
-                seconds(lambda r=request: router.decide(r)),
-                seconds(lambda t=tokens: forward(predictor, t)),
-            )
-        )
-    decided, alone = (statistics.median(times) * 1e3 for times in zip(*pairs[3:], strict=True))
-    return decided, alone
+        assert isinstance(predictor, PerformancePredictor)
+        assert isinstance(predictor.encoder, LocalEncoder)
+        self.predictor = predictor
+        self.encoder = predictor.encoder
+        pool = Pool.from_toml(STARTER / "experts.toml")
+        batching = BatchingPredictor(predictor)
+        self.router = Router(pool, batching, Ratio(), Budget(), SqliteLedger())
 
+    @torch.inference_mode()
+    def run_bare_encoder(self, token_ids: list[int]) -> None:
+        """The encoder's layers on one prompt: no tokenizer, no pooling, no head."""
+        input_ids, mask = self.encoder.pad([token_ids])
+        self.encoder.model(input_ids=input_ids, attention_mask=mask.long(), use_cache=False)
 
-def concurrent_over_offline(router: Router, predictor: PerformancePredictor) -> tuple[float, float]:
-    """Median tokens/s of 64 decisions at once, and of one offline pass over the same prompts; runs alternate."""
-    dice, pairs = random.Random(0), []
-    for _ in range(ROUNDS + 1):
-        requests = [
-            RoutedRequest.from_text(question(dice, dice.randint(1, 30))) for _ in range(CALLERS)
-        ]
-        texts = [request.text for request in requests]
-        tokens = sum(map(len, predictor.encoder.tokens(texts)))
-        together = seconds(lambda r=requests: decide_together(router, r))
-        pairs.append((tokens / together, tokens / seconds(lambda t=texts: predictor.predict(t))))
-    concurrent, offline = map(statistics.median, zip(*pairs[1:], strict=True))
-    return concurrent, offline
+    def decide_together(self, requests: list[RoutedRequest]) -> None:
+        """Each decision on a thread of its own."""
+        threads = []
+        for request in requests:
+            threads.append(threading.Thread(target=self.router.decide, args=(request,)))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
+    def decision_and_encoder_ms(self, length: int) -> tuple[float, float]:
+        """Median ms of a decision about ``length`` tokens, and of the encoder alone; runs alternate."""
+        dice = random.Random(length)
+        decision_times = []
+        encoder_times = []
+        for _ in range(WARM_UP_REPEATS + REPEATS):
+            token_ids = self.encoder.tokens([question(dice, 60)])[0][:length]
+            request = RoutedRequest.from_text(self.encoder.tokenizer.decode(token_ids))
+            decision_times.append(seconds(partial(self.router.decide, request)))
+            encoder_times.append(seconds(partial(self.run_bare_encoder, token_ids)))
 
-def decide_together(router: Router, requests: list[RoutedRequest]) -> None:
-    """Each decision on a thread of its own."""
-    threads = [threading.Thread(target=router.decide, args=(request,)) for request in requests]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        decision = statistics.median(decision_times[WARM_UP_REPEATS:])
+        encoder = statistics.median(encoder_times[WARM_UP_REPEATS:])
+        return decision * 1e3, encoder * 1e3
+
+    def concurrent_and_offline_rate(self) -> tuple[float, float]:
+        """Median tokens/s of 64 decisions at once, and of one offline pass over the same prompts; runs alternate."""
+        dice = random.Random(0)
+        concurrent_rates = []
+        offline_rates = []
+        for _ in range(WARM_UP_ROUNDS + ROUNDS):
+            requests = []
+            for _ in range(CALLERS):
+                requests.append(RoutedRequest.from_text(question(dice, dice.randint(1, 30))))
+            texts = [request.text for request in requests]
+            tokens = sum(map(len, self.encoder.tokens(texts)))
+            concurrent_rates.append(tokens / seconds(partial(self.decide_together, requests)))
+            offline_rates.append(tokens / seconds(partial(self.predictor.predict, texts)))
+
+        concurrent = statistics.median(concurrent_rates[WARM_UP_ROUNDS:])
+        offline = statistics.median(offline_rates[WARM_UP_ROUNDS:])
+        return concurrent, offline
 
 
 def main() -> None:
     """Print every figure beside its bar."""
-    folder, loaded = find_router(SHIPPED), list[PerformancePredictor]()
-    load = seconds(lambda: loaded.append(load_checkpoint(folder)))
-    pool, (predictor,) = Pool.from_toml(STARTER / "experts.toml"), loaded
-    router = Router(pool, BatchingPredictor(predictor), Ratio(), Budget(), SqliteLedger())
+    bench = Bench()
     table = Table("what", "figure", "bar")
     for length in LENGTHS:
-        decided, alone = decide_over_forward(router, predictor, length)
-        figure = f"{decided / alone:.3f} ({decided:.1f} over {alone:.1f} ms)"
+        decision, encoder = bench.decision_and_encoder_ms(length)
+        figure = f"{decision / encoder:.3f} ({decision:.1f} over {encoder:.1f} ms)"
         table.add_row(f"decision over the bare encoder, {length} tokens", figure, "≤ 1.10")
-    concurrent, offline = concurrent_over_offline(router, predictor)
+
+    concurrent, offline = bench.concurrent_and_offline_rate()
     figure = f"{concurrent / offline:.1%} ({concurrent:,.0f} of {offline:,.0f} tokens/s)"
     table.add_row(f"{CALLERS} decisions at once, share of the offline pass", figure, "≥ 85 %")
-    table.add_row(f"load {SHIPPED} from the cache", f"{load:.2f} s", "≤ 3 s")
+    table.add_row(f"load {SHIPPED} from the cache", f"{bench.load_seconds:.2f} s", "≤ 3 s")
     Console().print(table)
 
 

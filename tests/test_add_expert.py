@@ -5,24 +5,26 @@ import pytest
 import torch
 
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.predictor.heads import HEADS
+from routoo_core.predictor.head_ensemble import HeadEnsemble
+from routoo_core.predictor.heads import HEADS, HeadShape
 from routoo_core.training.new_expert import add_expert
-from routoo_core.training.settings import ensemble_quality
 
 KINDS = pytest.mark.parametrize("kind", HEADS)
 
 
 def make(kind, members=2, experts=6):
     torch.manual_seed(0)
-    heads = [
-        HEADS[kind](dim=12, experts=experts, levels=2, width=8, dropout=0.1, domains=3).eval()
-        for _ in range(members)
-    ]
+    shape = HeadShape(dim=12, experts=experts, levels=2, width=8, dropout=0.1, domains=3)
+    heads = [HEADS[kind](shape).eval() for _ in range(members)]
     with torch.no_grad():
         for head in heads:
             for parameter in head.parameters():
                 parameter.mul_(2) if parameter.any() else parameter.normal_()
     return heads
+
+
+def ensemble_quality(heads, vectors):
+    return HeadEnsemble(heads).quality(vectors)
 
 
 def prompts(count, seed=1):

@@ -14,8 +14,8 @@ routoo_core
     question messages request latency usage prices endpoint limits experts price_list failures
     expert_table prompts outcomes embedded
 routoo_core.predictor
-    base batching adapter encoder heads neighbours lengths calibration quality_model performance
-    checkpoint_config reference checkpoint
+    base batching adapter encoder calibration lengths heads checkpoint_config quality_model
+    head_ensemble neighbours performance reference checkpoint
 routoo_core.budget
     period account ledger sqlite_file sqlite redis outlook
 routoo_core
@@ -47,8 +47,8 @@ routoo_core.universe
 routoo_core.assignment
     predictions quality_table solver plan target
 routoo_core.training
-    calibration lengths neighbours settings labels head_ensemble fine_tuning new_expert suggestion
-    processes vectors simple_routers model_card run expert_run
+    encoded calibration lengths neighbours labels head_ensemble fine_tuning algorithms settings
+    processes vectors simple_routers metrics model_card run new_expert suggestion expert_run
 routoo_core.evaluation
     plots report tables predictions rewording paraphrases stress evaluation
     drawings sentences page

@@ -6,14 +6,14 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.predictor.encoder import Encoder, EncoderSettings, best_dtype
+from routoo_core.predictor.encoder import EncoderSettings, LocalEncoder, best_dtype
 
 TEXTS = ["hi", "what is 12 + 13 ?", "a much longer text about nothing at all, really nothing", "x"]
 
 
 def load(tiny_model, **settings):
     settings = EncoderSettings(**{"model": str(tiny_model), "layers": (1, 2), **settings})
-    return Encoder.load(settings, device="cpu", dtype="float32")
+    return LocalEncoder.load(settings, device="cpu", dtype="float32")
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last", "cls"])
@@ -79,7 +79,7 @@ def test_a_layer_the_model_does_not_have_is_refused(tiny_model):
 
 def test_a_model_that_cannot_be_found_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match="encoder .*nowhere.* cannot be loaded"):
-        Encoder.load(EncoderSettings(model=str(tmp_path / "nowhere")))
+        LocalEncoder.load(EncoderSettings(model=str(tmp_path / "nowhere")))
 
 
 def test_the_dtype_chosen_is_one_the_device_computes_in():
@@ -97,5 +97,7 @@ def test_a_gguf_file_is_an_encoder_too(tmp_path):
     path = embedded.cache_folder() / embedded.MODEL / embedded.GGUF
     if not path.is_file():
         pytest.skip("the embedded weights are not in the cache; routoo demo fetches them")
-    found = Encoder.load(EncoderSettings(model=str(path), layers=(2,))).encode(TEXTS)
-    np.testing.assert_array_equal(found, Encoder.load(EncoderSettings(layers=(2,))).encode(TEXTS))
+    found = LocalEncoder.load(EncoderSettings(model=str(path), layers=(2,))).encode(TEXTS)
+    np.testing.assert_array_equal(
+        found, LocalEncoder.load(EncoderSettings(layers=(2,))).encode(TEXTS)
+    )

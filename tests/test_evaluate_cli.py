@@ -161,7 +161,7 @@ def test_a_checkpoint_keeps_what_simple_routers_predicted(
     monkeypatch.setenv("ROUTOO_CACHE", str(tmp_path))
     toy, config = toy_outcomes, read_config(checkpoint)
     encoder, dev = config.training.encoder, toy.rows("dev")
-    taught = predict_simple_routers(toy, encode_cached(toy.prompts, encoder, SILENT), dev, encoder)
+    taught = predict_simple_routers(toy, encode_cached(toy.prompts, encoder, SILENT), dev)
     kept = predict(checkpoint, toy.take(dev), SILENT).simple
     assert set(kept) == set(taught) == {"kNN", "printed head"}
     for name, quality in kept.items():

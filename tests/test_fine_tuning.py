@@ -13,13 +13,14 @@ from pyarrow import parquet
 from routoo_core.errors import CheckpointError, ConfigurationError
 from routoo_core.predictor.adapter import Adapter
 from routoo_core.predictor.checkpoint import load_checkpoint
-from routoo_core.predictor.encoder import Encoder, EncoderSettings
+from routoo_core.predictor.encoder import EncoderSettings, LocalEncoder
 from routoo_core.progress import SILENT
 from routoo_core.training import fine_tuning
-from routoo_core.training.fine_tuning import fine_tune, rate
-from routoo_core.training.head_ensemble import train_heads
+from routoo_core.training.encoded import EncodedOutcomes
+from routoo_core.training.fine_tuning import FineTuning, fine_tune, rate
+from routoo_core.training.head_ensemble import fit_head_ensemble
 from routoo_core.training.run import train_router
-from routoo_core.training.settings import TrainingConfig, ensemble_quality
+from routoo_core.training.settings import TrainingConfig
 
 TEXTS = ["what is 31 + 44 ?", "hello there, dear friend number 1234"]
 
@@ -29,7 +30,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ROUTOO_CACHE", str(tmp_path / "cache"))
 
 
-def config(tiny_model, **lora):
+def config(tiny_model, heads=None, **lora):
     lora = {
         "first_layer": 2,
         "rank": 4,
@@ -39,22 +40,22 @@ def config(tiny_model, **lora):
         **lora,
     }
     encoder = {"model": str(tiny_model), "layers": (1, 3)}
-    return TrainingConfig(
-        encoder=encoder, width=8, members=2, epochs=3, open_questions=False, lora=lora
-    )
+    heads = {"width": 8, "members": 2, "epochs": 3, **(heads or {})}
+    return TrainingConfig(encoder=encoder, open_questions=False, lora=lora, **heads)
 
 
 def load(settings, adapter=None):
-    return Encoder.load(settings.encoder, device="cpu", dtype="float32", adapter=adapter)
+    return LocalEncoder.load(settings.encoder, device="cpu", dtype="float32", adapter=adapter)
 
 
 def tuned(tiny_model, outcomes, saved, progress=lambda _: None, **lora):
     settings = config(tiny_model, **lora)
-    vectors = load(settings).encode(outcomes.prompts)
-    heads = train_heads(outcomes, vectors, settings)
-    before = ensemble_quality(heads, vectors)
-    adapter = fine_tune(load(settings), heads, outcomes, vectors, settings, saved, progress)
-    return settings, adapter, heads, before
+    data = EncodedOutcomes(outcomes, load(settings).encode(outcomes.prompts))
+    ensemble = fit_head_ensemble(data, settings.algorithm_settings, settings.seed)
+    before = ensemble.quality(data.vectors)
+    plan = FineTuning(settings.lora, settings.algorithm_settings, settings.seed, saved)
+    adapter = fine_tune(load(settings), ensemble, data, plan, progress)
+    return settings, adapter, ensemble, before
 
 
 def loss(quality, outcomes):
@@ -69,10 +70,10 @@ def loss(quality, outcomes):
 def test_training_the_encoder_too_predicts_held_out_prompts_better(
     tiny_model, toy_outcomes, tmp_path, lora
 ):
-    settings, adapter, heads, before = tuned(
+    settings, adapter, ensemble, before = tuned(
         tiny_model, toy_outcomes, tmp_path / "run.safetensors", **lora
     )
-    after = ensemble_quality(heads, load(settings, adapter).encode(toy_outcomes.prompts))
+    after = ensemble.quality(load(settings, adapter).encode(toy_outcomes.prompts))
     assert loss(after, toy_outcomes) < loss(before, toy_outcomes) - 0.01
     assert not (tmp_path / "run.safetensors").exists()
 
@@ -124,7 +125,7 @@ def test_a_killed_run_goes_on_and_ends_the_same_to_the_bit(
     assert "step 9/" in next(line for line in lines if "step" in line)
     for name, value in whole[1].weights.items():
         torch.testing.assert_close(resumed[1].weights[name], value, atol=0, rtol=0)
-    for a, b in zip(whole[2], resumed[2], strict=True):
+    for a, b in zip(whole[2].heads, resumed[2].heads, strict=True):
         assert all(
             torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items()
         )
@@ -141,7 +142,7 @@ def test_the_learning_rate_rises_then_falls_to_nothing():
 def test_a_router_with_an_adapter_is_saved_and_served_as_measured(
     tiny_model, toy_outcomes, tmp_path
 ):
-    settings = config(tiny_model).model_copy(update={"epochs": 25, "learning_rate": 1e-2})
+    settings = config(tiny_model, heads={"epochs": 25, "learning_rate": 1e-2})
     metrics = train_router(toy_outcomes, settings, tmp_path / "r", {}, SILENT)
     assert {p.name for p in (tmp_path / "r" / "adapter").iterdir()} == {
         "adapter_config.json",
@@ -151,7 +152,7 @@ def test_a_router_with_an_adapter_is_saved_and_served_as_measured(
     sums, greetings = predictor.predict(TEXTS)
     assert sums[0] > sums[1]
     assert greetings[1] > greetings[0]
-    assert metrics["auc"] > 0.9
+    assert metrics.auc > 0.9
     assert "LoRA from layer 2 up" in (tmp_path / "r" / "README.md").read_text()
     (tmp_path / "r" / "adapter" / "adapter_model.safetensors").write_bytes(b"broken")
     with pytest.raises(CheckpointError, match="adapter"):
@@ -164,7 +165,7 @@ def test_an_adapter_of_another_model_is_refused(tiny_model):
         "layers.7.q_proj.lora_B.weight": torch.zeros(32, 1),
     }
     with pytest.raises(CheckpointError, match="layers.7.q_proj does not fit"):
-        Encoder.load(
+        LocalEncoder.load(
             EncoderSettings(model=str(tiny_model), layers=(3,)), adapter=Adapter(1, 1.0, other)
         )
 

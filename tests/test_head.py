@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from routoo_core.predictor.heads import HEADS, DifferenceHead, expected_level
+from routoo_core.predictor.heads import HEADS, DifferenceHead, HeadShape, expected_level
 from routoo_core.training.head_ensemble import masked_cross_entropy, training_loss
 from routoo_core.training.labels import Labels
 
 
 def make(kind, levels=2, seed=0):
     torch.manual_seed(seed)
-    return HEADS[kind](dim=16, experts=5, levels=levels, width=8, dropout=0.0).eval()
+    return HEADS[kind](HeadShape(dim=16, experts=5, levels=levels, width=8, dropout=0.0)).eval()
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -61,7 +61,7 @@ def test_pairs_nobody_observed_carry_no_loss():
 
 
 def test_the_domain_heads_table_starts_from_what_was_seen_in_each_domain():
-    head = HEADS["domain"](dim=4, experts=2, levels=2, width=8, dropout=0.0, domains=2)
+    head = HEADS["domain"](HeadShape(dim=4, experts=2, levels=2, width=8, dropout=0.0, domains=2))
     domain = torch.tensor([0] * 300 + [1] * 300 + [-1] * 300)
     target = torch.stack(
         [domain == 0, domain == 1], dim=1
@@ -77,7 +77,7 @@ def test_the_domain_heads_table_starts_from_what_was_seen_in_each_domain():
 
 def test_prompts_of_unknown_domain_carry_no_loss_for_it():
     torch.manual_seed(0)
-    head, vectors = HEADS["domain"](4, 2, 2, 8, 0.0, 3).eval(), torch.randn(5, 4)
+    head, vectors = HEADS["domain"](HeadShape(4, 2, 2, 8, 0.0, 3)).eval(), torch.randn(5, 4)
     target, seen = torch.zeros(5, 2, dtype=torch.long), torch.ones(5, 2, dtype=torch.bool)
 
     def loss(*domain):

@@ -8,7 +8,8 @@ import pytest
 
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.checkpoint import load_checkpoint
-from routoo_core.predictor.quality_model import Neighbours
+from routoo_core.predictor.checkpoint_config import CheckpointConfig
+from routoo_core.predictor.neighbours import Neighbours, load_neighbours
 from routoo_core.progress import SILENT
 from routoo_core.training.neighbours import fit_profiles
 from routoo_core.training.run import train_router
@@ -70,8 +71,14 @@ def test_counts_above_what_half_precision_holds_survive_saving(toy_outcomes):
     many = Neighbours(
         replace(profiles, sums=profiles.sums + 2049, counts=profiles.counts + 4099), count=2
     )
-    loaded = Neighbours.load(
-        many.weights(), TrainingConfig(algorithm="knn", neighbours=2), dim=6, experts=2
+    config = CheckpointConfig(
+        training={"algorithm": "knn", "encoder": {}, "neighbours": 2},
+        dim=6,
+        experts=("calculator", "talker"),
+        encoder_fingerprint="",
+        data_fingerprint="",
+        versions={},
     )
+    loaded = load_neighbours(many.weights(), config)
     np.testing.assert_array_equal(loaded.profiles.counts, many.profiles.counts)
     np.testing.assert_array_equal(loaded.profiles.sums, many.profiles.sums)

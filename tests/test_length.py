@@ -8,7 +8,7 @@ from routoo_core.config import build_router
 from routoo_core.predictor.base import Forecast, Forecaster, forecast
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.testing import FakePredictor
-from routoo_core.training.lengths import fit_lengths, length_error
+from routoo_core.training.lengths import add_expert_lengths, fit_lengths, length_error
 
 
 def answers(prompts=600, seed=0):
@@ -48,10 +48,10 @@ def test_missing_lengths_are_left_out_and_an_expert_without_any_gets_the_others_
 def test_a_new_expert_has_the_others_shape_and_its_own_level():
     vectors, lengths = answers()
     model = fit_lengths(vectors, lengths)
-    grown = model.with_expert(vectors[:20], np.full(20, 500, np.float32))
+    grown = add_expert_lengths(model, vectors[:20], np.full(20, 500, np.float32))
     np.testing.assert_allclose(grown.lengths(vectors)[:, :2], model.lengths(vectors), rtol=1e-5)
     assert 400 < grown.lengths(vectors[:20])[:, 2].mean() < 600
-    unknown = model.with_expert(vectors[:0], np.empty(0, np.float32)).lengths(vectors)[:, 2]
+    unknown = add_expert_lengths(model, vectors[:0], np.empty(0, np.float32)).lengths(vectors)[:, 2]
     assert lengths.min() < unknown.mean() < lengths.max()
 
 

@@ -44,7 +44,7 @@ def test_repeated_prompts_are_suggested_too_when_there_are_not_enough_others():
 
 @pytest.mark.parametrize("count", [0, 401])
 def test_more_suggestions_than_prompts_are_refused(count):
-    with pytest.raises(ConfigurationError, match="--n: .* ask for 1 to 400"):
+    with pytest.raises(ConfigurationError, match="count: .* ask for 1 to 400"):
         suggest_prompts(islands()[1], count)
 
 

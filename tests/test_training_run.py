@@ -13,7 +13,7 @@ from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.expert_table import ExpertTable
 from routoo_core.outcomes import Outcomes, joined, read_outcomes
 from routoo_core.predictor.checkpoint import load_checkpoint
-from routoo_core.predictor.encoder import Encoder, EncoderSettings
+from routoo_core.predictor.encoder import EncoderSettings, LocalEncoder
 from routoo_core.progress import SILENT
 from routoo_core.tables import write_table
 from routoo_core.training import vectors
@@ -30,12 +30,13 @@ def cache(tmp_path, monkeypatch):
 
 def test_the_papers_preset_is_the_papers():
     paper = preset("paper")
+    heads = paper.algorithm_settings
     assert (paper.encoder.model, paper.encoder.layers, paper.encoder.pooling) == (
         "mistralai/Mistral-7B-v0.1",
         (),
         "last",
     )
-    assert (paper.head, paper.levels, paper.members) == ("difference", 2, 1)
+    assert (heads.head, heads.levels, heads.members) == ("difference", 2, 1)
     lora = paper.lora
     assert (lora.rank, lora.alpha, lora.dropout, lora.first_layer) == (1024, 16, 0.05, 1)
     assert lora.matrices == ("q_proj", "k_proj", "v_proj")
@@ -49,13 +50,17 @@ def test_every_preset_is_whole(name):
 def test_a_file_changes_single_fields_of_a_preset():
     changed = preset("paper", changes={"encoder": {"model": "mine"}, "lora": {"rank": 8}})
     assert (changed.encoder.model, changed.encoder.pooling) == ("mine", "last")
-    assert (changed.lora.rank, changed.lora.dropout, changed.head) == (8, 0.05, "difference")
+    assert (changed.lora.rank, changed.lora.dropout, changed.algorithm_settings.head) == (
+        8,
+        0.05,
+        "difference",
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("papre", {}, "--preset: 'papre' is unknown; choose one of default"),
+        ("papre", {}, "preset: 'papre' is unknown; choose one of default"),
         ("lora", {"lora": {"rnak": 8}}, "t.toml: lora: .*rnak: unknown key"),
         ("lora", {"algorithm": "knn"}, "t.toml: lora: 'knn' has no heads"),
         ("lora", {"encoder": {"layers": [4]}}, "lora.first_layer: 13 lies above"),
@@ -173,12 +178,12 @@ def test_prompts_whose_ids_are_numbers_train_a_router(tmp_path, tiny_model, toy_
 
 
 def test_vectors_computed_before_a_kill_are_not_computed_again(tiny_model, monkeypatch):
-    monkeypatch.setattr(vectors, "_BLOCK", 2)
+    monkeypatch.setattr(vectors, "BLOCK_PROMPTS", 2)
     prompts, settings = (
         ("a", "bb", "c c", "dd d", "eee"),
         EncoderSettings(model=str(tiny_model), layers=(2,)),
     )
-    encode, calls = Encoder.encode, []
+    encode, calls = LocalEncoder.encode, []
 
     def killed(self, block, **options):
         calls.append(block)
@@ -186,11 +191,11 @@ def test_vectors_computed_before_a_kill_are_not_computed_again(tiny_model, monke
             raise KeyboardInterrupt
         return encode(self, block, **options)
 
-    monkeypatch.setattr(Encoder, "encode", killed)
+    monkeypatch.setattr(LocalEncoder, "encode", killed)
     with pytest.raises(KeyboardInterrupt):
         encode_cached(prompts, settings, SILENT)
     found = encode_cached(prompts, settings, SILENT)
     assert calls == [("a", "bb"), ("c c", "dd d"), ("c c", "dd d"), ("eee",)]
-    alone = encode(Encoder.load(settings), prompts)
+    alone = encode(LocalEncoder.load(settings), prompts)
     np.testing.assert_allclose(found, alone, rtol=1e-2, atol=1e-2)
     assert not list((embedded.cache_folder() / "vectors").glob("*.partial"))

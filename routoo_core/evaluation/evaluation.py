@@ -250,7 +250,7 @@ def _predict_simple(
     vectors = encode_cached(table.prompts, encoder, progress)
     return {
         DOMAIN_LOOKUP: by_domain,
-        **predict_simple_routers(table, vectors, selected.rows, encoder),
+        **predict_simple_routers(table, vectors, selected.rows),
     }
 
 

@@ -86,7 +86,7 @@ def predict(
     simple = {}
     if held_out.all():
         for name, predicted in reference.simple.items():
-            simple[name] = _read_held_out(reference, predicted, matched, outcomes.experts)
+            simple[name] = _read_held_out(reference, predicted.values, matched, outcomes.experts)
 
     return CheckpointPredictions(quality, simple, matched.counts())
 

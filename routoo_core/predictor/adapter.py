@@ -1,4 +1,4 @@
-"""LoRA on an encoder's layers: what is trained, and how it becomes part of the weights again (paper §4.1)."""
+"""LoRA on an encoder's layers: the adapted matrices, their file, and how they are merged again (paper §4.1)."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ FOLDER = "adapter"
 WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."  # how peft names what it wraps
-_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
+_DOWN = ".lora_A.weight"
+_UP = ".lora_B.weight"
 
 
 class LoraSettings(Settings):
     """Which matrices of which layers are trained together with the heads, and how.
 
     Attributes:
-        first_layer: The lowest layer trained, counted from 1. The layers below are run once for all epochs, and what
-            they give is kept in memory (2 bytes × hidden size × tokens, in bfloat16); 1 keeps nothing.
+        first_layer: The lowest trained layer, counted from 1. The layers below are run once for all epochs; their
+            output stays in memory (2 bytes × hidden size × tokens, in bfloat16). With 1 nothing stays in memory.
         rank: r of the adapters (the paper: 1024).
-        alpha: Scale; the adapters count alpha / rank.
-        dropout: On what goes into the adapters.
+        alpha: Scale; the adapters are multiplied by alpha / rank.
+        dropout: On the input of the adapters.
         matrices: Names of the linear maps in a layer (the paper: query, key and value).
-        learning_rate: The highest, of the adapters; it rises over the first tenth and falls to zero.
-        head_learning_rate: The same of the heads, which come trained.
+        learning_rate: The highest one of the adapters; it rises over the first tenth and falls to zero.
+        head_learning_rate: The highest one of the heads, which were trained before.
         batch_size: Prompts in one forward pass.
         accumulate: Passes before one step of the optimiser.
         checkpointing: Recompute activations instead of keeping them: slower, far less memory.
@@ -60,21 +61,21 @@ def adapted_modules(model: nn.Module, lora: LoraSettings) -> list[str]:
     """Full names of the linear maps that get an adapter.
 
     Raises:
-        ConfigurationError: There is none of these names at or above the first layer.
+        ConfigurationError: No linear map has one of these names at or above the first layer.
     """
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    found = [
-        name
-        for name in linear
-        if name.split(".")[-1] in lora.matrices and _layer(name) >= lora.first_layer
-    ]
-    if not found:
-        known = sorted({name.split(".")[-1] for name in linear})
+    adapted = []
+    for name in linear:
+        if _matrix_name(name) in lora.matrices and _layer_number(name) >= lora.first_layer:
+            adapted.append(name)
+    if not adapted:
+        available = sorted({_matrix_name(name) for name in linear})
+        depth = max(map(_layer_number, linear), default=0)
         raise ConfigurationError(
             f"lora: no matrix {', '.join(lora.matrices)} in layer {lora.first_layer} or above; "
-            f"the encoder has {', '.join(known)} in {max(map(_layer, linear), default=0)} layers"
+            f"the encoder has {', '.join(available)} in {depth} layers"
         )
-    return found
+    return adapted
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Adapter:
     Attributes:
         rank: r.
         alpha: Scale; ``W + alpha / rank · B A`` is the adapted matrix (LoRA, Eq. 3).
-        weights: A, (rank, in), and B, (out, rank), by ``place.lora_A.weight`` and ``place.lora_B.weight``.
+        weights: A, (rank, in), and B, (out, rank), named ``place.lora_A.weight`` and ``place.lora_B.weight``.
     """
 
     rank: int
@@ -93,10 +94,9 @@ class Adapter:
 
     @classmethod
     def from_peft(cls, rank: int, alpha: float, state: Mapping[str, Tensor]) -> Adapter:
-        """From the state that peft gives or writes, by its names."""
-        return cls(
-            rank, alpha, {name.removeprefix(_PREFIX): value for name, value in state.items()}
-        )
+        """From a state dict of peft, by its names."""
+        weights = {name.removeprefix(_PREFIX): value for name, value in state.items()}
+        return cls(rank, alpha, weights)
 
     @property
     def places(self) -> list[str]:
@@ -105,14 +105,18 @@ class Adapter:
 
     def save(self, folder: Path, model: str) -> None:
         """Write what peft's ``PeftModel.from_pretrained`` reads, for the encoder called ``model``."""
-        config = {"peft_type": "LORA", "base_model_name_or_path": model, "inference_mode": True}
-        config |= {"r": self.rank, "lora_alpha": self.alpha, "target_modules": self.places}
+        config = {
+            "peft_type": "LORA",
+            "base_model_name_or_path": model,
+            "inference_mode": True,
+            "r": self.rank,
+            "lora_alpha": self.alpha,
+            "target_modules": self.places,
+        }
+        weights = {_PREFIX + name: value.contiguous() for name, value in self.weights.items()}
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_file(
-            {_PREFIX + name: value.contiguous() for name, value in self.weights.items()},
-            folder / WEIGHTS,
-        )
+        save_file(weights, folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path) -> Adapter:
@@ -142,20 +146,17 @@ class Adapter:
             CheckpointError: The adapter is of another model.
         """
         modules = dict(model.named_modules())
+        scale = self.alpha / self.rank
         for place in self.places:
-            down, up, layer = (
-                self.weights[place + _DOWN].float(),
-                self.weights[place + _UP].float(),
-                modules.get(place),
-            )
-            if not isinstance(layer, nn.Linear) or layer.weight.shape != (
-                up.shape[0],
-                down.shape[1],
-            ):
+            down = self.weights[place + _DOWN].float()
+            up = self.weights[place + _UP].float()
+            layer = modules.get(place)
+            shape = (up.shape[0], down.shape[1])
+            if not isinstance(layer, nn.Linear) or layer.weight.shape != shape:
                 raise CheckpointError(
                     f"adapter: {place} does not fit the encoder; use the one it was trained with"
                 )
-            layer.weight.copy_(layer.weight.float() + self.alpha / self.rank * (up @ down))
+            layer.weight.copy_(layer.weight.float() + scale * (up @ down))
 
     def fingerprint(self) -> str:
         """SHA-256 over the weights, shortened."""
@@ -165,6 +166,13 @@ class Adapter:
         return digest.hexdigest()[:16]
 
 
-def _layer(name: str) -> int:
+def _matrix_name(module: str) -> str:
+    return module.split(".")[-1]
+
+
+def _layer_number(module: str) -> int:
     """The layer a module belongs to, counted from 1; 0 when it belongs to none."""
-    return next((int(part) + 1 for part in name.split(".") if part.isdigit()), 0)
+    for part in module.split("."):
+        if part.isdigit():
+            return int(part) + 1
+    return 0

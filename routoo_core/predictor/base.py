@@ -1,12 +1,15 @@
-"""What every predictor is; no torch here."""
+"""Contracts of everything that predicts; no torch here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+"""One vector a prompt, prompts × dim."""
 
 Quality = NDArray[np.float32]
 """Predicted quality, prompts × experts, each 0–1: the expected level divided by K - 1."""
@@ -16,11 +19,11 @@ Lengths = NDArray[np.float32]
 
 
 class Forecast(NamedTuple):
-    """Everything a predictor says about some prompts.
+    """Everything a predictor knows about some prompts.
 
     Attributes:
         quality: Prompts × experts, 0–1.
-        lengths: Tokens of the answer, prompts × experts; ``None`` from a predictor that does not know.
+        lengths: Tokens of the answer, prompts × experts; ``None`` if the predictor does not know them.
     """
 
     quality: Quality
@@ -38,7 +41,7 @@ class Predictor(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the predictions may; goes into every decision record."""
+        """Changes whenever the predictions may; every decision record holds it."""
         ...
 
     def predict(self, prompts: Sequence[str]) -> Quality:
@@ -51,12 +54,38 @@ class Forecaster(Predictor, Protocol):
     """A predictor that also predicts how long each answer will be, in the same pass."""
 
     def forecast(self, prompts: Sequence[str]) -> Forecast:
-        """Quality and lengths for each prompt and expert; thread-safe."""
+        """Predict quality and lengths for each prompt and expert; thread-safe."""
         ...
 
 
 def forecast(predictor: Predictor, prompts: Sequence[str]) -> Forecast:
-    """What a predictor of either kind says."""
+    """Ask a predictor for everything it knows: quality, and lengths if it predicts them."""
     if isinstance(predictor, Forecaster):
         return predictor.forecast(prompts)
     return Forecast(predictor.predict(prompts))
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns texts into vectors: a local language model, or an embedding endpoint elsewhere."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the encoder; a checkpoint refuses another one than it was trained with."""
+        ...
+
+    def encode(
+        self, prompts: Sequence[str], *, progress: Callable[[int], None] | None = None
+    ) -> Vectors:
+        """Encode texts; thread-safe, float32, shape (prompts, dim).
+
+        Args:
+            prompts: Any number of texts.
+            progress: Called with the number of texts that were encoded since the last call.
+        """
+        ...

@@ -1,10 +1,13 @@
-"""What a router's folder holds; saved whole, loaded only if it matches. No pickle anywhere.
+"""A checkpoint's folder: saved whole, loaded only if it matches. No pickle anywhere.
 
-``config.json`` encoder, head, experts, data fingerprint, versions · ``head.safetensors`` heads, calibration and
-lengths · ``adapter/`` LoRA in peft's format, when the encoder was trained · ``reference.safetensors`` quality predicted
-for the held-out prompts, by the router and by simple ones, observed score, and fingerprints of all prompts seen (no
-texts) ·
-``metrics.json`` held-out figures beside baselines · ``README.md`` the model card.
+======================== ==========================================================================================
+``config.json``           encoder, algorithm, experts, fingerprint of the data, versions
+``head.safetensors``      weights of the quality model, calibration, lengths
+``adapter/``              LoRA in peft's format, if the encoder was trained
+``reference.safetensors`` predicted quality of the held-out prompts beside observed scores, no texts
+``metrics.json``          held-out figures beside baselines
+``README.md``             the model card
+======================== ==========================================================================================
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import copyreg
 import hashlib
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,119 +26,174 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from routoo_core import embedded
 from routoo_core.errors import CheckpointError
-from routoo_core.predictor import adapter as adapters
+from routoo_core.predictor.adapter import FOLDER as ADAPTER_FOLDER
+from routoo_core.predictor.adapter import WEIGHTS as ADAPTER_WEIGHTS
 from routoo_core.predictor.adapter import Adapter
+from routoo_core.predictor.base import Encoder, Predictor
 from routoo_core.predictor.calibration import Calibration
-from routoo_core.predictor.checkpoint_config import CheckpointConfig, read_config
-from routoo_core.predictor.encoder import EMBEDDED, Encoder
+from routoo_core.predictor.checkpoint_config import (
+    CONFIG_FILE,
+    CheckpointConfig,
+    read_algorithm,
+    read_config,
+)
+from routoo_core.predictor.encoder import load_encoder
+from routoo_core.predictor.head_ensemble import load_head_ensemble
 from routoo_core.predictor.lengths import LengthModel
-from routoo_core.predictor.performance import PerformancePredictor
-from routoo_core.predictor.quality_model import SCORERS, Scorer
-from routoo_core.predictor.reference import Reference, save_reference
+from routoo_core.predictor.neighbours import load_neighbours
+from routoo_core.predictor.performance import PerformancePredictor, PredictorParts
+from routoo_core.predictor.quality_model import LoadQualityModel, Weights
+from routoo_core.predictor.reference import REFERENCE_FILE, Reference, save_reference
 
 ROUTERS = Path(__file__).parent.parent / "routers"
-_FILES = ("config.json", "head.safetensors", "reference.safetensors", "metrics.json")
-_LENGTH_WEIGHT, _LENGTH_BIAS, _LENGTH_BOUNDS = "length.weight", "length.bias", "length.bounds"
+"""The shipped checkpoints, a folder each."""
+
+WEIGHTS_FILE = "head.safetensors"
+METRICS_FILE = "metrics.json"
+CARD_FILE = "README.md"
+_REQUIRED_FILES = (CONFIG_FILE, WEIGHTS_FILE, REFERENCE_FILE, METRICS_FILE)
+
+_CALIBRATION = "calibration"
+_LENGTH_WEIGHT = "length.weight"
+_LENGTH_BIAS = "length.bias"
+_LENGTH_BOUNDS = "length.bounds"
 
 
-@dataclass(frozen=True)
-class Learnt:
-    """Everything training found.
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Everything that a checkpoint's folder holds.
 
     Attributes:
-        scorer: Vector → quality.
-        calibration: Applied to the quality.
-        lengths: Vector → tokens of the answers; ``None`` when no lengths were observed.
-        adapter: The encoder's; ``None`` when it stayed frozen.
+        config: ``config.json``.
+        parts: What was fitted.
+        reference: Held-out predictions beside observed scores.
+        metrics: Held-out figures, plain JSON values.
+        card: The model card, Markdown.
     """
 
-    scorer: Scorer
-    calibration: Calibration
-    lengths: LengthModel | None = None
-    adapter: Adapter | None = None
+    config: CheckpointConfig
+    parts: PredictorParts
+    reference: Reference
+    metrics: Mapping[str, Any]
+    card: str
 
 
 def find_router(name: str | Path, beside: Path | None = None) -> Path:
-    """The folder of a shipped router's name, or the folder itself (relative ones also ``beside`` a file).
+    """The checkpoint's folder: of a shipped name, or the folder itself (relative ones also ``beside`` a file).
 
     Raises:
         CheckpointError: Neither a shipped name nor a folder that holds a checkpoint.
     """
-    shipped = sorted(path.parent.name for path in ROUTERS.glob("*/config.json"))
+    shipped = sorted(path.parent.name for path in ROUTERS.glob(f"*/{CONFIG_FILE}"))
     if str(name) in shipped:
         return ROUTERS / str(name)
-    folders = [(beside or Path()) / name, Path(name)]
-    folder = next((folder for folder in folders if folder.is_dir()), None)
-    if folder is None:
-        raise CheckpointError(
-            f"router {str(name)!r} is neither a folder nor a shipped router ({', '.join(shipped)})"
-        )
-    if missing := [file for file in _FILES if not (folder / file).is_file()]:
-        raise CheckpointError(
-            f"{folder}: {', '.join(missing)} missing; copy the whole folder 'routoo train' wrote"
-        )
-    return folder
 
-
-def save_checkpoint(
-    folder: Path,
-    config: CheckpointConfig,
-    learnt: Learnt,
-    reference: Reference,
-    metrics: dict[str, Any],
-    card: str,
-) -> None:
-    """Write a checkpoint; ``folder`` is created, files of an earlier one are replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {**learnt.scorer.weights(), "calibration": torch.from_numpy(learnt.calibration)}
-    if learnt.lengths:
-        weights[_LENGTH_WEIGHT] = torch.from_numpy(learnt.lengths.weight).half()
-        weights[_LENGTH_BIAS] = torch.from_numpy(learnt.lengths.bias)
-        weights[_LENGTH_BOUNDS] = torch.from_numpy(learnt.lengths.bounds)
-    save_file(weights, folder / "head.safetensors")
-    if learnt.adapter:
-        learnt.adapter.save(folder / adapters.FOLDER, config.training.encoder.model)
-    else:
-        shutil.rmtree(folder / adapters.FOLDER, ignore_errors=True)
-    save_reference(folder, reference)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    (folder / "config.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def load_checkpoint(folder: Path, device: str = "auto") -> PerformancePredictor:
-    """Load a checkpoint and its encoder.
-
-    Raises:
-        CheckpointError: Something is missing, malformed, of another format, or does not fit the encoder.
-    """
-    config = read_config(folder)
-    learnt = load_learnt(folder, config)
-    encoder = Encoder.load(config.training.encoder, device, adapter=learnt.adapter)
-    if encoder.dim != config.dim:
-        raise CheckpointError(
-            f"{folder}: trained on vectors of length {config.dim}, but encoder {config.training.encoder.model!r} "
-            f"gives {encoder.dim}; use the encoder it was trained with"
-        )
-    if (found := encoder_fingerprint(config.training.encoder.model)) != config.encoder_fingerprint:
-        raise CheckpointError(
-            f"{folder}: trained with encoder {config.encoder_fingerprint}, but {config.training.encoder.model!r} is "
-            f"{found}; restore the encoder or train again"
-        )
-    return PerformancePredictor(
-        encoder,
-        learnt.scorer,
-        learnt.calibration,
-        learnt.lengths,
-        config.experts,
-        fingerprint(folder),
-        folder,
+    for folder in ((beside or Path()) / name, Path(name)):
+        if folder.is_dir():
+            _check_files(folder)
+            return folder
+    raise CheckpointError(
+        f"router {str(name)!r} is neither a folder nor a shipped router ({', '.join(shipped)})"
     )
 
 
-copyreg.pickle(PerformancePredictor, lambda predictor: (load_checkpoint, (predictor.folder,)))
+def _check_files(folder: Path) -> None:
+    missing = [file for file in _REQUIRED_FILES if not (folder / file).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{folder}: {', '.join(missing)} missing; copy the whole folder 'routoo train' wrote"
+        )
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; ``folder`` is created, files of an earlier one are replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(_weights_of(checkpoint.parts), folder / WEIGHTS_FILE)
+    adapter = checkpoint.parts.adapter
+    if adapter is None:
+        shutil.rmtree(folder / ADAPTER_FOLDER, ignore_errors=True)
+    else:
+        adapter.save(folder / ADAPTER_FOLDER, checkpoint.config.training.encoder.model)
+    save_reference(folder, checkpoint.reference)
+
+    texts = {
+        METRICS_FILE: json.dumps(checkpoint.metrics, indent=2) + "\n",
+        CARD_FILE: checkpoint.card,
+        CONFIG_FILE: checkpoint.config.model_dump_json(indent=2) + "\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+LoadPredictor = Callable[[Path, str], Predictor]
+"""A checkpoint's folder and a device (``auto``, ``cpu``, ``cuda``, …) → its predictor."""
+
+
+def load_checkpoint(folder: Path, device: str = "auto") -> Predictor:
+    """Load a checkpoint and its encoder.
+
+    Args:
+        folder: See :func:`find_router`.
+        device: Where the encoder runs.
+
+    Raises:
+        CheckpointError: A part is missing, damaged, of another format, of an unknown algorithm, or does not fit the
+            encoder.
+    """
+    algorithm = read_algorithm(folder)
+    if algorithm not in PREDICTORS:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE}: training.algorithm: {algorithm!r} is unknown (known: {', '.join(PREDICTORS)}); "
+            "import the module that registers it"
+        )
+    return PREDICTORS[algorithm](folder, device)
+
+
+def encoded_predictor(load_model: LoadQualityModel) -> LoadPredictor:
+    """Loads checkpoints that hold an encoder and a quality model.
+
+    Args:
+        load_model: Restores the quality model from its weights.
+    """
+
+    def load(folder: Path, device: str = "auto") -> Predictor:
+        config = read_config(folder)
+        parts = load_parts(folder, config, load_model)
+        encoder = load_encoder(config.training.encoder, device, parts.adapter)
+        _check_encoder(folder, config, encoder)
+        return PerformancePredictor(encoder, parts, config.experts, fingerprint(folder), folder)
+
+    return load
+
+
+PREDICTORS: dict[str, LoadPredictor] = {
+    "performance": encoded_predictor(load_head_ensemble),
+    "knn": encoded_predictor(load_neighbours),
+}
+"""What a checkpoint is served by, for each ``training.algorithm`` of ``config.json``."""
+
+
+def _reduce(predictor: PerformancePredictor) -> tuple[Callable[..., Any], tuple[Path]]:
+    """Copies, and predictors sent to other processes, load the folder again."""
+    return load_checkpoint, (predictor.folder,)
+
+
+copyreg.pickle(PerformancePredictor, _reduce)
+
+
+def _check_encoder(folder: Path, config: CheckpointConfig, encoder: Encoder) -> None:
+    model = config.training.encoder.model
+    if encoder.dim != config.dim:
+        raise CheckpointError(
+            f"{folder}: trained on vectors of length {config.dim}, but encoder {model!r} gives {encoder.dim}; "
+            "use the encoder it was trained with"
+        )
+    if encoder.fingerprint != config.encoder_fingerprint:
+        raise CheckpointError(
+            f"{folder}: trained with encoder {config.encoder_fingerprint}, but {model!r} is {encoder.fingerprint}; "
+            "restore the encoder or train again"
+        )
 
 
 def name_of(folder: Path) -> str:
@@ -142,78 +201,81 @@ def name_of(folder: Path) -> str:
     return folder.name if folder.parent == ROUTERS else str(folder.resolve())
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """Held-out figures beside baselines, as ``routoo train`` measured them."""
-    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return metrics
-
-
 def fingerprint(folder: Path) -> str:
     """SHA-256 over config and weights, shortened."""
-    paths = [
-        folder / "config.json",
-        folder / "head.safetensors",
-        folder / adapters.FOLDER / adapters.WEIGHTS,
-    ]
-    return hashlib.sha256(
-        b"".join(path.read_bytes() for path in paths if path.is_file())
-    ).hexdigest()[:16]
-
-
-def encoder_fingerprint(model: str) -> str:
-    """What identifies the encoder's weights: a hash for files, the id for a hub model."""
-    if model == EMBEDDED:
-        return embedded.GGUF_SHA256[:16]
-    if Path(model).is_file():
-        with Path(model).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    files = [
-        path for name in ("config.json", "tokenizer.json") if (path := Path(model) / name).is_file()
-    ]
-    if not files:
-        return model
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for name in (CONFIG_FILE, WEIGHTS_FILE, f"{ADAPTER_FOLDER}/{ADAPTER_WEIGHTS}"):
+        path = folder / name
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """Versions of the libraries that the numbers depend on."""
     return {name: version(name) for name in ("routoo", "torch", "transformers", "safetensors")}
 
 
-def load_learnt(folder: Path, config: CheckpointConfig) -> Learnt:
-    """What was learnt, without the encoder.
+def load_parts(
+    folder: Path, config: CheckpointConfig, load_model: LoadQualityModel
+) -> PredictorParts:
+    """Everything but the encoder.
+
+    Args:
+        folder: The checkpoint's.
+        config: Its ``config.json``.
+        load_model: Restores the quality model from its weights.
 
     Raises:
         CheckpointError: The weights are damaged or do not fit ``config.json``.
     """
-    adapter = Adapter.load(folder / adapters.FOLDER) if config.training.lora else None
-    path = folder / "head.safetensors"
+    adapter = load_adapter(folder, config)
+    path = folder / WEIGHTS_FILE
     try:
         weights = load_file(path)
-        calibration: Calibration = weights.pop("calibration").numpy().copy()
-        lengths = _lengths(weights, config)
-        scorer = SCORERS[config.training.algorithm].load(
-            weights, config.training, config.dim, len(config.experts)
-        )
-    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
+        calibration: Calibration = weights.pop(_CALIBRATION).numpy().copy()
+        lengths = _pop_lengths(weights, config)
+        quality_model = load_model(weights, config)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"{path}: does not fit config.json ({reason}); copy the folder again"
         ) from error
-    return Learnt(scorer, calibration, lengths, adapter)
+    return PredictorParts(quality_model, calibration, lengths, adapter)
 
 
-def _lengths(weights: dict[str, torch.Tensor], config: CheckpointConfig) -> LengthModel | None:
+def load_adapter(folder: Path, config: CheckpointConfig) -> Adapter | None:
+    """The encoder's adapter; ``None`` when the encoder stayed frozen.
+
+    Raises:
+        CheckpointError: See :meth:`Adapter.load`.
+    """
+    return Adapter.load(folder / ADAPTER_FOLDER) if config.training.lora else None
+
+
+def _weights_of(parts: PredictorParts) -> Weights:
+    weights = {
+        **parts.quality_model.weights(),
+        _CALIBRATION: torch.from_numpy(parts.calibration),
+    }
+    if parts.lengths is not None:
+        weights[_LENGTH_WEIGHT] = torch.from_numpy(parts.lengths.weight).half()
+        weights[_LENGTH_BIAS] = torch.from_numpy(parts.lengths.bias)
+        weights[_LENGTH_BOUNDS] = torch.from_numpy(parts.lengths.bounds)
+    return weights
+
+
+def _pop_lengths(weights: Weights, config: CheckpointConfig) -> LengthModel | None:
+    """Take the model of the lengths out of the weights, if there is one."""
     if _LENGTH_WEIGHT not in weights:
         return None
-    names = (_LENGTH_WEIGHT, _LENGTH_BIAS, _LENGTH_BOUNDS)
-    weight, bias, bounds = (weights.pop(name).float().numpy() for name in names)
+    weight = weights.pop(_LENGTH_WEIGHT).float().numpy()
+    bias = weights.pop(_LENGTH_BIAS).float().numpy()
+    bounds = weights.pop(_LENGTH_BOUNDS).float().numpy()
+
     experts = len(config.experts)
-    if (weight.shape, bias.shape, bounds.shape) != (
-        (config.dim, experts),
-        (experts,),
-        (2, experts),
-    ):
+    shapes = (weight.shape, bias.shape, bounds.shape)
+    if shapes != ((config.dim, experts), (experts,), (2, experts)):
         raise RuntimeError(
             f"{_LENGTH_WEIGHT} of shape {weight.shape} is not of {config.dim} dimensions × the experts"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,27 +10,29 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from routoo_core import embedded
 from routoo_core.errors import ConfigurationError
 from routoo_core.predictor.adapter import Adapter
+from routoo_core.predictor.base import Encoder, Vectors
 from routoo_core.settings import Settings
 
 EMBEDDED = f"embedded:{embedded.MODEL}"
 GGUF_SUFFIX = ".gguf"
+FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
+"""Attributes by which transformers' models call the norm after their last layer."""
+
 Pooling = Literal["mean", "last", "cls"]
-Vectors = NDArray[np.float32]
 
 
 class EncoderSettings(Settings):
-    """Which vector stands for a prompt.
+    """Which vector represents a prompt.
 
     Attributes:
-        model: ``embedded:…``, a hub id, a local folder, or a local ``.gguf`` file.
-        revision: The hub revision; ignored for what is local.
+        model: ``embedded:…``, a hub id, a local folder, a local ``.gguf`` file, or ``name:…`` of :data:`ENCODERS`.
+        revision: The hub revision; ignored for local models.
         layers: Hidden layers to pool and concatenate, 1 … depth, rising; empty is the last (with its final norm).
         pooling: ``mean`` over tokens, ``last`` token (paper §3.2), or ``cls`` (first).
         max_tokens: Longer prompts keep their head and their tail.
@@ -43,7 +46,7 @@ class EncoderSettings(Settings):
 
     @field_validator("layers")
     @classmethod
-    def _rising(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
+    def _check_rising(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
         if sorted(set(layers)) != list(layers):
             raise ValueError(
                 f"{list(layers)} does not rise; give each layer once, the lowest first"
@@ -51,14 +54,16 @@ class EncoderSettings(Settings):
         return layers
 
 
-class Encoder:
-    """A language model up to the deepest layer asked for; layers above are not even loaded.
+class LocalEncoder:
+    """A language model up to its deepest pooled layer; the layers above are not even loaded.
 
-    ``Encoder.load(EncoderSettings()).encode(["Why is the sky blue?"])`` has shape (1, dim).
+    ``LocalEncoder.load(EncoderSettings()).encode(["Why is the sky blue?"])`` has shape (1, dim).
     """
 
     def __init__(self, model: Any, tokenizer: Any, settings: EncoderSettings) -> None:
-        self.model, self.tokenizer, self.settings = model.eval(), tokenizer, settings
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.settings = settings
         self._lock = threading.Lock()
 
     @classmethod
@@ -68,7 +73,7 @@ class Encoder:
         device: str = "auto",
         dtype: str = "auto",
         adapter: Adapter | None = None,
-    ) -> Encoder:
+    ) -> LocalEncoder:
         """Load the weights onto ``device`` (auto: cuda, mps, cpu) in ``dtype`` (auto: bfloat16 where fast).
 
         Args:
@@ -78,26 +83,32 @@ class Encoder:
             adapter: Merged into the weights.
 
         Raises:
-            ConfigurationError: The model cannot be found or is shallower than the layers asked for.
+            ConfigurationError: The model cannot be found, or has fewer layers than the settings pool.
             CheckpointError: The adapter does not fit the model.
         """
-        where = best_device() if device == "auto" else torch.device(device)
-        kind = best_dtype(where) if dtype == "auto" else getattr(torch, dtype)
+        torch_device = best_device() if device == "auto" else torch.device(device)
+        torch_dtype = best_dtype(torch_device) if dtype == "auto" else getattr(torch, dtype)
         try:
-            tokenizer, model = _load(settings, kind)
+            tokenizer, model = _load_transformer(settings, torch_dtype)
         except OSError as error:
+            reason = str(error).splitlines()[0]
             raise ConfigurationError(
-                f"encoder {settings.model!r} cannot be loaded ({str(error).splitlines()[0]}); "
-                "give a local folder, a .gguf file, a hub id that can be reached, or " + EMBEDDED
+                f"encoder {settings.model!r} cannot be loaded ({reason}); "
+                f"give a local folder, a .gguf file, a hub id that can be reached, or {EMBEDDED}"
             ) from error
         if adapter is not None:
             adapter.merge_into(model)
-        return cls(model.to(where), tokenizer, settings)
+        return cls(model.to(torch_device), tokenizer, settings)
 
     @property
     def dim(self) -> int:
         """Length of a prompt's vector."""
         return int(self.model.config.hidden_size) * max(1, len(self.settings.layers))
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the weights: a hash for files, the id for a hub model."""
+        return model_fingerprint(self.settings.model)
 
     def encode(
         self,
@@ -110,40 +121,35 @@ class Encoder:
         Args:
             prompts: Any number of texts.
             batch_size: Prompts in one forward pass.
-            progress: Called with the number of prompts done after each batch.
+            progress: Called after each batch with the number of prompts in it.
         """
-        tokens = self.tokens(prompts)
-        vectors = np.empty((len(tokens), self.dim), dtype=np.float32)
-        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-        for batch in _chunks(order, batch_size):
+        token_ids = self.tokens(prompts)
+        vectors = np.empty((len(token_ids), self.dim), dtype=np.float32)
+        by_length = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]))
+
+        for rows in _in_batches(by_length, batch_size):
             with self._lock:
-                vectors[batch] = self._forward([tokens[i] for i in batch])
+                vectors[rows] = self._encode_batch([token_ids[row] for row in rows])
             if progress:
-                progress(len(batch))
+                progress(len(rows))
         return vectors
 
     def tokens(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt, cut to ``max_tokens``, never empty."""
-        return (
-            [self._truncate(ids) for ids in self.tokenizer(list(prompts))["input_ids"]]
-            if prompts
-            else []
-        )
+        if not prompts:
+            return []
+        return [self._truncate(ids) for ids in self.tokenizer(list(prompts))["input_ids"]]
 
     def pad(self, batch: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask of a batch, padded on the right whatever the tokenizer's habit; (prompts, tokens)."""
-        lengths = torch.tensor([len(ids) for ids in batch], device=self.model.device)
+        device = self.model.device
+        lengths = torch.tensor([len(ids) for ids in batch], device=device)
         width = int(lengths.max())
-        ids = torch.tensor(
-            [row + [0] * (width - len(row)) for row in batch], device=self.model.device
-        )
-        return ids, torch.arange(width, device=ids.device) < lengths[:, None]
+        padded = [ids + [0] * (width - len(ids)) for ids in batch]
 
-    def _truncate(self, ids: list[int]) -> list[int]:
-        limit = self.settings.max_tokens
-        if len(ids) <= limit:
-            return ids or [self.tokenizer.eos_token_id or 0]
-        return ids[: limit // 2] + ids[-(limit - limit // 2) :]
+        input_ids = torch.tensor(padded, device=device)
+        mask = torch.arange(width, device=device) < lengths[:, None]
+        return input_ids, mask
 
     def pooled(
         self, mask: torch.Tensor, layers: Sequence[int] | None = None, **inputs: torch.Tensor
@@ -152,21 +158,35 @@ class Encoder:
 
         Args:
             mask: Which positions are tokens, (prompts, tokens).
-            layers: Places in the model's hidden states, when they are not the settings' own.
+            layers: Indices into the model's hidden states; without them, the layers of the settings.
             inputs: ``input_ids``, or the ``inputs_embeds`` the model starts from.
         """
-        layers = self.settings.layers if layers is None else layers
-        extra = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
+        if layers is None:
+            layers = self.settings.layers
+        options = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
         output = self.model(
-            **inputs, attention_mask=mask.long(), output_hidden_states=bool(layers), **extra
+            **inputs, attention_mask=mask.long(), output_hidden_states=bool(layers), **options
         )
-        states = [output.hidden_states[k] for k in layers] if layers else [output.last_hidden_state]
+
+        if layers:
+            states = [output.hidden_states[layer] for layer in layers]
+        else:
+            states = [output.last_hidden_state]
         return torch.cat([self._pool(state.float(), mask) for state in states], dim=-1)
 
+    def _truncate(self, token_ids: list[int]) -> list[int]:
+        if not token_ids:
+            return [self.tokenizer.eos_token_id or 0]
+        limit = self.settings.max_tokens
+        if len(token_ids) <= limit:
+            return token_ids
+        head = limit // 2
+        return token_ids[:head] + token_ids[-(limit - head) :]
+
     @torch.inference_mode()
-    def _forward(self, batch: list[list[int]]) -> Vectors:
-        ids, mask = self.pad(batch)
-        vectors: Vectors = self.pooled(mask, input_ids=ids).cpu().numpy()
+    def _encode_batch(self, batch: list[list[int]]) -> Vectors:
+        input_ids, mask = self.pad(batch)
+        vectors: Vectors = self.pooled(mask, input_ids=input_ids).cpu().numpy()
         return vectors
 
     def _pool(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -175,12 +195,73 @@ class Encoder:
         if self.settings.pooling == "cls":
             return states[:, 0]
         if self.settings.pooling == "last":
-            return states[torch.arange(len(states), device=states.device), lengths - 1]
+            prompts = torch.arange(len(states), device=states.device)
+            return states[prompts, lengths - 1]
         return (states * mask.unsqueeze(-1)).sum(1) / lengths.unsqueeze(-1)
 
 
+ENCODERS: dict[str, Callable[[EncoderSettings], Encoder]] = {}
+"""Encoders that are no local language model, such as an embedding endpoint: ``name`` → load.
+
+``ENCODERS["acme"] = load_acme`` serves every ``model = "acme:…"`` in ``EncoderSettings``.
+"""
+
+
+def load_encoder(
+    settings: EncoderSettings, device: str = "auto", adapter: Adapter | None = None
+) -> Encoder:
+    """Load an encoder of :data:`ENCODERS`, else a local language model.
+
+    Args:
+        settings: What to load.
+        device: Where a local model runs.
+        adapter: Merged into the weights of a local model.
+
+    Raises:
+        ConfigurationError: See :meth:`LocalEncoder.load`; or an adapter is given for an encoder that has no weights.
+    """
+    load = ENCODERS.get(_encoder_name(settings))
+    if load is None:
+        return LocalEncoder.load(settings, device, adapter=adapter)
+    if adapter is not None:
+        raise ConfigurationError(
+            f"encoder {settings.model!r} is not a local model and cannot take an adapter; train without lora"
+        )
+    return load(settings)
+
+
+def encoder_fingerprint(settings: EncoderSettings) -> str:
+    """The fingerprint of the encoder that :func:`load_encoder` gives, without loading a local model."""
+    load = ENCODERS.get(_encoder_name(settings))
+    return model_fingerprint(settings.model) if load is None else load(settings).fingerprint
+
+
+def _encoder_name(settings: EncoderSettings) -> str:
+    return settings.model.partition(":")[0]
+
+
+def model_fingerprint(model: str) -> str:
+    """Identifies a local model's weights: a hash for files, the id for a hub model."""
+    if model == EMBEDDED:
+        return embedded.GGUF_SHA256[:16]
+
+    path = Path(model)
+    if path.is_file():
+        with path.open("rb") as weights:
+            return hashlib.file_digest(weights, "sha256").hexdigest()[:16]
+
+    described_by = [path / "config.json", path / "tokenizer.json"]
+    files = [file for file in described_by if file.is_file()]
+    if not files:
+        return model
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def best_device() -> torch.device:
-    """The fastest device at hand: cuda, then mps, then cpu."""
+    """The fastest device available: cuda, then mps, then cpu."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -201,22 +282,25 @@ def _cpu_flags() -> str:
 
 
 def pretrained(model: str, revision: str | None = None) -> tuple[str, dict[str, Any]]:
-    """What transformers' ``from_pretrained`` is told of a hub id, a folder, a ``.gguf`` file or the embedded model."""
+    """Name and options for ``from_pretrained``, of a hub id, a folder, a ``.gguf`` file or the embedded model."""
     if model.endswith(GGUF_SUFFIX):
         return str(Path(model).parent), {"gguf_file": Path(model).name}
-    return str(embedded.model_folder()) if model == EMBEDDED else model, {"revision": revision}
+    source = str(embedded.model_folder()) if model == EMBEDDED else model
+    return source, {"revision": revision}
 
 
-def _load(settings: EncoderSettings, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Tokenizer, and model up to the deepest layer asked for."""
-    source, where = pretrained(settings.model, settings.revision)
-    config = AutoConfig.from_pretrained(source, **where)
-    depth = _truncated_depth(settings, config.num_hidden_layers)
-    config.num_hidden_layers = depth or config.num_hidden_layers
+def _load_transformer(settings: EncoderSettings, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Tokenizer, and model up to the deepest layer that is pooled."""
+    source, options = pretrained(settings.model, settings.revision)
+    config = AutoConfig.from_pretrained(source, **options)
+    truncated_depth = _truncated_depth(settings, config.num_hidden_layers)
+    if truncated_depth is not None:
+        config.num_hidden_layers = truncated_depth
+
     with embedded.quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(source, **where)
-        model = AutoModel.from_pretrained(source, config=config, dtype=dtype, **where)
-    if depth:
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModel.from_pretrained(source, config=config, dtype=dtype, **options)
+    if truncated_depth is not None:
         _drop_final_norm(model)
     return tokenizer, model
 
@@ -225,20 +309,19 @@ def _truncated_depth(settings: EncoderSettings, depth: int) -> int | None:
     """How many layers to load when the upper ones are not needed; ``None`` for all."""
     if not settings.layers:
         return None
-    if max(settings.layers) > depth:
-        raise ConfigurationError(
-            f"layers: {max(settings.layers)} asked for, but {settings.model} has {depth}"
-        )
-    return max(settings.layers) if max(settings.layers) < depth else None
+    deepest = max(settings.layers)
+    if deepest > depth:
+        raise ConfigurationError(f"layers: {deepest} asked for, but {settings.model} has {depth}")
+    return deepest if deepest < depth else None
 
 
 def _drop_final_norm(model: torch.nn.Module) -> None:
     """The final norm belongs to the last layer; after a truncated stack it would distort an inner one."""
-    for name in ("norm", "ln_f", "final_layernorm", "final_layer_norm"):
+    for name in FINAL_NORMS:
         if hasattr(model, name):
             setattr(model, name, torch.nn.Identity())
 
 
-def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _in_batches(rows: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

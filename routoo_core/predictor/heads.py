@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_GATE_WIDTH, _GATE_DROPOUT = 128, 0.5
-_TABLE_PRIOR = 20.0  # prompts' worth of belief in an expert's own mean
-HeadKind = Literal["domain", "difference", "bilinear", "hadamard", "mlp"]
+GATE_WIDTH = 128
+GATE_DROPOUT = 0.5
+TABLE_PRIOR = 20.0
+"""Weight, in prompts, of an expert's overall mean against its mean in one domain."""
 
 
-class Head(nn.Module):
-    """Scores every expert on every prompt; subclasses say how vector and embedding meet.
+@dataclass(frozen=True)
+class HeadShape:
+    """Sizes of a head.
 
-    Args:
+    Attributes:
         dim: Length of a prompt's vector.
         experts: Number of experts M.
         levels: Number of score levels K, at least 2.
         width: Length the prompt's vector is projected to (``difference`` keeps ``dim``).
         dropout: On the prompt's vector, while training.
-        domains: Number of domains G that ``domain`` tells apart; the others do not use it.
+        domains: Number of domains G that ``domain`` distinguishes; the other heads ignore it.
     """
 
-    def __init__(
-        self, dim: int, experts: int, levels: int, width: int, dropout: float, domains: int = 1
-    ) -> None:
+    dim: int
+    experts: int
+    levels: int
+    width: int
+    dropout: float
+    domains: int = 1
+
+
+class Head(nn.Module):
+    """Predicts the level of every expert on every prompt; subclasses define how vector and embedding interact."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, shape: HeadShape) -> None:
         super().__init__()
-        self.levels = levels
-        self.epochs = 0  # that it was trained for
-        self.mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("scale", torch.ones(dim))
-        self.dropout = nn.Dropout(dropout)
+        self.levels = shape.levels
+        self.epochs = 0
+        """How many epochs it was trained for."""
+        self.register_buffer("mean", torch.zeros(shape.dim))
+        self.register_buffer("scale", torch.ones(shape.dim))
+        self.dropout = nn.Dropout(shape.dropout)
 
     def fit_scale(self, vectors: Tensor) -> None:
         """Standardise the encoder's dimensions, which differ by orders of magnitude."""
@@ -44,7 +57,12 @@ class Head(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Logits of shape (prompts, experts, K) for vectors of shape (prompts, dim)."""
-        return self.interact(self.dropout((vectors - self.mean) / self.scale))
+        return self.interact(self.standardised(vectors))
+
+    def standardised(self, vectors: Tensor) -> Tensor:
+        """The vectors with mean 0 and deviation 1 in each dimension, with dropout while training."""
+        standard: Tensor = self.dropout((vectors - self.mean) / self.scale)
+        return standard
 
     def interact(self, query: Tensor) -> Tensor:
         """Logits for standardised vectors."""
@@ -56,113 +74,120 @@ class Head(nn.Module):
 
 
 class DomainHead(Head):
-    """How hard the prompt is, how good each expert is in its domain, and a linear taste of each expert.
+    """How hard the prompt is, how good each expert is in its domain, and a linear term of each expert.
 
     ``Linear(P h_q) + Σ_d P(d | q) T_md + E_m P h_q``. Which of several good experts is best varies little within a
     domain and much between domains, so the table T learns it from far fewer prompts than a free interaction does.
     """
 
-    def __init__(
-        self, dim: int, experts: int, levels: int, width: int, dropout: float, domains: int = 1
-    ) -> None:
-        super().__init__(dim, experts, levels, width, dropout, domains)
-        self.project = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Dropout(dropout))
-        self.shared = nn.Linear(width, levels)
-        self.expert = nn.Parameter(torch.zeros(experts, levels, width))
-        self.table = nn.Parameter(torch.zeros(experts, domains, levels))
+    def __init__(self, shape: HeadShape) -> None:
+        super().__init__(shape)
+        self.project = nn.Sequential(
+            nn.Linear(shape.dim, shape.width), nn.GELU(), nn.Dropout(shape.dropout)
+        )
+        self.shared = nn.Linear(shape.width, shape.levels)
+        self.expert = nn.Parameter(torch.zeros(shape.experts, shape.levels, shape.width))
+        self.table = nn.Parameter(torch.zeros(shape.experts, shape.domains, shape.levels))
         self.tell = nn.Sequential(
-            nn.Linear(dim, _GATE_WIDTH),
+            nn.Linear(shape.dim, GATE_WIDTH),
             nn.GELU(),
-            nn.Dropout(_GATE_DROPOUT),
-            nn.Linear(_GATE_WIDTH, domains),
+            nn.Dropout(GATE_DROPOUT),
+            nn.Linear(GATE_WIDTH, shape.domains),
         )
 
     @torch.no_grad()
     def fill_table(self, target: Tensor, observed: Tensor, domain: Tensor) -> None:
-        """Start from the levels seen in each domain, shrunk to the expert's own: log-shares, less their mean.
+        """Start from the share of each level in each domain, shrunk to the expert's overall share.
+
+        Entries are log-shares minus their mean over the experts.
 
         Args:
             target: Observed level, (prompts, experts).
             observed: Which pairs were observed, (prompts, experts).
             domain: 0 … G - 1, or -1 where unknown, (prompts,).
         """
-        seen = functional.one_hot(target, self.levels).float() * observed.unsqueeze(-1)
-        own = (seen.sum(0) + 1) / (seen.sum(0) + 1).sum(-1, keepdim=True)
-        for place in range(self.table.shape[1]):
-            here = seen[domain == place].sum(0)
-            share = (here + _TABLE_PRIOR * own) / (here.sum(-1, keepdim=True) + _TABLE_PRIOR)
-            self.table[:, place] = share.log() - share.log().mean(0)
+        one_hot = functional.one_hot(target, self.levels).float()
+        level_counts = one_hot * observed.unsqueeze(-1)
+        smoothed = level_counts.sum(0) + 1
+        overall_share = smoothed / smoothed.sum(-1, keepdim=True)
+
+        for number in range(self.table.shape[1]):
+            counts = level_counts[domain == number].sum(0)
+            total = counts.sum(-1, keepdim=True)
+            share = (counts + TABLE_PRIOR * overall_share) / (total + TABLE_PRIOR)
+            log_share = share.log()
+            self.table[:, number] = log_share - log_share.mean(0)
 
     def domain(self, vectors: Tensor) -> Tensor:
         """Logits of the prompt's domain, (prompts, G)."""
-        told: Tensor = self.tell(self.dropout((vectors - self.mean) / self.scale))
-        return told
+        logits: Tensor = self.tell(self.standardised(vectors))
+        return logits
 
     def interact(self, query: Tensor) -> Tensor:
-        """What all experts share, the table's row of the domain, and each expert's own."""
+        """The term that all experts share, the table's row of the domain, and each expert's own term."""
         hidden = self.project(query)
+        domain_share = self.tell(query).softmax(-1)
+        experts = len(self.expert)
+
         # One product for each expert: in a single large one, another expert changes the last bits of all.
-        by_domain = torch.bmm(
-            self.tell(query).softmax(-1).expand(len(self.table), -1, -1), self.table
-        )
-        own = torch.bmm(hidden.expand(len(self.expert), -1, -1), self.expert.transpose(1, 2))
+        by_domain = torch.bmm(domain_share.expand(experts, -1, -1), self.table)
+        by_expert = torch.bmm(hidden.expand(experts, -1, -1), self.expert.transpose(1, 2))
+
         shared: Tensor = self.shared(hidden).unsqueeze(1)
-        return (by_domain + own).transpose(0, 1) + shared
+        return (by_domain + by_expert).transpose(0, 1) + shared
 
 
 class DifferenceHead(Head):
     """The paper's ``Linear(h_q - h_m)``; the order of experts is the same for every prompt when K = 2."""
 
-    def __init__(
-        self, dim: int, experts: int, levels: int, width: int, dropout: float, domains: int = 1
-    ) -> None:
-        super().__init__(dim, experts, levels, width, dropout, domains)
-        self.expert = nn.Embedding(experts, dim)
-        self.linear = nn.Linear(dim, levels)
+    def __init__(self, shape: HeadShape) -> None:
+        super().__init__(shape)
+        self.expert = nn.Embedding(shape.experts, shape.dim)
+        self.linear = nn.Linear(shape.dim, shape.levels)
         nn.init.normal_(self.expert.weight, std=0.02)
 
     def interact(self, query: Tensor) -> Tensor:
         """Linear of the difference, for every pair."""
         # Linear is affine, so Linear(q - m) = Linear(q) - W m: no (prompts × experts × dim) tensor is built.
-        shared: Tensor = self.linear(query).unsqueeze(1)
-        return shared - (self.expert.weight @ self.linear.weight.T).unsqueeze(0)
+        of_query: Tensor = self.linear(query).unsqueeze(1)
+        of_experts = self.expert.weight @ self.linear.weight.T
+        return of_query - of_experts.unsqueeze(0)
 
 
 class BilinearHead(Head):
     """One linear classifier for each expert on the projected vector: ``e_m · P h_q + b_m``."""
 
-    def __init__(
-        self, dim: int, experts: int, levels: int, width: int, dropout: float, domains: int = 1
-    ) -> None:
-        super().__init__(dim, experts, levels, width, dropout, domains)
-        self.project = nn.Linear(dim, width)
-        self.expert = nn.Parameter(torch.randn(experts, levels, width) * width**-0.5 * 0.1)
-        self.bias = nn.Parameter(torch.zeros(experts, levels))
+    def __init__(self, shape: HeadShape) -> None:
+        super().__init__(shape)
+        self.project = nn.Linear(shape.dim, shape.width)
+        embeddings = torch.randn(shape.experts, shape.levels, shape.width)
+        self.expert = nn.Parameter(embeddings * shape.width**-0.5 * 0.1)
+        self.bias = nn.Parameter(torch.zeros(shape.experts, shape.levels))
 
     def interact(self, query: Tensor) -> Tensor:
         """A dot product for every expert and level."""
         # One product for each expert: in a single large one, another expert changes the last bits of all.
-        query = self.project(query).expand(len(self.expert), -1, -1)
-        return torch.bmm(query, self.expert.transpose(1, 2)).transpose(0, 1) + self.bias
+        projected = self.project(query).expand(len(self.expert), -1, -1)
+        by_expert = torch.bmm(projected, self.expert.transpose(1, 2))
+        return by_expert.transpose(0, 1) + self.bias
 
 
 class HadamardHead(Head):
     """``Linear(P h_q ⊙ e_m) + Linear(P h_q) + b_m``: the expert gates the prompt's features."""
 
-    def __init__(
-        self, dim: int, experts: int, levels: int, width: int, dropout: float, domains: int = 1
-    ) -> None:
-        super().__init__(dim, experts, levels, width, dropout, domains)
-        self.project = nn.Sequential(nn.Linear(dim, width), nn.GELU())
-        self.expert = nn.Embedding(experts, width)
-        self.gated = nn.Linear(width, levels)
-        self.shared = nn.Linear(width, levels)
-        self.bias = nn.Parameter(torch.zeros(experts, levels))
+    def __init__(self, shape: HeadShape) -> None:
+        super().__init__(shape)
+        self.project = nn.Sequential(nn.Linear(shape.dim, shape.width), nn.GELU())
+        self.expert = nn.Embedding(shape.experts, shape.width)
+        self.gated = nn.Linear(shape.width, shape.levels)
+        self.shared = nn.Linear(shape.width, shape.levels)
+        self.bias = nn.Parameter(torch.zeros(shape.experts, shape.levels))
 
     def interact(self, query: Tensor) -> Tensor:
-        """Gated features of every pair, and what all experts share."""
+        """Gated features of every pair, and a term that all experts share."""
         hidden = self.project(query)
-        gated: Tensor = self.gated(hidden.unsqueeze(1) * self.expert.weight.unsqueeze(0))
+        pairs = hidden.unsqueeze(1) * self.expert.weight.unsqueeze(0)
+        gated: Tensor = self.gated(pairs)
         shared: Tensor = self.shared(hidden).unsqueeze(1)
         return gated + shared + self.bias
 
@@ -170,21 +195,25 @@ class HadamardHead(Head):
 class MlpHead(Head):
     """An MLP on ``[P h_q, h_m, P h_q ⊙ h_m]``, with a bias for each expert."""
 
-    def __init__(
-        self, dim: int, experts: int, levels: int, width: int, dropout: float, domains: int = 1
-    ) -> None:
-        super().__init__(dim, experts, levels, width, dropout, domains)
-        self.project = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Dropout(dropout))
-        self.expert = nn.Embedding(experts, width)
-        self.mlp = nn.Sequential(nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, levels))
-        self.bias = nn.Parameter(torch.zeros(experts, levels))
+    def __init__(self, shape: HeadShape) -> None:
+        super().__init__(shape)
+        width = shape.width
+        self.project = nn.Sequential(
+            nn.Linear(shape.dim, width), nn.GELU(), nn.Dropout(shape.dropout)
+        )
+        self.expert = nn.Embedding(shape.experts, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, shape.levels)
+        )
+        self.bias = nn.Parameter(torch.zeros(shape.experts, shape.levels))
 
     def interact(self, query: Tensor) -> Tensor:
         """The MLP on every pair."""
         hidden = self.project(query).unsqueeze(1).expand(-1, self.expert.num_embeddings, -1)
         expert = self.expert.weight.unsqueeze(0).expand(len(query), -1, -1)
-        meeting: Tensor = self.mlp(torch.cat([hidden, expert, hidden * expert], dim=-1))
-        return meeting + self.bias
+        features = torch.cat([hidden, expert, hidden * expert], dim=-1)
+        logits: Tensor = self.mlp(features)
+        return logits + self.bias
 
 
 HEADS: dict[str, type[Head]] = {
@@ -194,6 +223,7 @@ HEADS: dict[str, type[Head]] = {
     "hadamard": HadamardHead,
     "mlp": MlpHead,
 }
+"""Heads by the name that ``head`` gives them in ``train.toml``; a new one is a class and a line here."""
 
 
 def expected_level(logits: Tensor) -> Tensor:

@@ -7,19 +7,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.predictor.base import Lengths
-from routoo_core.predictor.encoder import Vectors
+from routoo_core.predictor.base import Lengths, Vectors
 
 
 @dataclass(frozen=True)
 class LengthModel:
-    """For each expert a ridge regression of the answer's log-length on the prompt's vector.
+    """For each expert a linear model of the answer's log-length on the prompt's vector.
 
     Attributes:
         weight: float32, dim × experts.
-        bias: float32, experts. Includes what the mean of the lengths lies above the exponential of the mean log.
-        bounds: Shortest and longest prediction in tokens, float32, 2 × experts: the 2nd and 98th per cent of what was
-            seen, since far from it a regression says anything.
+        bias: float32, experts; includes the smearing correction, which makes the mean right in tokens, not in logs.
+        bounds: Shortest and longest prediction in tokens, float32, 2 × experts: the 2nd and 98th percentile of the
+            training lengths. Far from the training prompts a regression would predict anything.
     """
 
     weight: NDArray[np.float32] = field(repr=False)
@@ -28,19 +27,6 @@ class LengthModel:
 
     def lengths(self, vectors: Vectors) -> Lengths:
         """Expected tokens of each expert's answer, for vectors of shape (prompts, dim)."""
-        logs: Lengths = np.clip(vectors @ self.weight + self.bias, *np.log(self.bounds))
-        return np.exp(logs)
-
-    def with_expert(self, vectors: Vectors, lengths: NDArray[np.float32]) -> LengthModel:
-        """One more expert, the last: the others' mean shape, scaled to the lengths seen of it, (prompts,) or none."""
-        shape, bias = self.weight.mean(1, keepdims=True), np.float32(self.bias.mean())
-        bounds, seen = np.exp(np.log(self.bounds).mean(1, keepdims=True)), ~np.isnan(lengths)
-        if seen.any():
-            alone = LengthModel(shape, np.array([bias]), bounds)
-            factor = np.maximum(lengths[seen].mean(), 1) / alone.lengths(vectors[seen]).mean()
-            bias, bounds = bias + np.log(factor), np.maximum(bounds * factor, 1)
-        return LengthModel(
-            np.concatenate([self.weight, shape], axis=1),
-            np.append(self.bias, bias).astype(np.float32),
-            np.concatenate([self.bounds, bounds], axis=1).astype(np.float32),
-        )
+        shortest, longest = np.log(self.bounds)
+        log_lengths: Lengths = np.clip(vectors @ self.weight + self.bias, shortest, longest)
+        return np.exp(log_lengths)

@@ -1,29 +1,45 @@
-"""k-NN and cluster profiles: an expert is as good on a prompt as it was on the ones nearest to it."""
+"""k-NN and cluster profiles: an expert is as good on a prompt as it was on the nearest ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
-from routoo_core.predictor.base import Quality
-from routoo_core.predictor.encoder import Vectors
+from routoo_core.predictor.base import Quality, Vectors
+from routoo_core.predictor.checkpoint_config import CheckpointConfig
+from routoo_core.predictor.quality_model import Weights
+from routoo_core.settings import Settings
 
 Floats = NDArray[np.float32]
 
-PRIOR = 5.0  # observations' worth of belief in an expert's own mean
+PRIOR = 5.0
+"""Weight, in observations, of an expert's overall mean against its mean near a prompt."""
+
+
+class NearestSettings(Settings):
+    """How profiles are looked up.
+
+    Attributes:
+        neighbours: How many of the nearest points count.
+    """
+
+    neighbours: Annotated[int, Field(ge=1)] = 40
 
 
 @dataclass(frozen=True)
 class Profiles:
-    """Places in the space of prompts, and how each expert did there.
+    """Points in the space of prompts, and how each expert scored there.
 
     Attributes:
         mean: Subtracted from a vector, (dim,).
         scale: Then divides it, (dim,).
         places: Unit vectors, (P, dim): training prompts, or centres of clusters of them.
-        sums: Sum of the scores observed at a place, (P, M).
+        sums: Sum of the scores observed at a point, (P, M).
         counts: Number of them, (P, M).
     """
 
@@ -34,21 +50,75 @@ class Profiles:
     counts: Floats = field(repr=False)
 
     def quality(self, vectors: Vectors, neighbours: int) -> Quality:
-        """Mean score at the nearest places, shrunk to the expert's own mean; (prompts, experts), 0–1."""
-        near = self.near(vectors, neighbours)
-        sums, counts = self.sums[near].sum(1), self.counts[near].sum(1)
-        own = (self.sums.sum(0) + 0.5) / (self.counts.sum(0) + 1)
-        shrunk: Quality = ((sums + PRIOR * own) / (counts + PRIOR)).astype(np.float32)
+        """Mean score at the nearest points, shrunk to the expert's overall mean; (prompts, experts), 0–1."""
+        nearest = self.nearest(vectors, neighbours)
+        sums = self.sums[nearest].sum(1)
+        counts = self.counts[nearest].sum(1)
+        overall = (self.sums.sum(0) + 0.5) / (self.counts.sum(0) + 1)
+        shrunk: Quality = ((sums + PRIOR * overall) / (counts + PRIOR)).astype(np.float32)
         return shrunk
 
-    def near(self, vectors: Vectors, count: int) -> NDArray[np.int64]:
-        """The ``count`` places nearest to each vector, in no order; all of them if there are fewer."""
+    def nearest(self, vectors: Vectors, count: int) -> NDArray[np.int64]:
+        """The ``count`` points nearest to each vector, in no order; all of them if there are fewer."""
         count = min(count, len(self.places))
         similarity = unit((vectors - self.mean) / self.scale) @ self.places.T
         return np.argpartition(-similarity, count - 1, axis=1)[:, :count]
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """The quality model of ``knn``: k-NN, or cluster profiles if the training prompts were clustered.
+
+    Attributes:
+        profiles: The points.
+        count: How many of the nearest count.
+    """
+
+    profiles: Profiles = field(repr=False)
+    count: int
+
+    def quality(self, vectors: Vectors) -> Quality:
+        """Mean score at the nearest points."""
+        return self.profiles.quality(vectors, self.count)
+
+    def weights(self) -> Weights:
+        """The profiles' arrays; only the points in half precision, which counts above 2,048 would not survive."""
+        profiles = self.profiles
+        return {
+            "mean": torch.from_numpy(profiles.mean),
+            "scale": torch.from_numpy(profiles.scale),
+            "places": torch.from_numpy(profiles.places).half(),
+            "sums": torch.from_numpy(profiles.sums),
+            "counts": torch.from_numpy(profiles.counts),
+        }
+
+
+def load_neighbours(weights: Weights, config: CheckpointConfig) -> Neighbours:
+    """Rebuild the profiles.
+
+    Raises:
+        KeyError: A tensor is missing.
+        RuntimeError: The profiles are of other vectors or experts.
+    """
+    profiles = Profiles(
+        mean=weights["mean"].float().numpy(),
+        scale=weights["scale"].float().numpy(),
+        places=weights["places"].float().numpy(),
+        sums=weights["sums"].float().numpy(),
+        counts=weights["counts"].float().numpy(),
+    )
+    dim = profiles.places.shape[1]
+    experts = profiles.sums.shape[1]
+    if dim != config.dim or experts != len(config.experts):
+        raise RuntimeError(
+            f"profiles of {dim} dimensions and {experts} experts, "
+            f"not of {config.dim} dimensions and {len(config.experts)} experts"
+        )
+    return Neighbours(profiles, config.training.settings_of(NearestSettings).neighbours)
+
+
 def unit(vectors: Floats) -> Floats:
     """Vectors of length 1 in the same directions."""
-    scaled: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Floats = vectors / np.maximum(lengths, 1e-12)
     return scaled.astype(np.float32)

@@ -1,26 +1,42 @@
-"""The performance predictor: query encoder, then a scorer of every expert (paper §3.2)."""
+"""The performance predictor: query encoder, then the quality of every expert (paper §3.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from routoo_core.predictor.base import Forecast, Quality
+from routoo_core.predictor.adapter import Adapter
+from routoo_core.predictor.base import Encoder, Forecast, Quality
 from routoo_core.predictor.calibration import Calibration, calibrated
-from routoo_core.predictor.encoder import Encoder
 from routoo_core.predictor.lengths import LengthModel
-from routoo_core.predictor.quality_model import Scorer
+from routoo_core.predictor.quality_model import QualityModel
+
+
+@dataclass(frozen=True)
+class PredictorParts:
+    """What training fitted, and a checkpoint holds.
+
+    Attributes:
+        quality_model: Vector → quality.
+        calibration: Applied to the quality.
+        lengths: Vector → tokens of the answers; ``None`` when no lengths were observed.
+        adapter: The encoder's; ``None`` when it stayed frozen.
+    """
+
+    quality_model: QualityModel
+    calibration: Calibration
+    lengths: LengthModel | None = None
+    adapter: Adapter | None = None
 
 
 class PerformancePredictor:
     """Predicts every expert's quality from one pass of the encoder; made by ``load_checkpoint``.
 
     Args:
-        encoder: Text → vector.
-        scorer: Vector → quality.
-        calibration: Applied to the quality.
-        lengths: Vector → tokens of the answers; ``None`` when no lengths were observed.
-        experts: One name for each of the heads' experts.
+        encoder: Text → vector; a trained adapter is part of it.
+        parts: Vector → quality and lengths.
+        experts: One name for each column of the prediction.
         fingerprint: Of the checkpoint.
         folder: The checkpoint's.
     """
@@ -28,27 +44,26 @@ class PerformancePredictor:
     def __init__(
         self,
         encoder: Encoder,
-        scorer: Scorer,
-        calibration: Calibration,
-        lengths: LengthModel | None,
+        parts: PredictorParts,
         experts: Sequence[str],
         fingerprint: str,
         folder: Path,
     ) -> None:
-        self.encoder, self.scorer, self.calibration, self.lengths = (
-            encoder,
-            scorer,
-            calibration,
-            lengths,
-        )
-        self.experts, self.fingerprint, self.folder = tuple(experts), fingerprint, folder
+        self.encoder = encoder
+        self.quality_model = parts.quality_model
+        self.calibration = parts.calibration
+        self.lengths = parts.lengths
+        self.experts = tuple(experts)
+        self.fingerprint = fingerprint
+        self.folder = folder
 
     def predict(self, prompts: Sequence[str]) -> Quality:
         """Quality 0–1, shape (prompts, experts)."""
         return self.forecast(prompts).quality
 
     def forecast(self, prompts: Sequence[str]) -> Forecast:
-        """Quality, and lengths where they were learnt, from one pass."""
+        """Quality, and lengths if they were fitted, from one pass."""
         vectors = self.encoder.encode(prompts)
-        quality = calibrated(self.scorer.quality(vectors), self.calibration)
-        return Forecast(quality, self.lengths.lengths(vectors) if self.lengths else None)
+        quality = calibrated(self.quality_model.quality(vectors), self.calibration)
+        lengths = self.lengths.lengths(vectors) if self.lengths else None
+        return Forecast(quality, lengths)

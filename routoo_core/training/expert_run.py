@@ -1,10 +1,9 @@
-"""``routoo suggest-prompts`` and ``routoo add-expert``: a router learns one more expert from few labels."""
+"""``routoo suggest-prompts`` and ``routoo add-expert``: a trained checkpoint learns one more expert from few labels."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,111 +11,172 @@ from numpy.typing import NDArray
 from routoo_core.errors import ConfigurationError
 from routoo_core.measures.metrics import prediction_metrics
 from routoo_core.outcomes import Outcomes
-from routoo_core.predictor.checkpoint import load_learnt, read_metrics, save_checkpoint
-from routoo_core.predictor.checkpoint_config import read_config
-from routoo_core.predictor.quality_model import HeadEnsemble
+from routoo_core.predictor.adapter import Adapter
+from routoo_core.predictor.base import Quality, Vectors
+from routoo_core.predictor.checkpoint import (
+    CARD_FILE,
+    Checkpoint,
+    load_adapter,
+    load_parts,
+    save_checkpoint,
+)
+from routoo_core.predictor.checkpoint_config import CheckpointConfig, read_config
+from routoo_core.predictor.head_ensemble import HeadEnsemble
+from routoo_core.predictor.performance import PredictorParts
 from routoo_core.predictor.reference import read_reference
 from routoo_core.progress import Progress
+from routoo_core.training.algorithms import ALGORITHMS
 from routoo_core.training.calibration import fit_calibration
+from routoo_core.training.lengths import add_expert_lengths
+from routoo_core.training.metrics import AddedExpert, read_metrics
 from routoo_core.training.new_expert import add_expert
 from routoo_core.training.suggestion import suggest_prompts
 from routoo_core.training.vectors import encode_cached
 
 
+@dataclass(frozen=True)
+class NewExpert:
+    """The expert that a checkpoint is to learn.
+
+    Attributes:
+        name: As in the outcomes.
+        prior: The known expert to start from; by default the mean of all.
+    """
+
+    name: str
+    prior: str | None = None
+
+
 def add_expert_to(
-    router: Path, outcomes: Outcomes, name: str, out: Path, prior: str | None, progress: Progress
-) -> dict[str, Any]:
-    """Write to ``out`` the router with one more expert; the others' parameters stay the same to the bit.
+    checkpoint: Path, outcomes: Outcomes, expert: NewExpert, out: Path, progress: Progress
+) -> AddedExpert:
+    """Write to ``out`` the checkpoint with one more expert; the others' parameters stay the same to the bit.
 
     Their predictions may move by a rounding error (below 1e-6), since a larger product is summed in another order.
 
     Args:
-        router: The checkpoint to start from.
-        outcomes: Prompts on which ``name`` was observed; other experts' columns are not used.
-        name: The new expert's, as in the outcomes.
-        out: The folder to write; may be ``router`` itself.
-        prior: The known expert to start from; by default the mean of all.
+        checkpoint: The folder to start from.
+        outcomes: Prompts on which the expert was observed; other experts' columns are not used.
+        expert: The new one.
+        out: The folder to write; may be ``checkpoint`` itself.
         progress: Where progress goes.
 
     Returns:
-        What was learnt from: ``labels``, and ``auc`` on them where both outcomes occur.
+        What was learnt from, and how well it is predicted.
 
     Raises:
-        ConfigurationError: The router knows the name already, does not know the prior, or is not of heads.
+        ConfigurationError: The checkpoint knows the name already, does not know the prior, or is not of heads.
     """
-    config = read_config(router)
-    learnt = load_learnt(router, config)
-    if not isinstance(learnt.scorer, HeadEnsemble):
-        raise ConfigurationError(
-            f"{router}: algorithm: {config.training.algorithm!r} learns no embeddings; train again"
-        )
-    if name in config.experts:
-        raise ConfigurationError(f"--name: {router} knows {name!r} already; choose another name")
-    if prior is not None and prior not in config.experts:
-        raise ConfigurationError(
-            f"--prior: {prior!r} is unknown; choose one of {', '.join(config.experts)}"
-        )
-    prompts, scores, lengths = _labels(outcomes, name)
-    none = np.empty((0, config.dim), dtype=np.float32)
-    vectors = (
-        encode_cached(prompts, config.training.encoder, progress, learnt.adapter)
-        if prompts
-        else none
-    )
-    resembling = None if prior is None else config.experts.index(prior)
-    grown = HeadEnsemble(add_expert(learnt.scorer.heads, vectors, scores, prior=resembling))
+    config = read_config(checkpoint)
+    parts, ensemble = _load_ensemble(checkpoint, config)
+    prior = _check_names(checkpoint, config, expert)
+
+    labels = _labels_of(outcomes, expert.name)
+    vectors = _encode_labels(labels, config, parts.adapter, progress)
+    grown_heads = add_expert(list(ensemble.heads), vectors, labels.scores, prior=prior)
+    grown = HeadEnsemble(grown_heads)
     quality = grown.quality(vectors)[:, -1:]
-    summary = {"name": name, "labels": len(scores), **_fit(quality, scores)}
-    metrics = read_metrics(router)
-    metrics["added_experts"] = [*metrics.get("added_experts", []), summary]
-    save_checkpoint(
-        out,
-        config.model_copy(update={"experts": (*config.experts, name)}),
-        replace(
-            learnt,
-            scorer=grown,
-            calibration=np.concatenate(
-                [learnt.calibration, fit_calibration(quality, scores[:, None])]
-            ),
-            lengths=learnt.lengths and learnt.lengths.with_expert(vectors, lengths),
-        ),
-        read_reference(router),
-        metrics,
-        (router / "README.md").read_text(encoding="utf-8").rstrip()
-        + f"\n- {name} (added from {len(scores)} labels)\n",
+
+    scores = labels.scores[:, None]
+    calibration = np.concatenate([parts.calibration, fit_calibration(quality, scores)])
+    lengths = parts.lengths
+    if lengths is not None:
+        lengths = add_expert_lengths(lengths, vectors, labels.lengths)
+
+    added = AddedExpert(expert.name, len(labels.scores), _auc_of(quality, scores))
+    metrics = read_metrics(checkpoint)
+    metrics = replace(metrics, added_experts=(*metrics.added_experts, added))
+    card = (checkpoint / CARD_FILE).read_text(encoding="utf-8").rstrip()
+    grown_checkpoint = Checkpoint(
+        config=config.model_copy(update={"experts": (*config.experts, expert.name)}),
+        parts=PredictorParts(grown, calibration, lengths, parts.adapter),
+        reference=read_reference(checkpoint),
+        metrics=metrics.to_dict(),
+        card=f"{card}\n- {expert.name} (added from {added.labels} labels)\n",
     )
-    return summary
+    save_checkpoint(out, grown_checkpoint)
+    return added
 
 
 def suggest_for(
-    router: Path, prompts: tuple[str, ...], count: int, seed: int, progress: Progress
+    checkpoint: Path, prompts: tuple[str, ...], count: int, seed: int, progress: Progress
 ) -> NDArray[np.int64]:
-    """Rows of the prompts to label for an expert that ``router`` is to learn; see :func:`suggest_prompts`."""
-    config = read_config(router)
-    adapter = load_learnt(router, config).adapter
-    return suggest_prompts(
-        encode_cached(prompts, config.training.encoder, progress, adapter), count, seed
+    """Rows of the prompts to label for an expert that a checkpoint is to learn; see :func:`suggest_prompts`."""
+    config = read_config(checkpoint)
+    adapter = load_adapter(checkpoint, config)
+    vectors = encode_cached(prompts, config.training.encoder, progress, adapter)
+    return suggest_prompts(vectors, count, seed)
+
+
+def _load_ensemble(
+    checkpoint: Path, config: CheckpointConfig
+) -> tuple[PredictorParts, HeadEnsemble]:
+    """The parts of a checkpoint, and the heads among them."""
+    algorithm = ALGORITHMS.get(config.training.algorithm)
+    if algorithm is not None:
+        parts = load_parts(checkpoint, config, algorithm.load)
+        if isinstance(parts.quality_model, HeadEnsemble):
+            return parts, parts.quality_model
+    raise ConfigurationError(
+        f"{checkpoint}: algorithm: {config.training.algorithm!r} learns no embeddings; train again"
     )
 
 
-def _labels(
-    outcomes: Outcomes, name: str
-) -> tuple[tuple[str, ...], NDArray[np.float32], NDArray[np.float32]]:
-    """The prompts the expert was observed on, its scores and its answers' lengths; none when the table lacks it."""
+def _check_names(checkpoint: Path, config: CheckpointConfig, expert: NewExpert) -> int | None:
+    """The column of the prior, if there is one."""
+    if expert.name in config.experts:
+        raise ConfigurationError(
+            f"name: {checkpoint} knows {expert.name!r} already; choose another name"
+        )
+    if expert.prior is None:
+        return None
+    if expert.prior not in config.experts:
+        raise ConfigurationError(
+            f"prior: {expert.prior!r} is unknown; choose one of {', '.join(config.experts)}"
+        )
+    return config.experts.index(expert.prior)
+
+
+@dataclass(frozen=True)
+class _ExpertLabels:
+    """Observations of one expert.
+
+    Attributes:
+        prompts: On which it was observed.
+        scores: 0–1, (prompts,).
+        lengths: Tokens of its answers, (prompts,), NaN where unknown.
+    """
+
+    prompts: tuple[str, ...] = field(repr=False)
+    scores: NDArray[np.float32] = field(repr=False)
+    lengths: NDArray[np.float32] = field(repr=False)
+
+
+def _labels_of(outcomes: Outcomes, name: str) -> _ExpertLabels:
+    """The observations of an expert; none when the table lacks it."""
     if name not in outcomes.experts:
-        return (), np.empty(0, dtype=np.float32), np.empty(0, dtype=np.float32)
-    own = outcomes.select([name])
-    scores = own.scores[:, 0]
-    lengths = np.full_like(scores, np.nan) if own.lengths is None else own.lengths[:, 0]
+        none = np.empty(0, dtype=np.float32)
+        return _ExpertLabels((), none, none)
+
+    scores = outcomes.score_table.column(name)
+    lengths = np.full_like(scores, np.nan)
+    if outcomes.length_table is not None:
+        lengths = outcomes.length_table.column(name)
     rows = np.flatnonzero(~np.isnan(scores))
-    return tuple(outcomes.prompts[row] for row in rows), scores[rows], lengths[rows]
+    prompts = tuple(outcomes.prompts[row] for row in rows)
+    return _ExpertLabels(prompts, scores[rows], lengths[rows])
 
 
-def _fit(quality: NDArray[np.float32], scores: NDArray[np.float32]) -> dict[str, float]:
+def _encode_labels(
+    labels: _ExpertLabels, config: CheckpointConfig, adapter: Adapter | None, progress: Progress
+) -> Vectors:
+    if not labels.prompts:
+        return np.empty((0, config.dim), dtype=np.float32)
+    return encode_cached(labels.prompts, config.training.encoder, progress, adapter)
+
+
+def _auc_of(quality: Quality, scores: NDArray[np.float32]) -> float | None:
+    """``None`` where all answers are correct or all are wrong."""
     if len(np.unique(scores >= 0.5)) < 2:
-        return {}
-    return {
-        "auc": prediction_metrics(
-            quality.astype(np.float64), scores[:, None].astype(np.float64)
-        ).auc
-    }
+        return None
+    return prediction_metrics(quality.astype(np.float64), scores.astype(np.float64)).auc

@@ -1,104 +1,155 @@
-"""Encoder and heads trained together: LoRA on the upper layers, what lies below run once (paper §3.2, §4.1)."""
+"""Encoder and heads trained together: LoRA on the upper layers, the layers below run once (paper §3.2, §4.1)."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from routoo_core import embedded
 from routoo_core.errors import ConfigurationError
 from routoo_core.files import replacing
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.adapter import Adapter, LoraSettings, adapted_modules
-from routoo_core.predictor.encoder import Encoder, Vectors
+from routoo_core.predictor.base import Vectors
+from routoo_core.predictor.encoder import LocalEncoder, load_encoder
+from routoo_core.predictor.head_ensemble import HeadEnsemble
 from routoo_core.predictor.heads import Head
-from routoo_core.training.head_ensemble import masked_cross_entropy, training_loss
-from routoo_core.training.labels import Labels, labels, prompt_domains
-from routoo_core.training.settings import Progress, TrainingConfig
+from routoo_core.progress import Update
+from routoo_core.training.encoded import EncodedOutcomes
+from routoo_core.training.head_ensemble import (
+    HeadTrainingSettings,
+    masked_cross_entropy,
+    no_updates,
+    training_loss,
+)
+from routoo_core.training.labels import Labels, make_labels, prompt_domains
 
-SAVE_EVERY = 50  # steps; a killed run loses at most so many
-_EVALUATED_AT_ONCE = 16
-_MAX_NORM = 1.0
+if TYPE_CHECKING:
+    from routoo_core.training.settings import TrainingConfig
+
+SAVE_EVERY = 50
+"""Steps between two saves; a killed run loses at most so many."""
+
+EVALUATION_BATCH = 16
+MAX_GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How encoder and heads are trained together.
+
+    Attributes:
+        lora: What is trained of the encoder, and the optimiser.
+        heads: Settings that the heads were trained with.
+        seed: Of everything that is drawn.
+        resume_file: A killed run goes on from this file; it is removed at the end.
+    """
+
+    lora: LoraSettings
+    heads: HeadTrainingSettings
+    seed: int
+    resume_file: Path
 
 
 def fine_tune(
-    encoder: Encoder,
-    heads: list[Head],
-    outcomes: Outcomes,
-    vectors: Vectors,
-    config: TrainingConfig,
-    saved: Path,
-    progress: Progress = lambda _: None,
+    encoder: LocalEncoder,
+    ensemble: HeadEnsemble,
+    data: EncodedOutcomes,
+    plan: FineTuning,
+    progress: Update = no_updates,
 ) -> Adapter:
-    """Train an adapter and the heads on the ``train`` rows; both are left as they were after the best epoch on dev.
+    """Train an adapter and the heads on the ``train`` rows; both end as they were after the best epoch on dev.
 
     Under ``accelerate launch`` every process takes its share of the batches. Every step's randomness depends on the
     seed and the step alone, so a run that was killed and started again ends as if it had not been.
 
     Args:
         encoder: Used up: its model is changed. Load another with the adapter.
-        heads: Trained on ``vectors``; changed in place.
-        outcomes: N prompts × M experts; missing pairs carry no loss.
-        vectors: The encoder's before any training, (N, dim).
-        config: ``config.lora`` says what is trained.
-        saved: File that a killed run goes on from; removed at the end.
+        ensemble: Trained on the data's vectors; its heads are changed in place.
+        data: N prompts × M experts with the encoder's vectors before any fine-tuning; missing pairs carry no loss.
+        plan: What is trained and how.
         progress: Called with a line now and then.
 
     Raises:
         ConfigurationError: The layers cannot be run apart from those below them, or have no such matrices.
     """
-    lora = config.lora or LoraSettings()
+    lora = plan.lora
     accelerator = Accelerator()
-    where = adapted_modules(encoder.model, lora)
-    inputs = _below(encoder, outcomes.prompts, vectors, lora.first_layer, progress)
-    torch.manual_seed(config.seed)
-    adapted = get_peft_model(
-        encoder.model,
-        LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,  # type: ignore[arg-type]
-            lora_dropout=lora.dropout,
-            target_modules=where,
-        ),
-    )
+    target_modules = adapted_modules(encoder.model, lora)
+    inputs = _run_lower_layers(encoder, data, lora.first_layer, progress)
+
+    torch.manual_seed(plan.seed)
+    adapted = get_peft_model(encoder.model, _peft_config(lora, target_modules))
     if lora.checkpointing:
         encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
-    tuned = _Tuned(encoder, heads, inputs, config.domain_weight)
-    run = _Run(
-        tuned,
-        outcomes,
-        prompt_domains(outcomes, vectors, config)[0],
-        config,
-        lora,
-        saved,
-        accelerator,
-    )
-    with _upper_layers(encoder, lora.first_layer):
+
+    module = _EncoderWithHeads(encoder, ensemble.heads, inputs, plan.heads.domain_weight)
+    run = _Run(module, data, plan, accelerator)
+    with _only_upper_layers(encoder, lora.first_layer):
         run.train(progress)
-    weights = {
-        name: value.detach().float().cpu()
-        for name, value in get_peft_model_state_dict(adapted).items()
-    }
-    for head in heads:
+
+    weights = {}
+    for name, value in get_peft_model_state_dict(adapted).items():
+        weights[name] = value.detach().float().cpu()
+    for head in ensemble.heads:
         head.cpu().eval().requires_grad_(False)
+
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        saved.unlink(missing_ok=True)
+        plan.resume_file.unlink(missing_ok=True)
     return Adapter.from_peft(lora.rank, lora.alpha, weights)
+
+
+def fine_tune_with(
+    ensemble: HeadEnsemble, data: EncodedOutcomes, config: TrainingConfig, progress: Update
+) -> Adapter:
+    """:func:`fine_tune` as a training configuration describes it.
+
+    Raises:
+        ConfigurationError: See :func:`fine_tune`; or the encoder is not a local model.
+    """
+    encoder = load_encoder(config.encoder)
+    if not isinstance(encoder, LocalEncoder):
+        raise ConfigurationError(
+            f"lora: encoder {config.encoder.model!r} is not a local model and cannot be trained; leave lora out"
+        )
+    settings = config.algorithm_settings
+    assert isinstance(settings, HeadTrainingSettings)  # noqa: S101
+    plan = FineTuning(
+        config.lora or LoraSettings(), settings, config.seed, resume_file(config, data.outcomes)
+    )
+    return fine_tune(encoder, ensemble, data, plan, progress)
+
+
+def resume_file(config: TrainingConfig, outcomes: Outcomes) -> Path:
+    """Where a killed run with just this configuration and data goes on from."""
+    run = f"{json.dumps(config.to_table(), sort_keys=True)} {outcomes.fingerprint()}"
+    key = hashlib.sha256(run.encode()).hexdigest()[:24]
+    return embedded.cache_folder() / "training" / f"{key}.safetensors"
+
+
+def _peft_config(lora: LoraSettings, target_modules: list[str]) -> LoraConfig:
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        target_modules=target_modules,
+    )
 
 
 @dataclass(frozen=True)
@@ -116,185 +167,254 @@ class _Inputs:
     below: int
 
     def batch(self, rows: Sequence[int], device: torch.device) -> dict[str, Tensor]:
-        """Arguments of :class:`_Tuned` for these prompts."""
+        """Arguments of :meth:`_EncoderWithHeads.vectors` for these prompts."""
         lengths = torch.tensor([len(self.rows[row]) for row in rows])
-        given = nn.utils.rnn.pad_sequence([self.rows[row] for row in rows], batch_first=True)
-        mask = torch.arange(given.shape[1]) < lengths[:, None]
-        whole = {"given": given, "mask": mask, "fixed": self.fixed[list(rows)]}
-        return {name: value.to(device) for name, value in whole.items()}
+        padded = nn.utils.rnn.pad_sequence([self.rows[row] for row in rows], batch_first=True)
+        mask = torch.arange(padded.shape[1]) < lengths[:, None]
+        return {
+            "padded": padded.to(device),
+            "mask": mask.to(device),
+            "fixed": self.fixed[list(rows)].to(device),
+        }
+
+    def length(self, row: int) -> int:
+        """Tokens of a prompt."""
+        return len(self.rows[row])
 
 
-class _Tuned(nn.Module):
-    """Inputs → the loss of all members together, or the vectors the heads read."""
+class _EncoderWithHeads(nn.Module):
+    """Inputs → the loss of all members together, or the vectors that the heads read."""
 
     def __init__(
-        self, encoder: Encoder, heads: list[Head], inputs: _Inputs, domain_weight: float = 0.0
+        self,
+        encoder: LocalEncoder,
+        heads: Sequence[Head],
+        inputs: _Inputs,
+        domain_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        self.model, self.heads = encoder.model, nn.ModuleList(heads).to(encoder.model.device)
-        self._pooled, self.below = encoder.pooled, inputs.below
-        self.inputs, self.domain_weight = inputs, domain_weight
-        self.layers = [
-            layer - inputs.below for layer in encoder.settings.layers if layer > inputs.below
-        ]
+        self.model = encoder.model
+        self.heads = nn.ModuleList(heads).to(encoder.model.device)
+        self.inputs = inputs
+        self.domain_weight = domain_weight
+        self.layers = []
+        for layer in encoder.settings.layers:
+            if layer > inputs.below:
+                self.layers.append(layer - inputs.below)
+        self._pooled = encoder.pooled
+
         self.requires_grad_(False)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_("lora_" in name or name.startswith("heads."))
 
-    def forward(self, batch: dict[str, Tensor], given: Labels) -> Tensor:
+    def forward(self, batch: dict[str, Tensor], labels: Labels) -> Tensor:
         vectors = self.vectors(**batch)
-        losses = [training_loss(head, vectors, given, self.domain_weight) for head in self.heads]  # type: ignore[arg-type]
+        losses = []
+        for head in self.heads:
+            losses.append(training_loss(head, vectors, labels, self.domain_weight))  # type: ignore[arg-type]
         return torch.stack(losses).sum()
 
-    def vectors(self, given: Tensor, mask: Tensor, fixed: Tensor) -> Tensor:
-        key = "inputs_embeds" if self.below else "input_ids"
-        return torch.cat([fixed, self._pooled(mask, self.layers, **{key: given})], dim=-1)
+    def vectors(self, padded: Tensor, mask: Tensor, fixed: Tensor) -> Tensor:
+        argument = "inputs_embeds" if self.inputs.below else "input_ids"
+        trained = self._pooled(mask, self.layers, **{argument: padded})
+        return torch.cat([fixed, trained], dim=-1)
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        return {name: value for name, value in self.named_parameters() if value.requires_grad}
 
 
 class _Run:
-    """The optimiser's side: steps, schedule, what is best so far, and what a killed run needs to go on."""
+    """The optimiser's side: steps, learning rates, the best state so far, and what a killed run needs to go on."""
 
     def __init__(
         self,
-        tuned: _Tuned,
-        outcomes: Outcomes,
-        domain: NDArray[np.int64],
-        config: TrainingConfig,
-        lora: LoraSettings,
-        saved: Path,
+        module: _EncoderWithHeads,
+        data: EncodedOutcomes,
+        plan: FineTuning,
         accelerator: Accelerator,
     ) -> None:
-        self.tuned, self.lora, self.saved, self.accelerator, self.seed = (
-            tuned,
-            lora,
-            saved,
-            accelerator,
-            config.seed,
-        )
-        self.labels = labels(outcomes, domain, config.levels)
-        self.train_rows, self.dev_rows = (
-            outcomes.rows(split).tolist() for split in ("train", "dev")
-        )
-        self.trained = {name: p for name, p in tuned.named_parameters() if p.requires_grad}
-        groups = [
-            [p for name, p in self.trained.items() if name.startswith("heads.") == own]
-            for own in (False, True)
-        ]
-        rates = (lora.learning_rate, lora.head_learning_rate)
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": group, "lr": rate, "highest": rate}
-                for group, rate in zip(groups, rates, strict=True)
-            ],
-            weight_decay=lora.weight_decay,
-        )
-        self.module = accelerator.prepare(tuned) if accelerator.num_processes > 1 else tuned
-        together = lora.batch_size * lora.accumulate * accelerator.num_processes
-        self.steps_per_epoch = math.ceil(len(self.train_rows) / together)
-        self.steps = self.steps_per_epoch * lora.epochs
-        self.best_loss = math.inf
-        self.best = {name: p.detach().clone() for name, p in self.trained.items()}
+        self.module = module
+        self.lora = plan.lora
+        self.seed = plan.seed
+        self.resume_file = plan.resume_file
+        self.accelerator = accelerator
 
-    def train(self, progress: Progress) -> None:
-        first, started = self._resume(), time.monotonic()
-        for step in range(first, self.steps):
-            self._step(step)
-            done, epoch = step + 1, step // self.steps_per_epoch + 1
-            if done % self.steps_per_epoch == 0:
+        domains = prompt_domains(data, plan.heads.clusters, plan.seed)
+        self.labels = make_labels(data.outcomes, domains.number, plan.heads.levels)
+        self.train_rows: list[int] = data.outcomes.rows("train").tolist()
+        self.dev_rows: list[int] = data.outcomes.rows("dev").tolist()
+
+        self.trained = module.trained_parameters()
+        self.optimiser = _make_optimiser(self.trained, plan.lora)
+        self.launched = accelerator.prepare(module) if accelerator.num_processes > 1 else module
+
+        self.batches_per_step = plan.lora.accumulate * accelerator.num_processes
+        prompts_per_step = plan.lora.batch_size * self.batches_per_step
+        self.steps_per_epoch = math.ceil(len(self.train_rows) / prompts_per_step)
+        self.steps = self.steps_per_epoch * plan.lora.epochs
+
+        self.best_loss = math.inf
+        self.best = self._copy_parameters()
+
+    def train(self, progress: Update) -> None:
+        """Go on to the last step; the module ends with the parameters of the best epoch."""
+        first_step = self._resume()
+        start = time.monotonic()
+        for step in range(first_step, self.steps):
+            self._run_step(step)
+            done = step + 1
+            epoch = step // self.steps_per_epoch + 1
+            epoch_ends = done % self.steps_per_epoch == 0
+
+            if epoch_ends:
                 progress(f"LoRA: epoch {epoch} of {self.lora.epochs} is measured")
-                self._keep_if_best()
-            if done % SAVE_EVERY == 0 or done % self.steps_per_epoch == 0:
+                self._measure_epoch()
+            if epoch_ends or done % SAVE_EVERY == 0:
                 self._save(done)
-            left = (time.monotonic() - started) / (done - first) * (self.steps - done)
-            loss = f" · best dev loss {self.best_loss:.4f}" if self.best_loss < math.inf else ""
+
+            seconds_per_step = (time.monotonic() - start) / (done - first_step)
+            minutes_left = seconds_per_step * (self.steps - done) / 60
             progress(
-                f"LoRA: epoch {epoch}/{self.lora.epochs} · step {done}/{self.steps} · {left / 60:.0f} min left{loss}"
+                f"LoRA: epoch {epoch}/{self.lora.epochs} · step {done}/{self.steps} · "
+                f"{minutes_left:.0f} min left{self._describe_best_loss()}"
             )
+
         with torch.no_grad():
             for name, parameter in self.trained.items():
                 parameter.copy_(self.best[name])
 
-    def _step(self, step: int) -> None:
+    def _describe_best_loss(self) -> str:
+        return f" · best dev loss {self.best_loss:.4f}" if self.best_loss < math.inf else ""
+
+    def _run_step(self, step: int) -> None:
         torch.manual_seed(hash((self.seed, step, self.accelerator.process_index)) % 2**31)
-        self.tuned.train()
+        self.module.train()
         for group in self.optimiser.param_groups:
             group["lr"] = group["highest"] * rate(step, self.steps)
-        self.optimiser.zero_grad()  # first: the heads come with gradients of their own training
+
+        # First, since the heads come with gradients of their own training.
+        self.optimiser.zero_grad()
         batches = self._batches(step)
         for number, rows in enumerate(batches, start=1):
-            with nullcontext() if number == len(batches) else self.accelerator.no_sync(self.module):
-                batch = self.tuned.inputs.batch(rows, self.accelerator.device)
-                loss = self.module(batch, self.labels.take(rows).to(self.accelerator.device))
+            with self._gradient_sync(is_last=number == len(batches)):
+                batch = self.module.inputs.batch(rows, self.accelerator.device)
+                labels = self.labels.take(rows).to(self.accelerator.device)
+                loss = self.launched(batch, labels)
                 self.accelerator.backward(loss / len(batches))
-        nn.utils.clip_grad_norm_(self.trained.values(), _MAX_NORM)
+        nn.utils.clip_grad_norm_(self.trained.values(), MAX_GRADIENT_NORM)
         self.optimiser.step()
+
+    def _gradient_sync(self, is_last: bool) -> AbstractContextManager[Any]:
+        """Processes exchange gradients after the last batch of a step only."""
+        if is_last:
+            return nullcontext()
+        sync: AbstractContextManager[Any] = self.accelerator.no_sync(self.launched)
+        return sync
 
     def _batches(self, step: int) -> list[list[int]]:
         """This process's batches of one step: prompts of similar length together, in an order drawn for the epoch."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        draw = np.random.default_rng((self.seed, epoch))
-        lengths = np.array([len(self.tuned.inputs.rows[row]) for row in self.train_rows])
-        order = np.argsort(lengths * draw.uniform(0.9, 1.1, len(lengths)), kind="stable")
-        size = self.lora.batch_size
-        chunks = [
-            [self.train_rows[i] for i in order[at : at + size]] for at in range(0, len(order), size)
-        ]
-        each = self.lora.accumulate * self.accelerator.num_processes
-        turn = np.resize(
-            draw.permutation(len(chunks)), self.steps_per_epoch * each
-        )  # repeats some: equal shares
-        mine = turn[place * each : (place + 1) * each][
-            self.accelerator.process_index :: self.accelerator.num_processes
-        ]
-        return [chunks[k] for k in mine]
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        random = np.random.default_rng((self.seed, epoch))
+        batches = self._batches_by_length(random)
+
+        # np.resize repeats some batches, so that every process has equally many.
+        order = np.resize(
+            random.permutation(len(batches)), self.steps_per_epoch * self.batches_per_step
+        )
+        start = step_in_epoch * self.batches_per_step
+        of_step = order[start : start + self.batches_per_step]
+        process = self.accelerator.process_index
+        of_process = of_step[process :: self.accelerator.num_processes]
+        return [batches[number] for number in of_process]
+
+    def _batches_by_length(self, random: np.random.Generator) -> list[list[int]]:
+        """The ``train`` rows in batches of similar length, up to a tenth of noise."""
+        lengths = np.array([self.module.inputs.length(row) for row in self.train_rows])
+        noisy_lengths = lengths * random.uniform(0.9, 1.1, len(lengths))
+        order = np.argsort(noisy_lengths, kind="stable")
+        batches = []
+        for start in range(0, len(order), self.lora.batch_size):
+            chunk = order[start : start + self.lora.batch_size]
+            batches.append([self.train_rows[place] for place in chunk])
+        return batches
+
+    def _measure_epoch(self) -> None:
+        """Keep the parameters if the loss on dev is the best so far."""
+        loss = self._dev_loss()
+        if loss < self.best_loss:
+            self.best_loss = loss
+            self.best = self._copy_parameters()
 
     @torch.inference_mode()
-    def _keep_if_best(self) -> None:
-        self.tuned.eval()
-        rows = sorted(
-            self.dev_rows or self.train_rows, key=lambda row: len(self.tuned.inputs.rows[row])
-        )
-        total = weight = 0.0
-        for at in range(0, len(rows), _EVALUATED_AT_ONCE):
-            batch = rows[at : at + _EVALUATED_AT_ONCE]
-            given = self.labels.take(batch).to(self.accelerator.device)
-            vectors = self.tuned.vectors(**self.tuned.inputs.batch(batch, self.accelerator.device))
-            losses = [masked_cross_entropy(head(vectors), given) for head in self.tuned.heads]
-            seen = float(given.observed.sum())
-            total, weight = total + float(torch.stack(losses).mean()) * seen, weight + seen
-        if (loss := total / max(weight, 1.0)) < self.best_loss:
-            self.best_loss = loss
-            self.best = {name: p.detach().clone() for name, p in self.trained.items()}
+    def _dev_loss(self) -> float:
+        """Mean loss of the members over the observed pairs of dev; of train where there is no dev prompt."""
+        self.module.eval()
+        rows = sorted(self.dev_rows or self.train_rows, key=self.module.inputs.length)
+        total = 0.0
+        pairs = 0.0
+        for start in range(0, len(rows), EVALUATION_BATCH):
+            batch = rows[start : start + EVALUATION_BATCH]
+            labels = self.labels.take(batch).to(self.accelerator.device)
+            inputs = self.module.inputs.batch(batch, self.accelerator.device)
+            vectors = self.module.vectors(**inputs)
+
+            losses = [masked_cross_entropy(head(vectors), labels) for head in self.module.heads]
+            observed_pairs = float(labels.observed.sum())
+            total += float(torch.stack(losses).mean()) * observed_pairs
+            pairs += observed_pairs
+        return total / max(pairs, 1.0)
+
+    def _copy_parameters(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.trained.items()}
 
     def _save(self, done: int) -> None:
         if not self.accelerator.is_main_process:
             return
-        tensors = {f"now.{name}": p.detach() for name, p in self.trained.items()}
-        tensors |= {f"best.{name}": value for name, value in self.best.items()}
-        for name, p in self.trained.items():
-            tensors |= {f"{kind}.{name}": value for kind, value in self.optimiser.state[p].items()}
-        with replacing(self.saved) as partial:
-            save_file(tensors, partial, {"done": str(done), "best_loss": repr(self.best_loss)})
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.trained.items():
+            tensors[f"now.{name}"] = parameter.detach()
+            tensors[f"best.{name}"] = self.best[name]
+            for kind, value in self.optimiser.state[parameter].items():
+                tensors[f"{kind}.{name}"] = value
+
+        metadata = {"done": str(done), "best_loss": repr(self.best_loss)}
+        with replacing(self.resume_file) as partial:
+            save_file(tensors, partial, metadata)
 
     def _resume(self) -> int:
-        """The step to go on with: 0, or the one a killed run had come to."""
-        if not self.saved.is_file():
+        """The step to go on with: 0, or the one after the last that a killed run saved."""
+        if not self.resume_file.is_file():
             return 0
-        with safe_open(self.saved, "pt") as file:
+        with safe_open(self.resume_file, "pt") as file:
             metadata = file.metadata()
             self.best_loss = float(metadata["best_loss"])
             for name, parameter in self.trained.items():
                 parameter.data.copy_(file.get_tensor(f"now.{name}"))
                 self.best[name] = file.get_tensor(f"best.{name}").to(parameter.device)
-                state = {
-                    kind: file.get_tensor(f"{kind}.{name}")
-                    for kind in ("step", "exp_avg", "exp_avg_sq")
-                }
                 self.optimiser.state[parameter] = {
-                    kind: value if kind == "step" else value.to(parameter.device)
-                    for kind, value in state.items()
+                    "step": file.get_tensor(f"step.{name}"),
+                    "exp_avg": file.get_tensor(f"exp_avg.{name}").to(parameter.device),
+                    "exp_avg_sq": file.get_tensor(f"exp_avg_sq.{name}").to(parameter.device),
                 }
         return int(metadata["done"])
+
+
+def _make_optimiser(
+    parameters: dict[str, nn.Parameter], lora: LoraSettings
+) -> torch.optim.Optimizer:
+    """AdamW with a learning rate of their own for the adapters and for the heads."""
+    of_adapters = []
+    of_heads = []
+    for name, parameter in parameters.items():
+        if name.startswith("heads."):
+            of_heads.append(parameter)
+        else:
+            of_adapters.append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": of_adapters, "lr": lora.learning_rate, "highest": lora.learning_rate},
+        {"params": of_heads, "lr": lora.head_learning_rate, "highest": lora.head_learning_rate},
+    ]
+    return torch.optim.AdamW(groups, weight_decay=lora.weight_decay)
 
 
 def rate(step: int, steps: int) -> float:
@@ -302,84 +422,80 @@ def rate(step: int, steps: int) -> float:
     rise = max(1, steps // 10)
     if step < rise:
         return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-
-def resume_file(folder: Path, config: TrainingConfig, outcomes: Outcomes) -> Path:
-    """Where a killed run of just this configuration and data goes on from."""
-    key = hashlib.sha256(
-        f"{config.model_dump_json()} {outcomes.fingerprint()}".encode()
-    ).hexdigest()[:24]
-    return folder / f"{key}.safetensors"
+    progress = (step - rise) / max(1, steps - rise)
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @torch.inference_mode()
-def _below(
-    encoder: Encoder, prompts: Sequence[str], vectors: Vectors, first_layer: int, progress: Progress
+def _run_lower_layers(
+    encoder: LocalEncoder, data: EncodedOutcomes, first_layer: int, progress: Update
 ) -> _Inputs:
-    """Token ids, or the hidden states below the trained layers when there are layers below."""
-    below, width = first_layer - 1, encoder.model.config.hidden_size
-    tokens = encoder.tokens(prompts)
-    not_trained = sum(
-        layer <= below for layer in encoder.settings.layers
-    )  # the first ones, since layers rise
-    constant = torch.from_numpy(vectors[:, : not_trained * width])
+    """Hidden states below the trained layers, or token ids where the first layer is trained."""
+    below = first_layer - 1
+    token_ids = encoder.tokens(data.outcomes.prompts)
+    # The fixed layers are the first ones, since the settings' layers rise.
+    fixed_layers = sum(layer <= below for layer in encoder.settings.layers)
+    fixed_width = fixed_layers * encoder.model.config.hidden_size
+    fixed = torch.from_numpy(data.vectors[:, :fixed_width])
     if not below:
-        return _Inputs([torch.tensor(ids) for ids in tokens], constant, below)
-    states: list[Tensor] = [torch.empty(0)] * len(tokens)
-    order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
-    with _lower_layers(encoder, below):
-        for at in range(0, len(order), _EVALUATED_AT_ONCE):
-            rows = order[at : at + _EVALUATED_AT_ONCE]
-            ids, mask = encoder.pad([tokens[row] for row in rows])
-            hidden = encoder.model(
-                input_ids=ids, attention_mask=mask.long(), use_cache=False
-            ).last_hidden_state
+        return _Inputs([torch.tensor(ids) for ids in token_ids], fixed, below)
+
+    states: list[Tensor] = [torch.empty(0)] * len(token_ids)
+    by_length = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]))
+    with _only_lower_layers(encoder, below):
+        for start in range(0, len(by_length), EVALUATION_BATCH):
+            rows = by_length[start : start + EVALUATION_BATCH]
+            input_ids, mask = encoder.pad([token_ids[row] for row in rows])
+            output = encoder.model(input_ids=input_ids, attention_mask=mask.long(), use_cache=False)
             for place, row in enumerate(rows):
-                states[row] = hidden[place, : len(tokens[row])].cpu().clone()
+                state = output.last_hidden_state[place, : len(token_ids[row])]
+                states[row] = state.cpu().clone()
             progress(
-                f"LoRA: layers below {first_layer}, run once · {at + len(rows)}/{len(order)} prompts"
+                f"LoRA: layers below {first_layer}, run once · "
+                f"{start + len(rows)}/{len(by_length)} prompts"
             )
-    inputs = _Inputs(states, constant, below)
-    _check_exact(encoder, inputs, vectors)
+
+    inputs = _Inputs(states, fixed, below)
+    _check_halves_make_the_whole(encoder, inputs, data.vectors)
     return inputs
 
 
-def _check_exact(encoder: Encoder, inputs: _Inputs, vectors: Vectors) -> None:
-    """Some models do more than run their layers; for those the two halves do not make the whole."""
-    tuned = _Tuned(encoder, [], inputs)
-    with _upper_layers(encoder, inputs.below + 1):
+def _check_halves_make_the_whole(encoder: LocalEncoder, inputs: _Inputs, vectors: Vectors) -> None:
+    """Some models do more than run their layers; lower and upper layers one after the other are not the model."""
+    module = _EncoderWithHeads(encoder, [], inputs)
+    with _only_upper_layers(encoder, inputs.below + 1):
         batch = inputs.batch([0], encoder.model.device)
-        found = (
-            encoder.pooled(batch["mask"], tuned.layers, inputs_embeds=batch["given"])
-            .cpu()
-            .numpy()[0]
-        )
+        pooled = encoder.pooled(batch["mask"], module.layers, inputs_embeds=batch["padded"])
+    in_halves = pooled.cpu().numpy()[0]
+
     whole = vectors[0, inputs.fixed.shape[1] :]
-    if np.abs(found - whole).mean() > 0.05 * np.abs(whole).mean():
+    if np.abs(in_halves - whole).mean() > 0.05 * np.abs(whole).mean():
         raise ConfigurationError(
             f"lora.first_layer: the layers of {encoder.settings.model} cannot be run in two halves; set it to 1"
         )
 
 
 @contextmanager
-def _lower_layers(encoder: Encoder, below: int) -> Iterator[None]:
+def _only_lower_layers(encoder: LocalEncoder, below: int) -> Iterator[None]:
     """Inside the block the model ends below the trained layers, without its final norm."""
-    layers, norm = _stack(encoder), getattr(encoder.model, "norm", None)
-    encoder.model.layers, encoder.model.norm = layers[:below], nn.Identity()
+    layers = _layer_list(encoder)
+    norm = getattr(encoder.model, "norm", None)
+    encoder.model.layers = layers[:below]
+    encoder.model.norm = nn.Identity()
     try:
         yield
     finally:
-        encoder.model.layers, encoder.model.norm = layers, norm
+        encoder.model.layers = layers
+        encoder.model.norm = norm
 
 
 @contextmanager
-def _upper_layers(encoder: Encoder, first_layer: int) -> Iterator[None]:
+def _only_upper_layers(encoder: LocalEncoder, first_layer: int) -> Iterator[None]:
     """Inside the block the model starts at ``first_layer``, from hidden states given as embeddings."""
     if first_layer == 1:
         yield
         return
-    layers = _stack(encoder)
+    layers = _layer_list(encoder)
     encoder.model.layers = layers[first_layer - 1 :]
     try:
         yield
@@ -387,7 +503,7 @@ def _upper_layers(encoder: Encoder, first_layer: int) -> Iterator[None]:
         encoder.model.layers = layers
 
 
-def _stack(encoder: Encoder) -> Any:
+def _layer_list(encoder: LocalEncoder) -> Any:
     layers = getattr(encoder.model, "layers", None)
     if not isinstance(layers, nn.ModuleList):
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""What the loss is measured against: levels, observed pairs and domains."""
+"""What the loss is measured against: the level of each score, which pairs were observed, and each prompt's domain."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from routoo_core.outcomes import Outcomes
-from routoo_core.predictor.encoder import Vectors
+from routoo_core.training.encoded import EncodedOutcomes
 from routoo_core.training.neighbours import fit_profiles
-from routoo_core.training.settings import TrainingConfig
 
-_CLUSTERS = 16
+DEFAULT_CLUSTERS = 16
+"""Clusters that stand in for domains in a table that names none."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What was observed of n prompts.
+    """Observations of n prompts.
 
     Attributes:
         target: Level of each score, (n, M).
-        observed: Which pairs were, (n, M).
+        observed: Which pairs were observed, (n, M).
         domain: 0 … G - 1, or -1 where unknown, (n,).
     """
 
@@ -36,33 +36,59 @@ class Labels:
         return Labels(self.target[rows], self.observed[rows], self.domain[rows])
 
     def to(self, device: torch.device) -> Labels:
-        """The same elsewhere."""
+        """The same on another device."""
         return Labels(self.target.to(device), self.observed.to(device), self.domain.to(device))
 
 
-def labels(outcomes: Outcomes, domain: NDArray[np.int64], levels: int) -> Labels:
-    """Everything the loss is measured against, in the outcomes' order."""
-    return Labels(*targets(outcomes.scores, levels), torch.from_numpy(domain))
+def make_labels(outcomes: Outcomes, domain: NDArray[np.int64], levels: int) -> Labels:
+    """The labels of all prompts, in the outcomes' order.
+
+    Args:
+        outcomes: N prompts × M experts.
+        domain: Each prompt's, (N,).
+        levels: K.
+    """
+    scores = torch.from_numpy(outcomes.scores)
+    target = nearest_levels(scores, levels)
+    return Labels(target, observed=~scores.isnan(), domain=torch.from_numpy(domain))
 
 
-def targets(scores: NDArray[np.float32], levels: int) -> tuple[Tensor, Tensor]:
-    """Level (n, M) nearest to each score, and mask of the observed pairs (n, M)."""
-    given = torch.from_numpy(scores)
-    return (given.nan_to_num() * (levels - 1)).round().long(), ~given.isnan()
+def nearest_levels(scores: Tensor, levels: int) -> Tensor:
+    """Level 0 … K - 1 nearest to each score 0–1; 0 where it is NaN."""
+    return (scores.nan_to_num() * (levels - 1)).round().long()
 
 
-def prompt_domains(
-    outcomes: Outcomes, vectors: Vectors, config: TrainingConfig
-) -> tuple[NDArray[np.int64], int]:
-    """Each prompt's domain, -1 where unknown, and how many there are; clusters where the table names no domains."""
+@dataclass(frozen=True)
+class PromptDomains:
+    """The domain of each prompt.
+
+    Attributes:
+        number: 0 … G - 1, or -1 where unknown, (N,).
+        count: G.
+    """
+
+    number: NDArray[np.int64] = field(repr=False)
+    count: int
+
+
+def prompt_domains(data: EncodedOutcomes, clusters: int, seed: int) -> PromptDomains:
+    """The domains that the ``train`` rows name; clusters of the prompts where they name none.
+
+    Args:
+        data: N prompts.
+        clusters: How many clusters to gather prompts without domains in; 0 is :data:`DEFAULT_CLUSTERS`.
+        seed: Of the clustering.
+    """
+    outcomes = data.outcomes
     train = outcomes.rows("train")
-    names = sorted({outcomes.domains[row] for row in train} - {""})
+    names = {outcomes.domains[row] for row in train}
+    names.discard("")
     if names:
-        place = {name: number for number, name in enumerate(names)}
-        return np.array([place.get(name, -1) for name in outcomes.domains], dtype=np.int64), len(
-            names
-        )
-    places = fit_profiles(
-        outcomes, vectors, min(config.clusters or _CLUSTERS, len(train)), config.seed
-    )
-    return places.near(vectors, 1)[:, 0], len(places.places)
+        number_of = {name: number for number, name in enumerate(sorted(names))}
+        numbers = [number_of.get(name, -1) for name in outcomes.domains]
+        return PromptDomains(np.array(numbers, dtype=np.int64), len(names))
+
+    count = min(clusters or DEFAULT_CLUSTERS, len(train))
+    profiles = fit_profiles(outcomes, data.vectors, count, seed)
+    nearest = profiles.nearest(data.vectors, 1)[:, 0]
+    return PromptDomains(nearest, len(profiles.places))

@@ -1,82 +1,153 @@
-"""Fit the lengths of answers."""
+"""Fit how long each expert's answers are: ridge regression of the log-length, with a smearing correction."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.predictor.base import Lengths
-from routoo_core.predictor.encoder import Vectors
+from routoo_core.predictor.base import Lengths, Vectors
 from routoo_core.predictor.lengths import LengthModel
 
-PENALTY = 0.3  # of the ridge, for each training prompt and standardised dimension
+PENALTY = 0.3
+"""Ridge penalty for each training prompt and standardised dimension."""
+
+BOUND_QUANTILES = (0.02, 0.98)
+"""Quantiles of the training lengths that bound a prediction."""
+
+Doubles = NDArray[np.float64]
 
 
-_SEEN = (0.02, 0.98)
+@dataclass(frozen=True)
+class _Regression:
+    """Linear models of the log-length on standardised vectors, filled in expert by expert.
+
+    Attributes:
+        weight: dim × experts.
+        bias: experts.
+        bounds: Shortest and longest length, 2 × experts.
+    """
+
+    weight: Doubles = field(repr=False)
+    bias: Doubles = field(repr=False)
+    bounds: Doubles = field(repr=False)
+
+    @classmethod
+    def empty(cls, dim: int, experts: int) -> _Regression:
+        return cls(np.zeros((dim, experts)), np.zeros(experts), np.ones((2, experts)))
+
+    def fill(self, experts: NDArray[np.int64], inputs: Doubles, log_lengths: Doubles) -> None:
+        """Fit some experts on prompts that all of them answered."""
+        self.weight[:, experts], self.bias[experts] = _fit_ridge(inputs, log_lengths)
+        quantiles = np.quantile(log_lengths, BOUND_QUANTILES, axis=0)
+        self.bounds[:, experts] = np.exp(quantiles)
+
+    def fill_others(self, fitted: NDArray[np.bool_]) -> None:
+        """Give every expert that was not fitted the mean of those that were."""
+        self.weight[:, ~fitted] = self.weight[:, fitted].mean(1, keepdims=True)
+        self.bias[~fitted] = self.bias[fitted].mean()
+        mean_log_bounds = np.log(self.bounds[:, fitted]).mean(1, keepdims=True)
+        self.bounds[:, ~fitted] = np.exp(mean_log_bounds)
 
 
 def fit_lengths(vectors: Vectors, lengths: Lengths) -> LengthModel | None:
-    """Fit every expert on the prompts whose answers' lengths are known.
+    """Fit every expert on the prompts whose answers' lengths were observed.
 
     Args:
         vectors: (prompts, dim).
         lengths: Tokens, prompts × experts, NaN where unknown.
 
     Returns:
-        The model; an expert without any length gets the others' mean. ``None`` when there are no lengths at all.
+        The model; an expert without any length gets the mean of the others. ``None`` when there are no lengths at all.
     """
-    known = ~np.isnan(lengths)
-    if not known.any():
+    observed = ~np.isnan(lengths)
+    if not observed.any():
         return None
-    mean, scale = (
-        vectors.mean(0, dtype=np.float64),
-        np.maximum(vectors.std(0, dtype=np.float64), 1e-6),
-    )
+
+    mean = vectors.mean(0, dtype=np.float64)
+    scale = np.maximum(vectors.std(0, dtype=np.float64), 1e-6)
     inputs = (vectors - mean) / scale
-    logs = np.log(np.maximum(np.nan_to_num(lengths.astype(np.float64)), 1))
-    weight, bias = np.zeros((vectors.shape[1], lengths.shape[1])), np.zeros(lengths.shape[1])
-    bounds = np.ones((2, lengths.shape[1]))
-    patterns, pattern_of = np.unique(known, axis=1, return_inverse=True)
-    for number, rows in enumerate(
-        patterns.T
-    ):  # experts seen on the same prompts share one factorisation
-        experts = np.flatnonzero(pattern_of == number)
+    tokens = np.nan_to_num(lengths.astype(np.float64))
+    log_lengths = np.log(np.maximum(tokens, 1))
+
+    regression = _Regression.empty(vectors.shape[1], lengths.shape[1])
+    for rows, experts in _experts_by_prompts(observed):
         if rows.any():
-            weight[:, experts], bias[experts] = _ridge(inputs[rows], logs[np.ix_(rows, experts)])
-            bounds[:, experts] = np.exp(np.quantile(logs[np.ix_(rows, experts)], _SEEN, axis=0))
-    fitted = known.any(axis=0)
-    weight[:, ~fitted], bias[~fitted] = (
-        weight[:, fitted].mean(1, keepdims=True),
-        bias[fitted].mean(),
-    )
-    bounds[:, ~fitted] = np.exp(np.log(bounds[:, fitted]).mean(1, keepdims=True))
-    weight /= scale[:, None]
+            regression.fill(experts, inputs[rows], log_lengths[np.ix_(rows, experts)])
+    regression.fill_others(np.asarray(observed.any(axis=0)))
+
+    # Predictions start from raw vectors: w·(v - mean) / scale + b = (w / scale)·v + (b - mean·(w / scale)).
+    weight = regression.weight / scale[:, None]
+    bias = regression.bias - mean @ weight
     return LengthModel(
-        *(part.astype(np.float32) for part in (weight, bias - mean @ weight, bounds))
+        weight.astype(np.float32),
+        bias.astype(np.float32),
+        regression.bounds.astype(np.float32),
+    )
+
+
+def add_expert_lengths(
+    model: LengthModel, vectors: Vectors, lengths: NDArray[np.float32]
+) -> LengthModel:
+    """One more expert, the last: the mean model of the others, scaled to the lengths observed of it.
+
+    Args:
+        model: Of the other experts.
+        vectors: (prompts, dim); there may be none.
+        lengths: Tokens of the new expert's answers, (prompts,), NaN where unknown.
+    """
+    weight = model.weight.mean(1, keepdims=True)
+    bias = np.float32(model.bias.mean())
+    bounds = np.exp(np.log(model.bounds).mean(1, keepdims=True))
+
+    observed = ~np.isnan(lengths)
+    if observed.any():
+        mean_expert = LengthModel(weight, np.array([bias]), bounds)
+        predicted = mean_expert.lengths(vectors[observed]).mean()
+        factor = np.maximum(lengths[observed].mean(), 1) / predicted
+        bias = bias + np.log(factor)
+        bounds = np.maximum(bounds * factor, 1)
+
+    return LengthModel(
+        np.concatenate([model.weight, weight], axis=1),
+        np.append(model.bias, bias).astype(np.float32),
+        np.concatenate([model.bounds, bounds], axis=1).astype(np.float32),
     )
 
 
 def length_error(predicted: Lengths, observed: Lengths) -> float:
-    """Mean |predicted - observed| over the mean of the observed, averaged over the experts whose lengths are known."""
-    known = ~np.isnan(observed)
-    errors = [
-        float(
-            np.abs(predicted[rows, m] - observed[rows, m]).mean()
-            / max(observed[rows, m].mean(), 1e-9)
-        )
-        for m, rows in enumerate(known.T)
-        if rows.any()
-    ]
+    """Mean |predicted - observed| over the mean observed length, averaged over the experts with known lengths."""
+    errors = []
+    for expert in range(observed.shape[1]):
+        rows = ~np.isnan(observed[:, expert])
+        if not rows.any():
+            continue
+        lengths = observed[rows, expert]
+        mean_error = np.abs(predicted[rows, expert] - lengths).mean()
+        errors.append(float(mean_error / max(lengths.mean(), 1e-9)))
     return float(np.mean(errors)) if errors else float("nan")
 
 
-def _ridge(
-    inputs: NDArray[np.float64], logs: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    centre = inputs.mean(0)
-    middle = logs.mean(0)
-    gram = (inputs - centre).T @ (inputs - centre) + PENALTY * len(inputs) * np.eye(inputs.shape[1])
-    weight = np.linalg.solve(gram, (inputs - centre).T @ (logs - middle))
-    fitted = (inputs - centre) @ weight + middle
-    smear = np.log(np.exp(logs).mean(0) / np.exp(fitted).mean(0))
-    return weight, middle + smear - centre @ weight
+def _experts_by_prompts(
+    observed: NDArray[np.bool_],
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
+    """Groups of experts observed on the same prompts, which share one factorisation: prompts, experts."""
+    patterns, pattern_of_expert = np.unique(observed, axis=1, return_inverse=True)
+    for number in range(patterns.shape[1]):
+        yield patterns[:, number], np.flatnonzero(pattern_of_expert == number)
+
+
+def _fit_ridge(inputs: Doubles, log_lengths: Doubles) -> tuple[Doubles, Doubles]:
+    """Weight and bias of a ridge regression; the bias has Duan's smearing correction, which makes means right."""
+    input_mean = inputs.mean(0)
+    log_mean = log_lengths.mean(0)
+    centred = inputs - input_mean
+    penalty = PENALTY * len(inputs) * np.eye(inputs.shape[1])
+
+    weight = np.linalg.solve(centred.T @ centred + penalty, centred.T @ (log_lengths - log_mean))
+
+    fitted = centred @ weight + log_mean
+    smearing = np.log(np.exp(log_lengths).mean(0) / np.exp(fitted).mean(0))
+    return weight, log_mean + smearing - input_mean @ weight

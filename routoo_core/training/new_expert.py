@@ -14,13 +14,18 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.predictor.encoder import Vectors
+from routoo_core.predictor.base import Vectors
 from routoo_core.predictor.heads import Head
-from routoo_core.training.labels import targets
+from routoo_core.training.labels import nearest_levels
 
 PER_EXPERT = ("expert", "expert.weight", "bias", "table")
 """A head's parameters that hold one row for each expert; all others are shared."""
+
 STEPS = 100
+"""Iterations of L-BFGS."""
+
+Rows = dict[str, Tensor]
+"""Parameters of some experts by name, the experts first."""
 
 
 def add_expert(
@@ -41,7 +46,7 @@ def add_expert(
         heads: Ensemble members over the same M experts, of any kind in ``HEADS``; they stay as they are.
         vectors: The router's encoder on the labelled prompts, shape (n, dim); n may be 0.
         scores: Observed quality of the new expert, shape (n,), each 0–1.
-        prior: The older expert, 0 … M - 1, the new one is thought to resemble; without it, the mean of all.
+        prior: The older expert, 0 … M - 1, that the new one is expected to resemble; without it, the mean of all.
         strength: Weight of the prior against the labels, above 0; 1 is Bayes' rule.
 
     Warns:
@@ -55,106 +60,114 @@ def add_expert(
     _check_scores(scores, len(vectors))
     _check_prior(prior, strength, _expert_count(heads))
     if not len(scores):
-        who = (
-            f"the mean of the {_expert_count(heads)} older ones"
-            if prior is None
-            else f"a copy of expert {prior}"
-        )
-        warnings.warn(
-            f"no labels: the new expert is {who}; label prompts ('routoo suggest-prompts' names some) and add it again",
-            stacklevel=2,
-        )
-    given = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
-    return [
-        _grow(head, _learn(head, given, scores.astype(np.float32), prior, strength))
-        for head in heads
-    ]
+        _warn_of_no_labels(prior, _expert_count(heads))
+
+    inputs = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
+    scores = scores.astype(np.float32)
+    grown = []
+    for head in heads:
+        row_prior = _RowPrior.of_experts(head, prior, strength)
+        grown.append(_with_one_more(head, _fit_row(head, row_prior, inputs, scores)))
+    return grown
 
 
 @dataclass(frozen=True)
-class _Prior:
+class _RowPrior:
     """Gaussian over one expert's p parameters: ``centre + z @ spread + u * own``, z (M,) and u (p,) standard normal.
 
     Attributes:
         centre: The mean of the older experts, or one of them, (p,).
         spread: Their deviations from the mean over √(M - 1), so that the covariance is theirs, (M, p).
-        own: Standard deviations outside their span, (p,): the fewer they are, the less they say about the next.
+        own: Standard deviations outside their span, (p,); the more older experts there are, the smaller.
         shapes: Of one expert's parameters, by name.
+        strength: Weight against the labels.
     """
 
     centre: Tensor
     spread: Tensor
     own: Tensor
     shapes: dict[str, torch.Size]
+    strength: float
 
     @classmethod
-    def of(cls, head: Head, resembling: int | None) -> _Prior:
-        rows = _rows(head)
+    def of_experts(cls, head: Head, resembling: int | None, strength: float) -> _RowPrior:
+        """The prior that a head's experts are a sample of."""
+        rows = _expert_rows(head)
         flat = torch.cat([value.flatten(1) for value in rows.values()], dim=1)
-        mean, count = flat.mean(0), len(flat)
-        own = (
-            torch.cat([_unit(name, value).expand(value[0].numel()) for name, value in rows.items()])
-            / count
-        )
-        spread = (flat - mean) / max(count - 1, 1) ** 0.5
-        centre = mean if resembling is None else flat[resembling]
-        return cls(centre, spread, own, {name: value[:1].shape for name, value in rows.items()})
+        mean = flat.mean(0)
+        count = len(flat)
 
-    def row(self, latent: Tensor) -> dict[str, Tensor]:
-        """One expert's parameters by name, for latent = [z, u], (M + p,)."""
+        units = []
+        for name, value in rows.items():
+            units.append(_unit_of(name, value).expand(value[0].numel()))
+        return cls(
+            centre=mean if resembling is None else flat[resembling],
+            spread=(flat - mean) / max(count - 1, 1) ** 0.5,
+            own=torch.cat(units) / count,
+            shapes={name: value[:1].shape for name, value in rows.items()},
+            strength=strength,
+        )
+
+    @property
+    def latent_size(self) -> int:
+        """M + p."""
+        return len(self.spread) + len(self.own)
+
+    def row(self, latent: Tensor) -> Rows:
+        """One expert's parameters, for latent = [z, u], (M + p,)."""
         z, u = torch.split(latent, [len(self.spread), len(self.own)])
         flat = self.centre + z @ self.spread + u * self.own
         parts = torch.split(flat, [shape.numel() for shape in self.shapes.values()])
-        return {
-            name: part.view(shape)
-            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
+        row = {}
+        for (name, shape), part in zip(self.shapes.items(), parts, strict=True):
+            row[name] = part.view(shape)
+        return row
+
+    def negative_log_density(self, latent: Tensor) -> Tensor:
+        """Up to a constant, times the strength."""
+        return self.strength / 2 * latent.square().sum()
 
 
-def _unit(name: str, rows: Tensor) -> Tensor:
+def _unit_of(name: str, rows: Tensor) -> Tensor:
     # 1 in an embedding or a bias moves a logit by about 1; a classifier's row meets features of any size.
     return rows.square().mean().sqrt() if name == "expert" else torch.ones(())
 
 
-def _learn(
-    head: Head,
-    vectors: Tensor,
-    scores: NDArray[np.float32],
-    resembling: int | None,
-    strength: float,
-) -> dict[str, Tensor]:
-    """The new expert's parameters by name: the maximum a posteriori, by L-BFGS from the prior's centre."""
-    prior = _Prior.of(head, resembling)
-    latent = torch.zeros(len(prior.spread) + len(prior.own), requires_grad=True)
-    alone = _with_rows(head, prior.row(latent.detach())).eval().requires_grad_(False)
-    level = targets(scores, head.levels)[0]
+def _fit_row(head: Head, prior: _RowPrior, vectors: Tensor, scores: NDArray[np.float32]) -> Rows:
+    """The new expert's parameters: the maximum a posteriori, by L-BFGS from the prior's centre."""
+    latent = torch.zeros(prior.latent_size, requires_grad=True)
+    one_expert = _with_rows(head, prior.row(latent.detach())).eval().requires_grad_(False)
+    level = nearest_levels(torch.from_numpy(scores), head.levels)
     optimiser = torch.optim.LBFGS([latent], max_iter=STEPS, line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
+    def negative_log_posterior() -> Tensor:
         optimiser.zero_grad()
-        logits = functional_call(alone, prior.row(latent), (vectors,))[:, 0]
-        total: Tensor = (
-            functional.cross_entropy(logits, level, reduction="sum")
-            + strength / 2 * latent.square().sum()
-        )
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
+        logits = functional_call(one_expert, prior.row(latent), (vectors,))[:, 0]
+        negative_log_likelihood = functional.cross_entropy(logits, level, reduction="sum")
+        loss = negative_log_likelihood + prior.negative_log_density(latent)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimiser.step(negative_log_posterior)  # type: ignore[no-untyped-call]
     return prior.row(latent.detach())
 
 
-def _rows(head: Head) -> dict[str, Tensor]:
-    return {name: value.detach() for name, value in head.named_parameters() if name in PER_EXPERT}
+def _expert_rows(head: Head) -> Rows:
+    rows = {}
+    for name, value in head.named_parameters():
+        if name in PER_EXPERT:
+            rows[name] = value.detach()
+    return rows
 
 
-def _grow(head: Head, row: dict[str, Tensor]) -> Head:
-    return _with_rows(
-        head, {name: torch.cat([rows, row[name]]) for name, rows in _rows(head).items()}
-    )
+def _with_one_more(head: Head, row: Rows) -> Head:
+    rows = {}
+    for name, older in _expert_rows(head).items():
+        rows[name] = torch.cat([older, row[name]])
+    return _with_rows(head, rows)
 
 
-def _with_rows(head: Head, rows: dict[str, Tensor]) -> Head:
+def _with_rows(head: Head, rows: Rows) -> Head:
     """A copy of the head whose experts are these rows."""
     copy = deepcopy(head)
     for name, value in rows.items():
@@ -167,7 +180,16 @@ def _with_rows(head: Head, rows: dict[str, Tensor]) -> Head:
 
 
 def _expert_count(heads: list[Head]) -> int:
-    return len(next(iter(_rows(heads[0]).values())))
+    rows = _expert_rows(heads[0])
+    return len(next(iter(rows.values())))
+
+
+def _warn_of_no_labels(prior: int | None, older: int) -> None:
+    expert = f"the mean of the {older} older ones" if prior is None else f"a copy of expert {prior}"
+    warnings.warn(
+        f"no labels: the new expert is {expert}; label prompts ('routoo suggest-prompts' names some) and add it again",
+        stacklevel=3,
+    )
 
 
 def _check_vectors(vectors: Vectors, heads: list[Head]) -> None:
@@ -188,8 +210,9 @@ def _check_scores(scores: NDArray[np.float32], count: int) -> None:
         raise OutcomesError(
             f"scores: shape {scores.shape} for {count} vectors; give one score for each labelled prompt"
         )
-    if len(wrong := np.flatnonzero(~((scores >= 0) & (scores <= 1)))):
-        row = int(wrong[0])
+    in_range = (scores >= 0) & (scores <= 1)
+    if not in_range.all():
+        row = int(np.flatnonzero(~in_range)[0])
         raise OutcomesError(
             f"scores: row {row + 1}: {scores[row]} is not a number from 0 to 1; "
             "rescale scores to 0–1 and leave out prompts without one"

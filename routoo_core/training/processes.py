@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-_PATIENCE = timedelta(days=1)
+ENCODING_TIMEOUT = timedelta(days=1)
+"""How long the other processes wait for the one that encodes."""
 
 
 def is_main_process() -> bool:
@@ -16,12 +17,12 @@ def is_main_process() -> bool:
 
 
 @contextmanager
-def _main_process_first() -> Iterator[None]:
-    """Under ``accelerate launch`` the others wait, and then find the vectors in the cache."""
+def main_process_first() -> Iterator[None]:
+    """Under ``accelerate launch`` the first process runs the block before the others do."""
     if "WORLD_SIZE" not in os.environ:
         yield
         return
     from accelerate import PartialState  # type: ignore[import-untyped]
 
-    with PartialState(timeout=_PATIENCE).main_process_first():
+    with PartialState(timeout=ENCODING_TIMEOUT).main_process_first():
         yield

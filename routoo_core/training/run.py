@@ -1,48 +1,44 @@
-"""``routoo train``: outcomes → vectors → heads → held-out figures → a checkpoint folder."""
+"""``routoo train``: outcomes → vectors → a fitted model → held-out figures → a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core import embedded
 from routoo_core.errors import OutcomesError
-from routoo_core.measures.curve import serve, sweep
-from routoo_core.measures.figures import (
-    PoolFigures,
-    bootstrap_weights,
-    pool_figures,
-)
+from routoo_core.expert_table import ExpertTable
 from routoo_core.measures.metrics import prediction_metrics
-from routoo_core.measures.simple_routers import DOMAIN_LOOKUP, ORACLE, blind_routers, domain_lookup
+from routoo_core.measures.simple_routers import DOMAIN_LOOKUP, domain_lookup
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.adapter import Adapter
-from routoo_core.predictor.base import Lengths, Quality
-from routoo_core.predictor.calibration import calibrated
-from routoo_core.predictor.checkpoint import (
-    Learnt,
-    encoder_fingerprint,
-    library_versions,
-    save_checkpoint,
-)
-from routoo_core.predictor.checkpoint_config import CheckpointConfig
-from routoo_core.predictor.encoder import Encoder, Vectors
+from routoo_core.predictor.base import Lengths, Quality, Vectors
+from routoo_core.predictor.checkpoint import Checkpoint, library_versions, save_checkpoint
+from routoo_core.predictor.checkpoint_config import CheckpointConfig, TrainingTable
+from routoo_core.predictor.encoder import encoder_fingerprint
 from routoo_core.predictor.lengths import LengthModel
-from routoo_core.predictor.quality_model import SCORERS, HeadEnsemble, Neighbours
-from routoo_core.predictor.reference import Reference
+from routoo_core.predictor.performance import PredictorParts
+from routoo_core.predictor.quality_model import QualityModel
+from routoo_core.predictor.reference import Reference, reference_rows
 from routoo_core.progress import Progress
 from routoo_core.text import question_fingerprints
-from routoo_core.training.calibration import fit_calibration
+from routoo_core.training.algorithms import ALGORITHMS
+from routoo_core.training.calibration import cross_calibrated, fit_calibration
+from routoo_core.training.encoded import EncodedOutcomes
 from routoo_core.training.lengths import fit_lengths, length_error
+from routoo_core.training.metrics import LengthErrors, TrainingMetrics, measure_pool
 from routoo_core.training.model_card import model_card
-from routoo_core.training.processes import _main_process_first, is_main_process
+from routoo_core.training.processes import is_main_process, main_process_first
 from routoo_core.training.settings import TrainingConfig
 from routoo_core.training.simple_routers import predict_simple_routers
 from routoo_core.training.vectors import encode_cached
+
+ROUTOO = "routoo"
+"""The trained router among those of the figures."""
 
 
 def train_router(
@@ -51,11 +47,11 @@ def train_router(
     out: Path,
     prices: Mapping[str, float],
     progress: Progress,
-) -> dict[str, Any]:
+) -> TrainingMetrics:
     """Train on the ``train`` rows, measure on the ``dev`` rows, write the checkpoint to ``out``.
 
-    With ``config.refit`` what is written was then trained on all rows; the figures, the calibration and the reference
-    are those of the same training without the ``dev`` rows.
+    With ``config.refit`` the written model was then trained on all rows. The figures, the calibration and the
+    reference are those of the same training without the ``dev`` rows.
 
     Args:
         outcomes: All rows; both splits must be there.
@@ -70,178 +66,278 @@ def train_router(
     Raises:
         OutcomesError: A split is empty.
     """
-    dev = outcomes.rows("dev")
-    if not len(dev) or len(dev) == len(outcomes.prompts):
-        raise OutcomesError(
-            "split: both 'train' and 'dev' prompts are needed; add rows or leave the column out"
-        )
-    seen, seen_vectors = _encode(outcomes, config, progress)
-    frozen = seen_vectors[: len(outcomes.prompts)]
-    scorer, adapter = _learn(seen, seen_vectors, config, progress)
-    served = np.concatenate([dev, _with_lengths(outcomes)])
-    vectors = frozen[served]
-    if adapter:
-        vectors = encode_cached(
-            tuple(outcomes.prompts[row] for row in served), config.encoder, progress, adapter
-        )
-    held_out, raw = outcomes.take(dev), scorer.quality(vectors[: len(dev)])
-    prints = question_fingerprints(held_out.prompts)
-    quality = _as_kept(_honestly_calibrated(raw, held_out.scores, prints))
-    with progress.status("Training simple routers to stand beside …"):
-        taught = predict_simple_routers(outcomes, frozen, dev, config.encoder)
-    simple = {name: _as_kept(found) for name, found in taught.items()}
-    lengths = _fit_lengths(vectors[len(dev) :], outcomes)
-    metrics: dict[str, Any] = {
-        "experts": len(outcomes.experts),
-        "train_prompts": len(outcomes.prompts) - len(dev),
-        "dev_prompts": len(dev),
-        **prediction_metrics(
-            quality.astype(np.float64), held_out.scores.astype(np.float64)
-        ).to_dict(),
-        "ece_uncalibrated": prediction_metrics(
-            raw.astype(np.float64), held_out.scores.astype(np.float64)
-        ).ece,
-    }
-    if lengths:
-        metrics |= _length_metrics(lengths.lengths(vectors[: len(dev)]), outcomes)
-    if prices:
-        routers: dict[str, Any] = {
-            "routoo": quality,
-            DOMAIN_LOOKUP: domain_lookup(outcomes, dev),
-            **simple,
-        }
-        metrics["pool"] = pool_metrics(routers, held_out, prices).to_dict()
-    final, learnt_from = scorer, seen.rows("train")
-    if config.refit and not adapter:
-        learnt_from = np.arange(len(seen.prompts))
-        whole = seen.with_splits(["train"] * len(seen.prompts))
-        with progress.status("Training on all prompts …") as status:
-            final = scorer.refit(whole, seen_vectors, config, status)
-    shuffled = np.random.default_rng(config.seed).permutation(len(dev))
+    _check_splits(outcomes)
+    encoded = _encode(outcomes, config, progress)
+    fitted = _fit(encoded.training, config, progress)
+    served = _encode_as_served(encoded.table, fitted.adapter, config, progress)
+    lengths = _fit_lengths(served)
+    held_out = _predict_held_out(encoded.table, fitted.model, served, progress)
+    metrics = _measure(outcomes, held_out, lengths, served, prices)
+    final = _refit(encoded.training, fitted, config, progress)
+
     if is_main_process():
-        save_checkpoint(
-            out,
-            CheckpointConfig(
-                training=config,
-                dim=vectors.shape[1],
-                experts=outcomes.experts,
-                encoder_fingerprint=encoder_fingerprint(config.encoder.model),
-                data_fingerprint=outcomes.fingerprint(),
-                versions=library_versions(),
-            ),
-            Learnt(final, fit_calibration(raw, held_out.scores), lengths, adapter),
-            Reference(
-                outcomes.experts,
-                quality[shuffled],
-                held_out.scores[shuffled],
-                prints[shuffled],
-                question_fingerprints([seen.prompts[row] for row in learnt_from]),
-                {name: found[shuffled] for name, found in simple.items()},
-            ),
-            metrics,
-            model_card(config, outcomes, metrics),
+        calibration = fit_calibration(held_out.uncalibrated, held_out.outcomes.scores)
+        checkpoint = Checkpoint(
+            config=_checkpoint_config(outcomes, config, served.dim),
+            parts=PredictorParts(final.model, calibration, lengths, final.adapter),
+            reference=_reference(held_out, final.prompts, config.seed),
+            metrics=metrics.to_dict(),
+            card=model_card(config, outcomes, metrics),
         )
+        save_checkpoint(out, checkpoint)
     return metrics
 
 
-def _encode(
-    outcomes: Outcomes, config: TrainingConfig, progress: Progress
-) -> tuple[Outcomes, Vectors]:
-    """What is learnt from, the table's own prompts first, and the frozen encoder's vectors of it."""
-    with _main_process_first():
+def _check_splits(outcomes: Outcomes) -> None:
+    dev_prompts = len(outcomes.rows("dev"))
+    if not 0 < dev_prompts < len(outcomes.prompts):
+        raise OutcomesError(
+            "split: both 'train' and 'dev' prompts are needed; add rows or leave the column out"
+        )
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """What is learnt from, with the vectors of the frozen encoder.
+
+    Attributes:
+        table: The outcomes.
+        training: The same rows, and after them the open questions made of them.
+    """
+
+    table: EncodedOutcomes
+    training: EncodedOutcomes
+
+
+def _encode(outcomes: Outcomes, config: TrainingConfig, progress: Progress) -> _Encoded:
+    with main_process_first():
         vectors = encode_cached(outcomes.prompts, config.encoder, progress)
-        seen = outcomes.with_open_questions() if config.open_questions else outcomes
-        if added := seen.prompts[len(vectors) :]:
-            vectors = np.concatenate([vectors, encode_cached(added, config.encoder, progress)])
-    return seen, vectors
+        table = EncodedOutcomes(outcomes, vectors)
+        if not config.open_questions:
+            return _Encoded(table, training=table)
+
+        extended = outcomes.with_open_questions()
+        added_prompts = extended.prompts[len(vectors) :]
+        if added_prompts:
+            added_vectors = encode_cached(added_prompts, config.encoder, progress)
+            vectors = np.concatenate([vectors, added_vectors])
+    return _Encoded(table, training=EncodedOutcomes(extended, vectors))
 
 
-def _learn(
-    seen: Outcomes, vectors: Vectors, config: TrainingConfig, progress: Progress
-) -> tuple[HeadEnsemble | Neighbours, Adapter | None]:
-    """What was learnt, and the adapter if one was trained."""
-    with progress.status("Training …") as status:
-        learn = SCORERS[config.algorithm].train
-        scorer = learn(seen, vectors, config, lambda line: status(f"Training: {line}"))
-    if not config.lora or not isinstance(scorer, HeadEnsemble):
-        return scorer, None
-    from routoo_core.training.fine_tuning import fine_tune, resume_file
+@dataclass(frozen=True)
+class _Fitted:
+    """A model that was fitted.
 
-    saved = resume_file(embedded.cache_folder() / "training", config, seen)
-    encoder = Encoder.load(config.encoder)
-    with progress.status("Training the encoder …") as status:
-        return scorer, fine_tune(encoder, scorer.heads, seen, vectors, config, saved, status)
+    Attributes:
+        model: Vector → quality.
+        adapter: The encoder's; ``None`` when it stayed frozen.
+        prompts: What it was fitted on.
+    """
+
+    model: QualityModel
+    adapter: Adapter | None
+    prompts: tuple[str, ...] = field(repr=False)
 
 
-def _with_lengths(outcomes: Outcomes) -> NDArray[np.int64]:
-    """The ``train`` rows whose answers' lengths are known of somebody."""
+def _fit(data: EncodedOutcomes, config: TrainingConfig, progress: Progress) -> _Fitted:
+    """Fit the ``train`` rows; with ``config.lora`` the encoder too."""
+    algorithm = ALGORITHMS[config.algorithm]
+    with progress.status("Training …") as update:
+
+        def update_training(message: str, /) -> None:
+            update(f"Training: {message}")
+
+        model = algorithm.fit(data, config.algorithm_settings, config.seed, update_training)
+
+    adapter = None
+    if config.lora is not None and algorithm.fine_tune is not None:
+        with progress.status("Training the encoder …") as update:
+            adapter = algorithm.fine_tune(model, data, config, update)
+
+    prompts = data.outcomes.prompts
+    train_prompts = tuple(prompts[row] for row in data.outcomes.rows("train"))
+    return _Fitted(model, adapter, train_prompts)
+
+
+def _refit(
+    data: EncodedOutcomes, fitted: _Fitted, config: TrainingConfig, progress: Progress
+) -> _Fitted:
+    """Fit all rows in the same way; without ``config.refit``, and with an adapter, nothing changes."""
+    if not config.refit or fitted.adapter is not None:
+        return fitted
+    algorithm = ALGORITHMS[config.algorithm]
+    with progress.status("Training on all prompts …") as update:
+        model = algorithm.refit(data, config.algorithm_settings, fitted.model, config.seed, update)
+    return _Fitted(model, adapter=None, prompts=data.outcomes.prompts)
+
+
+@dataclass(frozen=True)
+class _ServedVectors:
+    """Vectors as the encoder will give them when it serves, with its adapter.
+
+    Attributes:
+        dev: Of the held-out prompts, (n, dim).
+        with_lengths: Of the ``train`` prompts some of whose answers' lengths were observed, (m, dim).
+        lengths: Of these answers, (m, experts); ``None`` when no lengths were observed.
+    """
+
+    dev: Vectors = field(repr=False)
+    with_lengths: Vectors = field(repr=False)
+    lengths: Lengths | None = field(repr=False)
+
+    @property
+    def dim(self) -> int:
+        return int(self.dev.shape[1])
+
+
+def _encode_as_served(
+    table: EncodedOutcomes, adapter: Adapter | None, config: TrainingConfig, progress: Progress
+) -> _ServedVectors:
+    outcomes = table.outcomes
+    dev = outcomes.rows("dev")
+    with_lengths = _rows_with_lengths(outcomes)
+    rows = np.concatenate([dev, with_lengths])
+    if adapter is None:
+        vectors = table.vectors[rows]
+    else:
+        prompts = tuple(outcomes.prompts[row] for row in rows)
+        vectors = encode_cached(prompts, config.encoder, progress, adapter)
+
+    lengths = None if outcomes.lengths is None else outcomes.lengths[with_lengths]
+    return _ServedVectors(vectors[: len(dev)], vectors[len(dev) :], lengths)
+
+
+def _rows_with_lengths(outcomes: Outcomes) -> NDArray[np.int64]:
+    """The ``train`` rows in which the length of at least one answer was observed."""
     if outcomes.lengths is None:
         return np.empty(0, dtype=np.int64)
     rows = outcomes.rows("train")
     return rows[~np.isnan(outcomes.lengths[rows]).all(axis=1)]
 
 
-def _fit_lengths(vectors: Vectors, outcomes: Outcomes) -> LengthModel | None:
-    return (
-        None
-        if outcomes.lengths is None
-        else fit_lengths(vectors, outcomes.lengths[_with_lengths(outcomes)])
-    )
+def _fit_lengths(served: _ServedVectors) -> LengthModel | None:
+    return None if served.lengths is None else fit_lengths(served.with_lengths, served.lengths)
 
 
-def _length_metrics(predicted: Lengths, outcomes: Outcomes) -> dict[str, float]:
-    """Error of the predicted lengths on the held-out prompts, beside that of each expert's mean."""
-    assert outcomes.lengths is not None  # noqa: S101
-    known, observed = (
-        outcomes.lengths[outcomes.rows("train")],
-        outcomes.lengths[outcomes.rows("dev")],
-    )
-    counts = np.maximum((~np.isnan(known)).sum(0), 1)
-    mean = np.tile((np.nansum(known, axis=0) / counts).astype(np.float32), (len(observed), 1))
-    return {
-        "length_error": length_error(predicted, observed),
-        "length_error_of_mean": length_error(mean, observed),
-    }
+@dataclass(frozen=True)
+class _HeldOut:
+    """The ``dev`` rows, which the model did not learn from, and its predictions.
 
-
-def _honestly_calibrated(quality: Quality, scores: Quality, prints: NDArray[np.uint64]) -> Quality:
-    """Each half of the held-out prompts calibrated by the other, so that the figures are not flattered.
-
-    A question that is asked twice is in one half.
+    Attributes:
+        outcomes: What was observed.
+        uncalibrated: The model's quality, prompts × experts.
+        quality: Calibrated, each half of the prompts by the other.
+        simple: The same from simple routers, by their names.
+        domain_lookup: The same from each expert's mean in the prompt's domain.
+        fingerprints: Of the questions.
     """
-    half = prints % 2 == 0
-    result = quality.copy()
-    for mine, other in ((half, ~half), (~half, half)):
-        result[mine] = calibrated(quality[mine], fit_calibration(quality[other], scores[other]))
-    return result
+
+    outcomes: Outcomes
+    uncalibrated: Quality = field(repr=False)
+    quality: Quality = field(repr=False)
+    simple: dict[str, Quality] = field(repr=False)
+    domain_lookup: NDArray[np.float64] = field(repr=False)
+    fingerprints: NDArray[np.uint64] = field(repr=False)
 
 
-def _as_kept(quality: NDArray[np.floating]) -> Quality:
-    """In the precision of the checkpoint, so that a report from it shows the figures measured here."""
+def _predict_held_out(
+    table: EncodedOutcomes, model: QualityModel, served: _ServedVectors, progress: Progress
+) -> _HeldOut:
+    dev = table.outcomes.rows("dev")
+    outcomes = table.outcomes.take(dev)
+    fingerprints = question_fingerprints(outcomes.prompts)
+    uncalibrated = model.quality(served.dev)
+    quality = cross_calibrated(uncalibrated, outcomes.scores, fingerprints)
+
+    with progress.status("Training simple routers to stand beside …"):
+        simple = predict_simple_routers(table.outcomes, table.vectors, dev)
+    return _HeldOut(
+        outcomes=outcomes,
+        uncalibrated=uncalibrated,
+        quality=_in_checkpoint_precision(quality),
+        simple={name: _in_checkpoint_precision(values) for name, values in simple.items()},
+        domain_lookup=domain_lookup(table.outcomes, dev),
+        fingerprints=fingerprints,
+    )
+
+
+def _in_checkpoint_precision(quality: NDArray[np.floating]) -> Quality:
+    """So that a report made from the checkpoint shows the figures that training measured."""
     return quality.astype(np.float16).astype(np.float32)
 
 
-def pool_metrics(
-    routers: Mapping[str, NDArray[np.floating]], held_out: Outcomes, prices: Mapping[str, float]
-) -> PoolFigures:
-    """Figures of routers, the first one held against the others, in the pool that has prices.
+def _measure(
+    outcomes: Outcomes,
+    held_out: _HeldOut,
+    lengths: LengthModel | None,
+    served: _ServedVectors,
+    prices: Mapping[str, float],
+) -> TrainingMetrics:
+    scores = held_out.outcomes.scores.astype(np.float64)
+    calibrated = prediction_metrics(held_out.quality.astype(np.float64), scores)
+    uncalibrated = prediction_metrics(held_out.uncalibrated.astype(np.float64), scores)
 
-    Args:
-        routers: Name → predicted quality, prompts × experts of ``held_out``.
-        held_out: What was observed; prompts not observed with the whole pool are left out.
-        prices: USD by expert.
-    """
-    columns = [held_out.experts.index(name) for name in prices]
-    complete = ~np.isnan(held_out.scores[:, columns]).any(axis=1)
-    scores = held_out.scores[complete][:, columns].astype(np.float64)
-    cost = np.array(list(prices.values()))
-    policies = sweep(cost)
-    quality = {
-        name: found[complete][:, columns].astype(np.float64) for name, found in routers.items()
-    }
-    served = {
-        name: serve(found, scores, cost, policies)
-        for name, found in {**quality, ORACLE: scores}.items()
-    }
-    everyone = {**served, **blind_routers(scores, cost)}
-    return pool_figures(list(prices), everyone, scores, cost, bootstrap_weights(len(scores)))
+    length_errors = None
+    if lengths is not None:
+        length_errors = _measure_lengths(lengths.lengths(served.dev), outcomes)
+    pool = None
+    if prices:
+        qualities: dict[str, NDArray[np.floating]] = {
+            ROUTOO: held_out.quality,
+            DOMAIN_LOOKUP: held_out.domain_lookup,
+            **held_out.simple,
+        }
+        pool = measure_pool(qualities, held_out.outcomes, prices)
+
+    dev_prompts = len(held_out.outcomes.prompts)
+    return TrainingMetrics(
+        experts=len(outcomes.experts),
+        train_prompts=len(outcomes.prompts) - dev_prompts,
+        dev_prompts=dev_prompts,
+        auc=calibrated.auc,
+        ece=calibrated.ece,
+        ece_uncalibrated=uncalibrated.ece,
+        lengths=length_errors,
+        pool=pool,
+    )
+
+
+def _measure_lengths(predicted: Lengths, outcomes: Outcomes) -> LengthErrors:
+    """Error of the predicted lengths on the held-out prompts, beside that of each expert's mean."""
+    assert outcomes.lengths is not None  # noqa: S101
+    train = outcomes.lengths[outcomes.rows("train")]
+    observed = outcomes.lengths[outcomes.rows("dev")]
+
+    counts = np.maximum((~np.isnan(train)).sum(0), 1)
+    mean = (np.nansum(train, axis=0) / counts).astype(np.float32)
+    always_the_mean = np.tile(mean, (len(observed), 1))
+    return LengthErrors(length_error(predicted, observed), length_error(always_the_mean, observed))
+
+
+def _checkpoint_config(outcomes: Outcomes, config: TrainingConfig, dim: int) -> CheckpointConfig:
+    return CheckpointConfig(
+        training=TrainingTable(**config.to_table()),
+        dim=dim,
+        experts=outcomes.experts,
+        encoder_fingerprint=encoder_fingerprint(config.encoder),
+        data_fingerprint=outcomes.fingerprint(),
+        versions=library_versions(),
+    )
+
+
+def _reference(held_out: _HeldOut, trained_prompts: tuple[str, ...], seed: int) -> Reference:
+    """The held-out predictions in an order that says nothing of the table's."""
+    order = np.random.default_rng(seed).permutation(len(held_out.fingerprints))
+    fingerprints = held_out.fingerprints[order]
+    row_ids = reference_rows(fingerprints)
+
+    def table(values: NDArray[Any]) -> ExpertTable:
+        return ExpertTable(row_ids, held_out.outcomes.experts, values[order])
+
+    return Reference(
+        quality_table=table(held_out.quality),
+        score_table=table(held_out.outcomes.scores),
+        prompts=fingerprints,
+        trained=question_fingerprints(trained_prompts),
+        simple={name: table(quality) for name, quality in held_out.simple.items()},
+    )

@@ -1,79 +1,96 @@
-"""Outcomes → a trained head (paper §3.2, Eq. 1): cross-entropy over the observed pairs, early stopping on dev."""
+"""How a router is trained: ``train.toml`` and its presets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import field_validator, model_validator
 
 from routoo_core.errors import ConfigurationError
 from routoo_core.predictor.adapter import LoraSettings
-from routoo_core.predictor.encoder import EncoderSettings, Vectors
-from routoo_core.predictor.heads import HEADS, Head, HeadKind, expected_level
+from routoo_core.predictor.encoder import EncoderSettings
 from routoo_core.settings import Settings
+from routoo_core.training.algorithms import ALGORITHMS
 
-Progress = Callable[[str], None]
+DEFAULT_ALGORITHM = "performance"
 
 
 class TrainingConfig(Settings):
     """How a router is trained; every field may be set in ``train.toml``.
 
+    The fields of the algorithm's own settings are given beside these, as in
+    ``TrainingConfig(algorithm="knn", neighbours=20)``. Fields of another algorithm are ignored, so that one file can
+    change several presets.
+
     Attributes:
-        algorithm: ``performance`` (encoder and heads, the paper's kind) or ``knn`` (encoder and neighbours).
+        algorithm: ``performance`` (encoder and heads, the paper's kind), ``knn`` (encoder and neighbours), or another
+            name in ``ALGORITHMS``.
         encoder: The query encoder.
         lora: Train the encoder too, after the heads; without it the encoder stays frozen.
-        head: How prompt and expert meet; ``difference`` is the paper's.
-        width: Length the prompt's vector is projected to.
-        levels: Score levels K; a score of 0–1 is rounded to the nearest.
-        neighbours: Places that count for ``knn``.
-        clusters: Gather the training prompts of ``knn`` in so many places; 0 keeps each. For the ``domain`` head, how
-            many stand in for domains in tables that name none; 0 is 16.
-        domain_weight: What telling the domains apart counts in the loss of the ``domain`` head.
-        members: Heads trained from different seeds; their probabilities are averaged.
         open_questions: Also train on multiple-choice prompts without their choices.
-        patience: Epochs without a better dev loss before stopping.
-        refit: Once measured, train anew on the ``dev`` prompts too, for as many epochs; not with ``lora``.
+        seed: Of everything that is drawn.
+        refit: After measuring, train again on the ``dev`` prompts too; not with ``lora``.
+        algorithm_settings: The algorithm's own settings.
     """
 
-    algorithm: Literal["performance", "knn"] = "performance"
+    algorithm: str = DEFAULT_ALGORITHM
     encoder: EncoderSettings = EncoderSettings()
     lora: LoraSettings | None = None
     open_questions: bool = True
-    head: HeadKind = "domain"
-    domain_weight: Annotated[float, Field(ge=0)] = 0.3
-    width: Annotated[int, Field(ge=1)] = 96
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    levels: Annotated[int, Field(ge=2)] = 2
-    neighbours: Annotated[int, Field(ge=1)] = 40
-    clusters: Annotated[int, Field(ge=0)] = 0
-    members: Annotated[int, Field(ge=1)] = 4
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    epochs: Annotated[int, Field(ge=1)] = 40
-    patience: Annotated[int, Field(ge=1)] = 4
     seed: int = 0
     refit: bool = True
+    algorithm_settings: Settings = Settings()
 
-    def make_head(self, dim: int, experts: int, domains: int) -> Head:
-        """An untrained head."""
-        return HEADS[self.head](dim, experts, self.levels, self.width, self.dropout, domains)
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**_gather_algorithm_settings(values))
+
+    def to_table(self) -> dict[str, Any]:
+        """Plain JSON values: the fields of the algorithm's settings beside the others, as they are read."""
+        table = self.model_dump(mode="json", exclude={"algorithm_settings"})
+        return {**table, **self.algorithm_settings.model_dump(mode="json")}
+
+    @field_validator("algorithm")
+    @classmethod
+    def _check_algorithm(cls, algorithm: str) -> str:
+        if algorithm not in ALGORITHMS:
+            raise ValueError(f"{algorithm!r} is unknown; choose one of {', '.join(ALGORITHMS)}")
+        return algorithm
 
     @model_validator(mode="after")
     def _check_lora(self) -> TrainingConfig:
-        if self.lora and self.algorithm != "performance":
+        if self.lora is None:
+            return self
+        if ALGORITHMS[self.algorithm].fine_tune is None:
             raise ValueError(
                 f"lora: {self.algorithm!r} has no heads to train it with; leave lora out"
             )
-        if self.lora and self.encoder.layers and self.lora.first_layer > max(self.encoder.layers):
+        layers = self.encoder.layers
+        if layers and self.lora.first_layer > max(layers):
             raise ValueError(
                 f"lora.first_layer: {self.lora.first_layer} lies above the encoder's deepest layer"
             )
         return self
+
+
+def _gather_algorithm_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Move the fields of the algorithm's settings, which are given flat, into a value of their class."""
+    algorithm = ALGORITHMS.get(values.get("algorithm", DEFAULT_ALGORITHM))
+    if algorithm is None:
+        return dict(values)
+
+    common = {}
+    own = {}
+    for name, value in values.items():
+        if name in TrainingConfig.model_fields:
+            common[name] = value
+        elif name in algorithm.settings.model_fields or not _is_of_an_algorithm(name):
+            own[name] = value
+    return {"algorithm_settings": algorithm.settings(**own), **common}
+
+
+def _is_of_an_algorithm(field: str) -> bool:
+    return any(field in algorithm.settings.model_fields for algorithm in ALGORITHMS.values())
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -100,36 +117,26 @@ PRESETS: dict[str, dict[str, Any]] = {
 def preset(
     name: str, where: str = "train.toml", changes: Mapping[str, Any] | None = None
 ) -> TrainingConfig:
-    """A preset, with what a file changes in it; tables are merged field by field.
+    """A preset, with the changes of a file; tables are merged field by field.
+
+    Args:
+        name: In :data:`PRESETS`.
+        where: The file, for errors.
+        changes: What it holds.
 
     Raises:
         ConfigurationError: The preset is unknown, or a field is.
     """
     if name not in PRESETS:
-        raise ConfigurationError(
-            f"--preset: {name!r} is unknown; choose one of {', '.join(PRESETS)}"
-        )
-    return TrainingConfig.read(where, _merged(PRESETS[name], changes or {}))
+        raise ConfigurationError(f"preset: {name!r} is unknown; choose one of {', '.join(PRESETS)}")
+    return TrainingConfig.read(where, _merge_tables(PRESETS[name], changes or {}))
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    both = {
-        key: _merged(base[key], changes[key])
-        for key in base
-        if _is_table(base, key) and _is_table(changes, key)
-    }
-    return {**base, **changes, **both}
-
-
-def _is_table(values: Mapping[str, Any], key: str) -> bool:
-    return isinstance(values.get(key), Mapping)
-
-
-@torch.inference_mode()
-def ensemble_quality(heads: list[Head], vectors: Vectors) -> NDArray[np.float32]:
-    """Quality averaged over the members, shape (prompts, experts), 0–1."""
-    batch = torch.from_numpy(vectors)
-    quality: NDArray[np.float32] = (
-        torch.stack([expected_level(head(batch)) for head in heads]).mean(0).numpy()
-    )
-    return quality
+def _merge_tables(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
+            merged[key] = _merge_tables(base[key], value)
+        else:
+            merged[key] = value
+    return merged

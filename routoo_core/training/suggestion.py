@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.predictor.encoder import Vectors
+from routoo_core.predictor.base import Vectors
 from routoo_core.predictor.neighbours import unit
 from routoo_core.training.neighbours import cluster
 
@@ -27,12 +27,14 @@ def suggest_prompts(vectors: Vectors, count: int, seed: int = 0) -> NDArray[np.i
     """
     if not 1 <= count <= len(vectors):
         raise ConfigurationError(
-            f"--n: {count} of {len(vectors)} prompts; ask for 1 to {len(vectors)}, or give more"
+            f"count: {count} of {len(vectors)} prompts; ask for 1 to {len(vectors)}, or give more"
         )
     points = unit((vectors - vectors.mean(0)) / (vectors.std(0) + 1e-6))
     centres, _ = cluster(points, count, np.random.default_rng(seed))
-    nearness, rows = points @ centres.T, list[int]()
-    for column in nearness.T:
-        column[rows] = -np.inf
-        rows.append(int(column.argmax()))
+    similarity = points @ centres.T
+
+    rows: list[int] = []
+    for to_centre in similarity.T:
+        to_centre[rows] = -np.inf
+        rows.append(int(to_centre.argmax()))
     return np.array(sorted(rows), dtype=np.int64)

@@ -9,7 +9,7 @@ import typer
 
 from routoo_core.outcomes import read_outcomes
 from routoo_core.predictor.checkpoint import find_router
-from routoo_core.training.expert_run import add_expert_to
+from routoo_core.training.expert_run import NewExpert, add_expert_to
 from routoo_integrations.cli.options import JsonOption, OutcomesOption, RouterOption
 from routoo_integrations.cli.terminal import print_json, print_line, progress
 
@@ -31,9 +31,9 @@ def add_expert_command(
     """
     checkpoint = find_router(router)
     table = read_outcomes(prompts, outcomes)
-    result = add_expert_to(checkpoint, table, name, folder, prior, progress)
+    result = add_expert_to(checkpoint, table, NewExpert(name, prior), folder, progress)
 
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
     else:
-        print_line(f"{folder}: {name} learnt from {result['labels']} labels")
+        print_line(f"{folder}: {name} learnt from {result.labels} labels")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from routoo_core.measures.figures import PoolFigures, format_figure
+from routoo_core.measures.figures import format_figure
 from routoo_core.outcomes import read_tables
 from routoo_core.price_list import read_price_list
 from routoo_core.settings import read_toml
@@ -64,9 +64,8 @@ def train_command(
     if not is_main_process():
         return
 
-    auc = format_figure(metrics["auc"])
-    error = metrics["ece"]
-    print_line(f"{folder}: mean AUC {auc}, calibration error {error:.3f} on held-out prompts")
-    if "pool" in metrics:
-        for line in figures_table(PoolFigures.from_dict(metrics["pool"])):
+    auc = format_figure(metrics.auc)
+    print_line(f"{folder}: mean AUC {auc}, calibration error {metrics.ece:.3f} on held-out prompts")
+    if metrics.pool is not None:
+        for line in figures_table(metrics.pool):
             print_line(line)
