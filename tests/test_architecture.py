@@ -47,7 +47,7 @@ routoo_core.universe
 routoo_core.assignment
     predictions quality_table solver plan target
 routoo_core.training
-    encoded calibration lengths neighbours labels head_ensemble fine_tuning algorithms settings
+    encoded calibration lengths neighbours labels head_ensemble lora fine_tuning algorithms settings
     processes vectors simple_routers metrics model_card run new_expert suggestion expert_run
 routoo_core.evaluation
     plots report tables predictions rewording paraphrases stress evaluation

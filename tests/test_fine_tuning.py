@@ -17,8 +17,9 @@ from routoo_core.predictor.encoder import EncoderSettings, LocalEncoder
 from routoo_core.progress import SILENT
 from routoo_core.training import fine_tuning
 from routoo_core.training.encoded import EncodedOutcomes
-from routoo_core.training.fine_tuning import FineTuning, fine_tune, rate
+from routoo_core.training.fine_tuning import fine_tune, rate
 from routoo_core.training.head_ensemble import fit_head_ensemble
+from routoo_core.training.lora import FineTuning
 from routoo_core.training.run import train_router
 from routoo_core.training.settings import TrainingConfig
 
@@ -53,7 +54,9 @@ def tuned(tiny_model, outcomes, saved, progress=lambda _: None, **lora):
     data = EncodedOutcomes(outcomes, load(settings).encode(outcomes.prompts))
     ensemble = fit_head_ensemble(data, settings.algorithm_settings, settings.seed)
     before = ensemble.quality(data.vectors)
-    plan = FineTuning(settings.lora, settings.algorithm_settings, settings.seed, saved)
+    plan = FineTuning(
+        settings.encoder, settings.lora, settings.algorithm_settings, settings.seed, saved
+    )
     adapter = fine_tune(load(settings), ensemble, data, plan, progress)
     return settings, adapter, ensemble, before
 

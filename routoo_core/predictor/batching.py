@@ -1,4 +1,4 @@
-"""Predictions asked for at the same time share one pass on one model thread; recent ones are remembered."""
+"""Concurrent predictions share one pass on one model thread; recent ones are remembered."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from routoo_core.predictor.base import Forecast, Predictor, Quality, forecast
 
 Row = tuple[NDArray[np.float32], ...]
-"""One prompt's quality, and its lengths from a predictor that knows them; each (experts,)."""
+"""One prompt's quality, and its lengths if the predictor knows them; each (experts,)."""
 
 
 class BatchingPredictor:
@@ -29,17 +28,18 @@ class BatchingPredictor:
     ``BatchingPredictor(load_checkpoint(folder)).predict(["Why is the sky blue?"])`` has shape (1, experts).
 
     Args:
-        predictor: Whose predictions; given to the model thread, which starts at the first call.
-        max_batch: Prompts in one pass, at least 1; a longer call takes several, others' prompts among them.
-        remembered: Prompts whose predictions are kept, the latest asked for.
+        predictor: Makes the predictions, on the model thread, which starts at the first call.
+        max_batch: Prompts in one pass, at least 1; a longer call takes several, shared with other calls.
+        remembered: How many of the latest predictions are kept.
     """
 
     def __init__(self, predictor: Predictor, max_batch: int = 64, remembered: int = 1024) -> None:
-        self.predictor, self.max_batch, self.remembered = predictor, max_batch, remembered
+        self.predictor = predictor
+        self.max_batch = max_batch
+        self.remembered = remembered
         self._models: dict[int, _ModelThread] = {}
-        weakref.finalize(
-            self, _stop, self._models
-        )  # also at exit: torch must not be computing when Python ends
+        # Also when Python exits: torch must not be computing then.
+        weakref.finalize(self, _stop_model_of_process, self._models)
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -52,29 +52,35 @@ class BatchingPredictor:
         return self.predictor.fingerprint
 
     def predict(self, prompts: Sequence[str]) -> Quality:
-        """Quality 0–1, shape (prompts, experts); what the predictor raises in a pass reaches all who shared it."""
+        """Quality 0–1, shape (prompts, experts); an error of a pass is raised in every call that shared it."""
         return self.forecast(prompts).quality
 
     def forecast(self, prompts: Sequence[str]) -> Forecast:
-        """Quality, and lengths where the predictor knows them; see :meth:`predict`."""
+        """Quality, and lengths if the predictor knows them; see :meth:`predict`."""
         rows: list[Row] = []
         for start in range(0, len(prompts), self.max_batch):
-            asked = self._model().ask(prompts[start : start + self.max_batch])
-            rows += [future.result() for future in asked]
+            batch = prompts[start : start + self.max_batch]
+            for future in self._model().submit(batch):
+                rows.append(future.result())
         if not rows:
             return Forecast(np.empty((0, len(self.experts)), dtype=np.float32))
-        return Forecast(*(np.stack(part) for part in zip(*rows, strict=True)))
+
+        columns = zip(*rows, strict=True)
+        return Forecast(*map(np.stack, columns))
 
     def close(self) -> None:
-        """Stop the model thread once nobody waits for it; a later call starts a new one."""
-        _stop(self._models)
+        """Stop the model thread once no call waits for it; a later call starts a new one."""
+        _stop_model_of_process(self._models)
 
     def _model(self) -> _ModelThread:
         """This process's: after a fork the parent's thread is gone, and its lock may be held for ever."""
-        if model := self._models.get(os.getpid()):
-            return model
-        new = _ModelThread(self.predictor, self.max_batch, self.remembered)
-        return self._models.setdefault(os.getpid(), new)
+        process = os.getpid()
+        model = self._models.get(process)
+        if model is None:
+            new_model = _ModelThread(self.predictor, self.max_batch, self.remembered)
+            # Of two calls that come first together, both get the same model.
+            model = self._models.setdefault(process, new_model)
+        return model
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -87,39 +93,52 @@ class BatchingPredictor:
         BatchingPredictor.__init__(self, **state)
 
 
+def _stop_model_of_process(models: dict[int, _ModelThread]) -> None:
+    model = models.get(os.getpid())
+    if model is not None:
+        model.stop()
+
+
 class _ModelThread:
-    """The queue, the memory and the thread; knows nothing of its owner, which can thus be garbage-collected.
+    """The queue, the memory and the thread; it has no reference to its owner, which can thus be garbage-collected.
 
     A prompt is *waiting*, then in a pass (*pending* in both cases), then *recent* unless the pass failed.
     """
 
     def __init__(self, predictor: Predictor, max_batch: int, remembered: int) -> None:
-        self._predictor, self._max_batch, self._remembered = predictor, max_batch, remembered
+        self._predictor = predictor
+        self._max_batch = max_batch
+        self._remembered = remembered
         self._waiting: deque[str] = deque()
         self._pending: dict[str, Future[Row]] = {}
         self._recent: OrderedDict[str, Future[Row]] = OrderedDict()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def ask(self, prompts: Sequence[str]) -> list[Future[Row]]:
+    def submit(self, prompts: Sequence[str]) -> list[Future[Row]]:
         """A future for each prompt, the same one for the same prompt."""
         with self._changed:
-            futures = [self._future(prompt) for prompt in prompts]
+            futures = [self._future_of(prompt) for prompt in prompts]
             if self._waiting and self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="routoo-model", daemon=True)
-                self._thread.start()
+                self._start()
             self._changed.notify_all()
         return futures
 
     def stop(self) -> None:
-        """Let the thread finish what waits, and wait for it."""
+        """Let the thread finish the waiting prompts, and wait for its end."""
         with self._changed:
-            thread, self._thread = self._thread, None
+            thread = self._thread
+            self._thread = None
             self._changed.notify_all()
-        if thread not in {None, threading.current_thread()}:
+        if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def _future(self, prompt: str) -> Future[Row]:
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="routoo-model", daemon=True)
+        self._thread.start()
+
+    def _future_of(self, prompt: str) -> Future[Row]:
+        """The future of a recent or pending prompt; a new prompt waits from now on."""
         if prompt in self._recent:
             self._recent.move_to_end(prompt)
             return self._recent[prompt]
@@ -129,57 +148,47 @@ class _ModelThread:
         return self._pending[prompt]
 
     def _run(self) -> None:
-        while prompts := self._next():
-            self._pass(prompts)
+        while prompts := self._next_batch():
+            self._run_pass(prompts)
 
-    def _next(self) -> list[str]:
-        """What waits, up to a batch; nothing once the thread is to end."""
-        me = threading.current_thread()
+    def _next_batch(self) -> list[str]:
+        """Waiting prompts, up to a batch; none once the thread is to end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._thread is not me)
-            return [
-                self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))
-            ]
+            self._changed.wait_for(self._has_work_or_ends)
+            size = min(self._max_batch, len(self._waiting))
+            return [self._waiting.popleft() for _ in range(size)]
 
-    def _pass(self, prompts: list[str]) -> None:
-        rows: list[Row] = []
-        with _Caught() as caught:
-            parts = [part for part in forecast(self._predictor, prompts) if part is not None]
-            rows = [
-                tuple(row.copy() for row in own) for _, *own in zip(prompts, *parts, strict=True)
-            ]
-        futures = self._finish(prompts, failed=caught.error is not None)
-        for future, row in zip(futures, rows, strict=False):
+    def _has_work_or_ends(self) -> bool:
+        return bool(self._waiting) or self._thread is not threading.current_thread()
+
+    def _run_pass(self, prompts: list[str]) -> None:
+        try:
+            rows = self._predict_rows(prompts)
+        # Whatever is raised, also KeyboardInterrupt, is raised again in the calls that wait for it.
+        except BaseException as error:  # noqa: BLE001
+            for future in self._take_pending(prompts):
+                future.set_exception(error)
+            return
+
+        futures = self._take_pending(prompts, remember=True)
+        for future, row in zip(futures, rows, strict=True):
             future.set_result(row)
-        for future in futures[len(rows) :]:
-            future.set_exception(caught.error)
 
-    def _finish(self, prompts: list[str], failed: bool) -> list[Future[Row]]:
-        """The futures of a pass that ended; from here on, its prompts are recent or unknown."""
+    def _predict_rows(self, prompts: list[str]) -> list[Row]:
+        """One row for each prompt, copied, so that a remembered row does not keep the whole pass."""
+        quality, lengths = forecast(self._predictor, prompts)
+        tables = [quality] if lengths is None else [quality, lengths]
+        rows = []
+        for _, *parts in zip(prompts, *tables, strict=True):
+            rows.append(tuple(part.copy() for part in parts))
+        return rows
+
+    def _take_pending(self, prompts: list[str], remember: bool = False) -> list[Future[Row]]:
+        """The futures of a pass that ended; from here on its prompts are recent, or unknown if it failed."""
         with self._changed:
             futures = [self._pending.pop(prompt) for prompt in prompts]
-            if not failed:
+            if remember:
                 self._recent.update(zip(prompts, futures, strict=True))
             while len(self._recent) > self._remembered:
                 self._recent.popitem(last=False)
         return futures
-
-
-class _Caught:
-    """Keeps whatever is raised inside ``with``, to be raised where it is waited for."""
-
-    error: BaseException | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
-    ) -> bool:
-        self.error = error
-        return True
-
-
-def _stop(models: dict[int, _ModelThread]) -> None:
-    if model := models.get(os.getpid()):
-        model.stop()

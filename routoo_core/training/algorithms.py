@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from routoo_core.predictor.adapter import Adapter
 from routoo_core.predictor.checkpoint import PREDICTORS, encoded_predictor
@@ -40,10 +40,8 @@ from routoo_core.training.head_ensemble import (
     fit_head_ensemble,
     settings_for_all_rows,
 )
+from routoo_core.training.lora import FineTuning
 from routoo_core.training.neighbours import NeighbourSettings, fit_neighbours
-
-if TYPE_CHECKING:
-    from routoo_core.training.settings import TrainingConfig
 
 S = TypeVar("S", bound=Settings)
 M = TypeVar("M", bound=QualityModel)
@@ -71,7 +69,7 @@ class Algorithm(Generic[S, M]):
     fit: Fit[S, M]
     load: LoadQualityModel
     refit_settings: Callable[[S, M], S] | None = None
-    fine_tune: Callable[[M, EncodedOutcomes, TrainingConfig, Update], Adapter] | None = None
+    fine_tune: Callable[[M, EncodedOutcomes, FineTuning, Update], Adapter] | None = None
 
     def refit(self, data: EncodedOutcomes, settings: S, model: M, seed: int, progress: Update) -> M:
         """Fit all rows in the way that ``model`` was fitted."""
@@ -82,12 +80,12 @@ class Algorithm(Generic[S, M]):
 
 
 def _fine_tune_heads(
-    ensemble: HeadEnsemble, data: EncodedOutcomes, config: TrainingConfig, progress: Update
+    ensemble: HeadEnsemble, data: EncodedOutcomes, plan: FineTuning, progress: Update
 ) -> Adapter:
     # peft and accelerate take seconds to import, and only LoRA needs them.
-    from routoo_core.training.fine_tuning import fine_tune_with
+    from routoo_core.training.fine_tuning import fine_tune_ensemble
 
-    return fine_tune_with(ensemble, data, config, progress)
+    return fine_tune_ensemble(ensemble, data, plan, progress)
 
 
 ALGORITHMS: dict[str, Algorithm[Any, Any]] = {

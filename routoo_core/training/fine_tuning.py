@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from routoo_core import embedded
 from routoo_core.errors import ConfigurationError
 from routoo_core.files import replacing
-from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.adapter import Adapter, LoraSettings, adapted_modules
 from routoo_core.predictor.base import Vectors
 from routoo_core.predictor.encoder import LocalEncoder, load_encoder
@@ -38,32 +33,13 @@ from routoo_core.training.head_ensemble import (
     training_loss,
 )
 from routoo_core.training.labels import Labels, make_labels, prompt_domains
-
-if TYPE_CHECKING:
-    from routoo_core.training.settings import TrainingConfig
+from routoo_core.training.lora import FineTuning
 
 SAVE_EVERY = 50
 """Steps between two saves; a killed run loses at most so many."""
 
 EVALUATION_BATCH = 16
 MAX_GRADIENT_NORM = 1.0
-
-
-@dataclass(frozen=True)
-class FineTuning:
-    """How encoder and heads are trained together.
-
-    Attributes:
-        lora: What is trained of the encoder, and the optimiser.
-        heads: Settings that the heads were trained with.
-        seed: Of everything that is drawn.
-        resume_file: A killed run goes on from this file; it is removed at the end.
-    """
-
-    lora: LoraSettings
-    heads: HeadTrainingSettings
-    seed: int
-    resume_file: Path
 
 
 def fine_tune(
@@ -98,7 +74,8 @@ def fine_tune(
     if lora.checkpointing:
         encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
 
-    module = _EncoderWithHeads(encoder, ensemble.heads, inputs, plan.heads.domain_weight)
+    domain_weight = _head_settings(plan).domain_weight
+    module = _EncoderWithHeads(encoder, ensemble.heads, inputs, domain_weight)
     run = _Run(module, data, plan, accelerator)
     with _only_upper_layers(encoder, lora.first_layer):
         run.train(progress)
@@ -115,32 +92,26 @@ def fine_tune(
     return Adapter.from_peft(lora.rank, lora.alpha, weights)
 
 
-def fine_tune_with(
-    ensemble: HeadEnsemble, data: EncodedOutcomes, config: TrainingConfig, progress: Update
+def fine_tune_ensemble(
+    ensemble: HeadEnsemble, data: EncodedOutcomes, plan: FineTuning, progress: Update
 ) -> Adapter:
-    """:func:`fine_tune` as a training configuration describes it.
+    """:func:`fine_tune` with the plan's encoder.
 
     Raises:
         ConfigurationError: See :func:`fine_tune`; or the encoder is not a local model.
     """
-    encoder = load_encoder(config.encoder)
+    encoder = load_encoder(plan.encoder)
     if not isinstance(encoder, LocalEncoder):
         raise ConfigurationError(
-            f"lora: encoder {config.encoder.model!r} is not a local model and cannot be trained; leave lora out"
+            f"lora: encoder {plan.encoder.model!r} is not a local model and cannot be trained; leave lora out"
         )
-    settings = config.algorithm_settings
-    assert isinstance(settings, HeadTrainingSettings)  # noqa: S101
-    plan = FineTuning(
-        config.lora or LoraSettings(), settings, config.seed, resume_file(config, data.outcomes)
-    )
     return fine_tune(encoder, ensemble, data, plan, progress)
 
 
-def resume_file(config: TrainingConfig, outcomes: Outcomes) -> Path:
-    """Where a killed run with just this configuration and data goes on from."""
-    run = f"{json.dumps(config.to_table(), sort_keys=True)} {outcomes.fingerprint()}"
-    key = hashlib.sha256(run.encode()).hexdigest()[:24]
-    return embedded.cache_folder() / "training" / f"{key}.safetensors"
+def _head_settings(plan: FineTuning) -> HeadTrainingSettings:
+    settings = plan.algorithm_settings
+    assert isinstance(settings, HeadTrainingSettings)  # noqa: S101
+    return settings
 
 
 def _peft_config(lora: LoraSettings, target_modules: list[str]) -> LoraConfig:
@@ -239,8 +210,9 @@ class _Run:
         self.resume_file = plan.resume_file
         self.accelerator = accelerator
 
-        domains = prompt_domains(data, plan.heads.clusters, plan.seed)
-        self.labels = make_labels(data.outcomes, domains.number, plan.heads.levels)
+        heads = _head_settings(plan)
+        domains = prompt_domains(data, heads.clusters, plan.seed)
+        self.labels = make_labels(data.outcomes, domains.number, heads.levels)
         self.train_rows: list[int] = data.outcomes.rows("train").tolist()
         self.dev_rows: list[int] = data.outcomes.rows("dev").tolist()
 

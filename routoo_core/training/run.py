@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routoo_core import embedded
 from routoo_core.errors import OutcomesError
 from routoo_core.expert_table import ExpertTable
 from routoo_core.measures.metrics import prediction_metrics
@@ -30,6 +33,7 @@ from routoo_core.training.algorithms import ALGORITHMS
 from routoo_core.training.calibration import cross_calibrated, fit_calibration
 from routoo_core.training.encoded import EncodedOutcomes
 from routoo_core.training.lengths import fit_lengths, length_error
+from routoo_core.training.lora import FineTuning
 from routoo_core.training.metrics import LengthErrors, TrainingMetrics, measure_pool
 from routoo_core.training.model_card import model_card
 from routoo_core.training.processes import is_main_process, main_process_first
@@ -151,12 +155,26 @@ def _fit(data: EncodedOutcomes, config: TrainingConfig, progress: Progress) -> _
 
     adapter = None
     if config.lora is not None and algorithm.fine_tune is not None:
+        plan = FineTuning(
+            encoder=config.encoder,
+            lora=config.lora,
+            algorithm_settings=config.algorithm_settings,
+            seed=config.seed,
+            resume_file=_resume_file(config, data.outcomes),
+        )
         with progress.status("Training the encoder …") as update:
-            adapter = algorithm.fine_tune(model, data, config, update)
+            adapter = algorithm.fine_tune(model, data, plan, update)
 
     prompts = data.outcomes.prompts
     train_prompts = tuple(prompts[row] for row in data.outcomes.rows("train"))
     return _Fitted(model, adapter, train_prompts)
+
+
+def _resume_file(config: TrainingConfig, outcomes: Outcomes) -> Path:
+    """Where a killed run with just this configuration and data goes on from."""
+    table = json.dumps(config.to_table(), sort_keys=True)
+    key = hashlib.sha256(f"{table} {outcomes.fingerprint()}".encode()).hexdigest()[:24]
+    return embedded.cache_folder() / "training" / f"{key}.safetensors"
 
 
 def _refit(
