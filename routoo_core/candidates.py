@@ -108,10 +108,10 @@ def call_cost(
     typical_tokens = min(max_tokens, _typical_length(expert, predicted_length))
 
     prompt_bound = expert.prompt_token_bound(request)
-    maximum = expert.cost(Usage(prompt_bound, max_tokens))
+    maximum = expert.maximum_cost(prompt_bound, max_tokens)
     minimum = maximum
     if request.max_tokens is None:
-        minimum = expert.cost(Usage(prompt_bound, typical_tokens))
+        minimum = expert.maximum_cost(prompt_bound, typical_tokens)
 
     cached_tokens = _cached_prefix(expert, request)
     expected = expert.cost(Usage(expert.prompt_tokens(request), typical_tokens, cached_tokens))
@@ -147,7 +147,8 @@ def make_candidate(
     maximum = cost.maximum
     if request.overrides.max_cost is not None:
         maximum = min(maximum, request.overrides.max_cost)
-    return Candidate(expert, quality, cost.expected, maximum, latency, cost.minimum)
+    minimum = min(cost.minimum, maximum)
+    return Candidate(expert, quality, cost.expected, maximum, latency, minimum)
 
 
 def make_candidates(

@@ -62,10 +62,10 @@ class Expert(Limits, TokenPrices, Endpoint):
 
     def affordable_tokens(self, amount: NanoUsd, prompt_tokens: int) -> int:
         """How many reply tokens an amount pays for after ``prompt_tokens``; never above the expert's limit."""
-        if not self.output_usd_per_1m:
+        if not self.dearest_output_usd_per_1m:
             return self.max_output_tokens
-        remaining = amount - self.cost(Usage(prompt_tokens, 0))
-        nano_per_token = self.output_usd_per_1m * NANO_PER_MICRO_USD
+        remaining = amount - self.maximum_cost(prompt_tokens, 0)
+        nano_per_token = self.dearest_output_usd_per_1m * NANO_PER_MICRO_USD
         return min(self.max_output_tokens, int(remaining / nano_per_token))
 
 

@@ -234,6 +234,7 @@ def parts_from_config(config: Mapping[str, Any]) -> RouterParts:
 def _parts_of_config(
     config: RoutooToml, path: str | Path, ledger: str | None = None, pool: Pool | None = None
 ) -> RouterParts:
+    experts = pool or read_pool(path, config)
     budget, store = open_account(path, config, ledger)
     options = RouterOptions(
         policy=config.policy,
@@ -244,7 +245,6 @@ def _parts_of_config(
         latency=config.latency,
         switch_margin=config.switch_margin,
     )
-    experts = pool or read_pool(path, config)
     return assemble(experts, config.router, options, Path(path).parent)
 
 
@@ -329,7 +329,7 @@ def make_policy(
     try:
         return POLICIES[name](**keywords)
     except TypeError as error:
-        problem = str(error).partition(") ")[2] or str(error)
+        problem = (str(error).partition(") ")[2] or str(error)).replace("lambda_", "lambda")
         raise ConfigurationError(f"policy: {name}: {problem}") from error
 
 

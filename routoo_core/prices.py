@@ -15,9 +15,8 @@ from routoo_core.settings import Settings
 from routoo_core.usage import Usage
 
 TOKENS_PER_MILLION = 1_000_000
-
-
 NANO_PER_MICRO_USD = 1000
+"""Nano-USD per token at a price of one USD per million tokens: a millionth of a dollar."""
 
 UsdPerMillion = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
@@ -44,6 +43,27 @@ class TokenPrices(Settings):
     audio_input_usd_per_1m: UsdPerMillion | None = None
     reasoning_usd_per_1m: UsdPerMillion | None = None
     audio_output_usd_per_1m: UsdPerMillion | None = None
+
+    @property
+    def dearest_input_usd_per_1m(self) -> Decimal:
+        """The highest price that a token of the prompt can have."""
+        prices = (self.input_usd_per_1m, self.cache_write_usd_per_1m, self.audio_input_usd_per_1m)
+        return max(price for price in prices if price is not None)
+
+    @property
+    def dearest_output_usd_per_1m(self) -> Decimal:
+        """The highest price that a token of the reply can have."""
+        prices = (self.output_usd_per_1m, self.reasoning_usd_per_1m, self.audio_output_usd_per_1m)
+        return max(price for price in prices if price is not None)
+
+    def maximum_cost(self, prompt_tokens: int, completion_tokens: int) -> NanoUsd:
+        """The most a call can cost, whatever kinds its tokens are, rounded up."""
+        micro_usd = (
+            self.dearest_input_usd_per_1m * prompt_tokens
+            + self.dearest_output_usd_per_1m * completion_tokens
+        )
+        nano_usd = micro_usd * NANO_PER_MICRO_USD
+        return int(nano_usd.to_integral_value(rounding=ROUND_CEILING))
 
     def cost(self, usage: Usage) -> NanoUsd:
         """What ``usage`` costs at list price, rounded up."""

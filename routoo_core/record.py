@@ -15,8 +15,9 @@ from routoo_core.money import decimal_usd
 
 RECORD_VERSION = 1
 
-Ending = Literal["answered", "failed", "rejected"]
-"""How an attempt ended; *rejected* is a reply that was paid for but does not meet a check."""
+Ending = Literal["answered", "failed", "rejected", "abandoned"]
+"""How an attempt ended: *rejected* is a reply that was paid for but does not meet a check, *abandoned* a call whose
+caller stopped waiting."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,7 +280,9 @@ class Decision:
             settings["λ"] = self.lambda_
         policy = self.policy.name
         if settings:
-            policy += ": " + ", ".join(f"{name} {value:.4g}" for name, value in settings.items())
+            policy += ": " + ", ".join(
+                f"{name} {_short(value)}" for name, value in settings.items()
+            )
 
         sentence = (
             f"{first.expert.name}: predicted quality {first.quality:.2f} for "
@@ -293,6 +295,11 @@ class Decision:
             f"{sentence}; next {second.expert.name}: {second.quality:.2f} for "
             f"{format_usd(second.expected_cost)}"
         )
+
+
+def _short(value: Any) -> str:
+    """A setting as a sentence shows it: numbers to four digits."""
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
 
 
 def rank(
@@ -354,7 +361,7 @@ def _margin(candidate: Candidate, stickiness: Stickiness | None) -> float:
 
 
 def stickiness_of(request: RoutedRequest, switch_margin: float) -> Stickiness | None:
-    """The stickiness of the expert of the last turn, if there was one: a margin, or everything while its tool call is open."""
+    """The stickiness of the expert of the last turn: the switch margin, or infinity while its tool call is open."""
     if request.previous is None:
         return None
     margin = inf if request.previous.open_tool_call else switch_margin

@@ -110,13 +110,23 @@ def _read_langchain(report: Any) -> Usage | None:
         return None
     prompt, completion = totals
 
+    prompt_details = _field(report, "input_token_details")
+    completion_details = _field(report, "output_token_details")
     cached = (
         _count(report, "cached_tokens")
-        or _count(_field(report, "input_token_details"), "cache_read")
+        or _count(prompt_details, "cache_read")
         or _count(_field(report, "input_tokens_details"), "cached_tokens")
         or 0
     )
-    return Usage(prompt, completion, min(cached, prompt))
+    return Usage(
+        prompt,
+        completion,
+        min(cached, prompt),
+        cache_write_tokens=_count(prompt_details, "cache_creation") or 0,
+        audio_input_tokens=_count(prompt_details, "audio") or 0,
+        reasoning_tokens=_count(completion_details, "reasoning") or 0,
+        audio_output_tokens=_count(completion_details, "audio") or 0,
+    )
 
 
 def _read_google(report: Any) -> Usage | None:

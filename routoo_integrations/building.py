@@ -259,7 +259,8 @@ def _expert_name(pool: Pool, name: str | None) -> str | None:
     """The expert of a name, or the one whose endpoint knows it by that name."""
     if name is None:
         return None
-    for expert in pool:
-        if expert.model == name:
-            return expert.name
+    if name not in [expert.name for expert in pool]:
+        for expert in pool:
+            if expert.model == name:
+                return expert.name
     return pool[name].name

@@ -468,9 +468,11 @@ def test_what_has_no_words_cannot_be_written_down(parts, said, endpoint, checkpo
         router.to_config()
 
 
-def test_routers_are_built_from_config_with_errors_that_name_the_field():
+def test_routers_are_built_from_config_with_errors_that_name_the_field(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match="config: experts.a: write it as a table"):
         Router.from_config({"router": "mmlu", "experts": {"a": 3}})
+    assert list(tmp_path.iterdir()) == []  # no ledger is opened for a router that cannot be built
 
 
 def test_the_caller_may_say_what_is_read(model):
@@ -503,6 +505,8 @@ def test_traces_name_the_router_until_the_expert_is_known(model):
 def test_a_copy_is_checked_as_the_constructor_checks(model, update):
     with pytest.raises(ValidationError, match=next(iter(update))):
         model.model_copy(update=update)
+    with pytest.raises(ValidationError, match="max_token"):
+        model.model_copy(update={"max_token": 5})
     with pytest.raises(ValidationError, match=next(iter(update))):
         RoutooChatModel(model.router, **update)
 
@@ -513,6 +517,13 @@ def test_a_copy_with_another_timeout_calls_experts_with_it(model):
     assert copy.client(expert).model.request_timeout == 7.0
     assert model.client(expert).model.request_timeout != 7.0
     assert copy.router is model.router
+
+
+def test_a_copy_with_another_router_calls_its_experts(model, endpoint):
+    pool = Pool([endpoint.expert("other")])
+    router = build_router(pool, router=FakePredictor({"other": 1.0}), policy="best")
+    reply = model.model_copy(update={"router": router}).invoke("Who are you?")
+    assert reply.response_metadata["routoo"]["expert"] == "other"
 
 
 def test_a_keyword_that_is_unknown_is_refused(model):

@@ -312,3 +312,37 @@ def test_a_call_is_paid_by_every_account_it_is_within_and_the_tightest_refuses(
     assert spent[0] == spent[1] <= 200_000
     bob = router.account(RoutedRequest.from_text("hello", overrides=Overrides(account="bob")))
     assert [one.account for one in bob.chain] == ["bob", "team"]
+
+
+@pytest.mark.parametrize("account", ["team", ""])
+def test_an_account_cannot_be_one_of_those_it_is_part_of(make_router, account):
+    router = make_router()
+    router.budget = Budget(account="ann", limit="1.00", within=Budget(account="team", limit="2.00"))
+    request = RoutedRequest.from_text("hello", overrides=Overrides(account=account))
+    with pytest.raises(InvalidRequest, match="cannot pay; name an account other than team"):
+        router.decide(request)
+    assert router.ledger.accounts() == []
+
+
+def test_the_hold_covers_the_dearest_kind_of_token(endpoint):
+    expert = endpoint.expert(
+        "a",
+        input_usd_per_1m=3,
+        output_usd_per_1m=15,
+        cache_write_usd_per_1m="3.75",
+        reasoning_usd_per_1m=20,
+    )
+    router = build_router(Pool([expert]), router=FakePredictor({"a": 1}), policy="best")
+    (candidate,) = router.decide(HELLO).candidates
+    prompt = HELLO.prompt_token_bound
+    dearest = Usage(prompt, 100, cache_write_tokens=prompt, reasoning_tokens=100)
+    assert candidate.maximum_cost == expert.cost(dearest)
+
+
+async def test_how_an_attempt_ended_is_in_the_record(make_router):
+    router = make_router()
+    for attempt in router.attempts(HELLO):
+        with pytest.raises(KeyboardInterrupt), attempt:
+            raise KeyboardInterrupt
+        break
+    assert attempt.record().attempts[-1].outcome == "abandoned"

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator, model_validator
 
 from routoo_core.budget.period import Period, Window, calendar_window, iso_utc, rolling_window
-from routoo_core.errors import BudgetExceeded
+from routoo_core.errors import BudgetExceeded, InvalidRequest
 from routoo_core.money import NanoUsd, to_nano_usd
 from routoo_core.settings import Settings
 
@@ -79,8 +79,19 @@ class Budget(Settings):
         return value
 
     def for_account(self, account: str | None) -> Budget:
-        """The same limit, within the same accounts, for another account; this budget where none is named."""
-        return self if account is None else self.model_copy(update={"account": account})
+        """The same limit, within the same accounts, for another account; this budget where none is named.
+
+        Raises:
+            InvalidRequest: The name is empty, or that of an account this one is part of.
+        """
+        if account is None:
+            return self
+        enclosing = [budget.account for budget in self.chain[1:]]
+        if not account or account in enclosing:
+            raise InvalidRequest(
+                f"account: {account!r} cannot pay; name an account other than {', '.join(enclosing) or 'none'}"
+            )
+        return self.model_copy(update={"account": account})
 
     @property
     def chain(self) -> tuple[Budget, ...]:

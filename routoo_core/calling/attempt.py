@@ -1,4 +1,4 @@
-"""One try of one candidate: it holds the money on entry and lets go of it by one door, however the call ends."""
+"""One try of one candidate: the money for it is held, and settled or released however the call ends."""
 
 from __future__ import annotations
 
@@ -119,6 +119,7 @@ class Attempt:
         self._received: list[str] = []
         self._settled: int | None = None
         self._state: AccountState | None = None
+        self._was_answered = False
         self._has_ended = False
 
     @property
@@ -145,7 +146,7 @@ class Attempt:
         return max(1, min(request.max_tokens or self.expert.max_output_tokens, affordable))
 
     def received(self, text: str) -> None:
-        """Note text the caller has seen; from now on no other expert can take over."""
+        """Note text that the expert wrote; once a stream has delivered some, no other expert can take over."""
         self._received.append(text)
 
     def settle(self, usage: Usage | None = None) -> None:
@@ -229,6 +230,7 @@ class Attempt:
 
     def _close(self, error: BaseException | None) -> bool:
         was_settled = self._settled is not None
+        self._was_answered = was_settled
         if not was_settled:
             self._close_reservation(error)
         if error is None:
@@ -266,14 +268,7 @@ class Attempt:
             self._call.on_end(self)
 
     def _attempt_record(self, error: BaseException | None = None) -> AttemptRecord:
-        ending: Ending = "answered"
-        problem = None
-        if isinstance(self.outcome, Rejected):
-            ending = "rejected"
-            problem = self.outcome.reason
-        elif error is not None:
-            ending = "failed"
-            problem = read_failure(error).description
+        ending, problem = self._ending(error)
         return AttemptRecord(
             expert=self.expert.name,
             outcome=ending,
@@ -281,6 +276,15 @@ class Attempt:
             held_usd=decimal_usd(self._reservation.amount),
             settled_usd=decimal_usd(self._settled or 0),
         )
+
+    def _ending(self, error: BaseException | None) -> tuple[Ending, str | None]:
+        """How the attempt ended, and what the record says of it."""
+        if isinstance(self.outcome, Rejected):
+            return "rejected", self.outcome.reason
+        if error is None or (isinstance(error, GeneratorExit) and self._was_answered):
+            return "answered", None
+        problem = read_failure(error).description
+        return ("failed" if isinstance(error, Exception) else "abandoned"), problem
 
     def _estimated_usage(self) -> Usage:
         prompt_tokens = self.expert.prompt_tokens(self._call.request)

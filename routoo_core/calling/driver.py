@@ -131,7 +131,8 @@ def run(
         call: How the adapter calls an expert and reads its reply.
         lookup: Asked before any expert is called, such as a cache; what it returns is returned as it is.
         check: Looks at each reply after it was paid for; a rejected one lets the next candidate answer.
-        on_end: Takes the attempt that ended the call, also where it raised.
+        on_end: Takes the attempt that ended the call, also where its error reached the caller; nothing is ended where
+            every expert failed.
 
     Raises:
         BudgetExceeded: Nothing is affordable.

@@ -69,7 +69,7 @@ _OWN_FIELDS = (
     "temperature",
     "timeout",
 )
-_CLIENT_FIELDS = frozenset({"timeout", "max_retries"})
+_CLIENT_FIELDS = frozenset({"router", "timeout", "max_retries"})
 
 
 class ChatModelKeywords(TypedDict, total=False):
@@ -460,10 +460,10 @@ class RoutooChatModel(ConfiguredChatModel):
         """A copy with these fields changed, checked as the constructor checks them; it shares the router.
 
         Raises:
-            ValidationError: A value is of the wrong type or out of range.
+            ValidationError: A field is unknown, or its value is of the wrong type or out of range.
         """
+        changed = set(update or ())
         copy = super().model_copy(update=update)
-        changed = set(update or ()) & set(type(self).model_fields)
         validate_fields(copy, changed)
         if changed & _CLIENT_FIELDS:
             copy._build_clients()

@@ -64,14 +64,16 @@ class RoutooMiddleware(AgentMiddleware[Any, Any, Any]):
         if request.system_message:
             messages.insert(0, request.system_message)
 
-        tools = [convert_to_openai_tool(tool) for tool in request.tools]
         output_form = request.response_format
-        keywords = {**configured_settings(None), **request.model_settings, "tools": tools}
+        tools = [convert_to_openai_tool(tool) for tool in request.tools]
         if isinstance(output_form, ToolStrategy):
             for spec in output_form.schema_specs:
                 tools.append(convert_to_openai_tool(cast("type", spec.schema)))
-        elif isinstance(output_form, ProviderStrategy):
-            keywords = {**keywords, **output_form.to_model_kwargs(), "tools": tools}
+
+        keywords = {**configured_settings(None), **request.model_settings}
+        if isinstance(output_form, ProviderStrategy):
+            keywords.update(output_form.to_model_kwargs())
+        keywords["tools"] = tools
         return self.model.routed(messages, keywords)
 
 
