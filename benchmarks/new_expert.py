@@ -96,10 +96,9 @@ class LeftOut:
 
     def __init__(self, data: EncodedOutcomes, expert: str, settings: HeadTrainingSettings) -> None:
         outcomes = data.outcomes
-        others = [name for name in outcomes.experts if name != expert]
-        ensemble = fit_head_ensemble(
-            EncodedOutcomes(outcomes.select(others), data.vectors), settings
-        )
+        other_experts = [name for name in outcomes.experts if name != expert]
+        other_data = EncodedOutcomes(outcomes.select(other_experts), data.vectors)
+        ensemble = fit_head_ensemble(other_data, settings)
         self.heads = list(ensemble.heads)
         self.vectors = data.vectors
         self.scores = outcomes.score_table.column(expert)

@@ -41,7 +41,7 @@ SUBJECTS = (
     "a falling stone",
 )
 VERBS = ("accelerates", "binds", "expires", "divides", "votes", "oscillates", "decays", "converges")
-PLACES = (
+CONDITIONS = (
     "in a magnetic field",
     "above 300 kelvin",
     "after ninety days",
@@ -56,8 +56,8 @@ def question(dice: random.Random, sentences: int) -> str:
     for _ in range(sentences):
         subject = dice.choice(SUBJECTS)
         verb = dice.choice(VERBS)
-        place = dice.choice(PLACES)
-        parts.append(f"Suppose {subject} {verb} {place}.")
+        condition = dice.choice(CONDITIONS)
+        parts.append(f"Suppose {subject} {verb} {condition}.")
     return " ".join([*parts, "What follows, and why?"])
 
 

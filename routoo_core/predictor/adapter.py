@@ -95,13 +95,19 @@ class Adapter:
     @classmethod
     def from_peft(cls, rank: int, alpha: float, state: Mapping[str, Tensor]) -> Adapter:
         """From a state dict of peft, by its names."""
-        weights = {name.removeprefix(_PREFIX): value for name, value in state.items()}
+        weights = {}
+        for name, value in state.items():
+            weights[name.removeprefix(_PREFIX)] = value
         return cls(rank, alpha, weights)
 
     @property
     def places(self) -> list[str]:
         """Full names of the adapted linear maps."""
-        return sorted(name.removesuffix(_DOWN) for name in self.weights if name.endswith(_DOWN))
+        modules = []
+        for name in self.weights:
+            if name.endswith(_DOWN):
+                modules.append(name.removesuffix(_DOWN))
+        return sorted(modules)
 
     def save(self, folder: Path, model: str) -> None:
         """Write what peft's ``PeftModel.from_pretrained`` reads, for the encoder called ``model``."""
@@ -147,14 +153,14 @@ class Adapter:
         """
         modules = dict(model.named_modules())
         scale = self.alpha / self.rank
-        for place in self.places:
-            down = self.weights[place + _DOWN].float()
-            up = self.weights[place + _UP].float()
-            layer = modules.get(place)
+        for name in self.places:
+            down = self.weights[name + _DOWN].float()
+            up = self.weights[name + _UP].float()
+            layer = modules.get(name)
             shape = (up.shape[0], down.shape[1])
             if not isinstance(layer, nn.Linear) or layer.weight.shape != shape:
                 raise CheckpointError(
-                    f"adapter: {place} does not fit the encoder; use the one it was trained with"
+                    f"adapter: {name} does not fit the encoder; use the one it was trained with"
                 )
             layer.weight.copy_(layer.weight.float() + scale * (up @ down))
 

@@ -198,7 +198,9 @@ def _check_encoder(folder: Path, config: CheckpointConfig, encoder: Encoder) -> 
 
 def name_of(folder: Path) -> str:
     """What ``find_router`` finds a checkpoint's folder by, on this machine; a shipped one by its name on any."""
-    return folder.name if folder.parent == ROUTERS else str(folder.resolve())
+    if folder.parent == ROUTERS:
+        return folder.name
+    return str(folder.resolve())
 
 
 def fingerprint(folder: Path) -> str:
@@ -250,7 +252,9 @@ def load_adapter(folder: Path, config: CheckpointConfig) -> Adapter | None:
     Raises:
         CheckpointError: See :meth:`Adapter.load`.
     """
-    return Adapter.load(folder / ADAPTER_FOLDER) if config.training.lora else None
+    if config.training.lora is None:
+        return None
+    return Adapter.load(folder / ADAPTER_FOLDER)
 
 
 def _weights_of(parts: PredictorParts) -> Weights:

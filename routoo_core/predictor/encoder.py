@@ -103,7 +103,9 @@ class LocalEncoder:
     @property
     def dim(self) -> int:
         """Length of a prompt's vector."""
-        return int(self.model.config.hidden_size) * max(1, len(self.settings.layers))
+        layers = max(1, len(self.settings.layers))
+        hidden_size = int(self.model.config.hidden_size)
+        return hidden_size * layers
 
     @property
     def fingerprint(self) -> str:
@@ -233,7 +235,9 @@ def load_encoder(
 def encoder_fingerprint(settings: EncoderSettings) -> str:
     """The fingerprint of the encoder that :func:`load_encoder` gives, without loading a local model."""
     load = ENCODERS.get(_encoder_name(settings))
-    return model_fingerprint(settings.model) if load is None else load(settings).fingerprint
+    if load is None:
+        return model_fingerprint(settings.model)
+    return load(settings).fingerprint
 
 
 def _encoder_name(settings: EncoderSettings) -> str:

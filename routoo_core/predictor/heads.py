@@ -209,8 +209,10 @@ class MlpHead(Head):
 
     def interact(self, query: Tensor) -> Tensor:
         """The MLP on every pair."""
-        hidden = self.project(query).unsqueeze(1).expand(-1, self.expert.num_embeddings, -1)
-        expert = self.expert.weight.unsqueeze(0).expand(len(query), -1, -1)
+        prompts = len(query)
+        experts = self.expert.num_embeddings
+        hidden = self.project(query).unsqueeze(1).expand(-1, experts, -1)
+        expert = self.expert.weight.unsqueeze(0).expand(prompts, -1, -1)
         features = torch.cat([hidden, expert, hidden * expert], dim=-1)
         logits: Tensor = self.mlp(features)
         return logits + self.bias
@@ -228,5 +230,7 @@ HEADS: dict[str, type[Head]] = {
 
 def expected_level(logits: Tensor) -> Tensor:
     """Expected level over K - 1, 0–1: ``Σ k·P(k) / (K - 1)`` over the last axis."""
-    levels = torch.arange(logits.shape[-1], dtype=logits.dtype, device=logits.device)
-    return logits.softmax(-1) @ levels / (logits.shape[-1] - 1)
+    count = logits.shape[-1]
+    levels = torch.arange(count, dtype=logits.dtype, device=logits.device)
+    mean_level = logits.softmax(-1) @ levels
+    return mean_level / (count - 1)

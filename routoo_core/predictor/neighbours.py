@@ -54,15 +54,20 @@ class Profiles:
         nearest = self.nearest(vectors, neighbours)
         sums = self.sums[nearest].sum(1)
         counts = self.counts[nearest].sum(1)
-        overall = (self.sums.sum(0) + 0.5) / (self.counts.sum(0) + 1)
-        shrunk: Quality = ((sums + PRIOR * overall) / (counts + PRIOR)).astype(np.float32)
-        return shrunk
+        total = self.sums.sum(0)
+        total_count = self.counts.sum(0)
+        overall = (total + 0.5) / (total_count + 1)
+        shrunk = (sums + PRIOR * overall) / (counts + PRIOR)
+        quality: Quality = shrunk.astype(np.float32)
+        return quality
 
     def nearest(self, vectors: Vectors, count: int) -> NDArray[np.int64]:
         """The ``count`` points nearest to each vector, in no order; all of them if there are fewer."""
         count = min(count, len(self.places))
-        similarity = unit((vectors - self.mean) / self.scale) @ self.places.T
-        return np.argpartition(-similarity, count - 1, axis=1)[:, :count]
+        standardised = (vectors - self.mean) / self.scale
+        similarity = unit(standardised) @ self.places.T
+        nearest_first = np.argpartition(-similarity, count - 1, axis=1)
+        return nearest_first[:, :count]
 
 
 @dataclass(frozen=True)

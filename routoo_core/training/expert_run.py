@@ -73,23 +73,18 @@ def add_expert_to(
 
     labels = _labels_of(outcomes, expert.name)
     vectors = _encode_labels(labels, config, parts.adapter, progress)
-    grown_heads = add_expert(list(ensemble.heads), vectors, labels.scores, prior=prior)
-    grown = HeadEnsemble(grown_heads)
+    heads = add_expert(list(ensemble.heads), vectors, labels.scores, prior=prior)
+    grown = HeadEnsemble(heads)
     quality = grown.quality(vectors)[:, -1:]
+    auc = _auc_of(quality, labels.scores[:, None])
+    added = AddedExpert(expert.name, len(labels.scores), auc)
 
-    scores = labels.scores[:, None]
-    calibration = np.concatenate([parts.calibration, fit_calibration(quality, scores)])
-    lengths = parts.lengths
-    if lengths is not None:
-        lengths = add_expert_lengths(lengths, vectors, labels.lengths)
-
-    added = AddedExpert(expert.name, len(labels.scores), _auc_of(quality, scores))
     metrics = read_metrics(checkpoint)
     metrics = replace(metrics, added_experts=(*metrics.added_experts, added))
     card = (checkpoint / CARD_FILE).read_text(encoding="utf-8").rstrip()
     grown_checkpoint = Checkpoint(
         config=config.model_copy(update={"experts": (*config.experts, expert.name)}),
-        parts=PredictorParts(grown, calibration, lengths, parts.adapter),
+        parts=_grow_parts(parts, grown, vectors, labels),
         reference=read_reference(checkpoint),
         metrics=metrics.to_dict(),
         card=f"{card}\n- {expert.name} (added from {added.labels} labels)\n",
@@ -165,6 +160,23 @@ def _labels_of(outcomes: Outcomes, name: str) -> _ExpertLabels:
     rows = np.flatnonzero(~np.isnan(scores))
     prompts = tuple(outcomes.prompts[row] for row in rows)
     return _ExpertLabels(prompts, scores[rows], lengths[rows])
+
+
+def _grow_parts(
+    parts: PredictorParts, grown: HeadEnsemble, vectors: Vectors, labels: _ExpertLabels
+) -> PredictorParts:
+    """The parts of a checkpoint with one more expert, whose heads are ``grown``."""
+    quality = grown.quality(vectors)[:, -1:]
+    own_calibration = fit_calibration(quality, labels.scores[:, None])
+    lengths = parts.lengths
+    if lengths is not None:
+        lengths = add_expert_lengths(lengths, vectors, labels.lengths)
+    return PredictorParts(
+        quality_model=grown,
+        calibration=np.concatenate([parts.calibration, own_calibration]),
+        lengths=lengths,
+        adapter=parts.adapter,
+    )
 
 
 def _encode_labels(

@@ -256,7 +256,9 @@ class _Run:
                 parameter.copy_(self.best[name])
 
     def _describe_best_loss(self) -> str:
-        return f" · best dev loss {self.best_loss:.4f}" if self.best_loss < math.inf else ""
+        if self.best_loss == math.inf:
+            return ""
+        return f" · best dev loss {self.best_loss:.4f}"
 
     def _run_step(self, step: int) -> None:
         torch.manual_seed(hash((self.seed, step, self.accelerator.process_index)) % 2**31)
@@ -307,7 +309,7 @@ class _Run:
         batches = []
         for start in range(0, len(order), self.lora.batch_size):
             chunk = order[start : start + self.lora.batch_size]
-            batches.append([self.train_rows[place] for place in chunk])
+            batches.append([self.train_rows[index] for index in chunk])
         return batches
 
     def _measure_epoch(self) -> None:
@@ -337,7 +339,10 @@ class _Run:
         return total / max(pairs, 1.0)
 
     def _copy_parameters(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self.trained.items()}
+        copies = {}
+        for name, parameter in self.trained.items():
+            copies[name] = parameter.detach().clone()
+        return copies
 
     def _save(self, done: int) -> None:
         if not self.accelerator.is_main_process:
@@ -412,6 +417,16 @@ def _run_lower_layers(
     if not below:
         return _Inputs([torch.tensor(ids) for ids in token_ids], fixed, below)
 
+    states = _lower_states(encoder, token_ids, below, progress)
+    inputs = _Inputs(states, fixed, below)
+    _check_halves_make_the_whole(encoder, inputs, data.vectors)
+    return inputs
+
+
+def _lower_states(
+    encoder: LocalEncoder, token_ids: list[list[int]], below: int, progress: Update
+) -> list[Tensor]:
+    """For each prompt the hidden states after the lower layers, (tokens, hidden)."""
     states: list[Tensor] = [torch.empty(0)] * len(token_ids)
     by_length = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]))
     with _only_lower_layers(encoder, below):
@@ -419,17 +434,13 @@ def _run_lower_layers(
             rows = by_length[start : start + EVALUATION_BATCH]
             input_ids, mask = encoder.pad([token_ids[row] for row in rows])
             output = encoder.model(input_ids=input_ids, attention_mask=mask.long(), use_cache=False)
-            for place, row in enumerate(rows):
-                state = output.last_hidden_state[place, : len(token_ids[row])]
-                states[row] = state.cpu().clone()
-            progress(
-                f"LoRA: layers below {first_layer}, run once · "
-                f"{start + len(rows)}/{len(by_length)} prompts"
-            )
+            for padded, row in zip(output.last_hidden_state, rows, strict=True):
+                length = len(token_ids[row])
+                states[row] = padded[:length].cpu().clone()
 
-    inputs = _Inputs(states, fixed, below)
-    _check_halves_make_the_whole(encoder, inputs, data.vectors)
-    return inputs
+            done = start + len(rows)
+            progress(f"LoRA: layers below {below + 1}, run once · {done}/{len(by_length)} prompts")
+    return states
 
 
 def _check_halves_make_the_whole(encoder: LocalEncoder, inputs: _Inputs, vectors: Vectors) -> None:

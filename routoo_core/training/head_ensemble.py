@@ -86,8 +86,9 @@ def settings_for_all_rows(
     settings: HeadTrainingSettings, ensemble: HeadEnsemble
 ) -> HeadTrainingSettings:
     """Without dev rows there is no early stopping: as many epochs as were best on ``dev``."""
-    epochs = float(np.median([head.epochs for head in ensemble.heads]))
-    return settings.model_copy(update={"epochs": round(epochs)})
+    epochs = [head.epochs for head in ensemble.heads]
+    median_epochs = round(float(np.median(epochs)))
+    return settings.model_copy(update={"epochs": median_epochs})
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,10 @@ class _HeadTraining:
 
 
 def _copy_state(head: Head) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in head.state_dict().items()}
+    state = {}
+    for name, value in head.state_dict().items():
+        state[name] = value.detach().clone()
+    return state
 
 
 def training_loss(head: Head, vectors: Tensor, labels: Labels, domain_weight: float) -> Tensor:

@@ -33,11 +33,19 @@ class Labels:
 
     def take(self, rows: Tensor | list[int]) -> Labels:
         """Those of these prompts only."""
-        return Labels(self.target[rows], self.observed[rows], self.domain[rows])
+        return Labels(
+            target=self.target[rows],
+            observed=self.observed[rows],
+            domain=self.domain[rows],
+        )
 
     def to(self, device: torch.device) -> Labels:
         """The same on another device."""
-        return Labels(self.target.to(device), self.observed.to(device), self.domain.to(device))
+        return Labels(
+            target=self.target.to(device),
+            observed=self.observed.to(device),
+            domain=self.domain.to(device),
+        )
 
 
 def make_labels(outcomes: Outcomes, domain: NDArray[np.int64], levels: int) -> Labels:
@@ -55,7 +63,8 @@ def make_labels(outcomes: Outcomes, domain: NDArray[np.int64], levels: int) -> L
 
 def nearest_levels(scores: Tensor, levels: int) -> Tensor:
     """Level 0 … K - 1 nearest to each score 0–1; 0 where it is NaN."""
-    return (scores.nan_to_num() * (levels - 1)).round().long()
+    exact_levels = scores.nan_to_num() * (levels - 1)
+    return exact_levels.round().long()
 
 
 @dataclass(frozen=True)

@@ -36,20 +36,31 @@ class _Regression:
 
     @classmethod
     def empty(cls, dim: int, experts: int) -> _Regression:
-        return cls(np.zeros((dim, experts)), np.zeros(experts), np.ones((2, experts)))
+        weight = np.zeros((dim, experts))
+        bias = np.zeros(experts)
+        bounds = np.ones((2, experts))
+        return cls(weight, bias, bounds)
 
     def fill(self, experts: NDArray[np.int64], inputs: Doubles, log_lengths: Doubles) -> None:
         """Fit some experts on prompts that all of them answered."""
-        self.weight[:, experts], self.bias[experts] = _fit_ridge(inputs, log_lengths)
+        weight, bias = _fit_ridge(inputs, log_lengths)
+        self.weight[:, experts] = weight
+        self.bias[experts] = bias
         quantiles = np.quantile(log_lengths, BOUND_QUANTILES, axis=0)
         self.bounds[:, experts] = np.exp(quantiles)
 
     def fill_others(self, fitted: NDArray[np.bool_]) -> None:
         """Give every expert that was not fitted the mean of those that were."""
-        self.weight[:, ~fitted] = self.weight[:, fitted].mean(1, keepdims=True)
-        self.bias[~fitted] = self.bias[fitted].mean()
-        mean_log_bounds = np.log(self.bounds[:, fitted]).mean(1, keepdims=True)
-        self.bounds[:, ~fitted] = np.exp(mean_log_bounds)
+        unfitted = ~fitted
+        mean_weight = self.weight[:, fitted].mean(1, keepdims=True)
+        self.weight[:, unfitted] = mean_weight
+
+        mean_bias = self.bias[fitted].mean()
+        self.bias[unfitted] = mean_bias
+
+        log_bounds = np.log(self.bounds[:, fitted])
+        mean_log_bounds = log_bounds.mean(1, keepdims=True)
+        self.bounds[:, unfitted] = np.exp(mean_log_bounds)
 
 
 def fit_lengths(vectors: Vectors, lengths: Lengths) -> LengthModel | None:
@@ -100,7 +111,8 @@ def add_expert_lengths(
     """
     weight = model.weight.mean(1, keepdims=True)
     bias = np.float32(model.bias.mean())
-    bounds = np.exp(np.log(model.bounds).mean(1, keepdims=True))
+    mean_log_bounds = np.log(model.bounds).mean(1, keepdims=True)
+    bounds = np.exp(mean_log_bounds)
 
     observed = ~np.isnan(lengths)
     if observed.any():
@@ -136,7 +148,9 @@ def _experts_by_prompts(
     """Groups of experts observed on the same prompts, which share one factorisation: prompts, experts."""
     patterns, pattern_of_expert = np.unique(observed, axis=1, return_inverse=True)
     for number in range(patterns.shape[1]):
-        yield patterns[:, number], np.flatnonzero(pattern_of_expert == number)
+        prompts = patterns[:, number]
+        experts = np.flatnonzero(pattern_of_expert == number)
+        yield prompts, experts
 
 
 def _fit_ridge(inputs: Doubles, log_lengths: Doubles) -> tuple[Doubles, Doubles]:
@@ -146,8 +160,12 @@ def _fit_ridge(inputs: Doubles, log_lengths: Doubles) -> tuple[Doubles, Doubles]
     centred = inputs - input_mean
     penalty = PENALTY * len(inputs) * np.eye(inputs.shape[1])
 
-    weight = np.linalg.solve(centred.T @ centred + penalty, centred.T @ (log_lengths - log_mean))
+    gram = centred.T @ centred + penalty
+    moment = centred.T @ (log_lengths - log_mean)
+    weight = np.linalg.solve(gram, moment)
 
     fitted = centred @ weight + log_mean
-    smearing = np.log(np.exp(log_lengths).mean(0) / np.exp(fitted).mean(0))
+    mean_length = np.exp(log_lengths).mean(0)
+    mean_fitted_length = np.exp(fitted).mean(0)
+    smearing = np.log(mean_length / mean_fitted_length)
     return weight, log_mean + smearing - input_mean @ weight

@@ -73,19 +73,19 @@ def add_expert(
 
 @dataclass(frozen=True)
 class _RowPrior:
-    """Gaussian over one expert's p parameters: ``centre + z @ spread + u * own``, z (M,) and u (p,) standard normal.
+    """Gaussian over one expert's p parameters: ``centre + z @ spread + u * deviation``, z (M,) and u (p,) standard normal.
 
     Attributes:
         centre: The mean of the older experts, or one of them, (p,).
         spread: Their deviations from the mean over √(M - 1), so that the covariance is theirs, (M, p).
-        own: Standard deviations outside their span, (p,); the more older experts there are, the smaller.
+        deviation: Standard deviations outside their span, (p,); the more older experts there are, the smaller.
         shapes: Of one expert's parameters, by name.
         strength: Weight against the labels.
     """
 
     centre: Tensor
     spread: Tensor
-    own: Tensor
+    deviation: Tensor
     shapes: dict[str, torch.Size]
     strength: float
 
@@ -103,7 +103,7 @@ class _RowPrior:
         return cls(
             centre=mean if resembling is None else flat[resembling],
             spread=(flat - mean) / max(count - 1, 1) ** 0.5,
-            own=torch.cat(units) / count,
+            deviation=torch.cat(units) / count,
             shapes={name: value[:1].shape for name, value in rows.items()},
             strength=strength,
         )
@@ -111,13 +111,14 @@ class _RowPrior:
     @property
     def latent_size(self) -> int:
         """M + p."""
-        return len(self.spread) + len(self.own)
+        return len(self.spread) + len(self.deviation)
 
     def row(self, latent: Tensor) -> Rows:
         """One expert's parameters, for latent = [z, u], (M + p,)."""
-        z, u = torch.split(latent, [len(self.spread), len(self.own)])
-        flat = self.centre + z @ self.spread + u * self.own
-        parts = torch.split(flat, [shape.numel() for shape in self.shapes.values()])
+        z, u = torch.split(latent, [len(self.spread), len(self.deviation)])
+        flat = self.centre + z @ self.spread + u * self.deviation
+        sizes = [shape.numel() for shape in self.shapes.values()]
+        parts = torch.split(flat, sizes)
         row = {}
         for (name, shape), part in zip(self.shapes.items(), parts, strict=True):
             row[name] = part.view(shape)
@@ -130,7 +131,9 @@ class _RowPrior:
 
 def _unit_of(name: str, rows: Tensor) -> Tensor:
     # 1 in an embedding or a bias moves a logit by about 1; a classifier's row meets features of any size.
-    return rows.square().mean().sqrt() if name == "expert" else torch.ones(())
+    if name == "expert":
+        return rows.square().mean().sqrt()
+    return torch.ones(())
 
 
 def _fit_row(head: Head, prior: _RowPrior, vectors: Tensor, scores: NDArray[np.float32]) -> Rows:

@@ -173,7 +173,8 @@ def _fit(data: EncodedOutcomes, config: TrainingConfig, progress: Progress) -> _
 def _resume_file(config: TrainingConfig, outcomes: Outcomes) -> Path:
     """Where a killed run with just this configuration and data goes on from."""
     table = json.dumps(config.to_table(), sort_keys=True)
-    key = hashlib.sha256(f"{table} {outcomes.fingerprint()}".encode()).hexdigest()[:24]
+    digest = hashlib.sha256(f"{table} {outcomes.fingerprint()}".encode())
+    key = digest.hexdigest()[:24]
     return embedded.cache_folder() / "training" / f"{key}.safetensors"
 
 
@@ -234,7 +235,9 @@ def _rows_with_lengths(outcomes: Outcomes) -> NDArray[np.int64]:
 
 
 def _fit_lengths(served: _ServedVectors) -> LengthModel | None:
-    return None if served.lengths is None else fit_lengths(served.with_lengths, served.lengths)
+    if served.lengths is None:
+        return None
+    return fit_lengths(served.with_lengths, served.lengths)
 
 
 @dataclass(frozen=True)

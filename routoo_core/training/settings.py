@@ -80,17 +80,19 @@ def _gather_algorithm_settings(values: Mapping[str, Any]) -> dict[str, Any]:
         return dict(values)
 
     common = {}
-    own = {}
+    algorithm_values = {}
     for name, value in values.items():
         if name in TrainingConfig.model_fields:
             common[name] = value
         elif name in algorithm.settings.model_fields or not _is_of_an_algorithm(name):
-            own[name] = value
-    return {"algorithm_settings": algorithm.settings(**own), **common}
+            algorithm_values[name] = value
+    settings = algorithm.settings(**algorithm_values)
+    return {"algorithm_settings": settings, **common}
 
 
 def _is_of_an_algorithm(field: str) -> bool:
-    return any(field in algorithm.settings.model_fields for algorithm in ALGORITHMS.values())
+    settings = [algorithm.settings for algorithm in ALGORITHMS.values()]
+    return any(field in kind.model_fields for kind in settings)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
