@@ -185,6 +185,7 @@ def test_what_cannot_be_adapted_is_refused(tiny_model, toy_outcomes, tmp_path, l
         tuned(tiny_model, toy_outcomes, tmp_path / "run", **lora)
 
 
+@pytest.mark.slow
 def test_accelerate_trains_one_router_in_two_processes(tiny_model, toy_outcomes, tmp_path):
     frame = {
         "prompt_id": toy_outcomes.prompt_ids,

@@ -26,6 +26,7 @@ def test_the_namespace_stays_llama_indexs(wheel):
     assert names == ["llama_index/llms/routoo/__init__.py"]
 
 
+@pytest.mark.slow
 def test_the_llm_is_found_where_llama_indexs_users_look(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (

@@ -273,6 +273,7 @@ def stream(endpoint, times, budget, before=lambda ledger: None):
     return served
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expected", [100, 400, 1600])
 def test_a_steady_stream_spends_a_rolling_limit_steadily(endpoint, expected):
     start = 1_700_006_400

@@ -548,6 +548,7 @@ def test_answers_are_kept_by_expert_settings_and_prompt(tmp_path):
         AnswerStore(tmp_path / "other.db")
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_pays_for_nothing_twice():
     """``python tests/kill_scoring.py 20`` kills more."""
     done = kill_scoring.main(times=2)
