@@ -1,4 +1,4 @@
-"""Where an expert is reached, with which key, and how hard it may be asked."""
+"""Where an expert is reached, with which key, and how many calls it takes."""
 
 from __future__ import annotations
 

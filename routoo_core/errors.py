@@ -113,7 +113,7 @@ class BudgetExceeded(RoutingError):
         usd = [f"${amount / 1e9:.6f}" for amount in (limit, spent, held, needed)]
         when = f"It resets at {resets}" if resets else "It does not reset"
         if frees:
-            when = f"Money frees itself as calls grow older, enough of it at {frees}"
+            when = f"Money becomes free as calls grow older, enough of it at {frees}"
         super().__init__(
             f"Budget of account {account!r} cannot cover this call: limit {usd[0]}, spent {usd[1]}, "
             f"held {usd[2]}; the cheapest candidate needs {usd[3]}. {when}; raise the limit, lower "

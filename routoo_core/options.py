@@ -153,7 +153,8 @@ class RouterParts:
         """The parts in routoo.toml's words, with the experts' tables inside: plain JSON values, no secrets.
 
         Raises:
-            ConfigurationError: The predictor, the policy or an expert is an object that has no words.
+            ConfigurationError: The predictor, the policy or an expert is an object that cannot be
+                written as configuration.
         """
         budget = _describe_budget(self.budget)
         budget["ledger"] = self.ledger.url
@@ -292,7 +293,7 @@ def _default_policy(budget: Budget) -> str:
 def _load_checkpoint(
     checkpoint: str | Path, policy: Policy | PreferenceRule, beside: Path | None
 ) -> tuple[Predictor, Policy | PreferenceRule]:
-    """A checkpoint's predictor, and the policy told its typical prompts."""
+    """A checkpoint's predictor, and the policy with its typical prompts."""
     from routoo_core.predictor.checkpoint import find_router, load_checkpoint
     from routoo_core.predictor.reference import read_reference
 

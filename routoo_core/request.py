@@ -38,7 +38,7 @@ class Overrides:
 
     Attributes:
         account: Whose budget pays; ``None`` is the router's own account.
-        policy: Ranks this call's candidates instead of the router's policy: a policy or a preference rule of ``selector``.
+        policy: A policy or preference rule of ``selector`` that ranks this call's candidates instead of the router's.
         expert: The only one that may answer.
         max_cost: The most the call may cost.
     """

@@ -150,7 +150,7 @@ class Router:
         """Everything as plain JSON values, in routoo.toml's words; without secrets, which stay in the environment.
 
         Raises:
-            ConfigurationError: A part is an object that has no words.
+            ConfigurationError: A part is an object that cannot be written as configuration.
         """
         return self.parts.to_config()
 

@@ -63,7 +63,7 @@ class Policy:
         """Note that a call is being made; called once for each call, after its :meth:`rule`."""
 
     def with_reference(self, quality: NDArray[np.float32], experts: tuple[str, ...]) -> Policy:
-        """This policy, told the predicted quality of typical prompts.
+        """This policy, starting from the predicted quality of typical prompts.
 
         Args:
             quality: Prompts × experts, 0–1.
@@ -232,13 +232,13 @@ class Stickiness:
 
     @property
     def open_tool_call(self) -> bool:
-        """Whether its tool call is open, so that it answers whatever the others promise."""
+        """Whether its tool call is open, so that it comes first whatever the qualities are."""
         return isinf(self.margin)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The ranked candidates and why they stand so; nobody has been called yet.
+    """The ranked candidates and the reason for their order; nobody has been called yet.
 
     Attributes:
         candidates: Best first, never empty.

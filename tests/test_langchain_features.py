@@ -347,7 +347,7 @@ def test_a_model_that_wraps_itself_to_use_tools_says_how_to_go_on():
     model = RoutooChatModel(
         FakePredictor({"w": 1}), {"w": priced("w", client, capabilities={"tools"})}, policy="best"
     )
-    with pytest.raises(ConfigurationError, match="Wrapping wraps itself to be given tools"):
+    with pytest.raises(ConfigurationError, match="Wrapping returns another model when tools"):
         model.bind_tools([Joke]).invoke("hello")
     assert spent(model) == 0
 

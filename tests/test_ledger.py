@@ -552,7 +552,7 @@ def test_a_refusal_says_when_a_rolling_period_has_freed_enough(ledger, rolling, 
         ledger.settle(hold(ledger, rolling, amount), amount)
         clock.advance(3600)
     with pytest.raises(
-        BudgetExceeded, match="Money frees itself as calls grow older, enough of it at"
+        BudgetExceeded, match="Money becomes free as calls grow older, enough of it at"
     ) as caught:
         hold(ledger, rolling, 600_000)
     assert caught.value.resets is None

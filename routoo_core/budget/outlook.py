@@ -204,7 +204,7 @@ def outlook(budget: Budget, state: AccountState, usual: Profile | None = None) -
     the window so far. While nothing is known to be usual, ``expected_calls`` spread evenly are. Of those usual until
     now that have not come, most may be late: ``LATE_SHARE`` of them are still expected.
 
-    A rolling period has no end. Money frees itself slot by slot, so it has many horizons: until a slot frees itself,
+    A rolling period has no end. Money becomes free slot by slot, so it has many horizons: until a slot is free,
     what is available now and what the slots before it free must do. The horizon that leaves the least for each of its
     calls decides. The last one, a whole period ahead, makes that a limit's worth for each period in the long run; the
     nearer ones hold back after a burst. (Those nearer than ``NEAREST_HORIZON`` are left out: they are all noise.)

@@ -255,7 +255,7 @@ def _close(db: sqlite3.Connection, reservation: Reservation, outcome: str) -> Bo
 
 
 def _count_call(db: sqlite3.Connection, reservation_id: str, now: float) -> None:
-    """Count a call in each of its accounts; the first one of an hour makes an account forget."""
+    """Count a call in each of its accounts; the first one of an hour deletes what is too old."""
     query = """
         INSERT INTO arrivals (account, hour, calls) SELECT account, ?, 1 FROM holds WHERE id = ?
         ON CONFLICT DO UPDATE SET calls = calls + 1

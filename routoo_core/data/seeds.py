@@ -1,4 +1,4 @@
-"""The form in which seeds are shown to an expert and in which it writes: ``##Question:``, ``##Choices:``, ``##Answer:``.
+"""The form of seeds and of what an expert writes: ``##Question:``, ``##Choices:``, ``##Answer:``.
 
 Seeds without choices have the form ``##Prompt:`` alone.
 """

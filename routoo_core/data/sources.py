@@ -1,4 +1,4 @@
-"""Public question sets on the Hugging Face hub. A new one is a function that reads its rows, and an entry in SOURCES."""
+"""Public question sets on the Hugging Face hub. A new one is a function that reads its rows, and a line in SOURCES."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 A line is one call, a JSON object of one of these forms; what a form does not hold is simply absent:
 
 * **A line of one's own**: ``time``, ``messages``, ``model``, ``feedback``, and under ``routoo`` the decision record.
-* **LangSmith runs** (``Client.list_runs``, bulk export): ``start_time``; ``inputs.messages`` as roles and contents or as
-  LangChain's constructors, or ``inputs.prompt``, ``inputs.prompts`` or ``inputs.input``; the model in
+* **LangSmith runs** (``Client.list_runs``, bulk export): ``start_time``; ``inputs.messages`` as roles and contents or
+  as LangChain's constructors, or ``inputs.prompt``, ``inputs.prompts`` or ``inputs.input``; the model in
   ``extra.metadata.ls_model_name`` or ``extra.invocation_params.model``; ``feedback_stats.<kind>.avg``;
   ``prompt_tokens``, ``completion_tokens``, ``total_cost``; ``run_type`` and ``error``.
 * **OpenAI-style**: ``messages`` and ``model``, or ``request`` and ``response`` that hold them; ``usage``.

@@ -62,8 +62,8 @@ def read_routed_calls(paths: Sequence[Path]) -> RoutedLog:
     A line holds a decision record and the time of the call, and optionally feedback; see
     :mod:`routoo_core.monitoring.logged_calls`. Of several kinds of feedback the first counts.
 
-    The record of a reply is a live call. One of ``router.decide(request)``, which settled nothing, is a shadow call: its
-    line may say at its top which expert really answered (``answered_by``) and for how many USD (``cost_usd`` or
+    The record of a reply is a live call. One of ``router.decide(request)``, which settled nothing, is a shadow call:
+    its line may say at its top which expert really answered (``answered_by``) and for how many USD (``cost_usd`` or
     ``total_cost``; by default what was expected of that expert).
 
     Raises:

@@ -1,4 +1,4 @@
-"""How the encoder is trained together with a fitted model; without the packages that do it, which are slow to import."""
+"""How the encoder is trained with a fitted model; without the packages that do it, which are slow to import."""
 
 from __future__ import annotations
 

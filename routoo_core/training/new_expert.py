@@ -73,7 +73,7 @@ def add_expert(
 
 @dataclass(frozen=True)
 class _RowPrior:
-    """Gaussian over one expert's p parameters: ``centre + z @ spread + u * deviation``, z (M,) and u (p,) standard normal.
+    """Gaussian over one expert's p parameters: ``centre + z @ spread + u * deviation``; z (M,), u (p,) standard normal.
 
     Attributes:
         centre: The mean of the older experts, or one of them, (p,).

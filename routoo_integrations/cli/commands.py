@@ -117,7 +117,7 @@ DATA_COMMANDS = {
     ),
     "paraphrase": (
         "data_write:paraphrase_command",
-        "Have an expert say prompts in other words, for 'routoo evaluate --stress 60 --paraphrases': prompt_id, prompt.",
+        "Have an expert say prompts in other words, for 'routoo evaluate --stress 60 --paraphrases': prompt_id, prompt.",  # noqa: E501
     ),
 }
 """``routoo data …``."""

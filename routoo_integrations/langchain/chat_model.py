@@ -243,7 +243,7 @@ class RoutooChatModel(ConfiguredChatModel):
         """Everything as plain JSON values; keys stay in the environment.
 
         Raises:
-            ConfigurationError: A part is an object that has no words.
+            ConfigurationError: A part is an object that cannot be written as configuration.
         """
         if self.question_of is not None:
             raise ConfigurationError(

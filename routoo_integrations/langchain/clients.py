@@ -39,7 +39,7 @@ _PROFILE_FIELDS = {
 class RunnableChatModel(BaseChatModel):
     """Any runnable from messages to a message or text, as a chat model.
 
-    A chain takes no arguments of a call; only models in disguise (with retries, with fallbacks) are passed them.
+    A chain takes no arguments of a call; only wrapped models (with retries, with fallbacks) are passed them.
     """
 
     runnable: Runnable[Any, Any]
@@ -120,7 +120,7 @@ class LangChainClient:
             max_tokens: The limit on the reply.
 
         Raises:
-            ConfigurationError: The model cannot be told in one call, whatever its expert's capabilities say.
+            ConfigurationError: The model takes no tools or schema with a call, whatever its expert's capabilities say.
         """
         openai_form: dict[str, Any] = {}
         rest: dict[str, Any] = {"stop": stop}
@@ -218,7 +218,7 @@ class LangChainClient:
         model, arguments = _unwrap_bindings(runnable)
         if model is not self.model:
             raise ConfigurationError(
-                f"{type(self.model).__name__} wraps itself to be given tools or a schema; take 'tools' and "
+                f"{type(self.model).__name__} returns another model when tools or a schema are bound; take 'tools' and "
                 "'json_schema' out of the capabilities of its expert"
             )
         return {name: value for name, value in arguments.items() if name not in _TRACED}

@@ -1,7 +1,7 @@
 """LlamaIndex's messages as the router reads them, and the mark that Routoo leaves on messages and responses.
 
-The mark stands under one key of ``additional_kwargs``. On a whole response, and on the last piece of a stream, it is the
-decision record; on the other pieces it names the expert. A message carries the few fields of it that a conversation
+The mark stands under one key of ``additional_kwargs``. On a whole response, and on the last piece of a stream, it is
+the decision record; on the other pieces it names the expert. A message carries the few fields of it that a conversation
 needs later.
 """
 
