@@ -90,6 +90,7 @@ def test_a_redis_database_of_another_schema_is_refused_by_name(redis_url, versio
         RedisLedger(redis_url)
 
 
+@pytest.mark.slow
 def test_a_million_accounts_are_kept_apart(tmp_path, clock):
     ledger = SqliteLedger(tmp_path / "ledger.db", clock=clock)
     budget = Budget(account="account 777777", limit="0.001")

@@ -185,6 +185,7 @@ def test_a_budget_too_small_keeps_what_it_has_and_goes_on_later(folder, endpoint
     assert len(endpoint.requests) == 12
 
 
+@pytest.mark.slow
 def test_a_killed_run_asks_again_only_what_was_in_flight(folder, endpoint):
     endpoint.replies["writer"] = lambda body: Reply(
         f"After {number(body)}?", delay_s=30 if len(endpoint.requests) == 5 else 0

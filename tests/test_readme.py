@@ -34,6 +34,7 @@ def test_the_configuration_shown_is_valid_and_fits_the_shipped_router(tmp_path):
     assert all(expert.predicted_as in known for expert in Pool.from_toml(tmp_path / config.experts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", blocks("python"), ids=["LangChain", "LlamaIndex"])
 def test_an_example_runs_as_printed(block, endpoint, checkpoint, tmp_path):
     """In a folder with the README's kind of files, over an endpoint on loopback and a small router."""
