@@ -68,7 +68,7 @@ class Paced(Policy):
         allowance = smallest_allowance(context.standings())
         spending = spending_of(context.candidates)
         with self._lock:
-            traffic = self._traffic_of(context.candidates)
+            traffic = self._traffic_of(_names_of(context.candidates))
             return Lagrangian(traffic.lambda_with(spending, costs(context.candidates), allowance))
 
     def observe(self, context: PolicyContext) -> None:
@@ -76,16 +76,16 @@ class Paced(Policy):
         spending = spending_of(context.candidates)
         names = _names_of(context.candidates)
         with self._lock:
-            traffic = self._traffic.setdefault(names, self._traffic_of(context.candidates))
+            traffic = self._traffic_of(names)
+            self._traffic[names] = traffic
             traffic.add(spending, costs(context.candidates))
 
     def with_reference(self, quality: NDArray[np.float32], experts: tuple[str, ...]) -> Paced:
         """A paced policy that starts from typical prompts; see the class."""
         return Paced(quality, experts)
 
-    def _traffic_of(self, candidates: Sequence[Candidate]) -> Traffic:
+    def _traffic_of(self, names: tuple[str, ...]) -> Traffic:
         """The traffic seen with these experts in this order, or traffic of typical prompts alone."""
-        names = _names_of(candidates)
         traffic = self._traffic.get(names)
         return Traffic(self._typical_quality(names)) if traffic is None else traffic
 

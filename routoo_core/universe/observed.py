@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,10 @@ class ObservedScores(ABC):
         prompts: Number of prompts.
         values: The scores, packed; see the subclasses.
         observed_bits: Which pairs were observed: 64 prompts to a word, uint64, experts × words.
+        higher: Takes the higher score of two packed rows on each prompt.
     """
+
+    higher: ClassVar[np.ufunc]
 
     experts: tuple[str, ...]
     prompts: int
@@ -148,13 +151,18 @@ class ObservedScores(ABC):
     def gains(self, rows: NDArray[np.intp] | slice, best: PackedValues) -> NDArray[np.int64]:
         """What each of these experts would add to ``best``, the highest score on each prompt so far."""
 
-    @abstractmethod
     def merge(self, first: PackedValues, second: PackedValues) -> PackedValues:
         """The higher score of two packed rows on each prompt."""
+        merged: PackedValues = self.higher(first, second)
+        return merged
 
-    @abstractmethod
     def best_of_all(self) -> PackedValues:
         """The highest score of all experts on each prompt."""
+        best = self.no_scores()
+        for rows in self.chunks():
+            best_of_chunk = self.higher.reduce(self.values[rows], axis=0)
+            best = self.merge(best, best_of_chunk)
+        return best
 
     @abstractmethod
     def total(self, best: PackedValues) -> int:
@@ -179,6 +187,8 @@ class ObservedScores(ABC):
 class BinaryScores(ObservedScores):
     """Scores of 0 and 1: ``values`` holds 64 prompts to a word, uint64, experts × words."""
 
+    higher: ClassVar[np.ufunc] = np.bitwise_or
+
     @property
     def binary(self) -> bool:
         """Whether every score is 0 or 1."""
@@ -195,19 +205,6 @@ class BinaryScores(ObservedScores):
         added = np.bitwise_count(added_bits)
         gains: NDArray[np.int64] = added.sum(axis=1, dtype=np.int64)
         return gains
-
-    def merge(self, first: PackedValues, second: PackedValues) -> PackedValues:
-        """The prompts that either row answers."""
-        merged: PackedValues = np.bitwise_or(first, second)
-        return merged
-
-    def best_of_all(self) -> PackedValues:
-        """The prompts that any expert answers."""
-        best = self.no_scores()
-        for rows in self.chunks():
-            best_of_chunk = np.bitwise_or.reduce(self.values[rows], axis=0)
-            best = self.merge(best, best_of_chunk)
-        return best
 
     def total(self, best: PackedValues) -> int:
         """Number of prompts answered."""
@@ -235,6 +232,8 @@ class BinaryScores(ObservedScores):
 class GradedScores(ObservedScores):
     """Scores of any level: ``values`` holds them in 55,440ths, uint16, experts × prompts."""
 
+    higher: ClassVar[np.ufunc] = np.maximum
+
     @property
     def binary(self) -> bool:
         """Whether every score is 0 or 1."""
@@ -251,19 +250,6 @@ class GradedScores(ObservedScores):
         added = values - np.minimum(values, best)
         gains: NDArray[np.int64] = added.sum(axis=1, dtype=np.int64)
         return gains
-
-    def merge(self, first: PackedValues, second: PackedValues) -> PackedValues:
-        """The higher score of two rows on each prompt."""
-        merged: PackedValues = np.maximum(first, second)
-        return merged
-
-    def best_of_all(self) -> PackedValues:
-        """The highest score of all experts on each prompt."""
-        best = self.no_scores()
-        for rows in self.chunks():
-            best_of_chunk = np.maximum.reduce(self.values[rows], axis=0)
-            best = self.merge(best, best_of_chunk)
-        return best
 
     def total(self, best: PackedValues) -> int:
         """The sum of the scores, in 55,440ths of a prompt."""
