@@ -13,7 +13,7 @@ from routoo_core.budget.ledger import Ledger, Reservation
 from routoo_core.candidates import Candidate
 from routoo_core.errors import StreamInterrupted
 from routoo_core.experts import Expert
-from routoo_core.failures import read_failure
+from routoo_core.failures import Failure, read_failure
 from routoo_core.money import decimal_usd
 from routoo_core.record import AttemptRecord, DecisionRecord, Ending
 from routoo_core.request import RoutedRequest
@@ -222,38 +222,37 @@ class Attempt:
     # Leaving: settle or release what is still held, then say whether the next candidate may try
 
     def _leave(self, error: BaseException | None) -> bool:
+        failure = None if error is None else read_failure(error)
         try:
-            swallowed = self._close(error)
+            swallowed = self._close(error, failure)
         finally:
             self._note_end(error)
         return swallowed
 
-    def _close(self, error: BaseException | None) -> bool:
+    def _close(self, error: BaseException | None, failure: Failure | None) -> bool:
         was_settled = self._settled is not None
         self._was_answered = was_settled
         if not was_settled:
-            self._close_reservation(error)
-        if error is None:
+            self._close_reservation(failure)
+        if error is None or failure is None:
             self.outcome = self.outcome or Answered()
             return False
         if was_settled or not isinstance(error, Exception):
             return False
-        if not read_failure(error).another_may_succeed:
+        if not failure.another_may_succeed:
             return False
         if self._received:
             raise StreamInterrupted(self.expert.name, self._settled or 0) from error
         self.outcome = Failed(error)
         return True
 
-    def _close_reservation(self, error: BaseException | None) -> None:
+    def _close_reservation(self, failure: Failure | None) -> None:
         """Book what the call may have cost, or nothing where the expert did no work."""
-        cost_nothing = (
-            error is not None and not self._received and not read_failure(error).may_be_billed
-        )
-        if cost_nothing:
-            self.release()
-        else:
+        may_be_billed = failure is None or failure.may_be_billed
+        if self._received or may_be_billed:
             self.settle()
+        else:
+            self.release()
 
     def _note_end(self, error: BaseException | None) -> None:
         """Add the attempt to those of the call that ended."""
