@@ -17,13 +17,16 @@ class Usage:
     The first two are totals; each of the others is a part of one of them.
 
     Attributes:
-        prompt_tokens: The whole prompt.
+        prompt_tokens: The whole prompt; 0 where it is not known, since no prompt is empty.
         completion_tokens: Everything the expert wrote, its reasoning included.
         cached_tokens: Part of the prompt that was read from the provider's cache.
-        cache_write_tokens: Part of the prompt that was written into the provider's cache.
+        cache_write_tokens: Part of the prompt that was written into the provider's cache, for however long.
         audio_input_tokens: Part of the prompt that was audio.
         reasoning_tokens: Part of the completion that was reasoning.
         audio_output_tokens: Part of the completion that was audio.
+        cache_write_1h_tokens: Part of ``cache_write_tokens`` that the cache keeps for an hour.
+        cached_audio_tokens: Part of the prompt that was audio and read from the cache.
+        image_output_tokens: Part of the completion that was images.
     """
 
     prompt_tokens: int
@@ -33,6 +36,9 @@ class Usage:
     audio_input_tokens: int = 0
     reasoning_tokens: int = 0
     audio_output_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    cached_audio_tokens: int = 0
+    image_output_tokens: int = 0
 
 
 def read_usage(reply: Any) -> Usage | None:
