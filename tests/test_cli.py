@@ -1,6 +1,7 @@
 """The command line explains, shows, trains, and says what is wrong without a traceback."""
 
 import inspect
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from typing import Annotated
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from routoo_core import __version__
@@ -17,6 +19,7 @@ from routoo_integrations import cli
 from routoo_integrations.cli import app
 from routoo_integrations.cli.commands import BUDGET_COMMANDS, COMMANDS, DATA_COMMANDS
 from routoo_integrations.cli.lazy import LazyCommand, OptionNamingCommand
+from routoo_integrations.cli.terminal import TerminalProgress
 
 ROUTOO_TOML = """
 router = "{router}"
@@ -94,7 +97,45 @@ def test_brackets_in_an_error_are_printed_as_they_are(here, monkeypatch, capsys)
     files = ("--prompts", "p.csv", "--against", "p.csv", "--out", "clean.csv")
     code, err = fail(monkeypatch, capsys, "data", "decontaminate", *files)
     assert code == 2
-    assert "pip install 'routoo[data]'" in " ".join(err.split())
+    assert "pip install 'routoo[data]'" in err
+
+
+def test_a_command_in_an_error_is_on_one_line_however_narrow_the_terminal(
+    here, monkeypatch, capsys
+):
+    monkeypatch.setattr(cli.terminal.err, "_width", 30)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    (here / "routoo.toml").write_text(
+        ROUTOO_TOML.format(router="mmlu-pro") + 'ledger = "redis://127.0.0.1:9/0"\n'
+    )
+    code, err = fail(monkeypatch, capsys, "budget", "show")
+    assert code == 2
+    assert "'redis' is needed to keep the ledger in Redis: pip install 'routoo[redis]'" in err
+
+
+@pytest.mark.parametrize("name", ["[gpt]", "gpt [red]", "a:b:c", "[/]", "x\\[y]"])
+def test_names_with_brackets_and_colons_are_printed_as_they_are(here, monkeypatch, capsys, name):
+    (here / "experts.toml").write_text(EXPERTS.replace("talker]", json.dumps(name) + "]", 1))
+    code, err = fail(monkeypatch, capsys, "route", "hi")
+    assert code == 2
+    assert repr(name) in err
+    (here / "experts.toml").write_text(
+        EXPERTS.replace("[experts.talker]", f'[experts.{json.dumps(name)}]\nrouter_name = "talker"')
+    )
+    shown = run("route", "hello there, dear friend")
+    assert f"{name}: predicted quality" in shown
+    assert shown.count(name) == 2
+
+
+def test_progress_shows_brackets_as_they_are():
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    progress = TerminalProgress(console)
+    with progress.bar("Scoring [a]", 1) as advance:
+        advance(1)
+    with progress.status("Training [b]") as update:
+        update("Training [b] on")
+    progress.note("Encoded [d]")
+    assert all(f"[{letter}]" in console.file.getvalue() for letter in "abd")
 
 
 @pytest.mark.parametrize(

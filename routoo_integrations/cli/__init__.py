@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from routoo_core import __version__
 from routoo_core.errors import ConfigurationError, RoutooError
 from routoo_integrations.cli.commands import BUDGET_COMMANDS, COMMANDS, DATA_COMMANDS
 from routoo_integrations.cli.lazy import lazy_group
-from routoo_integrations.cli.terminal import err, out
+from routoo_integrations.cli.terminal import out, print_error
 
 app = typer.Typer(
     name="routoo",
@@ -44,8 +43,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except RoutooError as error:
-        name = type(error).__name__
-        err.print(f"[red]{name}[/red]: {escape(str(error))}", highlight=False)
+        print_error(error)
         if isinstance(error, ConfigurationError):
             raise SystemExit(2) from None
         raise SystemExit(1) from None

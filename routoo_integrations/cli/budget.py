@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from routoo_core.budget.account import AccountState
@@ -84,7 +83,7 @@ def _show_accounts(accounts: list[AccountState]) -> None:
     table = Table("account", "period", "limit", "spent", "held", "left", "calls")
     for state in accounts:
         table.add_row(
-            escape(state.account),
+            state.account,
             state.window.key,
             _limit_usd(state.limit),
             format_usd(state.spent),
@@ -99,7 +98,7 @@ def _show_periods(periods: list[AccountState]) -> None:
     table = Table("account", "period", "limit", "spent", "calls", "beyond holds")
     for state in periods:
         table.add_row(
-            escape(state.account),
+            state.account,
             state.window.key,
             _limit_usd(state.limit),
             format_usd(state.spent),

@@ -12,7 +12,7 @@ from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.config import STARTER, open_account, read_config
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
-from routoo_integrations.cli.terminal import err
+from routoo_integrations.cli.terminal import print_note
 
 DEMO_FOLDER = Path("routoo-demo")
 
@@ -48,9 +48,7 @@ def find_configuration(option: Path | None) -> ConfigurationFile:
         if path.is_file():
             return ConfigurationFile(path)
 
-    err.print(
-        "No routoo.toml here: using the built-in demo pool with an empty account.", style="dim"
-    )
+    print_note("No routoo.toml here: using the built-in demo pool with an empty account.")
     return ConfigurationFile(STARTER / "routoo.toml", ledger="memory://", is_built_in=True)
 
 

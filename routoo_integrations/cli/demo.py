@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from routoo_integrations.cli.configuration import DEMO_FOLDER
-from routoo_integrations.cli.terminal import out
 from routoo_integrations.demo.run import run_demo
 
 
@@ -22,4 +22,4 @@ def demo_command(
     Experts whose API-key variable is set are called for real; the others are answered by a small local model,
     and every such row says so.
     """
-    run_demo(folder, out)
+    run_demo(folder, Console(emoji=False))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Column, Table
 
 from routoo_core.errors import ConfigurationError
@@ -79,7 +78,7 @@ def _money_table(summary: FeedbackSummary) -> Table:
     """What was spent each week, with columns for calls in shadow where there are any."""
     has_shadow = bool(summary.shadow.calls)
     amounts = ["shadow", "spent", "routed"] if has_shadow else ["spent"]
-    table = Table("week", "calls", *amounts, f"all on {escape(summary.against)}", "saved")
+    table = Table("week", "calls", *amounts, f"all on {summary.against}", "saved")
     table.columns[0].no_wrap = True
 
     for week in summary.weeks:
@@ -118,7 +117,7 @@ def _expert_table(summary: FeedbackSummary) -> Table:
         Column("expert", overflow="fold"), "calls", *shares, "feedback", "predicted", DRIFT
     )
     for row in summary.experts:
-        cells = [escape(row.expert or "not named"), str(row.calls), f"{row.share:.1%}"]
+        cells = [row.expert or "not named", str(row.calls), f"{row.share:.1%}"]
         if has_shadow:
             cells.append(f"{row.routed:.1%}")
         table.add_row(*cells, *_feedback_cells(row.stats))

@@ -13,7 +13,7 @@ from routoo_core.router import Router
 from routoo_core.selector import Decision
 from routoo_integrations.cli.configuration import find_configuration
 from routoo_integrations.cli.options import ConfigOption, JsonOption
-from routoo_integrations.cli.terminal import out, print_json
+from routoo_integrations.cli.terminal import out, print_json, print_line
 
 
 def route_command(
@@ -34,7 +34,7 @@ def route_command(
         print_json(decision.record().to_dict())
     else:
         _show_candidates(decision)
-        out.print(decision.explain(), highlight=False)
+        print_line(decision.explain())
 
 
 def _show_candidates(decision: Decision) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from routoo_core.asking.answers import AnswerStore
@@ -28,10 +27,10 @@ from routoo_integrations.cli.grader_options import GraderOptions
 from routoo_integrations.cli.harness_options import HarnessOptions
 from routoo_integrations.cli.options import AnswersOption, JsonOption, LimitOption, PayerOption
 from routoo_integrations.cli.terminal import (
-    err,
     out,
     print_json,
     print_line,
+    print_note,
     print_warning,
     progress,
 )
@@ -228,10 +227,8 @@ class ScoreRun:
     def scores(self) -> ScoringResult:
         """Say what it will cost, ask everything and grade it."""
         total = _total(self.estimates())
-        err.print(
-            f"{total.calls} calls to make, about {format_usd(total.expected, 4)}; answers in {self.answers}",
-            highlight=False,
-            markup=False,
+        print_note(
+            f"{total.calls} calls to make, about {format_usd(total.expected, 4)}; answers in {self.answers}"
         )
         return score_experts(self.scoring, self.asker, progress)
 
@@ -252,7 +249,7 @@ def _show_estimates(estimates: dict[str, CostEstimate], as_json: bool) -> None:
     table = Table("expert", "calls", "kept", "expected cost", "most it can cost")
     for name, row in rows.items():
         table.add_row(
-            escape(name),
+            name,
             str(row.calls),
             str(row.stored),
             format_usd(row.expected),

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from routoo_core.evaluation.plots import Point, plot_curve
@@ -60,7 +61,9 @@ def report_demo(demo: Demo, reference: Reference, folder: Path) -> None:
     demo.console.print(
         f"At this spend the router answers {run.quality:.1%} of held-out MMLU-Pro questions correctly; always "
         f"{figures.best}: {best_score:.1%}.\n"
-        f"Picture: {picture}   Accounts: routoo budget show --config {folder / 'routoo.toml'}"
+        f"Picture: {picture}   Accounts: routoo budget show --config {folder / 'routoo.toml'}",
+        markup=False,
+        soft_wrap=True,
     )
 
 
@@ -69,7 +72,7 @@ def _print_shares(demo: Demo, records: Sequence[DecisionRecord]) -> None:
     table = Table("expert", "calls", "share", title="Who answered", title_justify="left")
     for expert, count in calls.most_common():
         share = count / len(records)
-        table.add_row(expert, str(count), f"{share:.0%}")
+        table.add_row(escape(expert), str(count), f"{share:.0%}")
     demo.console.print()
     demo.console.print(table)
 
@@ -89,8 +92,8 @@ def _print_spend(demo: Demo, records: Sequence[DecisionRecord], best: str) -> No
     held = format_usd(state.held)
     refused = len(demo.calls) - len(records)
     demo.console.print(
-        f"Spent {spent} of {limit} for {len(records)} calls ({refused} refused), {held} still held; always {best} "
-        f"would have cost about ${always_best:.6f}: [bold]{saved:.0%} less[/bold]."
+        f"Spent {spent} of {limit} for {len(records)} calls ({refused} refused), {held} still held; "
+        f"always {escape(best)} would have cost about ${always_best:.6f}: [bold]{saved:.0%} less[/bold]."
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from routoo_core.record import CandidateRecord, DecisionRecord
@@ -69,7 +70,7 @@ class Demo:
     def add(self, call: DemoCall) -> None:
         """Show one more call."""
         self.calls.append(call)
-        cells = [call.via, call.kind, call.prompt]
+        cells = [call.via, call.kind, escape(call.prompt)]
         if call.record is None:
             cells.append("[red]refused: nothing is affordable any more[/red]")
             cells.append("[red]nobody[/red]")
@@ -120,12 +121,12 @@ def _best_three(record: DecisionRecord) -> str:
     """The candidates of the highest predicted quality."""
     candidates = sorted(record.candidates, key=lambda candidate: -candidate.quality)
     labels = [f"{candidate.expert} {candidate.quality:.2f}" for candidate in candidates[:3]]
-    return " · ".join(labels)
+    return escape(" · ".join(labels))
 
 
 def _chosen(record: DecisionRecord) -> str:
     """Who answered, and who failed before."""
-    text = f"[bold]{record.expert}[/bold]"
+    text = f"[bold]{escape(record.expert)}[/bold]"
     for attempt in record.attempts[:-1]:
-        text += f" [red]after {attempt.expert} failed[/red]"
+        text += f" [red]after {escape(attempt.expert)} failed[/red]"
     return text
