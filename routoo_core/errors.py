@@ -9,23 +9,55 @@
     │   ├── OutcomesError                   a table of outcomes or prompts with a bad row
     │   ├── RecordError                     a decision record that cannot be read
     │   └── MissingDependency (ImportError) an optional package is not installed
-    └── RoutingError (RuntimeError)         it happened while running
+    └── RoutingError                        it happened while running
         ├── InvalidRequest (ValueError)     this request cannot be routed
         ├── NoCapableExpert                 no expert in the pool can serve what it needs
+        │   └── ContextWindowExceeded       no expert's window can take the prompt
         ├── BudgetExceeded                  nothing in the pool is affordable right now
         ├── ReplyRejected                   a reply came and was paid for, but does not meet a check
+        ├── ReplyRefused                    the expert refused to answer
+        ├── NoReply                         what the expert answered is no reply
+        ├── OtherModelAnswered              another model answered than was asked
         ├── StreamInterrupted               the expert failed after the caller had seen text
         ├── LedgerError                     a reservation was closed twice
+        ├── ExpertError                     stands for a provider's error in another process
         └── AllExpertsFailed (ExceptionGroup)   every affordable expert was tried and failed
+            └── FinalFailure                none of them may succeed later
+
+Every ``RoutingError`` is a ``RuntimeError`` as well, except an ``AllExpertsFailed`` after which the same call may
+succeed later: retry policies, LangGraph's default among them, try again after that one alone.
+
+Every error can be pickled, by one rule: ``args`` and ``__dict__`` travel, and ``__init__`` is not called again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+Error = TypeVar("Error", bound="RoutooError")
+
+_PLAIN_TYPES = frozenset({str, bytes, int, float, bool, type(None)})
+_STATUS_ATTRIBUTES = ("status_code", "status", "code", "http_status")
 
 
 class RoutooError(Exception):
     """Root of the tree: catch this to catch everything Routoo raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), _portable(self.args)), _portable(self.__dict__)
+
+    def __copy__(self) -> Self:
+        return self._duplicate()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self._duplicate()
+
+    def _duplicate(self) -> Self:
+        """A copy in this process; what it holds is shared, as few errors of providers can be copied."""
+        copy = _rebuild(type(self), self.args)
+        copy.__dict__.update(self.__dict__)
+        return copy
 
 
 class ConfigurationError(RoutooError, ValueError):
@@ -61,31 +93,43 @@ class MissingDependency(ConfigurationError, ImportError):
         super().__init__(f"{package!r} is needed to {purpose}: pip install 'routoo[{extra}]'")
 
 
-class RoutingError(RoutooError, RuntimeError):
+class RoutingError(RoutooError):
     """Something went wrong with one call."""
 
 
-class InvalidRequest(RoutingError, ValueError):
+class InvalidRequest(RoutingError, RuntimeError, ValueError):
     """The request itself cannot be routed; nothing was charged."""
 
 
-class NoCapableExpert(RoutingError):
+class NoCapableExpert(RoutingError, RuntimeError):
     """No expert can serve what the request needs.
 
     Args:
         excluded: Expert name → what it lacks.
+
+    Attributes:
+        remedy: What to do next.
     """
+
+    remedy = "Add an expert that can, or list the capability under 'capabilities' in experts.toml if the expert has it."
 
     def __init__(self, excluded: Mapping[str, Sequence[str]]) -> None:
         self.excluded = {name: tuple(lacks) for name, lacks in excluded.items()}
         who = "; ".join(f"{name} lacks {', '.join(lacks)}" for name, lacks in self.excluded.items())
-        super().__init__(
-            f"No expert in the pool can serve this request: {who}. Add an expert that can, or list "
-            "the capability under 'capabilities' in experts.toml if the expert has it."
-        )
+        super().__init__(f"No expert in the pool can serve this request: {who}. {self.remedy}")
 
 
-class BudgetExceeded(RoutingError):
+class ContextWindowExceeded(NoCapableExpert):
+    """No expert's context window can take the prompt: none was asked, or all that were asked said so.
+
+    Args:
+        excluded: Expert name → what it lacks, as ``["room for 9,000 tokens"]``.
+    """
+
+    remedy = "Shorten the prompt, or add an expert with a larger context window."
+
+
+class BudgetExceeded(RoutingError, RuntimeError):
     """The account cannot afford the call. Amounts are in nano-USD.
 
     Args:
@@ -121,7 +165,7 @@ class BudgetExceeded(RoutingError):
         )
 
 
-class ReplyRejected(RoutingError):
+class ReplyRejected(RoutingError, RuntimeError):
     """A reply was paid for, but does not meet a check; the next candidate may answer.
 
     Args:
@@ -135,7 +179,59 @@ class ReplyRejected(RoutingError):
         super().__init__(f"the reply of expert {expert!r} was rejected: {reason}")
 
 
-class StreamInterrupted(RoutingError):
+class ReplyRefused(RoutingError, RuntimeError):
+    """An expert refused to answer in the form that was asked for; the refusal was paid for.
+
+    Args:
+        expert: Who refused; ``None`` where it is not known.
+        refusal: What it said instead.
+    """
+
+    def __init__(self, expert: str | None, refusal: str) -> None:
+        self.expert = expert
+        self.refusal = refusal
+        who = "the expert" if expert is None else f"expert {expert!r}"
+        super().__init__(
+            f"{who} refused to answer: {refusal!r}. Rephrase the request, or ask another expert."
+        )
+
+
+class NoReply(RoutingError, RuntimeError):
+    """An expert answered with success, but with something that is no reply; the next candidate may answer.
+
+    Args:
+        expert: Who answered.
+        what: What came, as ``"a web page"``, ``"no choices"`` or ``"an empty stream"``.
+    """
+
+    def __init__(self, expert: str, what: str) -> None:
+        self.expert = expert
+        self.what = what
+        super().__init__(
+            f"expert {expert!r} answered with {what}, which is no reply; check its base_url and its model"
+        )
+
+
+class OtherModelAnswered(RoutingError, RuntimeError):
+    """Another model answered than was asked, and ``strict_model`` forbids that.
+
+    Args:
+        expert: Which expert was asked.
+        asked: The model it names.
+        answered: The model that the reply names.
+    """
+
+    def __init__(self, expert: str, asked: str, answered: str) -> None:
+        self.expert = expert
+        self.asked = asked
+        self.answered = answered
+        super().__init__(
+            f"expert {expert!r} was asked for model {asked!r} and {answered!r} answered; name that model in "
+            "experts.toml, or set strict_model = false to accept it"
+        )
+
+
+class StreamInterrupted(RoutingError, RuntimeError):
     """An expert failed after its first chunk; no other can take over, since the caller has seen text.
 
     Args:
@@ -151,13 +247,95 @@ class StreamInterrupted(RoutingError):
         )
 
 
-class LedgerError(RoutingError):
+class LedgerError(RoutingError, RuntimeError):
     """A reservation is unknown or was closed before; the ledger is unchanged."""
 
 
+class ExpertError(RoutingError, RuntimeError):
+    """Stands for an error of a provider's package that came from another process.
+
+    Most of those cannot be unpickled. Their messages are left behind, as they may quote the prompt or a key.
+
+    Args:
+        kind: The type of the error, as ``"RateLimitError"``.
+        status: The HTTP status, if it had one.
+    """
+
+    def __init__(self, kind: str, status: int | None = None) -> None:
+        self.kind = kind
+        self.status = status
+        super().__init__(kind if status is None else f"{kind} ({status})")
+
+
 class AllExpertsFailed(RoutingError, ExceptionGroup[Exception]):
-    """Every affordable candidate was tried and failed; ``exceptions`` holds one error for each."""
+    """Every affordable candidate was tried and failed; ``exceptions`` holds one error for each.
+
+    The same call may succeed later, unless it is a :class:`FinalFailure`. In another process, an
+    :class:`ExpertError` stands for each error of a provider.
+    """
 
     def derive(self, excs: Sequence[Exception], /) -> AllExpertsFailed:  # type: ignore[override]
         """Keep the type when the group is split (``except*``)."""
-        return AllExpertsFailed(self.message, excs)
+        return type(self)(self.message, excs)
+
+
+class FinalFailure(AllExpertsFailed, RuntimeError):
+    """Every affordable candidate was tried and failed, and none of them may succeed later with the same call."""
+
+
+def all_experts_failed(
+    message: str, errors: Sequence[Exception], may_succeed_later: bool
+) -> AllExpertsFailed:
+    """The error of a call for which everything affordable failed.
+
+    Args:
+        message: Who failed and how, without the providers' messages.
+        errors: One for each attempt, at least one.
+        may_succeed_later: Whether at least one of the experts may succeed later with the same call.
+    """
+    kind = AllExpertsFailed if may_succeed_later else FinalFailure
+    return kind(message, errors)
+
+
+# Errors in other processes
+
+
+def _rebuild(kind: type[Error], arguments: tuple[Any, ...]) -> Error:
+    """An error as it was, without its ``__init__``, whose arguments are not its ``args``."""
+    return kind.__new__(kind, *arguments)
+
+
+def _portable(value: Any) -> Any:
+    """A value with every error in it as one that can be pickled."""
+    if isinstance(value, BaseException):
+        return value if _is_portable(value) else _stand_in(value)
+    if type(value) is dict:
+        return {name: _portable(item) for name, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_portable(item) for item in value)
+    return value
+
+
+def _is_portable(error: BaseException) -> bool:
+    """Whether an error is ours, or Python's own with nothing but text and numbers in it."""
+    if isinstance(error, RoutooError):
+        return True
+    if type(error).__module__ != "builtins":
+        return False
+    return _is_plain(error.args) and _is_plain(list(error.__dict__.values()))
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) in (list, tuple):
+        return all(_is_plain(item) for item in value)
+    return type(value) in _PLAIN_TYPES
+
+
+def _stand_in(error: BaseException) -> ExpertError:
+    response = getattr(error, "response", None)
+    for carrier in (error, response):
+        for attribute in _STATUS_ATTRIBUTES:
+            status = getattr(carrier, attribute, None)
+            if isinstance(status, int) and 100 <= status <= 599:
+                return ExpertError(type(error).__name__, int(status))
+    return ExpertError(type(error).__name__)
