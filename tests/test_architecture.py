@@ -31,7 +31,7 @@ routoo_core.calling
 routoo_core
     config local_endpoint
 routoo_core.testing
-    fakes replies endpoint
+    fakes bills replies text_completions chat_answers wire endpoint
 routoo_core.asking
     calls answers retries likelihoods endpoint local_model clients
     direct rate_limit budget_queue metered_call asker

@@ -1,23 +1,22 @@
-"""An HTTP server on loopback that answers as it is told."""
+"""An HTTP server on loopback that speaks OpenAI's chat protocol, answers as it is told, and bills to the token."""
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+from urllib.parse import urlsplit
 
 from routoo_core.experts import Expert
-from routoo_core.testing.replies import ChatAnswer, JsonObject, Reply, text_completion
+from routoo_core.testing.bills import Bill, JsonObject
+from routoo_core.testing.chat_answers import ChatAnswer
+from routoo_core.testing.replies import AUTO, Reply
+from routoo_core.testing.text_completions import TextAnswer
+from routoo_core.testing.wire import LoopbackServer, WireHandler, encode_body
+from routoo_core.usage import Usage
 
-_POLL_S = 0.01  # how soon the server notices that it is to stop
 
-
-class FakeEndpoint:
+class FakeEndpoint(LoopbackServer):
     """An HTTP server on loopback that speaks OpenAI's chat protocol, for as many models as asked.
 
     ::
@@ -29,25 +28,28 @@ class FakeEndpoint:
     Attributes:
         replies: Model → what to do, or a function of the request's body that says so; others get ``Reply()``.
         requests: Bodies received, in order.
+        headers: Headers received, in the same order; their names are in lower case.
+        paths: Paths received, with their queries, in the same order.
+        bills: What each request was billed, in the order in which they ended; there before the caller reads the end.
         hung_up: Models whose caller closed the connection before the reply was complete.
         llama: Whether it speaks llama.cpp's own words too: ``/tokenize``, a token for each character, and grammars of
             tokens.
     """
 
     def __init__(self) -> None:
+        super().__init__(_Handler)
         self.replies: dict[str, Reply | Callable[[JsonObject], Reply]] = {}
         self.requests: list[JsonObject] = []
+        self.headers: list[Mapping[str, str]] = []
+        self.paths: list[str] = []
+        self.bills: list[Bill] = []
         self.hung_up: list[str] = []
         self.llama = False
-        self._server = _Server(self)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_POLL_S,), daemon=True
-        )
 
     @property
     def base_url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"{self.address}/v1"
 
     def expert(self, name: str, **settings: Any) -> Expert:
         """An expert served here; 1 USD per million tokens unless told otherwise."""
@@ -64,110 +66,133 @@ class FakeEndpoint:
         reply = self.replies.get(body["model"], Reply())
         return reply(body) if callable(reply) else reply
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+class _Handler(WireHandler):
+    endpoint: FakeEndpoint
 
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 1024  # hundreds may call at the same moment
-
-    def __init__(self, endpoint: FakeEndpoint) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.endpoint = endpoint
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-
-    def handle(self) -> None:
-        with suppress(ConnectionError):  # callers under test hang up
-            super().handle()
-
-    def log_message(self, *_: Any) -> None:
-        """Print nothing."""
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path.endswith("/completions"):
-            self._complete(body)
-        elif self.path.endswith("/tokenize") and self.server.endpoint.llama:
-            self._send_json(200, {"tokens": [ord(character) for character in body["content"]]})
+    def post(self, body: JsonObject) -> None:
+        """Answer a request; everything but its completions is for llama.cpp."""
+        path = urlsplit(self.path).path
+        if path.endswith("/completions"):
+            self._complete(body, is_chat=path.endswith("/chat/completions"))
+        elif path.endswith("/tokenize") and self.endpoint.llama:
+            self.send_body(200, {"tokens": [ord(character) for character in body["content"]]})
         else:
-            self._send_error(404, f"{self.path} is not served")
+            self._send_error(404, Reply(), f"{self.path} is not served")
 
-    def _complete(self, body: JsonObject) -> None:
-        endpoint = self.server.endpoint
+    def _complete(self, body: JsonObject, is_chat: bool) -> None:
+        endpoint = self.endpoint
+        endpoint.paths.append(self.path)
+        endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
         endpoint.requests.append(body)
         try:
-            self._answer(body, endpoint.reply_to(body))
+            self._answer(body, endpoint.reply_to(body), is_chat)
         except ConnectionError:
             endpoint.hung_up.append(body["model"])
-            self.close_connection = True
+            self.cut()
 
-    def _answer(self, body: JsonObject, reply: Reply) -> None:
+    def _answer(self, body: JsonObject, reply: Reply, is_chat: bool) -> None:
         time.sleep(reply.delay_s)
-        if reply.status != 200:
-            self._send_error(reply.status, f"told to answer {reply.status}", reply.headers)
-        elif body.get("stream"):
-            self._stream(ChatAnswer(reply, body), reply)
-        elif reply.drop_after is not None:
-            self.close_connection = True
-        elif self.path.endswith("/chat/completions"):
-            self._send_json(200, ChatAnswer(reply, body).whole())
+        if not reply.answers:
+            self._refuse_or_improvise(body, reply)
+        elif not is_chat:
+            text_answer = TextAnswer(reply, body)
+            self._bill(body, text_answer.tokens)
+            self.send_body(200, text_answer.whole())
+        elif reply.hang_after == 0:
+            self._hang(body, ChatAnswer(reply, body))
+        elif body.get("stream") and reply.streams:
+            self._stream(body, ChatAnswer(reply, body), reply)
+        elif reply.hang_after is not None:
+            self._hang(body, ChatAnswer(reply, body))
         else:
-            self._send_json(200, text_completion(reply, body))
+            self._send_whole(body, ChatAnswer(reply, body), reply)
+
+    def _bill(self, body: JsonObject, tokens: Usage, reported: Any = None) -> None:
+        self.endpoint.bills.append(Bill(body, tokens, reported))
+
+    def _hang(self, body: JsonObject, answer: ChatAnswer) -> None:
+        self._bill(body, answer.tokens)
+        self.wait_for_hang_up()
 
     # Whole answers
 
-    def _send_error(
-        self, status: int, message: str, headers: Mapping[str, str] | None = None
-    ) -> None:
-        error = {"message": message, "type": "fake"}
-        self._send_json(status, {"error": error}, headers)
+    def _refuse_or_improvise(self, body: JsonObject, reply: Reply) -> None:
+        """An error status, a body of the test's own, or its own stream."""
+        self._bill(body, reply.tokens_without_answer())
+        if reply.body is not AUTO:
+            self.send_body(reply.status, reply.body, reply.headers, reply.content_type)
+        elif reply.status != 200:
+            self._send_error(reply.status, reply, f"told to answer {reply.status}")
+        else:
+            self.start_stream()
+            for event in reply.events or ():
+                self.send_event(event)
+            self._end_stream(reply)
 
-    def _send_json(
-        self, status: int, content: JsonObject, headers: Mapping[str, str] | None = None
-    ) -> None:
-        payload = json.dumps(content).encode()
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
+    def _send_error(self, status: int, reply: Reply, message: str) -> None:
+        error = reply.error or {"message": message, "type": "fake"}
+        self.send_body(status, {"error": error}, reply.headers)
+
+    def _send_whole(self, body: JsonObject, answer: ChatAnswer, reply: Reply) -> None:
+        if reply.drop_after is not None:
+            self._bill(body, answer.tokens)
+            self.cut()
+            return
+        payload = encode_body(answer.whole())[: reply.cut_bytes]
+        is_whole = reply.cut_bytes is None
+        self._bill(body, answer.tokens, answer.reported if is_whole else None)
+        self.send_body(200, payload, reply.headers, reply.content_type)
 
     # Streams
 
-    def _stream(self, answer: ChatAnswer, reply: Reply) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        self.close_connection = True
+    def _stream(self, body: JsonObject, answer: ChatAnswer, reply: Reply) -> None:
+        """Every way out of it bills once: for the words that were sent, or for all where it came to its end."""
+        self.start_stream()
+        sent = 0
+        is_billed = False
+        try:
+            for chunk in answer.opening_chunks():
+                self.send_event(chunk)
+            for position in range(len(answer.words)):
+                time.sleep(reply.word_delay_s)
+                if self._breaks_off(reply, position):
+                    break
+                self.send_event(answer.word_chunk(position))
+                sent = position + 1
+            if self._breaks_off(reply, sent):
+                tokens = answer.tokens if reply.hang_after == sent else answer.tokens_so_far(sent)
+                self._bill(body, tokens, answer.reported)
+                is_billed = True
+                self._break_off(reply, sent)
+                return
 
-        for position, word in enumerate(answer.words):
-            time.sleep(reply.word_delay_s)
-            if position == reply.drop_after:
-                return  # without an end: the connection is cut
-            self._send_event(json.dumps(answer.word_chunk(word)))
-        for chunk in answer.closing_chunks():
-            self._send_event(json.dumps(chunk))
-        self._send_event("[DONE]")
-        self._send_chunk(b"")
+            closing = answer.closing_chunks()
+            self._bill(body, answer.tokens, answer.reported)
+            is_billed = True
+            for chunk in closing:
+                self.send_event(chunk)
+            self._end_stream(reply)
+        finally:
+            if not is_billed:
+                self._bill(body, answer.tokens_so_far(sent), answer.reported)
 
-    def _send_event(self, data: str) -> None:
-        self._send_chunk(f"data: {data}\n\n".encode())
+    @staticmethod
+    def _breaks_off(reply: Reply, words: int) -> bool:
+        return words in {reply.drop_after, reply.error_after, reply.hang_after}
 
-    def _send_chunk(self, data: bytes) -> None:
-        """One chunk of a chunked HTTP body; an empty one ends the body."""
-        size = f"{len(data):x}\r\n".encode()
-        self.wfile.write(size + data + b"\r\n")
-        self.wfile.flush()
+    def _break_off(self, reply: Reply, words: int) -> None:
+        """Die as told: by silence, by an error event, or by cutting the connection."""
+        if words == reply.hang_after:
+            self.wait_for_hang_up()
+        elif words == reply.error_after:
+            default = {"message": "told to fail", "type": "server_error", "code": None}
+            self.send_event({"error": reply.error or default})
+            self._end_stream(reply)
+        else:
+            self.cut()  # without an end
+
+    def _end_stream(self, reply: Reply) -> None:
+        if reply.done:
+            self.send_event("[DONE]")
+        self.end_stream()

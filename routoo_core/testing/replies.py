@@ -1,37 +1,76 @@
-"""What a fake endpoint answers, in the JSON of OpenAI's protocol and of llama.cpp's."""
+"""What a fake endpoint is told to do with a call."""
 
 from __future__ import annotations
 
-import json
 import re
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum
+from typing import Any, Literal
 
-JsonObject = dict[str, Any]
+from routoo_core.testing.bills import NOTHING, JsonObject
+from routoo_core.usage import Usage
 
-_WORD = re.compile(r"\s*\S+")
-_FORCED_TOKEN = re.compile(r"<\[(\d+)\]>")
-"""A token in a grammar of llama.cpp."""
+WORD = re.compile(r"\s*\S+")
+
+
+class Auto(Enum):
+    """What a reply works out by itself where a test says nothing."""
+
+    AUTO = "auto"
+
+
+AUTO = Auto.AUTO
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a fake endpoint does with a call.
+    """What a fake endpoint does with a call: by default it answers as OpenAI does.
+
+    ::
+
+        Reply("Four.", usage=reasoning_beside, reasoning_tokens=500)  # as xAI counts
+        Reply("word " * 50, usage={})                                 # billed, and not said
+        Reply(status=429, headers={"Retry-After": "7"})
+        Reply(body="<html>Bad gateway</html>", content_type="text/html")
+        Reply(opening="role", drop_after=0)                           # a first chunk, then death
+
+    What it bills is one thing, what it says of it another: see ``bill`` and ``usage``.
 
     Attributes:
         text: Said word by word; cut at the call's ``max_tokens`` words.
         status: Anything but 200 is answered as an error.
         delay_s: Waited before answering.
         drop_after: Words streamed before the connection is cut; 0 cuts before the first.
-        prompt_tokens: Reported.
-        cached_tokens: Of these, reported as read from the prompt cache.
+        prompt_tokens: Billed for the prompt.
+        cached_tokens: Of these, read from the prompt cache.
         report_usage: ``False`` leaves the usage out.
         tool_calls: Calls it makes after the text, each ``{"name": …, "arguments": {…}}``.
         word_delay_s: Waited before each word of a stream.
-        headers: Sent along with an error, such as ``{"Retry-After": "1"}``.
+        headers: Sent along with an error or a body, such as ``{"Retry-After": "1"}``.
         logprob: Reported for every word of a text it is to echo (completions); ``None`` reports none.
+        reasoning_tokens: Billed as output beside the words of each choice.
+        bill: Tokens billed instead of those counted.
+        usage: Reported as it is, or made from the tokens billed; by default OpenAI's form of these.
+        usage_at: Where a stream reports it: in a chunk after the end if the caller asked for it, with the finish
+            reason, or in every chunk with the words so far.
+        model: Whom it names as the one that answered; by default the one that was asked.
+        finish_reason: As it is; ``None`` for none, by default what fits.
+        refusal: Said in ``refusal`` instead of the text.
+        choices: How many completions it gives; by default the ``n`` of the call.
+        body: Sent instead of any answer or error: bytes and text as they are, anything else as JSON. It bills nothing
+            unless ``bill`` says so.
+        content_type: Of such a body, or of a whole answer.
+        cut_bytes: Bytes of a whole answer that are sent; the body ends there.
+        streams: ``False`` answers with a whole reply where a stream was asked for.
+        opening: What a stream says before its first word: a chunk with the role only, or Azure's verdict of the prompt
+            and then the role.
+        events: Sent as the whole stream, instead of any: objects as JSON, texts as they are. It bills as a body does.
+        done: ``False`` ends a stream without ``[DONE]``.
+        error: The error object, of an error status or in mid-stream.
+        error_after: Words streamed before an error event ends the stream.
+        hang_after: Words streamed before it falls silent until the caller gives up; 0 gives no sign at all. It works
+            on unheard, so that the bill is of the whole text.
     """
 
     text: str = "The answer is four."
@@ -45,19 +84,44 @@ class Reply:
     word_delay_s: float = 0.0
     headers: Mapping[str, str] = field(default_factory=dict)
     logprob: float | None = None
+    reasoning_tokens: int = 0
+    bill: Usage | None = None
+    usage: Any | Callable[[Usage], Any] = AUTO
+    usage_at: Literal["end", "finish", "every chunk"] = "end"
+    model: str | None = None
+    finish_reason: str | Auto | None = AUTO
+    refusal: str | None = None
+    choices: int | None = None
+    body: Any = AUTO
+    content_type: str = "application/json"
+    cut_bytes: int | None = None
+    streams: bool = True
+    opening: Literal["role", "filter"] | None = None
+    events: Sequence[JsonObject | str] | None = None
+    done: bool = True
+    error: Mapping[str, Any] | None = None
+    error_after: int | None = None
+    hang_after: int | None = None
 
-    def words(self, body: Mapping[str, Any]) -> tuple[list[str], str]:
+    @property
+    def answers(self) -> bool:
+        """Whether it is an answer in the protocol's own form, rather than an error or a body of its own."""
+        return self.status == 200 and self.body is AUTO and self.events is None
+
+    def words(self, body: Mapping[str, Any]) -> tuple[list[str], str | None]:
         """The words of the text up to the call's stop sequences and limit, and the finish reason."""
         stops = body.get("stop") or []
         if isinstance(stops, str):
             stops = [stops]
-        text = self.text
+        text = self.text if self.refusal is None else self.refusal
         for stop in stops:
             text = text.partition(stop)[0]
 
-        words = _WORD.findall(text.strip())
+        words = WORD.findall(text.strip())
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(words)
-        if self.tool_calls:
+        if not isinstance(self.finish_reason, Auto):
+            finish_reason = self.finish_reason
+        elif self.tool_calls:
             finish_reason = "tool_calls"
         elif len(words) > limit:
             finish_reason = "length"
@@ -65,123 +129,26 @@ class Reply:
             finish_reason = "stop"
         return words[:limit], finish_reason
 
+    def count(self, body: Mapping[str, Any]) -> int:
+        """How many completions it gives."""
+        return (body.get("n") or 1) if self.choices is None else self.choices
 
-class ChatAnswer:
-    """The answer to a call of ``/chat/completions``, whole or in chunks."""
+    def tokens_of(self, written_tokens: int) -> Usage:
+        """What it bills once so many tokens of text and tool calls are written, over all choices."""
+        if self.bill is not None:
+            return self.bill
+        reasoning = self.reasoning_tokens
+        return Usage(
+            self.prompt_tokens,
+            written_tokens + reasoning,
+            cached_tokens=self.cached_tokens,
+            reasoning_tokens=reasoning,
+        )
 
-    def __init__(self, reply: Reply, body: Mapping[str, Any]) -> None:
-        self._reply = reply
-        self._body = body
-        self.words, self.finish_reason = reply.words(body)
-        self.tool_calls = []
-        for index, call in enumerate(reply.tool_calls):
-            self.tool_calls.append(_tool_call(index, call))
+    def tokens_without_answer(self) -> Usage:
+        """What it bills for an error or a body of its own."""
+        return self.bill or NOTHING
 
-    def whole(self) -> JsonObject:
-        """The answer at once."""
-        message: JsonObject = {"role": "assistant", "content": "".join(self.words) or None}
-        if self.tool_calls:
-            message["tool_calls"] = self.tool_calls
-        choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
-        answer = {**_envelope(self._body, "chat.completion"), "choices": [choice]}
-        if self._reply.report_usage:
-            answer["usage"] = self._usage()
-        return answer
-
-    def word_chunk(self, word: str) -> JsonObject:
-        """A chunk of a stream with one word."""
-        return self._chunk({"role": "assistant", "content": word})
-
-    def closing_chunks(self) -> list[JsonObject]:
-        """The chunks after the words: tool calls, the finish reason, and the usage where it was asked for."""
-        chunks = [self._chunk({"tool_calls": [call]}) for call in self.tool_calls]
-        chunks.append(self._chunk({}, self.finish_reason))
-
-        options = self._body.get("stream_options") or {}
-        if self._reply.report_usage and options.get("include_usage"):
-            envelope = _envelope(self._body, "chat.completion.chunk")
-            chunks.append({**envelope, "choices": [], "usage": self._usage()})
-        return chunks
-
-    def _chunk(self, delta: JsonObject, finish_reason: str | None = None) -> JsonObject:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        return {**_envelope(self._body, "chat.completion.chunk"), "choices": [choice]}
-
-    def _usage(self) -> JsonObject:
-        """A word, and a word of a tool call's arguments, is one token."""
-        completion_tokens = len(self.words)
-        for call in self.tool_calls:
-            completion_tokens += len(call["function"]["arguments"].split())
-
-        usage: JsonObject = {
-            "prompt_tokens": self._reply.prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": self._reply.prompt_tokens + completion_tokens,
-        }
-        if self._reply.cached_tokens:
-            usage["prompt_tokens_details"] = {"cached_tokens": self._reply.cached_tokens}
-        return usage
-
-
-def text_completion(reply: Reply, body: Mapping[str, Any]) -> JsonObject:
-    """The answer to a call of ``/completions``.
-
-    With log-probabilities of the prompt's words where it is to be echoed, or of the tokens that a grammar forces.
-    """
-    words, finish_reason = reply.words(body)
-    forced = [int(token) for token in _FORCED_TOKEN.findall(body.get("grammar", ""))]
-    logprobs = None
-    if reply.logprob is not None:
-        if forced:
-            logprobs = _logprobs_of_tokens(forced, reply.logprob)
-        elif body.get("echo"):
-            logprobs = _logprobs_of_words(body["prompt"], reply.logprob)
-
-    choice = {
-        "index": 0,
-        "text": "".join(words),
-        "logprobs": logprobs,
-        "finish_reason": finish_reason,
-    }
-    prompt_tokens = len(body["prompt"])
-    completion_tokens = len(forced or words)
-    usage = {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    }
-    return {**_envelope(body, "text_completion"), "choices": [choice], "usage": usage}
-
-
-def _logprobs_of_words(prompt: str, logprob: float) -> JsonObject | None:
-    """As vLLM, SGLang and OpenAI's completions report them of an echoed prompt; the first has none."""
-    words = list(_WORD.finditer(prompt))
-    if not words:
-        return None
-    return {
-        "tokens": [word[0] for word in words],
-        "token_logprobs": [None] + [logprob] * (len(words) - 1),
-        "text_offset": [word.start() for word in words],
-    }
-
-
-def _logprobs_of_tokens(tokens: Sequence[int], logprob: float) -> JsonObject:
-    """As llama.cpp reports them."""
-    content = []
-    for token in tokens:
-        content.append({"id": token, "token": chr(token), "logprob": logprob})
-    return {"content": content}
-
-
-def _tool_call(index: int, call: Mapping[str, Any]) -> JsonObject:
-    function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
-    return {
-        "index": index,
-        "id": f"call_{index}_{time.monotonic_ns()}",
-        "type": "function",
-        "function": function,
-    }
-
-
-def _envelope(body: Mapping[str, Any], kind: str) -> JsonObject:
-    return {"id": "chatcmpl-fake", "object": kind, "created": 1_700_000_000, "model": body["model"]}
+    def report(self, tokens: Usage) -> Any:
+        """The usage it reports of these tokens."""
+        return self.usage(tokens) if callable(self.usage) else self.usage
