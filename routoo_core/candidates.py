@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,9 +62,26 @@ class CallCost:
 def capable_experts(experts: Iterable[Expert], request: RoutedRequest) -> list[Expert]:
     """The experts that can serve a request.
 
+    An expert's window must have room for the prompt and a reply of the caller's limit. If no window has, experts with
+    room for a shorter reply are capable: a shorter reply keeps the caller's limit, too.
+
     Raises:
         NoCapableExpert: None of them can; the error says what each one lacks.
     """
+    offered = list(experts)
+    capable, lacking = _sort_by_ability(offered, request)
+    if not capable and request.max_tokens is not None:
+        unlimited = replace(request, max_tokens=None)
+        capable, _ = _sort_by_ability(offered, unlimited)
+    if not capable:
+        raise NoCapableExpert(lacking)
+    return capable
+
+
+def _sort_by_ability(
+    experts: Iterable[Expert], request: RoutedRequest
+) -> tuple[list[Expert], dict[str, list[str]]]:
+    """Those that can serve a request, and what each one lacks."""
     capable: list[Expert] = []
     lacking: dict[str, list[str]] = {}
     for expert in experts:
@@ -72,9 +89,7 @@ def capable_experts(experts: Iterable[Expert], request: RoutedRequest) -> list[E
         lacking[expert.name] = lacks
         if not lacks:
             capable.append(expert)
-    if not capable:
-        raise NoCapableExpert(lacking)
-    return capable
+    return capable, lacking
 
 
 def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
@@ -82,8 +97,7 @@ def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
     lacks = expert.lacks(request.needs)
 
     prompt_tokens = expert.prompt_tokens(request)
-    reply_tokens = min(request.max_tokens or 1, expert.max_output_tokens)
-    if prompt_tokens + reply_tokens > expert.context_window:
+    if prompt_tokens + expert.needed_output_tokens(request) > expert.context_window:
         lacks.append(f"a context window of {prompt_tokens} tokens and the reply")
 
     limit = request.overrides.max_cost
@@ -104,8 +118,9 @@ def call_cost(
         request: The call.
         predicted_length: Predicted tokens of this prompt's reply; ``None`` where no length is known.
     """
-    max_tokens = min(request.max_tokens or expert.max_output_tokens, expert.max_output_tokens)
-    typical_tokens = min(max_tokens, _typical_length(expert, predicted_length))
+    max_tokens = expert.reply_limit(request) * request.completions
+    typical_tokens = _typical_length(expert, predicted_length) * request.completions
+    typical_tokens = min(max_tokens, typical_tokens)
 
     prompt_bound = expert.prompt_token_bound(request)
     maximum = expert.maximum_cost(prompt_bound, max_tokens)

@@ -60,13 +60,13 @@ class Expert(Limits, TokenPrices, Endpoint):
         """The name the router's checkpoint knows this expert by."""
         return self.router_name or self.name
 
-    def affordable_tokens(self, amount: NanoUsd, prompt_tokens: int) -> int:
-        """How many reply tokens an amount pays for after ``prompt_tokens``; never above the expert's limit."""
+    def affordable_tokens(self, amount: NanoUsd, prompt_tokens: int, completions: int = 1) -> int:
+        """How many tokens of each reply an amount pays for after the prompt; never above the expert's limit."""
         if not self.dearest_output_usd_per_1m:
             return self.max_output_tokens
         remaining = amount - self.maximum_cost(prompt_tokens, 0)
         nano_per_token = self.dearest_output_usd_per_1m * NANO_PER_MICRO_USD
-        return min(self.max_output_tokens, int(remaining / nano_per_token))
+        return min(self.max_output_tokens, int(remaining / nano_per_token) // completions)
 
 
 class Pool:

@@ -11,6 +11,13 @@ from routoo_core.settings import Settings
 
 TYPICAL_OUTPUT_TOKENS = 300
 """What a reply usually takes where nothing better is known."""
+USEFUL_OUTPUT_TOKENS = 64
+"""Room for a reply that a window must leave where the caller sets no limit."""
+
+_TOKENIZER_MARGIN_PERCENT = 115
+"""What other tokenizers make of a prompt, in percent of the estimate."""
+_TEMPLATE_MARGIN = 64
+"""Tokens of a chat template beyond the estimate."""
 
 Capability = Literal["tools", "json_schema", "json_mode", "images", "audio", "files", "video"]
 CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
@@ -58,3 +65,28 @@ class Limits(Settings):
         """The most tokens the prompt can be, images included."""
         image_tokens = request.images * self.tokens_per_image
         return request.prompt_token_bound + image_tokens
+
+    def needed_output_tokens(self, request: RoutedRequest) -> int:
+        """The reply that the window must have room for: the caller's limit, else a short one that is of use."""
+        return min(request.max_tokens or USEFUL_OUTPUT_TOKENS, self.max_output_tokens)
+
+    def reply_limit(self, request: RoutedRequest) -> int:
+        """The most tokens that a reply may have, at least 1.
+
+        The caller's limit or the expert's own, and no more than the window has room for. The prompt counts with a
+        margin for other tokenizers, since an endpoint refuses a prompt and a limit that exceed its window. A margin
+        alone never takes the room of a short reply.
+        """
+        limit = min(request.max_tokens or self.max_output_tokens, self.max_output_tokens)
+        room = self.context_window - self._cautious_prompt_tokens(request)
+        if room >= limit:
+            return limit
+        estimated_room = self.context_window - self.prompt_tokens(request)
+        shortest = min(limit, USEFUL_OUTPUT_TOKENS, estimated_room)
+        return max(1, room, shortest)
+
+    def _cautious_prompt_tokens(self, request: RoutedRequest) -> int:
+        """Tokens of the prompt as most other tokenizers would count it at most."""
+        with_margin = request.prompt_tokens * _TOKENIZER_MARGIN_PERCENT // 100 + _TEMPLATE_MARGIN
+        text_tokens = min(with_margin, request.prompt_token_bound)
+        return text_tokens + request.images * self.tokens_per_image

@@ -73,6 +73,7 @@ class RoutedRequest:
         prompt_token_bound: The most tokens that can be under any byte-level tokenizer, for the hold.
         images: How many images the prompt holds; what one counts as is the expert's.
         max_tokens: The caller's limit on the reply; ``None`` lets the router choose one.
+        completions: How many replies the call asks for, each of up to the limit; at least 1.
         needs: Capabilities an expert must have.
         previous: The turn this one follows, where the messages say who answered it.
         overrides: What this call sets for itself.
@@ -83,6 +84,7 @@ class RoutedRequest:
     prompt_token_bound: int
     images: int = 0
     max_tokens: int | None = None
+    completions: int = 1
     needs: frozenset[str] = frozenset()
     previous: Turn | None = None
     overrides: Overrides = Overrides()
@@ -101,6 +103,7 @@ class RoutedRequest:
         messages: Sequence[Message],
         *,
         max_tokens: int | None = None,
+        completions: int = 1,
         tools: Sequence[Any] = (),
         response_format: Mapping[str, Any] | None = None,
         overrides: Overrides | None = None,
@@ -110,6 +113,7 @@ class RoutedRequest:
         Args:
             messages: At least one.
             max_tokens: The caller's limit on the reply, at least 1.
+            completions: How many replies the call asks for, at least 1.
             tools: Tool definitions that travel with the call; they count as prompt.
             response_format: OpenAI's ``response_format``; a schema is a need.
             overrides: What this call sets for itself.
@@ -124,6 +128,8 @@ class RoutedRequest:
             raise InvalidRequest(
                 f"max_tokens: {max_tokens} is below 1; give a positive number or leave it out"
             )
+        if completions < 1:
+            raise InvalidRequest(f"n: {completions} is below 1; ask for at least one reply")
 
         conversation = [parse_message(message, index) for index, message in enumerate(messages)]
         definitions = _definitions(tools, response_format)
@@ -134,6 +140,7 @@ class RoutedRequest:
             prompt_token_bound=bound,
             images=sum(message.images for message in conversation),
             max_tokens=max_tokens,
+            completions=completions,
             needs=_needs(conversation, tools, response_format),
             previous=_previous_turn(conversation),
             overrides=overrides or Overrides(),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import index
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 from pydantic import BaseModel
 
@@ -25,6 +26,12 @@ DescribeModel = Callable[[Any], dict[str, Any]]
 """What a native model object says of itself: settings of its Expert."""
 
 _OVERRIDES = frozenset({"routoo_account", "routoo_policy", "routoo_expert", "routoo_max_cost"})
+_REPLY_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+"""What the limit on a reply is called; the names mean the same."""
+_COMPLETIONS = ("n", "best_of", "candidate_count", "num_generations")
+"""What the number of replies is called; a provider writes, and bills, the largest."""
+_NESTED_KEYWORDS = ("extra_body", "model_kwargs", "additional_kwargs")
+"""Keywords and fields that hold further keywords for the provider."""
 _NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 _BLOCK_SETTINGS: ContextVar[Mapping[str, Any]] = ContextVar("routoo_settings", default=_NO_SETTINGS)
 
@@ -118,6 +125,7 @@ def build_clients(
             expert.check_key()
             clients[expert.name] = build(expert.model_copy(update=changes))
         elif isinstance(expert.client, kind):
+            _check_completions(expert.name, expert.client)
             clients[expert.name] = expert.client
         else:
             raise ConfigurationError(
@@ -214,6 +222,91 @@ def without_overrides(keywords: Mapping[str, Any]) -> dict[str, Any]:
         if name != "model" and not name.startswith("routoo_"):
             rest[name] = value
     return rest
+
+
+# The limit on a reply, and the number of replies
+
+
+def read_reply_limit(keywords: Mapping[str, Any], default: int | None = None) -> int | None:
+    """The limit on the reply that keyword arguments set, by whichever name; of several the smallest.
+
+    Args:
+        keywords: A call's keyword arguments.
+        default: The limit where they set none.
+
+    Raises:
+        InvalidRequest: One is not a whole number of at least 1.
+    """
+    limits = _positive_numbers(keywords, _REPLY_LIMITS)
+    return min(limits) if limits else default
+
+
+def without_reply_limits(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments without the limit on the reply, by whichever name: the attempt has its own."""
+    rest = dict(keywords)
+    for name in _REPLY_LIMITS:
+        rest.pop(name, None)
+    for holder in _NESTED_KEYWORDS:
+        nested = rest.get(holder)
+        if isinstance(nested, Mapping) and not nested.keys().isdisjoint(_REPLY_LIMITS):
+            rest[holder] = without_reply_limits(nested)
+    return rest
+
+
+def read_completions(keywords: Mapping[str, Any]) -> int:
+    """How many replies keyword arguments ask for; 1 where they do not say.
+
+    Raises:
+        InvalidRequest: It is not a whole number of at least 1.
+    """
+    return max(_positive_numbers(keywords, _COMPLETIONS), default=1)
+
+
+def _positive_numbers(keywords: Mapping[str, Any], names: Sequence[str]) -> list[int]:
+    """The numbers under these names, also in keywords that hold further ones; ``None`` is not set.
+
+    Raises:
+        InvalidRequest: One is not a whole number of at least 1.
+    """
+    numbers = []
+    for name in names:
+        value = keywords.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+            raise InvalidRequest(f"{name}: {value!r} is not a whole number; give one of at least 1")
+        number = index(value)
+        if number < 1:
+            raise InvalidRequest(f"{name}: {number} is below 1; give a larger one or leave it out")
+        numbers.append(number)
+    for holder in _NESTED_KEYWORDS:
+        nested = keywords.get(holder)
+        if isinstance(nested, Mapping):
+            numbers += _positive_numbers(nested, names)
+    return numbers
+
+
+def _check_completions(expert: str, client: Any) -> None:
+    """Refuse a native model object that asks for several replies in every call: the router would hold too little.
+
+    Raises:
+        ConfigurationError: It does.
+    """
+    while client is not None:
+        fields = getattr(client, "__dict__", {})
+        for settings in (fields, fields.get("kwargs")):
+            if not isinstance(settings, Mapping):
+                continue
+            try:
+                completions = read_completions(settings)
+            except InvalidRequest as error:
+                raise ConfigurationError(f"expert {expert!r}: {error}") from error
+            if completions > 1:
+                raise ConfigurationError(
+                    f"expert {expert!r}: its model asks for {completions} replies in every call; take 'n' out of the "
+                    "model and pass it with the call, as model.invoke(…, n=2)"
+                )
+        client = fields.get("bound")
 
 
 def mark_question(

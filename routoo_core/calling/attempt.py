@@ -139,11 +139,12 @@ class Attempt:
 
     @property
     def max_tokens(self) -> int:
-        """The reply limit the hold pays for, at least 1."""
+        """The limit on each reply that the window has room for and the hold pays for, at least 1."""
         request = self._call.request
         prompt_bound = self.expert.prompt_token_bound(request)
-        affordable = self.expert.affordable_tokens(self._reservation.amount, prompt_bound)
-        return max(1, min(request.max_tokens or self.expert.max_output_tokens, affordable))
+        amount = self._reservation.amount
+        affordable = self.expert.affordable_tokens(amount, prompt_bound, request.completions)
+        return max(1, min(self.expert.reply_limit(request), affordable))
 
     def received(self, text: str) -> None:
         """Note text that the expert wrote; once a stream has delivered some, no other expert can take over."""

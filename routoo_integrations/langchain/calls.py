@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -76,8 +76,12 @@ class ChatCall:
         )
 
     def read(self, reply: ChatResult) -> Reading:
-        """What the reply says."""
-        return read_message(reply.generations[0].message)
+        """What the reply says: the text of every generation, and the usage of all, which each reports."""
+        reading = read_message(reply.generations[0].message)
+        if len(reply.generations) == 1:
+            return reading
+        texts = [written_text(generation.message) for generation in reply.generations]
+        return replace(reading, text="".join(texts))
 
     def stamp(self, reply: ChatResult, record: DecisionRecord) -> ChatResult:
         """The reply, its message stamped."""

@@ -39,9 +39,12 @@ from routoo_integrations.building import (
     build_clients,
     make_router,
     mark_question,
+    read_completions,
     read_overrides,
+    read_reply_limit,
     validate_fields,
     without_overrides,
+    without_reply_limits,
 )
 from routoo_integrations.langchain.calls import ChatCall
 from routoo_integrations.langchain.clients import (
@@ -425,7 +428,8 @@ class RoutooChatModel(ConfiguredChatModel):
             plain = mark_question(plain, self.question_of)
         return RoutedRequest.from_messages(
             plain,
-            max_tokens=keywords.get("max_tokens") or self.max_tokens,
+            max_tokens=read_reply_limit(keywords, self.max_tokens),
+            completions=read_completions(keywords),
             tools=keywords.get("tools") or (),
             response_format=keywords.get("response_format"),
             overrides=read_overrides(self.router, keywords, self.account),
@@ -443,7 +447,7 @@ class RoutooChatModel(ConfiguredChatModel):
         keywords: Mapping[str, Any],
     ) -> ChatCall:
         """The call as experts are sent it."""
-        expert_keywords = without_overrides(keywords)
+        expert_keywords = without_reply_limits(without_overrides(keywords))
         if self.temperature is not None:
             expert_keywords.setdefault("temperature", self.temperature)
         stop = stop or self.stop or None

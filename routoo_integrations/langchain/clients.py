@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from routoo_core.endpoint import NO_KEY
 from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.experts import Expert, Pool
+from routoo_integrations.building import read_reply_limit, without_reply_limits
 
 QUIET: RunnableConfig = {"callbacks": []}  # the router's run is the only one a caller sees
 _TRANSLATED = ("tools", "tool_choice", "response_format")
@@ -103,11 +104,14 @@ class LangChainClient:
 
     Attributes:
         model: The chat model inside.
-        bound: What its owner bound to it.
+        bound: What its owner bound to it, but the limit on the reply.
+        bound_limit: The limit on the reply that its owner bound to it.
     """
 
     def __init__(self, model: Runnable[Any, Any]) -> None:
-        self.model, self.bound = _unwrap_bindings(model)
+        self.model, bound = _unwrap_bindings(model)
+        self.bound = without_reply_limits(bound)
+        self.bound_limit = read_reply_limit(bound)
 
     def arguments(
         self, stop: list[str] | None, keywords: Mapping[str, Any], max_tokens: int
@@ -133,8 +137,12 @@ class LangChainClient:
             **self.bound,
             **self._own_form(openai_form),
             **rest,
-            "max_tokens": max_tokens,
+            "max_tokens": self.reply_limit(max_tokens),
         }
+
+    def reply_limit(self, max_tokens: int) -> int:
+        """The limit on a reply: the call's, or what its owner bound where that is less."""
+        return min(max_tokens, self.bound_limit or max_tokens)
 
     def generate(
         self,
@@ -291,7 +299,7 @@ def describe_model(model: Any) -> dict[str, Any]:
     """
     if isinstance(model, str):
         return _describe_named_model(model)
-    chat_model = _unwrap_bindings(model)[0] if isinstance(model, Runnable) else model
+    chat_model, bound = _unwrap_bindings(model) if isinstance(model, Runnable) else (model, {})
     profile = getattr(chat_model, "profile", None) or {}
     settings: dict[str, Any] = {
         "client": model,
@@ -300,10 +308,19 @@ def describe_model(model: Any) -> dict[str, Any]:
     window = profile.get("max_input_tokens")
     if window:
         settings["context_window"] = window
-    limit = getattr(chat_model, "max_tokens", None) or profile.get("max_output_tokens")
+    limit = read_reply_limit(bound, _model_limit(chat_model)) or profile.get("max_output_tokens")
     if isinstance(limit, int):
         settings["max_output_tokens"] = min(limit, window or limit)
     return settings
+
+
+def _model_limit(chat_model: Any) -> int | None:
+    """The limit on every reply that a model has as a field."""
+    for name in ("max_tokens", "max_output_tokens"):
+        limit = getattr(chat_model, name, None)
+        if isinstance(limit, int) and limit > 0:
+            return limit
+    return None
 
 
 def _describe_named_model(name: str) -> dict[str, Any]:

@@ -118,7 +118,11 @@ class AgentCall:
         return self.request.override(
             model=client.model,
             messages=cast("list[AnyMessage]", messages),
-            model_settings={**client.bound, **settings, "max_tokens": attempt.max_tokens},
+            model_settings={
+                **client.bound,
+                **settings,
+                "max_tokens": client.reply_limit(attempt.max_tokens),
+            },
         )
 
 

@@ -182,10 +182,22 @@ class PieceReader(Generic[Response]):
 
 
 def response_text(response: ChatResponse | CompletionResponse) -> str:
-    """The text that an expert wrote."""
+    """The text that an expert wrote, also of replies beside the first, which only the provider's own reply holds."""
     if isinstance(response, CompletionResponse):
-        return response.text or ""
-    return response.message.content or ""
+        text = response.text or ""
+    else:
+        text = response.message.content or ""
+    choices = getattr(response.raw, "choices", None)
+    if isinstance(choices, list) and len(choices) > 1:
+        for choice in choices[1:]:
+            text += _choice_text(choice)
+    return text
+
+
+def _choice_text(choice: Any) -> str:
+    """The text of one reply in OpenAI's form."""
+    message = getattr(choice, "message", None)
+    return getattr(message, "content", None) or getattr(choice, "text", None) or ""
 
 
 def tool_arguments(response: ChatResponse | CompletionResponse) -> str:

@@ -40,9 +40,12 @@ from routoo_integrations.building import (
     build_clients,
     make_router,
     mark_question,
+    read_completions,
     read_overrides,
+    read_reply_limit,
     validate_fields,
     without_overrides,
+    without_reply_limits,
 )
 from routoo_integrations.llama_index.calls import (
     LlamaIndexCall,
@@ -60,8 +63,6 @@ from routoo_integrations.llama_index.messages import (
 from routoo_integrations.llama_index.structured import SchemaLLM
 from routoo_integrations.llama_index.tools import as_tools, read_tool_calls, tool_definition
 
-_LIMIT_KEYWORDS = ("max_tokens", "max_completion_tokens")
-"""Keyword arguments by which a call may limit its reply, the stronger one first."""
 _BUILDING_FIELDS = frozenset({"router", "timeout", "max_retries"})
 """Fields that the experts' LLMs are built from."""
 
@@ -320,7 +321,8 @@ class RoutooLLM(SchemaLLM):
             plain_messages = mark_question(plain_messages, self.question_of)
         return RoutedRequest.from_messages(
             plain_messages,
-            max_tokens=self._reply_limit(keywords),
+            max_tokens=read_reply_limit(keywords, self.max_tokens),
+            completions=read_completions(keywords),
             tools=[tool_definition(tool) for tool in as_tools(keywords.get("tools"))],
             response_format=keywords.get("response_format"),
             overrides=read_overrides(self.router, keywords, self.account),
@@ -330,13 +332,6 @@ class RoutooLLM(SchemaLLM):
         self, messages: Sequence[ChatMessage] | str, keywords: Mapping[str, Any]
     ) -> RoutedRequest:
         return await off_loop(lambda: self.routed(messages, keywords))
-
-    def _reply_limit(self, keywords: Mapping[str, Any]) -> int | None:
-        for keyword in _LIMIT_KEYWORDS:
-            if keywords.get(keyword):
-                limit: int = keywords[keyword]
-                return limit
-        return self.max_tokens
 
     def _chat_call(
         self, messages: Sequence[ChatMessage], keywords: Mapping[str, Any]
@@ -352,9 +347,7 @@ class RoutooLLM(SchemaLLM):
 
     def _expert_keywords(self, keywords: Mapping[str, Any]) -> dict[str, Any]:
         """A call's keyword arguments for the expert; its limit on the reply is the attempt's."""
-        expert_keywords = without_overrides(keywords)
-        for keyword in _LIMIT_KEYWORDS:
-            expert_keywords.pop(keyword, None)
+        expert_keywords = without_reply_limits(without_overrides(keywords))
         if self.temperature is not None:
             expert_keywords.setdefault("temperature", self.temperature)
         return expert_keywords
