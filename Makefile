@@ -33,7 +33,7 @@ compat: $(READY)  ## LangChain's standard tests and ours with the lowest version
 
 DATA ?= ../shared/data
 REPORT = $(BIN)/routoo evaluate --prompts $(DATA)/$(1).prompts.parquet --outcomes $(DATA)/$(1).outcomes.parquet \
-	--router $(2) --out reports/$(3) --prices $(or $(4),$(DATA)/pools.csv)
+	--router $(2) --out reports/$(3) --overwrite --prices $(or $(4),$(DATA)/pools.csv)
 REPORTS := mmlu-pro-open mmlu-pro-mix mmlu-pro-frontier mmlu gpt4-mixtral zeroeval
 
 report: $(READY)  ## reports of the shipped routers on held-out prompts, from the tables in DATA=../shared/data

@@ -67,7 +67,7 @@ routoo_integrations.llama_index
 routoo_integrations.demo
     prompts embedding transcript langchain_calls llama_index_calls report run
 routoo_integrations.cli
-    commands lazy terminal options configuration
+    commands lazy terminal options outputs configuration
     demo route train add_expert suggest_prompts universe predict assign calibrate evaluate replay
     feedback grader_options harness_options score budget budget_export
     data_options data_collect data_filter data_decontaminate data_split data_from_logs data_write

@@ -235,6 +235,134 @@ def test_budget_history_and_export_show_every_period(here):
     assert json.loads(run("budget", "history", "nobody", "--json")) == []
 
 
+HARNESS = ("score", "--from-harness", "logs", "--out", "new.csv")
+WRITERS = {
+    "predict": ("predict --router mmlu --prompts p.csv --out", "old.csv"),
+    "assign": ("assign --scores p.csv --prices p.csv --budget 1 --out", "old.csv"),
+    "universe": ("universe --outcomes o.csv --size 2 --out", "old.csv"),
+    "universe's plot": ("universe --outcomes o.csv --size 2 --plot", "old.png"),
+    "evaluate": (
+        "evaluate --router mmlu --prompts p.csv --outcomes o.csv --prices p.csv --out",
+        "old/metrics.json",
+    ),
+    "replay": (
+        "replay --router mmlu --prompts p.csv --outcomes o.csv --prices p.csv --limit 1 --plot",
+        "old.png",
+    ),
+    "feedback": ("feedback p.csv --plot", "old.png"),
+    "suggest-prompts": ("suggest-prompts --router mmlu --prompts p.csv --out", "old.csv"),
+    "train": ("train --prompts p.csv --outcomes o.csv --out", "old/config.json"),
+    "add-expert": (
+        "add-expert --router mmlu --prompts p.csv --outcomes o.csv --name new --out",
+        "old/config.json",
+    ),
+    "score": ("score --prompts p.csv --experts experts.toml --grader exact --out", "old.csv"),
+    "score's import": ("score --from-harness logs --out new.csv --prompts-out", "old.csv"),
+    "budget export": ("budget export --out", "old.csv"),
+    "data collect": ("data collect --file p.csv --out", "old.csv"),
+    "data filter": (
+        "data filter --prompts p.csv --outcomes o.csv --expert a --random 1 --out",
+        "old.csv",
+    ),
+    "data split": ("data split --prompts p.csv --out", "old.csv"),
+    "data sample": ("data sample --prompts p.csv --out", "old.csv"),
+    "data decontaminate": (
+        "data decontaminate --prompts p.csv --against o.csv --out new.csv --removed",
+        "old.csv",
+    ),
+    "data from-logs": ("data from-logs --log p.csv --outcomes new.csv --prompts", "old.csv"),
+    "data from-logs' outcomes": (
+        "data from-logs --log p.csv --prompts new.csv --outcomes",
+        "old.csv",
+    ),
+    "data synthesise": ("data synthesise --prompts p.csv --expert talker --out", "old.csv"),
+    "data paraphrase": ("data paraphrase --prompts p.csv --expert talker --out", "old.csv"),
+}
+
+
+@pytest.fixture
+def old(here):
+    """A folder in which something lies wherever a command could write."""
+    (here / "logs").mkdir()
+    (here / "old").mkdir()
+    (here / "p.csv").write_text("prompt_id,prompt,answer\n1,Why?,so\n")
+    (here / "o.csv").write_text("prompt_id,model,score\n1,a,1\n")
+    for _, name in WRITERS.values():
+        (here / name).write_text("mine")
+    return here
+
+
+def files_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_nothing_that_is_there_is_overwritten(old, monkeypatch, capsys, command):
+    line, name = WRITERS[command]
+    before = files_of(old)
+    code, err = fail(monkeypatch, capsys, *line.split(), name.split("/")[0])
+    assert code == 2
+    assert name in err
+    assert "with --overwrite" in err
+    assert files_of(old) == before
+
+
+@pytest.mark.parametrize("flag", [(), ("--overwrite",)])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "predict --router mmlu --prompts p.csv --out p.csv",
+        "data split --prompts p.csv --out ./p.csv",
+        "data sample --prompts p.csv --out link.csv",
+        "data filter --prompts p.csv --outcomes o.csv --expert a --random 1 --out o.csv",
+        "universe --outcomes o.csv --size 2 --out o.csv",
+        "score --prompts p.csv --experts experts.toml --grader exact --out p.csv",
+        "score --prompts p.csv --grader exact --answers p.csv --out new.csv",
+        "data decontaminate --prompts p.csv --against o.csv --out n.csv --removed n.csv",
+        "data from-logs --log p.csv --prompts n.csv --outcomes n.csv",
+    ],
+)
+def test_a_file_that_a_command_reads_is_never_written(old, monkeypatch, capsys, line, flag):
+    (old / "link.csv").symlink_to("p.csv")
+    before = files_of(old)
+    code, err = fail(monkeypatch, capsys, *line.split(), *flag)
+    assert code == 2
+    assert "name another" in err or "name one of its own" in err
+    assert files_of(old) == before
+
+
+def test_the_prompts_that_a_grader_reads_are_not_written_from_a_harness(old, monkeypatch, capsys):
+    code, err = fail(monkeypatch, capsys, *HARNESS, "--prompts", "p.csv")
+    assert code == 2
+    assert "--prompts: names a table to read" in err
+    assert "--prompts-out" in err
+
+
+def test_files_that_are_not_there_are_named_before_anything_is_loaded(here, monkeypatch, capsys):
+    for line, _ in WRITERS.values():
+        if "p.csv" in line:
+            code, err = fail(
+                monkeypatch, capsys, *line.split(), "new.png" if "plot" in line else "new.csv"
+            )
+            assert code == 2
+            assert "p.csv" in err or "o.csv" in err
+            assert "no such file" in err
+
+
+def test_every_command_that_writes_files_can_be_told_to_overwrite_them():
+    writing = {"--out", "--plot", "--removed", "--prompts-out"}
+    for commands in (COMMANDS, BUDGET_COMMANDS, DATA_COMMANDS):
+        for name, (target, line) in commands.items():
+            options = {
+                option
+                for one in LazyCommand(name, target, line).load().params
+                for option in one.opts
+            }
+            assert ("--overwrite" in options) == bool(options & writing or name == "from-logs"), (
+                name
+            )
+
+
 def test_a_configuration_error_is_one_message_and_exit_code_2(here, monkeypatch, capsys):
     (here / "routoo.toml").write_text("router = 3")
     code, err = fail(monkeypatch, capsys, "route", "hi")

@@ -38,7 +38,7 @@ def table(toy_outcomes, tmp_path):
 @pytest.fixture
 def run(checkpoint, table, monkeypatch, tmp_path):
     monkeypatch.setenv("ROUTOO_CACHE", str(tmp_path / "cache"))
-    given = ["--router", str(checkpoint), "--out", str(tmp_path / "report"), *table]
+    given = ["--router", str(checkpoint), "--out", str(tmp_path / "report"), *table, "--overwrite"]
 
     def run(*more):
         return CliRunner().invoke(app, ["evaluate", *given, *more], catch_exceptions=False)

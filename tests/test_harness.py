@@ -88,7 +88,7 @@ def logs(tmp_path):
 
 
 def test_logged_samples_become_prompts_and_outcomes_that_train_takes(logs, tmp_path):
-    command = ["score", "--from-harness", str(logs), "--prompts", str(tmp_path / "p.parquet")]
+    command = ["score", "--from-harness", str(logs), "--prompts-out", str(tmp_path / "p.parquet")]
     done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "o.parquet"), "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == {"prompts": 6, "scores": 9, "models": ["org/first", "second"]}

@@ -97,7 +97,7 @@ def test_choices_are_not_shown_and_stay_as_they_are(folder, endpoint):
 def test_some_are_drawn_by_seed_and_fewer_are_part_of_more(folder):
     drawn = {}
     for options in (("--n", "3"), ("--n", "6"), ("--n", "3", "--seed", "1")):
-        assert run(*options).exit_code == 0
+        assert run(*options, "--overwrite").exit_code == 0
         drawn[options] = {row["prompt_id"] for row in written()}
     few, more, others = drawn.values()
     assert (len(few), len(more)) == (3, 6)

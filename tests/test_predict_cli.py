@@ -72,7 +72,7 @@ def test_what_it_writes_reads_back_as_outcomes(here, checkpoint):
 
 def test_the_summary_is_for_people_or_for_programs(here, checkpoint):
     assert "s.csv: 3 prompts × 2 experts" in predict(checkpoint, "p.csv", "s.csv").stdout
-    result = predict(checkpoint, "p.csv", "s.csv", "--json")
+    result = predict(checkpoint, "p.csv", "s.csv", "--overwrite", "--json")
     assert json.loads(result.stdout) == {"prompts": 3, "experts": 2, "out": "s.csv"}
     assert "Predicting" in result.stderr
 

@@ -146,7 +146,11 @@ def test_a_dry_run_says_the_cost_and_asks_nobody(folder, endpoint):
 def test_grading_again_otherwise_asks_nobody(folder, endpoint):
     run()
     write(folder / "p.csv", pattern=["no"] * 40)
-    done = run(grader="regex", budget="0.00")
+    before = rows()
+    refused = run(grader="regex", budget="0.00")
+    assert "another score of bad on p0, as of another grader" in str(refused.exception)
+    assert rows() == before
+    done = run("--overwrite", grader="regex", budget="0.00")
     assert done.exit_code == 0, done.output
     assert {row["model"]: row["score"] for row in rows()} == {"good": 0.0, "bad": 1.0}
     assert len(endpoint.requests) == 80
@@ -282,10 +286,12 @@ def test_likelihoods_come_from_an_endpoint_that_echoes_them(folder, endpoint):
         0.0
     }  # two words at -1 are less likely than one at -1.5
     assert {row["completion_tokens"] for row in rows()} == {None}
-    assert run("--expert", "good", "--normalised", grader="likelihood").exit_code == 0
+    assert (
+        run("--expert", "good", "--normalised", "--overwrite", grader="likelihood").exit_code == 0
+    )
     assert {row["score"] for row in rows()} == {1.0}
     assert len(endpoint.requests) == 120
-    done = run("--expert", "bad", grader="likelihood")
+    done = run("--expert", "bad", "--overwrite", grader="likelihood")
     assert "tells no log-probabilities of a prompt" in done.output
     assert done.exit_code == 3
 
@@ -308,7 +314,10 @@ def test_likelihoods_come_from_llama_cpp_which_is_made_to_write_each_choice(fold
     assert written == {" no", " a long one"}
     assert {body["max_tokens"] for body in endpoint.requests} == {3, 11}
     endpoint.replies["bad"] = Reply()
-    assert "tells no log-probabilities" in run("--expert", "bad", grader="likelihood").output
+    assert (
+        "tells no log-probabilities"
+        in run("--expert", "bad", grader="likelihood", out="bad.csv").output
+    )
 
 
 def test_a_local_model_writes_and_tells_likelihoods(tiny_model, tmp_path):

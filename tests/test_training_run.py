@@ -151,7 +151,7 @@ def test_several_tables_train_one_router_that_also_learns_lengths(
     assert (lengths[0] < 30).all()  # 40 characters are 10 tokens
     assert (lengths[1] > 60).all()
     assert "Lengths of the answers" in (tmp_path / "both" / "README.md").read_text()
-    refused = CliRunner().invoke(app, [*command, "--prompts", "two.p.csv"])
+    refused = CliRunner().invoke(app, [*command, "--overwrite", "--prompts", "two.p.csv"])
     assert "1 tables of outcomes for 2 of prompts" in str(refused.exception)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,6 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        settings = {}
-        for name, value in self.step.settings.items():
-            if value is not None:
-                settings[name] = _plain_setting(value)
-
         output = {
             "path": str(self.table),
             "rows": self.rows,
@@ -73,7 +68,7 @@ class Manifest:
         }
         return {
             "step": self.step.name,
-            "settings": settings,
+            "settings": _plain_settings(self.step),
             "routoo": __version__,
             "inputs": [dict(source) for source in self.inputs],
             "output": output,
@@ -123,6 +118,32 @@ def write_step(
     return manifest
 
 
+def is_written_by(path: Path, step: Step, ignored: Collection[str] = ()) -> bool:
+    """Whether a table is what an earlier run of the same step wrote, and nobody has changed it since.
+
+    Args:
+        path: The table.
+        step: The step; its counts do not matter.
+        ignored: Settings that may differ, such as the budget.
+    """
+    try:
+        text = manifest_path(path).read_text(encoding="utf-8")
+        logged = json.loads(text)
+        earlier = (logged["step"], logged["settings"], logged["inputs"])
+        sha256 = logged["output"]["sha256"]
+        is_unchanged = sha256 == file_sha256(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+    inputs = [dict(_describe_input(source)) for source in step.inputs]
+    now = (step.name, _compared(_plain_settings(step), ignored), inputs)
+    return is_unchanged and now == (earlier[0], _compared(earlier[1], ignored), earlier[2])
+
+
+def _compared(settings: Mapping[str, object], ignored: Collection[str]) -> dict[str, object]:
+    return {name: value for name, value in settings.items() if name not in ignored}
+
+
 def manifest_path(table: Path) -> Path:
     """Where the manifest of a table is."""
     name = f"{table.name}.manifest.json"
@@ -155,6 +176,15 @@ def _count_licences(rows: Sequence[TableRow]) -> dict[str, int]:
         licence = row.get("licence") or "unknown"
         counts[str(licence)] += 1
     return dict(counts.most_common())
+
+
+def _plain_settings(step: Step) -> dict[str, object]:
+    """The settings that a step has, as JSON has them."""
+    settings = {}
+    for name, value in step.settings.items():
+        if value is not None:
+            settings[name] = _plain_setting(value)
+    return settings
 
 
 def _plain_setting(value: object) -> object:

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from routoo_core.asking.asker import Asker
 from routoo_core.asking.calls import Answer, Call, NoAnswer
+from routoo_core.errors import OutcomesError
 from routoo_core.experts import Expert
 from routoo_core.money import NANO_PER_USD, format_usd
 from routoo_core.progress import SILENT, Advance, Progress
 from routoo_core.scoring.rows import GraderRow
 from routoo_core.scoring.task import PairScore, ScoringResult, ScoringTask
-from routoo_core.tables import write_table
+from routoo_core.tables import read_table, write_table
+
+ScoredPairs = Mapping[tuple[str, str], float]
+"""Prompt id and expert → score, 0–1."""
+
+OUTCOME_COLUMNS = (
+    "prompt_id",
+    "model",
+    "score",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_usd",
+    "latency_s",
+)
+"""The columns of a table of outcomes."""
 
 
 def score_experts(task: ScoringTask, asker: Asker, progress: Progress = SILENT) -> ScoringResult:
@@ -98,6 +113,25 @@ class _ScoringRun:
 
     async def _ask_all(self, expert: Expert, calls: Sequence[Call]) -> list[Answer]:
         return [await self._asker.ask(expert, call) for call in calls]
+
+
+def read_scored_pairs(path: Path) -> ScoredPairs | None:
+    """The scores in a table that :func:`write_outcomes` wrote; ``None`` where it is another table.
+
+    Raises:
+        MissingDependency: ``pyarrow`` is not installed.
+    """
+    try:
+        table = read_table(path)
+    except OutcomesError:
+        return None
+    if tuple(table.column_names) != OUTCOME_COLUMNS:
+        return None
+
+    scores = {}
+    for row in table.select(["prompt_id", "model", "score"]).to_pylist():
+        scores[row["prompt_id"], row["model"]] = row["score"]
+    return scores
 
 
 def write_outcomes(path: Path, result: ScoringResult) -> None:

@@ -44,6 +44,14 @@ class ScoringTask:
             experts.append(self.judge)
         return Pool(experts)
 
+    def pair_names(self) -> set[tuple[str, str]]:
+        """Every prompt id with every expert's name."""
+        names = set()
+        for row in self.rows:
+            for expert in self.experts:
+                names.add((str(row["prompt_id"]), expert.name))
+        return names
+
 
 @dataclass(frozen=True, slots=True)
 class PairScore:

@@ -11,6 +11,7 @@ from routoo_core.outcomes import read_outcomes
 from routoo_core.predictor.checkpoint import find_router
 from routoo_core.training.expert_run import NewExpert, add_expert_to
 from routoo_integrations.cli.options import JsonOption, OutcomesOption, RouterOption
+from routoo_integrations.cli.outputs import CHECKPOINT_FILES, CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import print_json, print_line, progress
 
 
@@ -23,12 +24,16 @@ def add_expert_command(
     prior: Annotated[
         str | None, typer.Option(help="The known expert it is most like; by default the mean.")
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Teach a router one more expert from a few labels; what it predicts for the others stays as it is.
 
     Example: [bold]routoo add-expert --router mmlu-pro --prompts p.csv --outcomes o.csv --name my-llm --out grown[/bold]
     """
+    CommandFiles(inputs=[prompts, outcomes], folders={"--out": (folder, CHECKPOINT_FILES)}).check(
+        overwrite
+    )
     checkpoint = find_router(router)
     table = read_outcomes(prompts, outcomes)
     result = add_expert_to(checkpoint, table, NewExpert(name, prior), folder, progress)

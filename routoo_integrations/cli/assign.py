@@ -20,6 +20,7 @@ from routoo_integrations.cli.options import (
     PricesOption,
     TokensOption,
 )
+from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import print_json, print_line
 
 
@@ -42,6 +43,7 @@ def assign_command(
     ] = 0.7,
     tokens: TokensOption = 1000,
     pool: PoolOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Assign every prompt to an expert within a budget for all of them, with a certificate of how good that is.
@@ -52,6 +54,7 @@ def assign_command(
     """
     if target:
         check_table_format(target)
+    CommandFiles({"--out": target}, inputs=[scores, prices]).check(overwrite)
     greedy = _greedy_policy(policy, alpha, floor)
     priced = read_priced_quality(scores, prices, pool or (), tokens)
 

@@ -8,9 +8,10 @@ import typer
 
 from routoo_core.budget.account import AccountState
 from routoo_core.money import decimal_usd
-from routoo_core.tables import write_table
+from routoo_core.tables import check_table_format, write_table
 from routoo_integrations.cli.configuration import open_configured_account
 from routoo_integrations.cli.options import ConfigOption, TableOption
+from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import print_line
 
 
@@ -18,11 +19,14 @@ def export_command(
     target: TableOption,
     account: Annotated[str | None, typer.Option(help="Whose; by default everybody's.")] = None,
     config: ConfigOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write every account and period as a table, amounts in USD: for a spreadsheet or an invoice.
 
     Example: [bold]routoo budget export --out spending.csv[/bold]
     """
+    check_table_format(target)
+    CommandFiles({"--out": target}).check(overwrite)
     _, ledger = open_configured_account(config)
     periods = ledger.history(account)
     write_table(target, _columns(periods))

@@ -19,9 +19,9 @@ from routoo_core.data.collection import (
 )
 from routoo_core.data.sources import PAPER
 from routoo_core.errors import ConfigurationError
-from routoo_core.tables import check_table_format
-from routoo_integrations.cli.data_options import describe_step, finish_step
+from routoo_integrations.cli.data_options import check_step_files, describe_step, finish_step
 from routoo_integrations.cli.options import JsonOption, TableOption
+from routoo_integrations.cli.outputs import OverwriteOption
 from routoo_integrations.cli.terminal import progress
 
 
@@ -44,6 +44,7 @@ def collect_command(
             help="OURS=THEIRS: what your files call a column, such as prompt=body (repeatable)."
         ),
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Collect questions into one table: prompt_id, prompt, benchmark, domain, choices, answer, licence.
@@ -53,7 +54,7 @@ def collect_command(
 
     Example: [bold]routoo data collect --source arc-challenge --file mine.jsonl --out pool.parquet[/bold]
     """
-    check_table_format(table)
+    check_step_files({"--out": table}, file or (), overwrite)
     if not source and not file:
         raise ConfigurationError("give at least one --source or --file")
     columns = _read_columns(column or ())

@@ -11,8 +11,9 @@ from routoo_core.data.decontamination import Leak, LeakRule, decontaminate
 from routoo_core.data.rows import PromptRow, read_prompt_rows
 from routoo_core.data.splitting import Selection
 from routoo_core.tables import check_table_format, write_table
-from routoo_integrations.cli.data_options import PromptsOption, finish_selection
+from routoo_integrations.cli.data_options import PromptsOption, check_step_files, finish_selection
 from routoo_integrations.cli.options import JsonOption, TableOption
+from routoo_integrations.cli.outputs import OverwriteOption
 from routoo_integrations.cli.terminal import progress
 
 
@@ -35,6 +36,7 @@ def decontaminate_command(
     repeats: Annotated[
         bool, typer.Option("--repeats", help="Leave out near-duplicates among the prompts too.")
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Remove prompts that are, contain or resemble one to evaluate on, whatever the case, punctuation and numbers.
@@ -43,9 +45,9 @@ def decontaminate_command(
 
     Example: [bold]routoo data decontaminate --prompts p.csv --against test.csv --out clean.csv --removed why.csv[/bold]
     """
-    check_table_format(table)
     if removed:
         check_table_format(removed)
+    check_step_files({"--out": table, "--removed": removed}, [prompts, *against], overwrite)
     rule = LeakRule(ngram, similarity, repeats)
     rows = read_prompt_rows(prompts)
     result = decontaminate(rows, _read_evaluation(against), rule, progress)

@@ -10,13 +10,14 @@ import typer
 from routoo_core.data.rows import read_prompt_rows
 from routoo_core.data.splitting import PRESETS, HardPrompts, select_hard
 from routoo_core.errors import ConfigurationError
-from routoo_core.tables import check_table_format
 from routoo_integrations.cli.data_options import (
     PromptsOption,
     SeedOption,
+    check_step_files,
     finish_selection,
 )
 from routoo_integrations.cli.options import JsonOption, OutcomesOption, TableOption
+from routoo_integrations.cli.outputs import OverwriteOption
 
 
 def filter_command(
@@ -37,6 +38,7 @@ def filter_command(
         str | None, typer.Option(help="paper: SOLAR-10.7B-v1.0 and 10,000 others.")
     ] = None,
     seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Keep the prompts that a reference expert fails, and some of the others at random: what is hard teaches most.
@@ -45,7 +47,7 @@ def filter_command(
 
     Example: [bold]routoo data filter --prompts p.csv --outcomes o.csv --expert small --random 500 --out hard.csv[/bold]
     """
-    check_table_format(table)
+    check_step_files({"--out": table}, [prompts, outcomes], overwrite)
     hard = _read_hard(preset, expert, others)
     hard = replace(hard, at_most=at_most, seed=seed)
     selection = select_hard(read_prompt_rows(prompts), outcomes, hard)

@@ -10,9 +10,9 @@ import typer
 from routoo_core.data.manifest import write_step
 from routoo_core.monitoring.ratings import FeedbackScale
 from routoo_core.monitoring.tables import read_log_tables
-from routoo_core.tables import check_table_format
-from routoo_integrations.cli.data_options import describe_step, finish_step
+from routoo_integrations.cli.data_options import check_step_files, describe_step, finish_step
 from routoo_integrations.cli.options import JsonOption
+from routoo_integrations.cli.outputs import OverwriteOption
 
 
 def from_logs_command(
@@ -29,6 +29,7 @@ def from_logs_command(
     ] = None,
     worst: Annotated[float, typer.Option(help="Feedback that becomes score 0.")] = 0.0,
     best: Annotated[float, typer.Option(help="Feedback that becomes score 1.")] = 1.0,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Turn logs with feedback into prompts and outcomes, as 'routoo train' reads them; the shapes are in docs/data.md.
@@ -37,8 +38,7 @@ def from_logs_command(
 
     Example: [bold]routoo data from-logs --log runs.jsonl --prompts p.csv --outcomes o.csv --feedback correctness[/bold]
     """
-    check_table_format(prompts)
-    check_table_format(outcomes)
+    check_step_files({"--prompts": prompts, "--outcomes": outcomes}, log, overwrite)
     logged = read_log_tables(log, FeedbackScale(feedback, worst, best))
 
     step = describe_step(context, log, logged.counts.to_dict())

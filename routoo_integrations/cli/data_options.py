@@ -8,14 +8,41 @@ from typing import Annotated
 
 import typer
 
-from routoo_core.data.manifest import Step, TableRow, write_step
+from routoo_core.data.manifest import Step, TableRow, manifest_path, write_step
 from routoo_core.data.splitting import Selection
+from routoo_core.tables import check_table_format
+from routoo_integrations.cli.outputs import CommandFiles
 from routoo_integrations.cli.terminal import print_json, print_line
 
 PromptsOption = Annotated[
     Path, typer.Option(help="Parquet, CSV or JSONL: prompt_id, prompt; other columns are kept.")
 ]
 SeedOption = Annotated[int, typer.Option(help="Another seed draws others.")]
+
+
+NOT_IN_MANIFEST = frozenset({"as_json", "overwrite"})
+"""Options that change nothing in a table."""
+
+
+def check_step_files(
+    tables: Mapping[str, Path | None], inputs: Sequence[Path | None], overwrite: bool
+) -> None:
+    """Check what a step reads and writes, before it works.
+
+    Args:
+        tables: Option → the table that it names; a manifest is written beside each.
+        inputs: Files that it reads.
+        overwrite: Whether files that are there may be replaced.
+
+    Raises:
+        ConfigurationError: See :class:`~routoo_integrations.cli.outputs.CommandFiles`, or a table's suffix is unknown.
+    """
+    outputs = dict(tables)
+    for option, table in tables.items():
+        if table is not None:
+            check_table_format(table)
+            outputs[f"manifest of {option}"] = manifest_path(table)
+    CommandFiles(outputs, inputs).check(overwrite)
 
 
 def describe_step(
@@ -32,7 +59,10 @@ def describe_step(
         counts: What was kept and dropped.
         presets: Settings that no option set.
     """
-    settings = {name: value for name, value in context.params.items() if name != "as_json"}
+    settings = {}
+    for name, value in context.params.items():
+        if name not in NOT_IN_MANIFEST:
+            settings[name] = value
     settings.update(presets or {})
     return Step(f"routoo data {context.info_name}", settings, inputs, counts)
 

@@ -8,13 +8,14 @@ import typer
 
 from routoo_core.data.rows import read_prompt_rows
 from routoo_core.data.splitting import sample_prompts, split_prompts
-from routoo_core.tables import check_table_format
 from routoo_integrations.cli.data_options import (
     PromptsOption,
     SeedOption,
+    check_step_files,
     finish_selection,
 )
 from routoo_integrations.cli.options import JsonOption, TableOption
+from routoo_integrations.cli.outputs import OverwriteOption
 
 
 def split_command(
@@ -22,13 +23,14 @@ def split_command(
     prompts: PromptsOption,
     table: TableOption,
     dev_share: Annotated[float, typer.Option(help="Share of the questions to hold out.")] = 0.2,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write train or dev into the column split, by a hash of the question: the same one is always on the same side.
 
     Example: [bold]routoo data split --prompts p.csv --out split.csv[/bold]
     """
-    check_table_format(table)
+    check_step_files({"--out": table}, [prompts], overwrite)
     selection = split_prompts(read_prompt_rows(prompts), dev_share)
     finish_selection(context, table, [prompts], selection, as_json)
 
@@ -41,12 +43,13 @@ def sample_command(
         int, typer.Option("--n", help="How many; the paper chooses its universe on 1,000.")
     ] = 1000,
     seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Draw prompts at random, such as those to choose a universe on.
 
     Example: [bold]routoo data sample --prompts p.csv --n 1000 --out sample.csv[/bold]
     """
-    check_table_format(table)
+    check_step_files({"--out": table}, [prompts], overwrite)
     selection = sample_prompts(read_prompt_rows(prompts), count, seed)
     finish_selection(context, table, [prompts], selection, as_json)

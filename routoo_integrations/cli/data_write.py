@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from routoo_core.asking.answers import AnswerStore
 from routoo_core.asking.asker import Asker
 from routoo_core.asking.clients import make_clients
 from routoo_core.asking.direct import direct_router
-from routoo_core.data.manifest import write_step
+from routoo_core.data.manifest import Step, is_written_by, write_step
 from routoo_core.data.paraphrase import TEMPERATURE, paraphrase_prompts, read_dev_prompts
 from routoo_core.data.seeds import read_seeds
 from routoo_core.data.synthesise import SYNTHESIS_PRESETS, SynthesisSettings, synthesise_prompts
@@ -21,9 +21,8 @@ from routoo_core.data.writing import Writer, WrittenPrompts
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
 from routoo_core.money import decimal_usd, format_usd
-from routoo_core.tables import check_table_format
 from routoo_integrations.cli.configuration import INCOMPLETE, Payment
-from routoo_integrations.cli.data_options import describe_counts, describe_step
+from routoo_integrations.cli.data_options import check_step_files, describe_counts, describe_step
 from routoo_integrations.cli.options import (
     AnswersOption,
     JsonOption,
@@ -31,10 +30,14 @@ from routoo_integrations.cli.options import (
     PayerOption,
     TableOption,
 )
+from routoo_integrations.cli.outputs import OverwriteOption, check_answers_file
 from routoo_integrations.cli.terminal import print_json, print_line, print_warning, progress
 
 WriterOption = Annotated[str, typer.Option("--expert", help="Who writes: an expert of --experts.")]
 ExpertsOption = Annotated[Path, typer.Option("--experts", help="The experts' file.")]
+PAYING_OPTIONS = frozenset({"budget", "config", "answers", "concurrency"})
+"""Options that may differ when a run goes on: they change nothing in the table."""
+
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, help="Requests at once.")]
 
 
@@ -61,6 +64,7 @@ def synthesise_command(
     config: PayerOption = None,
     answers: AnswersOption = Path("answers.db"),
     concurrency: ConcurrencyOption = 4,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Have an expert write more prompts like yours: multiple choice where they have choices, else prompts as they are.
@@ -71,7 +75,6 @@ def synthesise_command(
 
     Example: [bold]routoo data synthesise --prompts mine.csv --expert gpt-4o --budget 1.00 --out more.parquet[/bold]
     """
-    check_table_format(target)
     options = {
         "requests": requests,
         "each": each,
@@ -80,12 +83,14 @@ def synthesise_command(
         "seed": seed,
     }
     settings = _read_synthesis(preset, options)
-    examples = read_seeds(prompts)
+    step = describe_step(context, [prompts], {}, settings.model_dump())
+    _check_files(target, step, [prompts, experts, config], answers, overwrite)
 
-    payment = Payment(budget, config, answers)
-    writer = _open_writer(experts, expert, payment, concurrency)
-    result = WrittenTable(target, synthesise_prompts(examples, settings, writer))
-    result.write(context, prompts, settings.model_dump())
+    pool = _writing_pool(experts, expert)
+    examples = read_seeds(prompts)
+    writer = _open_writer(pool, Payment(budget, config, answers), concurrency)
+    result = WrittenTable(target, step, synthesise_prompts(examples, settings, writer))
+    result.write()
     result.show(as_json)
 
 
@@ -105,6 +110,7 @@ def paraphrase_command(
     config: PayerOption = None,
     answers: AnswersOption = Path("answers.db"),
     concurrency: ConcurrencyOption = 4,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Have an expert say prompts in other words, for 'routoo evaluate --stress 60 --paraphrases': prompt_id, prompt.
@@ -115,13 +121,14 @@ def paraphrase_command(
 
     Example: [bold]routoo data paraphrase --prompts p.csv --expert gpt-4o --budget 1.00 --out paraphrases.csv[/bold]
     """
-    check_table_format(target)
-    rows = read_dev_prompts(prompts, count, seed)
+    step = describe_step(context, [prompts], {}, {"temperature": TEMPERATURE})
+    _check_files(target, step, [prompts, experts, config], answers, overwrite)
 
-    payment = Payment(budget, config, answers)
-    writer = _open_writer(experts, expert, payment, concurrency)
-    result = WrittenTable(target, paraphrase_prompts(rows, writer))
-    result.write(context, prompts, {"temperature": TEMPERATURE})
+    pool = _writing_pool(experts, expert)
+    rows = read_dev_prompts(prompts, count, seed)
+    writer = _open_writer(pool, Payment(budget, config, answers), concurrency)
+    result = WrittenTable(target, step, paraphrase_prompts(rows, writer))
+    result.write()
     result.show(as_json)
 
 
@@ -138,9 +145,27 @@ def _read_synthesis(preset: str, options: Mapping[str, float | None]) -> Synthes
     return SynthesisSettings.read("synthesise", settings)
 
 
-def _open_writer(experts: Path, name: str, payment: Payment, concurrency: int) -> Writer:
-    """Read the expert, and open the account and the answers kept so far."""
-    pool = Pool([Pool.from_toml(experts)[name]])
+def _check_files(
+    target: Path, step: Step, inputs: Sequence[Path | None], answers: Path, overwrite: bool
+) -> None:
+    """Check what is read and written; a table that the same command wrote before is its own to go on with.
+
+    Raises:
+        ConfigurationError: See :func:`~routoo_integrations.cli.data_options.check_step_files`.
+    """
+    check_step_files({"--out": target}, inputs, overwrite=True)
+    check_answers_file(answers, [*inputs, target])
+    if not is_written_by(target, step, PAYING_OPTIONS):
+        check_step_files({"--out": target}, inputs, overwrite)
+
+
+def _writing_pool(experts: Path, name: str) -> Pool:
+    """A pool of the expert that writes."""
+    return Pool([Pool.from_toml(experts)[name]])
+
+
+def _open_writer(pool: Pool, payment: Payment, concurrency: int) -> Writer:
+    """Open the account and the answers kept so far."""
     budget, ledger = payment.account(pool)
     asker = Asker(
         direct_router(pool, budget, ledger),
@@ -148,26 +173,22 @@ def _open_writer(experts: Path, name: str, payment: Payment, concurrency: int) -
         AnswerStore(payment.answers),
         concurrency,
     )
-    return Writer(pool[name], asker, progress, concurrency)
+    (expert,) = pool
+    return Writer(expert, asker, progress, concurrency)
 
 
 @dataclass(frozen=True)
 class WrittenTable:
-    """What an expert wrote, and the table that it goes to."""
+    """What an expert wrote, the table that it goes to, and the step that writes it."""
 
     target: Path
+    step: Step
     prompts: WrittenPrompts
 
-    def write(self, context: typer.Context, table: Path, settings: Mapping[str, Any]) -> None:
-        """Write the rows there are and their manifest.
-
-        Args:
-            context: Of the command.
-            table: The prompts that were read.
-            settings: Settings that no option set.
-        """
+    def write(self) -> None:
+        """Write the rows there are and their manifest."""
         if self.prompts.rows:
-            step = describe_step(context, [table], self.prompts.counts(), settings)
+            step = replace(self.step, counts=self.prompts.counts())
             write_step(self.target, self.prompts.rows, step)
 
     def show(self, as_json: bool) -> None:

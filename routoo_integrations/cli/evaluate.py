@@ -17,6 +17,7 @@ from routoo_core.outcomes import SPLITS, read_tables
 from routoo_core.predictor.checkpoint import find_router
 from routoo_core.price_list import read_price_list
 from routoo_integrations.cli.options import JsonOption, PoolOption, PricesOption
+from routoo_integrations.cli.outputs import REPORT_FILES, CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import print_json, print_line, progress
 
 
@@ -60,6 +61,7 @@ def evaluate_command(
     force: Annotated[
         bool, typer.Option(help="Also on prompts a router learnt from; the report is stamped.")
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure routers on the dev prompts of a table, beside simple ones that learn from its train prompts.
@@ -79,6 +81,10 @@ def evaluate_command(
         raise ConfigurationError(
             "--paraphrases: are for --stress; say by --stress N on how many prompts"
         )
+    CommandFiles(
+        inputs=[*prompts, *outcomes, prices, paraphrases],
+        folders={"--out": (report, REPORT_FILES)},
+    ).check(overwrite)
     checkpoints = [find_router(name) for name in router]
     table = read_tables(prompts, outcomes, {*SPLITS, "test", split})
     price_list = read_price_list(prices, pool or (), table.experts)

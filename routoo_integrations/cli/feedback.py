@@ -19,6 +19,7 @@ from routoo_core.monitoring.feedback import (
 from routoo_core.monitoring.plots import plot_feedback
 from routoo_core.monitoring.routed_calls import read_routed_calls
 from routoo_integrations.cli.options import JsonOption, check_png
+from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import out, print_json, print_line
 
 DRIFT = "drift, 95 %"
@@ -38,6 +39,7 @@ def feedback_command(
     plot: Annotated[
         Path | None, typer.Option(help="A PNG of money, feedback and who is asked, week by week.")
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Sum real calls up by week: spend, savings, what people thought, and whether the predictions drift from that.
@@ -49,6 +51,7 @@ def feedback_command(
     Example: [bold]routoo feedback calls.jsonl --against gpt-4o --plot weeks.png[/bold]
     """
     check_png(plot)
+    CommandFiles({"--plot": plot}, inputs=logs).check(overwrite)
     log = read_routed_calls(logs)
     if not log.calls:
         raise ConfigurationError(f"{logs[0]}: holds no calls; log a reply's record, one a line")

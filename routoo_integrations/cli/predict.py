@@ -11,6 +11,7 @@ from routoo_core.assignment.predictions import predict_table, read_prediction_in
 from routoo_core.assignment.quality_table import write_predicted_quality
 from routoo_core.tables import check_table_format
 from routoo_integrations.cli.options import JsonOption, RouterOption, TableOption
+from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import print_json, print_line, progress
 
 
@@ -18,6 +19,7 @@ def predict_command(
     router: RouterOption,
     prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt.")],
     target: TableOption,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Predict how well every expert a router knows would answer each prompt: prompt_id, model, score (0–1).
@@ -25,6 +27,7 @@ def predict_command(
     Example: [bold]routoo predict --router mmlu-pro --prompts p.parquet --out scores.csv[/bold]
     """
     check_table_format(target)
+    CommandFiles({"--out": target}, inputs=[prompts]).check(overwrite)
     table = predict_table(read_prediction_input(router, prompts), progress)
     write_predicted_quality(target, table)
 

@@ -33,7 +33,9 @@ from routoo_integrations.cli.options import (
     PricesOption,
     RouterOption,
     TokensOption,
+    check_png,
 )
+from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import print_json, print_line, progress
 
 
@@ -70,6 +72,7 @@ def replay_command(
         Path | None, typer.Option(help="A PNG of spend, λ, score and refusals over time.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another order and other times.")] = 0,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a stream of prompts through the router and a ledger, answered by what was observed: what would a budget do?
@@ -83,6 +86,8 @@ def replay_command(
         raise ConfigurationError(
             f"--arrivals: {pattern!r} is none of {', '.join(ARRIVAL_PATTERNS)}"
         )
+    check_png(plot)
+    CommandFiles({"--plot": plot}, inputs=[prompts, outcomes, prices]).check(overwrite)
     limits = {
         "limit": limit,
         "period": period,

@@ -19,13 +19,23 @@ from routoo_core.experts import Expert, Pool
 from routoo_core.money import decimal_usd, format_usd
 from routoo_core.scoring.estimate import CostEstimate, estimate_costs
 from routoo_core.scoring.harness import HarnessSamples
-from routoo_core.scoring.run import score_experts, write_outcomes
+from routoo_core.scoring.run import (
+    ScoredPairs,
+    read_scored_pairs,
+    score_experts,
+    write_outcomes,
+)
 from routoo_core.scoring.task import ScoringResult, ScoringTask, read_grader_rows
 from routoo_core.tables import check_table_format
 from routoo_integrations.cli.configuration import INCOMPLETE, Payment
 from routoo_integrations.cli.grader_options import GraderOptions
 from routoo_integrations.cli.harness_options import HarnessOptions
 from routoo_integrations.cli.options import AnswersOption, JsonOption, LimitOption, PayerOption
+from routoo_integrations.cli.outputs import (
+    CommandFiles,
+    OverwriteOption,
+    check_answers_file,
+)
 from routoo_integrations.cli.terminal import (
     out,
     print_json,
@@ -37,15 +47,15 @@ from routoo_integrations.cli.terminal import (
 
 
 def score_command(
-    prompts: Annotated[
-        Path,
-        typer.Option(
-            help="Parquet or CSV: prompt_id, prompt, and what the grader needs (see below)."
-        ),
-    ],
     target: Annotated[
         Path, typer.Option("--out", help="The table of outcomes to write, .parquet or .csv.")
     ],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parquet or CSV to read: prompt_id, prompt, and what the grader needs (see below)."
+        ),
+    ] = None,
     grader: Annotated[
         str | None,
         typer.Option(
@@ -100,6 +110,12 @@ def score_command(
             help="Instead of a grader: samples_*.jsonl of lm_eval --log_samples, or a folder of them."
         ),
     ] = None,
+    prompts_target: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts-out", help="from-harness: the table of prompts to write, .parquet or .csv."
+        ),
+    ] = None,
     task: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,33 +140,45 @@ def score_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would cost.")
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run experts on prompts and grade the answers: prompt_id, model, score, tokens, cost_usd, latency_s.
 
     Every call is held and settled on a ledger. Answers are kept as they come: started again, a run goes on where it
-    was, and grading the same answers otherwise asks nobody. Exit code 3 says that pairs are missing.
+    was, and grading the same answers otherwise, into another table, asks nobody. Exit code 3 says that pairs are
+    missing.
 
     Example: [bold]routoo score --prompts p.parquet --grader letter --budget 5.00 --out outcomes.parquet[/bold]
 
     The cost first: [bold]routoo score … --dry-run[/bold]
 
-    From EleutherAI's harness: [bold]routoo score --from-harness logs --prompts p.csv --out o.csv[/bold] writes both.
+    Of EleutherAI's harness: [bold]routoo score --from-harness logs --prompts-out p.csv --out o.csv[/bold] writes both.
     """
     check_table_format(target)
     if from_harness and grader is None:
         harness = HarnessOptions(
             from_harness, task or (), harness_options, metric, filter_name, field
         )
+        prompts_target = _harness_target(prompts, prompts_target)
+        outputs = {"--out": target, "--prompts-out": prompts_target}
+        CommandFiles(outputs, inputs=() if task else from_harness).check(overwrite)
         pool = _named_experts(Pool.from_toml(experts), expert) if task else []
         logged = harness.read(pool)
-        logged.write(prompts, target)
-        _show_samples(logged, prompts, target, as_json)
+        logged.write(prompts_target, target)
+        _show_samples(logged, prompts_target, target, as_json)
         return
     if grader is None or from_harness:
         raise ConfigurationError(
             "--grader: say how answers are graded; or give --from-harness to read graded samples"
         )
+    if prompts is None or prompts_target is not None:
+        raise ConfigurationError(
+            "--prompts: name the table of prompts to read; --prompts-out is for --from-harness"
+        )
+    inputs = [prompts, experts, config, rubric]
+    CommandFiles({"--out": target}, inputs).check(overwrite=True)
+    check_answers_file(answers, [*inputs, target])
 
     grading = GraderOptions(
         grader,
@@ -165,16 +193,67 @@ def score_command(
         allow_code,
     )
     scoring = _read_scoring(prompts, experts, expert, grading)
+    earlier = None
+    if not dry_run and not overwrite:
+        earlier = _read_earlier(target, scoring)
     run = ScoreRun(scoring, Payment(budget, config, answers), concurrency, retries)
     if dry_run:
         _show_estimates(run.estimates(), as_json)
         return
 
     scores = run.scores()
+    if earlier is not None:
+        _check_same_scores(target, earlier, scores)
     write_outcomes(target, scores)
     _show_scores(scoring, scores, target, as_json)
     if scores.missing():
         raise typer.Exit(INCOMPLETE)
+
+
+def _harness_target(prompts: Path | None, prompts_target: Path | None) -> Path:
+    """Where the prompts of a harness go; ``--prompts`` is a table to read, and stays as it is."""
+    if prompts is not None:
+        raise ConfigurationError(
+            "--prompts: names a table to read; name the one that --from-harness writes by --prompts-out"
+        )
+    if prompts_target is None:
+        raise ConfigurationError("--prompts-out: name the table of prompts to write")
+    check_table_format(prompts_target)
+    return prompts_target
+
+
+def _read_earlier(target: Path, scoring: ScoringTask) -> ScoredPairs | None:
+    """The scores of an earlier run with which this one goes on; ``None`` where there is no table yet.
+
+    Raises:
+        ConfigurationError: The table is of something else.
+    """
+    if not target.exists():
+        CommandFiles({"--out": target}).check(overwrite=False)
+        return None
+    earlier = read_scored_pairs(target)
+    if earlier is None or not earlier.keys() <= scoring.pair_names():
+        raise ConfigurationError(
+            f"--out: {target} holds something else than earlier scores of these prompts and experts; name another "
+            "file, or replace it with --overwrite"
+        )
+    return earlier
+
+
+def _check_same_scores(target: Path, earlier: ScoredPairs, scores: ScoringResult) -> None:
+    """Refuse to replace scores by others.
+
+    Raises:
+        ConfigurationError: A score would change or be lost.
+    """
+    now = {(pair.row["prompt_id"], pair.expert.name): pair.score for pair in scores.graded}
+    for pair, score in earlier.items():
+        if now.get(pair) != score:
+            prompt_id, expert = pair
+            raise ConfigurationError(
+                f"--out: {target} has another score of {expert} on {prompt_id}, as of another grader; name another "
+                "file, or replace it with --overwrite. The answers are kept: asking again costs nothing"
+            )
 
 
 def _named_experts(pool: Pool, names: Sequence[str] | None) -> list[Expert]:

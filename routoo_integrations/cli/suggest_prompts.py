@@ -12,6 +12,7 @@ from routoo_core.prompts import read_prompts
 from routoo_core.tables import check_table_format, write_table
 from routoo_core.training.expert_run import suggest_for
 from routoo_integrations.cli.options import RouterOption
+from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import print_line, progress
 
 
@@ -25,12 +26,14 @@ def suggest_prompts_command(
     ],
     count: Annotated[int, typer.Option("--n", help="How many to label.")] = 100,
     seed: Annotated[int, typer.Option(help="Another seed suggests others.")] = 0,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Choose which prompts to label before adding an expert: spread over everything the router's encoder tells apart.
 
     Example: [bold]routoo suggest-prompts --router mmlu-pro --prompts all.csv --n 100 --out label-these.csv[/bold]
     """
     check_table_format(target)
+    CommandFiles({"--out": target}, inputs=[prompts]).check(overwrite)
     checkpoint = find_router(router)
     candidates = read_prompts(prompts)
     rows = suggest_for(checkpoint, candidates.texts, count, seed, progress)

@@ -16,6 +16,7 @@ from routoo_core.training.processes import is_main_process
 from routoo_core.training.run import train_router
 from routoo_core.training.settings import preset as settings_of_preset
 from routoo_integrations.cli.options import PRICES_HELP, PoolOption
+from routoo_integrations.cli.outputs import CHECKPOINT_FILES, CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import print_line, progress
 
 
@@ -33,9 +34,7 @@ def train_command(
             "one for each --prompts."
         ),
     ],
-    folder: Annotated[
-        Path, typer.Option("--out", help="The router's folder, created or replaced.")
-    ],
+    folder: Annotated[Path, typer.Option("--out", help="The router's folder; it is made.")],
     preset: Annotated[
         str, typer.Option(help="Where to start from: default, lora, paper or knn.")
     ] = "default",
@@ -44,6 +43,7 @@ def train_command(
     ] = None,
     prices: Annotated[Path | None, typer.Option(help=PRICES_HELP)] = None,
     pool: PoolOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Train a router on observed outcomes and measure it on held-out prompts, beside simple baselines.
 
@@ -53,6 +53,10 @@ def train_command(
 
     Example: [bold]routoo train --prompts p.parquet --outcomes o.parquet --out my-router --prices prices.csv[/bold]
     """
+    CommandFiles(
+        inputs=[*prompts, *outcomes, config, prices],
+        folders={"--out": (folder, CHECKPOINT_FILES)},
+    ).check(overwrite)
     changes = read_toml(config) if config else None
     settings = settings_of_preset(preset, str(config), changes)
     table = read_tables(prompts, outcomes)

@@ -25,6 +25,7 @@ from routoo_integrations.cli.options import (
     PoolOption,
     check_png,
 )
+from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import out, print_json, print_line, progress
 
 
@@ -57,6 +58,7 @@ def universe_command(
     ] = None,
     target: OptionalTableOption = None,
     plot: Annotated[Path | None, typer.Option(help="The coverage curve to draw, .png.")] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Choose the experts that complement one another best: greedily, with a bound of how far from optimal that can be.
@@ -74,6 +76,8 @@ def universe_command(
     if target:
         check_table_format(target)
     check_png(plot)
+    files = [outcomes, prompts, *(prices or ())]
+    CommandFiles({"--out": target, "--plot": plot}, inputs=files).check(overwrite)
 
     price_list: dict[str, float] = {}
     for path in prices or ():
