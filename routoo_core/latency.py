@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Annotated
 
 from pydantic import Field
 
+from routoo_core.lifetimes import fork_safe_lock
 from routoo_core.settings import Settings
 
 LATEST_WEIGHT = 0.2
@@ -44,7 +44,7 @@ class Latencies:
 
     def __init__(self) -> None:
         self._mean: dict[str, float] = {}
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
 
     def observe(self, expert: str, seconds: float) -> None:
         """Add a reply."""

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from routoo_core.lifetimes import PerProcess
+
 Result = TypeVar("Result")
 
-_THREADS = ThreadPoolExecutor(max_workers=32, thread_name_prefix="routoo")
+_THREADS = PerProcess(lambda: ThreadPoolExecutor(max_workers=32, thread_name_prefix="routoo"))
 
 
 async def off_loop(
@@ -23,7 +25,7 @@ async def off_loop(
         undo: Takes the result, wherever the function ends, when nobody waits for it any more.
     """
     context = contextvars.copy_context()
-    future: Future[Result] = _THREADS.submit(context.run, function)
+    future: Future[Result] = _THREADS.get().submit(context.run, function)
     try:
         return await asyncio.shield(asyncio.wrap_future(future))
     except asyncio.CancelledError:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = """
 routoo_core
-    errors files threads progress money text tables plotting settings tokens
+    errors files lifetimes threads progress money text tables plotting settings tokens
     question messages request latency usage prices endpoint limits experts price_list failures
     expert_table prompts outcomes embedded
 routoo_core.predictor

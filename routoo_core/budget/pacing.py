@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from routoo_core.budget.outlook import Standing, outlook
 from routoo_core.candidates import Candidate, costs, qualities
+from routoo_core.lifetimes import fork_safe_lock
 from routoo_core.selector import Lagrangian, Policy, PolicyContext
 
 RECENT_CALLS = 256
@@ -48,7 +48,7 @@ class Paced(Policy):
         self._reference = reference
         self._experts = experts
         self._traffic: dict[tuple[str, ...], Traffic] = {}
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"reference": self._reference, "experts": self._experts}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from routoo_core.budget.account import AccountState, Budget, binding_account
 from routoo_core.budget.ledger import HourlyCalls, Reservation, amount_to_hold
@@ -30,7 +30,16 @@ from routoo_core.budget.sqlite_file import (
     read_expired_holds,
 )
 from routoo_core.errors import LedgerError
+from routoo_core.lifetimes import PerProcess, fork_safe_lock
 from routoo_core.money import NanoUsd
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """A connection to the file, and the lock of the threads that share it."""
+
+    db: sqlite3.Connection
+    lock: Any = field(default_factory=fork_safe_lock)
 
 
 class SqliteLedger:
@@ -52,9 +61,14 @@ class SqliteLedger:
         self.path = str(path)
         self.ttl = ttl
         self.clock = clock
-        self._lock = threading.RLock()
-        self._connection = open_file(self.path)
-        self._process_id = os.getpid()
+        connection = _Connection(open_file(self.path))
+        self._opened = PerProcess(self._connect, connection)
+        self._in_memory = connection if self.path == IN_MEMORY else None
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """This process's."""
+        return self._opened.get().db
 
     @property
     def url(self) -> str:
@@ -150,8 +164,9 @@ class SqliteLedger:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._connection.close()
+        connection = self._opened.get()
+        with connection.lock:
+            connection.db.close()
 
     @contextmanager
     def _reading(self) -> Iterator[AccountReader]:
@@ -163,8 +178,9 @@ class SqliteLedger:
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
         """``DEFERRED`` reads one state of the file; ``IMMEDIATE`` keeps others from writing."""
-        with self._lock:
-            db = self._connection_of_this_process()
+        connection = self._opened.get()
+        with connection.lock:
+            db = connection.db
             db.execute(f"BEGIN {kind}")
             try:
                 yield db
@@ -173,13 +189,9 @@ class SqliteLedger:
                 raise
             db.execute("COMMIT")
 
-    def _connection_of_this_process(self) -> sqlite3.Connection:
-        """The connection; after a fork a new one, as a connection to a file must not cross it."""
-        process_id = os.getpid()
-        if process_id != self._process_id and self.path != IN_MEMORY:
-            self._connection = open_file(self.path)
-            self._process_id = process_id
-        return self._connection
+    def _connect(self) -> _Connection:
+        """A connection for a forked child, as one to a file must not cross a fork; in memory, the copy it got."""
+        return self._in_memory or _Connection(open_file(self.path))
 
 
 def _hold(

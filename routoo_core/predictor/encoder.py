@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from routoo_core import embedded
 from routoo_core.errors import ConfigurationError
+from routoo_core.lifetimes import PerProcess
 from routoo_core.predictor.adapter import Adapter
 from routoo_core.predictor.base import Encoder, Vectors
 from routoo_core.settings import Settings
@@ -64,7 +65,7 @@ class LocalEncoder:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.settings = settings
-        self._lock = threading.Lock()
+        self._lock = PerProcess(threading.Lock)
 
     @classmethod
     def load(
@@ -130,7 +131,7 @@ class LocalEncoder:
         by_length = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]))
 
         for rows in _in_batches(by_length, batch_size):
-            with self._lock:
+            with self._lock.get():
                 vectors[rows] = self._encode_batch([token_ids[row] for row in rows])
             if progress:
                 progress(len(rows))
