@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from routoo_core.endpoint import Endpoint
-from routoo_core.errors import ConfigurationError
+from routoo_core.errors import ConfigurationError, UnknownPrice
+from routoo_core.hosts import Address, client_address
 from routoo_core.limits import Limits
+from routoo_core.list_prices import ListPrices, Moment, find_list_prices
 from routoo_core.money import NanoUsd
-from routoo_core.prices import NANO_PER_MICRO_USD, TokenPrices
-from routoo_core.prices import list_price as list_price
+from routoo_core.prices import TokenPrices
 from routoo_core.settings import read_toml
 from routoo_core.text import first_repeated
 from routoo_core.usage import Usage as Usage
+
+PRICE_FIELDS = tuple(TokenPrices.model_fields)
 
 
 class Expert(Limits, TokenPrices, Endpoint):
@@ -37,36 +49,140 @@ class Expert(Limits, TokenPrices, Endpoint):
 
     router_name: str = ""
     client: Any = Field(default=None, exclude=True, repr=False)
+    _list_prices: ListPrices | None = PrivateAttr(default=None)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _look_up_price(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _look_up_price(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(values, Mapping):
+            return handler(values)
         has_input = values.get("input_usd_per_1m") is not None
         has_output = values.get("output_usd_per_1m") is not None
         if has_input and has_output:
-            return values
+            return handler(values)
         if has_input or has_output:
             raise ValueError(
                 "give both input_usd_per_1m and output_usd_per_1m, or neither to look them up"
             )
         if not values.get("model"):
-            return values  # a missing model is refused with its own message
+            return handler(values)  # a missing model is refused with its own message
 
-        prices = list_price(str(values["model"]))
-        return {**values, **prices.model_dump(exclude_none=True)}
+        list_prices = find_list_prices(str(values["model"]), _address_of(values))
+        written = {name: value for name, value in values.items() if value is not None}
+        listed = list_prices.at().model_dump(exclude_none=True)
+        expert = handler({**listed, **values, **_listed_only(listed, written)})
+        # What was looked up is not what somebody set: it changes with the list.
+        expert.model_fields_set.difference_update(set(listed) - set(written))
+        expert._list_prices = list_prices
+        return expert
+
+    @model_serializer(mode="wrap")
+    def _leave_out_list_prices(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is written down is what was set; prices of the list are looked up again."""
+        values: dict[str, Any] = serialize(self)
+        if self._list_prices is not None:
+            for name in PRICE_FIELDS:
+                if name not in self.model_fields_set:
+                    values.pop(name, None)
+        return values
 
     @property
     def predicted_as(self) -> str:
         """The name the router's checkpoint knows this expert by."""
         return self.router_name or self.name
 
+    @property
+    def address(self) -> Address:
+        """Where it is called, as far as it matters for the price."""
+        return _address_of(
+            {"base_url": self.base_url, "provider": self.provider, "client": self.client}
+        )
+
+    @property
+    def has_list_prices(self) -> bool:
+        """Whether its price was looked up, so that it changes with the hour and the length of the prompt."""
+        return self._list_prices is not None
+
+    def prices_at(self, moment: Moment | None = None, prompt_tokens: int = 0) -> TokenPrices:
+        """The prices of a call; those that were set, and for the others what the list says.
+
+        Args:
+            moment: When it was answered, an aware datetime or seconds since the epoch; by default now.
+            prompt_tokens: Of its whole prompt.
+        """
+        if self._list_prices is None:
+            return self
+        try:
+            listed = self._list_prices.at(moment, prompt_tokens)
+        except UnknownPrice:  # another process, with an older list
+            return self
+        return self._with_own_prices(listed)
+
+    def dearest_prices(self, prompt_bound: int) -> TokenPrices:
+        """The highest price of every kind that can apply within a day.
+
+        Args:
+            prompt_bound: The most tokens that the prompt can be.
+        """
+        if self._list_prices is None:
+            return self
+        try:
+            listed = self._list_prices.dearest(prompt_bound)
+        except UnknownPrice:
+            return self
+        return self._with_own_prices(listed)
+
+    def cost(self, usage: Usage, at: Moment | None = None) -> NanoUsd:
+        """What ``usage`` cost, rounded up.
+
+        Args:
+            usage: Of the call.
+            at: When it was answered, an aware datetime or seconds since the epoch; by default now.
+        """
+        prices = self.prices_at(at, usage.prompt_tokens)
+        return TokenPrices.cost(prices, usage)
+
+    def maximum_cost(self, prompt_tokens: int, completion_tokens: int) -> NanoUsd:
+        """The most a call can cost within a day, whatever kinds its tokens are, rounded up."""
+        prices = self.dearest_prices(prompt_tokens)
+        return TokenPrices.maximum_cost(prices, prompt_tokens, completion_tokens)
+
     def affordable_tokens(self, amount: NanoUsd, prompt_tokens: int, completions: int = 1) -> int:
         """How many tokens of each reply an amount pays for after the prompt; never above the expert's limit."""
-        if not self.dearest_output_usd_per_1m:
+        prices = self.dearest_prices(prompt_tokens)
+        affordable = prices.affordable_reply(amount, prompt_tokens)
+        if affordable is None:
             return self.max_output_tokens
-        remaining = amount - self.maximum_cost(prompt_tokens, 0)
-        nano_per_token = self.dearest_output_usd_per_1m * NANO_PER_MICRO_USD
-        return min(self.max_output_tokens, int(remaining / nano_per_token) // completions)
+        return min(self.max_output_tokens, affordable // completions)
+
+    def _with_own_prices(self, listed: TokenPrices) -> TokenPrices:
+        own = []
+        for name in PRICE_FIELDS:
+            if name in self.model_fields_set:
+                value = getattr(self, name)
+                if value is not None:
+                    own.append((name, value))
+        return _replaced(listed, tuple(own)) if own else listed
+
+
+def _address_of(settings: Mapping[str, Any]) -> Address:
+    """Where an expert is called by its settings, else by its client."""
+    base_url = settings.get("base_url")
+    provider = settings.get("provider")
+    client = settings.get("client")
+    if client is not None and base_url is None and provider is None:
+        return client_address(client)
+    return Address(str(base_url) if base_url else None, str(provider) if provider else None)
+
+
+def _listed_only(listed: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """The prices of the list that nobody set."""
+    return {name: value for name, value in listed.items() if name not in written}
+
+
+@lru_cache(maxsize=1024)
+def _replaced(prices: TokenPrices, own: tuple[tuple[str, Decimal], ...]) -> TokenPrices:
+    return TokenPrices(**{**dict(prices), **dict(own)})
 
 
 class Pool:

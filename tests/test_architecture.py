@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent.parent
 ORDER = """
 routoo_core
     errors files lifetimes threads progress money text tables plotting settings tokens
-    question messages request latency usage prices endpoint limits experts price_list failures
+    question messages request latency usage prices model_names hosts list_prices endpoint limits experts price_list
+    failures
     expert_table prompts outcomes embedded
 routoo_core.predictor
     base batching adapter encoder calibration lengths heads checkpoint_config quality_model

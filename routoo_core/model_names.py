@@ -1,0 +1,93 @@
+"""Names of models: of which model a name is, however a provider writes it."""
+
+from __future__ import annotations
+
+import re
+
+_PATH = re.compile(r".*/(?:models|foundation-model|inference-profile)/(.+)")
+"""What a provider puts before a name: ``models/``, ``accounts/fireworks/models/``, the ARN of Bedrock."""
+_BEDROCK_VENDOR = re.compile(
+    r"^(?:(?:us|us-gov|eu|apac|jp|au|ca|sa|global|regional)\.)?"
+    r"(?:ai21|amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshotai|moonshot|nvidia|openai|qwen"
+    r"|stability|writer|zai)\.(?=[a-z])"
+)
+_BEDROCK_VERSION = re.compile(r"-v?\d+:\d+(?::\w+)?$")
+_CLAUDE_VERSION = re.compile(r"(claude.*)-v\d(?=$|@)")
+_VARIANT = re.compile(r":(?!free$|batch$)[a-z][a-z-]*$")
+"""How a gateway serves a model: ``:nitro``, ``:online``, ``:latest``; what is free or in a batch has its own price."""
+_DECIMAL_POINT = re.compile(r"(?<=\d)[.p](?=\d)")
+_SNAPSHOT = re.compile(
+    r"[-@]("
+    r"20\d\d-[01]\d-[0-3]\d"  # 2024-08-06
+    r"|20\d\d[01]\d[0-3]\d"  # 20241022
+    r"|[01]\d-20\d\d"  # 08-2024
+    r"|[01]\d-[0-3]\d"  # 05-20
+    r"|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"  # 0613
+    r"|2\d(?:0[1-9]|1[0-2])"  # 2411
+    r"|00\d"  # 001
+    r"|latest|default"
+    r")$"
+)
+"""The snapshot at the end of a name."""
+_ALIASES = {
+    "claude-sonnet-4-0": "claude-sonnet-4",
+    "claude-opus-4-0": "claude-opus-4",
+    "gpt-4-0125-preview": "gpt-4-turbo-preview",
+    "gpt-4-1106-preview": "gpt-4-turbo-preview",
+}
+_ROLLING = ("", "latest", "default")
+"""Snapshots of a name that stands for whichever is served today."""
+
+
+def same_model(asked: str, answered: str | None) -> bool:
+    """Whether a reply comes from the model that was asked, by their names.
+
+    An alias and its snapshots are one model (``gpt-4o``, ``gpt-4o-2024-08-06``), as are the spellings of providers
+    (``openai/gpt-4o``, ``us.anthropic.claude-sonnet-4-20250514-v1:0``). Two different snapshots are two models.
+
+    Args:
+        asked: What the request said.
+        answered: What the reply says; ``None`` or empty where it says nothing, which is no other model.
+    """
+    if not answered or not answered.strip():
+        return True
+    asked_model, asked_snapshot = _model_and_snapshot(asked)
+    answered_model, answered_snapshot = _model_and_snapshot(answered)
+    if asked_model != answered_model:
+        return False
+    if asked_snapshot in _ROLLING or answered_snapshot in _ROLLING:
+        return True
+    return asked_snapshot == answered_snapshot
+
+
+def without_path(name: str) -> str:
+    """A name without what a provider's address puts before it, such as ``models/``."""
+    match = _PATH.fullmatch(f"/{name}")
+    return match[1] if match else name
+
+
+def _model_and_snapshot(name: str) -> tuple[str, str]:
+    """A model's plain name, and the digits of its snapshot or the word for the latest."""
+    name = name.strip().lower()
+    if name.startswith("ft:"):
+        return name, ""  # somebody's own weights, with a price of their own
+
+    name = name.partition("/versions/")[0]
+    name = name.rpartition("/")[2]
+    name = _BEDROCK_VENDOR.sub("", name)
+    name = _BEDROCK_VERSION.sub("", name)
+    name = _CLAUDE_VERSION.sub(r"\1", name)
+    name = _VARIANT.sub("", name)
+    name = name.removeprefix("~").replace("gpt-35-", "gpt-3.5-")
+    if name.startswith("meta-llama"):
+        name = name.removeprefix("meta-")
+    if name in _ALIASES:
+        return _ALIASES[name], ""
+
+    snapshot = ""
+    match = _SNAPSHOT.search(name)
+    if match:
+        name = name[: match.start()]
+        snapshot = match[1].replace("-", "")
+    name = _DECIMAL_POINT.sub("-", name)
+    return _ALIASES.get(name, name), snapshot
