@@ -60,9 +60,9 @@ routoo_core.monitoring
 routoo_core
     __main__
 routoo_integrations
-    building
+    building connections
 routoo_integrations.langchain
-    messages clients calls structured configured chat_model middleware
+    messages connections clients calls structured configured chat_model middleware
 routoo_integrations.llama_index
     tools messages clients events calls structured llm selector namespace
 routoo_integrations.demo

@@ -36,7 +36,6 @@ from routoo_core.selector import Policy, PreferenceRule
 from routoo_core.threads import off_loop
 from routoo_core.tokens import count_tokens, encode
 from routoo_integrations.building import (
-    build_clients,
     make_router,
     mark_question,
     read_completions,
@@ -49,8 +48,8 @@ from routoo_integrations.building import (
 from routoo_integrations.langchain.calls import ChatCall
 from routoo_integrations.langchain.clients import (
     LangChainClient,
-    build_chat_model,
     describe_model,
+    make_clients,
     pool_profile,
 )
 from routoo_integrations.langchain.configured import ConfiguredChatModel
@@ -457,8 +456,7 @@ class RoutooChatModel(ConfiguredChatModel):
 
     def _build_clients(self) -> None:
         settings = {"timeout_s": self.timeout, "max_retries": self.max_retries}
-        models = build_clients(self.router.pool, Runnable, build_chat_model, settings)
-        self._clients = {name: LangChainClient(model) for name, model in models.items()}
+        self._clients = make_clients(self.router.pool, settings)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with these fields changed, checked as the constructor checks them; it shares the router.
