@@ -15,7 +15,7 @@ routoo_core
     failures
     expert_table prompts outcomes embedded
 routoo_core.predictor
-    base batching adapter encoder calibration lengths heads checkpoint_config quality_model
+    base checkpoint_folder batching adapter encoder calibration lengths heads checkpoint_config quality_model
     head_ensemble neighbours performance reference checkpoint
 routoo_core.budget
     period account ledger sqlite_file sqlite redis outlook
