@@ -391,7 +391,7 @@ class TestExperts:
         llm = RoutooLLM(FakePredictor({"mine": 1}), {"mine": expert}, max_tokens=4)
         assert llm.complete("one two").text == "text text text text"
         assert asyncio.run(llm.acomplete("one two")).text == "text text text text"
-        assert (built, endpoint.requests) == (["our-own"], [])
+        assert (set(built), endpoint.requests) == ({"our-own"}, [])
 
     def test_openais_protocol_may_be_named(self, endpoint):
         expert = endpoint.expert("a", provider="openai")

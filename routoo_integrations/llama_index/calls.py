@@ -56,8 +56,7 @@ class LlamaIndexCall(ABC, Generic[Response]):
 
     async def asend(self, attempt: Attempt) -> Response:
         """:meth:`send`, async."""
-        self._client(attempt).use_running_loop()
-        response: Response = await self._delegate(attempt, f"a{self.method}")
+        response: Response = await self._delegate(attempt, f"a{self.method}", is_async=True)
         return response
 
     def open(self, attempt: Attempt) -> Generator[Response, None, None]:
@@ -67,9 +66,8 @@ class LlamaIndexCall(ABC, Generic[Response]):
 
     async def aopen(self, attempt: Attempt) -> AsyncGenerator[Response, None]:
         """:meth:`open`, async."""
-        self._client(attempt).use_running_loop()
         pieces: AsyncGenerator[Response, None]
-        pieces = await self._delegate(attempt, f"astream_{self.method}")
+        pieces = await self._delegate(attempt, f"astream_{self.method}", is_async=True)
         return pieces
 
     def read(self, reply: Response) -> Reading:
@@ -86,11 +84,11 @@ class LlamaIndexCall(ABC, Generic[Response]):
         """A reader for one stream."""
         return PieceReader(attempt.expert.name)
 
-    def _delegate(self, attempt: Attempt, method: str) -> Any:
+    def _delegate(self, attempt: Attempt, method: str, is_async: bool = False) -> Any:
         """Call a method of the expert's LLM; what it returns depends on the method."""
         client = self._client(attempt)
         max_tokens = attempt.max_tokens
-        llm = client.llm_for_call(max_tokens, self.callbacks)
+        llm = client.llm_for_call(max_tokens, self.callbacks, is_async)
         keywords = {**self.keywords, client.limit_keyword: max_tokens}
         return self._invoke(llm, method, keywords, attempt.expert.name)
 
