@@ -325,8 +325,12 @@ def _text_of(message: Mapping[str, Any]) -> str:
     content = message.get("content") or ""
     if isinstance(content, str):
         return content
-    texts = [part.get("text") for part in content]
-    return "\n".join(text for text in texts if text)
+    texts = []
+    for part in content:
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if isinstance(text, str) and text:
+            texts.append(text)
+    return "\n".join(texts)
 
 
 def _policy_of_call(router: Router, policy: Any) -> Policy | PreferenceRule | None:

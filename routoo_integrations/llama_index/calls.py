@@ -15,6 +15,7 @@ from llama_index.core.llms import LLM
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.driver import Reading
 from routoo_core.record import DecisionRecord
+from routoo_core.text import well_formed
 from routoo_core.usage import Usage, read_usage
 from routoo_integrations.llama_index.clients import LlamaIndexClient
 from routoo_integrations.llama_index.messages import (
@@ -142,7 +143,7 @@ class LlamaIndexCompletion(LlamaIndexCall[CompletionResponse]):
 
     def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], expert: str) -> Any:
         llm_method = getattr(llm, method)
-        return llm_method(self.prompt, **keywords)
+        return llm_method(well_formed(self.prompt), **keywords)
 
 
 class PieceReader(Generic[Response]):
