@@ -27,6 +27,11 @@ class Endpoint(Settings):
         api_key_env: The environment variable that holds the key; ``None`` where no key is needed.
         timeout_s: Seconds after which a call has failed.
         max_retries: How often its client tries again before the router moves on to another expert.
+        strict_model: Whether a reply of another model than was asked is refused; else it is booked, with a warning.
+        answers_as: Other names by which replies call this very model, such as that of an alias or a deployment.
+        unsupported_parameters: Arguments that the model does not take, beyond those that are known or that it refuses.
+        silent_stream_end: Whether its streams end without a finish reason and usage, which else means that they were
+            cut off.
         requests_per_minute: The most calls that ``routoo score`` starts in a minute.
         tokens_per_minute: The most tokens, of prompts and replies, that it asks for in a minute.
     """
@@ -38,6 +43,10 @@ class Endpoint(Settings):
     api_key_env: str | None = None
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     max_retries: Annotated[int, Field(ge=0)] = 0
+    strict_model: bool = False
+    answers_as: frozenset[str] = frozenset()
+    unsupported_parameters: frozenset[str] = frozenset()
+    silent_stream_end: bool = False
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
 

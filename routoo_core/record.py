@@ -71,6 +71,8 @@ class AttemptRecord:
         error: Type and HTTP status of the failure, or why the reply was rejected; never its text.
         held_usd: Held for it, an exact decimal string.
         settled_usd: Booked for it, an exact decimal string.
+        estimated: Whether the expert left tokens unreported, so that what was booked for them is an estimate.
+        answered_model: The model that the reply names, where it names one.
     """
 
     expert: str
@@ -78,6 +80,8 @@ class AttemptRecord:
     error: str | None
     held_usd: str
     settled_usd: str
+    estimated: bool = False
+    answered_model: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -87,6 +91,31 @@ class AttemptRecord:
             "error": self.error,
             "held_usd": self.held_usd,
             "settled_usd": self.settled_usd,
+            "estimated": self.estimated,
+            "answered_model": self.answered_model,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SkipRecord:
+    """An expert that was ranked last, since it failed lately.
+
+    Attributes:
+        expert: Its name.
+        reason: Why it failed, in the words of :data:`routoo_core.failures.Reason`.
+        seconds_left: Until it may be asked first again.
+    """
+
+    expert: str
+    reason: str
+    seconds_left: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "expert": self.expert,
+            "reason": self.reason,
+            "seconds_left": self.seconds_left,
         }
 
 
@@ -122,12 +151,15 @@ class DecisionRecord:
         open_tool_call: Whether that expert's tool call was open.
         predict_ms: Milliseconds the prediction took.
         router: Fingerprint of the predictor.
+        skipped: Experts that cool down: they are the last candidates.
         model: What the endpoint calls the expert.
         account: Whose budget paid.
         cached: Whether the reply came from a cache and cost nothing.
         within_limit: ``False`` only for an ``on_exhausted`` expert called beyond the limit.
         held_usd: Held for the attempt that answered.
         settled_usd: Booked for the attempt that answered.
+        estimated: Whether part of that is an estimate, since the expert did not report it.
+        answered_model: The model that the reply names, where it names one.
         spent_usd: Spent by the account so far in its period.
         remaining_usd: Left in the account; ``None`` for no limit.
         attempts: Every attempt of the call, in order.
@@ -143,12 +175,15 @@ class DecisionRecord:
     open_tool_call: bool = False
     predict_ms: float = 0.0
     router: str = ""
+    skipped: tuple[SkipRecord, ...] = ()
     model: str | None = None
     account: str | None = None
     cached: bool = False
     within_limit: bool = True
     held_usd: str | None = None
     settled_usd: str | None = None
+    estimated: bool = False
+    answered_model: str | None = None
     spent_usd: str | None = None
     remaining_usd: str | None = None
     attempts: tuple[AttemptRecord, ...] = ()
@@ -168,11 +203,14 @@ class DecisionRecord:
             "open_tool_call": self.open_tool_call,
             "predict_ms": self.predict_ms,
             "router": self.router,
+            "skipped": [skip.to_dict() for skip in self.skipped],
             "account": self.account,
             "cached": self.cached,
             "within_limit": self.within_limit,
             "held_usd": self.held_usd,
             "settled_usd": self.settled_usd,
+            "estimated": self.estimated,
+            "answered_model": self.answered_model,
             "spent_usd": self.spent_usd,
             "remaining_usd": self.remaining_usd,
             "attempts": [attempt.to_dict() for attempt in self.attempts],

@@ -11,24 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from routoo_core.budget.account import Budget
-from routoo_core.budget.ledger import Ledger
+from routoo_core.budget.cooldowns import Cooldowns
+from routoo_core.budget.ledger import Cooldown, Ledger
 from routoo_core.budget.outlook import Standings
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.attempts import REFUSE, AsyncAttempts, Attempts
-from routoo_core.candidates import capable_experts, make_candidates
+from routoo_core.calling.attempts import CHEAPEST, REFUSE, AsyncAttempts, Attempts
+from routoo_core.candidates import Candidate, capable_experts, make_candidates
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
 from routoo_core.latency import Latencies, LatencyRule
-from routoo_core.options import (
-    SWITCH_MARGIN,
-    RouterParts,
-    check_known,
-    check_settings,
-    parts_from_config,
-    parts_from_toml,
-)
+from routoo_core.options import SWITCH_MARGIN, RouterParts, parts_from_config, parts_from_toml
+from routoo_core.parameters import RefusedParameters
 from routoo_core.predictor.base import Predictor, forecast
 from routoo_core.predictor.batching import BatchingPredictor
+from routoo_core.record import SkipRecord
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import (
     Decision,
@@ -86,13 +82,22 @@ class Router:
         self.strict = strict
         self.latency = latency
         self.latencies = Latencies()
+        self.cooldowns = Cooldowns(ledger)
+        self.refused_parameters = RefusedParameters()
         self.switch_margin = switch_margin
         self._standings = Standings(ledger)
         self._columns = _prediction_columns(pool, predictor)
         self._check()
 
     def _check(self) -> None:
-        check_settings(self.pool, self.policy, self.budget, self.on_exhausted, self.switch_margin)
+        if self.on_exhausted not in {REFUSE, CHEAPEST}:
+            self.pool[self.on_exhausted]
+        if not 0 <= self.switch_margin <= 1:
+            raise ConfigurationError(f"switch_margin: {self.switch_margin} is not between 0 and 1")
+        if self.policy.needs_limit and not self._is_limited():
+            raise ConfigurationError(
+                f"budget.limit: the {self.policy.name} policy spends a limit; set one or choose another policy"
+            )
 
     def _is_limited(self) -> bool:
         return any(budget.limit is not None for budget in self.budget.chain)
@@ -193,15 +198,30 @@ class Router:
         policy = as_policy(request.overrides.policy or self.policy)
         rule = policy.rule(context)
         stickiness = stickiness_of(request, self.switch_margin)
+        cooling = self.cooldowns.current()
         return Decision(
-            candidates=rank(rule, candidates, self.latency, stickiness),
+            candidates=rank(rule, candidates, self.latency, stickiness, cooling),
             policy=describe_policy(policy),
             lambda_=rule.lambda_ if isinstance(rule, Lagrangian) else None,
             fingerprint=self.predictor.fingerprint,
             predict_ms=predict_ms,
             stickiness=stickiness,
+            skipped=self._skipped(candidates, cooling) if cooling else (),
             context=context,
         )
+
+    def _skipped(
+        self, candidates: Sequence[Candidate], cooling: Mapping[str, Cooldown]
+    ) -> tuple[SkipRecord, ...]:
+        """What a record says of the candidates that cool down."""
+        now = self.cooldowns.clock()
+        skipped = []
+        for candidate in candidates:
+            cooldown = cooling.get(candidate.expert.name)
+            if cooldown is not None:
+                seconds = round(cooldown.until - now, 3)
+                skipped.append(SkipRecord(cooldown.expert, cooldown.reason, seconds))
+        return tuple(skipped)
 
     def _eligible(self, name: str | None) -> Iterable[Expert]:
         """The expert that alone may answer, or all."""
@@ -255,6 +275,11 @@ def _prediction_columns(pool: Pool, predictor: Predictor) -> dict[str, int]:
     Raises:
         ConfigurationError: The predictor does not know an expert.
     """
-    check_known(pool, predictor.experts)
     column_of = {name: column for column, name in enumerate(predictor.experts)}
+    unknown = [expert.predicted_as for expert in pool if expert.predicted_as not in column_of]
+    if unknown:
+        raise ConfigurationError(
+            f"router_name: the router does not know {', '.join(map(repr, unknown))}; set router_name to one of "
+            f"{', '.join(column_of)}"
+        )
     return {expert.name: column_of[expert.predicted_as] for expert in pool}

@@ -7,7 +7,7 @@ the same one, or one that follows the budget. Any plain function of the rule's f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from math import inf, isinf
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from routoo_core.candidates import Candidate, costs, qualities
 from routoo_core.errors import ConfigurationError
 from routoo_core.latency import INDIFFERENT, LatencyRule
 from routoo_core.money import format_usd
-from routoo_core.record import CandidateRecord, DecisionRecord, PolicyRecord
+from routoo_core.record import CandidateRecord, DecisionRecord, PolicyRecord, SkipRecord
 from routoo_core.request import RoutedRequest
 
 Array = NDArray[np.floating[Any]]
@@ -247,6 +247,7 @@ class Decision:
         fingerprint: The predictor's.
         predict_ms: Milliseconds the prediction took.
         stickiness: What spoke for the expert of the turn before, where there was one.
+        skipped: Experts that cool down: they are the last candidates.
         context: What the policy looked at.
     """
 
@@ -256,6 +257,7 @@ class Decision:
     fingerprint: str
     predict_ms: float
     stickiness: Stickiness | None = None
+    skipped: tuple[SkipRecord, ...] = ()
     context: PolicyContext | None = field(default=None, repr=False, compare=False)
 
     def record(self) -> DecisionRecord:
@@ -270,6 +272,7 @@ class Decision:
             open_tool_call=previous is not None and previous.open_tool_call,
             predict_ms=round(self.predict_ms, 2),
             router=self.fingerprint,
+            skipped=self.skipped,
         )
 
     def explain(self) -> str:
@@ -307,6 +310,7 @@ def rank(
     candidates: Sequence[Candidate],
     latency: LatencyRule | None = None,
     stickiness: Stickiness | None = None,
+    cooling: Collection[str] = (),
 ) -> tuple[Candidate, ...]:
     """Order candidates by preference; equals by expected cost, then in the order given.
 
@@ -315,6 +319,7 @@ def rank(
         candidates: At least one.
         latency: Takes what a second costs off the quality; experts that are too slow come last.
         stickiness: Adds its margin to the quality of its expert, which comes first while its tool call is open.
+        cooling: Names of experts that come after all others, since they failed lately.
 
     Raises:
         ConfigurationError: The rule returned something other than one finite number a candidate.
@@ -325,11 +330,13 @@ def rank(
     quality = qualities(candidates) - penalties + margins
     preferences = _preferences(rule, quality, costs(candidates))
 
-    def order(position: int) -> tuple[bool, bool, float, int]:
+    def order(position: int) -> tuple[bool, bool, bool, float, int]:
         candidate = candidates[position]
+        is_cooling = candidate.expert.name in cooling
         is_pinned = _is_pinned(candidate, stickiness)
         is_slow = latency.is_slow(candidate.latency)
-        return not is_pinned, is_slow, -preferences[position], candidate.expected_cost
+        rank_of_preference = -preferences[position]
+        return is_cooling, not is_pinned, is_slow, rank_of_preference, candidate.expected_cost
 
     positions = sorted(range(len(candidates)), key=order)
     return tuple(candidates[position] for position in positions)

@@ -12,13 +12,13 @@ ORDER = """
 routoo_core
     errors files lifetimes threads progress money text tables plotting settings tokens
     question messages request latency usage prices model_names hosts list_prices endpoint limits experts price_list
-    failures
-    expert_table prompts outcomes embedded
+    error_evidence failures
+    parameters expert_table prompts outcomes embedded
 routoo_core.predictor
-    base checkpoint_folder batching adapter encoder calibration lengths heads checkpoint_config quality_model
+    base batching adapter encoder calibration lengths heads checkpoint_config quality_model
     head_ensemble neighbours performance reference checkpoint
 routoo_core.budget
-    period account ledger sqlite_file sqlite redis outlook
+    period account ledger sqlite_file sqlite redis outlook cooldowns
 routoo_core
     candidates record selector
 routoo_core.budget
@@ -60,11 +60,11 @@ routoo_core.monitoring
 routoo_core
     __main__
 routoo_integrations
-    building connections
+    building
 routoo_integrations.langchain
-    messages connections clients calls structured configured chat_model middleware
+    messages reading clients calls structured configured chat_model middleware
 routoo_integrations.llama_index
-    tools messages connections clients events calls structured llm selector namespace
+    tools messages reading clients events calls structured llm selector namespace
 routoo_integrations.demo
     prompts embedding transcript langchain_calls llama_index_calls report run
 routoo_integrations.cli

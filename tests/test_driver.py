@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from routoo_core import RoutedRequest, Usage
-from routoo_core.calling.driver import Reading, arun, astream, run, stream
+from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.calling.driver import PieceReading, Reading, arun, astream, run, stream
 from routoo_core.errors import AllExpertsFailed, RecordError, ReplyRejected
 from routoo_core.options import POLICIES
 from routoo_core.record import DecisionRecord
 from routoo_core.request import Overrides
 from routoo_core.selector import Policy
+from routoo_core.testing import ManualClock
 
 HELLO = RoutedRequest.from_text(
     "What is the meaning of life, the universe and everything?", max_tokens=100
@@ -73,7 +75,7 @@ class WordReader:
     usage: Usage | None
 
     def read(self, piece):
-        return piece
+        return PieceReading(piece, is_visible=True)
 
     def finish(self):
         return Reading(usage=self.usage)
@@ -160,8 +162,8 @@ async def test_the_attempt_that_ends_a_call_is_announced_once(make_router, how):
     await ask(how, make_router(), call, on_end=ended.append)
     assert [(attempt.expert.name, attempt.error) for attempt in ended] == [("cheap", None)]
 
-    broken = TextCall({"dear": KeyError("a bug of the adapter")})
-    with pytest.raises(KeyError):
+    broken = TextCall({"dear": NotImplementedError("this adapter cannot")})
+    with pytest.raises(NotImplementedError):
         await ask(how, make_router(), broken, on_end=ended.append)
     assert [attempt.record().attempts[-1].outcome for attempt in ended] == ["answered", "failed"]
 
@@ -192,7 +194,7 @@ def test_a_record_survives_json_and_what_is_wrong_with_one_is_named(make_router)
 
 def test_a_decision_is_a_query(make_router):
     """Deciding any number of times opens no account and moves no λ."""
-    router = make_router(policy="paced")
+    router = make_router(policy="paced", ledger=SqliteLedger(clock=ManualClock()))
     decisions = [router.decide(HELLO) for _ in range(3)]
     assert len({decision.lambda_ for decision in decisions}) == 1
     assert router.ledger.accounts() == []

@@ -87,7 +87,16 @@ def test_the_raw_reply_of_a_llama_index_response_counts_more_than_what_stands_be
 
 @pytest.mark.parametrize(
     "reply",
-    [None, {}, "text", {"usage": None}, {"usage": {"prompt_tokens": 5}}, {"prompt_tokens": None}],
+    [
+        None,
+        {},
+        "text",
+        {"usage": None},
+        {"usage": {}},
+        {"prompt_tokens": None},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": "many", "completion_tokens": True},
+    ],
 )
 def test_where_nothing_is_reported_there_is_no_usage(reply):
     assert read_usage(reply) is None

@@ -20,6 +20,8 @@ from routoo_core.router import Router
 
 FAILURES_BEFORE_STOP = 5
 """Calls of an expert that fail in a row, each with all its retries, before it is asked no more."""
+_REASONS_TO_STOP = frozenset({"credit", "key"})
+"""Why an expert fails that will refuse every other prompt as well."""
 
 
 class _TransientFailure(Exception):
@@ -114,17 +116,20 @@ class Asker:
             return await self._budget_queue.run(lambda: self._call_metered(expert, call))
         except AllExpertsFailed as error:
             failure = read_failure(error.exceptions[0])
+            if not failure.is_of_expert:
+                raise error.exceptions[0] from error
         except Exception as error:
-            if not _is_refusal(error):
+            failure = read_failure(error)
+            if failure.reason != "request":
                 raise
-            description = read_failure(error).description
-            raise NoAnswer(f"the expert refused the prompt: {description}") from error
 
         if failure.may_succeed_later:
             raise _TransientFailure(failure)
-        raise self._stop(
-            expert, f"it refuses calls: {failure.description}; check base_url, model and key"
-        )
+        if failure.reason in _REASONS_TO_STOP:
+            raise self._stop(
+                expert, f"it refuses calls: {failure.description}; check base_url, model and key"
+            )
+        raise NoAnswer(f"the expert refused the prompt: {failure.description}")
 
     async def _call_metered(self, expert: Expert, call: Call) -> Answer:
         """One call with its money held and settled."""
@@ -157,10 +162,3 @@ class Asker:
         """Ask the expert no more; the first reason is the one that is reported."""
         first_reason = self.stopped.setdefault(expert.name, reason)
         return NoAnswer(first_reason)
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether an expert refused the request itself, so that another would refuse it as well."""
-    from openai import OpenAIError
-
-    return read_failure(error).status is not None or isinstance(error, OpenAIError)

@@ -50,7 +50,7 @@ class MeteredCall:
         latency_s = time.monotonic() - started
 
         expert = attempt.expert
-        usage = reply.usage or self._estimated_usage(expert, reply)
+        usage = self._complete_usage(expert, reply)
         answer = _answer_of(reply, expert.cost(usage), latency_s)
         # Stored before it is settled: a run that is killed in between does not pay for it again.
         self.store.put(expert, self.call, answer)
@@ -64,10 +64,11 @@ class MeteredCall:
         """The answer as it is: a store has no place for records."""
         return reply
 
-    def _estimated_usage(self, expert: Expert, reply: ClientReply) -> Usage:
-        request = self.call.request(expert.name)
-        prompt_tokens = expert.prompt_tokens(request)
-        return Usage(prompt_tokens, count_tokens(reply.text))
+    def _complete_usage(self, expert: Expert, reply: ClientReply) -> Usage:
+        """What was reported, with an estimate of what was not."""
+        prompt_tokens = expert.prompt_tokens(self.call.request(expert.name))
+        estimate = Usage(prompt_tokens, count_tokens(reply.text))
+        return reply.usage.filled(estimate) if reply.usage else estimate
 
 
 def _answer_of(reply: ClientReply, cost: NanoUsd, latency_s: float) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from routoo_core.budget.account import AccountState, Budget
 from routoo_core.budget.period import Window
@@ -43,6 +43,23 @@ class HourlyCalls(NamedTuple):
 
     hour_start: float
     calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cooldown:
+    """An expert that failed lately and is not asked first for a while.
+
+    Attributes:
+        expert: Its name.
+        reason: Why it failed, in the words of :data:`routoo_core.failures.Reason`.
+        until: When it may be asked first again, seconds since the epoch.
+        failures: How often it failed in a row.
+    """
+
+    expert: str
+    reason: str
+    until: float
+    failures: int
 
 
 def amount_to_hold(available: NanoUsd | None, minimum: NanoUsd, maximum: NanoUsd) -> NanoUsd | None:
@@ -153,4 +170,21 @@ class Ledger(Protocol):
 
     def close(self) -> None:
         """Close files and connections."""
+        ...
+
+
+@runtime_checkable
+class CooldownStore(Protocol):
+    """What a ledger may keep besides, so that the processes that share it also share which experts cool down."""
+
+    def cooldowns(self) -> list[Cooldown]:
+        """The last cooldown of every expert that has failed since it last answered, by name."""
+        ...
+
+    def set_cooldown(self, cooldown: Cooldown) -> None:
+        """Remember a cooldown; it replaces the one that the expert has."""
+        ...
+
+    def clear_cooldown(self, expert: str) -> None:
+        """Forget an expert's cooldown: it has answered."""
         ...

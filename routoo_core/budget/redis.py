@@ -15,14 +15,15 @@ from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
-from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots, paying
-from routoo_core.budget.ledger import FAIR_SHARE_DIVISOR, HourlyCalls, Reservation
+from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots
+from routoo_core.budget.ledger import FAIR_SHARE_DIVISOR, Cooldown, HourlyCalls, Reservation
 from routoo_core.budget.period import HOUR_S, RETENTION_S, ROLLING_SPAN_S, Clock, Window
 from routoo_core.errors import ConfigurationError, LedgerError, MissingDependency
 from routoo_core.money import NanoUsd
 
 SCHEMA_VERSION = 1
 SCHEMA_KEY = "{routoo}:schema"
+COOLDOWNS_KEY = "{routoo}:cooldowns"
 PASSWORD_VARIABLE = "ROUTOO_REDIS_PASSWORD"  # noqa: S105
 TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
@@ -111,7 +112,7 @@ class RedisLedger:
             "estimate": estimate,
             "enforce": enforce,
             "fair_share_divisor": FAIR_SHARE_DIVISOR,
-            "chain": [_describe_current(payer, now) for payer in paying(budget).chain],
+            "chain": [_describe_current(payer, now) for payer in budget.chain],
         }
         reply = self._run("reserve", request)
         if "amount" not in reply:
@@ -159,6 +160,33 @@ class RedisLedger:
             raise _server_failure(error) from error
         hours = [HourlyCalls(float(start), int(calls)) for start, calls in calls_by_hour.items()]
         return sorted(hours)
+
+    def cooldowns(self) -> list[Cooldown]:
+        """The last cooldown of every expert; see :class:`~routoo_core.budget.ledger.CooldownStore`."""
+        try:
+            rows: dict[Any, Any] = self._redis.hgetall(COOLDOWNS_KEY)
+        except self._redis_error as error:
+            raise _server_failure(error) from error
+        cooldowns = []
+        for expert in sorted(rows):
+            reason, until, failures = json.loads(rows[expert])
+            cooldowns.append(Cooldown(expert, reason, float(until), int(failures)))
+        return cooldowns
+
+    def set_cooldown(self, cooldown: Cooldown) -> None:
+        """Remember a cooldown; see :class:`~routoo_core.budget.ledger.CooldownStore`."""
+        row = json.dumps([cooldown.reason, cooldown.until, cooldown.failures])
+        try:
+            self._redis.hset(COOLDOWNS_KEY, cooldown.expert, row)
+        except self._redis_error as error:
+            raise _server_failure(error) from error
+
+    def clear_cooldown(self, expert: str) -> None:
+        """Forget a cooldown; see :class:`~routoo_core.budget.ledger.CooldownStore`."""
+        try:
+            self._redis.hdel(COOLDOWNS_KEY, expert)
+        except self._redis_error as error:
+            raise _server_failure(error) from error
 
     def close(self) -> None:
         """Close the connections."""

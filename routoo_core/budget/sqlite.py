@@ -6,13 +6,13 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from routoo_core.budget.account import AccountState, Budget, binding_account, paying
-from routoo_core.budget.ledger import HourlyCalls, Reservation, amount_to_hold
+from routoo_core.budget.account import AccountState, Budget, binding_account
+from routoo_core.budget.ledger import Cooldown, HourlyCalls, Reservation, amount_to_hold
 from routoo_core.budget.period import (
     HOUR_S,
     RETENTION_S,
@@ -91,11 +91,10 @@ class SqliteLedger:
     ) -> Reservation:
         """Hold money; see :class:`~routoo_core.budget.ledger.Ledger`."""
         now = self.clock()
-        chain = paying(budget).chain
         with self._transaction("IMMEDIATE") as db:
             _book_expired_holds(db, now)
             reader = AccountReader(db, now, self.ttl)
-            states = [reader.current(payer) for payer in chain]
+            states = [reader.current(payer) for payer in budget.chain]
 
             binding = binding_account(states)
             available = binding.available if enforce else None
@@ -110,7 +109,7 @@ class SqliteLedger:
                 "INSERT INTO reservations (id, amount, estimate, expires) VALUES (?, ?, ?, ?)",
                 (reservation.id, amount, min(estimate, amount), now + self.ttl),
             )
-            for payer, state in zip(chain, states, strict=True):
+            for payer, state in zip(budget.chain, states, strict=True):
                 _hold(db, reservation, payer, state)
         return reservation
 
@@ -163,6 +162,22 @@ class SqliteLedger:
         with self._transaction("DEFERRED") as db:
             return [HourlyCalls(*row) for row in db.execute(query, (account,))]
 
+    def cooldowns(self) -> list[Cooldown]:
+        """The last cooldown of every expert; see :class:`~routoo_core.budget.ledger.CooldownStore`."""
+        query = "SELECT expert, reason, until, failures FROM cooldowns ORDER BY expert"
+        with self._transaction("DEFERRED") as db:
+            return [Cooldown(*row) for row in db.execute(query)]
+
+    def set_cooldown(self, cooldown: Cooldown) -> None:
+        """Remember a cooldown; see :class:`~routoo_core.budget.ledger.CooldownStore`."""
+        with self._transaction("IMMEDIATE") as db:
+            db.execute("INSERT OR REPLACE INTO cooldowns VALUES (?, ?, ?, ?)", astuple(cooldown))
+
+    def clear_cooldown(self, expert: str) -> None:
+        """Forget a cooldown; see :class:`~routoo_core.budget.ledger.CooldownStore`."""
+        with self._transaction("IMMEDIATE") as db:
+            db.execute("DELETE FROM cooldowns WHERE expert = ?", (expert,))
+
     def close(self) -> None:
         """Close the file."""
         connection = self._opened.get()
@@ -178,34 +193,21 @@ class SqliteLedger:
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
-        """``DEFERRED`` reads one state of the file; ``IMMEDIATE`` keeps others from writing.
-
-        Raises:
-            LedgerError: SQLite failed: the file is locked for too long, the disk is full.
-        """
+        """``DEFERRED`` reads one state of the file; ``IMMEDIATE`` keeps others from writing."""
         connection = self._opened.get()
         with connection.lock:
             db = connection.db
+            db.execute(f"BEGIN {kind}")
             try:
-                db.execute(f"BEGIN {kind}")
                 yield db
-                db.execute("COMMIT")
-            except BaseException as error:
-                with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
-                    db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise _file_failure(self.path, error) from error
+            except BaseException:
+                db.execute("ROLLBACK")
                 raise
+            db.execute("COMMIT")
 
     def _connect(self) -> _Connection:
         """A connection for a forked child, as one to a file must not cross a fork; in memory, the copy it got."""
         return self._in_memory or _Connection(open_file(self.path))
-
-
-def _file_failure(path: str, error: sqlite3.Error) -> LedgerError:
-    return LedgerError(
-        f"the ledger {path} failed ({error}); nothing is called while it cannot be asked"
-    )
 
 
 def _hold(

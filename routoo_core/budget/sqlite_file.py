@@ -65,6 +65,15 @@ _SCHEMA = (
     """,
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+# Ledgers of before have no such table; one of now is a ledger of theirs.
+_COOLDOWNS = """
+    CREATE TABLE IF NOT EXISTS cooldowns (
+        expert TEXT PRIMARY KEY,
+        reason TEXT NOT NULL,
+        until REAL NOT NULL,
+        failures INTEGER NOT NULL
+    ) WITHOUT ROWID
+"""
 
 _SELECT_STATES = """
     SELECT account, window, start, "end", span, "limit", spent, held, calls, overshoot
@@ -88,6 +97,7 @@ def open_file(path: str) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = NORMAL")
         if is_new:
             _create_tables(db, path)
+        db.execute(_COOLDOWNS)
     except sqlite3.Error as error:
         raise ConfigurationError(
             f"ledger {path}: {error}; give the path of a new file or of a ledger"

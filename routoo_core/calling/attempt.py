@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -9,12 +10,14 @@ from types import TracebackType
 from typing import Self
 
 from routoo_core.budget.account import AccountState, Budget
+from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Ledger, Reservation
 from routoo_core.candidates import Candidate
 from routoo_core.errors import StreamInterrupted
 from routoo_core.experts import Expert
 from routoo_core.failures import Failure, read_failure
 from routoo_core.money import decimal_usd
+from routoo_core.parameters import RefusedParameters
 from routoo_core.record import AttemptRecord, DecisionRecord, Ending
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
@@ -34,9 +37,11 @@ class Failed:
 
     Attributes:
         error: What went wrong.
+        failure: What that means.
     """
 
     error: Exception
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,10 @@ class CallInProgress:
         decision: Its ranked candidates.
         budget: Whose money is held.
         ledger: Where money is held and settled.
-        observe_latency: Takes an expert's name and the seconds of a reply that came with its usage.
+        observe_latency: Takes an expert's name and the seconds of a reply that came with its usage, or of a wait for
+            one that did not come.
+        cooldowns: Told of failures and answers.
+        refused_parameters: Arguments that experts do not take.
         on_end: Takes the attempt that ended the call, whether it was answered or raised; called in the caller's
             thread.
         ended: Records of the attempts that ended, in order.
@@ -74,6 +82,8 @@ class CallInProgress:
     budget: Budget
     ledger: Ledger
     observe_latency: Callable[[str, float], None]
+    cooldowns: Cooldowns
+    refused_parameters: RefusedParameters
     on_end: Callable[[Attempt], None] | None = None
     ended: list[AttemptRecord] = field(default_factory=list)
     settled: int = 0
@@ -96,28 +106,42 @@ class Attempt:
             attempt.settle(Usage(reply.prompt_tokens, reply.completion_tokens))
 
     On leaving without :meth:`settle`, what the call may have cost is booked: the prompt and the text
-    received, or nothing when the expert refused the call or was never reached.
+    received, or nothing when the expert refused the call or was never reached. An error that carries the
+    expert's reply is booked as that reply.
 
     Args:
         call: The call it belongs to.
         candidate: Whom to call.
         reservation: The money held for it.
+        is_driven: Whether the driver makes the call, so that every error in it is the expert's. Code of one's own may
+            have faults of its own, which are nobody else's.
 
     Attributes:
         candidate: Whom to call, and at what expected cost.
         outcome: How it ended; ``None`` while it runs, and when an error left the loop.
+        answered_model: The model that the reply names, where it names one.
     """
 
     def __init__(
-        self, call: CallInProgress, candidate: Candidate, reservation: Reservation
+        self,
+        call: CallInProgress,
+        candidate: Candidate,
+        reservation: Reservation,
+        is_driven: bool = False,
     ) -> None:
         self.candidate = candidate
         self.outcome: Outcome | None = None
+        self.answered_model: str | None = None
         self._call = call
         self._reservation = reservation
+        self._is_driven = is_driven
         self._started = time.monotonic()
         self._received: list[str] = []
+        self._reported: Usage | None = None
+        self._is_shown = False
+        self._settling = threading.Lock()
         self._settled: int | None = None
+        self._is_estimated = False
         self._state: AccountState | None = None
         self._was_answered = False
         self._has_ended = False
@@ -146,26 +170,43 @@ class Attempt:
         affordable = self.expert.affordable_tokens(amount, prompt_bound, request.completions)
         return max(1, min(self.expert.reply_limit(request), affordable))
 
+    @property
+    def withheld(self) -> frozenset[str]:
+        """Arguments that the expert does not take, by the names of :data:`routoo_core.error_evidence.PARAMETERS`."""
+        return self._call.refused_parameters.of(self.expert)
+
     def received(self, text: str) -> None:
-        """Note text that the expert wrote; once a stream has delivered some, no other expert can take over."""
-        self._received.append(text)
+        """Note text that the expert wrote; once there is some, no other expert can take over."""
+        if text:
+            self._received.append(text)
+            self._is_shown = True
 
-    def settle(self, usage: Usage | None = None) -> None:
-        """Book what the expert reported; without a report, an estimate from the prompt and the text received."""
-        if usage:
-            self._call.observe_latency(self.expert.name, time.monotonic() - self._started)
-        cost = self.expert.cost(usage or self._estimated_usage())
-        self._state = self._call.ledger.settle(self._reservation, cost)
-        self._settled = cost
+    def reported(self, usage: Usage | None) -> None:
+        """Note what the expert has reported so far, for the case that the call does not come to its end."""
+        self._reported = usage
 
-    async def asettle(self, usage: Usage | None = None) -> None:
+    def shown(self) -> None:
+        """Note that the caller has been handed a part of the reply that is no text, such as reasoning."""
+        self._is_shown = True
+
+    def settle(self, usage: Usage | None = None, model: str | None = None) -> None:
+        """Book what the expert reported; what it does not report is estimated from the prompt and the text received.
+
+        Args:
+            usage: As reported; ``None`` for nothing. A total of 0 is estimated as well.
+            model: The model that the reply names.
+        """
+        with self._settling:
+            self._settle(usage, model)
+
+    async def asettle(self, usage: Usage | None = None, model: str | None = None) -> None:
         """:meth:`settle` off the event loop."""
-        await off_loop(lambda: self.settle(usage))
+        await off_loop(lambda: self.settle(usage, model))
 
     def release(self) -> None:
         """Give the money back; nothing was spent."""
-        self._state = self._call.ledger.release(self._reservation)
-        self._settled = 0
+        with self._settling:
+            self._release()
 
     def reject(self, reason: str) -> None:
         """Let the next candidate try: the reply, which stays paid for, does not meet a check.
@@ -192,6 +233,8 @@ class Attempt:
             within_limit=self._reservation.enforced,
             held_usd=decimal_usd(self._reservation.amount),
             settled_usd=None if self._settled is None else decimal_usd(self._settled),
+            estimated=self._is_estimated,
+            answered_model=self.answered_model,
             spent_usd=decimal_usd(state.spent) if state else None,
             remaining_usd=None if remaining is None else decimal_usd(remaining),
             attempts=tuple(attempts),
@@ -225,41 +268,82 @@ class Attempt:
     def _leave(self, error: BaseException | None) -> bool:
         failure = None if error is None else read_failure(error)
         try:
+            with self._settling:  # a settlement that nobody waits for any more is waited for here
+                self._was_answered = self._settled is not None
+                if not self._was_answered:
+                    self._close_reservation(failure)
             swallowed = self._close(error, failure)
         finally:
-            self._note_end(error)
+            self._note_end(error, failure)
         return swallowed
 
     def _close(self, error: BaseException | None, failure: Failure | None) -> bool:
-        was_settled = self._settled is not None
-        self._was_answered = was_settled
-        if not was_settled:
-            self._close_reservation(failure)
+        """Whether an error is swallowed, since the next candidate may answer."""
         if error is None or failure is None:
             self.outcome = self.outcome or Answered()
             return False
-        if was_settled or not isinstance(error, Exception):
+        if self._was_answered or not isinstance(error, Exception):
             return False
-        if not failure.another_may_succeed:
+        if not failure.another_may_succeed or self._is_fault_of_caller(failure):
             return False
-        if self._received:
+        if self._is_shown:
             raise StreamInterrupted(self.expert.name, self._settled or 0) from error
-        self.outcome = Failed(error)
+        self.outcome = Failed(error, failure)
         return True
+
+    def _is_fault_of_caller(self, failure: Failure) -> bool:
+        """Whether nothing but the caller's own code can have raised an error."""
+        return not self._is_driven and not failure.is_of_expert
 
     def _close_reservation(self, failure: Failure | None) -> None:
         """Book what the call may have cost, or nothing where the expert did no work."""
+        usage = self._reported
+        if failure is not None:
+            usage = failure.usage or usage
+            self._received.append(failure.reply_text)
         may_be_billed = failure is None or failure.may_be_billed
-        if self._received or may_be_billed:
-            self.settle()
+        if may_be_billed or usage or any(self._received):
+            self._settle(usage, None)
         else:
-            self.release()
+            self._release()
 
-    def _note_end(self, error: BaseException | None) -> None:
-        """Add the attempt to those of the call that ended."""
+    def _release(self) -> None:
+        self._state = self._call.ledger.release(self._reservation)
+        self._settled = 0
+
+    def _settle(self, usage: Usage | None, model: str | None) -> None:
+        if usage:
+            self._observe_latency()
+        self.answered_model = model
+        cost = self.expert.cost(self._complete_usage(usage))
+        self._state = self._call.ledger.settle(self._reservation, cost)
+        self._settled = cost
+
+    def _complete_usage(self, usage: Usage | None) -> Usage:
+        """What was reported, with an estimate of what was not."""
+        if usage and usage.prompt_tokens and usage.completion_tokens:
+            return usage
+        written = "".join(self._received)
+        if usage and usage.prompt_tokens and not written:
+            return usage
+        self._is_estimated = True
+        estimate = Usage(self.expert.prompt_tokens(self._call.request), count_tokens(written))
+        return usage.filled(estimate) if usage else estimate
+
+    def _observe_latency(self) -> None:
+        self._call.observe_latency(self.expert.name, time.monotonic() - self._started)
+
+    def _note_end(self, error: BaseException | None, failure: Failure | None) -> None:
+        """Add the attempt to those of the call that ended, and note how the expert is doing."""
         self._call.ended.append(self._attempt_record(error))
         self._call.settled += self._settled or 0
         self._has_ended = True
+        if failure is None:
+            self._call.cooldowns.answered(self.expert.name)
+        elif isinstance(error, Exception) and not self._was_answered:
+            if failure.reason == "timeout":
+                self._observe_latency()
+            self._call.cooldowns.failed(self.expert.name, failure)
 
     def _tell_end(self) -> None:
         """Call ``on_end`` in the caller's thread, unless another candidate takes over."""
@@ -275,6 +359,8 @@ class Attempt:
             error=problem,
             held_usd=decimal_usd(self._reservation.amount),
             settled_usd=decimal_usd(self._settled or 0),
+            estimated=self._is_estimated,
+            answered_model=self.answered_model,
         )
 
     def _ending(self, error: BaseException | None) -> tuple[Ending, str | None]:
@@ -285,7 +371,3 @@ class Attempt:
             return "answered", None
         problem = read_failure(error).description
         return ("failed" if isinstance(error, Exception) else "abandoned"), problem
-
-    def _estimated_usage(self) -> Usage:
-        prompt_tokens = self.expert.prompt_tokens(self._call.request)
-        return Usage(prompt_tokens, count_tokens("".join(self._received)))

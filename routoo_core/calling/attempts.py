@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Protocol, Self
 
 from routoo_core.budget.account import Budget
+from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Ledger, Reservation
 from routoo_core.calling.attempt import Attempt, CallInProgress, Failed, Rejected
 from routoo_core.candidates import Candidate
-from routoo_core.errors import AllExpertsFailed, BudgetExceeded, ReplyRejected
+from routoo_core.errors import (
+    AllExpertsFailed,
+    BudgetExceeded,
+    ContextWindowExceeded,
+    ReplyRejected,
+    RoutingError,
+    all_experts_failed,
+)
 from routoo_core.latency import Latencies
+from routoo_core.parameters import RefusedParameters
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
 from routoo_core.threads import off_loop
@@ -25,6 +35,8 @@ class CallStarter(Protocol):
     budget: Budget
     ledger: Ledger
     latencies: Latencies
+    cooldowns: Cooldowns
+    refused_parameters: RefusedParameters
     on_exhausted: str
 
     def start(self, request: RoutedRequest) -> Decision:
@@ -67,24 +79,29 @@ class Attempts(Iterator[Attempt]):
     def __next__(self) -> Attempt:
         if self._attempts and not self._may_go_on():
             raise StopIteration
-        return self.start_next()
+        return self._start_next(is_driven=False)
 
     def start_next(self) -> Attempt:
-        """Hold money for the next affordable candidate.
+        """Hold money for the next affordable candidate; for drivers, whose errors are all the expert's.
 
         Raises:
             BudgetExceeded: Nothing is affordable, and ``on_exhausted`` is ``refuse``.
             AllExpertsFailed: Everything affordable was tried, and failed or was rejected.
-            NoCapableExpert: No expert can serve the request.
+            NoCapableExpert: No expert can serve the request, or all that were asked said that it is too long.
         """
+        return self._start_next(is_driven=True)
+
+    def _start_next(self, is_driven: bool) -> Attempt:
         call = self._open_call()
+        self._ask_again_without_refused_parameter()
         for candidate in self._untried:
             reservation = self._reserve(call, candidate)
             if reservation is not None:
-                return self._begin(call, candidate, reservation)
+                return self._begin(call, candidate, reservation, is_driven)
         if self._attempts:
             raise self._all_failed()
-        return self._begin_beyond_limit(call)
+        candidate, reservation = self._reserve_beyond_limit(call)
+        return self._begin(call, candidate, reservation, is_driven)
 
     def _open_call(self) -> CallInProgress:
         if self._call is None:
@@ -95,18 +112,34 @@ class Attempts(Iterator[Attempt]):
                 budget=self._router.budget.for_account(self._request.overrides.account),
                 ledger=self._router.ledger,
                 observe_latency=self._router.latencies.observe,
+                cooldowns=self._router.cooldowns,
+                refused_parameters=self._router.refused_parameters,
                 on_end=self._on_end,
             )
             self._untried = iter(decision.candidates)
         return self._call
 
+    def _ask_again_without_refused_parameter(self) -> None:
+        """Put an expert first again that refused an argument which the call can do without."""
+        outcome = self._attempts[-1].outcome if self._attempts else None
+        if not isinstance(outcome, Failed) or outcome.failure.parameter is None:
+            return
+        candidate = self._attempts[-1].candidate
+        if self._router.refused_parameters.learn(candidate.expert, outcome.failure.parameter):
+            self._untried = chain([candidate], self._untried)
+
     def _may_go_on(self) -> bool:
         return isinstance(self._attempts[-1].outcome, Failed | Rejected)
 
     def _begin(
-        self, call: CallInProgress, candidate: Candidate, reservation: Reservation
+        self,
+        call: CallInProgress,
+        candidate: Candidate,
+        reservation: Reservation,
+        is_driven: bool,
     ) -> Attempt:
-        attempt = Attempt(call, candidate, reservation)
+        call.cooldowns.asked(candidate.expert.name)
+        attempt = Attempt(call, candidate, reservation, is_driven)
         self._attempts.append(attempt)
         return attempt
 
@@ -123,8 +156,8 @@ class Attempts(Iterator[Attempt]):
             self._refusals.append(error)
             return None
 
-    def _begin_beyond_limit(self, call: CallInProgress) -> Attempt:
-        """Call the ``on_exhausted`` expert, whatever the limit says.
+    def _reserve_beyond_limit(self, call: CallInProgress) -> tuple[Candidate, Reservation]:
+        """The ``on_exhausted`` expert, and money for it whatever the limit says.
 
         Raises:
             BudgetExceeded: There is none; the error names what the cheapest candidate needs.
@@ -139,7 +172,7 @@ class Attempts(Iterator[Attempt]):
             estimate=candidate.expected_cost,
             enforce=False,
         )
-        return self._begin(call, candidate, reservation)
+        return candidate, reservation
 
     def _last_resort(self, candidates: tuple[Candidate, ...]) -> Candidate:
         """The candidate that ``on_exhausted`` names, else the cheapest."""
@@ -148,19 +181,39 @@ class Attempts(Iterator[Attempt]):
                 return candidate
         return min(candidates, key=_expected_cost)
 
-    def _all_failed(self) -> AllExpertsFailed:
+    def _all_failed(self) -> RoutingError:
+        """The error that says how each attempt ended."""
         errors: list[Exception] = []
+        problems = []
+        failures = []
         for attempt in self._attempts:
             if isinstance(attempt.outcome, Failed):
                 errors.append(attempt.outcome.error)
-            elif isinstance(attempt.outcome, Rejected):
-                errors.append(ReplyRejected(attempt.expert.name, attempt.outcome.reason))
-        problems = []
-        for attempt, error in zip(self._attempts, errors, strict=True):
-            problems.append(f"{attempt.expert.name}: {type(error).__name__}")
-        return AllExpertsFailed(
-            f"all {len(errors)} affordable experts failed: {'; '.join(problems)}", errors
+                failures.append(attempt.outcome.failure)
+                problem = attempt.outcome.failure.description
+            else:
+                reason = attempt.outcome.reason if isinstance(attempt.outcome, Rejected) else ""
+                errors.append(ReplyRejected(attempt.expert.name, reason))
+                problem = ReplyRejected.__name__
+            problems.append(f"{attempt.expert.name}: {problem}")
+
+        group = all_experts_failed(
+            f"all {len(errors)} affordable experts failed: {'; '.join(problems)}",
+            errors,
+            may_succeed_later=any(failure.may_succeed_later for failure in failures),
         )
+        refused_windows = [failure for failure in failures if failure.reason == "window"]
+        if len(refused_windows) == len(errors):
+            return self._prompt_too_long(group)
+        return group
+
+    def _prompt_too_long(self, group: AllExpertsFailed) -> ContextWindowExceeded:
+        """The error of a prompt that is too long for all: callers shorten it and ask again."""
+        tokens = self._request.prompt_tokens
+        lacks = [f"room for some {tokens} tokens, as it said when it was asked"]
+        error = ContextWindowExceeded({attempt.expert.name: lacks for attempt in self._attempts})
+        error.__cause__ = group
+        return error
 
 
 class AsyncAttempts:

@@ -8,12 +8,13 @@ driver tries the affordable candidates until one answers::
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from routoo_core.calling.attempt import Attempt
+from routoo_core.errors import NoReply
 from routoo_core.record import DecisionRecord
 from routoo_core.request import RoutedRequest
 from routoo_core.usage import Usage
@@ -32,10 +33,27 @@ class Reading:
     Attributes:
         text: Everything the expert wrote: text, and the arguments of tool calls.
         usage: The tokens it reports; ``None`` where it reports none.
+        model: The model that it says has answered; ``None`` where it does not say.
+        is_complete: Whether it came to its end. A stream without a sign of its end was cut off.
     """
 
     text: str = ""
     usage: Usage | None = None
+    model: str | None = None
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PieceReading:
+    """What a piece of a stream adds.
+
+    Attributes:
+        text: What the expert wrote in it.
+        is_visible: Whether it shows the caller anything: a piece with a role alone does not.
+    """
+
+    text: str
+    is_visible: bool
 
 
 class ReplyReader(Protocol[Reply]):
@@ -54,7 +72,11 @@ class WholeCall(ReplyReader[Reply], Protocol[Reply]):
     """A call that is answered as a whole."""
 
     def send(self, attempt: Attempt) -> Reply:
-        """Call the attempt's expert and wait for the reply."""
+        """Call the attempt's expert and wait for the reply.
+
+        Raises:
+            NoReply: What came is none.
+        """
         ...
 
 
@@ -62,19 +84,23 @@ class AsyncWholeCall(ReplyReader[Reply], Protocol[Reply]):
     """:class:`WholeCall`, async."""
 
     async def asend(self, attempt: Attempt) -> Reply:
-        """Call the attempt's expert and wait for the reply."""
+        """Call the attempt's expert and wait for the reply.
+
+        Raises:
+            NoReply: What came is none.
+        """
         ...
 
 
 class StreamReader(Protocol[Piece]):
     """Reads the pieces of one stream, in order."""
 
-    def read(self, piece: Piece) -> str:
-        """The text of a piece on its way to the caller, who may be shown a mark on it."""
+    def read(self, piece: Piece) -> PieceReading:
+        """What a piece adds on its way to the caller, who may be shown a mark on it."""
         ...
 
     def finish(self) -> Reading:
-        """What is known once the stream has ended: text that no piece showed, and the usage of all."""
+        """What is known when the stream has ended, or has been cut off: text that no piece showed, the usage of all."""
         ...
 
     def last_piece(self, record: DecisionRecord) -> Piece | None:
@@ -148,7 +174,7 @@ def run(
             reply = call.send(attempt)
             reading = call.read(reply)
             attempt.received(reading.text)
-            attempt.settle(reading.usage)
+            attempt.settle(reading.usage, reading.model)
             if _accepted(attempt, reply, check):
                 return call.stamp(reply, attempt.record())
 
@@ -172,7 +198,7 @@ async def arun(
             reply = await call.asend(attempt)
             reading = call.read(reply)
             attempt.received(reading.text)
-            await attempt.asettle(reading.usage)
+            await attempt.asettle(reading.usage, reading.model)
             if _accepted(attempt, reply, check):
                 return call.stamp(reply, attempt.record())
 
@@ -186,11 +212,12 @@ def stream(
 ) -> Generator[Piece, None, None]:
     """The pieces of the first stream that an affordable expert gives, and the piece with the record.
 
-    An expert that fails before its first piece is replaced by the next candidate; afterwards the caller has seen
-    text, and the failure is a ``StreamInterrupted``. A stream that is closed early is settled for what was received.
+    An expert that fails before its first visible piece is replaced by the next candidate. Afterwards the caller has
+    seen a part of the reply, and the failure is a ``StreamInterrupted``; so is a stream that ends without a sign of
+    its end. A stream that is closed early is settled for what was received.
 
     Raises:
-        StreamInterrupted: The expert failed after its first piece.
+        StreamInterrupted: The expert failed after its first visible piece.
         BudgetExceeded: Nothing is affordable.
         AllExpertsFailed: Everything affordable failed.
         NoCapableExpert: No expert can serve the request.
@@ -198,17 +225,13 @@ def stream(
     attempts = router.attempts(request, on_end)
     while True:
         with attempts.start_next() as attempt:
-            reader = call.reader(attempt)
-            with closing(call.open(attempt)) as pieces:
+            passage = _Passage(attempt, call.reader(attempt))
+            with passage, closing(call.open(attempt)) as pieces:
                 for piece in pieces:
-                    attempt.received(reader.read(piece))
-                    yield piece
-            ending = reader.finish()
-            attempt.received(ending.text)
-            attempt.settle(ending.usage)
-            last = reader.last_piece(attempt.record())
-            if last is not None:
-                yield last
+                    yield from passage.let_through(piece)
+            ending = passage.end()
+            attempt.settle(ending.usage, ending.model)
+            yield from passage.closing_pieces()
             return
 
 
@@ -223,18 +246,82 @@ async def astream(
     attempts = router.aattempts(request, on_end)
     while True:
         async with await attempts.start_next() as attempt:
-            reader = call.reader(attempt)
-            async with aclosing(await call.aopen(attempt)) as pieces:
-                async for piece in pieces:
-                    attempt.received(reader.read(piece))
-                    yield piece
-            ending = reader.finish()
-            attempt.received(ending.text)
-            await attempt.asettle(ending.usage)
-            last = reader.last_piece(attempt.record())
-            if last is not None:
-                yield last
+            passage = _Passage(attempt, call.reader(attempt))
+            with passage:
+                async with aclosing(await call.aopen(attempt)) as pieces:
+                    async for piece in pieces:
+                        for visible_piece in passage.let_through(piece):
+                            yield visible_piece
+            ending = passage.end()
+            await attempt.asettle(ending.usage, ending.model)
+            for piece in passage.closing_pieces():
+                yield piece
             return
+
+
+class _Passage(Generic[Piece]):
+    """Lets the pieces of one stream through to the caller, from the first on that shows anything.
+
+    Leaving it, however the stream ended, notes what the expert has reported so far.
+
+    Args:
+        attempt: Whose stream.
+        reader: Reads its pieces.
+    """
+
+    def __init__(self, attempt: Attempt, reader: StreamReader[Piece]) -> None:
+        self._attempt = attempt
+        self._reader = reader
+        self._withheld: list[Piece] = []
+        self._is_open = False
+        self._is_empty = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._attempt.reported(self._reader.finish().usage)
+
+    def let_through(self, piece: Piece) -> Sequence[Piece]:
+        """The pieces to hand to the caller now that this one has come."""
+        self._is_empty = False
+        reading = self._reader.read(piece)
+        self._attempt.received(reading.text)
+        if self._is_open:
+            return (piece,)
+        self._withheld.append(piece)
+        if not reading.is_visible:
+            return ()
+        self._is_open = True
+        self._attempt.shown()
+        return self._take_withheld()
+
+    def end(self) -> Reading:
+        """What is known of the whole stream.
+
+        Raises:
+            NoReply: It was empty, or cut off.
+        """
+        if self._is_empty:
+            raise NoReply(self._attempt.expert.name, "an empty stream")
+        ending = self._reader.finish()
+        self._attempt.received(ending.text)
+        if not ending.is_complete:
+            raise NoReply(self._attempt.expert.name, "a stream that was cut off")
+        return ending
+
+    def closing_pieces(self) -> Sequence[Piece]:
+        """What follows once the stream is settled: a reply that shows nothing, and the piece with the record."""
+        pieces = self._take_withheld()
+        last = self._reader.last_piece(self._attempt.record())
+        if last is not None:
+            pieces.append(last)
+        return pieces
+
+    def _take_withheld(self) -> list[Piece]:
+        pieces = self._withheld
+        self._withheld = []
+        return pieces
 
 
 def _accepted(attempt: Attempt, reply: Any, check: Check | None) -> bool:

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.driver import Reading
+from routoo_core.errors import NoReply
 from routoo_core.record import DecisionRecord
-from routoo_core.usage import read_usage
 from routoo_integrations.langchain.clients import LangChainClient
-from routoo_integrations.langchain.messages import (
-    closing_chunk,
-    portable_messages,
-    stamp_message,
-    written_text,
-)
-
-
-def read_message(message: BaseMessage) -> Reading:
-    """What a whole reply says."""
-    reported = message.usage_metadata if isinstance(message, AIMessage) else None
-    return Reading(written_text(message), read_usage(reported))
+from routoo_integrations.langchain.messages import portable_messages, stamp_message
+from routoo_integrations.langchain.reading import ChunkReader, read_result
 
 
 @dataclass(frozen=True)
@@ -50,16 +39,18 @@ class ChatCall:
     def send(self, attempt: Attempt) -> ChatResult:
         """The whole reply of an expert."""
         client = self.clients[attempt.expert.name]
-        return client.generate(
+        result = client.generate(
             self._messages_for(attempt), self.run_manager, self._arguments(client, attempt)
         )
+        return _checked(result, attempt)
 
     async def asend(self, attempt: Attempt) -> ChatResult:
         """:meth:`send`, async."""
         client = self.clients[attempt.expert.name]
-        return await client.agenerate(
+        result = await client.agenerate(
             self._messages_for(attempt), self.run_manager, self._arguments(client, attempt)
         )
+        return _checked(result, attempt)
 
     def open(self, attempt: Attempt) -> Generator[ChatGenerationChunk, None, None]:
         """The reply of an expert, in chunks."""
@@ -76,12 +67,8 @@ class ChatCall:
         )
 
     def read(self, reply: ChatResult) -> Reading:
-        """What the reply says: the text of every generation, and the usage of all, which each reports."""
-        reading = read_message(reply.generations[0].message)
-        if len(reply.generations) == 1:
-            return reading
-        texts = [written_text(generation.message) for generation in reply.generations]
-        return replace(reading, text="".join(texts))
+        """What the reply says."""
+        return read_result(reply)
 
     def stamp(self, reply: ChatResult, record: DecisionRecord) -> ChatResult:
         """The reply, its message stamped."""
@@ -90,7 +77,8 @@ class ChatCall:
 
     def reader(self, attempt: Attempt) -> ChunkReader:
         """A reader for one stream."""
-        return ChunkReader()
+        client = self.clients[attempt.expert.name]
+        return ChunkReader(client.marks_stream_end and not attempt.expert.silent_stream_end)
 
     def _messages_for(self, attempt: Attempt) -> list[BaseMessage]:
         return portable_messages(self.messages, attempt.expert.name)
@@ -99,25 +87,12 @@ class ChatCall:
         return client.arguments(self.stop, self.keywords, attempt.max_tokens)
 
 
-class ChunkReader:
-    """Reads the chunks of one stream and adds up the usage they report."""
+def _checked(result: ChatResult, attempt: Attempt) -> ChatResult:
+    """A result that holds a reply.
 
-    def __init__(self) -> None:
-        self._usage: UsageMetadata | None = None
-
-    def read(self, piece: ChatGenerationChunk) -> str:
-        """The text of a chunk; the chunk no longer says that it is the last, for that one is ours."""
-        message = piece.message
-        if isinstance(message, AIMessageChunk):
-            message.chunk_position = None
-            if message.usage_metadata:
-                self._usage = add_usage(self._usage, message.usage_metadata)
-        return written_text(message)
-
-    def finish(self) -> Reading:
-        """The usage of all chunks."""
-        return Reading(usage=read_usage(self._usage))
-
-    def last_piece(self, record: DecisionRecord) -> ChatGenerationChunk:
-        """The chunk with the record."""
-        return closing_chunk(record)
+    Raises:
+        NoReply: It holds none.
+    """
+    if not result.generations:
+        raise NoReply(attempt.expert.name, "no choices")
+    return result

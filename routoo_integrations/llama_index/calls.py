@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 from llama_index.core.callbacks import CallbackManager
@@ -15,17 +14,17 @@ from llama_index.core.llms import LLM
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.driver import Reading
 from routoo_core.record import DecisionRecord
-from routoo_core.text import well_formed
-from routoo_core.usage import Usage, read_usage
+from routoo_core.usage import read_usage
 from routoo_integrations.llama_index.clients import LlamaIndexClient
-from routoo_integrations.llama_index.messages import (
-    mark_response,
-    portable_chat_messages,
-    stamp_response,
+from routoo_integrations.llama_index.messages import portable_chat_messages, stamp_response
+from routoo_integrations.llama_index.reading import (
+    PieceReader,
+    Response,
+    model_name,
+    response_text,
+    tool_arguments,
 )
-from routoo_integrations.llama_index.tools import as_tools, read_tool_calls
-
-Response = TypeVar("Response", ChatResponse, CompletionResponse)
+from routoo_integrations.llama_index.tools import as_tools
 
 _TOOL_KEYWORDS = ("tool_choice", "tool_required", "allow_parallel_tool_calls")
 """Keyword arguments that mean nothing without tools."""
@@ -57,7 +56,8 @@ class LlamaIndexCall(ABC, Generic[Response]):
 
     async def asend(self, attempt: Attempt) -> Response:
         """:meth:`send`, async."""
-        response: Response = await self._delegate(attempt, f"a{self.method}", is_async=True)
+        self._client(attempt).use_running_loop()
+        response: Response = await self._delegate(attempt, f"a{self.method}")
         return response
 
     def open(self, attempt: Attempt) -> Generator[Response, None, None]:
@@ -67,14 +67,15 @@ class LlamaIndexCall(ABC, Generic[Response]):
 
     async def aopen(self, attempt: Attempt) -> AsyncGenerator[Response, None]:
         """:meth:`open`, async."""
+        self._client(attempt).use_running_loop()
         pieces: AsyncGenerator[Response, None]
-        pieces = await self._delegate(attempt, f"astream_{self.method}", is_async=True)
+        pieces = await self._delegate(attempt, f"astream_{self.method}")
         return pieces
 
     def read(self, reply: Response) -> Reading:
         """What a whole response says."""
         text = response_text(reply) + tool_arguments(reply)
-        return Reading(text, read_usage(reply))
+        return Reading(text, read_usage(reply), model_name(reply))
 
     def stamp(self, reply: Response, record: DecisionRecord) -> Response:
         """The response, marked with its decision record."""
@@ -83,13 +84,14 @@ class LlamaIndexCall(ABC, Generic[Response]):
 
     def reader(self, attempt: Attempt) -> PieceReader[Response]:
         """A reader for one stream."""
-        return PieceReader(attempt.expert.name)
+        marks_end = self._client(attempt).marks_stream_end
+        return PieceReader(attempt.expert.name, marks_end and not attempt.expert.silent_stream_end)
 
-    def _delegate(self, attempt: Attempt, method: str, is_async: bool = False) -> Any:
+    def _delegate(self, attempt: Attempt, method: str) -> Any:
         """Call a method of the expert's LLM; what it returns depends on the method."""
         client = self._client(attempt)
         max_tokens = attempt.max_tokens
-        llm = client.llm_for_call(max_tokens, self.callbacks, is_async)
+        llm = client.llm_for_call(max_tokens, self.callbacks)
         keywords = {**self.keywords, client.limit_keyword: max_tokens}
         return self._invoke(llm, method, keywords, attempt.expert.name)
 
@@ -143,67 +145,4 @@ class LlamaIndexCompletion(LlamaIndexCall[CompletionResponse]):
 
     def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], expert: str) -> Any:
         llm_method = getattr(llm, method)
-        return llm_method(well_formed(self.prompt), **keywords)
-
-
-class PieceReader(Generic[Response]):
-    """Reads the pieces of one stream; marks each with the expert, so that its tool calls can be read.
-
-    Args:
-        expert: Whose stream it is.
-    """
-
-    def __init__(self, expert: str) -> None:
-        self._mark = {"expert": expert}
-        self._usage: Usage | None = None
-        self._latest: Response | None = None
-
-    def read(self, piece: Response) -> str:
-        """The text that a piece adds."""
-        self._latest = piece
-        self._usage = read_usage(piece) or self._usage
-        mark_response(piece, self._mark)
-        return piece.delta or ""
-
-    def finish(self) -> Reading:
-        """The usage of all pieces; where none reports it, the arguments of tool calls, which no piece adds as text."""
-        if self._usage is None and self._latest is not None:
-            return Reading(tool_arguments(self._latest))
-        return Reading(usage=self._usage)
-
-    def last_piece(self, record: DecisionRecord) -> Response | None:
-        """A piece like the latest one, which adds no text and carries the record."""
-        if self._latest is None:
-            return None
-        piece = self._latest.model_copy(update={"delta": ""})
-        stamp_response(piece, record)
-        return piece
-
-
-def response_text(response: ChatResponse | CompletionResponse) -> str:
-    """The text that an expert wrote, also of replies beside the first, which only the provider's own reply holds."""
-    if isinstance(response, CompletionResponse):
-        text = response.text or ""
-    else:
-        text = response.message.content or ""
-    choices = getattr(response.raw, "choices", None)
-    if isinstance(choices, list) and len(choices) > 1:
-        for choice in choices[1:]:
-            text += _choice_text(choice)
-    return text
-
-
-def _choice_text(choice: Any) -> str:
-    """The text of one reply in OpenAI's form."""
-    message = getattr(choice, "message", None)
-    return getattr(message, "content", None) or getattr(choice, "text", None) or ""
-
-
-def tool_arguments(response: ChatResponse | CompletionResponse) -> str:
-    """The arguments of tool calls, which an expert wrote as well."""
-    if isinstance(response, CompletionResponse):
-        return ""
-    text = ""
-    for selection in read_tool_calls(response):
-        text += json.dumps(selection.tool_kwargs, default=str)
-    return text
+        return llm_method(self.prompt, **keywords)

@@ -37,6 +37,7 @@ from routoo_core.router import Router
 from routoo_core.selector import Policy, PreferenceRule
 from routoo_core.threads import off_loop
 from routoo_integrations.building import (
+    build_clients,
     make_router,
     mark_question,
     read_completions,
@@ -50,15 +51,15 @@ from routoo_integrations.llama_index.calls import (
     LlamaIndexCall,
     LlamaIndexChat,
     LlamaIndexCompletion,
-    Response,
 )
-from routoo_integrations.llama_index.clients import LlamaIndexClient, describe_llm, make_clients
+from routoo_integrations.llama_index.clients import LlamaIndexClient, build_llm, describe_llm
 from routoo_integrations.llama_index.events import send_decision_event
 from routoo_integrations.llama_index.messages import (
     mark_template_question,
     response_expert,
     router_messages,
 )
+from routoo_integrations.llama_index.reading import Response
 from routoo_integrations.llama_index.structured import SchemaLLM
 from routoo_integrations.llama_index.tools import as_tools, read_tool_calls, tool_definition
 
@@ -421,8 +422,13 @@ class RoutooLLM(SchemaLLM):
         return self._clients[expert.name]
 
     def _build_clients(self) -> None:
+        pool = self.router.pool
         settings = {"timeout_s": self.timeout, "max_retries": self.max_retries}
-        self._clients = make_clients(self.router.pool, settings)
+        llms = build_clients(pool, LLM, build_llm, settings)
+        clients = {}
+        for expert in pool:
+            clients[expert.name] = LlamaIndexClient(expert, llms[expert.name])
+        self._clients = clients
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with these fields changed, checked as the constructor checks them; it shares the router.

@@ -1,0 +1,131 @@
+"""Experts that failed lately: they are asked last until they have had time to recover.
+
+A circuit opens after as many failures in a row as its reason takes, for a pause that doubles with each further one, and
+closes when the expert answers. When a pause is over one call tries the expert; the others wait for its answer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from routoo_core.budget.ledger import Cooldown, CooldownStore, Ledger
+from routoo_core.budget.period import Clock
+from routoo_core.failures import Failure, Reason
+
+LONGEST_PAUSE_S = 3600.0
+"""What a server asks for beyond it is not waited for."""
+REFRESH_S = 1.0
+"""How old what is known of other processes' failures may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """How long an expert cools down that fails for one reason.
+
+    Attributes:
+        first_s: Seconds after the failure that opens the circuit.
+        longest_s: The most that doubling makes of them.
+        failures: How many in a row open the circuit.
+    """
+
+    first_s: float
+    longest_s: float
+    failures: int = 1
+
+    def seconds(self, failures: int) -> float:
+        """Seconds after so many failures in a row; 0 while the circuit stays closed."""
+        if failures < self.failures:
+            return 0.0
+        doublings = min(failures - self.failures, 30)
+        return min(self.longest_s, self.first_s * 2.0**doublings)
+
+
+PAUSES: Mapping[Reason, Pause] = {
+    "throttled": Pause(1, 60),
+    "timeout": Pause(10, 300),
+    "unreachable": Pause(5, 300),
+    "unavailable": Pause(5, 300, failures=2),
+    "no_reply": Pause(5, 300, failures=3),
+    "credit": Pause(60, LONGEST_PAUSE_S),
+    "key": Pause(60, LONGEST_PAUSE_S),
+}
+"""Reason of a failure → the pause; after any other the expert is asked as before."""
+
+
+class Cooldowns:
+    """Which experts cool down, kept where the ledger is if it can keep them; safe from any thread.
+
+    Args:
+        ledger: Of the router; other processes with the same one share what is known.
+        clock: Tells the time.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Clock = time.time) -> None:
+        self.clock = clock
+        self._store = ledger if isinstance(ledger, CooldownStore) else None
+        self._cooldowns: dict[str, Cooldown] = {}
+        self._read_at = -REFRESH_S
+        self._lock = threading.Lock()
+
+    def current(self) -> Mapping[str, Cooldown]:
+        """Expert → its cooldown, of those that are not to be asked first now."""
+        self._refresh()
+        now = self.clock()
+        if not self._cooldowns:
+            return {}
+        with self._lock:
+            return {name: entry for name, entry in self._cooldowns.items() if entry.until > now}
+
+    def asked(self, expert: str) -> None:
+        """Note that an expert is being asked: if it has just cooled down, the others wait for its answer."""
+        cooldown = self._cooldowns.get(expert)
+        if cooldown is None or cooldown.until > self.clock():
+            return
+        pause = PAUSES.get(_reason(cooldown))
+        if pause is not None and cooldown.failures >= pause.failures:
+            self._set(replace(cooldown, until=self.clock() + pause.first_s))
+
+    def failed(self, expert: str, failure: Failure) -> None:
+        """Note a failure."""
+        pause = PAUSES.get(failure.reason)
+        if pause is None:
+            return
+        earlier = self._cooldowns.get(expert)
+        failures = 1 if earlier is None else earlier.failures + 1
+        seconds = pause.seconds(failures)
+        if failure.retry_after_s is not None:
+            seconds = min(failure.retry_after_s, LONGEST_PAUSE_S)
+        self._set(Cooldown(expert, failure.reason, self.clock() + seconds, failures))
+
+    def answered(self, expert: str) -> None:
+        """Note that an expert has answered: it is asked as before."""
+        if expert not in self._cooldowns:
+            return
+        with self._lock:
+            self._cooldowns.pop(expert, None)
+        if self._store is not None:
+            self._store.clear_cooldown(expert)
+
+    def _set(self, cooldown: Cooldown) -> None:
+        with self._lock:
+            self._cooldowns[cooldown.expert] = cooldown
+        if self._store is not None:
+            self._store.set_cooldown(cooldown)
+
+    def _refresh(self) -> None:
+        """Read what other processes have noted, at most every :data:`REFRESH_S`."""
+        moment = time.monotonic()
+        if self._store is None or moment - self._read_at < REFRESH_S:
+            return
+        self._read_at = moment
+        stored = {cooldown.expert: cooldown for cooldown in self._store.cooldowns()}
+        with self._lock:
+            self._cooldowns = stored
+
+
+def _reason(cooldown: Cooldown) -> Reason:
+    reason: Reason = cooldown.reason  # type: ignore[assignment]
+    return reason

@@ -1,0 +1,79 @@
+"""Arguments of a call that an expert does not take: they are not sent, so that no call fails by them."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+from routoo_core.experts import Expert
+
+DISPENSABLE = frozenset(
+    {
+        "frequency_penalty",
+        "max_completion_tokens",
+        "max_tokens",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "reasoning_effort",
+        "seed",
+        "service_tier",
+        "stop",
+        "stream_options",
+        "temperature",
+        "top_k",
+        "top_p",
+        "verbosity",
+    }
+)
+"""Arguments without which a call still asks for the same; either name of the reply limit stands for the other."""
+_REPLY_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+_ALIASES = {"stop_sequences": "stop"}
+
+_REASONING_MODEL = re.compile(r"(^|/)(o[1-9]|gpt-5)(?!.*chat)")
+"""OpenAI's models that reason; the chat variants of GPT-5 do not."""
+_NOT_OF_REASONING_MODELS = frozenset(
+    {"frequency_penalty", "presence_penalty", "stop", "temperature", "top_p"}
+)
+
+
+def unsupported_parameters(model: str) -> frozenset[str]:
+    """The :data:`DISPENSABLE` arguments that a model is known not to take.
+
+    >>> sorted(unsupported_parameters("o3-mini"))[:2]
+    ['frequency_penalty', 'presence_penalty']
+    """
+    if _REASONING_MODEL.search(model.lower()):
+        return _NOT_OF_REASONING_MODELS
+    return frozenset()
+
+
+class RefusedParameters:
+    """What each expert does not take: by its model's family, and as it said when it was asked; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._of_expert: dict[str, frozenset[str]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, expert: Expert) -> frozenset[str]:
+        """The arguments not to send to an expert."""
+        refused = self._of_expert.get(expert.name)
+        if refused is None:
+            refused = unsupported_parameters(expert.model) | expert.unsupported_parameters
+            self._of_expert[expert.name] = refused
+        return refused
+
+    def learn(self, expert: Expert, parameter: str) -> bool:
+        """Note that an expert refused an argument.
+
+        Returns:
+            Whether it is worth asking again without it: not where that was known, nor where the call needs it.
+        """
+        parameter = _ALIASES.get(parameter, parameter)
+        with self._lock:
+            known = self.of(expert)
+            if parameter not in DISPENSABLE or parameter in known:
+                return False
+            if parameter in _REPLY_LIMITS and known & _REPLY_LIMITS:
+                return False  # a reply without a limit could cost more than is held
+            self._of_expert[expert.name] = known | {parameter}
+        return True

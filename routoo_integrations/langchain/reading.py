@@ -1,0 +1,106 @@
+"""What replies of LangChain's models say: text, usage, who answered, and whether a stream came to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+from routoo_core.calling.driver import PieceReading, Reading
+from routoo_core.record import DecisionRecord
+from routoo_core.usage import Usage, read_usage, usage_with_part
+from routoo_integrations.langchain.messages import closing_chunk, written_text
+
+_MODEL_FIELDS = ("model_name", "model", "model_version", "model_id")
+"""Where integrations put the name of the model that answered."""
+_END_FIELDS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
+"""Where they put why a reply ended."""
+
+
+def read_result(result: ChatResult) -> Reading:
+    """What a whole reply says: the text of every generation, and the usage of all, which each reports."""
+    first = result.generations[0].message
+    text = ""
+    for generation in result.generations:
+        text += written_text(generation.message)
+    reported = read_usage(first.usage_metadata) if isinstance(first, AIMessage) else None
+    return Reading(text, reported, _model_name(first.response_metadata))
+
+
+def read_message(message: BaseMessage) -> Reading:
+    """What a single message says."""
+    reported = read_usage(message.usage_metadata) if isinstance(message, AIMessage) else None
+    return Reading(written_text(message), reported, _model_name(message.response_metadata))
+
+
+class ChunkReader:
+    """Reads the chunks of one stream.
+
+    Args:
+        marks_end: Whether the expert says why its streams end, so that one without a reason was cut off.
+    """
+
+    def __init__(self, marks_end: bool) -> None:
+        self._usage: Usage | None = None
+        self._model: str | None = None
+        self._is_complete = not marks_end
+
+    def read(self, piece: ChatGenerationChunk) -> PieceReading:
+        """What a chunk adds; the chunk no longer says that it is the last, for that one is ours."""
+        message = piece.message
+        for metadata in _metadata(piece):
+            self._model = _model_name(metadata) or self._model
+            if any(metadata.get(field) for field in _END_FIELDS):
+                self._is_complete = True
+        if isinstance(message, AIMessageChunk):
+            if message.chunk_position == "last":
+                self._is_complete = True
+            message.chunk_position = None
+            if message.usage_metadata:
+                self._usage = usage_with_part(self._usage, read_usage(message.usage_metadata))
+        return PieceReading(written_text(message), _shows_anything(message))
+
+    def finish(self) -> Reading:
+        """What all chunks say together."""
+        is_complete = self._is_complete or self._usage is not None
+        return Reading("", self._usage, self._model, is_complete)
+
+    def last_piece(self, record: DecisionRecord) -> ChatGenerationChunk:
+        """The chunk with the record."""
+        return closing_chunk(record)
+
+
+def _metadata(piece: ChatGenerationChunk) -> Iterator[Mapping[str, Any]]:
+    """Where a chunk may say who wrote it and why it ended."""
+    yield piece.message.response_metadata
+    if piece.generation_info:
+        yield piece.generation_info
+
+
+def _model_name(metadata: Mapping[str, Any]) -> str | None:
+    """The model that a reply names, where it names one."""
+    for field in _MODEL_FIELDS:
+        name = metadata.get(field)
+        if isinstance(name, str) and name:
+            return name
+    return None
+
+
+def _shows_anything(message: BaseMessage) -> bool:
+    """Whether a chunk has something in it: text, reasoning, media, a call of a tool."""
+    if isinstance(message, AIMessageChunk) and message.tool_call_chunks:
+        return True
+    if any(message.additional_kwargs.values()):
+        return True
+    if isinstance(message.content, str):
+        return message.content != ""
+    return any(_is_filled(block) for block in message.content)
+
+
+def _is_filled(block: str | Mapping[str, Any]) -> bool:
+    """Whether a content block is more than the announcement of a text."""
+    if isinstance(block, str):
+        return block != ""
+    return block.get("type") != "text" or bool(block.get("text"))

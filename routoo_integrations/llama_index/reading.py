@@ -1,0 +1,135 @@
+"""What responses of LlamaIndex's LLMs say: text, usage, who answered, and whether a stream came to its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+from llama_index.core.base.llms.types import (
+    ChatResponse,
+    CompletionResponse,
+    TextBlock,
+)
+
+from routoo_core.calling.driver import PieceReading, Reading
+from routoo_core.record import DecisionRecord
+from routoo_core.usage import Usage, field_of, read_usage, usage_so_far
+from routoo_integrations.llama_index.messages import mark_response, stamp_response
+from routoo_integrations.llama_index.tools import read_tool_calls
+
+Response = TypeVar("Response", ChatResponse, CompletionResponse)
+
+_MODEL_FIELDS = ("model", "model_version", "modelVersion")
+"""Where providers put the name of the model that answered."""
+_END_FIELDS = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason", "done")
+"""Where they put why a reply ended."""
+
+
+class PieceReader(Generic[Response]):
+    """Reads the pieces of one stream; marks each with the expert, so that its tool calls can be read.
+
+    Args:
+        expert: Whose stream it is.
+        marks_end: Whether the expert says why its streams end, so that one without a reason was cut off.
+    """
+
+    def __init__(self, expert: str, marks_end: bool) -> None:
+        self._mark = {"expert": expert}
+        self._usage: Usage | None = None
+        self._model: str | None = None
+        self._is_complete = not marks_end
+        self._latest: Response | None = None
+
+    def read(self, piece: Response) -> PieceReading:
+        """What a piece adds."""
+        self._latest = piece
+        self._usage = usage_so_far(self._usage, read_usage(piece))
+        self._model = model_name(piece) or self._model
+        self._is_complete = self._is_complete or _says_why_it_ended(piece.raw)
+        mark_response(piece, self._mark)
+        return PieceReading(piece.delta or "", _shows_anything(piece))
+
+    def finish(self) -> Reading:
+        """What all pieces say together; the arguments of tool calls, which no piece adds as text, where it matters."""
+        text = ""
+        if self._usage is None and self._latest is not None:
+            text = tool_arguments(self._latest)
+        is_complete = self._is_complete or self._usage is not None
+        return Reading(text, self._usage, self._model, is_complete)
+
+    def last_piece(self, record: DecisionRecord) -> Response | None:
+        """A piece like the latest one, which adds no text and carries the record."""
+        if self._latest is None:
+            return None
+        piece = self._latest.model_copy(update={"delta": ""})
+        stamp_response(piece, record)
+        return piece
+
+
+def model_name(response: ChatResponse | CompletionResponse) -> str | None:
+    """The model that a response names, where it names one."""
+    for field in _MODEL_FIELDS:
+        name = field_of(response.raw, field)
+        if isinstance(name, str) and name:
+            return name
+    return None
+
+
+def _says_why_it_ended(raw: Any) -> bool:
+    """Whether a provider's own piece of a stream holds a reason for its end."""
+    return any(_has_reason(holder) for holder in _end_holders(raw))
+
+
+def _has_reason(holder: Any) -> bool:
+    return any(field_of(holder, field) for field in _END_FIELDS)
+
+
+def _end_holders(raw: Any) -> Iterator[Any]:
+    """Where providers put the reason: OpenAI in the choices, Google in the candidates, Anthropic in the delta."""
+    yield raw
+    yield field_of(raw, "delta")
+    for name in ("choices", "candidates"):
+        choices = field_of(raw, name)
+        if isinstance(choices, list):
+            yield from choices
+
+
+def _shows_anything(piece: ChatResponse | CompletionResponse) -> bool:
+    """Whether a piece has something in it: text, reasoning, media, a call of a tool."""
+    if piece.delta:
+        return True
+    if isinstance(piece, CompletionResponse):
+        return False
+    if piece.message.additional_kwargs.get("tool_calls"):
+        return True
+    return any(not isinstance(block, TextBlock) or block.text for block in piece.message.blocks)
+
+
+def response_text(response: ChatResponse | CompletionResponse) -> str:
+    """The text that an expert wrote, also of replies beside the first, which only the provider's own reply holds."""
+    if isinstance(response, CompletionResponse):
+        text = response.text or ""
+    else:
+        text = response.message.content or ""
+    choices = getattr(response.raw, "choices", None)
+    if isinstance(choices, list) and len(choices) > 1:
+        for choice in choices[1:]:
+            text += _choice_text(choice)
+    return text
+
+
+def _choice_text(choice: Any) -> str:
+    """The text of one reply in OpenAI's form."""
+    message = getattr(choice, "message", None)
+    return getattr(message, "content", None) or getattr(choice, "text", None) or ""
+
+
+def tool_arguments(response: ChatResponse | CompletionResponse) -> str:
+    """The arguments of tool calls, which an expert wrote as well."""
+    if isinstance(response, CompletionResponse):
+        return ""
+    text = ""
+    for selection in read_tool_calls(response):
+        text += json.dumps(selection.tool_kwargs, default=str)
+    return text
