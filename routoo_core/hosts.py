@@ -43,6 +43,7 @@ _DOMAINS = {
     "openrouter.ai": "openrouter",
 }
 """Domains whose every host, regional ones too, is one provider's; beside the patterns of the list."""
+_HUGGING_FACE = "router.huggingface.co"
 _BEDROCK = re.compile(
     r"(?:.+\.)?bedrock-(?:runtime|mantle)(?:-fips)?\.[a-z0-9-]+\.(?:vpce\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)"
 )
@@ -63,8 +64,7 @@ _CLIENT_ADDRESSES = (
 """Where the objects of frameworks hold the address they call."""
 _DEEPEST_BINDING = 8
 _CLIENT_PACKAGE = re.compile(r"(?:langchain_|llama_index\.llms\.)(\w+)")
-_PACKAGES = {"aws": "aws", "bedrock_converse": "aws", "mistralai": "mistral"}
-_NO_PROVIDER = ("core", "community", "classic", "openai_like", "azure_openai")
+_NO_PROVIDER = ("core", "community", "classic", "openai_like")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,16 @@ def provider_of_address(base_url: str, providers: list[Provider]) -> str | None:
     return None
 
 
+def hugging_face_provider(model: str, address: Address) -> str | None:
+    """Who serves ``"model:groq"`` at Hugging Face, as the price list calls it; ``None`` at other addresses.
+
+    Hugging Face bills what the provider at the end of the name bills; without one it chooses, at an unknown price.
+    """
+    if address.host_name != _HUGGING_FACE:
+        return None
+    return f"huggingface_{model.rpartition(':')[2]}" if ":" in model else "huggingface"
+
+
 def provider_of_word(word: str, providers: list[Provider]) -> str | None:
     """The provider, as the price list calls it, of a word of LangChain's; ``None`` where the list has none."""
     word = word.strip().lower()
@@ -133,7 +143,7 @@ def _client_provider(client: Any) -> str | None:
     for kind in type(client).__mro__:
         match = _CLIENT_PACKAGE.match(kind.__module__)
         if match and match[1] not in _NO_PROVIDER:
-            return _PACKAGES.get(match[1], match[1])
+            return match[1]
     return None
 
 

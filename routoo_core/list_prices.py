@@ -14,7 +14,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from routoo_core.errors import UnknownPrice
-from routoo_core.hosts import Address, provider_of_address, provider_of_word
+from routoo_core.hosts import (
+    Address,
+    hugging_face_provider,
+    provider_of_address,
+    provider_of_word,
+)
 from routoo_core.model_names import without_path
 from routoo_core.money import NanoUsd
 from routoo_core.prices import EXACT, TokenPrices
@@ -112,6 +117,7 @@ def find_list_prices(model: str, address: Address | None = None) -> ListPrices:
     host = None
     if address.base_url:
         host = provider_of_address(address.base_url, snapshot.providers)
+        host = host or hugging_face_provider(model, address)
     provider = None
     if address.provider:
         provider = provider_of_word(address.provider, snapshot.providers)
@@ -217,6 +223,8 @@ def _spellings(prices: ListPrices) -> Iterator[str]:
     short = without_path(prices.model)
     if short != prices.model:
         yield short
+    if (prices.host or "").startswith("huggingface_"):
+        yield prices.model.rpartition(":")[0]
     vendor, _, rest = short.partition("/")
     if rest and vendor.lower() == prices.host:
         yield rest

@@ -9,32 +9,45 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from routoo_core.errors import InvalidRequest
+from routoo_core.text import well_formed
 from routoo_core.tokens import bound_tokens, count_tokens
 
 Message = Mapping[str, Any]
 """A chat message in OpenAI's form: ``{"role": …, "content": str | parts, …}``. An assistant's may also say which
 ``expert`` wrote it, so that a conversation can stay with its expert; a user's what the ``question`` in it is."""
 
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 MEDIA = {
     "image_url": "images",
     "image": "images",
     "input_image": "images",
     "input_audio": "audio",
     "audio": "audio",
+    "audio_url": "audio",
     "file": "files",
     "input_file": "files",
     "document": "files",
     "video": "video",
     "video_url": "video",
+    "input_video": "video",
 }
-"""Type of a content part → the capability it needs."""
+"""Type of a content part → the capability it needs. A part without a type has its kind as its only field (Bedrock)."""
+MIME_MEDIA = {"image": "images", "audio": "audio", "video": "video"}
+"""Main type of a part of any medium (Google's ``media``) → the capability it needs; any other is a file."""
 
+_MIME_PART = "media"
 _FEWEST_BYTES_PER_TOKEN = {"audio": 100, "video": 100, "files": 2}
 """The fewest bytes that providers make a token of."""
 _UNSIZED_MEDIA_TOKENS = 20_000
 """Stands for media given by URL or id; what is billed beyond it is booked as an overshoot."""
-_BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{256,}")
+_SHORTEST_DATA = 256
+"""Characters of encoded data that are told from a text."""
+_BASE64 = re.compile(
+    r"(?:data:[^,]{0,200}+,)?(?:[A-Za-z0-9+/=_-]{60,}+\s*+)++[A-Za-z0-9+/=_-]*+\s*+"
+)
+"""Encoded data, also in lines and as a URL; the groups are possessive, so that the time is linear."""
+_WRITTEN_SOURCES = frozenset({"text", "content"})
+_NESTED_PARTS = frozenset({"tool_result", "search_result"})
+"""Types of parts whose ``content`` is a list of parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +55,8 @@ class ParsedMessage:
     """What the router knows of one message.
 
     Attributes:
-        role: One of :data:`ROLES`.
-        text: Its text parts, one a line, stripped.
+        role: ``user``, ``assistant``, ``system``, ``tool``, or another that some provider knows.
+        text: Its text parts, one a line, stripped; well formed.
         tokens: Estimated tokens of everything in it but images.
         token_bound: The most tokens that can be.
         images: How many it holds.
@@ -67,24 +80,29 @@ class ParsedMessage:
 def parse_message(message: Message, index: int) -> ParsedMessage:
     """Read a message.
 
+    A part of a kind that is not known here counts as prompt and needs nothing: it is for the expert to understand.
+
     Args:
         message: In OpenAI's form.
         index: Its place in the conversation, for errors.
 
     Raises:
-        InvalidRequest: Unknown role, or a part that is no text, image, audio, video or file.
+        InvalidRequest: A role that is no text, or content that is neither text nor a list.
     """
     location = f"messages[{index}]"
     role = message.get("role")
-    if role not in ROLES:
-        raise InvalidRequest(f"{location}.role: {role!r} is none of {', '.join(sorted(ROLES))}")
+    if not isinstance(role, str):
+        raise InvalidRequest(f"{location}.role: {role!r} is not a text; write 'user', for example")
 
-    content = _read_content(message, location)
+    content = _Content()
+    for part in _message_parts(message, location):
+        content.add(part)
     tool_calls = message.get("tool_calls")
     if tool_calls:
-        content.unread.append(json.dumps(tool_calls, default=str))
+        content.add_unread(tool_calls)
 
-    text = "\n".join(content.texts)
+    text = well_formed("\n".join(content.texts))
+    question = message.get("question")
     counted = [part for part in (text, *content.unread) if part]
     expert = message.get("expert")
     return ParsedMessage(
@@ -96,7 +114,7 @@ def parse_message(message: Message, index: int) -> ParsedMessage:
         needs=frozenset(content.needs),
         expert=str(expert) if expert else None,
         calls_tools=bool(tool_calls),
-        question=message.get("question") or None,
+        question=well_formed(question) if question else None,
     )
 
 
@@ -106,7 +124,7 @@ class _Content:
 
     Attributes:
         texts: What is read.
-        unread: What travels along and counts, but is not read: reasoning and tool calls, as JSON.
+        unread: What travels along and counts, but is not read: reasoning, tool calls, parts of unknown kinds, as JSON.
         needs: The capability that each medium needs.
         media_tokens: The most tokens that the media are.
     """
@@ -116,25 +134,53 @@ class _Content:
     needs: list[str] = field(default_factory=list)
     media_tokens: int = 0
 
-
-def _read_content(message: Message, location: str) -> _Content:
-    content = _Content()
-    for number, part in enumerate(_message_parts(message, location)):
-        kind = part.get("type") if isinstance(part, Mapping) else "text"
-        text = _part_text(part)
-        if kind in MEDIA:
-            content.needs.append(MEDIA[kind])
-            content.media_tokens += _media_tokens(part, MEDIA[kind])
-        elif text is not None:
-            content.texts.append(text)
-        elif message["role"] == "assistant":
-            content.unread.append(json.dumps(part, default=str))
+    def add(self, part: Any) -> None:
+        """Add a part."""
+        if isinstance(part, str):
+            self.texts.append(part)
+            return
+        need = _needed_capability(part)
+        text = part.get("text") if isinstance(part, Mapping) else None
+        if need is not None:
+            self.needs.append(need)
+            self._add_medium(part, need)
+        elif isinstance(text, str):
+            self.texts.append(text)
         else:
-            raise InvalidRequest(
-                f"{location}.content[{number}]: a {kind!r} part cannot be routed; "
-                "send text, images, audio, video or files"
-            )
-    return content
+            self._add_other(part)
+
+    def add_unread(self, value: Any) -> None:
+        """Add what counts by its JSON; encoded data in it counts by its size."""
+        sizes: list[int] = []
+        self.unread.append(_as_json(_without_data(value, sizes)))
+        self.media_tokens += sum(sizes) // _FEWEST_BYTES_PER_TOKEN["files"]
+
+    def _add_medium(self, part: Mapping[str, Any], capability: str) -> None:
+        """Count audio, video or a file by its size; images are counted, not weighed."""
+        if capability == "images":
+            return
+        if _is_written_out(part):
+            self.add_unread(part)
+            return
+        sizes: list[int] = []
+        _without_data(part, sizes)
+        tokens = sum(sizes) // _FEWEST_BYTES_PER_TOKEN[capability]
+        self.media_tokens += tokens or _UNSIZED_MEDIA_TOKENS
+
+    def _add_other(self, part: Any) -> None:
+        """Add a part of another kind; the media of a part that holds parts are needs as well."""
+        if not isinstance(part, Mapping) or part.get("type") not in _NESTED_PARTS:
+            self.add_unread(part)
+            return
+        inner = _Content()
+        parts = part.get("content")
+        for inner_part in parts if isinstance(parts, list) else [parts]:
+            inner.add(inner_part)
+        rest = {name: value for name, value in part.items() if name != "content"}
+        self.add_unread(rest)
+        self.unread += [*inner.texts, *inner.unread]
+        self.needs += inner.needs
+        self.media_tokens += inner.media_tokens
 
 
 def _message_parts(message: Message, location: str) -> Sequence[Any]:
@@ -151,17 +197,47 @@ def _message_parts(message: Message, location: str) -> Sequence[Any]:
     )
 
 
-def _part_text(part: Any) -> str | None:
-    """The text of a part; ``None`` where it has none."""
-    if isinstance(part, Mapping):
-        part = part.get("text")
-    return part if isinstance(part, str) else None
+def _needed_capability(part: Any) -> str | None:
+    """The capability that a medium needs; ``None`` for a part that is no medium."""
+    if not isinstance(part, Mapping):
+        return None
+    kind = part.get("type")
+    if kind is None and part:
+        kind = next(iter(part))
+    if kind == _MIME_PART:
+        main_type = str(part.get("mime_type") or "").partition("/")[0]
+        return MIME_MEDIA.get(main_type, "files")
+    return MEDIA.get(kind) if isinstance(kind, str) else None
 
 
-def _media_tokens(part: Mapping[str, Any], capability: str) -> int:
-    """The most tokens of audio, video or a file by its size; images are counted, not weighed."""
-    if capability == "images":
-        return 0
-    encoded = _BASE64.findall(json.dumps(part, default=str))
-    size = sum(map(len, encoded)) * 3 // 4  # base64 writes 3 bytes as 4 characters
-    return size // _FEWEST_BYTES_PER_TOKEN[capability] or _UNSIZED_MEDIA_TOKENS
+def _is_written_out(part: Mapping[str, Any]) -> bool:
+    """Whether a document stands in the part as text, as Anthropic's may."""
+    source = part.get("source")
+    return isinstance(source, Mapping) and source.get("type") in _WRITTEN_SOURCES
+
+
+# Encoded data inside of parts
+
+
+def _without_data(value: Any, sizes: list[int]) -> Any:
+    """A value without encoded data, whose bytes are added to ``sizes``."""
+    if isinstance(value, str):
+        if len(value) < _SHORTEST_DATA or not _BASE64.fullmatch(value):
+            return value
+        sizes.append(len(value) * 3 // 4)  # base64 writes 3 bytes as 4 characters
+        return ""
+    if isinstance(value, bytes | bytearray):
+        sizes.append(len(value))
+        return ""
+    if isinstance(value, Mapping):
+        return {name: _without_data(item, sizes) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_data(item, sizes) for item in value]
+    return value
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return json.dumps(value, default=str)
+    except (TypeError, ValueError):  # keys that are no texts, or a circle
+        return str(value)

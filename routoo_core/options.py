@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from routoo_core.budget.ledger import Ledger
 from routoo_core.budget.pacing import Paced
 from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.calling.attempts import CHEAPEST, REFUSE
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
 from routoo_core.latency import LatencyRule
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.batching import BatchingPredictor
+from routoo_core.predictor.checkpoint_folder import find_router, name_of, read_experts
 from routoo_core.selector import (
     Best,
     Cheapest,
@@ -268,11 +270,18 @@ def assemble(
     """
     budget = options.budget or Budget()
     policy = make_policy(options.policy or _default_policy(budget))
+    check_settings(pool, policy, budget, options.on_exhausted, options.switch_margin)
+    folder = None
     if isinstance(predictor, str | Path):
-        predictor, policy = _load_checkpoint(predictor, policy, beside)
+        folder = find_router(predictor, beside)
+        check_known(pool, read_experts(folder))
     ledger = options.ledger
     if isinstance(ledger, str):
         ledger = open_ledger(ledger, beside)
+
+    if folder is not None:  # last, since it takes seconds
+        predictor, policy = _load_checkpoint(folder, policy)
+    assert not isinstance(predictor, str | Path)  # noqa: S101
     return RouterParts(
         pool=pool,
         predictor=predictor,
@@ -286,18 +295,61 @@ def assemble(
     )
 
 
+def check_settings(
+    pool: Pool,
+    policy: Policy | PreferenceRule,
+    budget: Budget,
+    on_exhausted: str,
+    switch_margin: float,
+) -> None:
+    """Refuse settings of a router that do not fit together; the predictor is not needed for that.
+
+    Raises:
+        ConfigurationError: ``on_exhausted`` names no expert, the margin is out of range, or the policy needs a limit.
+    """
+    if on_exhausted not in {REFUSE, CHEAPEST}:
+        pool[on_exhausted]
+    if not 0 <= switch_margin <= 1:
+        raise ConfigurationError(f"switch_margin: {switch_margin} is not between 0 and 1")
+    chosen = as_policy(policy)
+    is_limited = any(account.limit is not None for account in budget.chain)
+    if chosen.needs_limit and not is_limited:
+        raise ConfigurationError(
+            f"budget.limit: the {chosen.name} policy spends a limit; set one or choose another policy"
+        )
+
+
+def check_known(pool: Pool, known: Sequence[str] | None) -> None:
+    """Refuse experts that a router does not know.
+
+    Args:
+        pool: The experts.
+        known: Those of the router; ``None`` where it does not list them.
+
+    Raises:
+        ConfigurationError: One is unknown.
+    """
+    if known is None:
+        return
+    unknown = [expert.predicted_as for expert in pool if expert.predicted_as not in known]
+    if unknown:
+        raise ConfigurationError(
+            f"router_name: the router does not know {', '.join(map(repr, unknown))}; set router_name to one of "
+            f"{', '.join(known)}"
+        )
+
+
 def _default_policy(budget: Budget) -> str:
     return POLICY_WITHOUT_LIMIT if budget.limit is None else POLICY_WITH_LIMIT
 
 
 def _load_checkpoint(
-    checkpoint: str | Path, policy: Policy | PreferenceRule, beside: Path | None
+    folder: Path, policy: Policy | PreferenceRule
 ) -> tuple[Predictor, Policy | PreferenceRule]:
     """A checkpoint's predictor, and the policy with its typical prompts."""
-    from routoo_core.predictor.checkpoint import find_router, load_checkpoint
+    from routoo_core.predictor.checkpoint import load_checkpoint
     from routoo_core.predictor.reference import read_reference
 
-    folder = find_router(checkpoint, beside)
     predictor = BatchingPredictor(load_checkpoint(folder))
     if isinstance(policy, Policy) and policy.learns:
         reference = read_reference(folder)
@@ -366,8 +418,6 @@ def _describe_predictor(predictor: Predictor) -> str:
     folder = getattr(predictor, "folder", None)
     if not isinstance(folder, Path):
         raise _no_description("router", predictor, "train one and name its folder")
-    from routoo_core.predictor.checkpoint import name_of
-
     return name_of(folder)
 
 

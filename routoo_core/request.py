@@ -111,7 +111,7 @@ class RoutedRequest:
         """Read chat messages in OpenAI's form.
 
         Args:
-            messages: At least one.
+            messages: The conversation; whether one without a text is of use is for the expert to say.
             max_tokens: The caller's limit on the reply, at least 1.
             completions: How many replies the call asks for, at least 1.
             tools: Tool definitions that travel with the call; they count as prompt.
@@ -119,11 +119,9 @@ class RoutedRequest:
             overrides: What this call sets for itself.
 
         Raises:
-            InvalidRequest: Empty list, unknown role, a part that is no text, image, audio, video or file, nothing to
-                read, or a limit below 1.
+            InvalidRequest: A role that is no text, content that is neither text nor a list of parts, or a limit or a
+                number of replies below 1.
         """
-        if not messages:
-            raise InvalidRequest("messages: the list is empty; send at least one user message")
         if max_tokens is not None and max_tokens < 1:
             raise InvalidRequest(
                 f"max_tokens: {max_tokens} is below 1; give a positive number or leave it out"
@@ -241,7 +239,7 @@ def _needs_context(text: str) -> bool:
 
 
 def _text_without_user(conversation: Sequence[ParsedMessage]) -> str:
-    """What to read when no user wrote anything: the last text there is, else the kinds of media."""
+    """What to read when no user wrote anything: the last text there is, else the kinds of media, else nothing."""
     for message in reversed(conversation):
         if message.text:
             return message.text[-MAX_TEXT_CHARS:]
@@ -250,5 +248,5 @@ def _text_without_user(conversation: Sequence[ParsedMessage]) -> str:
     for message in conversation:
         media |= message.needs
     if not media:
-        raise InvalidRequest("messages: no message with text; the router has nothing to read")
+        return ""
     return f"[{', '.join(sorted(media))}]"

@@ -15,12 +15,19 @@ from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Cooldown, Ledger
 from routoo_core.budget.outlook import Standings
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.attempts import CHEAPEST, REFUSE, AsyncAttempts, Attempts
+from routoo_core.calling.attempts import REFUSE, AsyncAttempts, Attempts
 from routoo_core.candidates import Candidate, capable_experts, make_candidates
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
 from routoo_core.latency import Latencies, LatencyRule
-from routoo_core.options import SWITCH_MARGIN, RouterParts, parts_from_config, parts_from_toml
+from routoo_core.options import (
+    SWITCH_MARGIN,
+    RouterParts,
+    check_known,
+    check_settings,
+    parts_from_config,
+    parts_from_toml,
+)
 from routoo_core.parameters import RefusedParameters
 from routoo_core.predictor.base import Predictor, forecast
 from routoo_core.predictor.batching import BatchingPredictor
@@ -90,14 +97,7 @@ class Router:
         self._check()
 
     def _check(self) -> None:
-        if self.on_exhausted not in {REFUSE, CHEAPEST}:
-            self.pool[self.on_exhausted]
-        if not 0 <= self.switch_margin <= 1:
-            raise ConfigurationError(f"switch_margin: {self.switch_margin} is not between 0 and 1")
-        if self.policy.needs_limit and not self._is_limited():
-            raise ConfigurationError(
-                f"budget.limit: the {self.policy.name} policy spends a limit; set one or choose another policy"
-            )
+        check_settings(self.pool, self.policy, self.budget, self.on_exhausted, self.switch_margin)
 
     def _is_limited(self) -> bool:
         return any(budget.limit is not None for budget in self.budget.chain)
@@ -275,11 +275,6 @@ def _prediction_columns(pool: Pool, predictor: Predictor) -> dict[str, int]:
     Raises:
         ConfigurationError: The predictor does not know an expert.
     """
+    check_known(pool, predictor.experts)
     column_of = {name: column for column, name in enumerate(predictor.experts)}
-    unknown = [expert.predicted_as for expert in pool if expert.predicted_as not in column_of]
-    if unknown:
-        raise ConfigurationError(
-            f"router_name: the router does not know {', '.join(map(repr, unknown))}; set router_name to one of "
-            f"{', '.join(column_of)}"
-        )
     return {expert.name: column_of[expert.predicted_as] for expert in pool}

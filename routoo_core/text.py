@@ -1,4 +1,4 @@
-"""Words, fingerprints and lettered choices in a text."""
+"""Words, fingerprints and lettered choices in a text, and texts that can be encoded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,47 @@ def first_repeated(names: Iterable[str]) -> str | None:
             return name
         before.add(name)
     return None
+
+
+# Texts that can be encoded
+
+
+def well_formed(text: str) -> str:
+    r"""The text, its lone surrogates (``"\ud83d"``) as U+FFFD: no encoding of Unicode has them, and no provider.
+
+    Two surrogates that belong together become the character they stand for.
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def well_formed_value(value: Any) -> Any:
+    """A value of JSON with every text in it well formed; the same object where every text is already."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, dict):
+        return _well_formed_object(value)
+    if isinstance(value, list):
+        items = [well_formed_value(item) for item in value]
+        is_same = all(map(is_, items, value))
+        return value if is_same else items
+    return value
+
+
+def _well_formed_object(value: dict[Any, Any]) -> dict[Any, Any]:
+    changed = {}
+    is_same = True
+    for name, item in value.items():
+        new_name = well_formed_value(name)
+        new_item = well_formed_value(item)
+        is_same = is_same and new_name is name and new_item is item
+        changed[new_name] = new_item
+    return value if is_same else changed
 
 
 # Fingerprints

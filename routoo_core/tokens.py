@@ -25,23 +25,36 @@ _VOCABULARY = hashlib.sha1(_VOCABULARY_URL.encode(), usedforsecurity=False).hexd
 _CACHE_VARIABLE = "TIKTOKEN_CACHE_DIR"
 _BYTES_PER_TOKEN = 3
 """English runs at 4 to 5, so 3 overestimates when no vocabulary is at hand."""
+_PIECE_CHARS = 8000
+"""Longer texts are cut into pieces of so many characters: a million blanks at once overflow the tokenizer's stack."""
 
 
 def count_tokens(text: str) -> int:
-    """Estimate the tokens of ``text`` (o200k_base where its vocabulary is on disk, else bytes / 3)."""
+    """Estimate the tokens of ``text`` (o200k_base where its vocabulary is on disk, else bytes / 3).
+
+    The time is linear in the length. A text of more than 8,000 characters is counted in pieces, which adds at most a
+    few tokens for each cut: 0.1 % in prose.
+    """
     encoding = _encoding()
     if encoding is None:
-        return -(-len(text.encode()) // _BYTES_PER_TOKEN)  # rounded up
-    return len(encoding.encode_ordinary(text))
+        return -(-bound_tokens(text) // _BYTES_PER_TOKEN)  # rounded up
+    if len(text) <= _PIECE_CHARS:
+        return len(encoding.encode_ordinary(text))
+    return sum(len(encoding.encode_ordinary(piece)) for piece in _pieces(text))
 
 
 def bound_tokens(text: str) -> int:
-    """Bound the tokens of ``text`` from above, for any byte-level tokenizer: its UTF-8 bytes."""
-    return len(text.encode())
+    """Bound the tokens of ``text`` from above, for any byte-level tokenizer: its UTF-8 bytes.
+
+    A lone surrogate counts as the three bytes of U+FFFD, which is sent for it.
+    """
+    if text.isascii():
+        return len(text)
+    return len(text.encode(errors="surrogatepass"))
 
 
 def encode(text: str) -> list[int]:
-    """The tokens of ``text`` in o200k_base.
+    """The tokens of ``text`` in o200k_base; a long text is cut as in :func:`count_tokens`.
 
     Raises:
         ConfigurationError: Its vocabulary is not on disk.
@@ -52,7 +65,16 @@ def encode(text: str) -> list[int]:
             f"tokens: {ENCODING}'s vocabulary is not on disk; install llama-index-core, which carries it, or set "
             f"{_CACHE_VARIABLE}"
         )
-    return encoding.encode_ordinary(text)
+    tokens = []
+    for piece in _pieces(text):
+        tokens += encoding.encode_ordinary(piece)
+    return tokens
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text, cut at fixed lengths."""
+    for start in range(0, len(text), _PIECE_CHARS):
+        yield text[start : start + _PIECE_CHARS]
 
 
 @lru_cache(maxsize=1)

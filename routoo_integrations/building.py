@@ -80,7 +80,7 @@ def make_pool(experts: Mapping[str, Any], describe_model: DescribeModel) -> Pool
 
 
 def make_expert(name: str, model: Any, describe_model: DescribeModel) -> Expert:
-    """An expert around a native model object; its price is looked up by the model's own name.
+    """An expert around a native model object; its price is looked up by where it calls and its own name.
 
     Raises:
         UnknownPrice: Not in the price list; pass ``Expert(name=…, client=model, input_usd_per_1m=…, …)`` instead.
@@ -94,7 +94,7 @@ def make_expert(name: str, model: Any, describe_model: DescribeModel) -> Expert:
 
 def _model_name(model: Any) -> str | None:
     """The name that a native model object gives its model."""
-    for attribute in ("model_name", "model"):
+    for attribute in ("model_name", "model", "model_id", "deployment_name"):
         value = getattr(model, attribute, None)
         if isinstance(value, str):
             return value
@@ -325,8 +325,12 @@ def _text_of(message: Mapping[str, Any]) -> str:
     content = message.get("content") or ""
     if isinstance(content, str):
         return content
-    texts = [part.get("text") for part in content]
-    return "\n".join(text for text in texts if text)
+    texts = []
+    for part in content:
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if isinstance(text, str) and text:
+            texts.append(text)
+    return "\n".join(texts)
 
 
 def _policy_of_call(router: Router, policy: Any) -> Policy | PreferenceRule | None:

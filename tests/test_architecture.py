@@ -15,7 +15,7 @@ routoo_core
     error_evidence failures
     parameters expert_table prompts outcomes embedded
 routoo_core.predictor
-    base batching adapter encoder calibration lengths heads checkpoint_config quality_model
+    base checkpoint_folder batching adapter encoder calibration lengths heads checkpoint_config quality_model
     head_ensemble neighbours performance reference checkpoint
 routoo_core.budget
     period account ledger sqlite_file sqlite redis outlook cooldowns
@@ -60,11 +60,11 @@ routoo_core.monitoring
 routoo_core
     __main__
 routoo_integrations
-    building
+    building connections
 routoo_integrations.langchain
-    messages reading clients calls structured configured chat_model middleware
+    messages reading connections clients calls structured configured chat_model middleware
 routoo_integrations.llama_index
-    tools messages reading clients events calls structured llm selector namespace
+    tools messages reading connections clients events calls structured llm selector namespace
 routoo_integrations.demo
     prompts embedding transcript langchain_calls llama_index_calls report run
 routoo_integrations.cli

@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import shutil
 import subprocess
 import sys
 from typing import Annotated
@@ -336,6 +337,83 @@ def test_the_prompts_that_a_grader_reads_are_not_written_from_a_harness(old, mon
     assert code == 2
     assert "--prompts: names a table to read" in err
     assert "--prompts-out" in err
+
+
+@pytest.fixture
+def broken(here, checkpoint):
+    """A router whose weights cannot be loaded: whatever is said of the options was checked before."""
+    shutil.copytree(checkpoint, here / "broken")
+    (here / "broken" / "head.safetensors").write_bytes(b"no weights")
+    (here / "p.csv").write_text("prompt_id,prompt,split\n1,Why?,dev\n")
+    (here / "o.csv").write_text("prompt_id,model,score\n1,abacus,1\n1,talker,1\n")
+    (here / "prices.csv").write_text(
+        "model,input_usd_per_1m,output_usd_per_1m\nabacus,1,1\ntalker,2,2\ncalculator,3,3\n"
+    )
+    (here / "routoo.toml").write_text(ROUTOO_TOML.format(router="broken"))
+    return here
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "calibrate --router broken --prompts p.csv --prices prices.csv --target-share takler=0.3",
+            "'takler=0.3' is not EXPERT=0.3 for one of talker, calculator",
+        ),
+        (
+            "calibrate --router broken --prompts p.csv --prices nowhere.csv --target-cost 1",
+            "nowhere.csv: cannot be read",
+        ),
+        (
+            "add-expert --router broken --prompts p.csv --outcomes o.csv --name a --prior takler --out n",
+            "--prior: 'takler' is unknown",
+        ),
+        (
+            "add-expert --router broken --prompts p.csv --outcomes o.csv --name talker --out n",
+            "knows 'talker' already",
+        ),
+        (
+            "suggest-prompts --router broken --prompts p.csv --n 2 --out n.csv",
+            "--n: 2 of 1 prompts",
+        ),
+        (
+            "evaluate --router mmlu --router broken --prompts p.csv --outcomes o.csv --prices prices.csv --out n",
+            "does not know abacus",
+        ),
+        (
+            "replay --router broken --prompts p.csv --outcomes o.csv --prices prices.csv --limit 1",
+            "does not know abacus",
+        ),
+    ],
+)
+def test_what_an_option_says_is_checked_before_the_router_is_loaded(
+    broken, monkeypatch, capsys, line, message
+):
+    code, err = fail(monkeypatch, capsys, *line.split())
+    assert code == 2
+    assert message in err
+    assert "weights" not in err
+
+
+@pytest.mark.parametrize(
+    ("old_text", "new_text", "message"),
+    [
+        ("[experts.talker]", "[experts.takler]", "the router does not know 'takler'"),
+        ("[budget]", 'on_exhausted = "takler"\n[budget]', "expert 'takler' is not in the pool"),
+        ("[budget]", "switch_margin = 2\n[budget]", "switch_margin: 2.0 is not between 0 and 1"),
+        ('"lagrangian"', '"lagrangain"', "policy: 'lagrangain' is unknown"),
+        ("[budget]", '[budget]\nledger = "radis://x"', "budget.ledger: 'radis://x' is unknown"),
+    ],
+)
+def test_what_a_file_says_is_checked_before_the_router_is_loaded(
+    broken, monkeypatch, capsys, old_text, new_text, message
+):
+    for name in ("routoo.toml", "experts.toml"):
+        text = (broken / name).read_text()
+        (broken / name).write_text(text.replace(old_text, new_text))
+    code, err = fail(monkeypatch, capsys, "route", "hi")
+    assert code == 2
+    assert message in err
 
 
 def test_files_that_are_not_there_are_named_before_anything_is_loaded(here, monkeypatch, capsys):

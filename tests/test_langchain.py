@@ -142,16 +142,11 @@ def test_when_the_money_is_gone_nobody_is_called(make_router, endpoint):
 def test_a_request_that_cannot_be_routed_is_refused_before_anything_is_charged(model, endpoint):
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
     for messages, error, said in (
-        ([], InvalidRequest, "messages: the list is empty"),
-        (
-            [HumanMessage([{"type": "hologram"}])],
-            InvalidRequest,
-            "a 'hologram' part cannot be routed",
-        ),
+        ([HumanMessage("hi")], InvalidRequest, "max_tokens: 0 is below 1"),
         ([HumanMessage([image])], NoCapableExpert, "cheap lacks images.*dear lacks images"),
     ):
         with pytest.raises(error, match=said):
-            model.invoke(messages)
+            model.invoke(messages, max_tokens=0 if error is InvalidRequest else 5)
     assert (spent(model), endpoint.requests) == (0, [])
 
 

@@ -15,7 +15,7 @@ from routoo_core.budget.period import RETENTION_S, ROLLING_SPAN_S, SLOTS_PER_PER
 from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.config import build_router
-from routoo_core.errors import BudgetExceeded, LedgerError
+from routoo_core.errors import BudgetExceeded, InvalidRequest, LedgerError
 from routoo_core.testing import FakePredictor, ManualClock
 
 LIMIT = 1_000_000  # nano-USD, the limit of most budgets here
@@ -264,6 +264,21 @@ def test_decisions_leave_no_account_in_the_ledger(ledger, endpoint):
         router.decide(RoutedRequest.from_text("hello"))
     assert rows(ledger) == before
     assert ledger.accounts() == []
+
+
+def test_an_account_cannot_pay_within_itself(ledger):
+    team = Budget(account="team", limit="1.00")
+    twice = Budget(account="ann", limit="1.00", within=team).model_copy(update={"account": "team"})
+    with pytest.raises(InvalidRequest, match=r"'team' cannot pay within itself \(team < team\)"):
+        hold(ledger, twice, 100)
+    assert ledger.accounts() == []
+
+
+def test_a_failing_store_is_a_ledger_error(tmp_path):
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    ledger.close()
+    with pytest.raises(LedgerError, match=r"ledger.db failed \(.*closed"):
+        hold(ledger, Budget(limit="1.00"), 100)
 
 
 def test_a_refused_hold_opens_no_account(ledger, budget):

@@ -1,6 +1,7 @@
 """A list price is that of the host that is called, at that hour, for a prompt of that length and of that kind."""
 
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,6 +9,7 @@ from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import ROUND_CEILING, Decimal, localcontext
 from fractions import Fraction
 from math import ceil
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -27,12 +29,17 @@ from genai_prices.types import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from ways import LANGCHAIN_WAYS, LLAMA_INDEX_WAYS, record_of
 
-from routoo_core import Expert, Usage
+from routoo_core import Expert, Pool, Usage
 from routoo_core.errors import UnknownPrice
 from routoo_core.hosts import Address, provider_of_address
 from routoo_core.list_prices import ListPrices, find_list_prices, price_of_model
+from routoo_core.money import to_nano_usd
 from routoo_core.prices import TokenPrices
+from routoo_core.testing import FakePredictor, Reply
+from routoo_integrations.langchain import RoutooChatModel
+from routoo_integrations.llama_index import RoutooLLM
 
 GROQ = "https://api.groq.com/openai/v1"
 BEDROCK = "https://bedrock-runtime.us-east-1.amazonaws.com"
@@ -140,6 +147,18 @@ def test_a_host_is_known_by_its_whole_name(url, host):
 )
 def test_without_an_address_the_provider_is_the_host(provider, model, host):
     assert find_list_prices(model, Address(provider=provider)) == ListPrices(model, host)
+
+
+def test_at_hugging_face_the_provider_stands_in_the_name():
+    router = Address("https://router.huggingface.co/v1")
+    prices = find_list_prices("openai/gpt-oss-120b:groq", router)
+    direct = find_list_prices(
+        "openai/gpt-oss-120b", Address("https://router.huggingface.co/groq/openai/v1")
+    )
+    assert prices.host == direct.host == "huggingface_groq"
+    assert prices.at(NOON) == direct.at(NOON)
+    with pytest.raises(UnknownPrice, match="known at huggingface"):
+        find_list_prices("openai/gpt-oss-120b", router)
 
 
 def test_a_host_never_gets_the_price_of_another():
@@ -471,6 +490,18 @@ def test_what_is_written_down_is_what_was_set():
     assert priced.model_dump()["input_usd_per_1m"] == 1
 
 
+def test_the_page_on_prices_shows_experts_that_have_one(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "prices.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```toml\n(.*?)```", page, re.S)
+    (tmp_path / "experts.toml").write_text(block)
+    groq, claude, mine = Pool.from_toml(tmp_path / "experts.toml")
+    assert groq.cost(Usage(1000, 0)) == 590_000
+    assert claude.cost(Usage(1000, 0, cached_tokens=1000)) == 250_000
+    assert mine.cost(Usage(1000, 0)) == 200_000
+    for name in TokenPrices.model_fields:
+        assert f"`{name}`" in page
+
+
 # Another model
 
 
@@ -480,3 +511,72 @@ def test_another_model_costs_what_this_host_asks_for_it():
     assert other.cost(Usage(1000, 0)) == 2_500_000
     assert price_of_model("nobody-knows-this", openai.address) is None
     assert price_of_model("claude-sonnet-4-5", openai.address) is None
+
+
+# Over HTTP
+
+
+@pytest.fixture
+def one_expert(endpoint):
+    """Makes a model of either framework over one expert that is served here and priced by its name."""
+
+    def make(kind, model, **reply):
+        endpoint.replies[model] = Reply("Four.", **reply)
+        expert = Expert(name="m", model=model, base_url=endpoint.base_url, context_window=1_000_000)
+        return kind(FakePredictor({"m": 1.0}), {"m": expert}, policy="best")
+
+    return make
+
+
+EIGHT_AND_TWO = {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 10}
+
+
+def settled(reply):
+    return to_nano_usd(record_of(reply)["settled_usd"])
+
+
+both_frameworks = pytest.mark.parametrize(
+    ("kind", "ways"), [(RoutooChatModel, LANGCHAIN_WAYS), (RoutooLLM, LLAMA_INDEX_WAYS)]
+)
+every_way = pytest.mark.parametrize("way", ["whole", "async", "streamed", "async streamed"])
+
+
+@both_frameworks
+@every_way
+@pytest.mark.parametrize(
+    ("prompt_tokens", "nano_usd"), [(200_000, 200_000 * 1250), (200_001, 200_001 * 2500)]
+)
+async def test_a_call_is_booked_in_the_tier_that_its_prompt_reached(
+    one_expert, kind, ways, way, prompt_tokens, nano_usd
+):
+    total = prompt_tokens + 2
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 2, "total_tokens": total}
+    model = one_expert(kind, "gemini-2.5-pro", usage=usage)
+    reply = await ways[way](model, "2 + 2?")
+    tier_output = 10_000 if prompt_tokens <= 200_000 else 15_000
+    assert settled(reply) == nano_usd + 2 * tier_output
+
+
+@both_frameworks
+async def test_a_call_is_held_at_the_dearest_hour_and_booked_at_its_own(one_expert, kind, ways):
+    model = one_expert(kind, "deepseek-v4-pro", usage=EIGHT_AND_TWO)
+    before = datetime.now(UTC)
+    reply = await ways["whole"](model, "2 + 2?")
+    after = datetime.now(UTC)
+
+    prices = find_list_prices("deepseek-v4-pro")
+    possible = {prices.cost(Usage(8, 2), moment) for moment in (before, after)}
+    assert settled(reply) in possible
+    held = to_nano_usd(record_of(reply)["held_usd"])
+    assert held >= prices.dearest(8, before).maximum_cost(8, 4096)
+
+
+@both_frameworks
+async def test_cached_tokens_are_booked_at_the_price_that_the_list_has_for_them(
+    one_expert, kind, ways
+):
+    details = {"prompt_tokens_details": {"cached_tokens": 600}}
+    usage = {"prompt_tokens": 1000, "completion_tokens": 2, "total_tokens": 1002, **details}
+    model = one_expert(kind, "gpt-4o", usage=usage)
+    reply = await ways["whole"](model, "2 + 2?")
+    assert settled(reply) == 400 * 2500 + 600 * 1250 + 2 * 10_000

@@ -117,9 +117,10 @@ def test_when_the_money_is_gone_nobody_is_called(make_router, endpoint):
 
 def test_a_request_that_cannot_be_routed_is_refused_before_anything_is_charged(llm, endpoint):
     image = ImageBlock(url="http://127.0.0.1/x.png")
-    for messages, error in (([], InvalidRequest), ([ChatMessage([image])], NoCapableExpert)):
-        with pytest.raises(error):
-            llm.chat(messages)
+    with pytest.raises(InvalidRequest):
+        llm.chat([ChatMessage("hi")], max_tokens=0)
+    with pytest.raises(NoCapableExpert):
+        llm.chat([ChatMessage([image])])
     assert (spent(llm), endpoint.requests) == (0, [])
 
 
@@ -391,7 +392,7 @@ class TestExperts:
         llm = RoutooLLM(FakePredictor({"mine": 1}), {"mine": expert}, max_tokens=4)
         assert llm.complete("one two").text == "text text text text"
         assert asyncio.run(llm.acomplete("one two")).text == "text text text text"
-        assert (built, endpoint.requests) == (["our-own"], [])
+        assert (set(built), endpoint.requests) == ({"our-own"}, [])
 
     def test_openais_protocol_may_be_named(self, endpoint):
         expert = endpoint.expert("a", provider="openai")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
+from pyarrow import csv
 from typer.testing import CliRunner
 
 from routoo_core import RoutedRequest
@@ -75,6 +76,27 @@ def test_both_commands_refuse_feedback_that_is_no_score(record, write, value):
     for read in (read_routed_calls, read_log_tables):
         with pytest.raises(OutcomesError, match=r"calls.jsonl: line 1: feedback: .* from 0 to 1"):
             read([log])
+
+
+@pytest.mark.parametrize(
+    ("logged", "score"),
+    [
+        ({"feedback": 5}, 1.0),
+        ({"score": 2}, 0.25),
+        ({"feedback": "Up"}, 1.0),
+        ({"feedback": {"a": 3, "b": 1}}, 0.0),
+    ],
+)
+def test_both_commands_take_the_same_scale_and_kind(record, write, tmp_path, logged, score):
+    log = write({**QUESTION, "routoo": record, "model": "dear", **logged})
+    scale = ("--worst", "1", "--best", "5", "--feedback", "b", "--json")
+    command = ["data", "from-logs", "--log", str(log), "--prompts", str(tmp_path / "p.csv")]
+    tables = CliRunner().invoke(app, [*command, "--outcomes", str(tmp_path / "o.csv"), *scale])
+    assert tables.exit_code == 0, tables.output
+    assert csv.read_csv(tmp_path / "o.csv")["score"].to_pylist() == [score]
+    shown = CliRunner().invoke(app, ["feedback", str(log), *scale])
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.stdout)["weeks"][0]["feedback"] == score
 
 
 def test_of_several_kinds_of_feedback_the_first_counts_for_one_command_and_a_name_for_the_other(

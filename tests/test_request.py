@@ -66,14 +66,8 @@ def test_text_parts_are_joined():
 @pytest.mark.parametrize(
     ("messages", "named"),
     [
-        ([], "messages: the list is empty"),
-        (
-            [{"role": "user", "content": [{"type": "hologram"}]}],
-            r"messages\[0\].content\[0\]: a 'hologram' part",
-        ),
         ([{"role": "user", "content": 3}], r"messages\[0\].content"),
-        ([{"role": "wizard", "content": "hi"}], r"messages\[0\].role: 'wizard'"),
-        ([user("   ")], "no message with text"),
+        ([{"role": None, "content": "hi"}], r"messages\[0\].role: None"),
     ],
 )
 def test_a_request_that_cannot_be_routed_says_where_it_is_wrong(messages, named):

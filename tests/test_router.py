@@ -18,6 +18,8 @@ from routoo_core.errors import (
 from routoo_core.request import Overrides
 from routoo_core.testing import FakePredictor
 from routoo_core.threads import off_loop
+from routoo_integrations.langchain import RoutooChatModel
+from routoo_integrations.llama_index import RoutooLLM
 
 HELLO = RoutedRequest.from_text(
     "What is the meaning of life, the universe and everything?", max_tokens=100
@@ -320,13 +322,24 @@ def test_a_call_is_paid_by_every_account_it_is_within_and_the_tightest_refuses(
     assert [one.account for one in bob.chain] == ["bob", "team"]
 
 
-@pytest.mark.parametrize("account", ["team", ""])
+@pytest.mark.parametrize("account", ["team", "", 5, "\ud800"])
 def test_an_account_cannot_be_one_of_those_it_is_part_of(make_router, account):
     router = make_router()
     router.budget = Budget(account="ann", limit="1.00", within=Budget(account="team", limit="2.00"))
     request = RoutedRequest.from_text("hello", overrides=Overrides(account=account))
     with pytest.raises(InvalidRequest, match="cannot pay; name an account other than team"):
         router.decide(request)
+    assert router.ledger.accounts() == []
+
+
+@pytest.mark.parametrize("framework", [RoutooChatModel, RoutooLLM])
+def test_a_call_cannot_name_an_account_that_its_own_is_within(make_router, framework):
+    router = make_router()
+    router.budget = Budget(account="ann", limit="1.00", within=Budget(account="team", limit="2.00"))
+    model = framework(router)
+    call = model.invoke if framework is RoutooChatModel else model.complete
+    with pytest.raises(InvalidRequest, match="cannot pay; name an account other than team"):
+        call("hello", routoo_account="team")
     assert router.ledger.accounts() == []
 
 

@@ -15,6 +15,7 @@ from routoo_core.budget.period import Period, Window, calendar_window, iso_utc, 
 from routoo_core.errors import BudgetExceeded, InvalidRequest
 from routoo_core.money import NanoUsd, to_nano_usd
 from routoo_core.settings import Settings
+from routoo_core.text import first_repeated
 
 
 class Budget(Settings):
@@ -60,6 +61,13 @@ class Budget(Settings):
             )
         return self
 
+    @field_validator("account")
+    @classmethod
+    def _check_account(cls, value: str) -> str:
+        if not _is_name(value):
+            raise ValueError(f"{value!r} is no name; give a text that is not empty")
+        return value
+
     @model_validator(mode="after")
     def _check_accounts_differ(self) -> Budget:
         names = [budget.account for budget in self.chain]
@@ -82,12 +90,12 @@ class Budget(Settings):
         """The same limit, within the same accounts, for another account; this budget where none is named.
 
         Raises:
-            InvalidRequest: The name is empty, or that of an account this one is part of.
+            InvalidRequest: The name is no text, is empty, or is that of an account this one is part of.
         """
-        if account is None:
+        if account is None or account == self.account:
             return self
         enclosing = [budget.account for budget in self.chain[1:]]
-        if not account or account in enclosing:
+        if not _is_name(account) or account in enclosing:
             raise InvalidRequest(
                 f"account: {account!r} cannot pay; name an account other than {', '.join(enclosing) or 'none'}"
             )
@@ -120,6 +128,35 @@ class Budget(Settings):
         if self.period == "run":
             return None
         return self.window(window.start - 1.0).start
+
+
+def paying(budget: Budget) -> Budget:
+    """A budget each of whose accounts pays once.
+
+    Copies of a budget are not checked as the constructor checks it.
+
+    Raises:
+        InvalidRequest: An account is part of itself.
+    """
+    repeated = first_repeated(account.account for account in budget.chain)
+    if repeated is not None:
+        chain = " < ".join(account.account for account in budget.chain)
+        raise InvalidRequest(
+            f"account: {repeated!r} cannot pay within itself ({chain}); name an account that is not among those it is "
+            "within"
+        )
+    return budget
+
+
+def _is_name(account: object) -> bool:
+    """Whether every ledger can keep an account of this name."""
+    if not isinstance(account, str) or not account:
+        return False
+    try:
+        account.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Refill(NamedTuple):

@@ -15,7 +15,7 @@ from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
-from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots
+from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots, paying
 from routoo_core.budget.ledger import FAIR_SHARE_DIVISOR, Cooldown, HourlyCalls, Reservation
 from routoo_core.budget.period import HOUR_S, RETENTION_S, ROLLING_SPAN_S, Clock, Window
 from routoo_core.errors import ConfigurationError, LedgerError, MissingDependency
@@ -112,7 +112,7 @@ class RedisLedger:
             "estimate": estimate,
             "enforce": enforce,
             "fair_share_divisor": FAIR_SHARE_DIVISOR,
-            "chain": [_describe_current(payer, now) for payer in budget.chain],
+            "chain": [_describe_current(payer, now) for payer in paying(budget).chain],
         }
         reply = self._run("reserve", request)
         if "amount" not in reply:

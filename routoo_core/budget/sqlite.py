@@ -6,12 +6,12 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from routoo_core.budget.account import AccountState, Budget, binding_account
+from routoo_core.budget.account import AccountState, Budget, binding_account, paying
 from routoo_core.budget.ledger import Cooldown, HourlyCalls, Reservation, amount_to_hold
 from routoo_core.budget.period import (
     HOUR_S,
@@ -91,10 +91,11 @@ class SqliteLedger:
     ) -> Reservation:
         """Hold money; see :class:`~routoo_core.budget.ledger.Ledger`."""
         now = self.clock()
+        chain = paying(budget).chain
         with self._transaction("IMMEDIATE") as db:
             _book_expired_holds(db, now)
             reader = AccountReader(db, now, self.ttl)
-            states = [reader.current(payer) for payer in budget.chain]
+            states = [reader.current(payer) for payer in chain]
 
             binding = binding_account(states)
             available = binding.available if enforce else None
@@ -109,7 +110,7 @@ class SqliteLedger:
                 "INSERT INTO reservations (id, amount, estimate, expires) VALUES (?, ?, ?, ?)",
                 (reservation.id, amount, min(estimate, amount), now + self.ttl),
             )
-            for payer, state in zip(budget.chain, states, strict=True):
+            for payer, state in zip(chain, states, strict=True):
                 _hold(db, reservation, payer, state)
         return reservation
 
@@ -193,21 +194,34 @@ class SqliteLedger:
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
-        """``DEFERRED`` reads one state of the file; ``IMMEDIATE`` keeps others from writing."""
+        """``DEFERRED`` reads one state of the file; ``IMMEDIATE`` keeps others from writing.
+
+        Raises:
+            LedgerError: SQLite failed: the file is locked for too long, the disk is full.
+        """
         connection = self._opened.get()
         with connection.lock:
             db = connection.db
-            db.execute(f"BEGIN {kind}")
             try:
+                db.execute(f"BEGIN {kind}")
                 yield db
-            except BaseException:
-                db.execute("ROLLBACK")
+                db.execute("COMMIT")
+            except BaseException as error:
+                with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+                    db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise _file_failure(self.path, error) from error
                 raise
-            db.execute("COMMIT")
 
     def _connect(self) -> _Connection:
         """A connection for a forked child, as one to a file must not cross a fork; in memory, the copy it got."""
         return self._in_memory or _Connection(open_file(self.path))
+
+
+def _file_failure(path: str, error: sqlite3.Error) -> LedgerError:
+    return LedgerError(
+        f"the ledger {path} failed ({error}); nothing is called while it cannot be asked"
+    )
 
 
 def _hold(

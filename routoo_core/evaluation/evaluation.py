@@ -14,7 +14,12 @@ import numpy as np
 from routoo_core.data.decontamination import decontaminate
 from routoo_core.data.rows import PromptRow
 from routoo_core.errors import OutcomesError
-from routoo_core.evaluation.predictions import CheckpointPredictions, PredictorLoader, predict
+from routoo_core.evaluation.predictions import (
+    CheckpointPredictions,
+    PredictorLoader,
+    check_predictable,
+    predict,
+)
 from routoo_core.evaluation.report import (
     CurveBand,
     NearDuplicates,
@@ -51,8 +56,9 @@ from routoo_core.measures.simple_routers import (
 )
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Predictor
-from routoo_core.predictor.checkpoint import load_checkpoint, name_of
+from routoo_core.predictor.checkpoint import load_checkpoint
 from routoo_core.predictor.checkpoint_config import read_config
+from routoo_core.predictor.checkpoint_folder import name_of
 from routoo_core.prices import PriceList
 from routoo_core.progress import Progress
 from routoo_core.selector import Lagrangian
@@ -212,6 +218,9 @@ def predict_prompts(
         force: Also on prompts a router learnt from.
         load: Loads a predictor.
     """
+    for folder in folders.values():
+        check_predictable(folder, selected.measured, force)
+
     routers = {}
     for name, folder in folders.items():
         routers[name] = predict(folder, selected.measured, progress, force, load)

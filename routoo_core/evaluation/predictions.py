@@ -64,15 +64,9 @@ def predict(
     Raises:
         ConfigurationError: It does not know an expert, or learnt from some of the prompts.
     """
-    _check_experts(folder, outcomes.experts)
     reference = read_reference(folder)
     matched = _match_prompts(reference, outcomes)
-    trained_on = int(matched.trained_on.sum())
-    if trained_on and not force:
-        raise ConfigurationError(
-            f"{folder}: learnt from {trained_on} of these {len(outcomes.prompts)} prompts, so its figures "
-            "would flatter; measure on others, or force a report that says so"
-        )
+    _check(folder, outcomes, matched, force)
 
     quality = np.empty((len(outcomes.prompts), len(outcomes.experts)))
     held_out = matched.held_out
@@ -91,12 +85,27 @@ def predict(
     return CheckpointPredictions(quality, simple, matched.counts())
 
 
-def _check_experts(folder: Path, experts: Sequence[str]) -> None:
+def check_predictable(folder: Path, outcomes: Outcomes, force: bool = False) -> None:
+    """Refuse what :func:`predict` would, without loading a model.
+
+    Raises:
+        ConfigurationError: See :func:`predict`.
+    """
+    _check(folder, outcomes, _match_prompts(read_reference(folder), outcomes), force)
+
+
+def _check(folder: Path, outcomes: Outcomes, matched: _MatchedPrompts, force: bool) -> None:
     checkpoint_experts = read_config(folder).experts
-    unknown = [name for name in experts if name not in checkpoint_experts]
+    unknown = [name for name in outcomes.experts if name not in checkpoint_experts]
     if unknown:
         raise ConfigurationError(
             f"{folder}: does not know {', '.join(unknown)}; choose another pool"
+        )
+    trained_on = int(matched.trained_on.sum())
+    if trained_on and not force:
+        raise ConfigurationError(
+            f"{folder}: learnt from {trained_on} of these {len(outcomes.prompts)} prompts, so its figures "
+            "would flatter; measure on others, or force a report that says so"
         )
 
 

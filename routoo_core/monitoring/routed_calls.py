@@ -56,25 +56,29 @@ class RoutedLog:
     failed: int = 0
 
 
-def read_routed_calls(paths: Sequence[Path]) -> RoutedLog:
+def read_routed_calls(paths: Sequence[Path], scale: FeedbackScale = SCALE) -> RoutedLog:
     """Read the routed calls of JSONL logs.
 
     A line holds a decision record and the time of the call, and optionally feedback; see
-    :mod:`routoo_core.monitoring.logged_calls`. Of several kinds of feedback the first counts.
+    :mod:`routoo_core.monitoring.logged_calls`. By default the first of several kinds of feedback counts.
 
     The record of a reply is a live call. One of ``router.decide(request)``, which settled nothing, is a shadow call:
     its line may say at its top which expert really answered (``answered_by``) and for how many USD (``cost_usd`` or
     ``total_cost``; by default what was expected of that expert).
 
+    Args:
+        paths: JSONL files.
+        scale: How feedback becomes a score.
+
     Raises:
-        OutcomesError: A line is no JSON object, has no whole record, no time, a feedback outside 0–1, a cost below 0
+        OutcomesError: A line is no JSON object, has no whole record, no time, a feedback off the scale, a cost below 0
             or an ``answered_by`` that is no name; names file and line.
     """
     calls: list[RoutedCall] = []
     failed = 0
     for logged in read_logged_calls(paths):
         if logged.record is not None:
-            calls.append(_routed_call(logged, logged.record))
+            calls.append(_routed_call(logged, logged.record, scale))
         elif logged.failed:
             failed += 1
         else:
@@ -86,7 +90,7 @@ def read_routed_calls(paths: Sequence[Path]) -> RoutedLog:
     return RoutedLog(tuple(calls), failed)
 
 
-def _routed_call(logged: LoggedCall, record: DecisionRecord) -> RoutedCall:
+def _routed_call(logged: LoggedCall, record: DecisionRecord, scale: FeedbackScale) -> RoutedCall:
     """A logged call beside what was decided."""
     quality = {candidate.expert: candidate.quality for candidate in record.candidates}
     expected_usd = _expected_usd(logged, record)
@@ -109,7 +113,7 @@ def _routed_call(logged: LoggedCall, record: DecisionRecord) -> RoutedCall:
         predicted=None if answered_by is None else quality.get(answered_by),
         spent=spent,
         routed=routed,
-        feedback=logged.score(SCALE),
+        feedback=logged.score(scale),
         expected_usd=expected_usd,
     )
 

@@ -33,26 +33,23 @@ from routoo_core.predictor.adapter import Adapter
 from routoo_core.predictor.base import Encoder, Predictor
 from routoo_core.predictor.calibration import Calibration
 from routoo_core.predictor.checkpoint_config import (
-    CONFIG_FILE,
     CheckpointConfig,
     read_algorithm,
     read_config,
 )
+from routoo_core.predictor.checkpoint_folder import CARD_FILE as CARD_FILE
+from routoo_core.predictor.checkpoint_folder import CONFIG_FILE, WEIGHTS_FILE
+from routoo_core.predictor.checkpoint_folder import METRICS_FILE as METRICS_FILE
+from routoo_core.predictor.checkpoint_folder import ROUTERS as ROUTERS
+from routoo_core.predictor.checkpoint_folder import find_router as find_router
+from routoo_core.predictor.checkpoint_folder import name_of as name_of
 from routoo_core.predictor.encoder import load_encoder
 from routoo_core.predictor.head_ensemble import load_head_ensemble
 from routoo_core.predictor.lengths import LengthModel
 from routoo_core.predictor.neighbours import load_neighbours
 from routoo_core.predictor.performance import PerformancePredictor, PredictorParts
 from routoo_core.predictor.quality_model import LoadQualityModel, Weights
-from routoo_core.predictor.reference import REFERENCE_FILE, Reference, save_reference
-
-ROUTERS = Path(__file__).parent.parent / "routers"
-"""The shipped checkpoints, a folder each."""
-
-WEIGHTS_FILE = "head.safetensors"
-METRICS_FILE = "metrics.json"
-CARD_FILE = "README.md"
-_REQUIRED_FILES = (CONFIG_FILE, WEIGHTS_FILE, REFERENCE_FILE, METRICS_FILE)
+from routoo_core.predictor.reference import Reference, save_reference
 
 _CALIBRATION = "calibration"
 _LENGTH_WEIGHT = "length.weight"
@@ -77,33 +74,6 @@ class Checkpoint:
     reference: Reference
     metrics: Mapping[str, Any]
     card: str
-
-
-def find_router(name: str | Path, beside: Path | None = None) -> Path:
-    """The checkpoint's folder: of a shipped name, or the folder itself (relative ones also ``beside`` a file).
-
-    Raises:
-        CheckpointError: Neither a shipped name nor a folder that holds a checkpoint.
-    """
-    shipped = sorted(path.parent.name for path in ROUTERS.glob(f"*/{CONFIG_FILE}"))
-    if str(name) in shipped:
-        return ROUTERS / str(name)
-
-    for folder in ((beside or Path()) / name, Path(name)):
-        if folder.is_dir():
-            _check_files(folder)
-            return folder
-    raise CheckpointError(
-        f"router {str(name)!r} is neither a folder nor a shipped router ({', '.join(shipped)})"
-    )
-
-
-def _check_files(folder: Path) -> None:
-    missing = [file for file in _REQUIRED_FILES if not (folder / file).is_file()]
-    if missing:
-        raise CheckpointError(
-            f"{folder}: {', '.join(missing)} missing; copy the whole folder 'routoo train' wrote"
-        )
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -194,13 +164,6 @@ def _check_encoder(folder: Path, config: CheckpointConfig, encoder: Encoder) -> 
             f"{folder}: trained with encoder {config.encoder_fingerprint}, but {model!r} is {encoder.fingerprint}; "
             "restore the encoder or train again"
         )
-
-
-def name_of(folder: Path) -> str:
-    """What ``find_router`` finds a checkpoint's folder by, on this machine; a shipped one by its name on any."""
-    if folder.parent == ROUTERS:
-        return folder.name
-    return str(folder.resolve())
 
 
 def fingerprint(folder: Path) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ConfigDict, Field
 
 from routoo_core.errors import CheckpointError, ConfigurationError
 from routoo_core.predictor.adapter import LoraSettings
+from routoo_core.predictor.checkpoint_folder import CONFIG_FILE, FORMAT, read_config_values
 from routoo_core.predictor.encoder import EncoderSettings
 from routoo_core.settings import Settings
-
-FORMAT = 1
-CONFIG_FILE = "config.json"
 
 AlgorithmSettings = TypeVar("AlgorithmSettings", bound=Settings)
 
@@ -80,7 +77,7 @@ def read_config(folder: Path) -> CheckpointConfig:
     """
     path = folder / CONFIG_FILE
     try:
-        return CheckpointConfig.read(str(path), _read_json(path))
+        return CheckpointConfig.read(str(path), read_config_values(folder))
     except ConfigurationError as error:
         raise CheckpointError(str(error)) from error
 
@@ -92,23 +89,8 @@ def read_algorithm(folder: Path) -> str:
         CheckpointError: The file is missing, damaged or of another format, or names no algorithm.
     """
     path = folder / CONFIG_FILE
-    training = _read_json(path).get("training")
+    training = read_config_values(folder).get("training")
     algorithm = training.get("algorithm") if isinstance(training, dict) else None
     if not isinstance(algorithm, str):
         raise CheckpointError(f"{path}: training.algorithm: missing; copy the folder again")
     return algorithm
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}); copy the folder again") from error
-
-    version = values.get("format") if isinstance(values, dict) else None
-    if version != FORMAT:
-        raise CheckpointError(
-            f"{path}: format: {version!r}, this Routoo reads {FORMAT}; train again or change version"
-        )
-    checked: dict[str, Any] = values
-    return checked

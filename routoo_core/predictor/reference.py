@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 from routoo_core.errors import CheckpointError
 from routoo_core.expert_table import ExpertTable
 from routoo_core.predictor.checkpoint_config import read_config
+from routoo_core.predictor.checkpoint_folder import REFERENCE_FILE
 
-REFERENCE_FILE = "reference.safetensors"
 SIMPLE_PREFIX = "simple."
 """Before the name of a simple router in the file."""
 

@@ -118,6 +118,22 @@ def read_samples(
     return HarnessSamples(prompts, outcomes)
 
 
+def check_harness(experts: Sequence[Expert]) -> None:
+    """Refuse experts that the harness cannot run.
+
+    Raises:
+        MissingDependency: ``lm_eval`` is not installed.
+        ConfigurationError: An expert has another provider.
+    """
+    if importlib.util.find_spec("lm_eval") is None:
+        raise MissingDependency("lm_eval", "harness", "run EleutherAI's evaluation harness")
+    for expert in experts:
+        if expert.provider != "huggingface":
+            raise ConfigurationError(
+                f'expert {expert.name!r}: the harness runs experts of provider = "huggingface"'
+            )
+
+
 def run_harness(
     expert: Expert, tasks: Sequence[str], folder: Path, options: Iterable[str] = ()
 ) -> str:
@@ -136,12 +152,7 @@ def run_harness(
         MissingDependency: ``lm_eval`` is not installed.
         ConfigurationError: The expert has another provider, or the harness failed.
     """
-    if importlib.util.find_spec("lm_eval") is None:
-        raise MissingDependency("lm_eval", "harness", "run EleutherAI's evaluation harness")
-    if expert.provider != "huggingface":
-        raise ConfigurationError(
-            f'expert {expert.name!r}: the harness runs experts of provider = "huggingface"'
-        )
+    check_harness([expert])
     from routoo_core.predictor.encoder import pretrained
 
     source, load_options = pretrained(expert.model)

@@ -30,7 +30,7 @@ from routoo_core.training.calibration import fit_calibration
 from routoo_core.training.lengths import add_expert_lengths
 from routoo_core.training.metrics import AddedExpert, read_metrics
 from routoo_core.training.new_expert import add_expert
-from routoo_core.training.suggestion import suggest_prompts
+from routoo_core.training.suggestion import check_count, suggest_prompts
 from routoo_core.training.vectors import encode_cached
 
 
@@ -68,8 +68,8 @@ def add_expert_to(
         ConfigurationError: The checkpoint knows the name already, does not know the prior, or is not of heads.
     """
     config = read_config(checkpoint)
-    parts, ensemble = _load_ensemble(checkpoint, config)
     prior = _check_names(checkpoint, config, expert)
+    parts, ensemble = _load_ensemble(checkpoint, config)
 
     labels = _labels_of(outcomes, expert.name)
     vectors = _encode_labels(labels, config, parts.adapter, progress)
@@ -96,7 +96,12 @@ def add_expert_to(
 def suggest_for(
     checkpoint: Path, prompts: tuple[str, ...], count: int, seed: int, progress: Progress
 ) -> NDArray[np.int64]:
-    """Rows of the prompts to label for an expert that a checkpoint is to learn; see :func:`suggest_prompts`."""
+    """Rows of the prompts to label for an expert that a checkpoint is to learn; see :func:`suggest_prompts`.
+
+    Raises:
+        ConfigurationError: ``count`` is not between 1 and the number of prompts.
+    """
+    check_count(count, len(prompts))
     config = read_config(checkpoint)
     adapter = load_adapter(checkpoint, config)
     vectors = encode_cached(prompts, config.training.encoder, progress, adapter)

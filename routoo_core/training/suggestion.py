@@ -11,6 +11,18 @@ from routoo_core.predictor.neighbours import unit
 from routoo_core.training.neighbours import cluster
 
 
+def check_count(count: int, prompts: int) -> None:
+    """Refuse to suggest no prompt, or more than there are.
+
+    Raises:
+        ConfigurationError: ``count`` is not between 1 and ``prompts``.
+    """
+    if not 1 <= count <= prompts:
+        raise ConfigurationError(
+            f"count: {count} of {prompts} prompts; ask for 1 to {prompts}, or give more"
+        )
+
+
 def suggest_prompts(vectors: Vectors, count: int, seed: int = 0) -> NDArray[np.int64]:
     """Rows of the prompts to label: one near the centre of each of ``count`` clusters, so that no region is left out.
 
@@ -25,10 +37,7 @@ def suggest_prompts(vectors: Vectors, count: int, seed: int = 0) -> NDArray[np.i
     Raises:
         ConfigurationError: ``count`` is not 1 … N.
     """
-    if not 1 <= count <= len(vectors):
-        raise ConfigurationError(
-            f"count: {count} of {len(vectors)} prompts; ask for 1 to {len(vectors)}, or give more"
-        )
+    check_count(count, len(vectors))
     points = unit((vectors - vectors.mean(0)) / (vectors.std(0) + 1e-6))
     centres, _ = cluster(points, count, np.random.default_rng(seed))
     similarity = points @ centres.T

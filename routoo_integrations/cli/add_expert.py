@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from routoo_core.outcomes import read_outcomes
-from routoo_core.predictor.checkpoint import find_router
+from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.training.expert_run import NewExpert, add_expert_to
 from routoo_integrations.cli.options import JsonOption, OutcomesOption, RouterOption
 from routoo_integrations.cli.outputs import CHECKPOINT_FILES, CommandFiles, OverwriteOption

@@ -105,7 +105,7 @@ class QualitySource:
     def experts(self) -> tuple[str, ...]:
         """Whose quality is predicted."""
         if self.unpredicted is not None:
-            return tuple(self.unpredicted.predictor.experts)
+            return self.unpredicted.experts
         return self.table().experts
 
     def table(self) -> ExpertTable:

@@ -89,7 +89,7 @@ class Payment:
 
         if self.limit is None:
             for expert in pool:
-                if expert.input_usd_per_1m or expert.output_usd_per_1m:
+                if expert.maximum_cost(1, 1):
                     raise ConfigurationError(
                         "--budget: say how many USD the answers may cost, or name a routoo.toml by --config"
                     )

@@ -14,7 +14,7 @@ from routoo_core.evaluation.paraphrases import read_paraphrases
 from routoo_core.evaluation.report import Report
 from routoo_core.evaluation.sentences import sentences
 from routoo_core.outcomes import SPLITS, read_tables
-from routoo_core.predictor.checkpoint import find_router
+from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.price_list import read_price_list
 from routoo_integrations.cli.options import JsonOption, PoolOption, PricesOption
 from routoo_integrations.cli.outputs import REPORT_FILES, CommandFiles, OverwriteOption

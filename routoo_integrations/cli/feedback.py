@@ -17,6 +17,7 @@ from routoo_core.monitoring.feedback import (
     summarise_feedback,
 )
 from routoo_core.monitoring.plots import plot_feedback
+from routoo_core.monitoring.ratings import FeedbackScale
 from routoo_core.monitoring.routed_calls import read_routed_calls
 from routoo_integrations.cli.options import JsonOption, check_png
 from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
@@ -36,6 +37,12 @@ def feedback_command(
             help="What would everything on this expert have cost? By default the dearest."
         ),
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--feedback", help="Which feedback counts, where there are several kinds."),
+    ] = None,
+    worst: Annotated[float, typer.Option(help="Feedback that becomes score 0.")] = 0.0,
+    best: Annotated[float, typer.Option(help="Feedback that becomes score 1.")] = 1.0,
     plot: Annotated[
         Path | None, typer.Option(help="A PNG of money, feedback and who is asked, week by week.")
     ] = None,
@@ -45,14 +52,15 @@ def feedback_command(
     """Sum real calls up by week: spend, savings, what people thought, and whether the predictions drift from that.
 
     A line holds the record of a reply under "routoo" (at any depth, so a LangSmith run will do), a "time", and
-    optionally a "feedback" from 0 to 1. In shadow, before anything is routed, it holds the record of
-    router.decide(request), and at its top "answered_by" and "cost_usd" of the call that was really made.
+    optionally a "feedback": from 0 to 1, "up" or "down", read as by 'routoo data from-logs'. In shadow, before anything
+    is routed, it holds the record of router.decide(request), and at its top "answered_by" and "cost_usd" of the call
+    that was really made.
 
     Example: [bold]routoo feedback calls.jsonl --against gpt-4o --plot weeks.png[/bold]
     """
     check_png(plot)
     CommandFiles({"--plot": plot}, inputs=logs).check(overwrite)
-    log = read_routed_calls(logs)
+    log = read_routed_calls(logs, FeedbackScale(kind, worst, best, first_of_several=True))
     if not log.calls:
         raise ConfigurationError(f"{logs[0]}: holds no calls; log a reply's record, one a line")
 

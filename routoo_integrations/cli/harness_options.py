@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from routoo_core.experts import Expert
-from routoo_core.scoring.harness import HarnessSamples, read_samples, run_harness
+from routoo_core.scoring.harness import HarnessSamples, check_harness, read_samples, run_harness
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class HarnessOptions:
 
     def read(self, experts: Sequence[Expert]) -> HarnessSamples:
         """Run the tasks on the experts, if there are any, and read all samples."""
+        if self.tasks:
+            check_harness(experts)
         names: dict[str, str] = {}  # what the harness calls a model → the expert's name
         for expert in experts:
             if self.tasks:

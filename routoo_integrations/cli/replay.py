@@ -13,7 +13,7 @@ from routoo_core.config import make_policy
 from routoo_core.errors import ConfigurationError
 from routoo_core.money import NANO_PER_USD
 from routoo_core.outcomes import read_outcomes
-from routoo_core.predictor.checkpoint import find_router
+from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.price_list import read_price_list
 from routoo_core.selector import Policy, PreferenceRule
 from routoo_core.simulation.plots import plot_replay
@@ -54,7 +54,7 @@ def replay_command(
     policy: Annotated[str, typer.Option(help="paced, or any other policy by its name.")] = "paced",
     alpha: Annotated[float, typer.Option(help="α of --policy ratio.")] = 0.1,
     calls: Annotated[
-        int | None, typer.Option(help="Calls to replay; by default half of the prompts.")
+        int | None, typer.Option(min=1, help="Calls to replay; by default half of the prompts.")
     ] = None,
     pattern: Annotated[
         str, typer.Option("--arrivals", help="even, poisson, bursts or office.")
@@ -95,13 +95,12 @@ def replay_command(
         "expected_calls": expected_calls,
     }
     budget = Budget.read("--limit, --period", limits)
+    folder = find_router(router)
     table = read_outcomes(prompts, outcomes)
     price_list = read_price_list(prices, pool or (), table.experts).per_million()
     settings = ReplaySettings(price_list, budget, _read_policy(policy, alpha), tokens, accounts)
 
-    observed, quality = replayable_prompts(
-        find_router(router), table, list(price_list), calls, progress
-    )
+    observed, quality = replayable_prompts(folder, table, list(price_list), calls, progress)
     random = np.random.default_rng(seed)
     times = arrival_times(pattern, calls or len(quality) // 2, random, days)
     traffic = sample_traffic(observed, quality, times, seed)

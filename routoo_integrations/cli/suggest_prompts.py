@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from routoo_core.predictor.checkpoint import find_router
+from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.prompts import read_prompts
 from routoo_core.tables import check_table_format, write_table
 from routoo_core.training.expert_run import suggest_for

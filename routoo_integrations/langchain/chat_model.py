@@ -33,10 +33,10 @@ from routoo_core.predictor.base import Predictor
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
 from routoo_core.selector import Policy, PreferenceRule
+from routoo_core.text import well_formed_value
 from routoo_core.threads import off_loop
 from routoo_core.tokens import count_tokens, encode
 from routoo_integrations.building import (
-    build_clients,
     make_router,
     mark_question,
     read_completions,
@@ -49,8 +49,8 @@ from routoo_integrations.building import (
 from routoo_integrations.langchain.calls import ChatCall
 from routoo_integrations.langchain.clients import (
     LangChainClient,
-    build_chat_model,
     describe_model,
+    make_clients,
     pool_profile,
 )
 from routoo_integrations.langchain.configured import ConfiguredChatModel
@@ -58,11 +58,11 @@ from routoo_integrations.langchain.messages import openai_messages, uncharged
 from routoo_integrations.langchain.structured import (
     Method,
     OutputForm,
+    check_tool_choice,
     preferred_method,
     structured_model,
 )
 
-_TOOL_CHOICES = frozenset({"auto", "any", "required", "none"})
 _OWN_FIELDS = (
     "account",
     "max_retries",
@@ -343,7 +343,7 @@ class RoutooChatModel(ConfiguredChatModel):
         """
         openai_tools = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
         if isinstance(tool_choice, str):
-            _check_tool_choice(tool_choice, openai_tools)
+            check_tool_choice(tool_choice, openai_tools)
         if tool_choice:
             kwargs["tool_choice"] = "any" if tool_choice is True else tool_choice
         return self.bind(tools=openai_tools, **kwargs)
@@ -439,6 +439,19 @@ class RoutooChatModel(ConfiguredChatModel):
         """The model that answers for an expert."""
         return self._clients[expert.name]
 
+    def expert_keywords(self, keywords: Mapping[str, Any]) -> dict[str, Any]:
+        """A call's keyword arguments for the expert; its limit on the reply is the attempt's."""
+        expert_keywords = without_reply_limits(without_overrides(keywords))
+        if self.temperature is not None:
+            expert_keywords.setdefault("temperature", self.temperature)
+        well_formed_keywords: dict[str, Any] = well_formed_value(expert_keywords)
+        return well_formed_keywords
+
+    def stop_of(self, stop: list[str] | None) -> list[str] | None:
+        """A call's stop sequences, else the model's own."""
+        sequences: list[str] | None = well_formed_value(stop or self.stop or None)
+        return sequences
+
     def _call(
         self,
         messages: list[BaseMessage],
@@ -447,18 +460,14 @@ class RoutooChatModel(ConfiguredChatModel):
         keywords: Mapping[str, Any],
     ) -> ChatCall:
         """The call as experts are sent it."""
-        expert_keywords = without_reply_limits(without_overrides(keywords))
-        if self.temperature is not None:
-            expert_keywords.setdefault("temperature", self.temperature)
-        stop = stop or self.stop or None
-        return ChatCall(self._clients, messages, stop, expert_keywords, run_manager)
+        expert_keywords = self.expert_keywords(keywords)
+        return ChatCall(self._clients, messages, self.stop_of(stop), expert_keywords, run_manager)
 
     # Copies share the router, whose budget is one; what crosses into another process builds its own clients
 
     def _build_clients(self) -> None:
         settings = {"timeout_s": self.timeout, "max_retries": self.max_retries}
-        models = build_clients(self.router.pool, Runnable, build_chat_model, settings)
-        self._clients = {name: LangChainClient(model) for name, model in models.items()}
+        self._clients = make_clients(self.router.pool, settings)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with these fields changed, checked as the constructor checks them; it shares the router.
@@ -485,16 +494,3 @@ class RoutooChatModel(ConfiguredChatModel):
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
         self._build_clients()
-
-
-def _check_tool_choice(tool_choice: str, tools: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a choice that is neither a mode nor a tool.
-
-    Raises:
-        ValueError: It is none of them.
-    """
-    names = [tool["function"]["name"] for tool in tools if "function" in tool]
-    if tool_choice in _TOOL_CHOICES or tool_choice in names:
-        return
-    allowed = ", ".join([*sorted(_TOOL_CHOICES), *names])
-    raise ValueError(f"tool_choice: {tool_choice!r} is none of {allowed}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -21,7 +22,8 @@ from pydantic import SecretStr
 from routoo_core.endpoint import NO_KEY
 from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.experts import Expert, Pool
-from routoo_integrations.building import read_reply_limit, without_reply_limits
+from routoo_integrations.building import build_clients, read_reply_limit, without_reply_limits
+from routoo_integrations.langchain.connections import ModelConnections
 
 QUIET: RunnableConfig = {"callbacks": []}  # the router's run is the only one a caller sees
 _TRANSLATED = ("tools", "tool_choice", "response_format")
@@ -111,6 +113,7 @@ class LangChainClient:
 
     Args:
         model: A chat model, or any runnable from messages to a message or text.
+        rebuild: Builds a chat model like it, with connections of its own; ``None`` for an object that was given.
 
     Attributes:
         model: The chat model inside.
@@ -118,10 +121,15 @@ class LangChainClient:
         bound_limit: The limit on the reply that its owner bound to it.
     """
 
-    def __init__(self, model: Runnable[Any, Any]) -> None:
+    def __init__(
+        self,
+        model: Runnable[Any, Any],
+        rebuild: Callable[[], BaseChatModel] | None = None,
+    ) -> None:
         self.model, bound = _unwrap_bindings(model)
         self.bound = without_reply_limits(bound)
         self.bound_limit = read_reply_limit(bound)
+        self._connections = ModelConnections(self.model, rebuild)
 
     def arguments(
         self, stop: list[str] | None, keywords: Mapping[str, Any], max_tokens: int
@@ -168,7 +176,9 @@ class LangChainClient:
         """The whole reply."""
         if self.model.rate_limiter:
             self.model.rate_limiter.acquire(blocking=True)
-        return self.model._generate(messages, run_manager=run_manager, **arguments)
+        return self._connections.of_process()._generate(
+            messages, run_manager=run_manager, **arguments
+        )
 
     async def agenerate(
         self,
@@ -179,7 +189,9 @@ class LangChainClient:
         """:meth:`generate`, async."""
         if self.model.rate_limiter:
             await self.model.rate_limiter.aacquire(blocking=True)
-        return await self.model._agenerate(messages, run_manager=run_manager, **arguments)
+        return await self._connections.of_loop()._agenerate(
+            messages, run_manager=run_manager, **arguments
+        )
 
     def stream(
         self,
@@ -194,7 +206,8 @@ class LangChainClient:
             return
         if self.model.rate_limiter:
             self.model.rate_limiter.acquire(blocking=True)
-        yield from self.model._stream(messages, run_manager=run_manager, **arguments)
+        model = self._connections.of_process()
+        yield from model._stream(messages, run_manager=run_manager, **arguments)
 
     async def astream(
         self,
@@ -209,7 +222,8 @@ class LangChainClient:
             return
         if self.model.rate_limiter:
             await self.model.rate_limiter.aacquire(blocking=True)
-        async for chunk in self.model._astream(messages, run_manager=run_manager, **arguments):
+        model = self._connections.of_loop()
+        async for chunk in model._astream(messages, run_manager=run_manager, **arguments):
             yield chunk
 
     def _streams(self) -> bool:
@@ -248,6 +262,20 @@ class LangChainClient:
 
 
 # Models from an expert's settings
+
+
+def make_clients(pool: Pool, settings: Mapping[str, Any]) -> dict[str, LangChainClient]:
+    """The client of every expert; see :func:`~routoo_integrations.building.build_clients`."""
+    rebuilds: dict[str, Callable[[], BaseChatModel]] = {}
+
+    def build(expert: Expert) -> BaseChatModel:
+        rebuilds[expert.name] = partial(build_chat_model, expert)
+        return build_chat_model(expert)
+
+    clients = {}
+    for name, model in build_clients(pool, Runnable, build, settings).items():
+        clients[name] = LangChainClient(model, rebuilds.get(name))
+    return clients
 
 
 def build_chat_model(expert: Expert) -> BaseChatModel:

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
     ContentBlock,
-    convert_to_openai_messages,
 )
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
-from routoo_core.errors import InvalidRequest
 from routoo_core.money import decimal_usd
 from routoo_core.record import DecisionRecord
+from routoo_core.text import well_formed_value
+
+MessageT = TypeVar("MessageT", bound=BaseMessage)
 
 RECORD_KEY = "routoo"
 """Where a reply's ``response_metadata`` holds its decision record."""
 
+_ROLES = {
+    "human": "user",
+    "HumanMessageChunk": "user",
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "model": "assistant",
+    "SystemMessageChunk": "system",
+    "ToolMessageChunk": "tool",
+    "FunctionMessageChunk": "function",
+}
+"""Type of a message, or role of a ``ChatMessage``, → its role in OpenAI's form; any other stays as it is."""
+_CALL_BLOCKS = frozenset({"tool_use", "tool_call", "invalid_tool_call", "function_call"})
+_TEXT_FIELDS = ("content", "tool_calls", "invalid_tool_calls", "additional_kwargs", "name")
+"""Fields of a message that are sent."""
 _PORTABLE_BLOCKS = frozenset({"text", "text-plain", "image", "audio", "video", "file"})
 _BOUND_FIELDS = frozenset({"id", "index", "annotations", "extras"})
 """Fields of a content block that only the provider that wrote it can read."""
@@ -32,31 +47,63 @@ _BOUND_FIELDS = frozenset({"id", "index", "annotations", "extras"})
 def openai_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     """Messages as the router reads them, in OpenAI's form; an expert's reply says whose it is.
 
-    Raises:
-        InvalidRequest: One has a form that cannot be converted.
+    Content stays as it is, whatever its form: the expert's own integration converts it.
     """
-    converted: list[dict[str, Any]] = []
-    for message in messages:
-        try:
-            plain = convert_to_openai_messages(message)
-        except (ValueError, TypeError, NotImplementedError) as error:
-            raise InvalidRequest(f"messages: {error}") from error
-        parts = [plain] if isinstance(plain, dict) else plain
-        expert = answering_expert(message)
-        if expert:
-            parts = [{**part, "expert": expert} for part in parts]
-        converted += parts
-    return converted
+    return [_openai_message(message) for message in messages]
+
+
+def _openai_message(message: BaseMessage) -> dict[str, Any]:
+    role = getattr(message, "role", None) or message.type
+    plain: dict[str, Any] = {"role": _ROLES.get(role, role), "content": message.content}
+    if isinstance(message, AIMessage):
+        calls = _tool_calls(message)
+        if calls:
+            plain["tool_calls"] = calls
+            plain["content"] = _without_calls(message.content)
+    expert = answering_expert(message)
+    if expert:
+        plain["expert"] = expert
+    return plain
+
+
+def _tool_calls(message: AIMessage) -> list[Any]:
+    """All calls of tools in a message, also those that could not be parsed."""
+    calls: list[Any] = [*message.tool_calls, *message.invalid_tool_calls]
+    return calls or message.additional_kwargs.get("tool_calls") or []
+
+
+def _without_calls(content: str | list[Any]) -> str | list[Any]:
+    """Content without the parts that say calls of tools a second time."""
+    if isinstance(content, str):
+        return content
+    parts = []
+    for part in content:
+        if not isinstance(part, Mapping) or part.get("type") not in _CALL_BLOCKS:
+            parts.append(part)
+    return parts
 
 
 def portable_messages(messages: Sequence[BaseMessage], expert: str) -> list[BaseMessage]:
-    """Messages without what only another expert can read: its reasoning, its signatures, its ids."""
+    """Messages without what only another expert can read: its reasoning, its signatures, its ids; all well formed."""
     portable: list[BaseMessage] = []
     for message in messages:
         if isinstance(message, AIMessage) and answering_expert(message) not in {None, expert}:
             message = _without_bound_parts(message)
-        portable.append(message)
+        portable.append(well_formed_message(message))
     return portable
+
+
+def well_formed_message(message: MessageT) -> MessageT:
+    """A message without lone surrogates, which no provider can be sent; the same object where it has none."""
+    changes = {}
+    fields = message.__dict__
+    for name in _TEXT_FIELDS:
+        value = fields.get(name)
+        if value:
+            formed = well_formed_value(value)
+            if formed is not value:
+                changes[name] = formed
+    return message.model_copy(update=changes) if changes else message
 
 
 def answering_expert(message: BaseMessage) -> str | None:
@@ -70,7 +117,12 @@ def _without_bound_parts(message: AIMessage) -> AIMessage:
     content: Any = str(message.text)
     if any(block["type"] != "text" for block in blocks):
         content = [_without_bound_fields(block) for block in blocks]
-    return AIMessage(content, tool_calls=message.tool_calls, name=message.name)
+    return AIMessage(
+        content,
+        tool_calls=message.tool_calls,
+        invalid_tool_calls=message.invalid_tool_calls,
+        name=message.name,
+    )
 
 
 def _without_bound_fields(block: ContentBlock) -> dict[str, Any]:

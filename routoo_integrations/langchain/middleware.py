@@ -15,10 +15,13 @@ from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.driver import Reading, arun, run
 from routoo_core.record import DecisionRecord
 from routoo_core.request import RoutedRequest
-from routoo_integrations.building import without_overrides
 from routoo_integrations.langchain.chat_model import RoutooChatModel
 from routoo_integrations.langchain.configured import configured_settings
-from routoo_integrations.langchain.messages import portable_messages, stamp_message
+from routoo_integrations.langchain.messages import (
+    portable_messages,
+    stamp_message,
+    well_formed_message,
+)
 from routoo_integrations.langchain.reading import read_message
 
 
@@ -114,9 +117,16 @@ class AgentCall:
         """The request with an expert's model, limit and what of the messages it can read."""
         client = self.model.client(attempt.expert)
         messages = portable_messages(self.request.messages, attempt.expert.name)
-        settings = without_overrides(self.request.model_settings)
+        system_message = self.request.system_message
+        if system_message:
+            system_message = well_formed_message(system_message)
+        settings = self.model.expert_keywords(self.request.model_settings)
+        stop = self.model.stop_of(settings.pop("stop", None))
+        if stop:
+            settings["stop"] = stop
         return self.request.override(
             model=client.model,
+            system_message=system_message,
             messages=cast("list[AnyMessage]", messages),
             model_settings={
                 **client.bound,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Literal, cast
@@ -16,6 +17,21 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from routoo_core.experts import Pool
 
 Method = Literal["function_calling", "json_schema", "json_mode"]
+
+_TOOL_CHOICES = frozenset({"auto", "any", "required", "none"})
+
+
+def check_tool_choice(tool_choice: str, tools: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a choice that is neither a mode nor a tool.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    names = [tool["function"]["name"] for tool in tools if "function" in tool]
+    if tool_choice in _TOOL_CHOICES or tool_choice in names:
+        return
+    allowed = ", ".join([*sorted(_TOOL_CHOICES), *names])
+    raise ValueError(f"tool_choice: {tool_choice!r} is none of {allowed}")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from llama_index.core.llms import LLM
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.driver import Reading
 from routoo_core.record import DecisionRecord
+from routoo_core.text import well_formed
 from routoo_core.usage import read_usage
 from routoo_integrations.llama_index.clients import LlamaIndexClient
 from routoo_integrations.llama_index.messages import portable_chat_messages, stamp_response
@@ -56,8 +57,7 @@ class LlamaIndexCall(ABC, Generic[Response]):
 
     async def asend(self, attempt: Attempt) -> Response:
         """:meth:`send`, async."""
-        self._client(attempt).use_running_loop()
-        response: Response = await self._delegate(attempt, f"a{self.method}")
+        response: Response = await self._delegate(attempt, f"a{self.method}", is_async=True)
         return response
 
     def open(self, attempt: Attempt) -> Generator[Response, None, None]:
@@ -67,9 +67,8 @@ class LlamaIndexCall(ABC, Generic[Response]):
 
     async def aopen(self, attempt: Attempt) -> AsyncGenerator[Response, None]:
         """:meth:`open`, async."""
-        self._client(attempt).use_running_loop()
         pieces: AsyncGenerator[Response, None]
-        pieces = await self._delegate(attempt, f"astream_{self.method}")
+        pieces = await self._delegate(attempt, f"astream_{self.method}", is_async=True)
         return pieces
 
     def read(self, reply: Response) -> Reading:
@@ -87,11 +86,11 @@ class LlamaIndexCall(ABC, Generic[Response]):
         marks_end = self._client(attempt).marks_stream_end
         return PieceReader(attempt.expert.name, marks_end and not attempt.expert.silent_stream_end)
 
-    def _delegate(self, attempt: Attempt, method: str) -> Any:
+    def _delegate(self, attempt: Attempt, method: str, is_async: bool = False) -> Any:
         """Call a method of the expert's LLM; what it returns depends on the method."""
         client = self._client(attempt)
         max_tokens = attempt.max_tokens
-        llm = client.llm_for_call(max_tokens, self.callbacks)
+        llm = client.llm_for_call(max_tokens, self.callbacks, is_async)
         keywords = {**self.keywords, client.limit_keyword: max_tokens}
         return self._invoke(llm, method, keywords, attempt.expert.name)
 
@@ -145,4 +144,4 @@ class LlamaIndexCompletion(LlamaIndexCall[CompletionResponse]):
 
     def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], expert: str) -> Any:
         llm_method = getattr(llm, method)
-        return llm_method(self.prompt, **keywords)
+        return llm_method(well_formed(self.prompt), **keywords)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from llama_index.core.base.llms.types import LLMMetadata
@@ -14,7 +13,9 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from routoo_core.endpoint import NO_KEY
 from routoo_core.errors import ConfigurationError, MissingDependency
-from routoo_core.experts import Expert
+from routoo_core.experts import Expert, Pool
+from routoo_integrations.building import build_clients
+from routoo_integrations.llama_index.connections import LLMConnections
 
 _DEFAULT_REPLY_TOKENS = 4096
 """The reply limit of an LLM that states none."""
@@ -31,6 +32,7 @@ class LlamaIndexClient:
     Args:
         expert: Its settings.
         llm: The LLM.
+        rebuild: Builds an LLM like it, with connections of its own; ``None`` for an object that was given.
 
     Attributes:
         llm: The LLM.
@@ -40,7 +42,7 @@ class LlamaIndexClient:
         ConfigurationError: The expert's capabilities name tools, and its LLM takes none.
     """
 
-    def __init__(self, expert: Expert, llm: LLM) -> None:
+    def __init__(self, expert: Expert, llm: LLM, rebuild: Callable[[], LLM] | None = None) -> None:
         if "tools" in expert.capabilities and not isinstance(llm, FunctionCallingLLM):
             raise ConfigurationError(
                 f"expert {expert.name!r}: capabilities: {type(llm).__name__} is no FunctionCallingLLM; "
@@ -51,27 +53,16 @@ class LlamaIndexClient:
         self._is_openai_like = expert.client is None and _protocol(expert) == _OPENAI_PROTOCOL
         if self._is_openai_like and expert.speaks_openai_natively:
             self.limit_keyword = "max_completion_tokens"
-        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        self._connections = LLMConnections(llm, rebuild)
 
     @property
     def marks_stream_end(self) -> bool:
         """Whether the LLM says why its streams end: those that speak a provider's own protocol do."""
         return any(kind.__name__ in _END_MARKING_LLMS for kind in type(self.llm).__mro__)
 
-    def use_running_loop(self) -> None:
-        """Open new connections in an event loop that is not the last call's.
-
-        Connections live in one event loop; in the next, LlamaIndex's OpenAI client fails on the first it reuses.
-        """
-        if not self._is_openai_like:
-            return
-        loop = asyncio.get_running_loop()
-        if self._loop is None or self._loop() is not loop:
-            llm: Any = self.llm
-            llm._aclient = None
-            self._loop = weakref.ref(loop)
-
-    def llm_for_call(self, max_tokens: int, callbacks: CallbackManager) -> LLM:
+    def llm_for_call(
+        self, max_tokens: int, callbacks: CallbackManager, is_async: bool = False
+    ) -> LLM:
         """The LLM, or a copy of it for one call that shares its connections.
 
         The copy sets what no keyword argument can: the callback manager, and a reply limit that the LLM has as a field.
@@ -79,21 +70,39 @@ class LlamaIndexClient:
         Args:
             max_tokens: The limit on the reply.
             callbacks: Told of the call, if it has handlers.
+            is_async: Whether it is called in the running event loop, whose connections it then has.
         """
+        llm = self._connections.of_loop() if is_async else self._connections.of_process()
         changes: dict[str, Any] = {}
-        if getattr(self.llm, "max_tokens", None) is not None:
+        if getattr(llm, "max_tokens", None) is not None:
             changes["max_tokens"] = max_tokens  # LlamaIndex prefers the field to the keyword
-        if callbacks.handlers and self.llm.callback_manager is not callbacks:
+        if callbacks.handlers and llm.callback_manager is not callbacks:
             changes["callback_manager"] = callbacks
         if not changes:
-            return self.llm
+            return llm
 
-        copy = self.llm.model_copy(update=changes)
-        object.__setattr__(copy, "__pydantic_private__", self.llm.__pydantic_private__)
+        copy = llm.model_copy(update=changes)
+        object.__setattr__(copy, "__pydantic_private__", llm.__pydantic_private__)
         return copy
 
 
 # LLMs from an expert's settings
+
+
+def make_clients(pool: Pool, settings: Mapping[str, Any]) -> dict[str, LlamaIndexClient]:
+    """The client of every expert; see :func:`~routoo_integrations.building.build_clients`."""
+    rebuilds: dict[str, Callable[[], LLM]] = {}
+
+    def build(expert: Expert) -> LLM:
+        rebuilds[expert.name] = partial(build_llm, expert)
+        return build_llm(expert)
+
+    llms = build_clients(pool, LLM, build, settings)
+    clients = {}
+    for expert in pool:
+        name = expert.name
+        clients[name] = LlamaIndexClient(expert, llms[name], rebuilds.get(name))
+    return clients
 
 
 def _build_openai_like(expert: Expert) -> LLM:

@@ -37,7 +37,6 @@ from routoo_core.router import Router
 from routoo_core.selector import Policy, PreferenceRule
 from routoo_core.threads import off_loop
 from routoo_integrations.building import (
-    build_clients,
     make_router,
     mark_question,
     read_completions,
@@ -52,7 +51,7 @@ from routoo_integrations.llama_index.calls import (
     LlamaIndexChat,
     LlamaIndexCompletion,
 )
-from routoo_integrations.llama_index.clients import LlamaIndexClient, build_llm, describe_llm
+from routoo_integrations.llama_index.clients import LlamaIndexClient, describe_llm, make_clients
 from routoo_integrations.llama_index.events import send_decision_event
 from routoo_integrations.llama_index.messages import (
     mark_template_question,
@@ -422,13 +421,8 @@ class RoutooLLM(SchemaLLM):
         return self._clients[expert.name]
 
     def _build_clients(self) -> None:
-        pool = self.router.pool
         settings = {"timeout_s": self.timeout, "max_retries": self.max_retries}
-        llms = build_clients(pool, LLM, build_llm, settings)
-        clients = {}
-        for expert in pool:
-            clients[expert.name] = LlamaIndexClient(expert, llms[expert.name])
-        self._clients = clients
+        self._clients = make_clients(self.router.pool, settings)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with these fields changed, checked as the constructor checks them; it shares the router.

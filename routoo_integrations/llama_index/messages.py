@@ -8,6 +8,7 @@ needs later.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -21,8 +22,10 @@ from llama_index.core.base.llms.types import (
     ThinkingBlock,
     ToolCallBlock,
 )
+from pydantic import BaseModel
 
 from routoo_core.record import DecisionRecord
+from routoo_core.text import well_formed_value
 from routoo_integrations.llama_index.tools import tool_call_block
 
 MARK_KEY = "routoo"
@@ -79,8 +82,11 @@ def _content_parts(block: Any) -> Iterator[dict[str, Any]]:
 
 
 def _media_part(block: Any) -> dict[str, Any]:
+    if block.block_type not in _MEDIA_FIELDS:
+        other: dict[str, Any] = block.model_dump()
+        return {"type": block.block_type, **other}
     part = {"type": block.block_type}
-    data = getattr(block, _MEDIA_FIELDS.get(block.block_type, ""), None)
+    data = getattr(block, _MEDIA_FIELDS[block.block_type], None)
     if isinstance(data, bytes):
         part["data"] = data.decode(errors="replace")
     return part
@@ -112,13 +118,33 @@ def _template_question(variables: Mapping[str, Any]) -> str | None:
 
 
 def portable_chat_messages(messages: Sequence[ChatMessage], expert: str) -> list[ChatMessage]:
-    """Messages without our marks, and without what only another expert can read: its reasoning, its objects."""
+    """Messages without our marks, and without what only another expert can read: its reasoning, its objects.
+
+    Lone surrogates in them, which no provider can be sent, become U+FFFD.
+    """
     portable = []
     for message in messages:
         if MARK_KEY in message.additional_kwargs:
             message = _portable_chat_message(message, expert)
-        portable.append(message)
+        portable.append(_well_formed(message))
     return portable
+
+
+def _well_formed(value: Any) -> Any:
+    """A message, a block of one or a value in it, without lone surrogates; the same object where it has none."""
+    if isinstance(value, list):
+        items = [_well_formed(item) for item in value]
+        is_same = all(map(is_, items, value))
+        return value if is_same else items
+    if not isinstance(value, BaseModel):
+        return well_formed_value(value)
+
+    changes = {}
+    for name, field_value in value.__dict__.items():
+        formed = _well_formed(field_value)
+        if formed is not field_value:
+            changes[name] = formed
+    return value.model_copy(update=changes) if changes else value
 
 
 def _portable_chat_message(message: ChatMessage, expert: str) -> ChatMessage:
@@ -129,14 +155,16 @@ def _portable_chat_message(message: ChatMessage, expert: str) -> ChatMessage:
         return message.model_copy(update={"additional_kwargs": additional_kwargs})
 
     blocks = []
-    has_calls = False
+    call_ids = set()
     for block in message.blocks:
         if not isinstance(block, _PROVIDER_BLOCKS):
             blocks.append(block)
-            has_calls = has_calls or isinstance(block, ToolCallBlock)
-    if not has_calls:
-        for call in additional_kwargs.get("tool_calls") or ():
-            blocks.append(tool_call_block(call))
+        if isinstance(block, ToolCallBlock):
+            call_ids.add(block.tool_call_id)
+    for call in additional_kwargs.get("tool_calls") or ():
+        call_block = tool_call_block(call)
+        if call_block.tool_call_id not in call_ids:
+            blocks.append(call_block)
     return ChatMessage(role=message.role, blocks=blocks)
 
 

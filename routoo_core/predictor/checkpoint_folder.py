@@ -1,0 +1,87 @@
+"""Finding a checkpoint's folder and reading which experts it knows, without loading it or PyTorch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from routoo_core.errors import CheckpointError
+
+ROUTERS = Path(__file__).parent.parent / "routers"
+"""The shipped checkpoints, a folder each."""
+
+FORMAT = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "head.safetensors"
+REFERENCE_FILE = "reference.safetensors"
+METRICS_FILE = "metrics.json"
+CARD_FILE = "README.md"
+_REQUIRED_FILES = (CONFIG_FILE, WEIGHTS_FILE, REFERENCE_FILE, METRICS_FILE)
+
+
+def find_router(name: str | Path, beside: Path | None = None) -> Path:
+    """The checkpoint's folder: of a shipped name, or the folder itself (relative ones also ``beside`` a file).
+
+    Raises:
+        CheckpointError: Neither a shipped name nor a folder that holds a checkpoint.
+    """
+    shipped = sorted(path.parent.name for path in ROUTERS.glob(f"*/{CONFIG_FILE}"))
+    if str(name) in shipped:
+        return ROUTERS / str(name)
+
+    for folder in ((beside or Path()) / name, Path(name)):
+        if folder.is_dir():
+            _check_files(folder)
+            return folder
+    raise CheckpointError(
+        f"router {str(name)!r} is neither a folder nor a shipped router ({', '.join(shipped)})"
+    )
+
+
+def _check_files(folder: Path) -> None:
+    missing = [file for file in _REQUIRED_FILES if not (folder / file).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{folder}: {', '.join(missing)} missing; copy the whole folder 'routoo train' wrote"
+        )
+
+
+def name_of(folder: Path) -> str:
+    """What ``find_router`` finds a checkpoint's folder by, on this machine; a shipped one by its name on any."""
+    if folder.parent == ROUTERS:
+        return folder.name
+    return str(folder.resolve())
+
+
+def read_config_values(folder: Path) -> dict[str, Any]:
+    """What ``config.json`` holds, of this format; nothing in it is checked.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or of another format.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); copy the folder again") from error
+
+    version = values.get("format") if isinstance(values, dict) else None
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{path}: format: {version!r}, this Routoo reads {FORMAT}; train again or change version"
+        )
+    checked: dict[str, Any] = values
+    return checked
+
+
+def read_experts(folder: Path) -> tuple[str, ...] | None:
+    """The experts that a checkpoint knows; ``None`` where ``config.json`` does not list them.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or of another format.
+    """
+    experts = read_config_values(folder).get("experts")
+    if not isinstance(experts, list):
+        return None
+    return tuple(str(name) for name in experts)
