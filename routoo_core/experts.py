@@ -28,7 +28,7 @@ from routoo_core.settings import read_toml
 from routoo_core.text import first_repeated
 from routoo_core.usage import Usage as Usage
 
-PRICE_FIELDS = tuple(TokenPrices.model_fields)
+PRICE_FIELDS = frozenset(TokenPrices.model_fields)
 
 
 class Expert(Limits, TokenPrices, Endpoint):
@@ -110,10 +110,11 @@ class Expert(Limits, TokenPrices, Endpoint):
             moment: When it was answered, an aware datetime or seconds since the epoch; by default now.
             prompt_tokens: Of its whole prompt.
         """
-        if self._list_prices is None:
+        list_prices = self._list_prices
+        if list_prices is None:
             return self
         try:
-            listed = self._list_prices.at(moment, prompt_tokens)
+            listed = list_prices.at(moment, prompt_tokens)
         except UnknownPrice:  # another process, with an older list
             return self
         return self._with_own_prices(listed)
@@ -124,10 +125,11 @@ class Expert(Limits, TokenPrices, Endpoint):
         Args:
             prompt_bound: The most tokens that the prompt can be.
         """
-        if self._list_prices is None:
+        list_prices = self._list_prices
+        if list_prices is None:
             return self
         try:
-            listed = self._list_prices.dearest(prompt_bound)
+            listed = list_prices.dearest(prompt_bound)
         except UnknownPrice:
             return self
         return self._with_own_prices(listed)
@@ -156,13 +158,14 @@ class Expert(Limits, TokenPrices, Endpoint):
         return min(self.max_output_tokens, affordable // completions)
 
     def _with_own_prices(self, listed: TokenPrices) -> TokenPrices:
+        if self.model_fields_set.isdisjoint(PRICE_FIELDS):
+            return listed
         own = []
         for name in PRICE_FIELDS:
-            if name in self.model_fields_set:
-                value = getattr(self, name)
-                if value is not None:
-                    own.append((name, value))
-        return _replaced(listed, tuple(own)) if own else listed
+            value = getattr(self, name)
+            if name in self.model_fields_set and value is not None:
+                own.append((name, value))
+        return _replaced(listed, tuple(own))
 
 
 def _address_of(settings: Mapping[str, Any]) -> Address:
@@ -182,7 +185,7 @@ def _listed_only(listed: Mapping[str, Any], written: Mapping[str, Any]) -> dict[
 
 @lru_cache(maxsize=1024)
 def _replaced(prices: TokenPrices, own: tuple[tuple[str, Decimal], ...]) -> TokenPrices:
-    return TokenPrices(**{**dict(prices), **dict(own)})
+    return prices.model_copy(update=dict(own))
 
 
 class Pool:

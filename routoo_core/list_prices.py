@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from routoo_core.errors import UnknownPrice
@@ -22,7 +23,7 @@ from routoo_core.hosts import (
 )
 from routoo_core.model_names import without_path
 from routoo_core.money import NanoUsd
-from routoo_core.prices import EXACT, TokenPrices
+from routoo_core.prices import TokenPrices
 from routoo_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _KEYS = {
     "image_output_usd_per_1m": "output_image_mtok",
 }
 """A price → what the list calls it."""
+_EXACT = Context(prec=200)
+"""Arithmetic that does not depend on the precision that the program around it has set."""
 _SHORTEST = -1
 """Every prompt is longer than this."""
 _HOUR_WRITE_FACTOR = Decimal("1.6")
@@ -180,9 +183,14 @@ def _seconds(moment: Moment | None) -> float:
 
 
 def _snapshot() -> DataSnapshot:
-    from genai_prices.data_snapshot import get_snapshot
+    return _reader()()
 
-    return get_snapshot()
+
+@cache
+def _reader() -> Callable[[], DataSnapshot]:
+    from genai_prices.data_snapshot import get_snapshot  # the list takes a moment to load
+
+    return get_snapshot
 
 
 _SCHEDULES: dict[ListPrices, tuple[DataSnapshot, _Schedule]] = {}
@@ -275,7 +283,7 @@ class _Schedule:
         self._asked = prices
         self._changes = tuple(sorted({0, *_times_of_change(model)}))
         self._latest: tuple[_Span, _Tiers] | None = None
-        self._dearest: tuple[_Span, dict[int, TokenPrices]] | None = None
+        self._dearest: tuple[_Span, _Tiers] | None = None
 
     def at(self, seconds: float, prompt_tokens: int) -> TokenPrices:
         """The prices that apply to all tokens of a call."""
@@ -291,22 +299,26 @@ class _Schedule:
         span = self._span(seconds)
         dearest = self._dearest
         if dearest is None or dearest[0] != span:
-            dearest = (span, {})
+            dearest = (span, self._dearest_tiers(span))
             self._dearest = dearest
-        if prompt_bound not in dearest[1]:
-            if len(dearest[1]) >= _SCHEDULES_KEPT:
-                dearest[1].clear()
-            dearest[1][prompt_bound] = self._dearest_of(span, prompt_bound)
-        return dearest[1][prompt_bound]
+        return dearest[1].of(prompt_bound)
 
-    def _dearest_of(self, span: _Span, prompt_bound: int) -> TokenPrices:
+    def _dearest_tiers(self, span: _Span) -> _Tiers:
+        """The highest prices that a prompt of at most so many tokens can have, by the tiers it can reach."""
         parts = len(self._changes)
-        choices: list[TokenPrices] = []
+        day_ahead = []
         for step in range(parts + 1):
             days, part = divmod(span.part + step, parts)
-            tiers = self._tiers(_Span(span.day + days, part))
-            choices += tiers.up_to(prompt_bound)
-        return _highest(choices)
+            day_ahead.append(self._tiers(_Span(span.day + days, part)))
+
+        starts = sorted({start for tiers in day_ahead for start in tiers.starts})
+        dearest = []
+        for start in starts:
+            choices: list[TokenPrices] = []
+            for tiers in day_ahead:
+                choices += tiers.up_to(start + 1)
+            dearest.append(_highest(choices))
+        return _Tiers(tuple(starts), tuple(dearest))
 
     def _span(self, seconds: float) -> _Span:
         day, second = divmod(int(seconds // 1), DAY_S)
@@ -350,7 +362,9 @@ def _read_tiers(price: ModelPrice, asked: ListPrices) -> _Tiers:
     for start in sorted(starts):
         values = {name: _tier_price(value, start) for name, value in listed.items()}
         if per_1000_calls is not None:
-            values["usd_per_call"] = EXACT.divide(_tier_price(per_1000_calls, start), Decimal(1000))
+            values["usd_per_call"] = _EXACT.divide(
+                _tier_price(per_1000_calls, start), Decimal(1000)
+            )
         _complete_hour_writes(values, asked)
         tiers.append(TokenPrices(**values))
     return _Tiers(tuple(sorted(starts)), tuple(tiers))
@@ -375,13 +389,13 @@ def _complete_hour_writes(values: dict[str, Any], asked: ListPrices) -> None:
         and five_minutes is not None
         and "claude" in asked.model.lower()
     ):
-        values["cache_write_1h_usd_per_1m"] = EXACT.multiply(five_minutes, _HOUR_WRITE_FACTOR)
+        values["cache_write_1h_usd_per_1m"] = _EXACT.multiply(five_minutes, _HOUR_WRITE_FACTOR)
 
 
 def _highest(choices: list[TokenPrices]) -> TokenPrices:
     """The highest price of every kind."""
     highest: dict[str, Decimal] = {}
     for prices in choices:
-        for name, value in prices.complete():
+        for name, value in prices.complete().model_dump().items():
             highest[name] = max(value, highest.get(name, value))
     return TokenPrices(**highest)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
-from typing import Annotated
+from decimal import Decimal
+from fractions import Fraction
+from functools import cached_property
+from math import lcm
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
@@ -17,11 +20,80 @@ from routoo_core.usage import Usage
 TOKENS_PER_MILLION = 1_000_000
 NANO_PER_MICRO_USD = 1000
 """Nano-USD per token at a price of one USD per million tokens: a millionth of a dollar."""
-EXACT = Context(prec=200, rounding=ROUND_CEILING, traps=[InvalidOperation])
-"""Arithmetic of money: exact whatever precision the program around it has set."""
 
 UsdPerMillion = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Prices of single tokens as whole numbers, so that costs are exact and quick to work out.
+
+    Attributes:
+        per_nano_usd: The unit of all others: so many of them are a nano-USD.
+        call: Of a call, whatever its tokens; the others are of a token of each kind.
+        dearest_prompt: Of the dearest kind of token that a prompt can have; ``dearest_reply`` likewise.
+    """
+
+    per_nano_usd: int
+    call: int
+    prompt: int
+    cached: int
+    cache_write: int
+    cache_write_1h: int
+    audio_input: int
+    cached_audio: int
+    reply: int
+    reasoning: int
+    audio_output: int
+    image_output: int
+    dearest_prompt: int
+    dearest_reply: int
+
+    def nano_usd(self, units: int) -> NanoUsd:
+        """Rounded up."""
+        return -(-units // self.per_nano_usd)
+
+    def prompt_units(self, usage: Usage) -> int:
+        """What the prompt costs, each token in one place."""
+        total = max(0, usage.prompt_tokens)
+        if (
+            not usage.cached_tokens
+            and not usage.cache_write_tokens
+            and not usage.audio_input_tokens
+        ):
+            return total * self.prompt
+
+        write = _part(usage.cache_write_tokens, total)
+        write_1h = _part(usage.cache_write_1h_tokens, write)
+        cached = _part(usage.cached_tokens, total - write)
+        uncached = total - write - cached
+        audio = _part(usage.audio_input_tokens, total)
+        # Audio that has no room beside the cache was read from it.
+        cached_audio = max(usage.cached_audio_tokens, audio - uncached)
+        cached_audio = _part(cached_audio, min(cached, audio))
+        audio = _part(audio - cached_audio, uncached)
+        return (
+            write_1h * self.cache_write_1h
+            + (write - write_1h) * self.cache_write
+            + cached_audio * self.cached_audio
+            + (cached - cached_audio) * self.cached
+            + audio * self.audio_input
+            + (uncached - audio) * self.prompt
+        )
+
+    def reply_units(self, usage: Usage) -> int:
+        """What the reply costs, each token in one place."""
+        total = max(0, usage.completion_tokens)
+        image = _part(usage.image_output_tokens, total)
+        audio = _part(usage.audio_output_tokens, total - image)
+        reasoning = _part(usage.reasoning_tokens, total - image - audio)
+        return (
+            image * self.image_output
+            + audio * self.audio_output
+            + reasoning * self.reasoning
+            + (total - image - audio - reasoning) * self.reply
+        )
 
 
 class TokenPrices(Settings):
@@ -55,6 +127,17 @@ class TokenPrices(Settings):
     image_output_usd_per_1m: UsdPerMillion | None = None
     usd_per_call: Usd | None = None
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("rates", None)  # of the values before
+        return copy
+
+    @cached_property
+    def rates(self) -> Rates:
+        """The same prices for single tokens."""
+        return _rates_of(self)
+
     def complete(self) -> TokenPrices:
         """The same prices, with one written out for every kind of token."""
         prompt = self.input_usd_per_1m
@@ -75,40 +158,15 @@ class TokenPrices(Settings):
             usd_per_call=_own(self.usd_per_call, Decimal(0)),
         )
 
-    @property
-    def dearest_input_usd_per_1m(self) -> Decimal:
-        """The highest price that a token of the prompt can have."""
-        prices = (
-            self.input_usd_per_1m,
-            self.cached_usd_per_1m,
-            self.cache_write_usd_per_1m,
-            self.cache_write_1h_usd_per_1m,
-            self.audio_input_usd_per_1m,
-            self.cached_audio_usd_per_1m,
-        )
-        return max(price for price in prices if price is not None)
-
-    @property
-    def dearest_output_usd_per_1m(self) -> Decimal:
-        """The highest price that a token of the reply can have."""
-        prices = (
-            self.output_usd_per_1m,
-            self.reasoning_usd_per_1m,
-            self.audio_output_usd_per_1m,
-            self.image_output_usd_per_1m,
-        )
-        return max(price for price in prices if price is not None)
-
     def maximum_cost(self, prompt_tokens: int, completion_tokens: int) -> NanoUsd:
         """The most a call can cost, whatever kinds its tokens are, rounded up."""
-        parts = (
-            (prompt_tokens, self.dearest_input_usd_per_1m),
-            (completion_tokens, self.dearest_output_usd_per_1m),
-        )
-        return _nano_usd(parts, self.usd_per_call)
+        rates = self.rates
+        prompt_units = prompt_tokens * rates.dearest_prompt
+        reply_units = completion_tokens * rates.dearest_reply
+        return rates.nano_usd(rates.call + prompt_units + reply_units)
 
     def affordable_reply(self, amount: NanoUsd, prompt_tokens: int) -> int | None:
-        """The longest reply, tokens, that an amount surely pays for after a prompt.
+        """The longest reply, tokens, that an amount pays for after a prompt, whatever kinds the tokens are.
 
         Args:
             amount: Nano-USD.
@@ -117,48 +175,20 @@ class TokenPrices(Settings):
         Returns:
             Below 0 where the prompt alone costs more; ``None`` where a reply is free.
         """
-        price = EXACT.multiply(self.dearest_output_usd_per_1m, Decimal(NANO_PER_MICRO_USD))
-        remaining = amount - self.maximum_cost(prompt_tokens, 0)
-        if not price:
+        rates = self.rates
+        prompt_units = rates.call + prompt_tokens * rates.dearest_prompt
+        remaining = amount * rates.per_nano_usd - prompt_units
+        if not rates.dearest_reply:
             return None if remaining >= 0 else -1
-        numerator, denominator = price.as_integer_ratio()
-        return remaining * denominator // numerator
+        return remaining // rates.dearest_reply
 
     def cost(self, usage: Usage) -> NanoUsd:
         """What ``usage`` costs, rounded up.
 
         Every token is priced once, also where the kinds overlap. Parts that exceed their total are cut.
         """
-        parts = (*self._priced_prompt(usage), *self._priced_reply(usage))
-        return _nano_usd(parts, self.usd_per_call)
-
-    def _priced_prompt(self, usage: Usage) -> tuple[tuple[int, Decimal], ...]:
-        """Tokens of the prompt and their price, each token in one place."""
-        total = max(0, usage.prompt_tokens)
-        price = self.input_usd_per_1m
-        write = _part(usage.cache_write_tokens, total)
-        cached = _part(usage.cached_tokens, total - write)
-        audio = _part(usage.audio_input_tokens, total)
-        if not write and not cached and not audio:
-            return ((total, price),)
-
-        write_1h = _part(usage.cache_write_1h_tokens, write)
-        uncached = total - write - cached
-        # Audio that has no room beside the cache was read from it.
-        cached_audio = max(usage.cached_audio_tokens, audio - uncached)
-        cached_audio = _part(cached_audio, min(cached, audio))
-        audio = _part(audio - cached_audio, uncached)
-
-        write_price = _own(self.cache_write_usd_per_1m, price)
-        cached_price = _own(self.cached_usd_per_1m, price)
-        return (
-            (write_1h, _own(self.cache_write_1h_usd_per_1m, write_price)),
-            (write - write_1h, write_price),
-            (cached_audio, self._cached_audio_price()),
-            (cached - cached_audio, cached_price),
-            (audio, _own(self.audio_input_usd_per_1m, price)),
-            (uncached - audio, price),
-        )
+        rates = self.rates
+        return rates.nano_usd(rates.call + rates.prompt_units(usage) + rates.reply_units(usage))
 
     def _cached_audio_price(self) -> Decimal:
         """Audio from the cache is a part of two kinds; without a price of its own, the dearer of theirs."""
@@ -167,20 +197,6 @@ class TokenPrices(Settings):
         kinds = (self.cached_usd_per_1m, self.audio_input_usd_per_1m)
         prices = [price for price in kinds if price is not None]
         return max(prices, default=self.input_usd_per_1m)
-
-    def _priced_reply(self, usage: Usage) -> tuple[tuple[int, Decimal], ...]:
-        """Tokens of the reply and their price, each token in one place."""
-        total = max(0, usage.completion_tokens)
-        price = self.output_usd_per_1m
-        image = _part(usage.image_output_tokens, total)
-        audio = _part(usage.audio_output_tokens, total - image)
-        reasoning = _part(usage.reasoning_tokens, total - image - audio)
-        return (
-            (image, _own(self.image_output_usd_per_1m, price)),
-            (audio, _own(self.audio_output_usd_per_1m, price)),
-            (reasoning, _own(self.reasoning_usd_per_1m, price)),
-            (total - image - audio - reasoning, price),
-        )
 
 
 def _part(tokens: int, total: int) -> int:
@@ -193,17 +209,34 @@ def _own(price: Decimal | None, default: Decimal) -> Decimal:
     return default if price is None else price
 
 
-def _nano_usd(parts: tuple[tuple[int, Decimal], ...], usd_per_call: Decimal | None) -> NanoUsd:
-    """What tokens cost at their prices, together with the call itself, rounded up."""
-    # USD per million tokens are millionths of a dollar per token.
-    nano_usd = Decimal(0)
-    for tokens, price in parts:
-        if tokens > 0:
-            part_nano_usd = EXACT.multiply(price, Decimal(tokens * NANO_PER_MICRO_USD))
-            nano_usd = EXACT.add(nano_usd, part_nano_usd)
-    if usd_per_call is not None:
-        nano_usd = EXACT.add(nano_usd, EXACT.multiply(usd_per_call, Decimal(NANO_PER_USD)))
-    return int(EXACT.to_integral_value(nano_usd))
+def _rates_of(prices: TokenPrices) -> Rates:
+    complete = prices.complete()
+    prompt_usd = {
+        "prompt": complete.input_usd_per_1m,
+        "cached": complete.cached_usd_per_1m,
+        "cache_write": complete.cache_write_usd_per_1m,
+        "cache_write_1h": complete.cache_write_1h_usd_per_1m,
+        "audio_input": complete.audio_input_usd_per_1m,
+        "cached_audio": complete.cached_audio_usd_per_1m,
+    }
+    reply_usd = {
+        "reply": complete.output_usd_per_1m,
+        "reasoning": complete.reasoning_usd_per_1m,
+        "audio_output": complete.audio_output_usd_per_1m,
+        "image_output": complete.image_output_usd_per_1m,
+    }
+    nano_usd = {"call": Fraction(complete.usd_per_call or 0) * NANO_PER_USD}
+    for kind, usd in (prompt_usd | reply_usd).items():
+        nano_usd[kind] = Fraction(usd or 0) * NANO_PER_MICRO_USD
+
+    per_nano_usd = lcm(*(rate.denominator for rate in nano_usd.values()))
+    units = {kind: int(rate * per_nano_usd) for kind, rate in nano_usd.items()}
+    return Rates(
+        per_nano_usd,
+        **units,
+        dearest_prompt=max(units[kind] for kind in prompt_usd),
+        dearest_reply=max(units[kind] for kind in reply_usd),
+    )
 
 
 @dataclass(frozen=True)

@@ -108,3 +108,21 @@ def test_money_is_parsed_and_written_exactly():
     for bad in ("five", "-1", "NaN", "Infinity"):
         with pytest.raises(ConfigurationError, match="is not an amount of USD"):
             to_nano_usd(bad)
+
+
+def test_an_expert_that_has_priced_a_call_is_still_the_same():
+    used = expert()
+    assert used.cost(Usage(1000, 100)) > 0
+    assert used == expert()
+    assert used.model_dump() == expert().model_dump()
+    assert repr(used) == repr(expert())
+    assert Expert(**used.model_dump()) == used
+
+
+def test_a_copy_with_another_price_costs_that_price():
+    used = expert(input_usd_per_1m=1)
+    assert used.cost(Usage(1000, 0)) == 1_000_000
+    assert (
+        used.model_copy(update={"input_usd_per_1m": Decimal(2)}).cost(Usage(1000, 0)) == 2_000_000
+    )
+    assert used.model_copy(update={"name": "y"}).cost(Usage(1000, 0)) == 1_000_000
