@@ -87,10 +87,12 @@ class MissingDependency(ConfigurationError, ImportError):
         package: The import name that failed.
         extra: The extra of ``routoo`` that installs it.
         purpose: What it is needed for, completing "… is needed to".
+        pip: The package to install, where no extra does.
     """
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{package!r} is needed to {purpose}: pip install 'routoo[{extra}]'")
+    def __init__(self, package: str, extra: str, purpose: str, pip: str | None = None) -> None:
+        requirement = pip or f"'routoo[{extra}]'"
+        super().__init__(f"{package!r} is needed to {purpose}: pip install {requirement}")
 
 
 class RoutingError(RoutooError):

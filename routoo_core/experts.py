@@ -255,4 +255,6 @@ def _read_expert(origin: str, name: str, values: Any) -> Expert:
         raise ConfigurationError(
             f'{origin}: experts.{name}: write it as a table [experts."{name}"]'
         )
-    return Expert.read(f"{origin}: experts.{name}", {"name": name, "model": name, **values})
+    expert = Expert.read(f"{origin}: experts.{name}", {"name": name, "model": name, **values})
+    expert._origin = origin
+    return expert

@@ -11,12 +11,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from routoo_core.errors import ConfigurationError, UnknownPrice
+from routoo_core.redaction import has_secret, looks_like_key
 
 _REMEDY = {
     "missing": "missing; add this key",
     "extra_forbidden": "unknown key; remove or correct it",
 }
 """Pydantic's type of an error → what a user should do."""
+_KEY_FIELDS = frozenset({"api_key", "apikey", "key", "openai_api_key", "token", "secret"})
+_KEY_REMEDY = (
+    "keys are not written here; put it into an environment variable and name that by api_key_env"
+)
 _LONGEST_VALUE = 40
 """Characters of a value that an error may show."""
 
@@ -28,7 +33,9 @@ class Settings(BaseModel):
         ConfigurationError: A field is missing, unknown or out of range.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -63,6 +70,8 @@ def _configuration_error(origin: str, error: ValidationError) -> ConfigurationEr
 def _message(details: ErrorDetails) -> str:
     """What is wrong with one field, and what to do."""
     remedy = _REMEDY.get(details["type"])
+    if details["type"] == "extra_forbidden" and str(details["loc"][-1]).lower() in _KEY_FIELDS:
+        return _KEY_REMEDY
     if remedy:
         return remedy
     cause = _cause(details)
@@ -78,8 +87,10 @@ def _cause(details: ErrorDetails) -> Exception | None:
 
 
 def _shown_value(value: Any) -> str:
-    """Show only what cannot hide a secret: a short scalar, never a whole table."""
+    """Show only what cannot hide a secret: a short scalar, never a whole table, and nothing like a key."""
     if not isinstance(value, str | int | float) or len(str(value)) > _LONGEST_VALUE:
+        return ""
+    if isinstance(value, str) and (looks_like_key(value) or has_secret(value)):
         return ""
     return f" (got {value!r})"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from difflib import get_close_matches
 from operator import index
 from pathlib import Path
 from types import MappingProxyType
@@ -12,11 +13,19 @@ from typing import Any, SupportsIndex, TypeVar
 
 from pydantic import BaseModel
 
+from routoo_core.endpoint import Endpoint
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
 from routoo_core.money import to_nano_usd
-from routoo_core.options import RouterOptions, assemble, make_policy
+from routoo_core.options import (
+    RouterOptions,
+    assemble,
+    make_policy,
+    read_config,
+    read_pool,
+)
 from routoo_core.predictor.base import Predictor
+from routoo_core.redaction import looks_like_key
 from routoo_core.request import Overrides
 from routoo_core.router import Router
 from routoo_core.selector import Policy, PreferenceRule
@@ -24,6 +33,8 @@ from routoo_core.selector import Policy, PreferenceRule
 NativeClient = TypeVar("NativeClient")
 DescribeModel = Callable[[Any], dict[str, Any]]
 """What a native model object says of itself: settings of its Expert."""
+CheckProvider = Callable[[Expert], None]
+"""Refuses an expert whose provider is unknown to a framework, or whose package is not installed."""
 
 _OVERRIDES = frozenset({"routoo_account", "routoo_policy", "routoo_expert", "routoo_max_cost"})
 _REPLY_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -41,6 +52,7 @@ def make_router(
     experts: Mapping[str, Any] | Pool | None,
     options: RouterOptions,
     describe_model: DescribeModel,
+    check_provider: CheckProvider,
 ) -> Router:
     """A Router from what a user passes to an adapter.
 
@@ -49,6 +61,7 @@ def make_router(
         experts: Name → native model object or Expert.
         options: Policy, budget, ledger and the rest.
         describe_model: What a native model object says of itself.
+        check_provider: Refuses an expert that the framework cannot call.
 
     Raises:
         ConfigurationError: Parts are missing or do not fit together.
@@ -64,7 +77,45 @@ def make_router(
             "give a Router, or experts={name: model} together with router='mmlu-pro' or a folder"
         )
     pool = experts if isinstance(experts, Pool) else make_pool(experts, describe_model)
+    check_experts(pool, check_provider)
     return Router.from_parts(assemble(pool, router, options))
+
+
+def read_router(path: str | Path, check_provider: CheckProvider) -> Router:
+    """The router that ``routoo.toml`` describes; whether its experts can be called is checked before it is loaded.
+
+    Args:
+        path: The file.
+        check_provider: Refuses an expert that the framework cannot call.
+
+    Raises:
+        ConfigurationError: Something in the file is wrong; the message names file, field and remedy.
+    """
+    pool = read_pool(path, read_config(path))
+    check_experts(pool, check_provider)
+    return Router.from_toml(path, pool=pool)
+
+
+def check_experts(pool: Pool, check_provider: CheckProvider) -> None:
+    """Refuse experts that could not be called: their provider or their key is missing.
+
+    Raises:
+        ConfigurationError: The message names file, expert and remedy.
+    """
+    for expert in pool:
+        if expert.client is None:
+            check_provider(expert)
+            expert.check_key()
+
+
+def unknown_provider(expert: Endpoint, known: Iterable[str]) -> ConfigurationError:
+    """The error for an expert whose provider nobody knows, with the one that was probably meant."""
+    provider = expert.provider or ""
+    names = sorted(set(known))
+    similar = get_close_matches(provider, names, n=1)
+    remedy = f"did you mean {similar[0]!r}?" if similar else f"choose one of {', '.join(names)}"
+    shown = "its value" if looks_like_key(provider) else repr(provider)
+    return ConfigurationError(f"{expert.place}: provider: {shown} is unknown; {remedy}")
 
 
 def make_pool(experts: Mapping[str, Any], describe_model: DescribeModel) -> Pool:
@@ -129,7 +180,7 @@ def build_clients(
             clients[expert.name] = expert.client
         else:
             raise ConfigurationError(
-                f"expert {expert.name!r}: client: {type(expert.client).__name__} is not a {kind.__name__}"
+                f"{expert.place}: client: {type(expert.client).__name__} is not a {kind.__name__}"
             )
     return clients
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = """
 routoo_core
-    errors files lifetimes threads progress money text tables plotting settings tokens
+    errors redaction files lifetimes threads progress money text tables plotting settings tokens
     question messages request latency usage prices model_names hosts list_prices endpoint limits experts price_list
     error_evidence failures
     parameters expert_table prompts outcomes embedded
@@ -62,7 +62,7 @@ routoo_core
 routoo_integrations
     building connections
 routoo_integrations.langchain
-    messages reading connections clients calls structured configured chat_model middleware
+    providers azure messages reading connections clients calls structured configured chat_model middleware
 routoo_integrations.llama_index
     tools messages reading connections clients events calls structured llm selector namespace
 routoo_integrations.demo

@@ -29,14 +29,16 @@ class EndpointClient:
 
     @cached_property
     def _api(self) -> AsyncOpenAI:
-        from openai import AsyncOpenAI
+        from openai import AsyncAzureOpenAI, AsyncOpenAI
 
-        key = self.expert.api_key()
-        if key is None and not self.expert.speaks_openai_natively:
-            key = NO_KEY
-        return AsyncOpenAI(
-            api_key=key, base_url=self.expert.base_url, timeout=self.expert.timeout_s, max_retries=0
-        )
+        settings: dict[str, Any] = {
+            "api_key": self.expert.api_key() or NO_KEY,
+            "timeout": self.expert.timeout_s,
+            "max_retries": 0,
+        }
+        if self.expert.is_azure:
+            return AsyncAzureOpenAI(**settings, **self.expert.azure_settings)
+        return AsyncOpenAI(base_url=self.expert.base_url, **settings)
 
     async def answer(self, call: Call, max_tokens: int) -> ClientReply:
         """The reply; see :class:`~routoo_core.asking.calls.ExpertClient`."""
@@ -46,11 +48,7 @@ class EndpointClient:
         return await protocol.answer(call)
 
     async def _chat(self, call: Chat, max_tokens: int) -> ClientReply:
-        settings: dict[str, Any] = {}
-        if self.expert.speaks_openai_natively:
-            settings["max_completion_tokens"] = max_tokens
-        else:
-            settings["max_tokens"] = max_tokens
+        settings: dict[str, Any] = {self.expert.limits_replies_by: max_tokens}
         if call.temperature is not None:
             settings["temperature"] = call.temperature
         messages: Any = [{"role": role, "content": text} for role, text in call.messages]

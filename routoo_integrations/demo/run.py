@@ -85,7 +85,7 @@ def _open_demo(path: Path, endpoint: LocalEndpoint, console: Console) -> Iterato
     experts = []
     stand_ins = set()
     for expert in read_pool(path, read_config(path)):
-        if expert.api_key_env and not expert.api_key():
+        if expert.key_variable and not expert.api_key():
             stand_ins.add(expert.name)
             experts.append(endpoint.stand_in_for(expert))
         else:

@@ -42,6 +42,7 @@ from routoo_integrations.building import (
     read_completions,
     read_overrides,
     read_reply_limit,
+    read_router,
     validate_fields,
     without_overrides,
     without_reply_limits,
@@ -49,6 +50,7 @@ from routoo_integrations.building import (
 from routoo_integrations.langchain.calls import ChatCall
 from routoo_integrations.langchain.clients import (
     LangChainClient,
+    check_provider,
     describe_model,
     make_clients,
     pool_profile,
@@ -214,7 +216,7 @@ class RoutooChatModel(ConfiguredChatModel):
         }
         # LangChain fills what is left out, some of it from the environment.
         fields_set = {name: value for name, value in fields.items() if value is not None}
-        fields_set["router"] = make_router(router, experts, options, describe_model)
+        fields_set["router"] = make_router(router, experts, options, describe_model, check_provider)
         super().__init__(**fields_set)
         self._build_clients()
 
@@ -229,7 +231,7 @@ class RoutooChatModel(ConfiguredChatModel):
         Raises:
             ConfigurationError: Something in the file is wrong; the message names file, field and remedy.
         """
-        return cls(Router.from_toml(path), **keywords)
+        return cls(read_router(path, check_provider), **keywords)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

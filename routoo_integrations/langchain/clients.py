@@ -19,11 +19,16 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, 
 from langchain_core.runnables.base import RunnableBindingBase
 from pydantic import SecretStr
 
-from routoo_core.endpoint import NO_KEY
+from routoo_core.endpoint import AZURE, NO_KEY, Endpoint
 from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.experts import Expert, Pool
-from routoo_integrations.building import build_clients, read_reply_limit, without_reply_limits
+from routoo_integrations.building import (
+    build_clients,
+    read_reply_limit,
+    without_reply_limits,
+)
 from routoo_integrations.langchain.connections import ModelConnections
+from routoo_integrations.langchain.providers import check_package
 
 QUIET: RunnableConfig = {"callbacks": []}  # the router's run is the only one a caller sees
 _TRANSLATED = ("tools", "tool_choice", "response_format")
@@ -290,16 +295,41 @@ def build_chat_model(expert: Expert) -> BaseChatModel:
     return build(expert)
 
 
+def check_provider(expert: Endpoint) -> None:
+    """Refuse an expert that no model can be built for; see :func:`check_package`."""
+    check_package(expert, PROTOCOLS)
+
+
 def _build_openai(expert: Expert) -> BaseChatModel:
     try:
         from langchain_openai import ChatOpenAI
         from langchain_openai.chat_models.base import BaseChatOpenAI
     except ImportError as error:
-        purpose = f"call expert {expert.name!r}"
+        purpose = f"call {expert.place}"
         raise MissingDependency("langchain_openai", "langchain", purpose) from error
-    kind = ChatOpenAI if expert.speaks_openai_natively else BaseChatOpenAI
+    # LangChain's ChatOpenAI calls the limit of a reply max_completion_tokens, its base class max_tokens.
+    kind = ChatOpenAI if expert.limits_replies_by == "max_completion_tokens" else BaseChatOpenAI
     key = SecretStr(expert.api_key() or NO_KEY)
     return kind(model=expert.model, api_key=key, stream_usage=True, **_connection(expert))
+
+
+def _build_azure(expert: Expert) -> BaseChatModel:
+    """A model at Azure, reached by its deployment and the version of the API."""
+    try:
+        from routoo_integrations.langchain.azure import AzureModel
+    except ImportError as error:
+        purpose = f"call {expert.place}"
+        raise MissingDependency("langchain_openai", "langchain", purpose) from error
+    model: BaseChatModel = AzureModel(
+        model=expert.model,
+        api_key=SecretStr(expert.api_key() or NO_KEY),
+        stream_usage=True,
+        timeout=expert.timeout_s,
+        max_retries=expert.max_retries,
+        reply_limit_parameter=expert.limits_replies_by,
+        **expert.azure_settings,
+    )
+    return model
 
 
 def _build_provider(expert: Expert) -> BaseChatModel:
@@ -308,6 +338,7 @@ def _build_provider(expert: Expert) -> BaseChatModel:
     key = expert.api_key()
     if key:
         settings["api_key"] = key
+    check_provider(expert)
     return _init_chat_model(expert.model, expert.provider or "", settings)
 
 
@@ -327,7 +358,10 @@ def _init_chat_model(model: str, provider: str, settings: Mapping[str, Any]) -> 
     return built
 
 
-PROTOCOLS: dict[str, Callable[[Expert], BaseChatModel]] = {"openai": _build_provider}
+PROTOCOLS: dict[str, Callable[[Expert], BaseChatModel]] = {
+    "openai": _build_openai,
+    AZURE: _build_azure,
+}
 """``provider`` in experts.toml → what builds its model; any other goes to LangChain's ``init_chat_model``."""
 
 
@@ -372,6 +406,10 @@ def _describe_named_model(name: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"experts: {name!r} is no chat model; write 'provider:model', as 'openai:gpt-4o'"
         )
+    endpoint = Endpoint(name=name, model=model, provider=provider)
+    check_provider(endpoint)
+    if provider in PROTOCOLS:
+        endpoint.check_key()
     settings = describe_model(_init_chat_model(model, provider, {}))
     return {**settings, "client": None, "model": model, "provider": provider}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -11,10 +12,11 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
-from routoo_core.endpoint import NO_KEY
+from routoo_core.endpoint import AZURE, NO_KEY
 from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.experts import Expert, Pool
-from routoo_integrations.building import build_clients
+from routoo_core.redaction import looks_like_key
+from routoo_integrations.building import build_clients, unknown_provider
 from routoo_integrations.llama_index.connections import LLMConnections
 
 _DEFAULT_REPLY_TOKENS = 4096
@@ -50,9 +52,8 @@ class LlamaIndexClient:
             )
         self.llm = llm
         self.limit_keyword = "max_tokens"
-        self._is_openai_like = expert.client is None and _protocol(expert) == _OPENAI_PROTOCOL
-        if self._is_openai_like and expert.speaks_openai_natively:
-            self.limit_keyword = "max_completion_tokens"
+        if expert.client is None and PROTOCOLS.get(_protocol(expert)) is _build_openai_like:
+            self.limit_keyword = expert.limits_replies_by
         self._connections = LLMConnections(llm, rebuild)
 
     @property
@@ -115,12 +116,16 @@ def _build_openai_like(expert: Expert) -> LLM:
         from llama_index.llms.openai_like import OpenAILike
     except ImportError as error:
         raise MissingDependency(
-            "llama_index.llms.openai_like", "llama-index", f"call {expert.name!r}"
+            "llama_index.llms.openai_like", "llama-index", f"call {expert.place}"
         ) from error
+    clients: dict[str, Any] = {}
+    if expert.is_azure:
+        clients = _azure_clients(expert)
     llm: LLM = OpenAILike(
         model=expert.model,
         api_base=expert.base_url,
         api_key=expert.api_key() or NO_KEY,
+        **clients,
         context_window=expert.context_window,
         is_chat_model=True,
         is_function_calling_model="tools" in expert.capabilities,
@@ -131,7 +136,26 @@ def _build_openai_like(expert: Expert) -> LLM:
     return llm
 
 
-PROTOCOLS: dict[str, Callable[[Expert], LLM]] = {_OPENAI_PROTOCOL: _build_openai_like}
+def _azure_clients(expert: Expert) -> dict[str, Any]:
+    """OpenAI's clients for a deployment at Azure."""
+    from openai import AsyncAzureOpenAI, AzureOpenAI
+
+    settings: dict[str, Any] = {
+        "api_key": expert.api_key() or NO_KEY,
+        "timeout": expert.timeout_s,
+        "max_retries": expert.max_retries,
+        **expert.azure_settings,
+    }
+    return {
+        "openai_client": AzureOpenAI(**settings),
+        "async_openai_client": AsyncAzureOpenAI(**settings),
+    }
+
+
+PROTOCOLS: dict[str, Callable[[Expert], LLM]] = {
+    _OPENAI_PROTOCOL: _build_openai_like,
+    AZURE: _build_openai_like,
+}
 """An expert's ``provider`` → what builds its LLM from its settings; an expert without one speaks OpenAI's protocol."""
 
 
@@ -142,14 +166,26 @@ def build_llm(expert: Expert) -> LLM:
         ConfigurationError: No protocol goes by the expert's ``provider``.
         MissingDependency: The integration package is not installed.
     """
+    check_provider(expert)
+    return PROTOCOLS[_protocol(expert)](expert)
+
+
+def check_provider(expert: Expert) -> None:
+    """Refuse an expert whose provider nothing builds an LLM for.
+
+    Raises:
+        ConfigurationError: No protocol goes by that name.
+    """
     protocol = _protocol(expert)
-    if protocol not in PROTOCOLS:
-        raise ConfigurationError(
-            f"expert {expert.name!r}: provider: no LlamaIndex LLM is built for {protocol!r}; pass the object: "
-            f"experts={{{expert.name!r}: Expert(…, client={protocol.title()}(…))}}, or add a builder to "
-            f"{__name__}.PROTOCOLS"
-        )
-    return PROTOCOLS[protocol](expert)
+    if protocol in PROTOCOLS:
+        return
+    if get_close_matches(protocol, PROTOCOLS, n=1) or looks_like_key(protocol):
+        raise unknown_provider(expert, PROTOCOLS)
+    raise ConfigurationError(
+        f"{expert.place}: provider: no LlamaIndex LLM is built for {protocol!r}; pass the object: "
+        f"experts={{{expert.name!r}: Expert(…, client={protocol.title()}(…))}}, or add a builder to "
+        f"{__name__}.PROTOCOLS"
+    )
 
 
 def _protocol(expert: Expert) -> str:

@@ -42,6 +42,7 @@ from routoo_integrations.building import (
     read_completions,
     read_overrides,
     read_reply_limit,
+    read_router,
     validate_fields,
     without_overrides,
     without_reply_limits,
@@ -51,7 +52,12 @@ from routoo_integrations.llama_index.calls import (
     LlamaIndexChat,
     LlamaIndexCompletion,
 )
-from routoo_integrations.llama_index.clients import LlamaIndexClient, describe_llm, make_clients
+from routoo_integrations.llama_index.clients import (
+    LlamaIndexClient,
+    check_provider,
+    describe_llm,
+    make_clients,
+)
 from routoo_integrations.llama_index.events import send_decision_event
 from routoo_integrations.llama_index.messages import (
     mark_template_question,
@@ -185,7 +191,7 @@ class RoutooLLM(SchemaLLM):
         }
         # LlamaIndex fills what is left out.
         fields_set = {name: value for name, value in fields.items() if value is not None}
-        fields_set["router"] = make_router(router, experts, options, describe_llm)
+        fields_set["router"] = make_router(router, experts, options, describe_llm, check_provider)
         super().__init__(**fields_set)
         self._build_clients()
 
@@ -200,7 +206,7 @@ class RoutooLLM(SchemaLLM):
         Raises:
             ConfigurationError: Something in the file is wrong; the message names file, field and remedy.
         """
-        return cls(Router.from_toml(path), **keywords)
+        return cls(read_router(path, check_provider), **keywords)
 
     # What LlamaIndex asks of every LLM
 
