@@ -64,7 +64,7 @@ routoo_integrations
 routoo_integrations.langchain
     providers azure messages reading connections clients calls structured configured chat_model middleware
 routoo_integrations.llama_index
-    tools messages reading connections clients events calls structured llm selector namespace
+    tools messages refusals reading connections clients events calls structured llm selector namespace
 routoo_integrations.demo
     prompts embedding transcript langchain_calls llama_index_calls report run
 routoo_integrations.cli

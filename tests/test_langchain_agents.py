@@ -2,7 +2,7 @@
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain.agents.middleware import HumanInTheLoopMiddleware, wrap_model_call
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
@@ -279,6 +279,32 @@ def test_middleware_hears_what_the_run_sets_for_itself(model):
     messages = agent.invoke({"messages": ["a hard question"]}, config)["messages"]
     assert writers(messages) == ["cheap", "cheap"]
     assert messages[-1].response_metadata["routoo"]["account"] == "alice"
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+async def test_middleware_passes_the_settings_of_its_own_model(model, endpoint, how):
+    own = model.model_copy(update={"temperature": 0.3, "stop": ["END"], "max_tokens": 17})
+    agent = create_agent(model, [add, weather], middleware=[RoutooMiddleware(own)])
+    await run(agent, how)
+    for body in endpoint.requests:
+        assert (body["temperature"], body["stop"], body["max_tokens"]) == (0.3, ["END"], 17)
+
+
+def test_middleware_passes_the_settings_of_a_call_before_those_of_its_model(model, endpoint):
+    @wrap_model_call
+    def settings(request, handler):
+        return handler(
+            request.override(
+                model_settings={"temperature": 0.9, "stop": ["X"], "max_completion_tokens": 9}
+            )
+        )
+
+    own = model.model_copy(update={"temperature": 0.3, "stop": ["END"], "max_tokens": 17})
+    agent = create_agent(model, [add, weather], middleware=[settings, RoutooMiddleware(own)])
+    agent.invoke({"messages": ["a hard question"]})
+    for body in endpoint.requests:
+        assert (body["temperature"], body["stop"], body["max_tokens"]) == (0.9, ["X"], 9)
+        assert "max_completion_tokens" not in body
 
 
 def test_middleware_moves_on_when_an_expert_fails(model, endpoint):

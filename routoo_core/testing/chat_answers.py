@@ -75,10 +75,10 @@ class ChatAnswer:
     def word_chunk(self, position: int) -> JsonObject:
         """The chunk with the word of this position."""
         said = "content" if self._reply.refusal is None else "refusal"
-        return self._chunk(
-            {"role": "assistant", said: self.words[position]},
-            words=position + 1,
-        )
+        delta = {said: self.words[position]}
+        if position == 0:
+            delta["role"] = "assistant"
+        return self._chunk(delta, words=position + 1)
 
     def closing_chunks(self) -> list[JsonObject]:
         """The chunks after the words: tool calls, the finish reason, and the usage where it is to be told."""

@@ -371,6 +371,9 @@ class RoutooChatModel(ConfiguredChatModel):
 
         Raises:
             ValueError: Unknown method, or no schema for a method that needs one.
+
+        Calls of it raise ``ReplyRefused`` where the expert refuses to answer; with ``include_raw`` that is the
+        ``parsing_error``.
         """
         method = method or preferred_method(self.router.pool)
         return structured_model(self, OutputForm(schema, method, strict, kwargs), include_raw)

@@ -133,14 +133,43 @@ def _without_bound_fields(block: ContentBlock) -> dict[str, Any]:
 
 
 def written_text(message: BaseMessage) -> str:
-    """Everything the expert wrote in a message or chunk: text, and the arguments of tool calls."""
+    """Everything the expert wrote in a message or chunk: text or refusal, and the arguments of tool calls."""
     calls: Sequence[Any] = getattr(message, "tool_calls", [])
     if isinstance(message, AIMessageChunk):
         calls = message.tool_call_chunks
-    text = str(message.text)
+    text = str(message.text) + refusal_field(message)
     for call in calls:
         text += str(call["args"])
     return text
+
+
+def refusal_text(message: BaseMessage) -> str:
+    """What the expert said instead of an answer; empty where it did not refuse."""
+    refusal = refusal_field(message)
+    if not refusal and message.response_metadata.get("stop_reason") == "refusal":  # Anthropic
+        refusal = str(message.text) or "no words"
+    return refusal
+
+
+def refusal_field(message: BaseMessage) -> str:
+    """A refusal that stands in a field of its own, as OpenAI's; empty where there is none."""
+    refusal = message.additional_kwargs.get("refusal")
+    if isinstance(refusal, str):
+        return refusal
+    if isinstance(message.content, str):
+        return ""
+    text = ""
+    for block in message.content:
+        if isinstance(block, Mapping):
+            text += _refusal_of_block(block)
+    return text
+
+
+def _refusal_of_block(block: Mapping[str, Any]) -> str:
+    """A refusal in a block of OpenAI's responses, or in LangChain's standard form of one."""
+    value = block.get("value") if block.get("type") == "non_standard" else block
+    refusal = value.get("refusal") if isinstance(value, Mapping) else None
+    return refusal if isinstance(refusal, str) else ""
 
 
 def stamp_message(message: BaseMessage, record: DecisionRecord) -> None:

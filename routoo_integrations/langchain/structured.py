@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser
+from langchain_core.messages import BaseMessage, BaseMessageChunk
+from langchain_core.output_parsers import (
+    BaseCumulativeTransformOutputParser,
+    BaseOutputParser,
+    JsonOutputParser,
+    PydanticOutputParser,
+)
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
+from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_openai_function, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
+from routoo_core.errors import ReplyRefused
 from routoo_core.experts import Pool
+from routoo_integrations.langchain.messages import answering_expert, refusal_text
 
 Method = Literal["function_calling", "json_schema", "json_mode"]
 
@@ -89,13 +98,11 @@ class OutputForm:
         schema = cast("Any", self.schema)
         is_pydantic = isinstance(schema, type) and is_basemodel_subclass(schema)
         if self.method != "function_calling":
-            return (
-                PydanticOutputParser(pydantic_object=schema) if is_pydantic else JsonOutputParser()
-            )
+            return PydanticParser(pydantic_object=schema) if is_pydantic else JsonParser()
         if is_pydantic:
-            return PydanticToolsParser(tools=[schema], first_tool_only=True)
+            return PydanticCallParser(tools=[schema], first_tool_only=True)
         name = convert_to_openai_tool(schema)["function"]["name"]
-        return JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+        return JsonCallParser(key_name=name, first_tool_only=True)
 
     def _response_format(self) -> dict[str, Any]:
         """OpenAI's ``response_format``."""
@@ -104,6 +111,85 @@ class OutputForm:
         function = convert_to_openai_function(cast("type", self.schema), strict=self.strict)
         parameters = function.pop("parameters")
         return {"type": "json_schema", "json_schema": {"schema": parameters, **function}}
+
+
+# What reads replies: LangChain's parsers, for which a refusal is a refusal
+
+
+class _RefusalParser(BaseCumulativeTransformOutputParser[Any]):
+    """A parser that raises ``ReplyRefused`` where the expert refused to answer: of a stream, at its end."""
+
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        generation = result[0]
+        if not partial and isinstance(generation, ChatGeneration):
+            _check_refusal(generation.message)
+        return super().parse_result(result, partial=partial)
+
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:  # noqa: A002
+        return super()._transform(_checked_stream(input))
+
+    async def _atransform(
+        self,
+        input: AsyncIterator[str | BaseMessage],  # noqa: A002
+    ) -> AsyncIterator[Any]:
+        async for partial in super()._atransform(_checked_astream(input)):
+            yield partial
+
+
+class PydanticParser(_RefusalParser, PydanticOutputParser[Any]):
+    """Reads a text as an object."""
+
+
+class JsonParser(_RefusalParser, JsonOutputParser):
+    """Reads a text as JSON."""
+
+
+class PydanticCallParser(_RefusalParser, PydanticToolsParser):
+    """Reads the arguments of a call as an object."""
+
+
+class JsonCallParser(_RefusalParser, JsonOutputKeyToolsParser):
+    """Reads the arguments of a call as JSON."""
+
+
+def _checked_stream(chunks: Iterator[str | BaseMessage]) -> Iterator[str | BaseMessage]:
+    """The chunks of a reply, then an error where they are a refusal."""
+    reply = None
+    for chunk in chunks:
+        yield chunk
+        reply = _added(reply, chunk)
+    if reply is not None:
+        _check_refusal(reply)
+
+
+async def _checked_astream(
+    chunks: AsyncIterator[str | BaseMessage],
+) -> AsyncIterator[str | BaseMessage]:
+    """:func:`_checked_stream`, async."""
+    reply = None
+    async for chunk in chunks:
+        yield chunk
+        reply = _added(reply, chunk)
+    if reply is not None:
+        _check_refusal(reply)
+
+
+def _added(reply: BaseMessage | None, chunk: str | BaseMessage) -> BaseMessage | None:
+    """What a reply is with one more chunk of it."""
+    if isinstance(reply, BaseMessageChunk) and isinstance(chunk, BaseMessageChunk):
+        return reply + chunk
+    return chunk if isinstance(chunk, BaseMessage) else reply
+
+
+def _check_refusal(reply: BaseMessage) -> None:
+    """Let through what is no refusal.
+
+    Raises:
+        ReplyRefused: The expert refused.
+    """
+    refusal = refusal_text(reply)
+    if refusal:
+        raise ReplyRefused(answering_expert(reply), refusal)
 
 
 def preferred_method(pool: Pool) -> Method:
@@ -124,7 +210,8 @@ def structured_model(
     Args:
         model: The model.
         form: The form.
-        include_raw: Return ``{"raw": message, "parsed": …, "parsing_error": …}`` and raise no parsing error.
+        include_raw: Return ``{"raw": message, "parsed": …, "parsing_error": …}`` and raise no parsing error. A refusal
+            is one.
     """
     bound = form.bind_to(model)
     parser = form.parser()

@@ -25,6 +25,7 @@ from routoo_integrations.llama_index.reading import (
     response_text,
     tool_arguments,
 )
+from routoo_integrations.llama_index.refusals import note_refusal, refusal_text
 from routoo_integrations.llama_index.tools import as_tools
 
 _TOOL_KEYWORDS = ("tool_choice", "tool_required", "allow_parallel_tool_calls")
@@ -78,6 +79,7 @@ class LlamaIndexCall(ABC, Generic[Response]):
 
     def stamp(self, reply: Response, record: DecisionRecord) -> Response:
         """The response, marked with its decision record."""
+        note_refusal(record.expert or "", refusal_text(reply))
         stamp_response(reply, record)
         return reply
 

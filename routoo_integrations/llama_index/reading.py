@@ -16,6 +16,7 @@ from routoo_core.calling.driver import PieceReading, Reading
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage, field_of, read_usage, usage_so_far
 from routoo_integrations.llama_index.messages import mark_response, stamp_response
+from routoo_integrations.llama_index.refusals import note_refusal, refusal_text
 from routoo_integrations.llama_index.tools import read_tool_calls
 
 Response = TypeVar("Response", ChatResponse, CompletionResponse)
@@ -40,6 +41,7 @@ class PieceReader(Generic[Response]):
         self._model: str | None = None
         self._is_complete = not marks_end
         self._latest: Response | None = None
+        self._refusal = ""
 
     def read(self, piece: Response) -> PieceReading:
         """What a piece adds."""
@@ -48,7 +50,9 @@ class PieceReader(Generic[Response]):
         self._model = model_name(piece) or self._model
         self._is_complete = self._is_complete or _says_why_it_ended(piece.raw)
         mark_response(piece, self._mark)
-        return PieceReading(piece.delta or "", _shows_anything(piece))
+        refusal = refusal_text(piece)
+        self._refusal += refusal
+        return PieceReading(piece.delta or refusal, _shows_anything(piece))
 
     def finish(self) -> Reading:
         """What all pieces say together; the arguments of tool calls, which no piece adds as text, where it matters."""
@@ -62,6 +66,7 @@ class PieceReader(Generic[Response]):
         """A piece like the latest one, which adds no text and carries the record."""
         if self._latest is None:
             return None
+        note_refusal(self._mark["expert"], self._refusal)
         piece = self._latest.model_copy(update={"delta": ""})
         stamp_response(piece, record)
         return piece
@@ -107,11 +112,11 @@ def _shows_anything(piece: ChatResponse | CompletionResponse) -> bool:
 
 
 def response_text(response: ChatResponse | CompletionResponse) -> str:
-    """The text that an expert wrote, also of replies beside the first, which only the provider's own reply holds."""
+    """The text or refusal that an expert wrote; other replies than the first stand in the provider's own."""
     if isinstance(response, CompletionResponse):
         text = response.text or ""
     else:
-        text = response.message.content or ""
+        text = response.message.content or refusal_text(response)
     choices = getattr(response.raw, "choices", None)
     if isinstance(choices, list) and len(choices) > 1:
         for choice in choices[1:]:

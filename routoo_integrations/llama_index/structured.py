@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import aclosing, closing
 from typing import Any, NamedTuple
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
@@ -18,6 +19,7 @@ from openai import pydantic_function_tool
 from pydantic import BaseModel
 
 from routoo_integrations.llama_index.events import dispatcher
+from routoo_integrations.llama_index.refusals import RefusalWatch
 
 
 class SchemaCall(NamedTuple):
@@ -46,14 +48,19 @@ class SchemaLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Any:
-        """An object of ``output_cls``."""
-        if not self._uses_schemas():
-            return super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+        """An object of ``output_cls``.
 
-        dispatcher.event(_start_event(output_cls, prompt, prompt_args))
-        call = self._schema_call(output_cls, prompt, llm_kwargs, prompt_args)
-        response = self.chat(call.messages, **call.keywords)
-        return _parse_object(output_cls, response)
+        Raises:
+            ReplyRefused: The expert refused to answer.
+        """
+        with RefusalWatch().calls():
+            if not self._uses_schemas():
+                return super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+
+            dispatcher.event(_start_event(output_cls, prompt, prompt_args))
+            call = self._schema_call(output_cls, prompt, llm_kwargs, prompt_args)
+            response = self.chat(call.messages, **call.keywords)
+            return _parse_object(output_cls, response)
 
     @dispatcher.span
     async def astructured_predict(
@@ -64,13 +71,16 @@ class SchemaLLM(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> Any:
         """:meth:`structured_predict`, async."""
-        if not self._uses_schemas():
-            return await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+        with RefusalWatch().calls():
+            if not self._uses_schemas():
+                return await super().astructured_predict(
+                    output_cls, prompt, llm_kwargs, **prompt_args
+                )
 
-        dispatcher.event(_start_event(output_cls, prompt, prompt_args))
-        call = self._schema_call(output_cls, prompt, llm_kwargs, prompt_args)
-        response = await self.achat(call.messages, **call.keywords)
-        return _parse_object(output_cls, response)
+            dispatcher.event(_start_event(output_cls, prompt, prompt_args))
+            call = self._schema_call(output_cls, prompt, llm_kwargs, prompt_args)
+            response = await self.achat(call.messages, **call.keywords)
+            return _parse_object(output_cls, response)
 
     def _structured_stream_call(
         self,
@@ -79,6 +89,25 @@ class SchemaLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Generator[Any, None, None]:
+        watch = RefusalWatch()
+        with closing(self._objects(output_cls, prompt, llm_kwargs, prompt_args)) as objects:
+            while True:
+                with watch.calls():  # at a yield, the context is the consumer's
+                    try:
+                        partial = next(objects)
+                    except StopIteration:
+                        break
+                yield partial
+        watch.check()
+
+    def _objects(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None,
+        prompt_args: Mapping[str, Any],
+    ) -> Generator[Any, None, None]:
+        """An object that fills while it is streamed."""
         if not self._uses_schemas():
             yield from super()._structured_stream_call(
                 output_cls, prompt, llm_kwargs, **prompt_args
@@ -98,20 +127,43 @@ class SchemaLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> AsyncGenerator[Any, None]:
+        watch = RefusalWatch()
+        objects = self._aobjects(output_cls, prompt, llm_kwargs, prompt_args)
+
+        async def watched_objects() -> AsyncGenerator[Any, None]:
+            async with aclosing(objects):
+                while True:
+                    with watch.calls():
+                        try:
+                            partial = await anext(objects)
+                        except StopAsyncIteration:
+                            break
+                    yield partial
+            watch.check()
+
+        return watched_objects()
+
+    async def _aobjects(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None,
+        prompt_args: Mapping[str, Any],
+    ) -> AsyncGenerator[Any, None]:
+        """:meth:`_objects`, async."""
         if not self._uses_schemas():
-            return await super()._structured_astream_call(
+            objects = await super()._structured_astream_call(
                 output_cls, prompt, llm_kwargs, **prompt_args
             )
+            async for partial_object in objects:
+                yield partial_object
+            return
 
         call = self._schema_call(output_cls, prompt, llm_kwargs, prompt_args)
-
-        async def partial_objects() -> AsyncGenerator[Any, None]:
-            partial = None
-            async for piece in await self.astream_chat(call.messages, **call.keywords):
-                partial = process_streaming_content_incremental(piece, output_cls, partial)
-                yield partial
-
-        return partial_objects()
+        partial = None
+        async for piece in await self.astream_chat(call.messages, **call.keywords):
+            partial = process_streaming_content_incremental(piece, output_cls, partial)
+            yield partial
 
     def _schema_call(
         self,
