@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from routoo_core.latency import LatencyRule
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.predictor.checkpoint_folder import find_router, name_of, read_experts
+from routoo_core.redaction import expand_environment, has_password, is_variable, redacted_url
 from routoo_core.selector import (
     Best,
     Cheapest,
@@ -88,6 +89,11 @@ class BudgetTable(Settings):
     within: Any = None
     ledger: str = "sqlite:///routoo.db"
 
+    def __repr_args__(self) -> Any:
+        """The fields, the ledger's address without its password."""
+        for name, value in super().__repr_args__():
+            yield name, redacted_url(value) if name == "ledger" else value
+
     def budget(self, path: str | Path) -> Budget:
         """The budget the table describes.
 
@@ -130,7 +136,7 @@ class RouterOptions:
 
     policy: str | Mapping[str, Any] | Policy | PreferenceRule | None = None
     budget: Budget | None = None
-    ledger: str | Ledger = "memory://"
+    ledger: str | Ledger = field(default="memory://", repr=False)
     on_exhausted: str = "refuse"
     strict: bool = False
     latency: LatencyRule | None = None
@@ -160,6 +166,11 @@ class RouterParts:
         """
         budget = _describe_budget(self.budget)
         budget["ledger"] = self.ledger.url
+        if has_password(self.ledger.url):
+            raise ConfigurationError(
+                "budget.ledger: the address holds a password, which is not written down; name a variable in its place, "
+                "${NAME}"
+            )
         return {
             "router": _describe_predictor(self.predictor),
             "experts": _describe_experts(self.pool),
@@ -389,14 +400,20 @@ def make_policy(
 def open_ledger(url: str, beside: Path | None = None) -> Ledger:
     """Open ``memory://``, ``sqlite:///relative.db`` (``sqlite:////absolute.db``) or ``redis://host:6379/0``.
 
+    ``${NAME}`` stands for an environment variable: in the address of a Redis server, or as the whole address.
+
     Raises:
         ConfigurationError: Unknown kind, or the file or the server cannot be opened.
     """
-    scheme, separator, _ = url.partition("://")
+    address = expand_environment(url, "budget.ledger") if is_variable(url) else url
+    scheme, separator, _ = address.partition("://")
     if not separator or scheme not in LEDGERS:
         schemes = ", ".join(f"{known}://" for known in LEDGERS)
-        raise ConfigurationError(f"budget.ledger: {url!r} is unknown; use {schemes}")
-    return LEDGERS[scheme](url, beside or Path())
+        raise ConfigurationError(f"budget.ledger: {redacted_url(url)!r} is unknown; use {schemes}")
+    open_kind = LEDGERS[scheme]
+    if open_kind is _open_redis:
+        address = url  # it reads its own variables, and never repeats what they hold
+    return open_kind(address, beside or Path())
 
 
 # Parts in words

@@ -46,6 +46,20 @@ def has_secret(url: str) -> bool:
     return redacted_url(url) != url
 
 
+def has_password(url: str) -> bool:
+    """Whether an address holds a password or a key; a user's name alone is neither."""
+    match = _USER_INFO.match(url)
+    is_user_alone = match is not None and ":" not in match[2] and "@" not in match[2]
+    if match is not None and is_user_alone and not looks_like_key(match[2]):
+        url = f"{match[1] or ''}{url[match.end() :]}"
+    return has_secret(url)
+
+
+def is_variable(url: str) -> bool:
+    """Whether an address is one environment variable, ``${NAME}``, and nothing else."""
+    return _PLACEHOLDER.fullmatch(url) is not None
+
+
 def _is_placeholder(user_info: str) -> bool:
     """Whether every part of ``user:password`` is empty, a placeholder, or a user's name beside one."""
     user, colon, password = user_info.rpartition(":")
@@ -73,7 +87,7 @@ def expand_environment(text: str, place: str) -> str:
     Raises:
         ConfigurationError: A variable is not set.
     """
-    is_whole = _PLACEHOLDER.fullmatch(text) is not None
+    is_whole = is_variable(text)
 
     def value_of(match: re.Match[str]) -> str:
         value = os.environ.get(match[1], "").strip()

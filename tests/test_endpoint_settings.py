@@ -1,12 +1,15 @@
 """What experts.toml says of an endpoint is what its clients send: key, reply limit, Azure's deployment and version."""
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 
 from routoo_core import Budget, Expert, Pool, Router
 from routoo_core.asking.clients import make_clients
 from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.endpoint import Endpoint
 from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.selector import Best
 from routoo_core.testing import FakePredictor
@@ -68,6 +71,20 @@ async def _ask_async(call, is_streamed):
         reply = await reply
     async for _ in reply:
         pass
+
+
+def test_the_page_shows_settings_that_are_valid_and_every_field_there_is(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "experts.md").read_text(encoding="utf-8")
+    experts, _ = re.findall(r"```toml\n(.*?)```", page, re.S)
+    (tmp_path / "experts.toml").write_text(experts)
+    limits = {
+        expert.name: expert.limits_replies_by
+        for expert in Pool.from_toml(tmp_path / "experts.toml")
+    }
+    assert limits["gpt-4o at Azure"] == limits["local"] == "max_tokens"
+    assert limits["gpt-5 in the EU"] == limits["gateway"] == "max_completion_tokens"
+    for name in set(Endpoint.model_fields) - {"name"}:
+        assert f"`{name}`" in page
 
 
 # The name of the reply limit

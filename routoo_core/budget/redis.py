@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from typing import Any
-from urllib.parse import urlsplit
 
 from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots, paying
 from routoo_core.budget.ledger import FAIR_SHARE_DIVISOR, Cooldown, HourlyCalls, Reservation
 from routoo_core.budget.period import HOUR_S, RETENTION_S, ROLLING_SPAN_S, Clock, Window
 from routoo_core.errors import ConfigurationError, LedgerError, MissingDependency
 from routoo_core.money import NanoUsd
+from routoo_core.redaction import expand_environment, has_password, redacted_url, scrubbed
 
 SCHEMA_VERSION = 1
 SCHEMA_KEY = "{routoo}:schema"
@@ -39,7 +39,8 @@ class RedisLedger:
 
     Args:
         url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, without a password: that is read from
-            ``$ROUTOO_REDIS_PASSWORD``.
+            ``$ROUTOO_REDIS_PASSWORD``, or from a variable that the address names, as in
+            ``redis://:${REDIS_PASSWORD}@host/0``. The whole address may be a variable too.
         ttl: Seconds after which an open hold counts as spent at its estimate: its process must have
             died.
         clock: Tells the time; the machines' clocks should agree to a few seconds.
@@ -55,38 +56,50 @@ class RedisLedger:
             import redis
         except ImportError as error:
             raise MissingDependency("redis", "redis", "keep the ledger in Redis") from error
-        if urlsplit(url).password:
+        if has_password(url):
             raise ConfigurationError(
-                "budget.ledger: take the password out of the URL "
-                f"and set ${PASSWORD_VARIABLE} instead"
+                f"budget.ledger: take the password out of the URL and set ${PASSWORD_VARIABLE} instead, or name a "
+                "variable in its place, as in redis://:${REDIS_PASSWORD}@host:6379/0"
             )
+        address = expand_environment(url, "budget.ledger")
         self.url = url
         self.ttl = ttl
         self.clock = clock
         self._redis_error = redis.RedisError
+        self._password: str | None = None
         try:
             self._redis = redis.Redis.from_url(
-                url,
+                address,
                 password=os.environ.get(PASSWORD_VARIABLE),
                 decode_responses=True,
                 socket_timeout=TIMEOUT_S,
                 socket_connect_timeout=CONNECT_TIMEOUT_S,
             )
+            self._password = self._redis.connection_pool.connection_kwargs.get("password")
             self._redis.setnx(SCHEMA_KEY, SCHEMA_VERSION)
             version = int(self._redis.get(SCHEMA_KEY) or 0)
-        except (redis.RedisError, ValueError) as error:
+        except redis.RedisError as error:
+            problem = scrubbed(str(error), [self._password])
             raise ConfigurationError(
-                f"budget.ledger: the Redis server cannot be used ({error}); "
+                f"budget.ledger: the Redis server cannot be used ({problem}); "
                 "check its address, and that it runs"
+            ) from None
+        except ValueError:  # it may repeat parts of the address
+            raise ConfigurationError(
+                f"budget.ledger: {redacted_url(url)} cannot be read as an address of Redis; write it as "
+                "redis://host:6379/0"
             ) from None
         if version != SCHEMA_VERSION:
             raise ConfigurationError(
-                f"budget.ledger: {url}: schema {version} is not the one this version of Routoo "
+                f"budget.ledger: {redacted_url(url)}: schema {version} is not the one this version of Routoo "
                 f"uses ({SCHEMA_VERSION}); name another database, or use the version that wrote this one"
             )
         self._scripts = {}
         for name in _SCRIPTS:
             self._scripts[name] = self._redis.register_script(_read_script(name))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({redacted_url(self.url)!r})"
 
     def __reduce__(self) -> tuple[type[RedisLedger], tuple[str, float, Clock]]:
         return type(self), (self.url, self.ttl, self.clock)
@@ -157,7 +170,7 @@ class RedisLedger:
         try:
             calls_by_hour = self._redis.hgetall(f"{{routoo}}:arrivals:{account}")
         except self._redis_error as error:
-            raise _server_failure(error) from error
+            raise self._server_failure(error) from error
         hours = [HourlyCalls(float(start), int(calls)) for start, calls in calls_by_hour.items()]
         return sorted(hours)
 
@@ -166,7 +179,7 @@ class RedisLedger:
         try:
             rows: dict[Any, Any] = self._redis.hgetall(COOLDOWNS_KEY)
         except self._redis_error as error:
-            raise _server_failure(error) from error
+            raise self._server_failure(error) from error
         cooldowns = []
         for expert in sorted(rows):
             reason, until, failures = json.loads(rows[expert])
@@ -179,14 +192,14 @@ class RedisLedger:
         try:
             self._redis.hset(COOLDOWNS_KEY, cooldown.expert, row)
         except self._redis_error as error:
-            raise _server_failure(error) from error
+            raise self._server_failure(error) from error
 
     def clear_cooldown(self, expert: str) -> None:
         """Forget a cooldown; see :class:`~routoo_core.budget.ledger.CooldownStore`."""
         try:
             self._redis.hdel(COOLDOWNS_KEY, expert)
         except self._redis_error as error:
-            raise _server_failure(error) from error
+            raise self._server_failure(error) from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -209,11 +222,17 @@ class RedisLedger:
             )
         return _period_state(reply["rows"], now)
 
+    def _server_failure(self, error: Exception) -> LedgerError:
+        problem = scrubbed(str(error), [self._password])
+        return LedgerError(
+            f"the Redis server failed ({problem}); nothing is called while it cannot be asked"
+        )
+
     def _run(self, name: str, request: Mapping[str, object]) -> Any:
         try:
             reply = self._scripts[name](args=[json.dumps(request)])
         except self._redis_error as error:
-            raise _server_failure(error) from error
+            raise self._server_failure(error) from error
         return json.loads(reply)
 
 
@@ -229,12 +248,6 @@ def _read_script(name: str) -> str:
     common = folder.joinpath("common.lua").read_text(encoding="utf-8")
     script = folder.joinpath(f"{name}.lua").read_text(encoding="utf-8")
     return f"{constants}\n{common}\n{script}"
-
-
-def _server_failure(error: Exception) -> LedgerError:
-    return LedgerError(
-        f"the Redis server failed ({error}); nothing is called while it cannot be asked"
-    )
 
 
 def _describe_current(budget: Budget, now: float) -> dict[str, str | bool]:
