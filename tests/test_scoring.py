@@ -156,6 +156,15 @@ def test_grading_again_otherwise_asks_nobody(folder, endpoint):
     assert len(endpoint.requests) == 80
 
 
+def test_a_database_of_something_else_is_not_written_to(folder, endpoint):
+    SqliteLedger("routoo.db").close()
+    before = (folder / "routoo.db").read_bytes()
+    done = run("--answers", "routoo.db")
+    assert "answers: routoo.db: holds accounts" in str(done.exception)
+    assert (folder / "routoo.db").read_bytes() == before
+    assert endpoint.requests == []
+
+
 def test_an_exhausted_budget_stops_cleanly_and_a_higher_one_goes_on(folder, endpoint):
     done = run("--expert", "good", budget="0.003", out="o.csv")
     assert done.exit_code == 3

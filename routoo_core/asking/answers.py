@@ -31,6 +31,16 @@ INSERT OR REPLACE INTO answers (key, expert, model, {_COLUMNS}) VALUES (?, ?, ?,
 """  # noqa: S608
 
 
+def _check_own(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database of something else, such as a ledger, before anything is written to it."""
+    tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    if tables and "answers" not in tables:
+        raise ConfigurationError(
+            f"answers: {path}: holds {', '.join(tables)} instead of answers; name a new file, or one that "
+            "'routoo score' wrote"
+        )
+
+
 class AnswerStore:
     """Answers by expert, settings and a hash of the prompt: ``AnswerStore(Path("answers.db"))``.
 
@@ -43,6 +53,7 @@ class AnswerStore:
     def __init__(self, path: Path) -> None:
         try:
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            _check_own(self._db, path)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(_SCHEMA)
