@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.errors import NoCapableExpert
+from routoo_core.errors import ContextWindowExceeded, NoCapableExpert
 from routoo_core.experts import Expert
 from routoo_core.latency import Latencies
 from routoo_core.limits import TYPICAL_OUTPUT_TOKENS
@@ -66,6 +66,7 @@ def capable_experts(experts: Iterable[Expert], request: RoutedRequest) -> list[E
     room for a shorter reply are capable: a shorter reply keeps the caller's limit, too.
 
     Raises:
+        ContextWindowExceeded: None of them can, but one could if the prompt were shorter.
         NoCapableExpert: None of them can; the error says what each one lacks.
     """
     offered = list(experts)
@@ -74,7 +75,9 @@ def capable_experts(experts: Iterable[Expert], request: RoutedRequest) -> list[E
         unlimited = replace(request, max_tokens=None)
         capable, _ = _sort_by_ability(offered, unlimited)
     if not capable:
-        raise NoCapableExpert(lacking)
+        has_only_short_window = [_lacks_only_window(expert, request) for expert in offered]
+        kind = ContextWindowExceeded if any(has_only_short_window) else NoCapableExpert
+        raise kind(lacking)
     return capable
 
 
@@ -92,12 +95,23 @@ def _sort_by_ability(
     return capable, lacking
 
 
+def _lacks_only_window(expert: Expert, request: RoutedRequest) -> bool:
+    """Whether an expert could serve a request if its prompt were shorter."""
+    return not _has_room(expert, request) and len(missing_abilities(expert, request)) == 1
+
+
+def _has_room(expert: Expert, request: RoutedRequest) -> bool:
+    """Whether the prompt and the reply that is needed fit an expert's window."""
+    tokens = expert.prompt_tokens(request) + expert.needed_output_tokens(request)
+    return tokens <= expert.context_window
+
+
 def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
     """What an expert lacks to serve a request, in words."""
     lacks = expert.lacks(request.needs)
 
-    prompt_tokens = expert.prompt_tokens(request)
-    if prompt_tokens + expert.needed_output_tokens(request) > expert.context_window:
+    if not _has_room(expert, request):
+        prompt_tokens = expert.prompt_tokens(request)
         lacks.append(f"a context window of {prompt_tokens} tokens and the reply")
 
     limit = request.overrides.max_cost

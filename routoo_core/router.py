@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from routoo_core.answering_models import AnsweringModels
 from routoo_core.budget.account import Budget
 from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Cooldown, Ledger
@@ -91,6 +92,7 @@ class Router:
         self.latencies = Latencies()
         self.cooldowns = Cooldowns(ledger)
         self.refused_parameters = RefusedParameters()
+        self.answering_models = AnsweringModels(pool)
         self.switch_margin = switch_margin
         self._standings = Standings(ledger)
         self._columns = _prediction_columns(pool, predictor)

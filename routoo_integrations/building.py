@@ -360,6 +360,15 @@ def _check_completions(expert: str, client: Any) -> None:
         client = fields.get("bound")
 
 
+def without_parameters(arguments: Mapping[str, Any], parameters: frozenset[str]) -> dict[str, Any]:
+    """Arguments of a call without those that an expert does not take."""
+    rest = {}
+    for name, value in arguments.items():
+        if name not in parameters:
+            rest[name] = value
+    return rest
+
+
 def mark_question(
     messages: list[dict[str, Any]], question_of: Callable[[str], str]
 ) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ routoo_core
     errors redaction files lifetimes threads progress money text tables plotting settings tokens
     question messages request latency usage prices model_names hosts list_prices endpoint limits experts price_list
     error_evidence failures
-    parameters expert_table prompts outcomes embedded
+    parameters answering_models expert_table prompts outcomes embedded
 routoo_core.predictor
     base checkpoint_folder batching adapter encoder calibration lengths heads checkpoint_config quality_model
     head_ensemble neighbours performance reference checkpoint
@@ -62,7 +62,7 @@ routoo_core
 routoo_integrations
     building connections
 routoo_integrations.langchain
-    providers azure messages reading connections clients calls structured configured chat_model middleware
+    providers azure overflow messages reading connections clients calls structured configured chat_model middleware
 routoo_integrations.llama_index
     tools messages refusals reading connections clients events calls structured llm selector namespace
 routoo_integrations.demo

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
+from routoo_core.answering_models import AnsweringModels
 from routoo_core.budget.account import AccountState, Budget
 from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Ledger, Reservation
@@ -71,6 +72,7 @@ class CallInProgress:
             one that did not come.
         cooldowns: Told of failures and answers.
         refused_parameters: Arguments that experts do not take.
+        answering_models: What a call costs by the model that answered.
         on_end: Takes the attempt that ended the call, whether it was answered or raised; called in the caller's
             thread.
         ended: Records of the attempts that ended, in order.
@@ -84,6 +86,7 @@ class CallInProgress:
     observe_latency: Callable[[str, float], None]
     cooldowns: Cooldowns
     refused_parameters: RefusedParameters
+    answering_models: AnsweringModels
     on_end: Callable[[Attempt], None] | None = None
     ended: list[AttemptRecord] = field(default_factory=list)
     settled: int = 0
@@ -203,6 +206,12 @@ class Attempt:
         """:meth:`settle` off the event loop."""
         await off_loop(lambda: self.settle(usage, model))
 
+    def is_other_model(self, model: str | None) -> bool:
+        """Whether a reply of this model is to be refused: another than was asked, at an expert that is strict."""
+        if not self.expert.strict_model:
+            return False
+        return self._call.answering_models.is_other(self.expert, model)
+
     def release(self) -> None:
         """Give the money back; nothing was spent."""
         with self._settling:
@@ -315,7 +324,8 @@ class Attempt:
         if usage:
             self._observe_latency()
         self.answered_model = model
-        cost = self.expert.cost(self._complete_usage(usage))
+        complete_usage = self._complete_usage(usage)
+        cost = self._call.answering_models.cost(self.expert, model, complete_usage)
         self._state = self._call.ledger.settle(self._reservation, cost)
         self._settled = cost
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Protocol, Self
 
+from routoo_core.answering_models import AnsweringModels
 from routoo_core.budget.account import Budget
 from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Ledger, Reservation
@@ -37,6 +38,7 @@ class CallStarter(Protocol):
     latencies: Latencies
     cooldowns: Cooldowns
     refused_parameters: RefusedParameters
+    answering_models: AnsweringModels
     on_exhausted: str
 
     def start(self, request: RoutedRequest) -> Decision:
@@ -114,6 +116,7 @@ class Attempts(Iterator[Attempt]):
                 observe_latency=self._router.latencies.observe,
                 cooldowns=self._router.cooldowns,
                 refused_parameters=self._router.refused_parameters,
+                answering_models=self._router.answering_models,
                 on_end=self._on_end,
             )
             self._untried = iter(decision.candidates)

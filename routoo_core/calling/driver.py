@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from routoo_core.calling.attempt import Attempt
-from routoo_core.errors import NoReply
+from routoo_core.errors import NoReply, OtherModelAnswered
 from routoo_core.record import DecisionRecord
 from routoo_core.request import RoutedRequest
 from routoo_core.usage import Usage
@@ -175,7 +175,7 @@ def run(
             reading = call.read(reply)
             attempt.received(reading.text)
             attempt.settle(reading.usage, reading.model)
-            if _accepted(attempt, reply, check):
+            if _accepted(attempt, reading, reply, check):
                 return call.stamp(reply, attempt.record())
 
 
@@ -199,7 +199,7 @@ async def arun(
             reading = call.read(reply)
             attempt.received(reading.text)
             await attempt.asettle(reading.usage, reading.model)
-            if _accepted(attempt, reply, check):
+            if _accepted(attempt, reading, reply, check):
                 return call.stamp(reply, attempt.record())
 
 
@@ -292,6 +292,7 @@ class _Passage(Generic[Piece]):
         self._withheld.append(piece)
         if not reading.is_visible:
             return ()
+        self._refuse_other_model(self._reader.finish())
         self._is_open = True
         self._attempt.shown()
         return self._take_withheld()
@@ -301,6 +302,7 @@ class _Passage(Generic[Piece]):
 
         Raises:
             NoReply: It was empty, or cut off.
+            OtherModelAnswered: It is another model's, and the expert is strict.
         """
         if self._is_empty:
             raise NoReply(self._attempt.expert.name, "an empty stream")
@@ -308,7 +310,18 @@ class _Passage(Generic[Piece]):
         self._attempt.received(ending.text)
         if not ending.is_complete:
             raise NoReply(self._attempt.expert.name, "a stream that was cut off")
+        self._refuse_other_model(ending)
         return ending
+
+    def _refuse_other_model(self, reading: Reading) -> None:
+        """Refuse a stream of another model than was asked, where the expert is strict.
+
+        Raises:
+            OtherModelAnswered: It is one.
+        """
+        if self._attempt.is_other_model(reading.model):
+            expert = self._attempt.expert
+            raise OtherModelAnswered(expert.name, expert.model, str(reading.model))
 
     def closing_pieces(self) -> Sequence[Piece]:
         """What follows once the stream is settled: a reply that shows nothing, and the piece with the record."""
@@ -324,9 +337,11 @@ class _Passage(Generic[Piece]):
         return pieces
 
 
-def _accepted(attempt: Attempt, reply: Any, check: Check | None) -> bool:
-    """Whether a reply passes the check; one that does not is rejected."""
+def _accepted(attempt: Attempt, reading: Reading, reply: Any, check: Check | None) -> bool:
+    """Whether a reply comes from the model that was asked and passes the check; one that does not is rejected."""
     reason = check(reply) if check else None
+    if attempt.is_other_model(reading.model):
+        reason = f"model {reading.model!r} answered, and strict_model refuses it"
     if reason is None:
         return True
     attempt.reject(reason)

@@ -38,7 +38,7 @@ class ChatCall:
 
     def send(self, attempt: Attempt) -> ChatResult:
         """The whole reply of an expert."""
-        client = self.clients[attempt.expert.name]
+        client = self._client(attempt)
         result = client.generate(
             self._messages_for(attempt), self.run_manager, self._arguments(client, attempt)
         )
@@ -46,7 +46,7 @@ class ChatCall:
 
     async def asend(self, attempt: Attempt) -> ChatResult:
         """:meth:`send`, async."""
-        client = self.clients[attempt.expert.name]
+        client = self._client(attempt)
         result = await client.agenerate(
             self._messages_for(attempt), self.run_manager, self._arguments(client, attempt)
         )
@@ -54,14 +54,14 @@ class ChatCall:
 
     def open(self, attempt: Attempt) -> Generator[ChatGenerationChunk, None, None]:
         """The reply of an expert, in chunks."""
-        client = self.clients[attempt.expert.name]
+        client = self._client(attempt)
         return client.stream(
             self._messages_for(attempt), self.run_manager, self._arguments(client, attempt)
         )
 
     async def aopen(self, attempt: Attempt) -> AsyncGenerator[ChatGenerationChunk, None]:
         """:meth:`open`, async."""
-        client = self.clients[attempt.expert.name]
+        client = self._client(attempt)
         return client.astream(
             self._messages_for(attempt), self.run_manager, self._arguments(client, attempt)
         )
@@ -77,8 +77,11 @@ class ChatCall:
 
     def reader(self, attempt: Attempt) -> ChunkReader:
         """A reader for one stream."""
-        client = self.clients[attempt.expert.name]
+        client = self._client(attempt)
         return ChunkReader(client.marks_stream_end and not attempt.expert.silent_stream_end)
+
+    def _client(self, attempt: Attempt) -> LangChainClient:
+        return self.clients[attempt.expert.name].without(attempt.withheld)
 
     def _messages_for(self, attempt: Attempt) -> list[BaseMessage]:
         return portable_messages(self.messages, attempt.expert.name)

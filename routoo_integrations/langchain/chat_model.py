@@ -57,6 +57,7 @@ from routoo_integrations.langchain.clients import (
 )
 from routoo_integrations.langchain.configured import ConfiguredChatModel
 from routoo_integrations.langchain.messages import openai_messages, uncharged
+from routoo_integrations.langchain.overflow import overflow_as_langchain
 from routoo_integrations.langchain.structured import (
     Method,
     OutputForm,
@@ -388,7 +389,8 @@ class RoutooChatModel(ConfiguredChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         call = self._call(messages, stop, run_manager, kwargs)
-        return run(self.router, self.routed(messages, kwargs), call)
+        with overflow_as_langchain():
+            return run(self.router, self.routed(messages, kwargs), call)
 
     async def _agenerate(
         self,
@@ -398,7 +400,8 @@ class RoutooChatModel(ConfiguredChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         call = self._call(messages, stop, run_manager, kwargs)
-        return await arun(self.router, self.routed(messages, kwargs), call)
+        with overflow_as_langchain():
+            return await arun(self.router, self.routed(messages, kwargs), call)
 
     def _stream(
         self,
@@ -408,7 +411,8 @@ class RoutooChatModel(ConfiguredChatModel):
         **kwargs: Any,
     ) -> Generator[ChatGenerationChunk, None, None]:
         call = self._call(messages, stop, run_manager, kwargs)
-        return stream(self.router, self.routed(messages, kwargs), call)
+        with overflow_as_langchain():
+            yield from stream(self.router, self.routed(messages, kwargs), call)
 
     async def _astream(
         self,
@@ -418,9 +422,11 @@ class RoutooChatModel(ConfiguredChatModel):
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         call = self._call(messages, stop, run_manager, kwargs)
-        async with aclosing(astream(self.router, self.routed(messages, kwargs), call)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        chunks = astream(self.router, self.routed(messages, kwargs), call)
+        with overflow_as_langchain():
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
 
     def routed(self, messages: Sequence[BaseMessage], keywords: Mapping[str, Any]) -> RoutedRequest:
         """The request that messages and a call's keyword arguments make.

@@ -25,6 +25,7 @@ from routoo_core.experts import Expert, Pool
 from routoo_integrations.building import (
     build_clients,
     read_reply_limit,
+    without_parameters,
     without_reply_limits,
 )
 from routoo_integrations.langchain.connections import ModelConnections
@@ -119,6 +120,7 @@ class LangChainClient:
     Args:
         model: A chat model, or any runnable from messages to a message or text.
         rebuild: Builds a chat model like it, with connections of its own; ``None`` for an object that was given.
+        withheld: Arguments that it does not take, see :data:`routoo_core.parameters.DISPENSABLE`.
 
     Attributes:
         model: The chat model inside.
@@ -130,11 +132,36 @@ class LangChainClient:
         self,
         model: Runnable[Any, Any],
         rebuild: Callable[[], BaseChatModel] | None = None,
+        withheld: frozenset[str] = frozenset(),
     ) -> None:
         self.model, bound = _unwrap_bindings(model)
         self.bound = without_reply_limits(bound)
         self.bound_limit = read_reply_limit(bound)
+        self._rebuild = rebuild
+        self._withheld = withheld | _unsupported_by_profile(self.model)
+        self._sparing_clients: dict[frozenset[str], LangChainClient] = {}
         self._connections = ModelConnections(self.model, rebuild)
+
+    def without(self, parameters: frozenset[str]) -> LangChainClient:
+        """The client of the same model that is not sent these arguments, whoever sets them."""
+        if parameters <= self._withheld:
+            return self
+        client = self._sparing_clients.get(parameters)
+        if client is None:
+            client = self._make_sparing_client(parameters)
+            self._sparing_clients[parameters] = client
+        return client
+
+    def _make_sparing_client(self, parameters: frozenset[str]) -> LangChainClient:
+        rebuild = self._rebuild
+        rebuild_sparing = None
+        if rebuild is not None:
+            rebuild_sparing = partial(_rebuild_without, rebuild, parameters)
+        model = _without_fields(self.model, parameters)
+        client = LangChainClient(model, rebuild_sparing, self._withheld | parameters)
+        client.bound = self.bound
+        client.bound_limit = self.bound_limit
+        return client
 
     def arguments(
         self, stop: list[str] | None, keywords: Mapping[str, Any], max_tokens: int
@@ -156,12 +183,17 @@ class LangChainClient:
                 openai_form[name] = value
             else:
                 rest[name] = value
-        return {
-            **self.bound,
-            **self._own_form(openai_form),
-            **rest,
-            "max_tokens": self.reply_limit(max_tokens),
-        }
+        arguments = {**self.bound, **self._own_form(openai_form), **rest}
+        arguments = without_parameters(arguments, self._withheld)
+        return {**arguments, **self._limit_arguments(self.reply_limit(max_tokens))}
+
+    def _limit_arguments(self, max_tokens: int) -> dict[str, Any]:
+        """The limit on the reply, by the name that the endpoint takes."""
+        if "max_tokens" in self._withheld:
+            return {"max_completion_tokens": max_tokens}
+        if "max_completion_tokens" in self._withheld and _speaks_openai(self.model):
+            return {"extra_body": {"max_tokens": max_tokens}}  # ChatOpenAI renames the argument
+        return {"max_tokens": max_tokens}
 
     @property
     def marks_stream_end(self) -> bool:
@@ -264,6 +296,37 @@ class LangChainClient:
                 "'json_schema' out of the capabilities of its expert"
             )
         return {name: value for name, value in arguments.items() if name not in _TRACED}
+
+
+# Arguments that a model does not take
+
+
+def _unsupported_by_profile(model: BaseChatModel) -> frozenset[str]:
+    """Arguments that LangChain's profile of a model says it does not take."""
+    profile = getattr(model, "profile", None) or {}
+    if profile.get("temperature") is False:
+        return frozenset({"temperature"})
+    return frozenset()
+
+
+def _without_fields(model: BaseChatModel, parameters: frozenset[str]) -> BaseChatModel:
+    """A model that does not send these arguments by itself: a copy, unless none of its fields sets one."""
+    changes: dict[str, Any] = {}
+    for name in parameters:
+        if name in type(model).model_fields and getattr(model, name) is not None:
+            changes[name] = None
+    if "stream_options" in parameters and hasattr(model, "stream_usage"):
+        changes["stream_usage"] = False
+    others = getattr(model, "model_kwargs", None)
+    if others and parameters & set(others):
+        changes["model_kwargs"] = without_parameters(others, parameters)
+    return model.model_copy(update=changes) if changes else model
+
+
+def _rebuild_without(
+    rebuild: Callable[[], BaseChatModel], parameters: frozenset[str]
+) -> BaseChatModel:
+    return _without_fields(rebuild(), parameters)
 
 
 # Models from an expert's settings

@@ -22,6 +22,7 @@ from routoo_integrations.langchain.messages import (
     stamp_message,
     well_formed_message,
 )
+from routoo_integrations.langchain.overflow import overflow_as_langchain
 from routoo_integrations.langchain.reading import read_message
 
 
@@ -50,7 +51,8 @@ class RoutooMiddleware(AgentMiddleware[Any, Any, Any]):
     ) -> ModelResponse[Any]:
         """Route one call."""
         call = AgentCall(self.model, request, handler)
-        return run(self.model.router, self._routed_request(request), call)
+        with overflow_as_langchain():
+            return run(self.model.router, self._routed_request(request), call)
 
     async def awrap_model_call(
         self,
@@ -59,7 +61,8 @@ class RoutooMiddleware(AgentMiddleware[Any, Any, Any]):
     ) -> ModelResponse[Any]:
         """:meth:`wrap_model_call`, async."""
         call = AgentCall(self.model, request, handler)
-        return await arun(self.model.router, self._routed_request(request), call)
+        with overflow_as_langchain():
+            return await arun(self.model.router, self._routed_request(request), call)
 
     def _routed_request(self, request: ModelRequest[Any]) -> RoutedRequest:
         """An agent's request as the router reads it."""

@@ -92,8 +92,9 @@ class LlamaIndexCall(ABC, Generic[Response]):
         """Call a method of the expert's LLM; what it returns depends on the method."""
         client = self._client(attempt)
         max_tokens = attempt.max_tokens
-        llm = client.llm_for_call(max_tokens, self.callbacks, is_async)
-        keywords = {**self.keywords, client.limit_keyword: max_tokens}
+        withheld = attempt.withheld
+        llm = client.llm_for_call(max_tokens, self.callbacks, withheld, is_async)
+        keywords = client.arguments(self.keywords, max_tokens, withheld)
         return self._invoke(llm, method, keywords, attempt.expert.name)
 
     def _client(self, attempt: Attempt) -> LlamaIndexClient:

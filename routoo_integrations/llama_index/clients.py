@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
+import openai
 from llama_index.core.base.llms.types import LLMMetadata
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
@@ -16,12 +17,16 @@ from routoo_core.endpoint import AZURE, NO_KEY
 from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.experts import Expert, Pool
 from routoo_core.redaction import looks_like_key
-from routoo_integrations.building import build_clients, unknown_provider
+from routoo_integrations.building import build_clients, unknown_provider, without_parameters
 from routoo_integrations.llama_index.connections import LLMConnections
 
 _DEFAULT_REPLY_TOKENS = 4096
 """The reply limit of an LLM that states none."""
 _OPENAI_PROTOCOL = "openai"
+_OTHER_LIMIT_KEYWORD = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+}
 _END_MARKING_LLMS = frozenset(
     {"OpenAI", "Anthropic", "GoogleGenAI", "MistralAI", "BedrockConverse"}
 )
@@ -61,8 +66,38 @@ class LlamaIndexClient:
         """Whether the LLM says why its streams end: those that speak a provider's own protocol do."""
         return any(kind.__name__ in _END_MARKING_LLMS for kind in type(self.llm).__mro__)
 
+    @property
+    def _speaks_openai(self) -> bool:
+        return any(kind.__name__ == "OpenAI" for kind in type(self.llm).__mro__)
+
+    def arguments(
+        self, keywords: Mapping[str, Any], max_tokens: int, withheld: frozenset[str]
+    ) -> dict[str, Any]:
+        """The keyword arguments of a call, without those that the expert does not take.
+
+        Args:
+            keywords: What the call says.
+            max_tokens: The limit on the reply.
+            withheld: Arguments that it does not take, see :data:`routoo_core.parameters.DISPENSABLE`.
+        """
+        arguments = without_parameters(keywords, withheld)
+        if "temperature" in withheld and self._speaks_openai:
+            arguments["temperature"] = openai.omit  # or the LLM sends its own
+        arguments[self._limit_keyword(withheld)] = max_tokens
+        return arguments
+
+    def _limit_keyword(self, withheld: frozenset[str]) -> str:
+        """The keyword argument that limits replies, by the name that the endpoint takes."""
+        if self.limit_keyword in withheld:
+            return _OTHER_LIMIT_KEYWORD[self.limit_keyword]
+        return self.limit_keyword
+
     def llm_for_call(
-        self, max_tokens: int, callbacks: CallbackManager, is_async: bool = False
+        self,
+        max_tokens: int,
+        callbacks: CallbackManager,
+        withheld: frozenset[str] = frozenset(),
+        is_async: bool = False,
     ) -> LLM:
         """The LLM, or a copy of it for one call that shares its connections.
 
@@ -71,12 +106,17 @@ class LlamaIndexClient:
         Args:
             max_tokens: The limit on the reply.
             callbacks: Told of the call, if it has handlers.
+            withheld: Arguments that the expert does not take.
             is_async: Whether it is called in the running event loop, whose connections it then has.
         """
         llm = self._connections.of_loop() if is_async else self._connections.of_process()
         changes: dict[str, Any] = {}
         if getattr(llm, "max_tokens", None) is not None:
-            changes["max_tokens"] = max_tokens  # LlamaIndex prefers the field to the keyword
+            # LlamaIndex prefers the field to the keyword.
+            changes["max_tokens"] = None if "max_tokens" in withheld else max_tokens
+        additional = getattr(llm, "additional_kwargs", None)
+        if additional and withheld & set(additional):
+            changes["additional_kwargs"] = without_parameters(additional, withheld)
         if callbacks.handlers and llm.callback_manager is not callbacks:
             changes["callback_manager"] = callbacks
         if not changes:

@@ -1,0 +1,75 @@
+"""Who answered: a provider may hand a call on to another model than was asked, at another price."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+from routoo_core.experts import Expert, Pool
+from routoo_core.list_prices import ListPrices, Moment, price_of_model
+from routoo_core.model_names import same_model
+from routoo_core.money import NanoUsd
+from routoo_core.usage import Usage
+
+
+class AnsweringModels:
+    """What a call costs by the model that its reply names; safe from any thread.
+
+    Args:
+        pool: The experts; one of them may be the model that answered for another.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._warned: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
+
+    def is_other(self, expert: Expert, model: str | None) -> bool:
+        """Whether a reply names another model than the expert's, by none of the names it is known by."""
+        if model is None or same_model(expert.model, model):
+            return False
+        return not any(same_model(alias, model) for alias in expert.answers_as)
+
+    def cost(
+        self, expert: Expert, model: str | None, usage: Usage, at: Moment | None = None
+    ) -> NanoUsd:
+        """What a call cost; at the price of the model that answered, where that is another and its price is known.
+
+        Args:
+            expert: Who was asked.
+            model: Whom the reply names.
+            usage: What it reports.
+            at: When it was answered; by default now.
+        """
+        if model is None or not self.is_other(expert, model):
+            return expert.cost(usage, at)
+        prices = self._prices_of(expert, model)
+        self._warn_once(expert, model, is_priced=prices is not None)
+        if prices is None:
+            return expert.cost(usage, at)
+        cost = prices.cost(usage, at)
+        if price_of_model(expert.model, expert.address) is None:
+            # The name that was asked may be an alias of what answered, at a price that was agreed upon.
+            return max(cost, expert.cost(usage, at))
+        return cost
+
+    def _prices_of(self, expert: Expert, model: str) -> Expert | ListPrices | None:
+        """What another model costs at this expert's address; ``None`` where that is not known."""
+        for other in self._pool:
+            if other.address == expert.address and same_model(other.model, model):
+                return other
+        if not expert.has_list_prices and not expert.maximum_cost(1_000_000, 1_000_000):
+            return None  # a machine of one's own: whatever answers there is free
+        return price_of_model(model, expert.address)
+
+    def _warn_once(self, expert: Expert, model: str, is_priced: bool) -> None:
+        with self._lock:
+            if (expert.name, model) in self._warned:
+                return
+            self._warned.add((expert.name, model))
+        price = "its own price" if is_priced else "the price of the model that was asked"
+        warnings.warn(
+            f"expert {expert.name!r}: model {expert.model!r} was asked and {model!r} answered, booked at {price}. "
+            f"If both are one model, set answers_as = [{model!r}]; to refuse such replies, set strict_model = true.",
+            stacklevel=2,
+        )
