@@ -206,14 +206,14 @@ def test_data_that_only_looks_encoded_is_told_quickly():
         request({"type": "hologram", "data": line * 20_000 + "."})
 
 
-def test_a_call_of_a_tool_that_stands_in_the_content_as_well_counts_once():
+def test_a_call_of_a_tool_that_stands_in_the_content_as_well_counts_once(endpoint):
     argument = "word " * 500
     call = {"name": "look", "args": {"what": argument}, "id": "1"}
     block = {"type": "tool_use", "name": "look", "input": {"what": argument}, "id": "1"}
     endless = AIMessage([{"type": "text", "text": "I look."}, block], tool_calls=[call])
     router = RoutooChatModel(
         FakePredictor({"m": 1.0}),
-        {"m": Expert(name="m", model="m", input_usd_per_1m=1, output_usd_per_1m=1)},
+        {"m": endpoint.expert("m")},
         policy="best",
     )
     tokens = router.routed([HumanMessage("look"), endless], {}).prompt_tokens

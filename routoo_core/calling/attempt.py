@@ -141,6 +141,7 @@ class Attempt:
         self._started = time.monotonic()
         self._received: list[str] = []
         self._reported: Usage | None = None
+        self._reported_model: str | None = None
         self._is_shown = False
         self._settling = threading.Lock()
         self._settled: int | None = None
@@ -178,18 +179,29 @@ class Attempt:
         """Arguments that the expert does not take, by the names of :data:`routoo_core.error_evidence.PARAMETERS`."""
         return self._call.refused_parameters.of(self.expert)
 
-    def received(self, text: str) -> None:
-        """Note text that the expert wrote; once there is some, no other expert can take over."""
+    def received(self, text: str, is_shown: bool = True) -> None:
+        """Note text that the expert wrote.
+
+        Args:
+            text: The text; may be empty.
+            is_shown: Whether the caller sees it at once, so that no other expert can take over.
+        """
         if text:
             self._received.append(text)
-            self._is_shown = True
+            self._is_shown = self._is_shown or is_shown
 
-    def reported(self, usage: Usage | None) -> None:
-        """Note what the expert has reported so far, for the case that the call does not come to its end."""
+    def reported(self, usage: Usage | None, model: str | None = None) -> None:
+        """Note what the expert has reported so far, for the case that the call does not come to its end.
+
+        Args:
+            usage: As reported; ``None`` for nothing.
+            model: The model that the reply names.
+        """
         self._reported = usage
+        self._reported_model = model
 
     def shown(self) -> None:
-        """Note that the caller has been handed a part of the reply that is no text, such as reasoning."""
+        """Note that the caller has been handed a part of the reply: no other expert can take over."""
         self._is_shown = True
 
     def settle(self, usage: Usage | None = None, model: str | None = None) -> None:
@@ -312,7 +324,7 @@ class Attempt:
             self._received.append(failure.reply_text)
         may_be_billed = failure is None or failure.may_be_billed
         if may_be_billed or usage or any(self._received):
-            self._settle(usage, None)
+            self._settle(usage, self._reported_model)
         else:
             self._release()
 

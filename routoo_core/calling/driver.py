@@ -173,7 +173,7 @@ def run(
         with attempts.start_next() as attempt:
             reply = call.send(attempt)
             reading = call.read(reply)
-            attempt.received(reading.text)
+            attempt.received(reading.text, is_shown=False)
             attempt.settle(reading.usage, reading.model)
             if _accepted(attempt, reading, reply, check):
                 return call.stamp(reply, attempt.record())
@@ -197,7 +197,7 @@ async def arun(
         async with await attempts.start_next() as attempt:
             reply = await call.asend(attempt)
             reading = call.read(reply)
-            attempt.received(reading.text)
+            attempt.received(reading.text, is_shown=False)
             await attempt.asettle(reading.usage, reading.model)
             if _accepted(attempt, reading, reply, check):
                 return call.stamp(reply, attempt.record())
@@ -262,7 +262,8 @@ async def astream(
 class _Passage(Generic[Piece]):
     """Lets the pieces of one stream through to the caller, from the first on that shows anything.
 
-    Leaving it, however the stream ended, notes what the expert has reported so far.
+    A strict expert's pieces are held back until the stream names its model, or ends without. Leaving the passage,
+    however the stream ended, notes what the expert has reported so far.
 
     Args:
         attempt: Whose stream.
@@ -275,27 +276,41 @@ class _Passage(Generic[Piece]):
         self._withheld: list[Piece] = []
         self._is_open = False
         self._is_empty = True
+        self._has_content = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._attempt.reported(self._reader.finish().usage)
+        reading = self._reader.finish()
+        self._attempt.reported(reading.usage, reading.model)
 
     def let_through(self, piece: Piece) -> Sequence[Piece]:
         """The pieces to hand to the caller now that this one has come."""
         self._is_empty = False
         reading = self._reader.read(piece)
-        self._attempt.received(reading.text)
+        self._attempt.received(reading.text, self._is_open)
         if self._is_open:
             return (piece,)
         self._withheld.append(piece)
-        if not reading.is_visible:
+        self._has_content = self._has_content or reading.is_visible
+        if not self._has_content or self._waits_for_model():
             return ()
-        self._refuse_other_model(self._reader.finish())
         self._is_open = True
         self._attempt.shown()
         return self._take_withheld()
+
+    def _waits_for_model(self) -> bool:
+        """Whether the expert is strict and has not said yet which model answers.
+
+        Raises:
+            OtherModelAnswered: It has, and it is another.
+        """
+        if not self._attempt.expert.strict_model:
+            return False
+        reading = self._reader.finish()
+        self._refuse_other_model(reading)
+        return reading.model is None
 
     def end(self) -> Reading:
         """What is known of the whole stream.
@@ -307,7 +322,7 @@ class _Passage(Generic[Piece]):
         if self._is_empty:
             raise NoReply(self._attempt.expert.name, "an empty stream")
         ending = self._reader.finish()
-        self._attempt.received(ending.text)
+        self._attempt.received(ending.text, self._is_open)
         if not ending.is_complete:
             raise NoReply(self._attempt.expert.name, "a stream that was cut off")
         self._refuse_other_model(ending)

@@ -140,7 +140,7 @@ class LoggedCall:
         for report in (self.line.get("usage"), response, self.line):
             usage = read_usage(report)
             if usage is not None:
-                return LoggedTokens(usage.prompt_tokens, usage.completion_tokens)
+                return LoggedTokens(usage.prompt_tokens or None, usage.completion_tokens or None)
 
         counts = self.line.get("usage") or _value_at(response, ("usage",)) or self.line
         return LoggedTokens(

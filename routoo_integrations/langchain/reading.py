@@ -26,7 +26,8 @@ def read_result(result: ChatResult) -> Reading:
     for generation in result.generations:
         text += written_text(generation.message)
     reported = read_usage(first.usage_metadata) if isinstance(first, AIMessage) else None
-    return Reading(text, reported, _model_name(first.response_metadata))
+    model = _model_name(first.response_metadata) or _model_name(result.llm_output or {})
+    return Reading(text, reported, model)
 
 
 def read_message(message: BaseMessage) -> Reading:
