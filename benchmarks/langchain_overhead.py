@@ -22,7 +22,7 @@ from rich.table import Table
 from routoo_core import Budget, Expert
 from routoo_core.testing import FakeEndpoint, FakePredictor, Reply
 from routoo_integrations.langchain import RoutooChatModel
-from routoo_integrations.langchain.clients import build_chat_model
+from routoo_integrations.langchain.protocols import build_chat_model
 
 QUESTION = "A 2 kg block slides down a frictionless incline of 30 degrees and length 5 m from rest. How fast is it?"
 NAMES = ("a", "b", "c")

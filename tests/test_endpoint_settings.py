@@ -14,7 +14,8 @@ from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.selector import Best
 from routoo_core.testing import FakePredictor
 from routoo_integrations.langchain import RoutooChatModel
-from routoo_integrations.langchain.clients import build_chat_model, describe_model
+from routoo_integrations.langchain.profiles import describe_model
+from routoo_integrations.langchain.protocols import build_chat_model
 from routoo_integrations.llama_index import RoutooLLM
 from routoo_integrations.llama_index.clients import build_llm
 

@@ -533,7 +533,7 @@ def test_a_keyword_that_is_unknown_is_refused(model):
 
 
 def test_a_protocol_is_added_by_one_entry(monkeypatch, make_router, endpoint):
-    from routoo_integrations.langchain.clients import PROTOCOLS
+    from routoo_integrations.langchain.protocols import PROTOCOLS
 
     class House(GenericFakeChatModel):
         pass

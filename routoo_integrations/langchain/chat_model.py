@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypedDict, Unpack
+from typing import Annotated, Any, Literal, Self, Unpack
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import (
@@ -48,16 +48,13 @@ from routoo_integrations.building import (
     without_reply_limits,
 )
 from routoo_integrations.langchain.calls import ChatCall
-from routoo_integrations.langchain.clients import (
-    LangChainClient,
-    check_provider,
-    describe_model,
-    make_clients,
-    pool_profile,
-)
+from routoo_integrations.langchain.clients import LangChainClient, make_clients
 from routoo_integrations.langchain.configured import ConfiguredChatModel
+from routoo_integrations.langchain.keywords import ChatModelKeywords
 from routoo_integrations.langchain.messages import openai_messages, uncharged
 from routoo_integrations.langchain.overflow import overflow_as_langchain
+from routoo_integrations.langchain.profiles import describe_model, pool_profile
+from routoo_integrations.langchain.protocols import check_provider
 from routoo_integrations.langchain.structured import (
     Method,
     OutputForm,
@@ -68,38 +65,14 @@ from routoo_integrations.langchain.structured import (
 
 _OWN_FIELDS = (
     "account",
-    "max_retries",
     "max_tokens",
-    "stop",
-    "streaming",
     "temperature",
+    "stop",
     "timeout",
+    "max_retries",
+    "streaming",
 )
 _CLIENT_FIELDS = frozenset({"router", "timeout", "max_retries"})
-
-
-class ChatModelKeywords(TypedDict, total=False):
-    """What a model takes beside a whole router; see :class:`RoutooChatModel`."""
-
-    account: str | None
-    max_tokens: int | None
-    temperature: float | None
-    stop: list[str] | None
-    timeout: float | None
-    max_retries: int | None
-    streaming: bool | None
-    question_of: Callable[[str], str] | None
-    name: str | None
-    cache: BaseCache | bool | None
-    verbose: bool | None
-    callbacks: Callbacks
-    tags: list[str] | None
-    metadata: dict[str, Any] | None
-    custom_get_token_ids: Callable[[str], list[int]] | None
-    rate_limiter: BaseRateLimiter | None
-    disable_streaming: bool | Literal["tool_calling"]
-    output_version: str | None
-    profile: ModelProfile | None
 
 
 class RoutooChatModel(ConfiguredChatModel):

@@ -1,0 +1,116 @@
+"""Any runnable from messages to a message or text, as a chat model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    message_chunk_to_message,
+)
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.runnables.base import RunnableBindingBase
+
+QUIET: RunnableConfig = {"callbacks": []}
+"""The router's run is the only one that a caller sees."""
+
+
+class RunnableChatModel(BaseChatModel):
+    """Any runnable from messages to a message or text, as a chat model.
+
+    A chain takes no arguments of a call; only wrapped models (with retries, with fallbacks) are passed them.
+    """
+
+    runnable: Runnable[Any, Any]
+
+    @property
+    def _llm_type(self) -> str:
+        return "runnable"
+
+    def _arguments(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        is_model = isinstance(self.runnable, RunnableBindingBase)
+        if is_model or hasattr(self.runnable, "bind_tools"):
+            return {**kwargs, "stop": stop}
+        return {}
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return as_result(self.runnable.invoke(messages, QUIET, **self._arguments(stop, kwargs)))
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        arguments = self._arguments(stop, kwargs)
+        return as_result(await self.runnable.ainvoke(messages, QUIET, **arguments))
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for output in self.runnable.stream(messages, QUIET, **self._arguments(stop, kwargs)):
+            yield as_chunk(output)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        arguments = self._arguments(stop, kwargs)
+        async for output in self.runnable.astream(messages, QUIET, **arguments):
+            yield as_chunk(output)
+
+
+def unwrap_bindings(model: Runnable[Any, Any]) -> tuple[BaseChatModel, dict[str, Any]]:
+    """The chat model inside bindings, and what they bind, the outermost first."""
+    arguments: dict[str, Any] = {}
+    while isinstance(model, RunnableBinding):
+        arguments = {**model.kwargs, **arguments}
+        model = model.bound
+    if isinstance(model, BaseChatModel):
+        return model, arguments
+    return RunnableChatModel(runnable=model), arguments
+
+
+def speaks_openai(model: BaseChatModel) -> bool:
+    """Whether a model is one of LangChain's for OpenAI's protocol."""
+    return any(kind.__name__ == "BaseChatOpenAI" for kind in type(model).__mro__)
+
+
+def as_result(output: Any) -> ChatResult:
+    """A runnable's output as a whole reply."""
+    if isinstance(output, AIMessageChunk):
+        output = message_chunk_to_message(output)
+    elif isinstance(output, str):
+        output = AIMessage(output)
+    return ChatResult(generations=[ChatGeneration(message=output)])
+
+
+def as_chunk(output: Any) -> ChatGenerationChunk:
+    """A runnable's output as a chunk of a reply."""
+    if isinstance(output, ChatGenerationChunk):
+        return output
+    if isinstance(output, str):
+        return ChatGenerationChunk(message=AIMessageChunk(content=output))
+    if isinstance(output, AIMessage) and not isinstance(output, AIMessageChunk):
+        output = AIMessageChunk(**output.model_dump(exclude={"type"}))
+    return ChatGenerationChunk(message=output)
