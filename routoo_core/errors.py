@@ -214,6 +214,17 @@ class NoReply(RoutingError, RuntimeError):
         )
 
 
+class ReplyCutOff(NoReply):
+    """A stream ended without a sign of its end; the next candidate may answer if the caller has seen nothing.
+
+    Args:
+        expert: Whose stream.
+    """
+
+    def __init__(self, expert: str) -> None:
+        super().__init__(expert, "a stream that was cut off")
+
+
 class OtherModelAnswered(RoutingError, RuntimeError):
     """Another model answered than was asked, and ``strict_model`` forbids that.
 
@@ -244,8 +255,8 @@ class StreamInterrupted(RoutingError, RuntimeError):
     def __init__(self, expert: str, booked: int) -> None:
         self.expert, self.booked = expert, booked
         super().__init__(
-            f"expert {expert!r} broke off while streaming; the reply is incomplete, ${booked / 1e9:.9f} was booked for "
-            "the prompt and the text received. Ask again, or without streaming, so that another expert can take over."
+            f"expert {expert!r} broke off while streaming; the reply is incomplete, ${booked / 1e9:.9f} was booked, "
+            "the most that it can have cost. Ask again, or without streaming, so that another expert can take over."
         )
 
 

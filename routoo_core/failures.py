@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from routoo_core.error_evidence import ErrorEvidence
-from routoo_core.errors import NoReply, OtherModelAnswered, RoutooError
+from routoo_core.errors import NoReply, OtherModelAnswered, ReplyCutOff, RoutooError
 from routoo_core.usage import Usage
 
 Reason = Literal[
@@ -194,6 +194,8 @@ class Failure:
         reason: Why the call failed.
         may_be_billed: Whether the expert may have worked: not when it was never reached or answered with an error
             status.
+        has_whole_reply: Whether everything that the expert sent has arrived, so that no more can have been billed than
+            it reports or than its text makes likely.
         retry_after_s: Seconds the server asks to wait; ``None`` where it asks for nothing.
         parameter: One of :data:`routoo_core.error_evidence.PARAMETERS` that the expert does not take, if it names one.
         usage: What the expert says that the call consumed, where the error carries its reply.
@@ -204,6 +206,7 @@ class Failure:
     status: int | None
     reason: Reason
     may_be_billed: bool
+    has_whole_reply: bool
     retry_after_s: float | None
     parameter: str | None
     usage: Usage | None
@@ -235,6 +238,7 @@ def read_failure(error: BaseException) -> Failure:
         status=evidence.status,
         reason=reason,
         may_be_billed=is_billed,
+        has_whole_reply=is_billed and _has_whole_reply(error, evidence),
         retry_after_s=evidence.retry_after_s(),
         parameter=evidence.parameter() if reason == "parameter" else None,
         usage=evidence.usage() if is_billed else None,
@@ -315,6 +319,12 @@ def _may_be_billed(error: BaseException, evidence: ErrorEvidence) -> bool:
     if evidence.status is not None:
         return evidence.is_success
     return _reason_of_exception(error, evidence) not in _FINAL_REASONS
+
+
+def _has_whole_reply(error: BaseException, evidence: ErrorEvidence) -> bool:
+    if isinstance(error, NoReply):
+        return not isinstance(error, ReplyCutOff)
+    return evidence.is_success
 
 
 def _describe(error: BaseException, status: int | None) -> str:

@@ -28,7 +28,7 @@ routoo_core.calling
 routoo_core
     options router
 routoo_core.calling
-    driver
+    readings passage driver
 routoo_core
     config local_endpoint
 routoo_core.testing
@@ -64,7 +64,7 @@ routoo_integrations
 routoo_integrations.langchain
     providers azure protocols runnables profiles keywords overflow messages reading connections clients calls structured configured chat_model middleware
 routoo_integrations.llama_index
-    tools messages refusals reading connections clients events calls structured llm selector namespace
+    tools messages refusals reading streams connections clients events calls structured llm selector namespace
 routoo_integrations.demo
     prompts embedding transcript langchain_calls llama_index_calls report run
 routoo_integrations.cli

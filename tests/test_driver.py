@@ -6,7 +6,8 @@ import pytest
 
 from routoo_core import RoutedRequest, Usage
 from routoo_core.budget.sqlite import SqliteLedger
-from routoo_core.calling.driver import PieceReading, Reading, arun, astream, run, stream
+from routoo_core.calling.driver import arun, astream, run, stream
+from routoo_core.calling.readings import PieceReading, Reading
 from routoo_core.errors import AllExpertsFailed, RecordError, ReplyRejected
 from routoo_core.options import POLICIES
 from routoo_core.record import DecisionRecord

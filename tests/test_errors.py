@@ -48,6 +48,7 @@ EXAMPLES = [
     errors.ReplyRefused("dear", "I cannot help with that."),
     errors.ReplyRefused(None, "I cannot help with that."),
     errors.NoReply("dear", "a web page"),
+    errors.ReplyCutOff("dear"),
     errors.OtherModelAnswered("dear", "gpt-5", "gpt-4"),
     errors.StreamInterrupted("dear", 5),
     errors.LedgerError("closed before"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from routoo_core.asking.answers import AnswerStore
 from routoo_core.asking.calls import Answer, Call, ClientReply, ExpertClient
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.driver import Reading
+from routoo_core.calling.readings import Reading
 from routoo_core.experts import Expert
 from routoo_core.money import NanoUsd
 from routoo_core.record import DecisionRecord

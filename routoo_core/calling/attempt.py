@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
@@ -17,7 +17,7 @@ from routoo_core.candidates import Candidate
 from routoo_core.errors import StreamInterrupted
 from routoo_core.experts import Expert
 from routoo_core.failures import Failure, read_failure
-from routoo_core.money import decimal_usd
+from routoo_core.money import NanoUsd, decimal_usd
 from routoo_core.parameters import RefusedParameters
 from routoo_core.record import AttemptRecord, DecisionRecord, Ending
 from routoo_core.request import RoutedRequest
@@ -58,6 +58,13 @@ class Rejected:
 
 Outcome = Answered | Failed | Rejected
 
+_NOTHING_WRITTEN: Mapping[str, int] = {
+    "completion_tokens": 0,
+    "reasoning_tokens": 0,
+    "audio_output_tokens": 0,
+    "image_output_tokens": 0,
+}
+
 
 @dataclass(slots=True)
 class CallInProgress:
@@ -74,7 +81,7 @@ class CallInProgress:
         refused_parameters: Arguments that experts do not take.
         answering_models: What a call costs by the model that answered.
         on_end: Takes the attempt that ended the call, whether it was answered or raised; called in the caller's
-            thread.
+            thread, except for a stream that the caller left before its end.
         ended: Records of the attempts that ended, in order.
         settled: Booked for them together, nano-USD.
     """
@@ -108,9 +115,9 @@ class Attempt:
             reply = call(attempt.expert, max_tokens=attempt.max_tokens)
             attempt.settle(Usage(reply.prompt_tokens, reply.completion_tokens))
 
-    On leaving without :meth:`settle`, what the call may have cost is booked: the prompt and the text
-    received, or nothing when the expert refused the call or was never reached. An error that carries the
-    expert's reply is booked as that reply.
+    On leaving without :meth:`settle`, the prompt and the text received are booked. After an error the most that the
+    call can have cost is booked, or nothing when the expert refused the call or was never reached. An error that
+    carries the expert's reply is booked as that reply.
 
     Args:
         call: The call it belongs to.
@@ -148,6 +155,7 @@ class Attempt:
         self._is_estimated = False
         self._state: AccountState | None = None
         self._was_answered = False
+        self._is_left = False
         self._has_ended = False
 
     @property
@@ -218,6 +226,29 @@ class Attempt:
         """:meth:`settle` off the event loop."""
         await off_loop(lambda: self.settle(usage, model))
 
+    def leave(self) -> None:
+        """Note that the caller has left the stream; :meth:`settle_left` follows when it has been read on."""
+        self._is_left = True
+
+    def settle_left(self, usage: Usage | None, model: str | None, is_complete: bool) -> None:
+        """Book a stream that the caller has left.
+
+        Args:
+            usage: As reported.
+            model: The model that the reply names.
+            is_complete: Whether the stream has been read to its end; else the most that it can have cost is booked.
+        """
+        left = GeneratorExit()
+        try:
+            with self._settling:
+                if is_complete:
+                    self._settle(usage, model)
+                else:
+                    self._settle_unfinished(usage, model)
+        finally:
+            self._note_end(left, read_failure(left))
+            self._tell_end()
+
     def is_other_model(self, model: str | None) -> bool:
         """Whether a reply of this model is to be refused: another than was asked, at an expert that is strict."""
         if not self.expert.strict_model:
@@ -271,7 +302,8 @@ class Attempt:
         try:
             return self._leave(error)
         finally:
-            self._tell_end()
+            if not self._is_left:
+                self._tell_end()
 
     async def __aenter__(self) -> Self:
         return self
@@ -282,11 +314,14 @@ class Attempt:
         try:
             return await off_loop(lambda: self._leave(error))
         finally:
-            self._tell_end()
+            if not self._is_left:
+                self._tell_end()
 
     # Leaving: settle or release what is still held, then say whether the next candidate may try
 
     def _leave(self, error: BaseException | None) -> bool:
+        if self._is_left:
+            return False
         failure = None if error is None else read_failure(error)
         try:
             with self._settling:  # a settlement that nobody waits for any more is waited for here
@@ -318,13 +353,14 @@ class Attempt:
 
     def _close_reservation(self, failure: Failure | None) -> None:
         """Book what the call may have cost, or nothing where the expert did no work."""
-        usage = self._reported
-        if failure is not None:
-            usage = failure.usage or usage
+        if failure is None:
+            self._settle(self._reported, self._reported_model)
+            return
+        if failure.has_whole_reply:
             self._received.append(failure.reply_text)
-        may_be_billed = failure is None or failure.may_be_billed
-        if may_be_billed or usage or any(self._received):
-            self._settle(usage, self._reported_model)
+            self._settle(failure.usage or self._reported, self._reported_model)
+        elif failure.may_be_billed or self._reported or any(self._received):
+            self._settle_unfinished(self._reported, self._reported_model)
         else:
             self._release()
 
@@ -335,9 +371,37 @@ class Attempt:
     def _settle(self, usage: Usage | None, model: str | None) -> None:
         if usage:
             self._observe_latency()
-        self.answered_model = model
         complete_usage = self._complete_usage(usage)
-        cost = self._call.answering_models.cost(self.expert, model, complete_usage)
+        self._book(self._call.answering_models.cost(self.expert, model, complete_usage), model)
+
+    def _settle_unfinished(self, reported: Usage | None, model: str | None) -> None:
+        """Book the most that a reply can have cost which did not come to its end.
+
+        What an expert writes without showing it, such as reasoning, is known from the usage at the end alone. So all
+        that is held is booked, less what is reported not to have been used for the prompt.
+        """
+        self._is_estimated = True
+        cost = self._reservation.amount - self._unused_for_prompt(reported)
+        models = self._call.answering_models
+        if models.is_other(self.expert, model):
+            cost = max(cost, models.cost(self.expert, model, self._most_usage()))
+        self._book(cost, model)
+
+    def _most_usage(self) -> Usage:
+        """The most tokens that the call can have used."""
+        request = self._call.request
+        return Usage(self.expert.prompt_token_bound(request), self.max_tokens * request.completions)
+
+    def _unused_for_prompt(self, reported: Usage | None) -> NanoUsd:
+        """What was held for the prompt, and is reported not to have been used."""
+        if reported is None or not reported.prompt_tokens:
+            return 0
+        bound = self.expert.prompt_token_bound(self._call.request)
+        used = self.expert.cost(replace(reported, **_NOTHING_WRITTEN))
+        return max(0, self.expert.maximum_cost(bound, 0) - used)
+
+    def _book(self, cost: NanoUsd, model: str | None) -> None:
+        self.answered_model = model
         self._state = self._call.ledger.settle(self._reservation, cost)
         self._settled = cost
 
@@ -368,7 +432,7 @@ class Attempt:
             self._call.cooldowns.failed(self.expert.name, failure)
 
     def _tell_end(self) -> None:
-        """Call ``on_end`` in the caller's thread, unless another candidate takes over."""
+        """Call ``on_end``, unless another candidate takes over."""
         is_replaced = isinstance(self.outcome, Failed | Rejected)
         if self._call.on_end and not is_replaced:
             self._call.on_end(self)

@@ -8,52 +8,19 @@ driver tries the affordable candidates until one answers::
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import aclosing, closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from routoo_core.calling.attempt import Attempt
-from routoo_core.errors import NoReply, OtherModelAnswered
+from routoo_core.calling.passage import Passage
+from routoo_core.calling.readings import Piece, Reading, StreamReader
 from routoo_core.record import DecisionRecord
 from routoo_core.request import RoutedRequest
-from routoo_core.usage import Usage
 
 if TYPE_CHECKING:
     from routoo_core.router import Router
 
 Reply = TypeVar("Reply")
-Piece = TypeVar("Piece")
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a reply says.
-
-    Attributes:
-        text: Everything the expert wrote: text, and the arguments of tool calls.
-        usage: The tokens it reports; ``None`` where it reports none.
-        model: The model that it says has answered; ``None`` where it does not say.
-        is_complete: Whether it came to its end. A stream without a sign of its end was cut off.
-    """
-
-    text: str = ""
-    usage: Usage | None = None
-    model: str | None = None
-    is_complete: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class PieceReading:
-    """What a piece of a stream adds.
-
-    Attributes:
-        text: What the expert wrote in it.
-        is_visible: Whether it shows the caller anything: a piece with a role alone does not.
-    """
-
-    text: str
-    is_visible: bool
 
 
 class ReplyReader(Protocol[Reply]):
@@ -89,22 +56,6 @@ class AsyncWholeCall(ReplyReader[Reply], Protocol[Reply]):
         Raises:
             NoReply: What came is none.
         """
-        ...
-
-
-class StreamReader(Protocol[Piece]):
-    """Reads the pieces of one stream, in order."""
-
-    def read(self, piece: Piece) -> PieceReading:
-        """What a piece adds on its way to the caller, who may be shown a mark on it."""
-        ...
-
-    def finish(self) -> Reading:
-        """What is known when the stream has ended, or has been cut off: text that no piece showed, the usage of all."""
-        ...
-
-    def last_piece(self, record: DecisionRecord) -> Piece | None:
-        """A piece that adds nothing to the reply and carries the record; ``None`` for none."""
         ...
 
 
@@ -214,7 +165,8 @@ def stream(
 
     An expert that fails before its first visible piece is replaced by the next candidate. Afterwards the caller has
     seen a part of the reply, and the failure is a ``StreamInterrupted``; so is a stream that ends without a sign of
-    its end. A stream that is closed early is settled for what was received.
+    its end. A stream that is closed early is read on for a short while, off the caller's path, so that what it cost is
+    known; else the most that it can have cost is booked.
 
     Raises:
         StreamInterrupted: The expert failed after its first visible piece.
@@ -225,8 +177,8 @@ def stream(
     attempts = router.attempts(request, on_end)
     while True:
         with attempts.start_next() as attempt:
-            passage = _Passage(attempt, call.reader(attempt))
-            with passage, closing(call.open(attempt)) as pieces:
+            passage = Passage(attempt, call.reader(attempt))
+            with passage.over(call.open(attempt)) as pieces:
                 for piece in pieces:
                     yield from passage.let_through(piece)
             ending = passage.end()
@@ -246,110 +198,16 @@ async def astream(
     attempts = router.aattempts(request, on_end)
     while True:
         async with await attempts.start_next() as attempt:
-            passage = _Passage(attempt, call.reader(attempt))
-            with passage:
-                async with aclosing(await call.aopen(attempt)) as pieces:
-                    async for piece in pieces:
-                        for visible_piece in passage.let_through(piece):
-                            yield visible_piece
+            passage = Passage(attempt, call.reader(attempt))
+            async with passage.aover(await call.aopen(attempt)) as pieces:
+                async for piece in pieces:
+                    for visible_piece in passage.let_through(piece):
+                        yield visible_piece
             ending = passage.end()
             await attempt.asettle(ending.usage, ending.model)
             for piece in passage.closing_pieces():
                 yield piece
             return
-
-
-class _Passage(Generic[Piece]):
-    """Lets the pieces of one stream through to the caller, from the first on that shows anything.
-
-    A strict expert's pieces are held back until the stream names its model, or ends without. Leaving the passage,
-    however the stream ended, notes what the expert has reported so far.
-
-    Args:
-        attempt: Whose stream.
-        reader: Reads its pieces.
-    """
-
-    def __init__(self, attempt: Attempt, reader: StreamReader[Piece]) -> None:
-        self._attempt = attempt
-        self._reader = reader
-        self._withheld: list[Piece] = []
-        self._is_open = False
-        self._is_empty = True
-        self._has_content = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        reading = self._reader.finish()
-        self._attempt.reported(reading.usage, reading.model)
-
-    def let_through(self, piece: Piece) -> Sequence[Piece]:
-        """The pieces to hand to the caller now that this one has come."""
-        self._is_empty = False
-        reading = self._reader.read(piece)
-        self._attempt.received(reading.text, self._is_open)
-        if self._is_open:
-            return (piece,)
-        self._withheld.append(piece)
-        self._has_content = self._has_content or reading.is_visible
-        if not self._has_content or self._waits_for_model():
-            return ()
-        self._is_open = True
-        self._attempt.shown()
-        return self._take_withheld()
-
-    def _waits_for_model(self) -> bool:
-        """Whether the expert is strict and has not said yet which model answers.
-
-        Raises:
-            OtherModelAnswered: It has, and it is another.
-        """
-        if not self._attempt.expert.strict_model:
-            return False
-        reading = self._reader.finish()
-        self._refuse_other_model(reading)
-        return reading.model is None
-
-    def end(self) -> Reading:
-        """What is known of the whole stream.
-
-        Raises:
-            NoReply: It was empty, or cut off.
-            OtherModelAnswered: It is another model's, and the expert is strict.
-        """
-        if self._is_empty:
-            raise NoReply(self._attempt.expert.name, "an empty stream")
-        ending = self._reader.finish()
-        self._attempt.received(ending.text, self._is_open)
-        if not ending.is_complete:
-            raise NoReply(self._attempt.expert.name, "a stream that was cut off")
-        self._refuse_other_model(ending)
-        return ending
-
-    def _refuse_other_model(self, reading: Reading) -> None:
-        """Refuse a stream of another model than was asked, where the expert is strict.
-
-        Raises:
-            OtherModelAnswered: It is one.
-        """
-        if self._attempt.is_other_model(reading.model):
-            expert = self._attempt.expert
-            raise OtherModelAnswered(expert.name, expert.model, str(reading.model))
-
-    def closing_pieces(self) -> Sequence[Piece]:
-        """What follows once the stream is settled: a reply that shows nothing, and the piece with the record."""
-        pieces = self._take_withheld()
-        last = self._reader.last_piece(self._attempt.record())
-        if last is not None:
-            pieces.append(last)
-        return pieces
-
-    def _take_withheld(self) -> list[Piece]:
-        pieces = self._withheld
-        self._withheld = []
-        return pieces
 
 
 def _accepted(attempt: Attempt, reading: Reading, reply: Any, check: Check | None) -> bool:

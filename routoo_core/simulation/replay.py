@@ -18,7 +18,8 @@ from routoo_core.budget.account import Budget
 from routoo_core.budget.pacing import Paced
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.driver import Reading, run
+from routoo_core.calling.driver import run
+from routoo_core.calling.readings import Reading
 from routoo_core.errors import BudgetExceeded, ConfigurationError
 from routoo_core.evaluation.predictions import predict
 from routoo_core.experts import Expert, Pool

@@ -10,7 +10,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.driver import Reading
+from routoo_core.calling.readings import Reading
 from routoo_core.errors import NoReply
 from routoo_core.record import DecisionRecord
 from routoo_integrations.langchain.clients import LangChainClient

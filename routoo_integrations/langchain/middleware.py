@@ -12,7 +12,8 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.driver import Reading, arun, run
+from routoo_core.calling.driver import arun, run
+from routoo_core.calling.readings import Reading
 from routoo_core.record import DecisionRecord
 from routoo_core.request import RoutedRequest
 from routoo_integrations.langchain.chat_model import RoutooChatModel

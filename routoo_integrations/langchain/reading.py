@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from routoo_core.calling.driver import PieceReading, Reading
+from routoo_core.calling.readings import PieceReading, Reading
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage, read_usage, usage_with_part
 from routoo_integrations.langchain.messages import closing_chunk, written_text
@@ -47,6 +47,7 @@ class ChunkReader:
         self._usage: Usage | None = None
         self._model: str | None = None
         self._is_complete = not marks_end
+        self._has_shown = False
 
     def read(self, piece: ChatGenerationChunk) -> PieceReading:
         """What a chunk adds; the chunk no longer says that it is the last, for that one is ours."""
@@ -61,12 +62,15 @@ class ChunkReader:
             message.chunk_position = None
             if message.usage_metadata:
                 self._usage = usage_with_part(self._usage, read_usage(message.usage_metadata))
-        return PieceReading(written_text(message), _shows_anything(message))
+        is_visible = _shows_anything(message)
+        if self._has_shown and not is_visible and _reports_usage(message):
+            self._is_complete = True  # usage behind the text comes last
+        self._has_shown = self._has_shown or is_visible
+        return PieceReading(written_text(message), is_visible)
 
     def finish(self) -> Reading:
         """What all chunks say together."""
-        is_complete = self._is_complete or self._usage is not None
-        return Reading("", self._usage, self._model, is_complete)
+        return Reading("", self._usage, self._model, self._is_complete)
 
     def last_piece(self, record: DecisionRecord) -> ChatGenerationChunk:
         """The chunk with the record."""
@@ -87,6 +91,10 @@ def _model_name(metadata: Mapping[str, Any]) -> str | None:
         if isinstance(name, str) and name:
             return name
     return None
+
+
+def _reports_usage(message: BaseMessage) -> bool:
+    return isinstance(message, AIMessageChunk) and bool(message.usage_metadata)
 
 
 def _shows_anything(message: BaseMessage) -> bool:

@@ -12,7 +12,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
 
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.driver import Reading
+from routoo_core.calling.readings import Reading
 from routoo_core.record import DecisionRecord
 from routoo_core.text import well_formed
 from routoo_core.usage import read_usage
@@ -26,6 +26,11 @@ from routoo_integrations.llama_index.reading import (
     tool_arguments,
 )
 from routoo_integrations.llama_index.refusals import note_refusal, refusal_text
+from routoo_integrations.llama_index.streams import (
+    closing_astream,
+    closing_stream,
+    note_responses,
+)
 from routoo_integrations.llama_index.tools import as_tools
 
 _TOOL_KEYWORDS = ("tool_choice", "tool_required", "allow_parallel_tool_calls")
@@ -63,14 +68,12 @@ class LlamaIndexCall(ABC, Generic[Response]):
 
     def open(self, attempt: Attempt) -> Generator[Response, None, None]:
         """The response of an expert, in pieces."""
-        pieces: Generator[Response, None, None] = self._delegate(attempt, f"stream_{self.method}")
-        return pieces
+        return closing_stream(lambda: self._delegate(attempt, f"stream_{self.method}"))
 
     async def aopen(self, attempt: Attempt) -> AsyncGenerator[Response, None]:
         """:meth:`open`, async."""
-        pieces: AsyncGenerator[Response, None]
-        pieces = await self._delegate(attempt, f"astream_{self.method}", is_async=True)
-        return pieces
+        method = f"astream_{self.method}"
+        return closing_astream(lambda: self._delegate(attempt, method, is_async=True))
 
     def read(self, reply: Response) -> Reading:
         """What a whole response says."""
@@ -94,6 +97,7 @@ class LlamaIndexCall(ABC, Generic[Response]):
         max_tokens = attempt.max_tokens
         withheld = attempt.withheld
         llm = client.llm_for_call(max_tokens, self.callbacks, withheld, is_async)
+        note_responses(llm, is_async)
         keywords = client.arguments(self.keywords, max_tokens, withheld)
         return self._invoke(llm, method, keywords, attempt.expert.name)
 

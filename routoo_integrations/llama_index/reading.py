@@ -12,7 +12,7 @@ from llama_index.core.base.llms.types import (
     TextBlock,
 )
 
-from routoo_core.calling.driver import PieceReading, Reading
+from routoo_core.calling.readings import PieceReading, Reading
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage, field_of, read_usage, usage_so_far
 from routoo_integrations.llama_index.messages import mark_response, stamp_response
@@ -46,9 +46,13 @@ class PieceReader(Generic[Response]):
     def read(self, piece: Response) -> PieceReading:
         """What a piece adds."""
         self._latest = piece
-        self._usage = usage_so_far(self._usage, read_usage(piece))
+        report = read_usage(piece)
+        self._usage = usage_so_far(self._usage, report)
         self._model = model_name(piece) or self._model
-        self._is_complete = self._is_complete or _says_why_it_ended(piece.raw)
+        is_last = _says_why_it_ended(piece.raw) or (
+            report is not None and _has_no_choices(piece.raw)
+        )
+        self._is_complete = self._is_complete or is_last
         mark_response(piece, self._mark)
         refusal = refusal_text(piece)
         self._refusal += refusal
@@ -59,8 +63,7 @@ class PieceReader(Generic[Response]):
         text = ""
         if self._usage is None and self._latest is not None:
             text = tool_arguments(self._latest)
-        is_complete = self._is_complete or self._usage is not None
-        return Reading(text, self._usage, self._model, is_complete)
+        return Reading(text, self._usage, self._model, self._is_complete)
 
     def last_piece(self, record: DecisionRecord) -> Response | None:
         """A piece like the latest one, which adds no text and carries the record."""
@@ -84,6 +87,12 @@ def model_name(response: ChatResponse | CompletionResponse) -> str | None:
 def _says_why_it_ended(raw: Any) -> bool:
     """Whether a provider's own piece of a stream holds a reason for its end."""
     return any(_has_reason(holder) for holder in _end_holders(raw))
+
+
+def _has_no_choices(raw: Any) -> bool:
+    """Whether it is OpenAI's piece behind the end, which has usage alone."""
+    choices = field_of(raw, "choices")
+    return isinstance(choices, list) and not choices
 
 
 def _has_reason(holder: Any) -> bool:

@@ -1,0 +1,209 @@
+"""The way of a stream's pieces from the expert to the caller, and what becomes of a stream that the caller leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from typing import Any, Generic
+
+from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.readings import Piece, Reading, StreamReader
+from routoo_core.errors import NoReply, OtherModelAnswered, ReplyCutOff
+from routoo_core.lifetimes import PerProcess
+
+DRAIN_S = 2.0
+"""Seconds for which a stream that its caller has left is read on, as most report their usage at the end."""
+
+_LOGGER = logging.getLogger(__name__)
+_THREADS = PerProcess(lambda: ThreadPoolExecutor(max_workers=8, thread_name_prefix="routoo-drain"))
+_TASKS: set[asyncio.Task[None]] = set()
+
+
+class Passage(Generic[Piece]):
+    """Lets the pieces of one stream through to the caller, from the first on that shows anything.
+
+    A strict expert's pieces are held back until the stream names its model, or ends without.
+
+    Args:
+        attempt: Whose stream.
+        reader: Reads its pieces.
+    """
+
+    def __init__(self, attempt: Attempt, reader: StreamReader[Piece]) -> None:
+        self._attempt = attempt
+        self._reader = reader
+        self._withheld: list[Piece] = []
+        self._is_open = False
+        self._is_empty = True
+        self._has_content = False
+
+    @contextmanager
+    def over(self, pieces: Generator[Piece, Any, Any]) -> Iterator[Iterator[Piece]]:
+        """The pieces of the stream, which is closed at the end; one that its caller has left is read on elsewhere."""
+        is_left = False
+        try:
+            yield pieces
+        except GeneratorExit:
+            is_left = True
+            raise
+        finally:
+            self._note_report()
+            if not is_left or not self._drain(pieces):
+                pieces.close()
+
+    @asynccontextmanager
+    async def aover(
+        self, pieces: AsyncGenerator[Piece, Any]
+    ) -> AsyncIterator[AsyncIterator[Piece]]:
+        """:meth:`over`, async."""
+        is_left = False
+        try:
+            yield pieces
+        except GeneratorExit:
+            is_left = True
+            raise
+        finally:
+            self._note_report()
+            if not is_left or not self._adrain(pieces):
+                await pieces.aclose()
+
+    def let_through(self, piece: Piece) -> Sequence[Piece]:
+        """The pieces to hand to the caller now that this one has come."""
+        self._is_empty = False
+        reading = self._reader.read(piece)
+        self._attempt.received(reading.text, self._is_open)
+        if self._is_open:
+            return (piece,)
+        self._withheld.append(piece)
+        self._has_content = self._has_content or reading.is_visible
+        if not self._has_content or self._waits_for_model():
+            return ()
+        self._is_open = True
+        self._attempt.shown()
+        return self._take_withheld()
+
+    def end(self) -> Reading:
+        """What is known of the whole stream.
+
+        Raises:
+            NoReply: It was empty.
+            ReplyCutOff: It ended before its end.
+            OtherModelAnswered: It is another model's, and the expert is strict.
+        """
+        if self._is_empty:
+            raise NoReply(self._attempt.expert.name, "an empty stream")
+        ending = self._reader.finish()
+        self._attempt.received(ending.text, self._is_open)
+        if not ending.is_complete:
+            raise ReplyCutOff(self._attempt.expert.name)
+        self._refuse_other_model(ending)
+        return ending
+
+    def closing_pieces(self) -> Sequence[Piece]:
+        """What follows once the stream is settled: a reply that shows nothing, and the piece with the record."""
+        pieces = self._take_withheld()
+        last = self._reader.last_piece(self._attempt.record())
+        if last is not None:
+            pieces.append(last)
+        return pieces
+
+    def _waits_for_model(self) -> bool:
+        """Whether the expert is strict and has not said yet which model answers.
+
+        Raises:
+            OtherModelAnswered: It has, and it is another.
+        """
+        if not self._attempt.expert.strict_model:
+            return False
+        reading = self._reader.finish()
+        self._refuse_other_model(reading)
+        return reading.model is None
+
+    def _refuse_other_model(self, reading: Reading) -> None:
+        """Refuse a stream of another model than was asked, where the expert is strict.
+
+        Raises:
+            OtherModelAnswered: It is one.
+        """
+        if self._attempt.is_other_model(reading.model):
+            expert = self._attempt.expert
+            raise OtherModelAnswered(expert.name, expert.model, str(reading.model))
+
+    def _take_withheld(self) -> list[Piece]:
+        pieces = self._withheld
+        self._withheld = []
+        return pieces
+
+    def _note_report(self) -> None:
+        """Note what the expert has reported so far."""
+        reading = self._reader.finish()
+        self._attempt.reported(reading.usage, reading.model)
+
+    # A stream that its caller has left
+
+    def _drain(self, pieces: Generator[Piece, Any, Any]) -> bool:
+        """Read a stream on in a thread; ``False`` where no thread can be had any more."""
+        deadline = time.monotonic() + DRAIN_S
+        context = contextvars.copy_context()
+        try:
+            _THREADS.get().submit(context.run, self._read_on, pieces, deadline)
+        except RuntimeError:  # the interpreter ends
+            return False
+        self._attempt.leave()
+        return True
+
+    def _read_on(self, pieces: Generator[Piece, Any, Any], deadline: float) -> None:
+        is_exhausted = False
+        try:
+            with closing(pieces):
+                while time.monotonic() < deadline and not is_exhausted:
+                    piece = next(pieces, None)
+                    is_exhausted = piece is None
+                    if piece is not None:
+                        self._note(piece)
+        except Exception as error:  # noqa: BLE001 (nobody is left to take it)
+            self._log_failure(error)
+        finally:
+            self._settle_left(is_exhausted)
+
+    def _adrain(self, pieces: AsyncGenerator[Piece, Any]) -> bool:
+        """Read a stream on in a task of the running loop; ``False`` where there is none."""
+        try:
+            task = asyncio.get_running_loop().create_task(self._aread_on(pieces))
+        except RuntimeError:  # the loop ends
+            return False
+        _TASKS.add(task)
+        task.add_done_callback(_TASKS.discard)
+        self._attempt.leave()
+        return True
+
+    async def _aread_on(self, pieces: AsyncGenerator[Piece, Any]) -> None:
+        is_exhausted = False
+        try:
+            async with asyncio.timeout(DRAIN_S), aclosing(pieces):
+                async for piece in pieces:
+                    self._note(piece)
+                is_exhausted = True
+        except Exception as error:  # noqa: BLE001 (nobody is left to take it)
+            self._log_failure(error)
+        finally:
+            # A short wait of the loop, which may be about to end: a thread might not be waited for.
+            self._settle_left(is_exhausted)
+
+    def _note(self, piece: Piece) -> None:
+        self._attempt.received(self._reader.read(piece).text)
+
+    def _settle_left(self, is_exhausted: bool) -> None:
+        reading = self._reader.finish()
+        self._attempt.received(reading.text)
+        is_complete = reading.is_complete and (is_exhausted or reading.usage is not None)
+        self._attempt.settle_left(reading.usage, reading.model, is_complete)
+
+    def _log_failure(self, error: Exception) -> None:
+        name = self._attempt.expert.name
+        _LOGGER.debug("a stream of %s failed after its caller left: %s", name, type(error).__name__)
