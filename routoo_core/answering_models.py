@@ -7,7 +7,7 @@ import warnings
 
 from routoo_core.experts import Expert, Pool
 from routoo_core.list_prices import ListPrices, Moment, price_of_model
-from routoo_core.model_names import same_model
+from routoo_core.model_names import client_model, same_model
 from routoo_core.money import NanoUsd
 from routoo_core.usage import Usage
 
@@ -28,6 +28,8 @@ class AnsweringModels:
         """Whether a reply names another model than the expert's, by none of the names it is known by."""
         if model is None or same_model(expert.model, model):
             return False
+        if expert.client is not None and client_model(expert.client) is None:
+            return False  # a chain, whose model has no name that was asked for
         return not any(same_model(alias, model) for alias in expert.answers_as)
 
     def cost(

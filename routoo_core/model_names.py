@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 _PATH = re.compile(r".*/(?:models|foundation-model|inference-profile)/(.+)")
 """What a provider puts before a name: ``models/``, ``accounts/fireworks/models/``, the ARN of Bedrock."""
@@ -91,3 +92,12 @@ def _model_and_snapshot(name: str) -> tuple[str, str]:
         snapshot = match[1].replace("-", "")
     name = _DECIMAL_POINT.sub("-", name)
     return _ALIASES.get(name, name), snapshot
+
+
+def client_model(client: Any) -> str | None:
+    """The name that a native model object gives its model; ``None`` for one that names none, such as a chain."""
+    for attribute in ("model_name", "model", "model_id", "deployment_name"):
+        name = getattr(client, attribute, None)
+        if isinstance(name, str):
+            return name
+    return None

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from routoo_core.endpoint import Endpoint
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
+from routoo_core.model_names import client_model
 from routoo_core.money import to_nano_usd
 from routoo_core.options import (
     RouterOptions,
@@ -138,18 +139,9 @@ def make_expert(name: str, model: Any, describe_model: DescribeModel) -> Expert:
     """
     if isinstance(model, Expert):
         return model if model.name == name else model.model_copy(update={"name": name})
-    settings = {"name": name, "model": _model_name(model) or name, "client": model}
+    settings = {"name": name, "model": client_model(model) or name, "client": model}
     settings.update(describe_model(model))
     return Expert(**settings)
-
-
-def _model_name(model: Any) -> str | None:
-    """The name that a native model object gives its model."""
-    for attribute in ("model_name", "model", "model_id", "deployment_name"):
-        value = getattr(model, attribute, None)
-        if isinstance(value, str):
-            return value
-    return None
 
 
 def build_clients(

@@ -3,6 +3,8 @@
 import warnings
 
 import pytest
+from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
+from langchain_openai import ChatOpenAI
 from test_parameters import KINDS, WAYS, ask
 
 from routoo_core import Expert, Pool
@@ -106,3 +108,14 @@ def test_an_unknown_model_and_a_machine_of_ones_own_keep_the_price_that_was_set(
         assert models.cost(alias, "nobody-knows-this", Usage(100, 10)) == 110 * 3000
     with pytest.warns(UserWarning):
         assert models.cost(free, "gpt-4o", Usage(100, 10)) == 0
+
+
+def test_a_chain_has_no_model_that_was_asked_for(endpoint):
+    openai = ChatOpenAI(model="a", base_url=endpoint.base_url, api_key="x")
+    chain = ChatPromptTemplate.from_messages([MessagesPlaceholder("messages")]) | openai
+    expert = Expert(name="c", model="c", client=chain, input_usd_per_1m=1, output_usd_per_1m=1)
+    model = RoutooChatModel(FakePredictor({"c": 1}), {"c": expert}, policy="best", max_tokens=9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        record = model.invoke("hello").response_metadata["routoo"]
+    assert record["answered_model"] == "a"
