@@ -110,6 +110,10 @@ def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
     """What an expert lacks to serve a request, in words."""
     lacks = expert.lacks(request.needs)
 
+    if not expert.is_free:
+        for name in sorted(request.unpriced - expert.pass_through):
+            lacks.append(f"{name!r} in its pass_through (it may cost more than is held)")
+
     if not _has_room(expert, request):
         prompt_tokens = expert.prompt_tokens(request)
         lacks.append(f"a context window of {prompt_tokens} tokens and the reply")

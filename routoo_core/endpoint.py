@@ -54,6 +54,8 @@ class Endpoint(Settings):
         strict_model: Whether a reply of another model than was asked is refused; else it is booked, with a warning.
         answers_as: Other names by which replies call this very model, such as that of an alias or a deployment.
         unsupported_parameters: Arguments that the model does not take, beyond those that are known or that it refuses.
+        pass_through: Arguments of calls that may cost more than is held, such as ``prediction`` or
+            ``tools.web_search``, and may reach this expert all the same. Others are refused.
         silent_stream_end: Whether its streams end without a finish reason and usage, which else means that they were
             cut off.
         requests_per_minute: The most calls that ``routoo score`` starts in a minute.
@@ -73,6 +75,7 @@ class Endpoint(Settings):
     strict_model: bool = False
     answers_as: frozenset[str] = frozenset()
     unsupported_parameters: frozenset[str] = frozenset()
+    pass_through: frozenset[str] = frozenset()
     silent_stream_end: bool = False
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None

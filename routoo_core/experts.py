@@ -24,10 +24,13 @@ from routoo_core.limits import Limits
 from routoo_core.list_prices import ListPrices, Moment, find_list_prices
 from routoo_core.money import NanoUsd
 from routoo_core.prices import TokenPrices
+from routoo_core.request import RoutedRequest
 from routoo_core.settings import read_toml
 from routoo_core.text import first_repeated
 from routoo_core.usage import Usage as Usage
 
+_CLAUDES_TOOL_TOKENS = 600
+"""Tokens of the instructions that Anthropic adds where tools are offered; up to 530 are documented."""
 PRICE_FIELDS = frozenset(TokenPrices.model_fields)
 
 
@@ -102,6 +105,17 @@ class Expert(Limits, TokenPrices, Endpoint):
     def has_list_prices(self) -> bool:
         """Whether its price was looked up, so that it changes with the hour and the length of the prompt."""
         return self._list_prices is not None
+
+    def _added_tokens(self, request: RoutedRequest) -> int:
+        tokens = super()._added_tokens(request)
+        if "tools" in request.needs and "claude" in self.model.lower():
+            tokens += _CLAUDES_TOOL_TOKENS
+        return tokens
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no call can cost anything, as on a machine of one's own."""
+        return self._list_prices is None and not any(getattr(self, name) for name in PRICE_FIELDS)
 
     def prices_at(self, moment: Moment | None = None, prompt_tokens: int = 0) -> TokenPrices:
         """The prices of a call; those that were set, and for the others what the list says.

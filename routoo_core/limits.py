@@ -33,6 +33,8 @@ class Limits(Settings):
             300 tokens where the router has not learnt lengths.
         capabilities: What it can take and give; ``json_schema`` includes ``json_mode``.
         tokens_per_image: The most that one image is billed as.
+        added_prompt_tokens: The most tokens that its client adds to every prompt: a chain's own messages, or tools that
+            its owner bound to it.
     """
 
     context_window: Annotated[int, Field(gt=0)] = 8192
@@ -40,6 +42,7 @@ class Limits(Settings):
     expected_output_tokens: Annotated[int, Field(gt=0)] | None = None
     capabilities: frozenset[Capability] = frozenset()
     tokens_per_image: Annotated[int, Field(gt=0)] = 2500
+    added_prompt_tokens: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _check_window(self) -> Self:
@@ -58,13 +61,11 @@ class Limits(Settings):
 
     def prompt_tokens(self, request: RoutedRequest) -> int:
         """Estimated tokens of the prompt, images included."""
-        image_tokens = request.images * self.tokens_per_image
-        return request.prompt_tokens + image_tokens
+        return request.prompt_tokens + self._added_tokens(request)
 
     def prompt_token_bound(self, request: RoutedRequest) -> int:
         """The most tokens the prompt can be, images included."""
-        image_tokens = request.images * self.tokens_per_image
-        return request.prompt_token_bound + image_tokens
+        return request.prompt_token_bound + self._added_tokens(request)
 
     def needed_output_tokens(self, request: RoutedRequest) -> int:
         """The reply that the window must have room for: the caller's limit, else a short one that is of use."""
@@ -89,4 +90,8 @@ class Limits(Settings):
         """Tokens of the prompt as most other tokenizers would count it at most."""
         with_margin = request.prompt_tokens * _TOKENIZER_MARGIN_PERCENT // 100 + _TEMPLATE_MARGIN
         text_tokens = min(with_margin, request.prompt_token_bound)
-        return text_tokens + request.images * self.tokens_per_image
+        return text_tokens + self._added_tokens(request)
+
+    def _added_tokens(self, request: RoutedRequest) -> int:
+        """Tokens of the prompt beside its text: images, and what the client adds."""
+        return request.images * self.tokens_per_image + self.added_prompt_tokens

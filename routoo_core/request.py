@@ -75,6 +75,7 @@ class RoutedRequest:
         max_tokens: The caller's limit on the reply; ``None`` lets the router choose one.
         completions: How many replies the call asks for, each of up to the limit; at least 1.
         needs: Capabilities an expert must have.
+        unpriced: Arguments of the call that may cost more than is held; an expert must allow them.
         previous: The turn this one follows, where the messages say who answered it.
         overrides: What this call sets for itself.
     """
@@ -86,6 +87,7 @@ class RoutedRequest:
     max_tokens: int | None = None
     completions: int = 1
     needs: frozenset[str] = frozenset()
+    unpriced: frozenset[str] = frozenset()
     previous: Turn | None = None
     overrides: Overrides = Overrides()
 
@@ -106,6 +108,7 @@ class RoutedRequest:
         completions: int = 1,
         tools: Sequence[Any] = (),
         response_format: Mapping[str, Any] | None = None,
+        unpriced: frozenset[str] = frozenset(),
         overrides: Overrides | None = None,
     ) -> RoutedRequest:
         """Read chat messages in OpenAI's form.
@@ -116,6 +119,7 @@ class RoutedRequest:
             completions: How many replies the call asks for, at least 1.
             tools: Tool definitions that travel with the call; they count as prompt.
             response_format: OpenAI's ``response_format``; a schema is a need.
+            unpriced: Further arguments that may cost; see :func:`routoo_core.arguments.unpriced_arguments`.
             overrides: What this call sets for itself.
 
         Raises:
@@ -140,6 +144,7 @@ class RoutedRequest:
             max_tokens=max_tokens,
             completions=completions,
             needs=_needs(conversation, tools, response_format),
+            unpriced=unpriced,
             previous=_previous_turn(conversation),
             overrides=overrides or Overrides(),
         )

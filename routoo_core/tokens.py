@@ -6,6 +6,8 @@ import hashlib
 import importlib.util
 import os
 import tempfile
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -25,6 +27,8 @@ _VOCABULARY = hashlib.sha1(_VOCABULARY_URL.encode(), usedforsecurity=False).hexd
 _CACHE_VARIABLE = "TIKTOKEN_CACHE_DIR"
 _BYTES_PER_TOKEN = 3
 """English runs at 4 to 5, so 3 overestimates when no vocabulary is at hand."""
+_REORDERING_BYTES = 3
+"""What a combining mark adds at most by undoing a composition: ǖ with a dot below becomes ụ and two marks."""
 _PIECE_CHARS = 8000
 """Longer texts are cut into pieces of so many characters: a million blanks at once overflow the tokenizer's stack."""
 
@@ -46,11 +50,22 @@ def count_tokens(text: str) -> int:
 def bound_tokens(text: str) -> int:
     """Bound the tokens of ``text`` from above, for any byte-level tokenizer: its UTF-8 bytes.
 
-    A lone surrogate counts as the three bytes of U+FFFD, which is sent for it.
+    Some tokenizers normalise (NFKC) first, which makes up to eleven times as many bytes of a character. So each counts
+    by the longer of its forms. A lone surrogate counts as the three bytes of U+FFFD, which is sent for it.
     """
     if text.isascii():
         return len(text)
-    return len(text.encode(errors="surrogatepass"))
+    return sum(_most_bytes(character) * count for character, count in Counter(text).items())
+
+
+@lru_cache(maxsize=65_536)
+def _most_bytes(character: str) -> int:
+    """The bytes of a character in UTF-8, as it is or normalised."""
+    normal_form = unicodedata.normalize("NFKC", character)
+    longest = max(len(form.encode(errors="surrogatepass")) for form in (character, normal_form))
+    if unicodedata.combining(character):
+        longest += _REORDERING_BYTES
+    return longest
 
 
 def encode(text: str) -> list[int]:

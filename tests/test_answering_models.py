@@ -113,7 +113,14 @@ def test_an_unknown_model_and_a_machine_of_ones_own_keep_the_price_that_was_set(
 def test_a_chain_has_no_model_that_was_asked_for(endpoint):
     openai = ChatOpenAI(model="a", base_url=endpoint.base_url, api_key="x")
     chain = ChatPromptTemplate.from_messages([MessagesPlaceholder("messages")]) | openai
-    expert = Expert(name="c", model="c", client=chain, input_usd_per_1m=1, output_usd_per_1m=1)
+    expert = Expert(
+        name="c",
+        model="c",
+        client=chain,
+        input_usd_per_1m=1,
+        output_usd_per_1m=1,
+        added_prompt_tokens=20,
+    )
     model = RoutooChatModel(FakePredictor({"c": 1}), {"c": expert}, policy="best", max_tokens=9)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = """
 routoo_core
     errors redaction files lifetimes threads progress money text tables plotting settings tokens
-    question messages request latency usage prices model_names hosts list_prices endpoint limits experts price_list
+    arguments question messages request latency usage prices model_names hosts list_prices endpoint limits experts price_list
     error_evidence failures
     parameters answering_models expert_table prompts outcomes embedded
 routoo_core.predictor

@@ -22,6 +22,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from routoo_core.arguments import unpriced_arguments
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
 from routoo_core.calling.driver import arun, astream, run, stream
@@ -414,8 +415,9 @@ class RoutooChatModel(ConfiguredChatModel):
             plain,
             max_tokens=read_reply_limit(keywords, self.max_tokens),
             completions=read_completions(keywords),
-            tools=keywords.get("tools") or (),
+            tools=[*(keywords.get("tools") or ()), *(keywords.get("functions") or ())],
             response_format=keywords.get("response_format"),
+            unpriced=unpriced_arguments(self.expert_keywords(keywords)),
             overrides=read_overrides(self.router, keywords, self.account),
         )
 

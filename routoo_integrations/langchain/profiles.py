@@ -13,7 +13,11 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
 from routoo_integrations.building import read_reply_limit
 from routoo_integrations.langchain.protocols import PROTOCOLS, check_provider, init_named_model
-from routoo_integrations.langchain.runnables import speaks_openai, unwrap_bindings
+from routoo_integrations.langchain.runnables import (
+    added_prompt_tokens,
+    speaks_openai,
+    unwrap_bindings,
+)
 
 _PROFILE_FIELDS = {
     "tool_calling": "tools",
@@ -40,6 +44,9 @@ def describe_model(model: Any) -> dict[str, Any]:
         "client": model,
         "capabilities": _capabilities(chat_model, profile),
     }
+    added_tokens = added_prompt_tokens(model)
+    if added_tokens is not None:
+        settings["added_prompt_tokens"] = added_tokens
     window = profile.get("max_input_tokens")
     if window:
         settings["context_window"] = window

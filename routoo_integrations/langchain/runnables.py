@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -13,9 +14,21 @@ from langchain_core.messages import (
     BaseMessage,
     message_chunk_to_message,
 )
+from langchain_core.output_parsers import BaseOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.prompts import BasePromptTemplate
+from langchain_core.prompts.chat import BaseChatPromptTemplate
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.fallbacks import RunnableWithFallbacks
+from langchain_core.runnables.retry import RunnableRetry
+
+from routoo_core.arguments import unpriced_arguments
+from routoo_core.tokens import bound_tokens
+
+_LIMITS = ("max_tokens", "max_completion_tokens")
+_COUNTED = frozenset({"functions", "response_format", "tools"})
+"""Arguments that count as prompt."""
 
 QUIET: RunnableConfig = {"callbacks": []}
 """The router's run is the only one that a caller sees."""
@@ -24,7 +37,8 @@ QUIET: RunnableConfig = {"callbacks": []}
 class RunnableChatModel(BaseChatModel):
     """Any runnable from messages to a message or text, as a chat model.
 
-    A chain takes no arguments of a call; only wrapped models (with retries, with fallbacks) are passed them.
+    A chain takes no arguments of a call but the limit on its reply, which its models get; wrapped models (with retries,
+    with fallbacks) are passed all of them.
     """
 
     runnable: Runnable[Any, Any]
@@ -33,11 +47,14 @@ class RunnableChatModel(BaseChatModel):
     def _llm_type(self) -> str:
         return "runnable"
 
-    def _arguments(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _call(
+        self, stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[Runnable[Any, Any], dict[str, Any]]:
+        """What to call, and with what arguments."""
         is_model = isinstance(self.runnable, RunnableBindingBase)
         if is_model or hasattr(self.runnable, "bind_tools"):
-            return {**kwargs, "stop": stop}
-        return {}
+            return self.runnable, {**kwargs, "stop": stop}
+        return _with_limit(self.runnable, kwargs), {}
 
     def _generate(
         self,
@@ -46,7 +63,8 @@ class RunnableChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return as_result(self.runnable.invoke(messages, QUIET, **self._arguments(stop, kwargs)))
+        runnable, arguments = self._call(stop, kwargs)
+        return as_result(runnable.invoke(messages, QUIET, **arguments))
 
     async def _agenerate(
         self,
@@ -55,8 +73,8 @@ class RunnableChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        arguments = self._arguments(stop, kwargs)
-        return as_result(await self.runnable.ainvoke(messages, QUIET, **arguments))
+        runnable, arguments = self._call(stop, kwargs)
+        return as_result(await runnable.ainvoke(messages, QUIET, **arguments))
 
     def _stream(
         self,
@@ -65,7 +83,8 @@ class RunnableChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        for output in self.runnable.stream(messages, QUIET, **self._arguments(stop, kwargs)):
+        runnable, arguments = self._call(stop, kwargs)
+        for output in runnable.stream(messages, QUIET, **arguments):
             yield as_chunk(output)
 
     async def _astream(
@@ -75,9 +94,66 @@ class RunnableChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        arguments = self._arguments(stop, kwargs)
-        async for output in self.runnable.astream(messages, QUIET, **arguments):
+        runnable, arguments = self._call(stop, kwargs)
+        async for output in runnable.astream(messages, QUIET, **arguments):
             yield as_chunk(output)
+
+
+def _with_limit(runnable: Runnable[Any, Any], arguments: Mapping[str, Any]) -> Runnable[Any, Any]:
+    """A chain whose models keep to the limit on the reply."""
+    limits = {name: arguments[name] for name in _LIMITS if name in arguments}
+    if isinstance(runnable, RunnableSequence):
+        return RunnableSequence(*[_with_limit(step, arguments) for step in runnable.steps])
+    if isinstance(runnable, BaseChatModel | RunnableBinding):
+        return runnable.bind(**limits)
+    return runnable
+
+
+def added_prompt_tokens(client: Any) -> int | None:
+    """The most tokens that a client adds to every prompt; ``None`` where only its owner can say.
+
+    Those are what is bound to a model or set in it, such as tools, and the templates of a chain.
+    """
+    if isinstance(client, RunnableSequence):
+        steps = [added_prompt_tokens(step) for step in client.steps]
+        return None if None in steps else sum(step or 0 for step in steps)
+    if isinstance(client, BasePromptTemplate):
+        return bound_tokens(_template_text(client))
+    if isinstance(client, BaseOutputParser):
+        return 0
+    if isinstance(client, RunnableWithFallbacks):
+        tried = [added_prompt_tokens(model) for model in (client.runnable, *client.fallbacks)]
+        return None if None in tried else max(tokens or 0 for tokens in tried)
+    if isinstance(client, RunnableRetry):
+        return added_prompt_tokens(client.bound)
+    if not isinstance(client, BaseChatModel | RunnableBinding):
+        return None
+    model, bound = unwrap_bindings(client)
+    if isinstance(model, RunnableChatModel):
+        return None
+    sent = {**bound}
+    for field in ("model_kwargs", "extra_body"):
+        sent.update(getattr(model, field, None) or {})
+    return _tokens_of(sent)
+
+
+def _template_text(template: BasePromptTemplate[Any]) -> str:
+    """Everything that a template says by itself."""
+    if isinstance(template, BaseChatPromptTemplate):
+        values = json.dumps(template.partial_variables, default=str)
+        return f"{template.pretty_repr()}{values}"
+    return json.dumps(template.model_dump(exclude={"metadata", "tags"}), default=str)
+
+
+def _tokens_of(arguments: Mapping[str, Any]) -> int:
+    """The most tokens that arguments add to a prompt."""
+    names = unpriced_arguments(arguments) | (_COUNTED & set(arguments))
+    tokens = 0
+    for name in sorted(names):
+        value = arguments.get(name)
+        if value is not None and not isinstance(value, int | float):
+            tokens += bound_tokens(json.dumps(value, default=str))
+    return tokens
 
 
 def unwrap_bindings(model: Runnable[Any, Any]) -> tuple[BaseChatModel, dict[str, Any]]:

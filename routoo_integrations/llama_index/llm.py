@@ -25,6 +25,7 @@ from llama_index.core.tools import BaseTool
 from llama_index.core.types import BaseOutputParser, PydanticProgramMode
 from pydantic import BaseModel, Field, PrivateAttr
 
+from routoo_core.arguments import unpriced_arguments
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
 from routoo_core.calling.driver import arun, astream, run, stream
@@ -324,12 +325,14 @@ class RoutooLLM(SchemaLLM):
         plain_messages = router_messages(messages)
         if self.question_of:
             plain_messages = mark_question(plain_messages, self.question_of)
+        definitions = [tool_definition(tool) for tool in as_tools(keywords.get("tools"))]
         return RoutedRequest.from_messages(
             plain_messages,
             max_tokens=read_reply_limit(keywords, self.max_tokens),
             completions=read_completions(keywords),
-            tools=[tool_definition(tool) for tool in as_tools(keywords.get("tools"))],
+            tools=[*definitions, *(keywords.get("functions") or ())],
             response_format=keywords.get("response_format"),
+            unpriced=unpriced_arguments(self._expert_keywords(keywords)),
             overrides=read_overrides(self.router, keywords, self.account),
         )
 
