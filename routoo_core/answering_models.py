@@ -29,7 +29,7 @@ class AnsweringModels:
         if model is None or same_model(expert.model, model):
             return False
         if expert.client is not None and client_model(expert.client) is None:
-            return False  # a chain, whose model has no name that was asked for
+            return False  # a chain names no model to compare with
         return not any(same_model(alias, model) for alias in expert.answers_as)
 
     def cost(
@@ -57,10 +57,10 @@ class AnsweringModels:
 
     def _prices_of(self, expert: Expert, model: str) -> Expert | ListPrices | None:
         """What another model costs at this expert's address; ``None`` where that is not known."""
-        for other in self._pool:
-            if other.address == expert.address and same_model(other.model, model):
-                return other
-        if not expert.has_list_prices and not expert.maximum_cost(1_000_000, 1_000_000):
+        for neighbour in self._pool:
+            if neighbour.address == expert.address and same_model(neighbour.model, model):
+                return neighbour
+        if expert.is_free:
             return None  # a machine of one's own: whatever answers there is free
         return price_of_model(model, expert.address)
 

@@ -15,6 +15,7 @@ _TRANSPORT_ERRORS = frozenset(
     {"APIConnectionError", "TransportError", "ClientConnectionError", "HTTPClientError"}
 )
 """Classes of errors of the connection: of openai and its kin, httpx, aiohttp, botocore."""
+
 PARAMETERS = frozenset(
     {
         "frequency_penalty",
@@ -38,11 +39,10 @@ PARAMETERS = frozenset(
         "verbosity",
     }
 )
-"""Arguments of a call that it can do without, as providers name them."""
+"""Arguments of a call that providers refuse by name."""
 _PARAMETER_NAME = re.compile(rf"\b({'|'.join(sorted(PARAMETERS, key=len, reverse=True))})\b")
 _SHOWN_BODY = 4000
 """Characters of a body in which a reason is looked for."""
-
 
 _WAIT_IN_WORDS = re.compile(
     r"(?:try again|retry|retrydelay|retry_delay)\W{0,4}(?:in|after)?\W{0,4}([\d.]+) ?(ms|milliseconds|s\b|sec|m\b|min)"
@@ -63,11 +63,11 @@ class ErrorEvidence:
         self._causes = tuple(_causes(error))
         self.status: int | None = _first(_status(cause) for cause in self._causes)
         self.body = _first(_body(cause) for cause in self._causes)
-        said = [self._text_of_body()]
+        texts = [self._text_of_body()]
         for cause in self._causes:
-            said.append(type(cause).__name__)
-            said.append(str(cause)[:_SHOWN_BODY])
-        self.words = " ".join(said).lower()
+            texts.append(type(cause).__name__)
+            texts.append(str(cause)[:_SHOWN_BODY])
+        self.words = " ".join(texts).lower()
 
     @property
     def is_success(self) -> bool:
@@ -98,19 +98,19 @@ class ErrorEvidence:
 
     def parameter(self) -> str | None:
         """The argument that is not taken, where one is named."""
-        named = _named_parameter(self.body)
-        if named is not None:
-            return named
+        parameter = _parameter_field(self.body)
+        if parameter is not None:
+            return parameter
         match = _PARAMETER_NAME.search(self.words)
         return match[1] if match else None
 
     def usage(self) -> Usage | None:
         """What the reply that an error carries reports."""
         completion = self._completion()
-        reported = None if completion is None else read_usage(completion)
-        if reported is None and isinstance(self.body, Mapping):
-            reported = read_usage(self.body)
-        return reported
+        usage = None if completion is None else read_usage(completion)
+        if usage is None and isinstance(self.body, Mapping):
+            usage = read_usage(self.body)
+        return usage
 
     def reply_text(self) -> str:
         """The reply that could not be read, as far as it came."""
@@ -220,7 +220,7 @@ def _body(error: BaseException) -> Any:
         return text
 
 
-def _named_parameter(body: Any) -> str | None:
+def _parameter_field(body: Any) -> str | None:
     """The parameter that a body names in a field of its own: ``param``, or the ``loc`` of a validation error."""
     if isinstance(body, Mapping):
         for name, value in body.items():
@@ -231,14 +231,14 @@ def _named_parameter(body: Any) -> str | None:
                     if part in PARAMETERS:
                         return str(part)
         for value in body.values():
-            named = _named_parameter(value)
-            if named is not None:
-                return named
+            parameter = _parameter_field(value)
+            if parameter is not None:
+                return parameter
     if isinstance(body, list):
         for entry in body:
-            named = _named_parameter(entry)
-            if named is not None:
-                return named
+            parameter = _parameter_field(entry)
+            if parameter is not None:
+                return parameter
     return None
 
 

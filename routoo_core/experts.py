@@ -71,11 +71,13 @@ class Expert(Limits, TokenPrices, Endpoint):
             return handler(values)  # a missing model is refused with its own message
 
         list_prices = find_list_prices(str(values["model"]), _address_of(values))
-        written = {name: value for name, value in values.items() if value is not None}
-        listed = list_prices.at().model_dump(exclude_none=True)
-        expert = handler({**listed, **values, **_listed_only(listed, written)})
+        listed: dict[str, Any] = list_prices.at().model_dump(exclude_none=True)
+        for name, value in values.items():
+            if value is not None:
+                listed.pop(name, None)
+        expert = handler({**values, **listed})
         # What was looked up is not what somebody set: it changes with the list.
-        expert.model_fields_set.difference_update(set(listed) - set(written))
+        expert.model_fields_set.difference_update(listed)
         expert._list_prices = list_prices
         return expert
 
@@ -100,17 +102,6 @@ class Expert(Limits, TokenPrices, Endpoint):
         return _address_of(
             {"base_url": self.base_url, "provider": self.provider, "client": self.client}
         )
-
-    @property
-    def has_list_prices(self) -> bool:
-        """Whether its price was looked up, so that it changes with the hour and the length of the prompt."""
-        return self._list_prices is not None
-
-    def _added_tokens(self, request: RoutedRequest) -> int:
-        tokens = super()._added_tokens(request)
-        if "tools" in request.needs and "claude" in self.model.lower():
-            tokens += _CLAUDES_TOOL_TOKENS
-        return tokens
 
     @property
     def is_free(self) -> bool:
@@ -171,15 +162,21 @@ class Expert(Limits, TokenPrices, Endpoint):
             return self.max_output_tokens
         return min(self.max_output_tokens, affordable // completions)
 
+    def _added_tokens(self, request: RoutedRequest) -> int:
+        tokens = super()._added_tokens(request)
+        if "tools" in request.needs and "claude" in self.model.lower():
+            tokens += _CLAUDES_TOOL_TOKENS
+        return tokens
+
     def _with_own_prices(self, listed: TokenPrices) -> TokenPrices:
         if self.model_fields_set.isdisjoint(PRICE_FIELDS):
             return listed
-        own = []
+        own_prices = []
         for name in PRICE_FIELDS:
             value = getattr(self, name)
             if name in self.model_fields_set and value is not None:
-                own.append((name, value))
-        return _replaced(listed, tuple(own))
+                own_prices.append((name, value))
+        return _replace_prices(listed, tuple(own_prices))
 
 
 def _address_of(settings: Mapping[str, Any]) -> Address:
@@ -192,14 +189,11 @@ def _address_of(settings: Mapping[str, Any]) -> Address:
     return Address(str(base_url) if base_url else None, str(provider) if provider else None)
 
 
-def _listed_only(listed: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """The prices of the list that nobody set."""
-    return {name: value for name, value in listed.items() if name not in written}
-
-
 @lru_cache(maxsize=1024)
-def _replaced(prices: TokenPrices, own: tuple[tuple[str, Decimal], ...]) -> TokenPrices:
-    return prices.model_copy(update=dict(own))
+def _replace_prices(
+    prices: TokenPrices, own_prices: tuple[tuple[str, Decimal], ...]
+) -> TokenPrices:
+    return prices.model_copy(update=dict(own_prices))
 
 
 class Pool:

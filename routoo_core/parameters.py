@@ -5,29 +5,14 @@ from __future__ import annotations
 import re
 import threading
 
+from routoo_core.error_evidence import PARAMETERS
 from routoo_core.experts import Expert
 
-DISPENSABLE = frozenset(
-    {
-        "frequency_penalty",
-        "max_completion_tokens",
-        "max_tokens",
-        "parallel_tool_calls",
-        "presence_penalty",
-        "reasoning_effort",
-        "seed",
-        "service_tier",
-        "stop",
-        "stream_options",
-        "temperature",
-        "top_k",
-        "top_p",
-        "verbosity",
-    }
-)
+_ALIASES = {"stop_sequences": "stop"}
+_INDISPENSABLE = frozenset({"logit_bias", "logprobs", "tool_choice", "top_logprobs"})
+DISPENSABLE = PARAMETERS - _INDISPENSABLE - frozenset(_ALIASES)
 """Arguments without which a call still asks for the same; either name of the reply limit stands for the other."""
 _REPLY_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
-_ALIASES = {"stop_sequences": "stop"}
 
 _REASONING_MODEL = re.compile(r"(^|/)(o[1-9]|gpt-5)(?!.*chat)")
 """OpenAI's models that reason; the chat variants of GPT-5 do not."""
@@ -58,8 +43,9 @@ class RefusedParameters:
         """The arguments not to send to an expert."""
         refused = self._of_expert.get(expert.name)
         if refused is None:
-            refused = unsupported_parameters(expert.model) | expert.unsupported_parameters
-            self._of_expert[expert.name] = refused
+            by_model = unsupported_parameters(expert.model) | expert.unsupported_parameters
+            # Another thread may have learned more meanwhile.
+            refused = self._of_expert.setdefault(expert.name, by_model)
         return refused
 
     def learn(self, expert: Expert, parameter: str) -> bool:
@@ -70,10 +56,10 @@ class RefusedParameters:
         """
         parameter = _ALIASES.get(parameter, parameter)
         with self._lock:
-            known = self.of(expert)
-            if parameter not in DISPENSABLE or parameter in known:
+            refused = self.of(expert)
+            if parameter not in DISPENSABLE or parameter in refused:
                 return False
-            if parameter in _REPLY_LIMITS and known & _REPLY_LIMITS:
+            if parameter in _REPLY_LIMITS and refused & _REPLY_LIMITS:
                 return False  # a reply without a limit could cost more than is held
-            self._of_expert[expert.name] = known | {parameter}
+            self._of_expert[expert.name] = refused | {parameter}
         return True

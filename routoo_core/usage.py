@@ -237,21 +237,21 @@ def _read_langchain(report: Any) -> Usage | None:
 
 def _read_google(report: Any) -> Usage | None:
     """Gemini's usage; cached tokens are part of the prompt, thoughts come on top of the candidates."""
-    named = _GOOGLE_NAMES if _has_any(report, *_GOOGLE_NAMES.totals) else _GOOGLE_JSON_NAMES
-    if not _has_any(report, *named.totals):
+    names = _GOOGLE_NAMES if _has_any(report, *_GOOGLE_NAMES.totals) else _GOOGLE_JSON_NAMES
+    if not _has_any(report, *names.totals):
         return None
-    thoughts = _count(report, named.thoughts)
+    thoughts = _count(report, names.thoughts)
     usage = Usage(
-        prompt_tokens=_count(report, named.prompt) + _count(report, named.tool_use),
-        completion_tokens=_count(report, named.candidates) + thoughts,
-        cached_tokens=_count(report, named.cached),
-        audio_input_tokens=_count_of_modality(report, named.prompt_details, "AUDIO"),
+        prompt_tokens=_count(report, names.prompt) + _count(report, names.tool_use),
+        completion_tokens=_count(report, names.candidates) + thoughts,
+        cached_tokens=_count(report, names.cached),
+        audio_input_tokens=_count_of_modality(report, names.prompt_details, "AUDIO"),
         reasoning_tokens=thoughts,
-        audio_output_tokens=_count_of_modality(report, named.candidates_details, "AUDIO"),
-        cached_audio_tokens=_count_of_modality(report, named.cached_details, "AUDIO"),
-        image_output_tokens=_count_of_modality(report, named.candidates_details, "IMAGE"),
+        audio_output_tokens=_count_of_modality(report, names.candidates_details, "AUDIO"),
+        cached_audio_tokens=_count_of_modality(report, names.cached_details, "AUDIO"),
+        image_output_tokens=_count_of_modality(report, names.candidates_details, "IMAGE"),
     )
-    return _whole(usage, _count(report, named.total))
+    return _whole(usage, _count(report, names.total))
 
 
 @dataclass(frozen=True, slots=True)

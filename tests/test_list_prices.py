@@ -413,8 +413,9 @@ def test_parts_that_exceed_their_total_are_cut():
 
 @given(USAGES)
 def test_no_usage_costs_less_than_nothing_or_more_than_the_most(usage):
-    cost = PRICES.cost(usage)
-    assert 0 <= cost <= PRICES.maximum_cost(max(0, usage.prompt_tokens), usage.completion_tokens)
+    prompt_tokens = max(0, usage.prompt_tokens)
+    completion_tokens = max(0, usage.completion_tokens)
+    assert 0 <= PRICES.cost(usage) <= PRICES.maximum_cost(prompt_tokens, completion_tokens)
 
 
 @given(
@@ -447,7 +448,6 @@ def test_money_is_exact_whatever_precision_the_program_works_with():
 
 def test_prices_that_somebody_set_are_flat_and_win():
     expert = Expert(name="x", model="deepseek-v4-pro", input_usd_per_1m=1, output_usd_per_1m=2)
-    assert not expert.has_list_prices
     for hour in (0, 2):
         assert expert.cost(Usage(1000, 0), at=MIDNIGHT + timedelta(hours=hour)) == 1_000_000
 

@@ -7,6 +7,7 @@ from llama_index.llms.openai_like import OpenAILike
 
 from routoo_core import Expert, Pool
 from routoo_core.config import build_router
+from routoo_core.parameters import RefusedParameters
 from routoo_core.testing import FakePredictor, Reply
 from routoo_integrations.langchain import RoutooChatModel
 from routoo_integrations.llama_index import RoutooLLM
@@ -142,3 +143,28 @@ async def test_an_argument_that_the_call_needs_moves_on_to_the_next_expert(endpo
     router = router_over(endpoint, expert_of(endpoint, "odd"), expert_of(endpoint, "other"))
     record = await ask(kind, "whole", router)
     assert [attempt["expert"] for attempt in record["attempts"]] == ["odd", "other"]
+
+
+# What is remembered
+
+
+class SlowExpert(Expert):
+    """Its model is read so slowly that another thread learns of a refusal meanwhile."""
+
+    def __getattribute__(self, name):
+        value = super().__getattribute__(name)
+        if name == "unsupported_parameters" and not LEARNED:
+            LEARNED.append(True)
+            REFUSED.learn(self, "temperature")
+        return value
+
+
+LEARNED = []
+REFUSED = RefusedParameters()
+
+
+def test_a_refusal_that_is_learned_while_another_call_looks_the_expert_up_is_not_lost():
+    expert = SlowExpert(name="x", model="m", **PRICES)
+    LEARNED.clear()
+    REFUSED.of(expert)
+    assert REFUSED.of(expert) == {"temperature"}
