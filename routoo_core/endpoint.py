@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.hosts import Address
+from routoo_core.hosts import Address, is_within
 from routoo_core.redaction import has_secret, redacted_url, shown_variable
 from routoo_core.settings import Settings
 
@@ -30,7 +30,8 @@ _AZURE_ADDRESS = "AZURE_OPENAI_ENDPOINT"
 _AZURE_VERSION = "OPENAI_API_VERSION"
 _AZURE_DOMAINS = ("azure.com", "azure.us", "azure.cn", "azure-api.net")
 _AZURE_PATH = re.compile(r"/openai(/.*)?$")
-_REASONING_MODEL = re.compile(r"(?:^|[^a-z0-9])(?:gpt-?[5-9]|o[1-9])(?![0-9a-z])", re.IGNORECASE)
+_REASONING_NAME = re.compile(r"(?:^|[^a-z0-9])(?:gpt-?[5-9]|o[1-9])(?![0-9a-z])", re.IGNORECASE)
+"""In the name of a model or deployment at Azure that takes ``max_completion_tokens`` alone."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -131,7 +132,7 @@ class Endpoint(Settings):
         base_url = self.base_url
         if not base_url:
             base_url = _first_set(_OPENAI_ADDRESSES) or f"https://{_OPENAI_DOMAIN}/v1"
-        return _is_within(_host_of(base_url), (_OPENAI_DOMAIN,))
+        return is_within(_host_of(base_url), (_OPENAI_DOMAIN,))
 
     @property
     def is_azure(self) -> bool:
@@ -149,9 +150,9 @@ class Endpoint(Settings):
             return self.reply_limit_parameter
         if self.speaks_openai_natively:
             return "max_completion_tokens"
-        is_at_azure = self.is_azure or _is_within(_host_of(self.base_url or ""), _AZURE_DOMAINS)
+        is_at_azure = self.is_azure or is_within(_host_of(self.base_url or ""), _AZURE_DOMAINS)
         names = f"{self.model} {self.deployment or ''}"
-        if is_at_azure and _REASONING_MODEL.search(names):
+        if is_at_azure and _REASONING_NAME.search(names):
             return "max_completion_tokens"
         return "max_tokens"
 
@@ -229,8 +230,3 @@ def _first_set(variables: tuple[str, ...]) -> str | None:
 
 def _host_of(base_url: str) -> str:
     return Address(base_url).host_name or ""
-
-
-def _is_within(host: str, domains: tuple[str, ...]) -> bool:
-    """Whether a host is one of these domains, or within one."""
-    return any(host == domain or host.endswith(f".{domain}") for domain in domains)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -87,11 +87,16 @@ class Address:
         return _host_and_path(self.base_url)[0] or None
 
 
+def is_within(host: str, domains: Iterable[str]) -> bool:
+    """Whether the name of a machine is one of these domains, or within one."""
+    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
+
+
 def provider_of_address(base_url: str, providers: list[Provider]) -> str | None:
     """The provider, as the price list calls it, behind an address; ``None`` for a gateway or a machine of one's own."""
     host, path = _host_and_path(base_url)
     for domain, provider_id in _DOMAINS.items():
-        if host == domain or host.endswith(f".{domain}"):
+        if is_within(host, [domain]):
             return provider_id
     if _BEDROCK.fullmatch(host):
         return "aws"

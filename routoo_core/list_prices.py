@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Context, Decimal
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from routoo_core.errors import UnknownPrice
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 DAY_S = 86_400
 _SCHEDULES_KEPT = 1024
-_KEYS = {
+_LIST_NAMES = {
     "input_usd_per_1m": "input_mtok",
     "output_usd_per_1m": "output_mtok",
     "cached_usd_per_1m": "cache_read_mtok",
@@ -115,27 +114,29 @@ def find_list_prices(model: str, address: Address | None = None) -> ListPrices:
     Raises:
         UnknownPrice: No list price is known; unknown is never free.
     """
-    snapshot = _snapshot()
     address = address or Address()
-    host = None
-    if address.base_url:
-        host = provider_of_address(address.base_url, snapshot.providers)
-        host = host or hugging_face_provider(model, address)
-    provider = None
-    if address.provider:
-        provider = provider_of_word(address.provider, snapshot.providers)
-
-    if host is None and not address.base_url:
-        host = provider
-    choices: tuple[str | None, ...] = (host,)
-    if host is None and provider is not None:
-        choices = (provider, None)
-
-    for choice in choices:
-        prices = ListPrices(model, choice)
+    hosts = _possible_hosts(model, address)
+    for host in hosts:
+        prices = ListPrices(model, host)
         if _is_priced(prices):
             return prices
-    raise _unknown_price(model, host, address)
+    raise _unknown_price(model, hosts[-1], address)
+
+
+def _possible_hosts(model: str, address: Address) -> list[str | None]:
+    """Providers of the list at which to look a model up, in order; ``None`` looks it up by its name alone."""
+    providers = _snapshot().providers
+    provider = None
+    if address.provider:
+        provider = provider_of_word(address.provider, providers)
+    if not address.base_url:
+        return [provider]
+
+    host = provider_of_address(address.base_url, providers)
+    host = host or hugging_face_provider(model, address)
+    if host is None and provider is not None:
+        return [provider, None]
+    return [host]
 
 
 def price_of_model(name: str, address: Address) -> ListPrices | None:
@@ -151,14 +152,14 @@ def price_of_model(name: str, address: Address) -> ListPrices | None:
         return None
 
 
-def _unknown_price(model: str, host: str | None, address: Address) -> UnknownPrice:
-    where = ""
+def _unknown_price(model: str, host: str | None, address: Address | None = None) -> UnknownPrice:
+    at_host = ""
     if host is not None:
-        where = f" at {host}"
-        if address.host_name:
-            where += f" ({address.host_name})"
+        at_host = f" at {host}"
+        if address is not None and address.host_name:
+            at_host += f" ({address.host_name})"
     return UnknownPrice(
-        f"model {model!r}: no list price is known{where}; give input_usd_per_1m and output_usd_per_1m"
+        f"model {model!r}: no list price is known{at_host}; give input_usd_per_1m and output_usd_per_1m"
     )
 
 
@@ -183,14 +184,9 @@ def _seconds(moment: Moment | None) -> float:
 
 
 def _snapshot() -> DataSnapshot:
-    return _reader()()
-
-
-@cache
-def _reader() -> Callable[[], DataSnapshot]:
     from genai_prices.data_snapshot import get_snapshot  # the list takes a moment to load
 
-    return get_snapshot
+    return get_snapshot()
 
 
 _SCHEDULES: dict[ListPrices, tuple[DataSnapshot, _Schedule]] = {}
@@ -200,15 +196,15 @@ _SCHEDULES: dict[ListPrices, tuple[DataSnapshot, _Schedule]] = {}
 def _schedule(prices: ListPrices) -> _Schedule:
     """What the list says of a model, read again when the list is a new one."""
     snapshot = _snapshot()
-    known = _SCHEDULES.get(prices)
-    if known is not None and known[0] is snapshot:
-        return known[1]
+    entry = _SCHEDULES.get(prices)
+    if entry is not None and entry[0] is snapshot:
+        return entry[1]
 
     model = _find_model(prices, snapshot)
     if model is None:
-        if known is not None:
-            return known[1]  # a newer list has dropped it; the last price known holds
-        raise _unknown_price(prices.model, prices.host, Address())
+        if entry is not None:
+            return entry[1]  # a newer list has dropped it; the last price known holds
+        raise _unknown_price(prices.model, prices.host)
     schedule = _Schedule(model, prices)
     if len(_SCHEDULES) >= _SCHEDULES_KEPT:
         _SCHEDULES.clear()
@@ -275,12 +271,12 @@ class _Schedule:
 
     Args:
         model: As the list has it.
-        prices: What was asked for.
+        prices: The question that it answers.
     """
 
     def __init__(self, model: ModelInfo, prices: ListPrices) -> None:
         self._model = model
-        self._asked = prices
+        self._question = prices
         self._changes = tuple(sorted({0, *_times_of_change(model)}))
         self._latest: tuple[_Span, _Tiers] | None = None
         self._dearest: tuple[_Span, _Tiers] | None = None
@@ -304,21 +300,23 @@ class _Schedule:
         return dearest[1].of(prompt_bound)
 
     def _dearest_tiers(self, span: _Span) -> _Tiers:
-        """The highest prices that a prompt of at most so many tokens can have, by the tiers it can reach."""
+        """Of each tier: the highest prices, from now to tomorrow, of a prompt that reaches it and no further."""
         parts = len(self._changes)
         day_ahead = []
         for step in range(parts + 1):
             days, part = divmod(span.part + step, parts)
             day_ahead.append(self._tiers(_Span(span.day + days, part)))
 
-        starts = sorted({start for tiers in day_ahead for start in tiers.starts})
+        starts: set[int] = set()
+        for tiers in day_ahead:
+            starts.update(tiers.starts)
         dearest = []
-        for start in starts:
+        for start in sorted(starts):
             choices: list[TokenPrices] = []
             for tiers in day_ahead:
                 choices += tiers.up_to(start + 1)
             dearest.append(_highest(choices))
-        return _Tiers(tuple(starts), tuple(dearest))
+        return _Tiers(tuple(sorted(starts)), tuple(dearest))
 
     def _span(self, seconds: float) -> _Span:
         day, second = divmod(int(seconds // 1), DAY_S)
@@ -327,7 +325,7 @@ class _Schedule:
     def _tiers(self, span: _Span) -> _Tiers:
         start = span.day * DAY_S + self._changes[span.part]
         price = self._model.get_prices(datetime.fromtimestamp(start, UTC))
-        return _read_tiers(price, self._asked)
+        return _read_tiers(price, self._question)
 
 
 def _times_of_change(model: ModelInfo) -> Iterator[int]:
@@ -343,15 +341,15 @@ def _times_of_change(model: ModelInfo) -> Iterator[int]:
                 yield (clock.hour * 3600 + clock.minute * 60 + clock.second - offset_s) % DAY_S
 
 
-def _read_tiers(price: ModelPrice, asked: ListPrices) -> _Tiers:
+def _read_tiers(price: ModelPrice, question: ListPrices) -> _Tiers:
     """Every tier of a price, the one of short prompts first."""
     listed = {}
-    for name, key in _KEYS.items():
+    for name, key in _LIST_NAMES.items():
         listed[name] = price.__dict__.get(key)
     if listed["cache_write_usd_per_1m"] is None:
         listed["cache_write_usd_per_1m"] = price.__dict__.get("cache_write_5m_mtok")
     if listed["input_usd_per_1m"] is None or listed["output_usd_per_1m"] is None:
-        raise _unknown_price(asked.model, asked.host, Address())
+        raise _unknown_price(question.model, question.host)
 
     starts = {_SHORTEST}
     for value in listed.values():
@@ -365,7 +363,7 @@ def _read_tiers(price: ModelPrice, asked: ListPrices) -> _Tiers:
             values["usd_per_call"] = _EXACT.divide(
                 _tier_price(per_1000_calls, start), Decimal(1000)
             )
-        _complete_hour_writes(values, asked)
+        _complete_hour_writes(values, question.model)
         tiers.append(TokenPrices(**values))
     return _Tiers(tuple(sorted(starts)), tuple(tiers))
 
@@ -381,13 +379,13 @@ def _tier_price(value: Any, start: int) -> Any:
     return price
 
 
-def _complete_hour_writes(values: dict[str, Any], asked: ListPrices) -> None:
-    """Anthropic's writes that are kept for an hour, where the list has only those of five minutes."""
+def _complete_hour_writes(values: dict[str, Any], model: str) -> None:
+    """Add the price of Anthropic's writes that are kept for an hour, where the list has only those of five minutes."""
     five_minutes = values["cache_write_usd_per_1m"]
     if (
         values["cache_write_1h_usd_per_1m"] is None
         and five_minutes is not None
-        and "claude" in asked.model.lower()
+        and "claude" in model.lower()
     ):
         values["cache_write_1h_usd_per_1m"] = _EXACT.multiply(five_minutes, _HOUR_WRITE_FACTOR)
 

@@ -77,50 +77,50 @@ async def test_a_hanging_expert_is_not_asked_first_again_and_its_wait_counts_as_
 def test_a_pause_doubles_with_every_failure_and_ends_with_an_answer(cooldowns, clock):
     pauses = []
     for _ in range(4):
-        cooldowns.failed("dear", failure())
+        cooldowns.note_failure("dear", failure())
         pauses.append(cooldowns.current()["dear"].until - clock())
         clock.advance(pauses[-1])
         assert cooling(cooldowns) == []
     assert pauses == [1, 2, 4, 8]
-    cooldowns.answered("dear")
-    cooldowns.failed("dear", failure())
+    cooldowns.note_answer("dear")
+    cooldowns.note_failure("dear", failure())
     assert cooldowns.current()["dear"].until - clock() == 1
 
 
 def test_a_server_error_alone_is_no_reason_to_skip_an_expert_but_two_in_a_row_are(cooldowns):
-    cooldowns.failed("dear", failure(500))
+    cooldowns.note_failure("dear", failure(500))
     assert cooling(cooldowns) == []
-    cooldowns.failed("dear", failure(500))
+    cooldowns.note_failure("dear", failure(500))
     assert cooling(cooldowns) == ["dear"]
 
 
 def test_what_the_server_asks_for_is_heeded_up_to_an_hour(cooldowns, clock):
-    cooldowns.failed("dear", failure(503, retry_after="17"))
+    cooldowns.note_failure("dear", failure(503, retry_after="17"))
     assert cooldowns.current()["dear"].until == clock() + 17
-    cooldowns.failed("dear", failure(429, retry_after="1000000"))
+    cooldowns.note_failure("dear", failure(429, retry_after="1000000"))
     assert cooldowns.current()["dear"].until == clock() + LONGEST_PAUSE_S
 
 
 def test_after_the_pause_one_call_tries_and_the_others_wait_for_its_answer(cooldowns, clock):
-    cooldowns.failed("dear", failure(401))
+    cooldowns.note_failure("dear", failure(401))
     clock.advance(PAUSES["key"].first_s)
     assert cooling(cooldowns) == []
-    cooldowns.asked("dear")
+    cooldowns.note_call("dear")
     assert cooling(cooldowns) == ["dear"]
-    cooldowns.answered("dear")
+    cooldowns.note_answer("dear")
     assert cooling(cooldowns) == []
 
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_what_a_prompt_is_refused_for_says_nothing_of_the_next(cooldowns, status):
-    cooldowns.failed("dear", failure(status))
+    cooldowns.note_failure("dear", failure(status))
     assert cooling(cooldowns) == []
 
 
 def test_processes_that_share_a_ledger_share_what_cools_down(tmp_path, clock):
     path = tmp_path / "ledger.db"
     here = Cooldowns(SqliteLedger(path), clock)
-    here.failed("dear", failure())
+    here.note_failure("dear", failure())
     there = Cooldowns(SqliteLedger(path), clock)
     assert cooling(there) == ["dear"]
 
@@ -128,10 +128,10 @@ def test_processes_that_share_a_ledger_share_what_cools_down(tmp_path, clock):
 def test_redis_keeps_them_too(redis_url, clock):
     from routoo_core.budget.redis import RedisLedger
 
-    Cooldowns(RedisLedger(redis_url), clock).failed("dear", failure())
+    Cooldowns(RedisLedger(redis_url), clock).note_failure("dear", failure())
     there = Cooldowns(RedisLedger(redis_url), clock)
     assert cooling(there) == ["dear"]
-    there.answered("dear")
+    there.note_answer("dear")
     assert cooling(Cooldowns(RedisLedger(redis_url), clock)) == []
 
 
@@ -151,5 +151,5 @@ def test_a_ledger_that_cannot_keep_them_leaves_them_to_its_process(clock):
         pass
 
     cooldowns = Cooldowns(BareLedger(), clock)
-    cooldowns.failed("dear", failure())
+    cooldowns.note_failure("dear", failure())
     assert cooling(cooldowns) == ["dear"]

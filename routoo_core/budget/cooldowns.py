@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from routoo_core.budget.ledger import Cooldown, CooldownStore, Ledger
 from routoo_core.budget.period import Clock
-from routoo_core.failures import Failure, Reason
+from routoo_core.failures import Failure
 
 LONGEST_PAUSE_S = 3600.0
 """What a server asks for beyond it is not waited for."""
@@ -43,7 +43,7 @@ class Pause:
         return min(self.longest_s, self.first_s * 2.0**doublings)
 
 
-PAUSES: Mapping[Reason, Pause] = {
+PAUSES: Mapping[str, Pause] = {
     "throttled": Pause(1, 60),
     "timeout": Pause(10, 300),
     "unreachable": Pause(5, 300),
@@ -52,7 +52,7 @@ PAUSES: Mapping[Reason, Pause] = {
     "credit": Pause(60, LONGEST_PAUSE_S),
     "key": Pause(60, LONGEST_PAUSE_S),
 }
-"""Reason of a failure → the pause; after any other the expert is asked as before."""
+"""A :data:`~routoo_core.failures.Reason` → the pause; after any other the expert is asked as before."""
 
 
 class Cooldowns:
@@ -79,16 +79,16 @@ class Cooldowns:
         with self._lock:
             return {name: entry for name, entry in self._cooldowns.items() if entry.until > now}
 
-    def asked(self, expert: str) -> None:
+    def note_call(self, expert: str) -> None:
         """Note that an expert is being asked: if it has just cooled down, the others wait for its answer."""
         cooldown = self._cooldowns.get(expert)
         if cooldown is None or cooldown.until > self.clock():
             return
-        pause = PAUSES.get(_reason(cooldown))
+        pause = PAUSES.get(cooldown.reason)
         if pause is not None and cooldown.failures >= pause.failures:
             self._set(replace(cooldown, until=self.clock() + pause.first_s))
 
-    def failed(self, expert: str, failure: Failure) -> None:
+    def note_failure(self, expert: str, failure: Failure) -> None:
         """Note a failure."""
         pause = PAUSES.get(failure.reason)
         if pause is None:
@@ -100,7 +100,7 @@ class Cooldowns:
             seconds = min(failure.retry_after_s, LONGEST_PAUSE_S)
         self._set(Cooldown(expert, failure.reason, self.clock() + seconds, failures))
 
-    def answered(self, expert: str) -> None:
+    def note_answer(self, expert: str) -> None:
         """Note that an expert has answered: it is asked as before."""
         if expert not in self._cooldowns:
             return
@@ -124,8 +124,3 @@ class Cooldowns:
         stored = {cooldown.expert: cooldown for cooldown in self._store.cooldowns()}
         with self._lock:
             self._cooldowns = stored
-
-
-def _reason(cooldown: Cooldown) -> Reason:
-    reason: Reason = cooldown.reason  # type: ignore[assignment]
-    return reason

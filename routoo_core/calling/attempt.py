@@ -82,7 +82,7 @@ class CallInProgress:
         answering_models: What a call costs by the model that answered.
         on_end: Takes the attempt that ended the call, whether it was answered or raised; called in the caller's
             thread, except for a stream that the caller left before its end.
-        ended: Records of the attempts that ended, in order.
+        records: Of the attempts that ended, in order.
         settled: Booked for them together, nano-USD.
     """
 
@@ -95,7 +95,7 @@ class CallInProgress:
     refused_parameters: RefusedParameters
     answering_models: AnsweringModels
     on_end: Callable[[Attempt], None] | None = None
-    ended: list[AttemptRecord] = field(default_factory=list)
+    records: list[AttemptRecord] = field(default_factory=list)
     settled: int = 0
     _decision_record: DecisionRecord | None = None
 
@@ -154,7 +154,7 @@ class Attempt:
         self._settled: int | None = None
         self._is_estimated = False
         self._state: AccountState | None = None
-        self._was_answered = False
+        self._is_settled_within = False
         self._is_left = False
         self._has_ended = False
 
@@ -184,7 +184,7 @@ class Attempt:
 
     @property
     def withheld(self) -> frozenset[str]:
-        """Arguments that the expert does not take, by the names of :data:`routoo_core.error_evidence.PARAMETERS`."""
+        """Arguments that the expert does not take; see :data:`routoo_core.parameters.DISPENSABLE`."""
         return self._call.refused_parameters.of(self.expert)
 
     def received(self, text: str, is_shown: bool = True) -> None:
@@ -270,7 +270,7 @@ class Attempt:
 
     def record(self) -> DecisionRecord:
         """The decision record, with every attempt so far; no prompt text, no secrets."""
-        attempts = list(self._call.ended)
+        attempts = list(self._call.records)
         total = self._call.settled
         if not self._has_ended:
             attempts.append(self._attempt_record())
@@ -325,8 +325,8 @@ class Attempt:
         failure = None if error is None else read_failure(error)
         try:
             with self._settling:  # a settlement that nobody waits for any more is waited for here
-                self._was_answered = self._settled is not None
-                if not self._was_answered:
+                self._is_settled_within = self._settled is not None
+                if not self._is_settled_within:
                     self._close_reservation(failure)
             swallowed = self._close(error, failure)
         finally:
@@ -338,7 +338,7 @@ class Attempt:
         if error is None or failure is None:
             self.outcome = self.outcome or Answered()
             return False
-        if self._was_answered or not isinstance(error, Exception):
+        if self._is_settled_within or not isinstance(error, Exception):
             return False
         if not failure.another_may_succeed or self._is_fault_of_caller(failure):
             return False
@@ -384,10 +384,10 @@ class Attempt:
         cost = self._reservation.amount - self._unused_for_prompt(reported)
         models = self._call.answering_models
         if models.is_other(self.expert, model):
-            cost = max(cost, models.cost(self.expert, model, self._most_usage()))
+            cost = max(cost, models.cost(self.expert, model, self._largest_usage()))
         self._book(cost, model)
 
-    def _most_usage(self) -> Usage:
+    def _largest_usage(self) -> Usage:
         """The most tokens that the call can have used."""
         request = self._call.request
         return Usage(self.expert.prompt_token_bound(request), self.max_tokens * request.completions)
@@ -409,11 +409,11 @@ class Attempt:
         """What was reported, with an estimate of what was not."""
         if usage and usage.prompt_tokens and usage.completion_tokens:
             return usage
-        written = "".join(self._received)
-        if usage and usage.prompt_tokens and not written:
+        text = "".join(self._received)
+        if usage and usage.prompt_tokens and not text:
             return usage
         self._is_estimated = True
-        estimate = Usage(self.expert.prompt_tokens(self._call.request), count_tokens(written))
+        estimate = Usage(self.expert.prompt_tokens(self._call.request), count_tokens(text))
         return usage.filled(estimate) if usage else estimate
 
     def _observe_latency(self) -> None:
@@ -421,15 +421,15 @@ class Attempt:
 
     def _note_end(self, error: BaseException | None, failure: Failure | None) -> None:
         """Add the attempt to those of the call that ended, and note how the expert is doing."""
-        self._call.ended.append(self._attempt_record(error))
+        self._call.records.append(self._attempt_record(error, failure))
         self._call.settled += self._settled or 0
         self._has_ended = True
         if failure is None:
-            self._call.cooldowns.answered(self.expert.name)
-        elif isinstance(error, Exception) and not self._was_answered:
+            self._call.cooldowns.note_answer(self.expert.name)
+        elif isinstance(error, Exception) and not self._is_settled_within:
             if failure.reason == "timeout":
                 self._observe_latency()
-            self._call.cooldowns.failed(self.expert.name, failure)
+            self._call.cooldowns.note_failure(self.expert.name, failure)
 
     def _tell_end(self) -> None:
         """Call ``on_end``, unless another candidate takes over."""
@@ -437,8 +437,10 @@ class Attempt:
         if self._call.on_end and not is_replaced:
             self._call.on_end(self)
 
-    def _attempt_record(self, error: BaseException | None = None) -> AttemptRecord:
-        ending, problem = self._ending(error)
+    def _attempt_record(
+        self, error: BaseException | None = None, failure: Failure | None = None
+    ) -> AttemptRecord:
+        ending, problem = self._ending(error, failure)
         return AttemptRecord(
             expert=self.expert.name,
             outcome=ending,
@@ -449,11 +451,13 @@ class Attempt:
             answered_model=self.answered_model,
         )
 
-    def _ending(self, error: BaseException | None) -> tuple[Ending, str | None]:
+    def _ending(
+        self, error: BaseException | None, failure: Failure | None
+    ) -> tuple[Ending, str | None]:
         """How the attempt ended, and what the record says of it."""
         if isinstance(self.outcome, Rejected):
             return "rejected", self.outcome.reason
-        if error is None or (isinstance(error, GeneratorExit) and self._was_answered):
+        if failure is None or (isinstance(error, GeneratorExit) and self._is_settled_within):
             return "answered", None
-        problem = read_failure(error).description
-        return ("failed" if isinstance(error, Exception) else "abandoned"), problem
+        ending: Ending = "failed" if isinstance(error, Exception) else "abandoned"
+        return ending, failure.description

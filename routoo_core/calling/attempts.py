@@ -141,7 +141,7 @@ class Attempts(Iterator[Attempt]):
         reservation: Reservation,
         is_driven: bool,
     ) -> Attempt:
-        call.cooldowns.asked(candidate.expert.name)
+        call.cooldowns.note_call(candidate.expert.name)
         attempt = Attempt(call, candidate, reservation, is_driven)
         self._attempts.append(attempt)
         return attempt

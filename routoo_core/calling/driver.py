@@ -126,8 +126,10 @@ def run(
             reading = call.read(reply)
             attempt.received(reading.text, is_shown=False)
             attempt.settle(reading.usage, reading.model)
-            if _accepted(attempt, reading, reply, check):
+            fault = _fault(attempt, reading, reply, check)
+            if fault is None:
                 return call.stamp(reply, attempt.record())
+            attempt.reject(fault)
 
 
 async def arun(
@@ -150,8 +152,10 @@ async def arun(
             reading = call.read(reply)
             attempt.received(reading.text, is_shown=False)
             await attempt.asettle(reading.usage, reading.model)
-            if _accepted(attempt, reading, reply, check):
+            fault = _fault(attempt, reading, reply, check)
+            if fault is None:
                 return call.stamp(reply, attempt.record())
+            attempt.reject(fault)
 
 
 def stream(
@@ -178,7 +182,7 @@ def stream(
     while True:
         with attempts.start_next() as attempt:
             passage = Passage(attempt, call.reader(attempt))
-            with passage.over(call.open(attempt)) as pieces:
+            with passage.pieces_of(call.open(attempt)) as pieces:
                 for piece in pieces:
                     yield from passage.let_through(piece)
             ending = passage.end()
@@ -199,7 +203,7 @@ async def astream(
     while True:
         async with await attempts.start_next() as attempt:
             passage = Passage(attempt, call.reader(attempt))
-            async with passage.aover(await call.aopen(attempt)) as pieces:
+            async with passage.apieces_of(await call.aopen(attempt)) as pieces:
                 async for piece in pieces:
                     for visible_piece in passage.let_through(piece):
                         yield visible_piece
@@ -210,12 +214,8 @@ async def astream(
             return
 
 
-def _accepted(attempt: Attempt, reading: Reading, reply: Any, check: Check | None) -> bool:
-    """Whether a reply comes from the model that was asked and passes the check; one that does not is rejected."""
-    reason = check(reply) if check else None
+def _fault(attempt: Attempt, reading: Reading, reply: Any, check: Check | None) -> str | None:
+    """Why a reply is rejected: another model's, or refused by the check; ``None`` where it is accepted."""
     if attempt.is_other_model(reading.model):
-        reason = f"model {reading.model!r} answered, and strict_model refuses it"
-    if reason is None:
-        return True
-    attempt.reject(reason)
-    return False
+        return f"model {reading.model!r} answered, and strict_model refuses it"
+    return check(reply) if check else None

@@ -37,40 +37,40 @@ class Passage(Generic[Piece]):
     def __init__(self, attempt: Attempt, reader: StreamReader[Piece]) -> None:
         self._attempt = attempt
         self._reader = reader
-        self._withheld: list[Piece] = []
+        self._waiting_pieces: list[Piece] = []
         self._is_open = False
         self._is_empty = True
         self._has_content = False
 
     @contextmanager
-    def over(self, pieces: Generator[Piece, Any, Any]) -> Iterator[Iterator[Piece]]:
-        """The pieces of the stream, which is closed at the end; one that its caller has left is read on elsewhere."""
+    def pieces_of(self, stream: Generator[Piece, Any, Any]) -> Iterator[Iterator[Piece]]:
+        """The pieces of a stream, which is closed at the end; one that its caller has left is read on elsewhere."""
         is_left = False
         try:
-            yield pieces
+            yield stream
         except GeneratorExit:
             is_left = True
             raise
         finally:
-            self._note_report()
-            if not is_left or not self._drain(pieces):
-                pieces.close()
+            self._tell_report()
+            if not is_left or not self._drain(stream):
+                stream.close()
 
     @asynccontextmanager
-    async def aover(
-        self, pieces: AsyncGenerator[Piece, Any]
+    async def apieces_of(
+        self, stream: AsyncGenerator[Piece, Any]
     ) -> AsyncIterator[AsyncIterator[Piece]]:
-        """:meth:`over`, async."""
+        """:meth:`pieces_of`, async."""
         is_left = False
         try:
-            yield pieces
+            yield stream
         except GeneratorExit:
             is_left = True
             raise
         finally:
-            self._note_report()
-            if not is_left or not self._adrain(pieces):
-                await pieces.aclose()
+            self._tell_report()
+            if not is_left or not self._adrain(stream):
+                await stream.aclose()
 
     def let_through(self, piece: Piece) -> Sequence[Piece]:
         """The pieces to hand to the caller now that this one has come."""
@@ -79,13 +79,13 @@ class Passage(Generic[Piece]):
         self._attempt.received(reading.text, self._is_open)
         if self._is_open:
             return (piece,)
-        self._withheld.append(piece)
+        self._waiting_pieces.append(piece)
         self._has_content = self._has_content or reading.is_visible
         if not self._has_content or self._waits_for_model():
             return ()
         self._is_open = True
         self._attempt.shown()
-        return self._take_withheld()
+        return self._take_waiting_pieces()
 
     def end(self) -> Reading:
         """What is known of the whole stream.
@@ -106,7 +106,7 @@ class Passage(Generic[Piece]):
 
     def closing_pieces(self) -> Sequence[Piece]:
         """What follows once the stream is settled: a reply that shows nothing, and the piece with the record."""
-        pieces = self._take_withheld()
+        pieces = self._take_waiting_pieces()
         last = self._reader.last_piece(self._attempt.record())
         if last is not None:
             pieces.append(last)
@@ -134,13 +134,13 @@ class Passage(Generic[Piece]):
             expert = self._attempt.expert
             raise OtherModelAnswered(expert.name, expert.model, str(reading.model))
 
-    def _take_withheld(self) -> list[Piece]:
-        pieces = self._withheld
-        self._withheld = []
+    def _take_waiting_pieces(self) -> list[Piece]:
+        pieces = self._waiting_pieces
+        self._waiting_pieces = []
         return pieces
 
-    def _note_report(self) -> None:
-        """Note what the expert has reported so far."""
+    def _tell_report(self) -> None:
+        """Tell the attempt what the expert has reported so far."""
         reading = self._reader.finish()
         self._attempt.reported(reading.usage, reading.model)
 
@@ -165,7 +165,7 @@ class Passage(Generic[Piece]):
                     piece = next(pieces, None)
                     is_exhausted = piece is None
                     if piece is not None:
-                        self._note(piece)
+                        self._read_unseen(piece)
         except Exception as error:  # noqa: BLE001 (nobody is left to take it)
             self._log_failure(error)
         finally:
@@ -187,7 +187,7 @@ class Passage(Generic[Piece]):
         try:
             async with asyncio.timeout(DRAIN_S), aclosing(pieces):
                 async for piece in pieces:
-                    self._note(piece)
+                    self._read_unseen(piece)
                 is_exhausted = True
         except Exception as error:  # noqa: BLE001 (nobody is left to take it)
             self._log_failure(error)
@@ -195,7 +195,8 @@ class Passage(Generic[Piece]):
             # A short wait of the loop, which may be about to end: a thread might not be waited for.
             self._settle_left(is_exhausted)
 
-    def _note(self, piece: Piece) -> None:
+    def _read_unseen(self, piece: Piece) -> None:
+        """Note what a piece adds that reaches nobody any more."""
         self._attempt.received(self._reader.read(piece).text)
 
     def _settle_left(self, is_exhausted: bool) -> None:
