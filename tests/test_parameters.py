@@ -1,6 +1,7 @@
 """What a model does not take is not sent: known of its family, told by its settings, or learnt from its refusal."""
 
 import pytest
+from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai_like import OpenAILike
@@ -9,7 +10,7 @@ from routoo_core import Expert, Pool
 from routoo_core.config import build_router
 from routoo_core.parameters import RefusedParameters
 from routoo_core.testing import FakePredictor, Reply
-from routoo_integrations.langchain import RoutooChatModel
+from routoo_integrations.langchain import RoutooChatModel, RoutooMiddleware
 from routoo_integrations.llama_index import RoutooLLM
 
 PRICES = {"input_usd_per_1m": 1, "output_usd_per_1m": 2}
@@ -143,6 +144,78 @@ async def test_an_argument_that_the_call_needs_moves_on_to_the_next_expert(endpo
     router = router_over(endpoint, expert_of(endpoint, "odd"), expert_of(endpoint, "other"))
     record = await ask(kind, "whole", router)
     assert [attempt["expert"] for attempt in record["attempts"]] == ["odd", "other"]
+
+
+# An agent's calls
+
+
+async def ask_agent(how, router, **keywords):
+    """The record of an agent's call through the middleware."""
+    model = RoutooChatModel(router, **keywords)
+    agent = create_agent(model, [], middleware=[RoutooMiddleware(model)])
+    state = {"messages": [("user", "What is 2 + 2?")]}
+    result = agent.invoke(state) if how == "whole" else await agent.ainvoke(state)
+    return result["messages"][-1].response_metadata["routoo"]
+
+
+AGENT_WAYS = pytest.mark.parametrize("how", ["whole", "async"])
+
+
+@AGENT_WAYS
+async def test_a_refused_argument_is_left_out_of_an_agents_call_too(endpoint, how):
+    endpoint.replies["odd"] = refusing("temperature")
+    router = router_over(endpoint, expert_of(endpoint, "odd"), expert_of(endpoint, "other"))
+    record = await ask_agent(how, router, temperature=0.5)
+    assert [attempt["expert"] for attempt in record["attempts"]] == ["odd", "odd"]
+    assert "temperature" not in endpoint.requests[-1]
+
+
+@AGENT_WAYS
+async def test_a_reasoning_model_is_not_sent_a_temperature_by_an_agent(endpoint, how):
+    router = router_over(endpoint, expert_of(endpoint, "o3"))
+    await ask_agent(how, router, temperature=0.5)
+    assert "temperature" not in endpoint.requests[-1]
+
+
+@AGENT_WAYS
+@pytest.mark.parametrize("refused", ["max_tokens", "max_completion_tokens"])
+async def test_the_limit_of_an_agents_call_keeps_another_name(endpoint, how, refused):
+    endpoint.replies["odd"] = refusing(refused)
+    expert = expert_of(endpoint, "odd", reply_limit_parameter=refused)
+    router = router_over(endpoint, expert, expert_of(endpoint, "other"))
+    record = await ask_agent(how, router, max_tokens=7)
+    assert record["expert"] == "odd"
+    request = endpoint.requests[-1]
+    assert 7 in (request.get("max_tokens"), request.get("max_completion_tokens"))
+
+
+# What a model's owner set
+
+
+def openai_model(endpoint, **settings):
+    return ChatOpenAI(
+        model="odd", api_key="x", base_url=endpoint.base_url, max_retries=0, **settings
+    )
+
+
+async def test_the_stop_sequences_that_an_owner_bound_are_sent(endpoint):
+    client = openai_model(endpoint).bind(stop=["."])
+    router = router_over(endpoint, Expert(name="odd", model="odd", client=client, **PRICES))
+    await ask(RoutooChatModel, "whole", router)
+    assert endpoint.requests[-1]["stop"] == ["."]
+    await ask(RoutooChatModel, "whole", router, stop=["!"])
+    assert endpoint.requests[-1]["stop"] == ["!"]
+    await ask_agent("whole", router)
+    assert endpoint.requests[-1]["stop"] == ["."]
+
+
+async def test_a_limit_under_another_name_leaves_the_rest_of_the_body_as_it_is(endpoint):
+    endpoint.replies["odd"] = refusing("max_completion_tokens")
+    client = openai_model(endpoint, extra_body={"top_k": 5})
+    router = router_over(endpoint, Expert(name="odd", model="odd", client=client, **PRICES))
+    await ask(RoutooChatModel, "whole", router, max_tokens=7)
+    assert endpoint.requests[-1]["max_tokens"] == 7
+    assert endpoint.requests[-1]["top_k"] == 5
 
 
 # What is remembered

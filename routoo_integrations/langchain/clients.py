@@ -98,15 +98,15 @@ class LangChainClient:
         """A call in OpenAI's form as this model's own arguments.
 
         Args:
-            stop: Stop sequences.
+            stop: Stop sequences; ``None`` for those that its owner bound.
             keywords: ``tools``, ``tool_choice`` and ``response_format`` in OpenAI's form, and whatever else was bound.
-            max_tokens: The limit on the reply.
+            max_tokens: The limit on the reply; what its owner bound counts where it is less.
 
         Raises:
             ConfigurationError: The model takes no tools or schema with a call, whatever its expert's capabilities say.
         """
         openai_form: dict[str, Any] = {}
-        rest: dict[str, Any] = {"stop": stop}
+        rest: dict[str, Any] = {"stop": stop or self.bound.get("stop")}
         for name, value in keywords.items():
             if name in _TRANSLATED:
                 openai_form[name] = value
@@ -114,24 +114,21 @@ class LangChainClient:
                 rest[name] = value
         arguments = {**self.bound, **self._own_form(openai_form), **rest}
         arguments = without_parameters(arguments, self._withheld)
-        return {**arguments, **self._limit_arguments(self.reply_limit(max_tokens))}
-
-    def _limit_arguments(self, max_tokens: int) -> dict[str, Any]:
-        """The limit on the reply, by the name that the endpoint takes."""
+        limit = min(max_tokens, self.bound_limit or max_tokens)
         if "max_tokens" in self._withheld:
-            return {"max_completion_tokens": max_tokens}
-        if "max_completion_tokens" in self._withheld and speaks_openai(self.model):
-            return {"extra_body": {"max_tokens": max_tokens}}  # ChatOpenAI renames the argument
-        return {"max_tokens": max_tokens}
+            arguments["max_completion_tokens"] = limit
+        elif "max_completion_tokens" in self._withheld and speaks_openai(self.model):
+            extra_body = arguments.get("extra_body") or getattr(self.model, "extra_body", None)
+            # ChatOpenAI renames the argument.
+            arguments["extra_body"] = {**(extra_body or {}), "max_tokens": limit}
+        else:
+            arguments["max_tokens"] = limit
+        return arguments
 
     @property
     def marks_stream_end(self) -> bool:
         """Whether the model says why its streams end: those that speak a provider's own protocol do."""
         return any(kind.__name__ in _END_MARKING_MODELS for kind in type(self.model).__mro__)
-
-    def reply_limit(self, max_tokens: int) -> int:
-        """The limit on a reply: the call's, or what its owner bound where that is less."""
-        return min(max_tokens, self.bound_limit or max_tokens)
 
     def generate(
         self,

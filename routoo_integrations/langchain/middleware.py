@@ -118,25 +118,22 @@ class AgentCall:
         return reply
 
     def _request_for(self, attempt: Attempt) -> ModelRequest[Any]:
-        """The request with an expert's model, limit and what of the messages it can read."""
-        client = self.model.client(attempt.expert)
+        """The request with an expert's model, the arguments that it takes and what of the messages it can read."""
+        client = self.model.client(attempt.expert).without(attempt.withheld)
         messages = portable_messages(self.request.messages, attempt.expert.name)
         system_message = self.request.system_message
         if system_message:
             system_message = well_formed_message(system_message)
         settings = self.model.expert_keywords(self.request.model_settings)
         stop = self.model.stop_of(settings.pop("stop", None))
-        if stop:
-            settings["stop"] = stop
+        arguments = client.arguments(stop, settings, attempt.max_tokens)
+        if arguments.get("stop") is None:
+            arguments.pop("stop", None)
         return self.request.override(
             model=client.model,
             system_message=system_message,
             messages=cast("list[AnyMessage]", messages),
-            model_settings={
-                **client.bound,
-                **settings,
-                "max_tokens": client.reply_limit(attempt.max_tokens),
-            },
+            model_settings=arguments,
         )
 
 
