@@ -30,6 +30,7 @@ from routoo_core.redaction import looks_like_key
 from routoo_core.request import Overrides
 from routoo_core.router import Router
 from routoo_core.selector import Policy, PreferenceRule
+from routoo_core.text import well_formed_value
 
 NativeClient = TypeVar("NativeClient")
 DescribeModel = Callable[[Any], dict[str, Any]]
@@ -258,13 +259,23 @@ def read_overrides(router: Router, keywords: Mapping[str, Any], account: str | N
         raise InvalidRequest(f"{', '.join(sorted(settings))}: {error}") from error
 
 
-def without_overrides(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left of a call's keyword arguments for the expert."""
+def expert_keywords(keywords: Mapping[str, Any], temperature: float | None) -> dict[str, Any]:
+    """A call's keyword arguments for the expert; what is Routoo's own is left out, and every text is well formed.
+
+    The limit on the reply is left out as well: the attempt has its own.
+
+    Args:
+        keywords: The call's keyword arguments.
+        temperature: Where the call sets none.
+    """
     rest = {}
-    for name, value in keywords.items():
+    for name, value in without_reply_limits(keywords).items():
         if name != "model" and not name.startswith("routoo_"):
             rest[name] = value
-    return rest
+    if temperature is not None:
+        rest.setdefault("temperature", temperature)
+    well_formed_keywords: dict[str, Any] = well_formed_value(rest)
+    return well_formed_keywords
 
 
 # The limit on a reply, and the number of replies

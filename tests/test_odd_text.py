@@ -5,6 +5,7 @@ import json
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from llama_index.core.base.llms.types import ChatMessage, TextBlock, ToolCallBlock
+from llama_index.core.tools import FunctionTool
 from ways import LANGCHAIN_WAYS, LLAMA_INDEX_WAYS
 
 from routoo_core.predictor.checkpoint import load_checkpoint
@@ -114,6 +115,21 @@ def test_half_a_character_is_replaced_wherever_llama_index_has_texts(endpoint):
         assert "\\ud83d" not in json.dumps(body)
     assert json.dumps(endpoint.requests[0]).count("\\ufffd") >= 6
     assert messages[0].content == "Be kind \ud83d"
+
+
+def test_half_a_character_is_replaced_in_the_arguments_of_a_llama_index_call(endpoint):
+    def look(what: str) -> str:
+        return what
+
+    described = {"type": "function", "function": {"name": "see", "description": "\ud83d"}}
+    tools = [described, FunctionTool.from_defaults(look, description="\ud83d")]
+    llm = adapter(RoutooLLM, endpoint)
+    llm.chat([ChatMessage("Look!")], tools=tools, stop=["\ud83d"])
+    llm.complete("Look!", stop=["\ud83d"])
+    first, second = (json.dumps(body) for body in endpoint.requests)
+    assert "\\ud83d" not in first + second
+    assert first.count("\\ufffd") == 3
+    assert second.count("\\ufffd") == 1
 
 
 def test_two_halves_that_belong_together_become_the_character():

@@ -38,6 +38,7 @@ from routoo_core.text import well_formed_value
 from routoo_core.threads import off_loop
 from routoo_core.tokens import count_tokens, encode
 from routoo_integrations.building import (
+    expert_keywords,
     make_router,
     mark_question,
     read_completions,
@@ -45,8 +46,6 @@ from routoo_integrations.building import (
     read_reply_limit,
     read_router,
     validate_fields,
-    without_overrides,
-    without_reply_limits,
 )
 from routoo_integrations.langchain.calls import ChatCall
 from routoo_integrations.langchain.clients import LangChainClient, make_clients
@@ -427,11 +426,7 @@ class RoutooChatModel(ConfiguredChatModel):
 
     def expert_keywords(self, keywords: Mapping[str, Any]) -> dict[str, Any]:
         """A call's keyword arguments for the expert; its limit on the reply is the attempt's."""
-        expert_keywords = without_reply_limits(without_overrides(keywords))
-        if self.temperature is not None:
-            expert_keywords.setdefault("temperature", self.temperature)
-        well_formed_keywords: dict[str, Any] = well_formed_value(expert_keywords)
-        return well_formed_keywords
+        return expert_keywords(keywords, self.temperature)
 
     def stop_of(self, stop: list[str] | None) -> list[str] | None:
         """A call's stop sequences, else the model's own."""
@@ -446,8 +441,8 @@ class RoutooChatModel(ConfiguredChatModel):
         keywords: Mapping[str, Any],
     ) -> ChatCall:
         """The call as experts are sent it."""
-        expert_keywords = self.expert_keywords(keywords)
-        return ChatCall(self._clients, messages, self.stop_of(stop), expert_keywords, run_manager)
+        arguments = self.expert_keywords(keywords)
+        return ChatCall(self._clients, messages, self.stop_of(stop), arguments, run_manager)
 
     # Copies share the router, whose budget is one; what crosses into another process builds its own clients
 

@@ -31,7 +31,7 @@ from routoo_integrations.llama_index.streams import (
     closing_stream,
     note_responses,
 )
-from routoo_integrations.llama_index.tools import as_tools
+from routoo_integrations.llama_index.tools import as_tools, well_formed_tool
 
 _TOOL_KEYWORDS = ("tool_choice", "tool_required", "allow_parallel_tool_calls")
 """Keyword arguments that mean nothing without tools."""
@@ -124,7 +124,7 @@ class LlamaIndexChat(LlamaIndexCall[ChatResponse]):
     def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], expert: str) -> Any:
         """Call the method, or its sister ``…_with_tools`` where there are tools."""
         messages = portable_chat_messages(self.messages, expert)
-        tools = as_tools(keywords.pop("tools", None))
+        tools = [well_formed_tool(tool) for tool in as_tools(keywords.pop("tools", None))]
         if tools:
             parallel = keywords.pop("parallel_tool_calls", False)
             keywords.setdefault("allow_parallel_tool_calls", parallel)

@@ -38,6 +38,7 @@ from routoo_core.router import Router
 from routoo_core.selector import Policy, PreferenceRule
 from routoo_core.threads import off_loop
 from routoo_integrations.building import (
+    expert_keywords,
     make_router,
     mark_question,
     read_completions,
@@ -45,8 +46,6 @@ from routoo_integrations.building import (
     read_reply_limit,
     read_router,
     validate_fields,
-    without_overrides,
-    without_reply_limits,
 )
 from routoo_integrations.llama_index.calls import (
     LlamaIndexCall,
@@ -344,21 +343,18 @@ class RoutooLLM(SchemaLLM):
     def _chat_call(
         self, messages: Sequence[ChatMessage], keywords: Mapping[str, Any]
     ) -> LlamaIndexChat:
-        expert_keywords = self._expert_keywords(keywords)
-        return LlamaIndexChat(self._clients, self.callback_manager, expert_keywords, messages)
+        arguments = self._expert_keywords(keywords)
+        return LlamaIndexChat(self._clients, self.callback_manager, arguments, messages)
 
     def _completion_call(
         self, prompt: str, formatted: bool, keywords: Mapping[str, Any]
     ) -> LlamaIndexCompletion:
-        expert_keywords = {"formatted": formatted, **self._expert_keywords(keywords)}
-        return LlamaIndexCompletion(self._clients, self.callback_manager, expert_keywords, prompt)
+        arguments = {"formatted": formatted, **self._expert_keywords(keywords)}
+        return LlamaIndexCompletion(self._clients, self.callback_manager, arguments, prompt)
 
     def _expert_keywords(self, keywords: Mapping[str, Any]) -> dict[str, Any]:
         """A call's keyword arguments for the expert; its limit on the reply is the attempt's."""
-        expert_keywords = without_reply_limits(without_overrides(keywords))
-        if self.temperature is not None:
-            expert_keywords.setdefault("temperature", self.temperature)
-        return expert_keywords
+        return expert_keywords(keywords, self.temperature)
 
     # Tools are handed on as they came: the expert that is chosen prepares them, and reads its own calls
 

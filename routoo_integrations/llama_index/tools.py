@@ -14,6 +14,7 @@ from llama_index.core.tools import BaseTool, ToolMetadata, ToolOutput
 from pydantic import BaseModel
 
 from routoo_core.errors import InvalidRequest
+from routoo_core.text import well_formed_value
 
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
@@ -78,6 +79,13 @@ def as_tools(tools: Sequence[BaseTool | Mapping[str, Any]] | None) -> list[BaseT
             tool = DescribedTool(tool)
         llama_index_tools.append(tool)
     return llama_index_tools
+
+
+def well_formed_tool(tool: BaseTool) -> BaseTool:
+    """A tool whose description has no lone surrogates; the same object where it has none."""
+    definition = tool_definition(tool)
+    formed = well_formed_value(definition)
+    return tool if formed is definition else DescribedTool(formed)
 
 
 def tool_definition(tool: BaseTool) -> dict[str, Any]:
