@@ -109,8 +109,8 @@ _TRANSPORT = frozenset(
 MAY_PASS = _SAMPLING | _COUNTED | _THINKING | _FORM | _TRANSPORT
 """Arguments that may pass in any protocol: each means the same in all that know it."""
 
-_HOLDERS = frozenset({"additional_kwargs", "extra_body", "model_kwargs"})
-"""Arguments that hold further ones."""
+HOLDERS = ("extra_body", "model_kwargs", "additional_kwargs")
+"""Arguments of a call, and fields of a model, that hold further arguments for the provider."""
 _USUAL_TIERS = frozenset({"auto", "default", "flex", "standard", "standard_only"})
 """Values of ``service_tier`` at which the list price is not exceeded."""
 _OWN_TOOL_TYPES = frozenset({"custom", "function"})
@@ -133,7 +133,7 @@ def unpriced_arguments(arguments: Mapping[str, Any]) -> frozenset[str]:
     for name, value in arguments.items():
         if value is None:
             continue
-        if name in _HOLDERS and isinstance(value, Mapping):
+        if name in HOLDERS and isinstance(value, Mapping):
             names |= unpriced_arguments(value)
         elif name == "service_tier":
             if value not in _USUAL_TIERS:

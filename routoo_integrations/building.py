@@ -13,6 +13,7 @@ from typing import Any, SupportsIndex, TypeVar
 
 from pydantic import BaseModel
 
+from routoo_core.arguments import HOLDERS
 from routoo_core.endpoint import Endpoint
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
@@ -43,8 +44,6 @@ _REPLY_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 """What the limit on a reply is called; the names mean the same."""
 _COMPLETIONS = ("n", "best_of", "candidate_count", "num_generations")
 """What the number of replies is called; a provider writes, and bills, the largest."""
-_NESTED_KEYWORDS = ("extra_body", "model_kwargs", "additional_kwargs")
-"""Keywords and fields that hold further keywords for the provider."""
 _NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 _BLOCK_SETTINGS: ContextVar[Mapping[str, Any]] = ContextVar("routoo_settings", default=_NO_SETTINGS)
 
@@ -116,8 +115,8 @@ def unknown_provider(expert: Endpoint, known: Iterable[str]) -> ConfigurationErr
     names = sorted(set(known))
     similar = get_close_matches(provider, names, n=1)
     remedy = f"did you mean {similar[0]!r}?" if similar else f"choose one of {', '.join(names)}"
-    shown = "its value" if looks_like_key(provider) else repr(provider)
-    return ConfigurationError(f"{expert.place}: provider: {shown} is unknown; {remedy}")
+    name = "its value" if looks_like_key(provider) else repr(provider)
+    return ConfigurationError(f"{expert.place}: provider: {name} is unknown; {remedy}")
 
 
 def make_pool(experts: Mapping[str, Any], describe_model: DescribeModel) -> Pool:
@@ -252,7 +251,7 @@ def read_overrides(router: Router, keywords: Mapping[str, Any], account: str | N
         return Overrides(
             account=settings.get("routoo_account", account),
             policy=_policy_of_call(router, settings.get("routoo_policy")),
-            expert=_expert_name(router.pool, settings.get("routoo_expert")),
+            expert=_resolve_expert(router.pool, settings.get("routoo_expert")),
             max_cost=_max_cost(settings.get("routoo_max_cost")),
         )
     except ConfigurationError as error:
@@ -300,7 +299,7 @@ def without_reply_limits(keywords: Mapping[str, Any]) -> dict[str, Any]:
     rest = dict(keywords)
     for name in _REPLY_LIMITS:
         rest.pop(name, None)
-    for holder in _NESTED_KEYWORDS:
+    for holder in HOLDERS:
         nested = rest.get(holder)
         if isinstance(nested, Mapping) and not nested.keys().isdisjoint(_REPLY_LIMITS):
             rest[holder] = without_reply_limits(nested)
@@ -333,7 +332,7 @@ def _positive_numbers(keywords: Mapping[str, Any], names: Sequence[str]) -> list
         if number < 1:
             raise InvalidRequest(f"{name}: {number} is below 1; give a larger one or leave it out")
         numbers.append(number)
-    for holder in _NESTED_KEYWORDS:
+    for holder in HOLDERS:
         nested = keywords.get(holder)
         if isinstance(nested, Mapping):
             numbers += _positive_numbers(nested, names)
@@ -400,12 +399,13 @@ def _policy_of_call(router: Router, policy: Any) -> Policy | PreferenceRule | No
     """A policy for one call; ``None`` for the router's own, also where a policy is named that learns from calls."""
     if policy is None:
         return None
-    made = make_policy(policy)
-    if not isinstance(made, Policy) or not made.learns:
-        return made
-    if type(made) is not type(router.policy):
+    call_policy = make_policy(policy)
+    if not isinstance(call_policy, Policy) or not call_policy.learns:
+        return call_policy
+    if type(call_policy) is not type(router.policy):
+        name = call_policy.name
         raise ConfigurationError(
-            f"a single call cannot be {made.name} unless the router's own policy is {made.name!r}"
+            f"a single call cannot be {name} unless the router's own policy is {name!r}"
         )
     return None
 
@@ -415,7 +415,7 @@ def _max_cost(usd: Any) -> int | None:
     return None if usd is None else to_nano_usd(str(usd))
 
 
-def _expert_name(pool: Pool, name: str | None) -> str | None:
+def _resolve_expert(pool: Pool, name: str | None) -> str | None:
     """The expert of a name, or the one whose endpoint knows it by that name."""
     if name is None:
         return None

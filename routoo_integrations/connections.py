@@ -13,6 +13,11 @@ _DEFAULT_HTTP_CLIENT = "HttpxClientWrapper"
 """How the class names end of the HTTP clients that OpenAI's SDK, Anthropic's and LangChain open by themselves."""
 
 
+def is_a(client: Any, *class_names: str) -> bool:
+    """Whether an object's class has one of these names or derives from one that has; no package need be installed."""
+    return any(kind.__name__ in class_names for kind in type(client).__mro__)
+
+
 def reconnect(client: Any, **settings: Any) -> Any:
     """A copy of an SDK's client that opens its own connections; the client itself if its owner gave it an HTTP client.
 

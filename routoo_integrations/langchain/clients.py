@@ -20,6 +20,7 @@ from routoo_integrations.building import (
     without_parameters,
     without_reply_limits,
 )
+from routoo_integrations.connections import is_a
 from routoo_integrations.langchain.connections import ModelConnections
 from routoo_integrations.langchain.protocols import build_chat_model
 from routoo_integrations.langchain.runnables import (
@@ -30,14 +31,12 @@ from routoo_integrations.langchain.runnables import (
 )
 
 _TRANSLATED = ("tools", "tool_choice", "response_format")
-_END_MARKING_MODELS = frozenset(
-    {
-        "BaseChatOpenAI",
-        "ChatAnthropic",
-        "ChatBedrockConverse",
-        "ChatGoogleGenerativeAI",
-        "ChatMistralAI",
-    }
+_END_MARKING_MODELS = (
+    "BaseChatOpenAI",
+    "ChatAnthropic",
+    "ChatBedrockConverse",
+    "ChatGoogleGenerativeAI",
+    "ChatMistralAI",
 )
 """Classes of models that hand on why a stream ended."""
 _TRACED = ("ls_structured_output_format", "structured_output_format")
@@ -68,26 +67,26 @@ class LangChainClient:
         self.bound_limit = read_reply_limit(bound)
         self._rebuild = rebuild
         self._withheld = withheld | _unsupported_by_profile(self.model)
-        self._sparing_clients: dict[frozenset[str], LangChainClient] = {}
+        self._narrower_clients: dict[frozenset[str], LangChainClient] = {}
         self._connections = ModelConnections(self.model, rebuild)
 
     def without(self, parameters: frozenset[str]) -> LangChainClient:
         """The client of the same model that is not sent these arguments, whoever sets them."""
         if parameters <= self._withheld:
             return self
-        client = self._sparing_clients.get(parameters)
+        client = self._narrower_clients.get(parameters)
         if client is None:
-            client = self._make_sparing_client(parameters)
-            self._sparing_clients[parameters] = client
+            client = self._make_narrower_client(parameters)
+            self._narrower_clients[parameters] = client
         return client
 
-    def _make_sparing_client(self, parameters: frozenset[str]) -> LangChainClient:
+    def _make_narrower_client(self, parameters: frozenset[str]) -> LangChainClient:
         rebuild = self._rebuild
-        rebuild_sparing = None
+        rebuild_narrower = None
         if rebuild is not None:
-            rebuild_sparing = partial(_rebuild_without, rebuild, parameters)
+            rebuild_narrower = partial(_rebuild_without, rebuild, parameters)
         model = _without_fields(self.model, parameters)
-        client = LangChainClient(model, rebuild_sparing, self._withheld | parameters)
+        client = LangChainClient(model, rebuild_narrower, self._withheld | parameters)
         client.bound = self.bound
         client.bound_limit = self.bound_limit
         return client
@@ -128,7 +127,7 @@ class LangChainClient:
     @property
     def marks_stream_end(self) -> bool:
         """Whether the model says why its streams end: those that speak a provider's own protocol do."""
-        return any(kind.__name__ in _END_MARKING_MODELS for kind in type(self.model).__mro__)
+        return is_a(self.model, *_END_MARKING_MODELS)
 
     def generate(
         self,
@@ -243,9 +242,9 @@ def _without_fields(model: BaseChatModel, parameters: frozenset[str]) -> BaseCha
             changes[name] = None
     if "stream_options" in parameters and hasattr(model, "stream_usage"):
         changes["stream_usage"] = False
-    others = getattr(model, "model_kwargs", None)
-    if others and parameters & set(others):
-        changes["model_kwargs"] = without_parameters(others, parameters)
+    model_kwargs = getattr(model, "model_kwargs", None)
+    if model_kwargs and parameters & set(model_kwargs):
+        changes["model_kwargs"] = without_parameters(model_kwargs, parameters)
     return model.model_copy(update=changes) if changes else model
 
 

@@ -10,7 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 
 from routoo_core.lifetimes import PerLoop, PerProcess
-from routoo_integrations.connections import reconnect, socket_transport
+from routoo_integrations.connections import is_a, reconnect, socket_transport
 
 _PARTS = ("bound", "runnable", "first", "last")
 _LISTS_OF_PARTS = ("middle", "fallbacks")
@@ -31,7 +31,7 @@ class ModelConnections:
         self._model = model
         self._rebuild = rebuild
         self._of_process = PerProcess(self._connect_process, model)
-        self._of_loop = PerLoop(self._connect_loop, _close)
+        self._of_loop = PerLoop(self._connect_loop, _close_model)
 
     def of_process(self) -> BaseChatModel:
         """The model for a synchronous call."""
@@ -53,8 +53,8 @@ class ModelConnections:
         if self._rebuild is not None and not _has_known_clients(model):
             model = self._rebuild()
             return _LoopModel(model, _closers_of(model))
-        opened: list[Closer] = []
-        return _LoopModel(_connect_async(model, opened), opened)
+        closers: list[Closer] = []
+        return _LoopModel(_connect_async(model, closers), closers)
 
 
 Closer = Callable[[], Awaitable[Any]]
@@ -68,7 +68,7 @@ class _LoopModel:
     closers: list[Closer] = field(default_factory=list)
 
 
-async def _close(loop_model: _LoopModel) -> None:
+async def _close_model(loop_model: _LoopModel) -> None:
     for close in loop_model.closers:
         await close()
 
@@ -83,46 +83,42 @@ def _closers_of(model: Any) -> list[Closer]:
 
 
 def _has_known_clients(model: Any) -> bool:
-    return _is_a(model, "BaseChatOpenAI") or _is_a(model, "ChatAnthropic")
-
-
-def _is_a(model: Any, class_name: str) -> bool:
-    return any(kind.__name__ == class_name for kind in type(model).__mro__)
+    return is_a(model, "BaseChatOpenAI", "ChatAnthropic")
 
 
 def _connect_sync(model: Any) -> Any:
     """A copy of a model whose synchronous calls open their own connections, or the model itself if it is unknown."""
-    if _is_a(model, "BaseChatOpenAI"):
+    if is_a(model, "BaseChatOpenAI"):
         client = _reconnect_openai(model, "root_client", model.http_client)
         if client is model.root_client:
             return model
         changes = {"root_client": client, "client": client.chat.completions}
         return model.model_copy(update=changes)
-    if _is_a(model, "ChatAnthropic"):
+    if is_a(model, "ChatAnthropic"):
         return _with_client(model, "_client", _reconnect_anthropic(model, "_client"))
     return _with_parts(model, _connect_sync)
 
 
-def _connect_async(model: Any, opened: list[Closer]) -> Any:
+def _connect_async(model: Any, closers: list[Closer]) -> Any:
     """:func:`_connect_sync` of asynchronous calls.
 
     Args:
         model: The model.
-        opened: Takes what closes the connections.
+        closers: Takes what closes the connections.
     """
-    if _is_a(model, "BaseChatOpenAI"):
+    if is_a(model, "BaseChatOpenAI"):
         client = _reconnect_openai(model, "root_async_client", model.http_async_client)
         if client is model.root_async_client:
             return model
-        opened.append(client.close)
+        closers.append(client.close)
         changes = {"root_async_client": client, "async_client": client.chat.completions}
         return model.model_copy(update=changes)
-    if _is_a(model, "ChatAnthropic"):
+    if is_a(model, "ChatAnthropic"):
         client = _reconnect_anthropic(model, "_async_client")
         if client is not model._async_client:
-            opened.append(client.close)
+            closers.append(client.close)
         return _with_client(model, "_async_client", client)
-    return _with_parts(model, lambda part: _connect_async(part, opened))
+    return _with_parts(model, lambda part: _connect_async(part, closers))
 
 
 def _reconnect_openai(model: Any, name: str, http_client: Any) -> Any:

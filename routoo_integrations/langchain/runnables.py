@@ -25,6 +25,7 @@ from langchain_core.runnables.retry import RunnableRetry
 
 from routoo_core.arguments import unpriced_arguments
 from routoo_core.tokens import bound_tokens
+from routoo_integrations.connections import is_a
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _COUNTED = frozenset({"functions", "response_format", "tools"})
@@ -169,7 +170,7 @@ def unwrap_bindings(model: Runnable[Any, Any]) -> tuple[BaseChatModel, dict[str,
 
 def speaks_openai(model: BaseChatModel) -> bool:
     """Whether a model is one of LangChain's for OpenAI's protocol."""
-    return any(kind.__name__ == "BaseChatOpenAI" for kind in type(model).__mro__)
+    return is_a(model, "BaseChatOpenAI")
 
 
 def as_result(output: Any) -> ChatResult:

@@ -18,6 +18,7 @@ from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.experts import Expert, Pool
 from routoo_core.redaction import looks_like_key
 from routoo_integrations.building import build_clients, unknown_provider, without_parameters
+from routoo_integrations.connections import is_a
 from routoo_integrations.llama_index.connections import LLMConnections
 
 _DEFAULT_REPLY_TOKENS = 4096
@@ -27,9 +28,7 @@ _OTHER_LIMIT_KEYWORD = {
     "max_tokens": "max_completion_tokens",
     "max_completion_tokens": "max_tokens",
 }
-_END_MARKING_LLMS = frozenset(
-    {"OpenAI", "Anthropic", "GoogleGenAI", "MistralAI", "BedrockConverse"}
-)
+_END_MARKING_LLMS = ("OpenAI", "Anthropic", "GoogleGenAI", "MistralAI", "BedrockConverse")
 """Classes of LLMs that hand on why a stream ended."""
 
 
@@ -43,7 +42,7 @@ class LlamaIndexClient:
 
     Attributes:
         llm: The LLM.
-        limit_keyword: The keyword argument that limits its replies.
+        limit_keyword: The keyword argument that limits its replies, unless the expert refuses it.
 
     Raises:
         ConfigurationError: The expert's capabilities name tools, and its LLM takes none.
@@ -64,11 +63,7 @@ class LlamaIndexClient:
     @property
     def marks_stream_end(self) -> bool:
         """Whether the LLM says why its streams end: those that speak a provider's own protocol do."""
-        return any(kind.__name__ in _END_MARKING_LLMS for kind in type(self.llm).__mro__)
-
-    @property
-    def _speaks_openai(self) -> bool:
-        return any(kind.__name__ == "OpenAI" for kind in type(self.llm).__mro__)
+        return is_a(self.llm, *_END_MARKING_LLMS)
 
     def arguments(
         self, keywords: Mapping[str, Any], max_tokens: int, withheld: frozenset[str]
@@ -81,16 +76,13 @@ class LlamaIndexClient:
             withheld: Arguments that it does not take, see :data:`routoo_core.parameters.DISPENSABLE`.
         """
         arguments = without_parameters(keywords, withheld)
-        if "temperature" in withheld and self._speaks_openai:
+        if "temperature" in withheld and is_a(self.llm, "OpenAI"):
             arguments["temperature"] = openai.omit  # or the LLM sends its own
-        arguments[self._limit_keyword(withheld)] = max_tokens
+        limit_keyword = self.limit_keyword
+        if limit_keyword in withheld:
+            limit_keyword = _OTHER_LIMIT_KEYWORD[limit_keyword]
+        arguments[limit_keyword] = max_tokens
         return arguments
-
-    def _limit_keyword(self, withheld: frozenset[str]) -> str:
-        """The keyword argument that limits replies, by the name that the endpoint takes."""
-        if self.limit_keyword in withheld:
-            return _OTHER_LIMIT_KEYWORD[self.limit_keyword]
-        return self.limit_keyword
 
     def llm_for_call(
         self,

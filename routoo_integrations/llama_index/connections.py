@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from llama_index.core.llms import LLM
 
 from routoo_core.lifetimes import PerLoop, PerProcess
-from routoo_integrations.connections import reconnect
+from routoo_integrations.connections import is_a, reconnect
+
+_OPENAI_LLMS = ("OpenAI", "OpenAIResponses")
 
 
 class LLMConnections:
@@ -26,7 +28,7 @@ class LLMConnections:
         self._llm = llm
         self._rebuild = rebuild
         self._of_process = PerProcess(self._connect_process, llm)
-        self._of_loop = PerLoop(self._connect_loop, _close)
+        self._of_loop = PerLoop(self._connect_loop, _close_llm)
 
     def of_process(self) -> LLM:
         """The LLM for a synchronous call."""
@@ -38,19 +40,19 @@ class LLMConnections:
 
     def _connect_process(self) -> LLM:
         """An LLM for a forked child, which must not write into its parent's connections."""
-        if _is_openai(self._llm):
+        if is_a(self._llm, *_OPENAI_LLMS):
             copy: LLM = _copy_connected(self._llm, "_client", "_http_client")
             return copy
         return self._rebuild() if self._rebuild is not None else self._llm
 
     def _connect_loop(self) -> _LoopLLM:
         llm = self.of_process()
-        if _is_openai(llm):
+        if is_a(llm, *_OPENAI_LLMS):
             copy = _copy_connected(llm, "_aclient", "_async_http_client")
-            return _LoopLLM(copy, copy is not llm)
+            return _LoopLLM(copy, is_own=copy is not llm)
         if self._rebuild is not None:
-            return _LoopLLM(self._rebuild(), opened=True)
-        return _LoopLLM(llm, opened=False)
+            return _LoopLLM(self._rebuild(), is_own=True)
+        return _LoopLLM(llm, is_own=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +60,13 @@ class _LoopLLM:
     """An LLM of one event loop, and whether its connections are that loop's alone."""
 
     llm: LLM
-    opened: bool
+    is_own: bool
 
 
-async def _close(loop_llm: _LoopLLM) -> None:
+async def _close_llm(loop_llm: _LoopLLM) -> None:
     client = getattr(loop_llm.llm, "_aclient", None)
-    if loop_llm.opened and client is not None:
-        closing: Awaitable[None] = client.close()
-        await closing
-
-
-def _is_openai(llm: LLM) -> bool:
-    """Whether it is LlamaIndex's ``OpenAI``, its ``OpenAIResponses``, or a subclass of either."""
-    names = [kind.__name__ for kind in type(llm).__mro__]
-    return "OpenAI" in names or "OpenAIResponses" in names
+    if loop_llm.is_own and client is not None:
+        await client.close()
 
 
 def _copy_connected(llm: Any, client_name: str, http_client_name: str) -> Any:

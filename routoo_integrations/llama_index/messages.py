@@ -83,8 +83,8 @@ def _content_parts(block: Any) -> Iterator[dict[str, Any]]:
 
 def _media_part(block: Any) -> dict[str, Any]:
     if block.block_type not in _MEDIA_FIELDS:
-        other: dict[str, Any] = block.model_dump()
-        return {"type": block.block_type, **other}
+        fields: dict[str, Any] = block.model_dump()
+        return {"type": block.block_type, **fields}
     part = {"type": block.block_type}
     data = getattr(block, _MEDIA_FIELDS[block.block_type], None)
     if isinstance(data, bytes):

@@ -75,8 +75,8 @@ def refusal_text(response: ChatResponse | CompletionResponse) -> str:
     """
     choices = field_of(response.raw, "choices")
     if isinstance(choices, list) and choices:
-        said = field_of(choices[0], "message") or field_of(choices[0], "delta")
-        refusal = field_of(said, "refusal")
+        message = field_of(choices[0], "message") or field_of(choices[0], "delta")
+        refusal = field_of(message, "refusal")
         return refusal if isinstance(refusal, str) else ""
     if isinstance(response, CompletionResponse):
         return ""
