@@ -4,12 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from routoo_core.errors import ConfigurationError
 from routoo_core.scoring.grader import Grader
 from routoo_core.scoring.graders import make_grader
 from routoo_core.scoring.judge import read_rubric
+
+NormalisedOption = Annotated[
+    bool,
+    typer.Option("--normalised", help="likelihood: by the choices' length in bytes (acc_norm)."),
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(help=r"likelihood: what stands before a choice, such as 'Q: {prompt}\nA:'."),
+]
+ToleranceOption = Annotated[
+    float, typer.Option(help="numeric: how far off, as a share of the right number.")
+]
+JudgeOption = Annotated[
+    str | None, typer.Option(help="judge: the expert of the same file that grades.")
+]
+RubricOption = Annotated[
+    Path | None, typer.Option(help='judge: TOML with levels = ["worst", …, "best"].')
+]
+PairwiseOption = Annotated[
+    bool, typer.Option("--pairwise", help="judge: beside the column reference, in both orders.")
+]
+AllowCodeOption = Annotated[
+    bool,
+    typer.Option("--allow-code", help="code: yes, run what the experts write on this machine."),
+]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,46 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from routoo_core.experts import Expert
 from routoo_core.scoring.harness import HarnessSamples, check_harness, read_samples, run_harness
+
+SamplesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Instead of a grader: samples_*.jsonl of lm_eval --log_samples, or a folder of them."
+    ),
+]
+PromptsTargetOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompts-out", help="from-harness: the table of prompts to write, .parquet or .csv."
+    ),
+]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help='from-harness: run this task first, on the experts of provider = "huggingface" (repeatable).'
+    ),
+]
+HarnessArgumentsOption = Annotated[
+    str,
+    typer.Option(
+        help="from-harness: more of lm_eval's own, such as '--limit 100 --include_path my-tasks'."
+    ),
+]
+MetricOption = Annotated[
+    str | None, typer.Option(help="from-harness: the score; by default acc_norm, …")
+]
+FilterOption = Annotated[
+    str | None, typer.Option("--filter", help="from-harness: which, of several.")
+]
+FieldOption = Annotated[
+    str | None, typer.Option(help="from-harness: of a document, what the prompt is.")
+]
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,12 @@ from routoo_integrations.cli.options import (
 from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import print_json, print_line, progress
 
+ArrivalsOption = Annotated[str, typer.Option("--arrivals", help="even, poisson, bursts or office.")]
+DaysOption = Annotated[int, typer.Option(min=1, help="Over how many days they come.")]
+AccountsOption = Annotated[
+    int, typer.Option(min=1, help="Users who take turns, within one limit for all.")
+]
+
 
 def replay_command(
     router: RouterOption,
@@ -56,13 +62,9 @@ def replay_command(
     calls: Annotated[
         int | None, typer.Option(min=1, help="Calls to replay; by default half of the prompts.")
     ] = None,
-    pattern: Annotated[
-        str, typer.Option("--arrivals", help="even, poisson, bursts or office.")
-    ] = "poisson",
-    days: Annotated[int, typer.Option(min=1, help="Over how many days they come.")] = 1,
-    accounts: Annotated[
-        int, typer.Option(min=1, help="Users who take turns, within one limit for all.")
-    ] = 1,
+    pattern: ArrivalsOption = "poisson",
+    days: DaysOption = 1,
+    accounts: AccountsOption = 1,
     expected_calls: Annotated[
         int, typer.Option(help="What pacing expects of a period before it knows better.")
     ] = 1000,
@@ -82,28 +84,19 @@ def replay_command(
 
     Example: [bold]routoo replay --router mmlu --prompts p.csv --outcomes o.csv --prices c.csv --limit 2.00[/bold]
     """
-    if pattern not in ARRIVAL_PATTERNS:
-        raise ConfigurationError(
-            f"--arrivals: {pattern!r} is none of {', '.join(ARRIVAL_PATTERNS)}"
-        )
+    _check_arrivals(pattern)
     check_png(plot)
     CommandFiles({"--plot": plot}, inputs=[prompts, outcomes, prices]).check(overwrite)
-    limits = {
-        "limit": limit,
-        "period": period,
-        "rolling": rolling,
-        "expected_calls": expected_calls,
-    }
-    budget = Budget.read("--limit, --period", limits)
+    budget = _read_budget(limit, period, rolling, expected_calls)
     folder = find_router(router)
     table = read_outcomes(prompts, outcomes)
     price_list = read_price_list(prices, pool or (), table.experts).per_million()
     settings = ReplaySettings(price_list, budget, _read_policy(policy, alpha), tokens, accounts)
 
-    observed, quality = replayable_prompts(folder, table, list(price_list), calls, progress)
+    observations, quality = replayable_prompts(folder, table, list(price_list), calls, progress)
     random = np.random.default_rng(seed)
     times = arrival_times(pattern, calls or len(quality) // 2, random, days)
-    traffic = sample_traffic(observed, quality, times, seed)
+    traffic = sample_traffic(observations, quality, times, seed)
     replayed = replay_traffic(traffic, settings, progress)
 
     total_limit = (budget.limit_nano or 0) * _period_count(budget.period, days)
@@ -117,6 +110,23 @@ def replay_command(
     else:
         _show_replay(summary)
         _show_shares(summary)
+
+
+def _check_arrivals(pattern: str) -> None:
+    if pattern not in ARRIVAL_PATTERNS:
+        raise ConfigurationError(
+            f"--arrivals: {pattern!r} is none of {', '.join(ARRIVAL_PATTERNS)}"
+        )
+
+
+def _read_budget(limit: str, period: str, rolling: bool, expected_calls: int) -> Budget:
+    settings = {
+        "limit": limit,
+        "period": period,
+        "rolling": rolling,
+        "expected_calls": expected_calls,
+    }
+    return Budget.read("--limit, --period", settings)
 
 
 def _read_policy(name: str, alpha: float) -> Policy | PreferenceRule:

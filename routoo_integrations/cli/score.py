@@ -28,8 +28,26 @@ from routoo_core.scoring.run import (
 from routoo_core.scoring.task import ScoringResult, ScoringTask, read_grader_rows
 from routoo_core.tables import check_table_format
 from routoo_integrations.cli.configuration import INCOMPLETE, Payment
-from routoo_integrations.cli.grader_options import GraderOptions
-from routoo_integrations.cli.harness_options import HarnessOptions
+from routoo_integrations.cli.grader_options import (
+    AllowCodeOption,
+    GraderOptions,
+    JudgeOption,
+    NormalisedOption,
+    PairwiseOption,
+    RubricOption,
+    TemplateOption,
+    ToleranceOption,
+)
+from routoo_integrations.cli.harness_options import (
+    FieldOption,
+    FilterOption,
+    HarnessArgumentsOption,
+    HarnessOptions,
+    MetricOption,
+    PromptsTargetOption,
+    SamplesOption,
+    TaskOption,
+)
 from routoo_integrations.cli.options import AnswersOption, JsonOption, LimitOption, PayerOption
 from routoo_integrations.cli.outputs import (
     CommandFiles,
@@ -78,65 +96,20 @@ def score_command(
     temperature: Annotated[
         float, typer.Option(help="0–2; below 0 leaves it to the endpoint.")
     ] = 0.0,
-    normalised: Annotated[
-        bool,
-        typer.Option(
-            "--normalised", help="likelihood: by the choices' length in bytes (acc_norm)."
-        ),
-    ] = False,
-    template: Annotated[
-        str | None,
-        typer.Option(help=r"likelihood: what stands before a choice, such as 'Q: {prompt}\nA:'."),
-    ] = None,
-    tolerance: Annotated[
-        float, typer.Option(help="numeric: how far off, as a share of the right number.")
-    ] = 1e-6,
-    judge: Annotated[
-        str | None, typer.Option(help="judge: the expert of the same file that grades.")
-    ] = None,
-    rubric: Annotated[
-        Path | None, typer.Option(help='judge: TOML with levels = ["worst", …, "best"].')
-    ] = None,
-    pairwise: Annotated[
-        bool, typer.Option("--pairwise", help="judge: beside the column reference, in both orders.")
-    ] = False,
-    allow_code: Annotated[
-        bool,
-        typer.Option("--allow-code", help="code: yes, run what the experts write on this machine."),
-    ] = False,
-    from_harness: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Instead of a grader: samples_*.jsonl of lm_eval --log_samples, or a folder of them."
-        ),
-    ] = None,
-    prompts_target: Annotated[
-        Path | None,
-        typer.Option(
-            "--prompts-out", help="from-harness: the table of prompts to write, .parquet or .csv."
-        ),
-    ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            help='from-harness: run this task first, on the experts of provider = "huggingface" (repeatable).'
-        ),
-    ] = None,
-    harness_options: Annotated[
-        str,
-        typer.Option(
-            help="from-harness: more of lm_eval's own, such as '--limit 100 --include_path my-tasks'."
-        ),
-    ] = "",
-    metric: Annotated[
-        str | None, typer.Option(help="from-harness: the score; by default acc_norm, …")
-    ] = None,
-    filter_name: Annotated[
-        str | None, typer.Option("--filter", help="from-harness: which, of several.")
-    ] = None,
-    field: Annotated[
-        str | None, typer.Option(help="from-harness: of a document, what the prompt is.")
-    ] = None,
+    normalised: NormalisedOption = False,
+    template: TemplateOption = None,
+    tolerance: ToleranceOption = 1e-6,
+    judge: JudgeOption = None,
+    rubric: RubricOption = None,
+    pairwise: PairwiseOption = False,
+    allow_code: AllowCodeOption = False,
+    from_harness: SamplesOption = None,
+    prompts_target: PromptsTargetOption = None,
+    task: TaskOption = None,
+    harness_options: HarnessArgumentsOption = "",
+    metric: MetricOption = None,
+    filter_name: FilterOption = None,
+    field: FieldOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would cost.")
     ] = False,
@@ -163,19 +136,14 @@ def score_command(
         prompts_target = _harness_target(prompts, prompts_target)
         outputs = {"--out": target, "--prompts-out": prompts_target}
         CommandFiles(outputs, inputs=() if task else from_harness).check(overwrite)
-        pool = _named_experts(Pool.from_toml(experts), expert) if task else []
-        logged = harness.read(pool)
-        logged.write(prompts_target, target)
-        _show_samples(logged, prompts_target, target, as_json)
+        samples = _read_samples(harness, experts, expert)
+        samples.write(prompts_target, target)
+        _show_samples(samples, prompts_target, target, as_json)
         return
     if grader is None or from_harness:
-        raise ConfigurationError(
-            "--grader: say how answers are graded; or give --from-harness to read graded samples"
-        )
+        raise _no_grader()
     if prompts is None or prompts_target is not None:
-        raise ConfigurationError(
-            "--prompts: name the table of prompts to read; --prompts-out is for --from-harness"
-        )
+        raise _no_prompts()
     inputs = [prompts, experts, config, rubric]
     CommandFiles({"--out": target}, inputs).check(overwrite=True)
     check_answers_file(answers, [*inputs, target])
@@ -193,21 +161,29 @@ def score_command(
         allow_code,
     )
     scoring = _read_scoring(prompts, experts, expert, grading)
-    earlier = None
-    if not dry_run and not overwrite:
-        earlier = _read_earlier(target, scoring)
+    earlier = None if dry_run or overwrite else _read_earlier(target, scoring)
     run = ScoreRun(scoring, Payment(budget, config, answers), concurrency, retries)
     if dry_run:
         _show_estimates(run.estimates(), as_json)
         return
 
     scores = run.scores()
-    if earlier is not None:
-        _check_same_scores(target, earlier, scores)
-    write_outcomes(target, scores)
+    _write_scores(scores, target, earlier)
     _show_scores(scoring, scores, target, as_json)
     if scores.missing():
         raise typer.Exit(INCOMPLETE)
+
+
+def _no_grader() -> ConfigurationError:
+    return ConfigurationError(
+        "--grader: say how answers are graded; or give --from-harness to read graded samples"
+    )
+
+
+def _no_prompts() -> ConfigurationError:
+    return ConfigurationError(
+        "--prompts: name the table of prompts to read; --prompts-out is for --from-harness"
+    )
 
 
 def _harness_target(prompts: Path | None, prompts_target: Path | None) -> Path:
@@ -240,6 +216,17 @@ def _read_earlier(target: Path, scoring: ScoringTask) -> ScoredPairs | None:
     return earlier
 
 
+def _write_scores(scores: ScoringResult, target: Path, earlier: ScoredPairs | None) -> None:
+    """Write the table, unless it would replace scores by others.
+
+    Raises:
+        ConfigurationError: A score would change or be lost.
+    """
+    if earlier is not None:
+        _check_same_scores(target, earlier, scores)
+    write_outcomes(target, scores)
+
+
 def _check_same_scores(target: Path, earlier: ScoredPairs, scores: ScoringResult) -> None:
     """Refuse to replace scores by others.
 
@@ -254,6 +241,15 @@ def _check_same_scores(target: Path, earlier: ScoredPairs, scores: ScoringResult
                 f"--out: {target} has another score of {expert} on {prompt_id}, as of another grader; name another "
                 "file, or replace it with --overwrite. The answers are kept: asking again costs nothing"
             )
+
+
+def _read_samples(
+    harness: HarnessOptions, experts: Path, names: Sequence[str] | None
+) -> HarnessSamples:
+    """Graded samples, once the harness has run its tasks, if any, on the experts."""
+    if not harness.tasks:
+        return harness.read([])
+    return harness.read(_named_experts(Pool.from_toml(experts), names))
 
 
 def _named_experts(pool: Pool, names: Sequence[str] | None) -> list[Expert]:
