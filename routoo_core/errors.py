@@ -117,8 +117,10 @@ class NoCapableExpert(RoutingError, RuntimeError):
 
     def __init__(self, excluded: Mapping[str, Sequence[str]]) -> None:
         self.excluded = {name: tuple(lacks) for name, lacks in excluded.items()}
-        who = "; ".join(f"{name} lacks {', '.join(lacks)}" for name, lacks in self.excluded.items())
-        super().__init__(f"No expert in the pool can serve this request: {who}. {self.remedy}")
+        reasons = [f"{name} lacks {', '.join(lacks)}" for name, lacks in self.excluded.items()]
+        super().__init__(
+            f"No expert in the pool can serve this request: {'; '.join(reasons)}. {self.remedy}"
+        )
 
 
 class ContextWindowExceeded(NoCapableExpert):
@@ -192,9 +194,9 @@ class ReplyRefused(RoutingError, RuntimeError):
     def __init__(self, expert: str | None, refusal: str) -> None:
         self.expert = expert
         self.refusal = refusal
-        who = "the expert" if expert is None else f"expert {expert!r}"
+        author = "the expert" if expert is None else f"expert {expert!r}"
         super().__init__(
-            f"{who} refused to answer: {refusal!r}. Rephrase the request, or ask another expert."
+            f"{author} refused to answer: {refusal!r}. Rephrase the request, or ask another expert."
         )
 
 

@@ -408,7 +408,7 @@ def open_ledger(url: str, beside: Path | None = None) -> Ledger:
     address = expand_environment(url, "budget.ledger") if is_variable(url) else url
     scheme, separator, _ = address.partition("://")
     if not separator or scheme not in LEDGERS:
-        schemes = ", ".join(f"{known}://" for known in LEDGERS)
+        schemes = ", ".join(f"{name}://" for name in LEDGERS)
         raise ConfigurationError(f"budget.ledger: {redacted_url(url)!r} is unknown; use {schemes}")
     open_kind = LEDGERS[scheme]
     if open_kind is _open_redis:
@@ -442,8 +442,8 @@ def _describe_policy(policy: Policy) -> dict[str, Any]:
     for name, kind in POLICIES.items():
         if type(policy) is kind:
             return {"name": name, **policy.parameters()}
-    named = policy.function if isinstance(policy, FunctionPolicy) else policy
-    raise _no_description("policy", named, f"use one of {', '.join(POLICIES)}")
+    part = policy.function if isinstance(policy, FunctionPolicy) else policy
+    raise _no_description("policy", part, f"use one of {', '.join(POLICIES)}")
 
 
 def _describe_budget(budget: Budget) -> dict[str, Any]:

@@ -74,8 +74,8 @@ class ChatAnswer:
 
     def word_chunk(self, position: int) -> JsonObject:
         """The chunk with the word of this position."""
-        said = "content" if self._reply.refusal is None else "refusal"
-        delta = {said: self.words[position]}
+        field = "content" if self._reply.refusal is None else "refusal"
+        delta = {field: self.words[position]}
         if position == 0:
             delta["role"] = "assistant"
         return self._chunk(delta, words=position + 1)

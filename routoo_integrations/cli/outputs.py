@@ -61,9 +61,9 @@ class CommandFiles:
             if not path.exists():
                 raise ConfigurationError(f"{path}: cannot be read (no such file); check the path")
 
-        written: dict[Path, str] = {}
-        for option, path in self._written():
-            earlier = written.setdefault(path.resolve(), option)
+        options: dict[Path, str] = {}
+        for option, path in self._files():
+            earlier = options.setdefault(path.resolve(), option)
             if earlier != option:
                 raise ConfigurationError(f"{option}: {earlier} names {path} too; name another file")
             _check_output(option, path, inputs, overwrite)
@@ -71,7 +71,7 @@ class CommandFiles:
             if folder.exists() and not folder.is_dir():
                 raise ConfigurationError(f"{option}: {folder} is a file; name a folder")
 
-    def _written(self) -> Iterable[tuple[str, Path]]:
+    def _files(self) -> Iterable[tuple[str, Path]]:
         for option, path in self.outputs.items():
             if path is not None:
                 yield option, path
@@ -86,8 +86,8 @@ def check_answers_file(answers: Path, others: Iterable[Path | None]) -> None:
     Raises:
         ConfigurationError: It is one of the others.
     """
-    for other in others:
-        if other is not None and _is_same_file(answers, other):
+    for path in others:
+        if path is not None and _is_same_file(answers, path):
             raise ConfigurationError(
                 f"--answers: {answers} is another file of this command; name one of its own"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -134,8 +134,7 @@ def score_command(
             from_harness, task or (), harness_options, metric, filter_name, field
         )
         prompts_target = _harness_target(prompts, prompts_target)
-        outputs = {"--out": target, "--prompts-out": prompts_target}
-        CommandFiles(outputs, inputs=() if task else from_harness).check(overwrite)
+        _check_harness_files(harness, {"--out": target, "--prompts-out": prompts_target}, overwrite)
         samples = _read_samples(harness, experts, expert)
         samples.write(prompts_target, target)
         _show_samples(samples, prompts_target, target, as_json)
@@ -145,9 +144,7 @@ def score_command(
     if prompts is None or prompts_target is not None:
         raise _no_prompts()
     inputs = [prompts, experts, config, rubric]
-    CommandFiles({"--out": target}, inputs).check(overwrite=True)
-    check_answers_file(answers, [*inputs, target])
-
+    _check_score_files(target, answers, inputs)
     grading = GraderOptions(
         grader,
         max_tokens,
@@ -172,6 +169,20 @@ def score_command(
     _show_scores(scoring, scores, target, as_json)
     if scores.missing():
         raise typer.Exit(INCOMPLETE)
+
+
+def _check_harness_files(
+    harness: HarnessOptions, outputs: Mapping[str, Path], overwrite: bool
+) -> None:
+    """Refuse files that would be replaced, or that cannot be read; a run writes the samples itself."""
+    inputs = () if harness.tasks else harness.samples
+    CommandFiles(outputs, inputs).check(overwrite)
+
+
+def _check_score_files(target: Path, answers: Path, inputs: Sequence[Path | None]) -> None:
+    """Refuse files that cannot be read or that are named twice; earlier scores are gone on with."""
+    CommandFiles({"--out": target}, inputs).check(overwrite=True)
+    check_answers_file(answers, [*inputs, target])
 
 
 def _no_grader() -> ConfigurationError:

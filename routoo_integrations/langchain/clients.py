@@ -21,10 +21,10 @@ from routoo_integrations.building import (
     without_reply_limits,
 )
 from routoo_integrations.connections import is_a
+from routoo_integrations.langchain.added_tokens import check_added_tokens
 from routoo_integrations.langchain.connections import ModelConnections
 from routoo_integrations.langchain.protocols import build_chat_model
 from routoo_integrations.langchain.runnables import (
-    added_prompt_tokens,
     as_chunk,
     speaks_openai,
     unwrap_bindings,
@@ -264,27 +264,6 @@ def make_clients(pool: Pool, settings: Mapping[str, Any]) -> dict[str, LangChain
 
     clients = {}
     for name, model in build_clients(pool, Runnable, build, settings).items():
-        _check_added_tokens(pool[name])
+        check_added_tokens(pool[name])
         clients[name] = LangChainClient(model, rebuilds.get(name))
     return clients
-
-
-def _check_added_tokens(expert: Expert) -> None:
-    """Refuse an expert whose client adds tokens to every prompt that nothing would be held for.
-
-    Raises:
-        ConfigurationError: It does.
-    """
-    if expert.client is None or expert.is_free or "added_prompt_tokens" in expert.model_fields_set:
-        return
-    tokens = added_prompt_tokens(expert.client)
-    if tokens is None:
-        raise ConfigurationError(
-            f"{expert.place}: added_prompt_tokens: set it to the most tokens that the {type(expert.client).__name__} "
-            "adds to a prompt, since nobody else can know; 0 if it adds none"
-        )
-    if tokens > 0:
-        raise ConfigurationError(
-            f"{expert.place}: added_prompt_tokens: its client adds up to {tokens} tokens to every prompt; set it to "
-            f"{tokens}, or bind less to the model"
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -14,22 +13,13 @@ from langchain_core.messages import (
     BaseMessage,
     message_chunk_to_message,
 )
-from langchain_core.output_parsers import BaseOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.prompts import BasePromptTemplate
-from langchain_core.prompts.chat import BaseChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.fallbacks import RunnableWithFallbacks
-from langchain_core.runnables.retry import RunnableRetry
 
-from routoo_core.arguments import unpriced_arguments
-from routoo_core.tokens import bound_tokens
 from routoo_integrations.connections import is_a
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
-_COUNTED = frozenset({"functions", "response_format", "tools"})
-"""Arguments that count as prompt."""
 
 QUIET: RunnableConfig = {"callbacks": []}
 """The router's run is the only one that a caller sees."""
@@ -108,53 +98,6 @@ def _with_limit(runnable: Runnable[Any, Any], arguments: Mapping[str, Any]) -> R
     if isinstance(runnable, BaseChatModel | RunnableBinding):
         return runnable.bind(**limits)
     return runnable
-
-
-def added_prompt_tokens(client: Any) -> int | None:
-    """The most tokens that a client adds to every prompt; ``None`` where only its owner can say.
-
-    Those are what is bound to a model or set in it, such as tools, and the templates of a chain.
-    """
-    if isinstance(client, RunnableSequence):
-        steps = [added_prompt_tokens(step) for step in client.steps]
-        return None if None in steps else sum(step or 0 for step in steps)
-    if isinstance(client, BasePromptTemplate):
-        return bound_tokens(_template_text(client))
-    if isinstance(client, BaseOutputParser):
-        return 0
-    if isinstance(client, RunnableWithFallbacks):
-        tried = [added_prompt_tokens(model) for model in (client.runnable, *client.fallbacks)]
-        return None if None in tried else max(tokens or 0 for tokens in tried)
-    if isinstance(client, RunnableRetry):
-        return added_prompt_tokens(client.bound)
-    if not isinstance(client, BaseChatModel | RunnableBinding):
-        return None
-    model, bound = unwrap_bindings(client)
-    if isinstance(model, RunnableChatModel):
-        return None
-    sent = {**bound}
-    for field in ("model_kwargs", "extra_body"):
-        sent.update(getattr(model, field, None) or {})
-    return _tokens_of(sent)
-
-
-def _template_text(template: BasePromptTemplate[Any]) -> str:
-    """Everything that a template says by itself."""
-    if isinstance(template, BaseChatPromptTemplate):
-        values = json.dumps(template.partial_variables, default=str)
-        return f"{template.pretty_repr()}{values}"
-    return json.dumps(template.model_dump(exclude={"metadata", "tags"}), default=str)
-
-
-def _tokens_of(arguments: Mapping[str, Any]) -> int:
-    """The most tokens that arguments add to a prompt."""
-    names = unpriced_arguments(arguments) | (_COUNTED & set(arguments))
-    tokens = 0
-    for name in sorted(names):
-        value = arguments.get(name)
-        if value is not None and not isinstance(value, int | float):
-            tokens += bound_tokens(json.dumps(value, default=str))
-    return tokens
 
 
 def unwrap_bindings(model: Runnable[Any, Any]) -> tuple[BaseChatModel, dict[str, Any]]:
