@@ -51,7 +51,8 @@ class Endpoint(Settings):
         deployment: Of the model at Azure; by default ``model``.
         api_version: Of Azure's API, such as "2024-10-21"; by default ``$OPENAI_API_VERSION``.
         timeout_s: Seconds after which a call has failed.
-        max_retries: How often its client tries again before the router moves on to another expert.
+        max_retries: How often it is asked again after a failure that may pass, before another expert takes over. Each
+            try is held and booked by itself.
         strict_model: Whether a reply of another model than was asked is refused; else it is booked, with a warning.
         answers_as: Other names by which replies call this very model, such as that of an alias or a deployment.
         unsupported_parameters: Arguments that the model does not take, beyond those that are known or that it refuses.

@@ -41,12 +41,14 @@ class Overrides:
         policy: A policy or preference rule of ``selector`` that ranks this call's candidates instead of the router's.
         expert: The only one that may answer.
         max_cost: The most the call may cost.
+        max_retries: How often an expert is asked again before another takes over, instead of its own ``max_retries``.
     """
 
     account: str | None = None
     policy: Any = None
     expert: str | None = None
     max_cost: NanoUsd | None = None
+    max_retries: int | None = None
 
 
 class Turn(NamedTuple):

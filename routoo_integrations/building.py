@@ -161,7 +161,10 @@ def build_clients(
     Raises:
         ConfigurationError: An object of another framework, or an API key that is not in the environment.
     """
-    changes = {name: value for name, value in settings.items() if value is not None}
+    changes: dict[str, Any] = {"max_retries": 0}  # the driver asks again, and books each try
+    for name, value in settings.items():
+        if value is not None:
+            changes[name] = value
     clients = {}
     for expert in pool:
         if expert.client is None:
@@ -225,13 +228,19 @@ def routoo_settings(
         _BLOCK_SETTINGS.reset(token)
 
 
-def read_overrides(router: Router, keywords: Mapping[str, Any], account: str | None) -> Overrides:
+def read_overrides(
+    router: Router,
+    keywords: Mapping[str, Any],
+    account: str | None,
+    max_retries: int | None = None,
+) -> Overrides:
     """What a call sets for itself: ``model`` and what starts with ``routoo_``, or what :func:`routoo_settings` did.
 
     Args:
         router: The router that will decide.
         keywords: The call's keyword arguments.
         account: Whose budget pays where the call names nobody.
+        max_retries: How often an expert is asked again; ``None`` leaves that to each.
 
     Raises:
         InvalidRequest: An unknown one, or a value that cannot be used.
@@ -253,6 +262,7 @@ def read_overrides(router: Router, keywords: Mapping[str, Any], account: str | N
             policy=_policy_of_call(router, settings.get("routoo_policy")),
             expert=_resolve_expert(router.pool, settings.get("routoo_expert")),
             max_cost=_max_cost(settings.get("routoo_max_cost")),
+            max_retries=max_retries,
         )
     except ConfigurationError as error:
         raise InvalidRequest(f"{', '.join(sorted(settings))}: {error}") from error

@@ -444,7 +444,8 @@ class TestExperts:
             assert llm.complete(QUESTION, max_tokens=limit).text == " ".join(ANSWER.split()[:limit])
         assert (given.max_tokens, given.callback_manager) == (9, before)
         assert len(counter.llm_token_counts) == 2
-        assert given._client is not None, "copies share its connection"
+        asked = llm.client(llm.router.pool["a"]).llm
+        assert asked._client is not None, "the copies of all calls share its connection"
 
     @pytest.mark.parametrize(
         ("raw", "beside", "expected"),

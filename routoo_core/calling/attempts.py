@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Protocol, Self
@@ -20,11 +22,15 @@ from routoo_core.errors import (
     RoutingError,
     all_experts_failed,
 )
+from routoo_core.experts import Expert
 from routoo_core.latency import Latencies
 from routoo_core.parameters import RefusedParameters
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
 from routoo_core.threads import off_loop
+
+FIRST_RETRY_PAUSE_S = 0.25
+LONGEST_RETRY_PAUSE_S = 8.0
 
 REFUSE = "refuse"
 CHEAPEST = "cheapest"
@@ -96,6 +102,7 @@ class Attempts(Iterator[Attempt]):
     def _start_next(self, is_driven: bool) -> Attempt:
         call = self._open_call()
         self._ask_again_without_refused_parameter()
+        self._ask_again_after_passing_failure()
         for candidate in self._untried:
             reservation = self._reserve(call, candidate)
             if reservation is not None:
@@ -130,6 +137,22 @@ class Attempts(Iterator[Attempt]):
         candidate = self._attempts[-1].candidate
         if self._router.refused_parameters.learn(candidate.expert, outcome.failure.parameter):
             self._untried = chain([candidate], self._untried)
+
+    def _ask_again_after_passing_failure(self) -> None:
+        """Put an expert first again that may be retried, after a short wait; each try is held and booked by itself."""
+        outcome = self._attempts[-1].outcome if self._attempts else None
+        if not isinstance(outcome, Failed) or not outcome.failure.may_succeed_later:
+            return
+        candidate = self._attempts[-1].candidate
+        tries = sum(attempt.expert is candidate.expert for attempt in self._attempts)
+        if tries > self._retries_of(candidate.expert):
+            return
+        time.sleep(_pause_s(tries, outcome.failure.retry_after_s))
+        self._untried = chain([candidate], self._untried)
+
+    def _retries_of(self, expert: Expert) -> int:
+        retries = self._request.overrides.max_retries
+        return expert.max_retries if retries is None else retries
 
     def _may_go_on(self) -> bool:
         return isinstance(self._attempts[-1].outcome, Failed | Rejected)
@@ -243,6 +266,15 @@ def _release(attempt: Attempt | None) -> None:
     """Give back the money of an attempt that nobody waits for any more."""
     if attempt is not None:
         attempt.release()
+
+
+def _pause_s(tries: int, retry_after_s: float | None) -> float:
+    """Seconds before an expert is asked again."""
+    pause = min(LONGEST_RETRY_PAUSE_S, FIRST_RETRY_PAUSE_S * 2.0 ** (tries - 1))
+    pause *= 1 - random.random() / 4  # noqa: S311 (callers that failed together do not come back together)
+    if retry_after_s is None:
+        return pause
+    return min(LONGEST_RETRY_PAUSE_S, max(pause, retry_after_s))
 
 
 def _amount_needed(error: BudgetExceeded) -> int:

@@ -72,7 +72,7 @@ _OWN_FIELDS = (
     "max_retries",
     "streaming",
 )
-_CLIENT_FIELDS = frozenset({"router", "timeout", "max_retries"})
+_CLIENT_FIELDS = frozenset({"router", "timeout"})
 
 
 class RoutooChatModel(ConfiguredChatModel):
@@ -96,7 +96,7 @@ class RoutooChatModel(ConfiguredChatModel):
         temperature: Passed to the experts.
         stop: Stop sequences of every call that sets none of its own.
         timeout: Seconds for a call, for experts built from their settings, instead of their own ``timeout_s``.
-        max_retries: How often these try again before another takes over, instead of their own ``max_retries``.
+        max_retries: How often an expert is asked again before another takes over, instead of its own ``max_retries``.
         streaming: Stream from the expert even where the whole reply is asked for.
         question_of: Says what part of the last user message the predictor reads. By default the question in a retrieval
             prompt of a usual shape, else all of it.
@@ -417,7 +417,7 @@ class RoutooChatModel(ConfiguredChatModel):
             tools=[*(keywords.get("tools") or ()), *(keywords.get("functions") or ())],
             response_format=keywords.get("response_format"),
             unpriced=unpriced_arguments(self.expert_keywords(keywords)),
-            overrides=read_overrides(self.router, keywords, self.account),
+            overrides=read_overrides(self.router, keywords, self.account, self.max_retries),
         )
 
     def client(self, expert: Expert) -> LangChainClient:
@@ -447,7 +447,7 @@ class RoutooChatModel(ConfiguredChatModel):
     # Copies share the router, whose budget is one; what crosses into another process builds its own clients
 
     def _build_clients(self) -> None:
-        settings = {"timeout_s": self.timeout, "max_retries": self.max_retries}
+        settings = {"timeout_s": self.timeout}
         self._clients = make_clients(self.router.pool, settings)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

@@ -24,6 +24,7 @@ from routoo_integrations.connections import is_a
 from routoo_integrations.langchain.added_tokens import check_added_tokens
 from routoo_integrations.langchain.connections import ModelConnections
 from routoo_integrations.langchain.protocols import build_chat_model
+from routoo_integrations.langchain.retries import without_retries
 from routoo_integrations.langchain.runnables import (
     as_chunk,
     speaks_openai,
@@ -63,6 +64,8 @@ class LangChainClient:
         withheld: frozenset[str] = frozenset(),
     ) -> None:
         self.model, bound = unwrap_bindings(model)
+        if rebuild is None:
+            self.model = without_retries(self.model)
         self.bound = without_reply_limits(bound)
         self.bound_limit = read_reply_limit(bound)
         self._rebuild = rebuild

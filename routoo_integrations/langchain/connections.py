@@ -95,8 +95,8 @@ def _connect_sync(model: Any) -> Any:
         changes = {"root_client": client, "client": client.chat.completions}
         return model.model_copy(update=changes)
     if is_a(model, "ChatAnthropic"):
-        return _with_client(model, "_client", _reconnect_anthropic(model, "_client"))
-    return _with_parts(model, _connect_sync)
+        return with_client(model, "_client", _reconnect_anthropic(model, "_client"))
+    return with_parts(model, _connect_sync)
 
 
 def _connect_async(model: Any, closers: list[Closer]) -> Any:
@@ -117,8 +117,8 @@ def _connect_async(model: Any, closers: list[Closer]) -> Any:
         client = _reconnect_anthropic(model, "_async_client")
         if client is not model._async_client:
             closers.append(client.close)
-        return _with_client(model, "_async_client", client)
-    return _with_parts(model, lambda part: _connect_async(part, closers))
+        return with_client(model, "_async_client", client)
+    return with_parts(model, lambda part: _connect_async(part, closers))
 
 
 def _reconnect_openai(model: Any, name: str, http_client: Any) -> Any:
@@ -142,14 +142,14 @@ def _reconnect_anthropic(model: Any, name: str) -> Any:
     return reconnect(getattr(model, name), **settings)
 
 
-def _with_client(model: Any, name: str, client: Any) -> Any:
+def with_client(model: Any, name: str, client: Any) -> Any:
     """A copy of a model with another client where it remembers its own."""
     copy = model.model_copy()
     vars(copy)[name] = client
     return copy
 
 
-def _with_parts(model: Any, connect: Callable[[Any], Any]) -> Any:
+def with_parts(model: Any, connect: Callable[[Any], Any]) -> Any:
     """A copy of a runnable that holds others, each connected; the same one if that changes none of them."""
     fields = vars(model)
     changes: dict[str, Any] = {}

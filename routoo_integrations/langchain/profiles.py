@@ -14,6 +14,7 @@ from routoo_core.experts import Pool
 from routoo_integrations.building import read_reply_limit
 from routoo_integrations.langchain.added_tokens import added_prompt_tokens
 from routoo_integrations.langchain.protocols import PROTOCOLS, check_provider, init_named_model
+from routoo_integrations.langchain.retries import retries_of
 from routoo_integrations.langchain.runnables import (
     speaks_openai,
     unwrap_bindings,
@@ -44,6 +45,9 @@ def describe_model(model: Any) -> dict[str, Any]:
         "client": model,
         "capabilities": _capabilities(chat_model, profile),
     }
+    retries = retries_of(model)
+    if retries:
+        settings["max_retries"] = retries
     added_tokens = added_prompt_tokens(model)
     if added_tokens is not None:
         settings["added_prompt_tokens"] = added_tokens

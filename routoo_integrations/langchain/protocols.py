@@ -13,6 +13,9 @@ from routoo_core.errors import MissingDependency
 from routoo_core.experts import Expert
 from routoo_integrations.langchain.providers import check_package
 
+_COUNT_FIRST_TRY = frozenset({"google_genai", "google_vertexai"})
+"""Providers whose ``max_retries`` counts the first try; 0 would be Google's own number of them."""
+
 
 def build_chat_model(expert: Expert) -> BaseChatModel:
     """The chat model that an expert's settings describe: by its provider's protocol, else OpenAI's.
@@ -75,6 +78,8 @@ def _build_provider(expert: Expert) -> BaseChatModel:
 
 def _connection(expert: Expert) -> dict[str, Any]:
     settings: dict[str, Any] = {"timeout": expert.timeout_s, "max_retries": expert.max_retries}
+    if expert.provider in _COUNT_FIRST_TRY:
+        settings["max_retries"] += 1
     if expert.base_url:
         settings["base_url"] = expert.base_url
     return settings

@@ -19,7 +19,7 @@ from routoo_core.experts import Expert, Pool
 from routoo_core.redaction import looks_like_key
 from routoo_integrations.building import build_clients, unknown_provider, without_parameters
 from routoo_integrations.connections import is_a
-from routoo_integrations.llama_index.connections import LLMConnections
+from routoo_integrations.llama_index.connections import LLMConnections, without_retries
 
 _DEFAULT_REPLY_TOKENS = 4096
 """The reply limit of an LLM that states none."""
@@ -54,6 +54,8 @@ class LlamaIndexClient:
                 f"expert {expert.name!r}: capabilities: {type(llm).__name__} is no FunctionCallingLLM; "
                 "take 'tools' out"
             )
+        if rebuild is None:
+            llm = without_retries(llm)
         self.llm = llm
         self.limit_keyword = "max_tokens"
         if expert.client is None and PROTOCOLS.get(_protocol(expert)) is _build_openai_like:

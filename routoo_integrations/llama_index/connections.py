@@ -69,6 +69,18 @@ async def _close_llm(loop_llm: _LoopLLM) -> None:
         await client.close()
 
 
+def without_retries(llm: LLM) -> LLM:
+    """A copy of an LLM that asks once: each try is paid, so it is the driver's to make; one that asks once itself."""
+    if not getattr(llm, "max_retries", 0):
+        return llm
+    copy = llm.model_copy(update={"max_retries": 0})
+    for name in ("_client", "_aclient"):
+        client = getattr(copy, name, None)
+        if client is not None and hasattr(client, "copy"):
+            setattr(copy, name, client.copy(max_retries=0))
+    return copy
+
+
 def _copy_connected(llm: Any, client_name: str, http_client_name: str) -> Any:
     """A copy of an LLM whose client opens its own connections; the same one if the HTTP client is its owner's.
 

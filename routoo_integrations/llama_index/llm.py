@@ -68,7 +68,7 @@ from routoo_integrations.llama_index.reading import Response
 from routoo_integrations.llama_index.structured import SchemaLLM
 from routoo_integrations.llama_index.tools import as_tools, read_tool_calls, tool_definition
 
-_BUILDING_FIELDS = frozenset({"router", "timeout", "max_retries"})
+_BUILDING_FIELDS = frozenset({"router", "timeout"})
 """Fields that the experts' LLMs are built from."""
 
 
@@ -111,7 +111,7 @@ class RoutooLLM(SchemaLLM):
         max_tokens: Limit on every reply that sets none of its own, at least 1.
         temperature: Passed to the experts.
         timeout: Seconds for a call, for experts built from their settings, instead of their own ``timeout_s``.
-        max_retries: How often these try again before another takes over, instead of their own ``max_retries``.
+        max_retries: How often an expert is asked again before another takes over, instead of its own ``max_retries``.
         question_of: Says what part of the last user message the predictor reads. By default the question that a
             template was filled with, or that stands in one of LlamaIndex's usual prompts; else all of it.
         policy: Ranks the experts: a policy, its name or table; by default ``paced`` where the budget has a limit.
@@ -332,7 +332,7 @@ class RoutooLLM(SchemaLLM):
             tools=[*definitions, *(keywords.get("functions") or ())],
             response_format=keywords.get("response_format"),
             unpriced=unpriced_arguments(self._expert_keywords(keywords)),
-            overrides=read_overrides(self.router, keywords, self.account),
+            overrides=read_overrides(self.router, keywords, self.account, self.max_retries),
         )
 
     async def _arouted(
@@ -426,7 +426,7 @@ class RoutooLLM(SchemaLLM):
         return self._clients[expert.name]
 
     def _build_clients(self) -> None:
-        settings = {"timeout_s": self.timeout, "max_retries": self.max_retries}
+        settings = {"timeout_s": self.timeout}
         self._clients = make_clients(self.router.pool, settings)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
