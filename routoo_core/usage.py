@@ -48,6 +48,16 @@ class Usage:
             completion_tokens=self.completion_tokens or estimate.completion_tokens,
         )
 
+    def prompt_only(self) -> Usage:
+        """The part of this usage that was read, as if nothing had been written."""
+        return replace(
+            self,
+            completion_tokens=0,
+            reasoning_tokens=0,
+            audio_output_tokens=0,
+            image_output_tokens=0,
+        )
+
     def at_least(self, other: Usage) -> Usage:
         """The larger count of each kind: what two reports that both count from the beginning say together."""
         counts = {}

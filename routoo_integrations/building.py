@@ -268,23 +268,30 @@ def read_overrides(
         raise InvalidRequest(f"{', '.join(sorted(settings))}: {error}") from error
 
 
-def expert_keywords(keywords: Mapping[str, Any], temperature: float | None) -> dict[str, Any]:
-    """A call's keyword arguments for the expert; what is Routoo's own is left out, and every text is well formed.
+def provider_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a call's keyword arguments that the provider reads, without the limit on the reply.
 
-    The limit on the reply is left out as well: the attempt has its own.
-
-    Args:
-        keywords: The call's keyword arguments.
-        temperature: Where the call sets none.
+    What is Routoo's own is left out. So is the limit, since the attempt has one.
     """
     rest = {}
     for name, value in without_reply_limits(keywords).items():
         if name != "model" and not name.startswith("routoo_"):
             rest[name] = value
+    return rest
+
+
+def expert_keywords(keywords: Mapping[str, Any], temperature: float | None) -> dict[str, Any]:
+    """A call's keyword arguments as an expert is sent them: :func:`provider_keywords`, every text well formed.
+
+    Args:
+        keywords: The call's keyword arguments.
+        temperature: Where the call sets none.
+    """
+    arguments = provider_keywords(keywords)
     if temperature is not None:
-        rest.setdefault("temperature", temperature)
-    well_formed_keywords: dict[str, Any] = well_formed_value(rest)
-    return well_formed_keywords
+        arguments.setdefault("temperature", temperature)
+    well_formed_arguments: dict[str, Any] = well_formed_value(arguments)
+    return well_formed_arguments
 
 
 # The limit on a reply, and the number of replies

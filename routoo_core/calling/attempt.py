@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
@@ -57,13 +57,6 @@ class Rejected:
 
 
 Outcome = Answered | Failed | Rejected
-
-_NOTHING_WRITTEN: Mapping[str, int] = {
-    "completion_tokens": 0,
-    "reasoning_tokens": 0,
-    "audio_output_tokens": 0,
-    "image_output_tokens": 0,
-}
 
 
 @dataclass(slots=True)
@@ -247,7 +240,8 @@ class Attempt:
                     self._settle_unfinished(usage, model)
         finally:
             self._note_end(left, read_failure(left))
-            self._tell_end()
+            if self._call.on_end:
+                self._call.on_end(self)
 
     def is_other_model(self, model: str | None) -> bool:
         """Whether a reply of this model is to be refused: another than was asked, at an expert that is strict."""
@@ -302,8 +296,7 @@ class Attempt:
         try:
             return self._leave(error)
         finally:
-            if not self._is_left:
-                self._tell_end()
+            self._tell_end()
 
     async def __aenter__(self) -> Self:
         return self
@@ -314,8 +307,7 @@ class Attempt:
         try:
             return await off_loop(lambda: self._leave(error))
         finally:
-            if not self._is_left:
-                self._tell_end()
+            self._tell_end()
 
     # Leaving: settle or release what is still held, then say whether the next candidate may try
 
@@ -397,7 +389,7 @@ class Attempt:
         if reported is None or not reported.prompt_tokens:
             return 0
         bound = self.expert.prompt_token_bound(self._call.request)
-        used = self.expert.cost(replace(reported, **_NOTHING_WRITTEN))
+        used = self.expert.cost(reported.prompt_only())
         return max(0, self.expert.maximum_cost(bound, 0) - used)
 
     def _book(self, cost: NanoUsd, model: str | None) -> None:
@@ -432,9 +424,9 @@ class Attempt:
             self._call.cooldowns.note_failure(self.expert.name, failure)
 
     def _tell_end(self) -> None:
-        """Call ``on_end``, unless another candidate takes over."""
+        """Call ``on_end``, unless another candidate takes over or the stream is read on, which ends it later."""
         is_replaced = isinstance(self.outcome, Failed | Rejected)
-        if self._call.on_end and not is_replaced:
+        if self._call.on_end and not is_replaced and not self._is_left:
             self._call.on_end(self)
 
     def _attempt_record(

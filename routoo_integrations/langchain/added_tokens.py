@@ -20,7 +20,7 @@ from routoo_core.experts import Expert
 from routoo_core.tokens import bound_tokens
 from routoo_integrations.langchain.runnables import RunnableChatModel, unwrap_bindings
 
-_COUNTED = frozenset({"functions", "response_format", "tools"})
+_PROMPT_ARGUMENTS = frozenset({"functions", "response_format", "tools"})
 """Arguments that count as prompt."""
 
 
@@ -83,7 +83,7 @@ def _template_text(template: BasePromptTemplate[Any]) -> str:
 
 def _tokens_of(arguments: Mapping[str, Any]) -> int:
     """The most tokens that arguments add to a prompt."""
-    names = unpriced_arguments(arguments) | (_COUNTED & set(arguments))
+    names = unpriced_arguments(arguments) | (_PROMPT_ARGUMENTS & set(arguments))
     tokens = 0
     for name in sorted(names):
         value = arguments.get(name)

@@ -41,6 +41,7 @@ from routoo_integrations.building import (
     expert_keywords,
     make_router,
     mark_question,
+    provider_keywords,
     read_completions,
     read_overrides,
     read_reply_limit,
@@ -416,7 +417,7 @@ class RoutooChatModel(ConfiguredChatModel):
             completions=read_completions(keywords),
             tools=[*(keywords.get("tools") or ()), *(keywords.get("functions") or ())],
             response_format=keywords.get("response_format"),
-            unpriced=unpriced_arguments(self.expert_keywords(keywords)),
+            unpriced=unpriced_arguments(provider_keywords(keywords)),
             overrides=read_overrides(self.router, keywords, self.account, self.max_retries),
         )
 

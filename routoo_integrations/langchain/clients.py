@@ -25,11 +25,7 @@ from routoo_integrations.langchain.added_tokens import check_added_tokens
 from routoo_integrations.langchain.connections import ModelConnections
 from routoo_integrations.langchain.protocols import build_chat_model
 from routoo_integrations.langchain.retries import without_retries
-from routoo_integrations.langchain.runnables import (
-    as_chunk,
-    speaks_openai,
-    unwrap_bindings,
-)
+from routoo_integrations.langchain.runnables import as_chunk, speaks_openai, unwrap_bindings
 
 _TRANSLATED = ("tools", "tool_choice", "response_format")
 _END_MARKING_MODELS = (

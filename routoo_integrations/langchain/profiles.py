@@ -15,10 +15,7 @@ from routoo_integrations.building import read_reply_limit
 from routoo_integrations.langchain.added_tokens import added_prompt_tokens
 from routoo_integrations.langchain.protocols import PROTOCOLS, check_provider, init_named_model
 from routoo_integrations.langchain.retries import retries_of
-from routoo_integrations.langchain.runnables import (
-    speaks_openai,
-    unwrap_bindings,
-)
+from routoo_integrations.langchain.runnables import speaks_openai, unwrap_bindings
 
 _PROFILE_FIELDS = {
     "tool_calling": "tools",

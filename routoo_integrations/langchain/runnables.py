@@ -45,7 +45,8 @@ class RunnableChatModel(BaseChatModel):
         is_model = isinstance(self.runnable, RunnableBindingBase)
         if is_model or hasattr(self.runnable, "bind_tools"):
             return self.runnable, {**kwargs, "stop": stop}
-        return _with_limit(self.runnable, kwargs), {}
+        limits = {name: kwargs[name] for name in _LIMITS if name in kwargs}
+        return _with_limits(self.runnable, limits), {}
 
     def _generate(
         self,
@@ -90,11 +91,10 @@ class RunnableChatModel(BaseChatModel):
             yield as_chunk(output)
 
 
-def _with_limit(runnable: Runnable[Any, Any], arguments: Mapping[str, Any]) -> Runnable[Any, Any]:
-    """A chain whose models keep to the limit on the reply."""
-    limits = {name: arguments[name] for name in _LIMITS if name in arguments}
+def _with_limits(runnable: Runnable[Any, Any], limits: Mapping[str, Any]) -> Runnable[Any, Any]:
+    """A chain whose models keep to the limits on the reply."""
     if isinstance(runnable, RunnableSequence):
-        return RunnableSequence(*[_with_limit(step, arguments) for step in runnable.steps])
+        return RunnableSequence(*[_with_limits(step, limits) for step in runnable.steps])
     if isinstance(runnable, BaseChatModel | RunnableBinding):
         return runnable.bind(**limits)
     return runnable
