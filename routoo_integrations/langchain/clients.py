@@ -36,6 +36,8 @@ _END_MARKING_MODELS = (
     "ChatMistralAI",
 )
 """Classes of models that hand on why a stream ended."""
+_LIMIT_FIELDS = ("max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
+"""What models call the limit on a reply, as a field and as an argument of a call."""
 _TRACED = ("ls_structured_output_format", "structured_output_format")
 
 
@@ -51,6 +53,7 @@ class LangChainClient:
         model: The chat model inside.
         bound: What its owner bound to it, but the limit on the reply.
         bound_limit: The limit on the reply that its owner bound to it.
+        limit_keyword: What the model calls the limit on a reply.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class LangChainClient:
             self.model = without_retries(self.model)
         self.bound = without_reply_limits(bound)
         self.bound_limit = read_reply_limit(bound)
+        self.limit_keyword = _limit_keyword(self.model)
         self._rebuild = rebuild
         self._withheld = withheld | _unsupported_by_profile(self.model)
         self._narrower_clients: dict[frozenset[str], LangChainClient] = {}
@@ -120,7 +124,7 @@ class LangChainClient:
             # ChatOpenAI renames the argument.
             arguments["extra_body"] = {**(extra_body or {}), "max_tokens": limit}
         else:
-            arguments["max_tokens"] = limit
+            arguments[self.limit_keyword] = limit
         return arguments
 
     @property
@@ -231,6 +235,15 @@ def _unsupported_by_profile(model: BaseChatModel) -> frozenset[str]:
     if profile.get("temperature") is False:
         return frozenset({"temperature"})
     return frozenset()
+
+
+def _limit_keyword(model: BaseChatModel) -> str:
+    """What a model calls the limit on a reply: the field it has for it, else as OpenAI does."""
+    fields = type(model).model_fields
+    for name in _LIMIT_FIELDS:
+        if name in fields:
+            return name
+    return _LIMIT_FIELDS[0]
 
 
 def _without_fields(model: BaseChatModel, parameters: frozenset[str]) -> BaseChatModel:
