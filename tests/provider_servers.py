@@ -231,8 +231,10 @@ class _GeminiHandler(_Handler):
     def events(self, model, reply):
         usage = gemini_usage(reply.tokens) if reply.usage is None else reply.usage
         so_far = dict(usage)
-        if so_far.get("candidatesTokenCount"):
+        candidates = usage.get("candidatesTokenCount")
+        if candidates:
             so_far["candidatesTokenCount"] = 1
+            so_far["totalTokenCount"] = usage["totalTokenCount"] - candidates + 1
         for event in self.words_of(reply):
             if event == BREAK_OFF or "error" in event:
                 yield event
