@@ -12,7 +12,13 @@ from typing import Any
 from routoo_core.usage import Usage, field_of, read_usage
 
 _TRANSPORT_ERRORS = frozenset(
-    {"APIConnectionError", "TransportError", "ClientConnectionError", "HTTPClientError"}
+    {
+        "APIConnectionError",
+        "ClientConnectionError",
+        "ClientPayloadError",
+        "HTTPClientError",
+        "TransportError",
+    }
 )
 """Classes of errors of the connection: of openai and its kin, httpx, aiohttp, botocore."""
 
@@ -77,6 +83,22 @@ class ErrorEvidence:
         if self._completion() is not None:
             return True
         return any(isinstance(cause, json.JSONDecodeError) for cause in self._causes)
+
+    @property
+    def has_error_body(self) -> bool:
+        """Whether the body says by its form that it is an error."""
+        return isinstance(self.body, Mapping) and bool(self.body.get("error"))
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether a success broke off: by an error event of its stream, or within its JSON."""
+        if self.status is not None and self.has_error_body:
+            return True
+        for cause in self._causes:
+            if isinstance(cause, json.JSONDecodeError):
+                text = cause.doc.lstrip()
+                return text == "" or text.startswith(("{", "["))
+        return False
 
     @property
     def is_timeout(self) -> bool:

@@ -205,7 +205,7 @@ class NoReply(RoutingError, RuntimeError):
 
     Args:
         expert: Who answered.
-        what: What came, as ``"a web page"``, ``"no choices"`` or ``"an empty stream"``.
+        what: What came, as ``"a web page"`` or ``"no choices"``.
     """
 
     def __init__(self, expert: str, what: str) -> None:
@@ -221,10 +221,11 @@ class ReplyCutOff(NoReply):
 
     Args:
         expert: Whose stream.
+        what: What came.
     """
 
-    def __init__(self, expert: str) -> None:
-        super().__init__(expert, "a stream that was cut off")
+    def __init__(self, expert: str, what: str = "a stream that was cut off") -> None:
+        super().__init__(expert, what)
 
 
 class OtherModelAnswered(RoutingError, RuntimeError):

@@ -59,8 +59,16 @@ _NEVER_SENT_ERRORS = frozenset(
     }
 )
 """Classes of errors after which no byte of the request has reached the expert."""
-_WINDOW_ERRORS = frozenset({"ContextOverflowError"})
 _NO_CREDENTIALS_ERRORS = frozenset({"NoCredentialsError", "DefaultCredentialsError"})
+_REASONS_OF_CLASSES: tuple[tuple[frozenset[str], Reason], ...] = (
+    (frozenset({"ContextOverflowError"}), "window"),
+    (frozenset({"ModelRateLimitError"}), "throttled"),
+    (frozenset({"ModelAuthenticationError", "ModelPermissionDeniedError"}), "key"),
+    (frozenset({"ModelNotFoundError"}) | _NO_CREDENTIALS_ERRORS, "key"),
+)
+"""Classes of errors that mean one refusal, whatever status and words they carry, and which."""
+_SERVER_ERRORS = frozenset({"ModelAPIError", "ModelConnectionError"})
+"""LangChain's classes for a server that failed, or a connection."""
 _MISREAD_ERRORS = (ValueError, LookupError, TypeError, AttributeError)
 """What packages raise where a reply has not the form they expect."""
 
@@ -132,7 +140,7 @@ REASONS: tuple[ReasonPattern, ...] = (
         "key",
         re.compile(
             r"api[ _-]?key|unauthori[sz]ed|unauthenticated|authenticat|invalid[ _]?(token|credential|signature)|"
-            r"access[ _-]?denied|accessdenied|permission|forbidden|unrecognizedclient|expiredtoken|"
+            r"access[ _-]?denied|accessdenied|permission|\bforbidden|unrecognizedclient|expiredtoken|"
             r"(model|deployment|endpoint|engine|resource)\b.{0,80}(not[ _]?found|does not exist|not exist|"
             r"not available|unknown|no longer|decommissioned|deprecated|access)|model_not_found|"
             r"invalid model|unknown model|not a valid model|no such model|location is not supported"
@@ -159,7 +167,8 @@ REASONS: tuple[ReasonPattern, ...] = (
         re.compile(
             r"tool_call_ids?\b|tool_use_?ids?\b|tool_result|"
             r"tool (messages?|calls?|results?|responses?)\b.{0,60}(must|without|follow|preced|match|missing)|"
-            r"messages?:? (at least one|must not be empty|is required|cannot be empty|parameter is required)|"
+            r"messages?'?:? (at least one|empty array|must not be empty|is required|cannot be empty)|"
+            r"messages? parameter is required|"
             r"(empty|missing|no) messages|invalid (role|message role)|"
             r"we could not parse the json body|invalid json|malformed (json|request)|json_invalid|"
             r"(invalid|unsupported|could not process|failed to (download|decode)).{0,20}image|invalid_image|"
@@ -255,26 +264,34 @@ def _reason(error: BaseException, evidence: ErrorEvidence) -> Reason:
         return "no_reply"
     if isinstance(error, RoutooError):  # raised while the call was put together
         return "caller"
+    if evidence.has_error_body and evidence.is_success:
+        return _reason_of_refusal(evidence, None)
     if evidence.is_success:
         return "filter" if "contentfilter" in evidence.words else "no_reply"
     if evidence.has_class(_NEVER_SENT_ERRORS):
         return "unreachable"
     if evidence.is_timeout:
         return "timeout"
-    if evidence.has_class(_WINDOW_ERRORS):
-        return "window"
-    if evidence.has_class(_NO_CREDENTIALS_ERRORS):
-        return "key"
+    reason = _reason_of_class(evidence)
+    if reason is not None:
+        return reason
     if evidence.status is not None or evidence.body is not None:
-        return _reason_of_refusal(evidence)
-    if evidence.is_transport:
+        return _reason_of_refusal(evidence, evidence.status)
+    if evidence.is_transport or evidence.has_class(_SERVER_ERRORS):
         return "unavailable"
     return _reason_of_exception(error, evidence)
 
 
-def _reason_of_refusal(evidence: ErrorEvidence) -> Reason:
-    """Why a server said no: by its words, else by its status."""
-    status = evidence.status
+def _reason_of_class(evidence: ErrorEvidence) -> Reason | None:
+    """The refusal that the class of an error stands for; ``None`` for none."""
+    for names, reason in _REASONS_OF_CLASSES:
+        if evidence.has_class(names):
+            return reason
+    return None
+
+
+def _reason_of_refusal(evidence: ErrorEvidence, status: int | None) -> Reason:
+    """Why a server said no: by its words, else by its status; ``None`` where it said so after a success."""
     for pattern in REASONS:
         applies = not pattern.statuses or status is None or status in pattern.statuses
         if not applies or not pattern.words.search(evidence.words):
@@ -314,17 +331,19 @@ def _may_be_billed(error: BaseException, evidence: ErrorEvidence) -> bool:
         return True
     if isinstance(error, RoutooError):
         return False
-    if evidence.has_class(_NEVER_SENT_ERRORS | _NO_CREDENTIALS_ERRORS):
+    if evidence.has_class(_NEVER_SENT_ERRORS):
         return False
     if evidence.status is not None:
         return evidence.is_success
+    if _reason_of_class(evidence) is not None:
+        return False
     return _reason_of_exception(error, evidence) not in _FINAL_REASONS
 
 
 def _has_whole_reply(error: BaseException, evidence: ErrorEvidence) -> bool:
     if isinstance(error, NoReply):
         return not isinstance(error, ReplyCutOff)
-    return evidence.is_success
+    return evidence.is_success and not evidence.is_cut_off
 
 
 def _describe(error: BaseException, status: int | None) -> str:

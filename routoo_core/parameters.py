@@ -21,13 +21,18 @@ _NOT_OF_REASONING_MODELS = frozenset(
 )
 
 
+def is_reasoning_model(model: str) -> bool:
+    """Whether a model is known by its name to reason before it answers."""
+    return _REASONING_MODEL.search(model.lower()) is not None
+
+
 def unsupported_parameters(model: str) -> frozenset[str]:
     """The :data:`DISPENSABLE` arguments that a model is known not to take.
 
     >>> sorted(unsupported_parameters("o3-mini"))[:2]
     ['frequency_penalty', 'presence_penalty']
     """
-    if _REASONING_MODEL.search(model.lower()):
+    if is_reasoning_model(model):
         return _NOT_OF_REASONING_MODELS
     return frozenset()
 

@@ -20,6 +20,7 @@ from routoo_core.calling.attempts import REFUSE, AsyncAttempts, Attempts
 from routoo_core.candidates import Candidate, capable_experts, make_candidates
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
+from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.latency import Latencies, LatencyRule
 from routoo_core.options import (
     SWITCH_MARGIN,
@@ -92,6 +93,7 @@ class Router:
         self.latencies = Latencies()
         self.cooldowns = Cooldowns(ledger)
         self.refused_parameters = RefusedParameters()
+        self.hidden_reasoning = HiddenReasoning()
         self.answering_models = AnsweringModels(pool)
         self.switch_margin = switch_margin
         self._standings = Standings(ledger)

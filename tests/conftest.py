@@ -80,17 +80,19 @@ def redis_url(redis_server: str) -> str:
 def make_router(endpoint: FakeEndpoint) -> Callable[..., Router]:
     """A router over a cheap and a dear expert of the endpoint; the dear one is better."""
 
-    def make(limit: str | None = "0.01", ledger: str = "memory://", **options) -> Router:
+    def make(
+        limit: str | None = "0.01", ledger: str = "memory://", timeout_s: float = 60, **options
+    ) -> Router:
+        settings = {"max_output_tokens": 256, "context_window": 2048, "timeout_s": timeout_s}
         pool = Pool(
             [
-                endpoint.expert("cheap", max_output_tokens=256, context_window=2048),
+                endpoint.expert("cheap", **settings),
                 endpoint.expert(
                     "dear",
                     input_usd_per_1m=10,
                     output_usd_per_1m=30,
-                    max_output_tokens=256,
-                    context_window=2048,
                     capabilities={"tools"},
+                    **settings,
                 ),
             ]
         )

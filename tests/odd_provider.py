@@ -21,12 +21,12 @@ class OddReply:
     Attributes:
         reply: What the endpoint does.
         is_told: Whether the usage is said to the caller in a form that has been seen in the field.
-        is_heard: Whether every word that is billed reaches the caller.
+        hides_reasoning: Whether it is complete, says nothing of its usage, and bills more than its text.
     """
 
     reply: Reply
     is_told: bool = True
-    is_heard: bool = True
+    hides_reasoning: bool = False
 
 
 class OddProvider:
@@ -68,7 +68,18 @@ def draw(dice, body):
     base = replace(base, opening=dice.choice([None, "role", "filter"]))
     room = limit - words
     draw_kind = dice.choices(list(KINDS), list(KINDS.values()))[0]
-    return draw_kind(dice, base, words, room)
+    odd = draw_kind(dice, base, words, room)
+    if body.get("stream") and not is_usage_read(odd.reply, body):
+        return replace(odd, is_told=False, hides_reasoning=odd.reply.reasoning_tokens > 0)
+    return odd
+
+
+def is_usage_read(reply, body):
+    """Whether the usage of a reply reaches whoever asked for a stream."""
+    if not reply.streams:
+        return False  # nobody reads a whole reply there
+    asks_for_usage = (body.get("stream_options") or {}).get("include_usage")
+    return asks_for_usage or reply.usage_at != "end" or reply.status != 200
 
 
 # What it says of its usage
@@ -114,9 +125,7 @@ def no_reply(dice, base, words, room):
     body = dice.choice(BODIES)
     kind = "text/html" if str(body).startswith("<") else "application/json"
     bill = dice.choice([None, Usage(base.prompt_tokens, 0)])
-    return OddReply(
-        replace(base, body=body, content_type=kind, bill=bill), is_told=False, is_heard=False
-    )
+    return OddReply(replace(base, body=body, content_type=kind, bill=bill), is_told=False)
 
 
 def empty_stream(dice, base, words, room):
@@ -124,7 +133,6 @@ def empty_stream(dice, base, words, room):
     return OddReply(
         replace(base, events=events, done=dice.random() < 0.5, bill=Usage(base.prompt_tokens, 0)),
         is_told=False,
-        is_heard=False,
     )
 
 
@@ -133,7 +141,7 @@ def wrong_form(dice, base, words, room):
     if dice.random() < 0.5:
         return OddReply(replace(base, streams=False))
     cut = dice.randrange(0, 120)
-    return OddReply(replace(base, cut_bytes=cut, streams=False), is_told=False, is_heard=False)
+    return OddReply(replace(base, cut_bytes=cut, streams=False), is_told=False)
 
 
 def death(dice, base, words, room):
@@ -141,7 +149,7 @@ def death(dice, base, words, room):
     at = dice.randrange(0, words + 1)
     usage_at = dice.choice(["end", "end", "every chunk"])
     dying = dice.choice([{"drop_after": at}, {"error_after": at}])
-    return OddReply(replace(base, usage_at=usage_at, **dying), is_told=False, is_heard=False)
+    return OddReply(replace(base, usage_at=usage_at, **dying), is_told=False)
 
 
 def unfinished(dice, base, words, room):
@@ -151,7 +159,7 @@ def unfinished(dice, base, words, room):
 
 
 def silence(dice, base, words, room):
-    return OddReply(replace(base, hang_after=0), is_told=False, is_heard=False)
+    return OddReply(replace(base, hang_after=0), is_told=False)
 
 
 KINDS = {

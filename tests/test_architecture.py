@@ -13,7 +13,7 @@ routoo_core
     errors redaction files lifetimes threads progress money text tables plotting settings tokens
     arguments question messages request latency usage prices model_names hosts list_prices endpoint limits experts price_list
     error_evidence failures
-    parameters answering_models expert_table prompts outcomes embedded
+    parameters hidden_reasoning answering_models expert_table prompts outcomes embedded
 routoo_core.predictor
     base checkpoint_folder batching adapter encoder calibration lengths heads checkpoint_config quality_model
     head_ensemble neighbours performance reference checkpoint

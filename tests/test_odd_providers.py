@@ -16,7 +16,7 @@ CALLS = 250
 AT_ONCE = 8
 PRICES = {"cheap": (1, 2), "middle": (3, 9), "dear": (10, 30)}
 QUALITIES = {"cheap": 0.4, "middle": 0.7, "dear": 0.9}
-LIMIT_USD = "0.15"
+LIMIT_USD = "0.5"
 WAYS = {
     ("langchain", "threads"): ("langchain whole", "langchain streamed"),
     ("langchain", "asyncio"): ("langchain async", "langchain async streamed"),
@@ -159,7 +159,7 @@ def untyped_ends(endings):
 
 
 def misbooked_calls(siege):
-    """Calls booked otherwise than billed where the usage was told, or at less where every word was heard."""
+    """Calls booked otherwise than billed where the usage was told, or at less where it can be bounded."""
     bills_of = siege.bills()
     for tag in range(CALLS):
         bills = bills_of.get(tag, [])
@@ -169,7 +169,7 @@ def misbooked_calls(siege):
         if all(odd.is_told for odd in odds):
             if booked != billed:
                 yield f"call {tag}: booked {booked}, billed {billed}, of {replies(odds)}"
-        elif booked < billed:
+        elif booked < billed and not any(odd.hides_reasoning for odd in odds):
             yield f"call {tag}: booked {booked} less than billed {billed}, of {replies(odds)}"
 
 

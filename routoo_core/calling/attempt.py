@@ -17,6 +17,7 @@ from routoo_core.candidates import Candidate
 from routoo_core.errors import StreamInterrupted
 from routoo_core.experts import Expert
 from routoo_core.failures import Failure, read_failure
+from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.money import NanoUsd, decimal_usd
 from routoo_core.parameters import RefusedParameters
 from routoo_core.record import AttemptRecord, DecisionRecord, Ending
@@ -72,6 +73,7 @@ class CallInProgress:
             one that did not come.
         cooldowns: Told of failures and answers.
         refused_parameters: Arguments that experts do not take.
+        hidden_reasoning: Which experts write more than they show.
         answering_models: What a call costs by the model that answered.
         on_end: Takes the attempt that ended the call, whether it was answered or raised; called in the caller's
             thread, except for a stream that the caller left before its end.
@@ -86,6 +88,7 @@ class CallInProgress:
     observe_latency: Callable[[str, float], None]
     cooldowns: Cooldowns
     refused_parameters: RefusedParameters
+    hidden_reasoning: HiddenReasoning
     answering_models: AnsweringModels
     on_end: Callable[[Attempt], None] | None = None
     records: list[AttemptRecord] = field(default_factory=list)
@@ -363,11 +366,15 @@ class Attempt:
     def _settle(self, usage: Usage | None, model: str | None) -> None:
         if usage:
             self._observe_latency()
+            self._call.hidden_reasoning.note(self.expert, usage)
+        if not self._is_counted(usage) and self._call.hidden_reasoning.of(self.expert):
+            self._settle_unfinished(usage, model)
+            return
         complete_usage = self._complete_usage(usage)
         self._book(self._call.answering_models.cost(self.expert, model, complete_usage), model)
 
     def _settle_unfinished(self, reported: Usage | None, model: str | None) -> None:
-        """Book the most that a reply can have cost which did not come to its end.
+        """Book the most that a reply can have cost which did not come to its end, or hides what it cost.
 
         What an expert writes without showing it, such as reasoning, is known from the usage at the end alone. So all
         that is held is booked, less what is reported not to have been used for the prompt.
@@ -399,14 +406,18 @@ class Attempt:
 
     def _complete_usage(self, usage: Usage | None) -> Usage:
         """What was reported, with an estimate of what was not."""
-        if usage and usage.prompt_tokens and usage.completion_tokens:
+        if usage and usage.prompt_tokens and self._is_counted(usage):
             return usage
         text = "".join(self._received)
-        if usage and usage.prompt_tokens and not text:
-            return usage
         self._is_estimated = True
         estimate = Usage(self.expert.prompt_tokens(self._call.request), count_tokens(text))
         return usage.filled(estimate) if usage else estimate
+
+    def _is_counted(self, usage: Usage | None) -> bool:
+        """Whether a usage says how much was written: a count, or none of a reply that has no text."""
+        if usage is None:
+            return False
+        return usage.completion_tokens > 0 or (usage.prompt_tokens > 0 and not any(self._received))
 
     def _observe_latency(self) -> None:
         self._call.observe_latency(self.expert.name, time.monotonic() - self._started)

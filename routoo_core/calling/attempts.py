@@ -23,6 +23,7 @@ from routoo_core.errors import (
     all_experts_failed,
 )
 from routoo_core.experts import Expert
+from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.latency import Latencies
 from routoo_core.parameters import RefusedParameters
 from routoo_core.request import RoutedRequest
@@ -44,6 +45,7 @@ class CallStarter(Protocol):
     latencies: Latencies
     cooldowns: Cooldowns
     refused_parameters: RefusedParameters
+    hidden_reasoning: HiddenReasoning
     answering_models: AnsweringModels
     on_exhausted: str
 
@@ -123,6 +125,7 @@ class Attempts(Iterator[Attempt]):
                 observe_latency=self._router.latencies.observe,
                 cooldowns=self._router.cooldowns,
                 refused_parameters=self._router.refused_parameters,
+                hidden_reasoning=self._router.hidden_reasoning,
                 answering_models=self._router.answering_models,
                 on_end=self._on_end,
             )

@@ -13,7 +13,7 @@ from typing import Any, Generic
 
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.readings import Piece, Reading, StreamReader
-from routoo_core.errors import NoReply, OtherModelAnswered, ReplyCutOff
+from routoo_core.errors import OtherModelAnswered, ReplyCutOff
 from routoo_core.lifetimes import PerProcess
 
 DRAIN_S = 2.0
@@ -91,12 +91,11 @@ class Passage(Generic[Piece]):
         """What is known of the whole stream.
 
         Raises:
-            NoReply: It was empty.
-            ReplyCutOff: It ended before its end.
+            ReplyCutOff: It was empty, or ended before its end.
             OtherModelAnswered: It is another model's, and the expert is strict.
         """
         if self._is_empty:
-            raise NoReply(self._attempt.expert.name, "an empty stream")
+            raise ReplyCutOff(self._attempt.expert.name, "an empty stream")
         ending = self._reader.finish()
         self._attempt.received(ending.text, self._is_open)
         if not ending.is_complete:

@@ -15,7 +15,7 @@ from routoo_core.errors import NoReply
 from routoo_core.record import DecisionRecord
 from routoo_integrations.langchain.clients import LangChainClient
 from routoo_integrations.langchain.messages import portable_messages, stamp_message
-from routoo_integrations.langchain.reading import ChunkReader, read_result
+from routoo_integrations.langchain.reading import ChunkReader, read_result, read_result_usage
 
 
 @dataclass(frozen=True)
@@ -97,5 +97,6 @@ def _checked(result: ChatResult, attempt: Attempt) -> ChatResult:
         NoReply: It holds none.
     """
     if not result.generations:
+        attempt.reported(read_result_usage(result))
         raise NoReply(attempt.expert.name, "no choices")
     return result

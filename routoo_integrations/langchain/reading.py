@@ -10,7 +10,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from routoo_core.calling.readings import PieceReading, Reading
 from routoo_core.record import DecisionRecord
-from routoo_core.usage import Usage, read_usage, usage_with_part
+from routoo_core.usage import Usage, field_of, read_usage, usage_with_part
 from routoo_integrations.langchain.messages import closing_chunk, written_text
 
 _MODEL_FIELDS = ("model_name", "model", "model_version", "model_id")
@@ -28,6 +28,11 @@ def read_result(result: ChatResult) -> Reading:
     reported = read_usage(first.usage_metadata) if isinstance(first, AIMessage) else None
     model = _model_name(first.response_metadata) or _model_name(result.llm_output or {})
     return Reading(text, reported, model)
+
+
+def read_result_usage(result: ChatResult) -> Usage | None:
+    """The usage that a result reports beside its replies."""
+    return read_usage(field_of(result.llm_output, "token_usage"))
 
 
 def read_message(message: BaseMessage) -> Reading:

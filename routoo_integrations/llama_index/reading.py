@@ -40,6 +40,7 @@ class PieceReader(Generic[Response]):
         self._usage: Usage | None = None
         self._model: str | None = None
         self._is_complete = not marks_end
+        self._has_shown = False
         self._latest: Response | None = None
         self._refusal = ""
 
@@ -49,14 +50,15 @@ class PieceReader(Generic[Response]):
         report = read_usage(piece)
         self._usage = usage_so_far(self._usage, report)
         self._model = model_name(piece) or self._model
-        is_last = _says_why_it_ended(piece.raw) or (
-            report is not None and _has_no_choices(piece.raw)
-        )
-        self._is_complete = self._is_complete or is_last
+        is_visible = _shows_anything(piece)
+        is_behind_text = self._has_shown and report is not None and _has_no_choices(piece.raw)
+        if is_behind_text or _says_why_it_ended(piece.raw):
+            self._is_complete = True
+        self._has_shown = self._has_shown or is_visible
         mark_response(piece, self._mark)
         refusal = refusal_text(piece)
         self._refusal += refusal
-        return PieceReading(piece.delta or refusal, _shows_anything(piece))
+        return PieceReading(piece.delta or refusal, is_visible)
 
     def finish(self) -> Reading:
         """What all pieces say together; the arguments of tool calls, which no piece adds as text, where it matters."""
