@@ -368,14 +368,16 @@ def _whole(usage: Usage, total: int = 0) -> Usage | None:
 
 def field_of(holder: Any, name: str) -> Any:
     """A field of an object or of a dictionary; ``None`` where it has none."""
-    if isinstance(holder, Mapping):
+    if holder is None:
+        return None
+    if isinstance(holder, dict | Mapping):  # dict first: an abstract class is slow to ask
         return holder.get(name)
     return getattr(holder, name, None)
 
 
 def _has_any(report: Any, *names: str) -> bool:
     """Whether a report has one of these fields, with whatever value."""
-    if isinstance(report, Mapping):
+    if isinstance(report, dict | Mapping):
         return any(name in report for name in names)
     return any(getattr(report, name, None) is not None for name in names)
 
@@ -383,6 +385,8 @@ def _has_any(report: Any, *names: str) -> bool:
 def _count(holder: Any, name: str) -> int:
     """A number of tokens; 0 where the field is absent, or holds what no number of tokens can be."""
     value = field_of(holder, name)
+    if value is None:
+        return 0
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return 0
     try:
