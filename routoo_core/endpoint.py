@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.hosts import Address, is_within
+from routoo_core.hosts import Address, is_web_address, is_within
 from routoo_core.redaction import has_secret, redacted_url, shown_variable
 from routoo_core.settings import Settings
 
@@ -86,10 +86,14 @@ class Endpoint(Settings):
     @field_validator("base_url")
     @classmethod
     def _check_address(cls, value: str | None) -> str | None:
-        if value is not None and has_secret(value):
+        if value is None:
+            return None
+        if has_secret(value):
             raise ValueError(
                 "take the key out of the address; put it into an environment variable and name that by api_key_env"
             )
+        if not is_web_address(value):
+            raise ValueError("is no address of a server; write one such as https://host/v1")
         return value
 
     @field_validator("api_key_env")

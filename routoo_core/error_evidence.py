@@ -50,6 +50,9 @@ _PARAMETER_NAME = re.compile(rf"\b({'|'.join(sorted(PARAMETERS, key=len, reverse
 _SHOWN_BODY = 4000
 """Characters of a body in which a reason is looked for."""
 
+_JSON_WRITER = "json.encoder"
+"""The module whose errors are about a value that JSON cannot say."""
+
 _WAIT_IN_WORDS = re.compile(
     r"(?:try again|retry|retrydelay|retry_delay)\W{0,4}(?:in|after)?\W{0,4}([\d.]+) ?(ms|milliseconds|s\b|sec|m\b|min)"
 )
@@ -99,6 +102,11 @@ class ErrorEvidence:
                 text = cause.doc.lstrip()
                 return text == "" or text.startswith(("{", "["))
         return False
+
+    @property
+    def is_unwritten(self) -> bool:
+        """Whether the request could not be written as JSON, so that none was sent."""
+        return any(_was_raised_by_encoder(cause) for cause in self._causes)
 
     @property
     def is_timeout(self) -> bool:
@@ -159,6 +167,16 @@ class ErrorEvidence:
         if isinstance(self.body, str):
             return self.body[:_SHOWN_BODY]
         return json.dumps(self.body, default=str)[:_SHOWN_BODY]
+
+
+def _was_raised_by_encoder(error: BaseException) -> bool:
+    """Whether an error was raised within Python's writer of JSON."""
+    traceback = error.__traceback__
+    if traceback is None:
+        return False
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback.tb_frame.f_globals.get("__name__") == _JSON_WRITER
 
 
 def _is_timeout(error: BaseException) -> bool:

@@ -103,6 +103,22 @@ class InvalidRequest(RoutingError, RuntimeError, ValueError):
     """The request itself cannot be routed; nothing was charged."""
 
 
+class CallNotPrepared(RoutingError, RuntimeError, ValueError):
+    """A call cannot be put into the form that an expert's client takes; nothing was sent, another may answer.
+
+    Args:
+        expert: Who was to be asked.
+        problem: What went wrong.
+    """
+
+    def __init__(self, expert: str, problem: str) -> None:
+        self.expert = expert
+        super().__init__(
+            f"expert {expert!r}: its client cannot take this call: {problem}. Change the call's tools, schema or "
+            "arguments"
+        )
+
+
 class NoCapableExpert(RoutingError, RuntimeError):
     """No expert can serve what the request needs.
 

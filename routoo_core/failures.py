@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from routoo_core.error_evidence import ErrorEvidence
-from routoo_core.errors import NoReply, OtherModelAnswered, ReplyCutOff, RoutooError
+from routoo_core.errors import (
+    CallNotPrepared,
+    NoReply,
+    OtherModelAnswered,
+    ReplyCutOff,
+    RoutooError,
+)
 from routoo_core.usage import Usage
 
 Reason = Literal[
@@ -54,7 +60,13 @@ _NEVER_SENT_ERRORS = frozenset(
         "ConnectTimeoutError",
         "ConnectionRefusedError",
         "EndpointConnectionError",
+        "InvalidHeader",
+        "InvalidSchema",
+        "InvalidURL",
+        "LocalProtocolError",
+        "MissingSchema",
         "PoolTimeout",
+        "UnsupportedProtocol",
         "gaierror",
     }
 )
@@ -206,6 +218,7 @@ class Failure:
         has_whole_reply: Whether everything that the expert sent has arrived, so that no more can have been billed than
             it reports or than its text makes likely.
         retry_after_s: Seconds the server asks to wait; ``None`` where it asks for nothing.
+        is_unwritten: Whether the request could not be written as JSON.
         parameter: One of :data:`routoo_core.error_evidence.PARAMETERS` that the expert does not take, if it names one.
         usage: What the expert says that the call consumed, where the error carries its reply.
         reply_text: What it wrote, where the error carries a reply that cannot be read.
@@ -217,6 +230,7 @@ class Failure:
     may_be_billed: bool
     has_whole_reply: bool
     retry_after_s: float | None
+    is_unwritten: bool
     parameter: str | None
     usage: Usage | None
     reply_text: str
@@ -249,6 +263,7 @@ def read_failure(error: BaseException) -> Failure:
         may_be_billed=is_billed,
         has_whole_reply=is_billed and _has_whole_reply(error, evidence),
         retry_after_s=evidence.retry_after_s(),
+        is_unwritten=evidence.is_unwritten,
         parameter=evidence.parameter() if reason == "parameter" else None,
         usage=evidence.usage() if is_billed else None,
         reply_text=evidence.reply_text() if is_billed else "",
@@ -262,12 +277,16 @@ def read_failure(error: BaseException) -> Failure:
 def _reason(error: BaseException, evidence: ErrorEvidence) -> Reason:
     if isinstance(error, NoReply | OtherModelAnswered):
         return "no_reply"
+    if isinstance(error, CallNotPrepared):
+        return "parameter"
     if isinstance(error, RoutooError):  # raised while the call was put together
         return "caller"
     if evidence.has_error_body and evidence.is_success:
         return _reason_of_refusal(evidence, None)
     if evidence.is_success:
         return "filter" if "contentfilter" in evidence.words else "no_reply"
+    if evidence.is_unwritten:
+        return "caller"
     if evidence.has_class(_NEVER_SENT_ERRORS):
         return "unreachable"
     if evidence.is_timeout:
@@ -312,7 +331,7 @@ def _reason_of_exception(error: BaseException, evidence: ErrorEvidence) -> Reaso
         return "caller"
     if isinstance(error, TypeError) and _WRONG_CALL.search(str(error)):
         return "caller"
-    if isinstance(error, UnicodeError):
+    if isinstance(error, UnicodeEncodeError):
         return "request"
     for pattern in REASONS:
         is_of_server = pattern.reason in {"throttled", "window", "credit"}
@@ -331,7 +350,7 @@ def _may_be_billed(error: BaseException, evidence: ErrorEvidence) -> bool:
         return True
     if isinstance(error, RoutooError):
         return False
-    if evidence.has_class(_NEVER_SENT_ERRORS):
+    if evidence.is_unwritten or evidence.has_class(_NEVER_SENT_ERRORS):
         return False
     if evidence.status is not None:
         return evidence.is_success

@@ -62,9 +62,26 @@ _CLIENT_ADDRESSES = (
     "base_url",
 )
 """Where the objects of frameworks hold the address they call."""
+_BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _DEEPEST_BINDING = 8
 _CLIENT_PACKAGE = re.compile(r"(?:langchain_|llama_index\.llms\.)(\w+)")
 _NO_PROVIDER = ("core", "community", "classic", "openai_like")
+
+
+def is_web_address(text: str) -> bool:
+    """Whether a text is an address that HTTP can call.
+
+    >>> is_web_address("http://127.0.0.1:8000/v1"), is_web_address("ht!tp://host")
+    (True, False)
+    """
+    if _BLANK_OR_CONTROL.search(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        return is_valid and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        return False
 
 
 @dataclass(frozen=True, slots=True)

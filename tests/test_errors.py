@@ -41,6 +41,7 @@ EXAMPLES = [
     errors.MissingDependency("redis", "redis", "keep a ledger"),
     errors.RoutingError("it broke"),
     errors.InvalidRequest("messages: none"),
+    errors.CallNotPrepared("dear", "ValueError: no tool"),
     errors.NoCapableExpert({"dear": ["tools"]}),
     errors.ContextWindowExceeded({"dear": ["room for 9,000 tokens"]}),
     errors.BudgetExceeded("team", 5, 4, 1, 3, resets="2026-01-01"),

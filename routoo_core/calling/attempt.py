@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
@@ -14,7 +15,7 @@ from routoo_core.budget.account import AccountState, Budget
 from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Ledger, Reservation
 from routoo_core.candidates import Candidate
-from routoo_core.errors import StreamInterrupted
+from routoo_core.errors import CallNotPrepared, InvalidRequest, RoutooError, StreamInterrupted
 from routoo_core.experts import Expert
 from routoo_core.failures import Failure, read_failure
 from routoo_core.hidden_reasoning import HiddenReasoning
@@ -183,6 +184,21 @@ class Attempt:
         """Arguments that the expert does not take; see :data:`routoo_core.parameters.DISPENSABLE`."""
         return self._call.refused_parameters.of(self.expert)
 
+    @contextmanager
+    def preparation(self) -> Iterator[None]:
+        """Put the call into its client's form in this block: nothing is sent yet, so a failure costs nothing.
+
+        Raises:
+            CallNotPrepared: The block raised anything that is not an error of ours.
+        """
+        try:
+            yield
+        except RoutooError:
+            raise
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise CallNotPrepared(self.expert.name, problem) from error
+
     def received(self, text: str, is_shown: bool = True) -> None:
         """Note text that the expert wrote.
 
@@ -335,6 +351,10 @@ class Attempt:
             return False
         if self._is_settled_within or not isinstance(error, Exception):
             return False
+        if failure.is_unwritten:
+            raise InvalidRequest(
+                f"the call cannot be written as JSON: {error}. Give texts, finite numbers, lists and dictionaries"
+            ) from error
         if not failure.another_may_succeed or self._is_fault_of_caller(failure):
             return False
         if self._is_shown:

@@ -39,32 +39,28 @@ class ChatCall:
     def send(self, attempt: Attempt) -> ChatResult:
         """The whole reply of an expert."""
         client = self._client(attempt)
-        result = client.generate(
-            self._messages_for(attempt), self.run_manager, self._arguments(client, attempt)
-        )
+        messages, arguments = self._prepare(client, attempt)
+        result = client.generate(messages, self.run_manager, arguments)
         return _checked(result, attempt)
 
     async def asend(self, attempt: Attempt) -> ChatResult:
         """:meth:`send`, async."""
         client = self._client(attempt)
-        result = await client.agenerate(
-            self._messages_for(attempt), self.run_manager, self._arguments(client, attempt)
-        )
+        messages, arguments = self._prepare(client, attempt)
+        result = await client.agenerate(messages, self.run_manager, arguments)
         return _checked(result, attempt)
 
     def open(self, attempt: Attempt) -> Generator[ChatGenerationChunk, None, None]:
         """The reply of an expert, in chunks."""
         client = self._client(attempt)
-        return client.stream(
-            self._messages_for(attempt), self.run_manager, self._arguments(client, attempt)
-        )
+        messages, arguments = self._prepare(client, attempt)
+        return client.stream(messages, self.run_manager, arguments)
 
     async def aopen(self, attempt: Attempt) -> AsyncGenerator[ChatGenerationChunk, None]:
         """:meth:`open`, async."""
         client = self._client(attempt)
-        return client.astream(
-            self._messages_for(attempt), self.run_manager, self._arguments(client, attempt)
-        )
+        messages, arguments = self._prepare(client, attempt)
+        return client.astream(messages, self.run_manager, arguments)
 
     def read(self, reply: ChatResult) -> Reading:
         """What the reply says."""
@@ -83,11 +79,18 @@ class ChatCall:
     def _client(self, attempt: Attempt) -> LangChainClient:
         return self.clients[attempt.expert.name].without(attempt.withheld)
 
-    def _messages_for(self, attempt: Attempt) -> list[BaseMessage]:
-        return portable_messages(self.messages, attempt.expert.name)
+    def _prepare(
+        self, client: LangChainClient, attempt: Attempt
+    ) -> tuple[list[BaseMessage], dict[str, Any]]:
+        """The messages and arguments for an expert.
 
-    def _arguments(self, client: LangChainClient, attempt: Attempt) -> dict[str, Any]:
-        return client.arguments(self.stop, self.keywords, attempt.max_tokens)
+        Raises:
+            CallNotPrepared: Its client cannot take them.
+        """
+        with attempt.preparation():
+            messages = portable_messages(self.messages, attempt.expert.name)
+            arguments = client.arguments(self.stop, self.keywords, attempt.max_tokens)
+        return messages, arguments
 
 
 def _checked(result: ChatResult, attempt: Attempt) -> ChatResult:

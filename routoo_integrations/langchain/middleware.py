@@ -100,12 +100,16 @@ class AgentCall:
 
     def send(self, attempt: Attempt) -> ModelResponse[Any]:
         """The reply of an expert."""
-        response: ModelResponse[Any] = self.handler(self._request_for(attempt))
+        with attempt.preparation():
+            request = self._request_for(attempt)
+        response: ModelResponse[Any] = self.handler(request)
         return response
 
     async def asend(self, attempt: Attempt) -> ModelResponse[Any]:
         """:meth:`send`, async."""
-        response: ModelResponse[Any] = await self.handler(self._request_for(attempt))
+        with attempt.preparation():
+            request = self._request_for(attempt)
+        response: ModelResponse[Any] = await self.handler(request)
         return response
 
     def read(self, reply: ModelResponse[Any]) -> Reading:

@@ -96,16 +96,17 @@ class LlamaIndexCall(ABC, Generic[Response]):
         client = self._client(attempt)
         max_tokens = attempt.max_tokens
         withheld = attempt.withheld
-        llm = client.llm_for_call(max_tokens, self.callbacks, withheld, is_async)
-        note_responses(llm, is_async)
-        keywords = client.arguments(self.keywords, max_tokens, withheld)
-        return self._invoke(llm, method, keywords, attempt.expert.name)
+        with attempt.preparation():
+            llm = client.llm_for_call(max_tokens, self.callbacks, withheld, is_async)
+            note_responses(llm, is_async)
+            keywords = client.arguments(self.keywords, max_tokens, withheld)
+        return self._invoke(llm, method, keywords, attempt)
 
     def _client(self, attempt: Attempt) -> LlamaIndexClient:
         return self.clients[attempt.expert.name]
 
     @abstractmethod
-    def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], expert: str) -> Any:
+    def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], attempt: Attempt) -> Any:
         """Call a method of an LLM with what the call says."""
 
 
@@ -121,10 +122,11 @@ class LlamaIndexChat(LlamaIndexCall[ChatResponse]):
 
     method: ClassVar[str] = "chat"
 
-    def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], expert: str) -> Any:
+    def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], attempt: Attempt) -> Any:
         """Call the method, or its sister ``…_with_tools`` where there are tools."""
-        messages = portable_chat_messages(self.messages, expert)
-        tools = [well_formed_tool(tool) for tool in as_tools(keywords.pop("tools", None))]
+        with attempt.preparation():
+            messages = portable_chat_messages(self.messages, attempt.expert.name)
+            tools = [well_formed_tool(tool) for tool in as_tools(keywords.pop("tools", None))]
         if tools:
             parallel = keywords.pop("parallel_tool_calls", False)
             keywords.setdefault("allow_parallel_tool_calls", parallel)
@@ -149,6 +151,6 @@ class LlamaIndexCompletion(LlamaIndexCall[CompletionResponse]):
 
     method: ClassVar[str] = "complete"
 
-    def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], expert: str) -> Any:
+    def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], attempt: Attempt) -> Any:
         llm_method = getattr(llm, method)
         return llm_method(well_formed(self.prompt), **keywords)

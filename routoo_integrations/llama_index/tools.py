@@ -40,7 +40,7 @@ class DescribedTool(BaseTool):
     """
 
     def __init__(self, definition: Mapping[str, Any]) -> None:
-        function = definition.get("function")
+        function = definition.get("function") if isinstance(definition, Mapping) else None
         if not isinstance(function, Mapping) or not function.get("name"):
             raise InvalidRequest(
                 "tools: each is a LlamaIndex tool, or {'type': 'function', 'function': {'name': …}}"
