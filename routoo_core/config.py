@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from routoo_core.experts import Pool
 from routoo_core.files import replacing
 from routoo_core.latency import LatencyRule
 from routoo_core.options import (
+    OVERRIDES,
     STARTER,
     SWITCH_MARGIN,
     RouterOptions,
@@ -50,6 +51,7 @@ def build_router(
     strict: bool = False,
     latency: LatencyRule | None = None,
     switch_margin: float = SWITCH_MARGIN,
+    overrides: Iterable[str] = OVERRIDES,
     beside: Path | None = None,
 ) -> Router:
     """Put the parts together, each given as an object or as routoo.toml would name it.
@@ -64,6 +66,7 @@ def build_router(
         strict: Refuse calls without ``max_tokens``.
         latency: What slow experts lose by it.
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
+        overrides: What a call may set for itself: ``account``, ``policy``, ``expert``, ``max_cost``.
         beside: Folder that relative paths start from.
 
     Raises:
@@ -77,6 +80,7 @@ def build_router(
         strict=strict,
         latency=latency,
         switch_margin=switch_margin,
+        overrides=overrides,
     )
     return Router.from_parts(assemble(pool, router, options, beside))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ from routoo_core.settings import Settings, read_toml
 STARTER = Path(__file__).parent / "starter"
 """A whole configuration: routoo.toml and experts.toml."""
 SWITCH_MARGIN = 0.02
+OVERRIDES = frozenset({"account", "policy", "expert", "max_cost"})
+"""What a call may set for itself, unless a router allows less."""
 POLICY_WITH_LIMIT = "paced"
 POLICY_WITHOUT_LIMIT = "ratio"
 
@@ -86,6 +88,7 @@ class BudgetTable(Settings):
     expected_calls: int = 1000
     rolling: bool = False
     carry_over: bool = False
+    accounts: Any = None
     within: Any = None
     ledger: str = "sqlite:///routoo.db"
 
@@ -116,6 +119,7 @@ class RoutooToml(Settings):
     strict: bool = False
     latency: LatencyRule | None = None
     switch_margin: float = SWITCH_MARGIN
+    overrides: frozenset[str] = OVERRIDES
     budget: BudgetTable = Field(default_factory=BudgetTable)
 
 
@@ -132,6 +136,7 @@ class RouterOptions:
         strict: Refuse calls without ``max_tokens``.
         latency: What slow experts lose by it.
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
+        overrides: What a call may set for itself, of :data:`OVERRIDES`.
     """
 
     policy: str | Mapping[str, Any] | Policy | PreferenceRule | None = None
@@ -141,6 +146,7 @@ class RouterOptions:
     strict: bool = False
     latency: LatencyRule | None = None
     switch_margin: float = SWITCH_MARGIN
+    overrides: Iterable[str] = OVERRIDES
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,7 @@ class RouterParts:
     strict: bool
     latency: LatencyRule | None
     switch_margin: float
+    overrides: frozenset[str]
 
     def to_config(self) -> dict[str, Any]:
         """The parts in routoo.toml's words, with the experts' tables inside: plain JSON values, no secrets.
@@ -179,6 +186,7 @@ class RouterParts:
             "strict": self.strict,
             "latency": self.latency and self.latency.model_dump(mode="json"),
             "switch_margin": self.switch_margin,
+            "overrides": sorted(self.overrides),
             "budget": budget,
         }
 
@@ -258,6 +266,7 @@ def _parts_of_config(
         strict=config.strict,
         latency=config.latency,
         switch_margin=config.switch_margin,
+        overrides=config.overrides,
     )
     return assemble(experts, config.router, options, Path(path).parent)
 
@@ -281,7 +290,8 @@ def assemble(
     """
     budget = options.budget or Budget()
     policy = make_policy(options.policy or _default_policy(budget))
-    check_settings(pool, policy, budget, options.on_exhausted, options.switch_margin)
+    overrides = frozenset(options.overrides)
+    check_settings(pool, policy, budget, options.on_exhausted, options.switch_margin, overrides)
     folder = None
     if isinstance(predictor, str | Path):
         folder = find_router(predictor, beside)
@@ -303,6 +313,7 @@ def assemble(
         strict=options.strict,
         latency=options.latency,
         switch_margin=options.switch_margin,
+        overrides=overrides,
     )
 
 
@@ -312,16 +323,22 @@ def check_settings(
     budget: Budget,
     on_exhausted: str,
     switch_margin: float,
+    overrides: frozenset[str],
 ) -> None:
     """Refuse settings of a router that do not fit together; the predictor is not needed for that.
 
     Raises:
-        ConfigurationError: ``on_exhausted`` names no expert, the margin is out of range, or the policy needs a limit.
+        ConfigurationError: ``on_exhausted`` names no expert, the margin is out of range, an override is unknown, or the
+            policy needs a limit.
     """
     if on_exhausted not in {REFUSE, CHEAPEST}:
         pool[on_exhausted]
     if not 0 <= switch_margin <= 1:
         raise ConfigurationError(f"switch_margin: {switch_margin} is not between 0 and 1")
+    unknown = sorted(overrides - OVERRIDES)
+    if unknown:
+        known = ", ".join(sorted(OVERRIDES))
+        raise ConfigurationError(f"overrides: {unknown[0]!r} is unknown; choose of {known}")
     chosen = as_policy(policy)
     is_limited = any(account.limit is not None for account in budget.chain)
     if chosen.needs_limit and not is_limited:

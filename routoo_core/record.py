@@ -153,7 +153,7 @@ class DecisionRecord:
         router: Fingerprint of the predictor.
         skipped: Experts that cool down: they are the last candidates.
         model: What the endpoint calls the expert.
-        account: Whose budget paid.
+        account: Whose budget paid; ``None`` for a reply from a cache, which somebody else may have paid for.
         cached: Whether the reply came from a cache and cost nothing.
         within_limit: ``False`` only for an ``on_exhausted`` expert called beyond the limit.
         held_usd: Held for the attempt that answered.

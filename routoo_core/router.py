@@ -23,6 +23,7 @@ from routoo_core.experts import Expert, Pool
 from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.latency import Latencies, LatencyRule
 from routoo_core.options import (
+    OVERRIDES,
     SWITCH_MARGIN,
     RouterParts,
     check_known,
@@ -65,6 +66,7 @@ class Router:
         latency: What slow experts lose by it; by default nothing.
         switch_margin: Predicted quality, 0–1, by which another expert must be better than the one that answered the
             conversation's last turn. That one's discount for a cached prompt counts as well.
+        overrides: What a call may set for itself, of :data:`routoo_core.options.OVERRIDES`.
 
     Raises:
         ConfigurationError: The parts do not fit together.
@@ -81,6 +83,7 @@ class Router:
         strict: bool = False,
         latency: LatencyRule | None = None,
         switch_margin: float = SWITCH_MARGIN,
+        overrides: frozenset[str] = OVERRIDES,
     ) -> None:
         self.pool = pool
         self.predictor = predictor
@@ -96,12 +99,20 @@ class Router:
         self.hidden_reasoning = HiddenReasoning()
         self.answering_models = AnsweringModels(pool)
         self.switch_margin = switch_margin
+        self.overrides = overrides
         self._standings = Standings(ledger)
         self._columns = _prediction_columns(pool, predictor)
         self._check()
 
     def _check(self) -> None:
-        check_settings(self.pool, self.policy, self.budget, self.on_exhausted, self.switch_margin)
+        check_settings(
+            self.pool,
+            self.policy,
+            self.budget,
+            self.on_exhausted,
+            self.switch_margin,
+            self.overrides,
+        )
 
     def _is_limited(self) -> bool:
         return any(budget.limit is not None for budget in self.budget.chain)
@@ -153,6 +164,7 @@ class Router:
             strict=self.strict,
             latency=self.latency,
             switch_margin=self.switch_margin,
+            overrides=self.overrides,
         )
 
     def to_config(self) -> dict[str, Any]:

@@ -1,51 +1,34 @@
-"""What both adapters need to become a Router: experts as native objects, and what one call sets for itself."""
+"""What both adapters need to become a Router: experts as native objects, and the clients that call them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from operator import index
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from routoo_core.arguments import HOLDERS
 from routoo_core.endpoint import Endpoint
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
 from routoo_core.model_names import client_model
-from routoo_core.money import to_nano_usd
 from routoo_core.options import (
     RouterOptions,
     assemble,
-    make_policy,
     read_config,
     read_pool,
 )
 from routoo_core.predictor.base import Predictor
 from routoo_core.redaction import looks_like_key
-from routoo_core.request import Overrides
 from routoo_core.router import Router
-from routoo_core.selector import Policy, PreferenceRule
-from routoo_core.text import well_formed_value
+from routoo_integrations.call_arguments import read_completions
 
 NativeClient = TypeVar("NativeClient")
 DescribeModel = Callable[[Any], dict[str, Any]]
 """What a native model object says of itself: settings of its Expert."""
 CheckProvider = Callable[[Expert], None]
 """Refuses an expert whose provider is unknown to a framework, or whose package is not installed."""
-
-_OVERRIDES = frozenset({"routoo_account", "routoo_policy", "routoo_expert", "routoo_max_cost"})
-_REPLY_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-"""What the limit on a reply is called; the names mean the same."""
-_COMPLETIONS = ("n", "best_of", "candidate_count", "num_generations")
-"""What the number of replies is called; a provider writes, and bills, the largest."""
-_NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
-_BLOCK_SETTINGS: ContextVar[Mapping[str, Any]] = ContextVar("routoo_settings", default=_NO_SETTINGS)
 
 
 def make_router(
@@ -190,172 +173,6 @@ def validate_fields(model: BaseModel, names: Iterable[str]) -> None:
         model.__pydantic_validator__.validate_assignment(model, name, getattr(model, name))
 
 
-@contextmanager
-def routoo_settings(
-    *,
-    account: str | None = None,
-    policy: Any = None,
-    expert: str | None = None,
-    max_cost: str | None = None,
-) -> Iterator[None]:
-    """Set for every call within the block what a call may set for itself; blocks nest, and a call's own keywords win.
-
-    ::
-
-        with routoo_settings(account="alice"):
-            await agent.run("…")
-
-    It follows the flow of control as Python's context variables do: into coroutines, tasks and workflow runs started
-    within the block, which keep it when the block is left.
-
-    Args:
-        account: Whose budget pays.
-        policy: A policy, its name or table.
-        expert: The only one that may answer.
-        max_cost: The most a call may cost, USD, a decimal string.
-    """
-    settings = {
-        "routoo_account": account,
-        "routoo_policy": policy,
-        "routoo_expert": expert,
-        "routoo_max_cost": max_cost,
-    }
-    changes = {name: value for name, value in settings.items() if value is not None}
-    token = _BLOCK_SETTINGS.set({**_BLOCK_SETTINGS.get(), **changes})
-    try:
-        yield
-    finally:
-        _BLOCK_SETTINGS.reset(token)
-
-
-def read_overrides(
-    router: Router,
-    keywords: Mapping[str, Any],
-    account: str | None,
-    max_retries: int | None = None,
-) -> Overrides:
-    """What a call sets for itself: ``model`` and what starts with ``routoo_``, or what :func:`routoo_settings` did.
-
-    Args:
-        router: The router that will decide.
-        keywords: The call's keyword arguments.
-        account: Whose budget pays where the call names nobody.
-        max_retries: How often an expert is asked again; ``None`` leaves that to each.
-
-    Raises:
-        InvalidRequest: An unknown one, or a value that cannot be used.
-    """
-    settings = dict(_BLOCK_SETTINGS.get())
-    for name, value in keywords.items():
-        if name.startswith("routoo_"):
-            settings[name] = value
-    if keywords.get("model") and not keywords.get("routoo_expert"):
-        settings["routoo_expert"] = keywords["model"]
-
-    unknown = sorted(set(settings) - _OVERRIDES)
-    if unknown:
-        allowed = ", ".join(sorted(_OVERRIDES))
-        raise InvalidRequest(f"{unknown[0]}: unknown; a call may set {allowed}")
-    try:
-        return Overrides(
-            account=settings.get("routoo_account", account),
-            policy=_policy_of_call(router, settings.get("routoo_policy")),
-            expert=_resolve_expert(router.pool, settings.get("routoo_expert")),
-            max_cost=_max_cost(settings.get("routoo_max_cost")),
-            max_retries=max_retries,
-        )
-    except ConfigurationError as error:
-        raise InvalidRequest(f"{', '.join(sorted(settings))}: {error}") from error
-
-
-def provider_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a call's keyword arguments that the provider reads, without the limit on the reply.
-
-    What is Routoo's own is left out. So is the limit, since the attempt has one.
-    """
-    rest = {}
-    for name, value in without_reply_limits(keywords).items():
-        if name != "model" and not name.startswith("routoo_"):
-            rest[name] = value
-    return rest
-
-
-def expert_keywords(keywords: Mapping[str, Any], temperature: float | None) -> dict[str, Any]:
-    """A call's keyword arguments as an expert is sent them: :func:`provider_keywords`, every text well formed.
-
-    Args:
-        keywords: The call's keyword arguments.
-        temperature: Where the call sets none.
-    """
-    arguments = provider_keywords(keywords)
-    if temperature is not None:
-        arguments.setdefault("temperature", temperature)
-    well_formed_arguments: dict[str, Any] = well_formed_value(arguments)
-    return well_formed_arguments
-
-
-# The limit on a reply, and the number of replies
-
-
-def read_reply_limit(keywords: Mapping[str, Any], default: int | None = None) -> int | None:
-    """The limit on the reply that keyword arguments set, by whichever name; of several the smallest.
-
-    Args:
-        keywords: A call's keyword arguments.
-        default: The limit where they set none.
-
-    Raises:
-        InvalidRequest: One is not a whole number of at least 1.
-    """
-    limits = _positive_numbers(keywords, _REPLY_LIMITS)
-    return min(limits) if limits else default
-
-
-def without_reply_limits(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments without the limit on the reply, by whichever name: the attempt has its own."""
-    rest = dict(keywords)
-    for name in _REPLY_LIMITS:
-        rest.pop(name, None)
-    for holder in HOLDERS:
-        nested = rest.get(holder)
-        if isinstance(nested, Mapping) and not nested.keys().isdisjoint(_REPLY_LIMITS):
-            rest[holder] = without_reply_limits(nested)
-    return rest
-
-
-def read_completions(keywords: Mapping[str, Any]) -> int:
-    """How many replies keyword arguments ask for; 1 where they do not say.
-
-    Raises:
-        InvalidRequest: It is not a whole number of at least 1.
-    """
-    return max(_positive_numbers(keywords, _COMPLETIONS), default=1)
-
-
-def _positive_numbers(keywords: Mapping[str, Any], names: Sequence[str]) -> list[int]:
-    """The numbers under these names, also in keywords that hold further ones; ``None`` is not set.
-
-    Raises:
-        InvalidRequest: One is not a whole number of at least 1.
-    """
-    numbers = []
-    for name in names:
-        value = keywords.get(name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-            raise InvalidRequest(f"{name}: {value!r} is not a whole number; give one of at least 1")
-        number = index(value)
-        if number < 1:
-            raise InvalidRequest(f"{name}: {number} is below 1; give a larger one or leave it out")
-        numbers.append(number)
-    for holder in HOLDERS:
-        nested = keywords.get(holder)
-        if isinstance(nested, Mapping):
-            numbers += _positive_numbers(nested, names)
-    return numbers
-
-
 def _check_completions(expert: str, client: Any) -> None:
     """Refuse a native model object that asks for several replies in every call: the router would hold too little.
 
@@ -377,67 +194,3 @@ def _check_completions(expert: str, client: Any) -> None:
                     "model and pass it with the call, as model.invoke(…, n=2)"
                 )
         client = fields.get("bound")
-
-
-def without_parameters(arguments: Mapping[str, Any], parameters: frozenset[str]) -> dict[str, Any]:
-    """Arguments of a call without those that an expert does not take."""
-    rest = {}
-    for name, value in arguments.items():
-        if name not in parameters:
-            rest[name] = value
-    return rest
-
-
-def mark_question(
-    messages: list[dict[str, Any]], question_of: Callable[[str], str]
-) -> list[dict[str, Any]]:
-    """Messages in OpenAI's form, the last user's with the question that ``question_of`` reads in its text."""
-    for position in range(len(messages) - 1, -1, -1):
-        message = messages[position]
-        if message["role"] == "user":
-            marked = {**message, "question": question_of(_text_of(message))}
-            return [*messages[:position], marked, *messages[position + 1 :]]
-    return messages
-
-
-def _text_of(message: Mapping[str, Any]) -> str:
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    texts = []
-    for part in content:
-        text = part.get("text") if isinstance(part, Mapping) else part
-        if isinstance(text, str) and text:
-            texts.append(text)
-    return "\n".join(texts)
-
-
-def _policy_of_call(router: Router, policy: Any) -> Policy | PreferenceRule | None:
-    """A policy for one call; ``None`` for the router's own, also where a policy is named that learns from calls."""
-    if policy is None:
-        return None
-    call_policy = make_policy(policy)
-    if not isinstance(call_policy, Policy) or not call_policy.learns:
-        return call_policy
-    if type(call_policy) is not type(router.policy):
-        name = call_policy.name
-        raise ConfigurationError(
-            f"a single call cannot be {name} unless the router's own policy is {name!r}"
-        )
-    return None
-
-
-def _max_cost(usd: Any) -> int | None:
-    """The most a call may cost, nano-USD."""
-    return None if usd is None else to_nano_usd(str(usd))
-
-
-def _resolve_expert(pool: Pool, name: str | None) -> str | None:
-    """The expert of a name, or the one whose endpoint knows it by that name."""
-    if name is None:
-        return None
-    if name not in [expert.name for expert in pool]:
-        for expert in pool:
-            if expert.model == name:
-                return expert.name
-    return pool[name].name

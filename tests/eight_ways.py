@@ -55,7 +55,7 @@ async def call(way, router, prompt=QUESTION, **settings):
     return Ending(text, record, error, state.spent, state.held)
 
 
-async def answer(way, model, prompt, **keywords):
+async def answer(way, model, prompt, /, **keywords):
     """The text of the reply and its decision record."""
     framework, _, method = way.partition(" ")
     reply = await _METHODS[framework][method](model, prompt, **keywords)
@@ -63,7 +63,7 @@ async def answer(way, model, prompt, **keywords):
     return text or "", record_of(reply)
 
 
-def answer_sync(way, model, prompt, **keywords):
+def answer_sync(way, model, prompt, /, **keywords):
     """The same of a way that is not async, without an event loop."""
     coroutine = answer(way, model, prompt, **keywords)
     try:

@@ -60,7 +60,7 @@ routoo_core.monitoring
 routoo_core
     __main__
 routoo_integrations
-    building connections
+    call_settings call_arguments building connections
 routoo_integrations.langchain
     providers azure protocols connections retries runnables added_tokens profiles keywords overflow messages reading clients calls structured configured chat_model middleware
 routoo_integrations.llama_index

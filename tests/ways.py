@@ -3,19 +3,19 @@
 from llama_index.core.llms import ChatMessage
 
 
-async def _invoke(model, prompt, **keywords):
+async def _invoke(model, prompt, /, **keywords):
     return model.invoke(prompt, **keywords)
 
 
-async def _ainvoke(model, prompt, **keywords):
+async def _ainvoke(model, prompt, /, **keywords):
     return await model.ainvoke(prompt, **keywords)
 
 
-async def _stream(model, prompt, **keywords):
+async def _stream(model, prompt, /, **keywords):
     return _sum(list(model.stream(prompt, **keywords)))
 
 
-async def _astream(model, prompt, **keywords):
+async def _astream(model, prompt, /, **keywords):
     return _sum([chunk async for chunk in model.astream(prompt, **keywords)])
 
 
@@ -30,19 +30,19 @@ def _chat_messages(prompt):
     return [ChatMessage(role="user", content=prompt)] if isinstance(prompt, str) else prompt
 
 
-async def _chat(llm, prompt, **keywords):
+async def _chat(llm, prompt, /, **keywords):
     return llm.chat(_chat_messages(prompt), **keywords)
 
 
-async def _achat(llm, prompt, **keywords):
+async def _achat(llm, prompt, /, **keywords):
     return await llm.achat(_chat_messages(prompt), **keywords)
 
 
-async def _stream_chat(llm, prompt, **keywords):
+async def _stream_chat(llm, prompt, /, **keywords):
     return list(llm.stream_chat(_chat_messages(prompt), **keywords))[-1]
 
 
-async def _astream_chat(llm, prompt, **keywords):
+async def _astream_chat(llm, prompt, /, **keywords):
     pieces = await llm.astream_chat(_chat_messages(prompt), **keywords)
     return [piece async for piece in pieces][-1]
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -35,6 +36,8 @@ class Budget(Settings):
         rolling: The limit holds over *any* hour, day or month (of 30 days), looking back from now.
             A call counts from when its money was held, and at most 1/60 of the period longer.
         carry_over: What a period leaves unspent is added to the next one, up to one period's limit.
+        accounts: Patterns, such as ``tenant-*``, of the accounts that a call may let pay instead, each with
+            a limit like this; by default any name will do.
         within: The account this one is part of (user < team < organisation). A call is held against
             each of them, and the tightest limit binds.
     """
@@ -47,6 +50,7 @@ class Budget(Settings):
     run_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     rolling: bool = False
     carry_over: bool = False
+    accounts: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
     within: Budget | None = None
 
     @model_validator(mode="after")
@@ -90,7 +94,8 @@ class Budget(Settings):
         """The same limit, within the same accounts, for another account; this budget where none is named.
 
         Raises:
-            InvalidRequest: The name is no text, is empty, or is that of an account this one is part of.
+            InvalidRequest: The name is no text, is empty, is none of ``accounts``, or is that of an account
+                this one is part of.
         """
         if account is None or account == self.account:
             return self
@@ -99,6 +104,9 @@ class Budget(Settings):
             raise InvalidRequest(
                 f"account: {account!r} cannot pay; name an account other than {', '.join(enclosing) or 'none'}"
             )
+        if self.accounts is not None and not _matches_any(account, self.accounts):
+            allowed = ", ".join(self.accounts) or "none"
+            raise InvalidRequest(f"account: {account!r} cannot pay; name one like {allowed}")
         return self.model_copy(update={"account": account})
 
     @property
@@ -157,6 +165,10 @@ def _is_name(account: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _matches_any(account: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(account, pattern) for pattern in patterns)
 
 
 class Refill(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Unpack
@@ -29,7 +29,7 @@ from routoo_core.calling.driver import arun, astream, run, stream
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert, Pool
 from routoo_core.latency import LatencyRule
-from routoo_core.options import SWITCH_MARGIN, RouterOptions
+from routoo_core.options import OVERRIDES, SWITCH_MARGIN, RouterOptions
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
@@ -37,17 +37,15 @@ from routoo_core.selector import Policy, PreferenceRule
 from routoo_core.text import well_formed_value
 from routoo_core.threads import off_loop
 from routoo_core.tokens import count_tokens, encode
-from routoo_integrations.building import (
+from routoo_integrations.building import make_router, read_router, validate_fields
+from routoo_integrations.call_arguments import (
     expert_keywords,
-    make_router,
     mark_question,
     provider_keywords,
     read_completions,
-    read_overrides,
     read_reply_limit,
-    read_router,
-    validate_fields,
 )
+from routoo_integrations.call_settings import read_overrides
 from routoo_integrations.langchain.calls import ChatCall
 from routoo_integrations.langchain.clients import LangChainClient, make_clients
 from routoo_integrations.langchain.configured import ConfiguredChatModel
@@ -108,6 +106,7 @@ class RoutooChatModel(ConfiguredChatModel):
         strict: Refuse calls without ``max_tokens``.
         latency: What slow experts lose by it.
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
+        overrides: What a call may set for itself: ``account``, ``policy``, ``expert``, ``max_cost``.
         name: As for every LangChain chat model; so are the keywords after it.
 
     Raises:
@@ -147,6 +146,7 @@ class RoutooChatModel(ConfiguredChatModel):
         strict: bool = False,
         latency: LatencyRule | None = None,
         switch_margin: float = SWITCH_MARGIN,
+        overrides: Iterable[str] = OVERRIDES,
         name: str | None = None,
         cache: BaseCache | bool | None = None,
         verbose: bool | None = None,
@@ -167,6 +167,7 @@ class RoutooChatModel(ConfiguredChatModel):
             strict=strict,
             latency=latency,
             switch_margin=switch_margin,
+            overrides=overrides,
         )
         fields: dict[str, Any] = {
             "account": account,

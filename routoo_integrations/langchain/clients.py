@@ -14,8 +14,8 @@ from langchain_core.runnables import Runnable, RunnableSequence
 
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert, Pool
-from routoo_integrations.building import (
-    build_clients,
+from routoo_integrations.building import build_clients
+from routoo_integrations.call_arguments import (
     read_reply_limit,
     without_parameters,
     without_reply_limits,

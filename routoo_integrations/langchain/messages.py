@@ -186,7 +186,7 @@ def closing_chunk(record: DecisionRecord) -> ChatGenerationChunk:
 
 
 def uncharged(generation: ChatGeneration) -> ChatGeneration:
-    """An answer from a cache, whose record says that it cost nothing."""
+    """An answer from a cache: it cost nothing, and whose account paid for it is nobody else's business."""
     record = generation.message.response_metadata.get(RECORD_KEY)
     if record is None:
         return generation
@@ -194,6 +194,9 @@ def uncharged(generation: ChatGeneration) -> ChatGeneration:
     cached = {
         **record,
         "cached": True,
+        "account": None,
+        "spent_usd": None,
+        "remaining_usd": None,
         "held_usd": nothing,
         "settled_usd": nothing,
         "attempts": [],

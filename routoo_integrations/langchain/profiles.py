@@ -11,7 +11,7 @@ from langchain_core.runnables import Runnable
 from routoo_core.endpoint import Endpoint
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
-from routoo_integrations.building import read_reply_limit
+from routoo_integrations.call_arguments import read_reply_limit
 from routoo_integrations.langchain.added_tokens import added_prompt_tokens
 from routoo_integrations.langchain.protocols import PROTOCOLS, check_provider, init_named_model
 from routoo_integrations.langchain.retries import retries_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from routoo_integrations.building import routoo_settings
+from routoo_integrations.call_settings import routoo_settings
 from routoo_integrations.llama_index.events import RoutooDecisionEvent
 from routoo_integrations.llama_index.llm import RoutooLLM
 from routoo_integrations.llama_index.selector import RoutooSelector

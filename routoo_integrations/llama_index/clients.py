@@ -17,7 +17,8 @@ from routoo_core.endpoint import AZURE, NO_KEY
 from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.experts import Expert, Pool
 from routoo_core.redaction import looks_like_key
-from routoo_integrations.building import build_clients, unknown_provider, without_parameters
+from routoo_integrations.building import build_clients, unknown_provider
+from routoo_integrations.call_arguments import without_parameters
 from routoo_integrations.connections import is_a
 from routoo_integrations.llama_index.connections import LLMConnections, without_retries
 

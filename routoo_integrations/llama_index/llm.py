@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, TypedDict, Unpack
 
@@ -31,23 +31,21 @@ from routoo_core.budget.ledger import Ledger
 from routoo_core.calling.driver import arun, astream, run, stream
 from routoo_core.experts import Expert, Pool
 from routoo_core.latency import LatencyRule
-from routoo_core.options import SWITCH_MARGIN, RouterOptions
+from routoo_core.options import OVERRIDES, SWITCH_MARGIN, RouterOptions
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
 from routoo_core.selector import Policy, PreferenceRule
 from routoo_core.threads import off_loop
-from routoo_integrations.building import (
+from routoo_integrations.building import make_router, read_router, validate_fields
+from routoo_integrations.call_arguments import (
     expert_keywords,
-    make_router,
     mark_question,
     provider_keywords,
     read_completions,
-    read_overrides,
     read_reply_limit,
-    read_router,
-    validate_fields,
 )
+from routoo_integrations.call_settings import read_overrides
 from routoo_integrations.llama_index.calls import (
     LlamaIndexCall,
     LlamaIndexChat,
@@ -122,6 +120,7 @@ class RoutooLLM(SchemaLLM):
         strict: Refuse calls without ``max_tokens``.
         latency: What slow experts lose by it.
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
+        overrides: What a call may set for itself: ``account``, ``policy``, ``expert``, ``max_cost``.
         callback_manager: As for every LlamaIndex LLM; so are the keywords after it.
 
     Raises:
@@ -156,6 +155,7 @@ class RoutooLLM(SchemaLLM):
         strict: bool = False,
         latency: LatencyRule | None = None,
         switch_margin: float = SWITCH_MARGIN,
+        overrides: Iterable[str] = OVERRIDES,
         callback_manager: CallbackManager | None = None,
         rate_limiter: Any = None,
         system_prompt: str | None = None,
@@ -173,6 +173,7 @@ class RoutooLLM(SchemaLLM):
             strict=strict,
             latency=latency,
             switch_margin=switch_margin,
+            overrides=overrides,
         )
         fields: dict[str, Any] = {
             "account": account,

@@ -15,7 +15,7 @@ from routoo_core.money import format_usd
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
 from routoo_core.threads import off_loop
-from routoo_integrations.building import read_overrides
+from routoo_integrations.call_settings import read_overrides
 
 
 class RoutooSelector(BaseSelector):

@@ -1,0 +1,152 @@
+"""What one call sets for itself: whose account pays, by which policy, who answers, and for how much at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+
+from routoo_core.errors import ConfigurationError, InvalidRequest
+from routoo_core.experts import Pool
+from routoo_core.money import to_nano_usd
+from routoo_core.options import OVERRIDES, make_policy
+from routoo_core.request import Overrides
+from routoo_core.router import Router
+from routoo_core.selector import Policy, PreferenceRule
+
+PREFIX = "routoo_"
+"""Begins the names of a call's arguments that are Routoo's."""
+_NAMES = frozenset(PREFIX + name for name in OVERRIDES)
+_NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
+_BLOCK_SETTINGS: ContextVar[Mapping[str, Any]] = ContextVar("routoo_settings", default=_NO_SETTINGS)
+
+
+@contextmanager
+def routoo_settings(
+    *,
+    account: str | None = None,
+    policy: Any = None,
+    expert: str | None = None,
+    max_cost: str | None = None,
+) -> Iterator[None]:
+    """Set for every call within the block what a call may set for itself; blocks nest, and a call's own keywords win.
+
+    ::
+
+        with routoo_settings(account="alice"):
+            await agent.run("…")
+
+    It follows the flow of control as Python's context variables do: into coroutines, tasks and workflow runs started
+    within the block, which keep it when the block is left.
+
+    Args:
+        account: Whose budget pays.
+        policy: A policy, its name or table.
+        expert: The only one that may answer.
+        max_cost: The most a call may cost, USD, a decimal string.
+    """
+    settings = {
+        "routoo_account": account,
+        "routoo_policy": policy,
+        "routoo_expert": expert,
+        "routoo_max_cost": max_cost,
+    }
+    changes = {name: value for name, value in settings.items() if value is not None}
+    token = _BLOCK_SETTINGS.set({**_BLOCK_SETTINGS.get(), **changes})
+    try:
+        yield
+    finally:
+        _BLOCK_SETTINGS.reset(token)
+
+
+def read_overrides(
+    router: Router,
+    keywords: Mapping[str, Any],
+    account: str | None,
+    max_retries: int | None = None,
+) -> Overrides:
+    """What a call sets for itself: ``model`` and what starts with ``routoo_``, or what :func:`routoo_settings` did.
+
+    Args:
+        router: The router that will decide.
+        keywords: The call's keyword arguments.
+        account: Whose budget pays where the call names nobody.
+        max_retries: How often an expert is asked again; ``None`` leaves that to each.
+
+    Raises:
+        InvalidRequest: One that is unknown or that the router does not allow, or a value that cannot be used.
+    """
+    own_settings = _own_settings(keywords)
+    _check_allowed(own_settings, router.overrides)
+    settings = {**_BLOCK_SETTINGS.get(), **own_settings}
+    unknown = sorted(set(settings) - _NAMES)
+    if unknown:
+        allowed = ", ".join(sorted(_NAMES))
+        raise InvalidRequest(f"{unknown[0]}: unknown; a call may set {allowed}")
+    try:
+        return Overrides(
+            account=settings.get("routoo_account", account),
+            policy=_policy_of_call(router, settings.get("routoo_policy")),
+            expert=_resolve_expert(router.pool, settings.get("routoo_expert")),
+            max_cost=_max_cost(settings.get("routoo_max_cost")),
+            max_retries=max_retries,
+        )
+    except ConfigurationError as error:
+        raise InvalidRequest(f"{', '.join(sorted(settings))}: {error}") from error
+
+
+def _own_settings(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Which of a call's keyword arguments are Routoo's; ``None`` is not set."""
+    settings = {}
+    for name, value in keywords.items():
+        if name.startswith(PREFIX) and value is not None:
+            settings[name] = value
+    if keywords.get("model"):
+        settings.setdefault("routoo_expert", keywords["model"])
+    return settings
+
+
+def _check_allowed(settings: Mapping[str, Any], overrides: frozenset[str]) -> None:
+    """Refuse what a call sets and its router does not allow; a block that the program itself opens may set all.
+
+    Raises:
+        InvalidRequest: One is not allowed.
+    """
+    for name in settings:
+        override = name.removeprefix(PREFIX)
+        if override in OVERRIDES and override not in overrides:
+            allowed = ", ".join(sorted(overrides)) or "nothing"
+            raise InvalidRequest(f"{name}: this router lets a call set {allowed}; leave it out")
+
+
+def _policy_of_call(router: Router, policy: Any) -> Policy | PreferenceRule | None:
+    """A policy for one call; ``None`` for the router's own, also where a policy is named that learns from calls."""
+    if policy is None:
+        return None
+    call_policy = make_policy(policy)
+    if not isinstance(call_policy, Policy) or not call_policy.learns:
+        return call_policy
+    if type(call_policy) is not type(router.policy):
+        name = call_policy.name
+        raise ConfigurationError(
+            f"a single call cannot be {name} unless the router's own policy is {name!r}"
+        )
+    return None
+
+
+def _max_cost(usd: Any) -> int | None:
+    """The most a call may cost, nano-USD."""
+    return None if usd is None else to_nano_usd(str(usd))
+
+
+def _resolve_expert(pool: Pool, name: str | None) -> str | None:
+    """The expert of a name, or the one whose endpoint knows it by that name."""
+    if name is None:
+        return None
+    if name not in [expert.name for expert in pool]:
+        for expert in pool:
+            if expert.model == name:
+                return expert.name
+    return pool[name].name
