@@ -20,13 +20,13 @@ from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_openai import ChatOpenAI
 from llama_index.llms.openai import OpenAI
 from llama_index.llms.openai_like import OpenAILike
-from routoo_integrations.langchain.connections import ModelConnections
 
 from routoo_core import Budget, Expert
 from routoo_core.lifetimes import PerLoop
 from routoo_core.testing import FakePredictor
 from routoo_core.testing.wire import LoopbackServer, WireHandler
 from routoo_integrations.langchain import RoutooChatModel
+from routoo_integrations.langchain.connections import ModelConnections
 from routoo_integrations.llama_index import RoutooLLM
 from tests.ways import LANGCHAIN_WAYS, LLAMA_INDEX_WAYS, record_of
 

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
@@ -110,20 +110,10 @@ def test_workers_forked_from_a_process_that_has_loaded_the_model_call_in_paralle
     ask_in_every_way(chat)
 
     def work_in_threads():
-        failures = []
-
-        def work():
-            try:
-                ask_in_every_way(chat)
-            except BaseException as error:
-                failures.append(error)
-
-        threads = [threading.Thread(target=work) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert not failures
+        with ThreadPoolExecutor(3) as threads:
+            futures = [threads.submit(ask_in_every_way, chat) for _ in range(3)]
+        for future in futures:
+            future.result()
 
     children = [in_child(work_in_threads)]
     for _ in range(3):
@@ -169,8 +159,6 @@ def test_a_child_of_a_child_calls_as_well(chat, endpoint):
 
 
 # multiprocessing
-
-_MODELS = {}
 
 
 def ask_routed(model, ways_name):
