@@ -28,8 +28,10 @@ class AnsweringModels:
         """Whether a reply names another model than the expert's, by none of the names it is known by."""
         if model is None or same_model(expert.model, model):
             return False
-        if expert.client is not None and client_model(expert.client) is None:
-            return False  # a chain names no model to compare with
+        if expert.client is not None:
+            own_model = client_model(expert.client)
+            if own_model is None or same_model(own_model, model):
+                return False  # a chain names no model to compare with
         return not any(same_model(alias, model) for alias in expert.answers_as)
 
     def cost(

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 Value = TypeVar("Value")
 
-_FORK_TIMEOUT_S = 1.0
+_FORK_TIMEOUT_S = 5.0
 """How long a fork waits for a lock at most."""
 _LOOP_ATTRIBUTE = "_routoo_values"
 

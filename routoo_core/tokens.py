@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from routoo_core.errors import ConfigurationError
+from routoo_core.lifetimes import fork_safe_lock
 
 if TYPE_CHECKING:
     import tiktoken
@@ -92,6 +93,10 @@ def _pieces(text: str) -> Iterator[str]:
         yield text[start : start + _PIECE_CHARS]
 
 
+_LOADING = fork_safe_lock()
+"""Held while the encoding is loaded: tiktoken holds a lock of its own, which a forked child would never see free."""
+
+
 @lru_cache(maxsize=1)
 def _encoding() -> tiktoken.Encoding | None:
     """The encoding, where its vocabulary is on disk; tiktoken would download it, which hangs on a closed network."""
@@ -99,7 +104,7 @@ def _encoding() -> tiktoken.Encoding | None:
         if (folder / _VOCABULARY).is_file():
             import tiktoken
 
-            with _tiktoken_cache(folder):
+            with _LOADING, _tiktoken_cache(folder):
                 return tiktoken.get_encoding(ENCODING)
     return None
 

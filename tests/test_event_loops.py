@@ -432,6 +432,7 @@ SCRIPT = textwrap.dedent("""
 """)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["nested", "warned"])
 def test_a_process_says_nothing_of_connections_left_open(way):
     """Each in a process of its own: nest_asyncio changes asyncio for good, and warnings come when Python ends."""
