@@ -14,6 +14,7 @@ from routoo_core.latency import Latencies
 from routoo_core.limits import TYPICAL_OUTPUT_TOKENS
 from routoo_core.money import NANO_PER_USD, format_usd
 from routoo_core.predictor.base import Forecast
+from routoo_core.prices import TokenPrices
 from routoo_core.request import RoutedRequest
 from routoo_core.usage import Usage
 
@@ -110,8 +111,9 @@ def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
     """What an expert lacks to serve a request, in words."""
     lacks = expert.lacks(request.needs)
 
-    if not expert.is_free:
-        for name in sorted(request.unpriced - expert.pass_through):
+    unpriced = request.unpriced - expert.pass_through
+    if unpriced and not expert.is_free:
+        for name in sorted(unpriced):
             lacks.append(f"{name!r} in its pass_through (it may cost more than is held)")
 
     if not _has_room(expert, request):
@@ -141,10 +143,11 @@ def call_cost(
     typical_tokens = min(max_tokens, typical_tokens)
 
     prompt_bound = expert.prompt_token_bound(request)
-    maximum = expert.maximum_cost(prompt_bound, max_tokens)
+    prices = expert.dearest_prices(prompt_bound)
+    maximum = TokenPrices.maximum_cost(prices, prompt_bound, max_tokens)
     minimum = maximum
     if request.max_tokens is None:
-        minimum = expert.maximum_cost(prompt_bound, typical_tokens)
+        minimum = TokenPrices.maximum_cost(prices, prompt_bound, typical_tokens)
 
     cached_tokens = _cached_prefix(expert, request)
     expected = expert.cost(Usage(expert.prompt_tokens(request), typical_tokens, cached_tokens))

@@ -54,6 +54,8 @@ class Limits(Settings):
 
     def lacks(self, needs: frozenset[str]) -> list[str]:
         """Which of the needs it cannot serve, by name."""
+        if not needs:
+            return []
         served: set[str] = set(self.capabilities)
         if "json_schema" in served:
             served.add("json_mode")

@@ -85,6 +85,13 @@ class Rates:
     def reply_units(self, usage: Usage) -> int:
         """What the reply costs, each token in one place."""
         total = max(0, usage.completion_tokens)
+        if (
+            not usage.reasoning_tokens
+            and not usage.audio_output_tokens
+            and not usage.image_output_tokens
+        ):
+            return total * self.reply
+
         image = _part(usage.image_output_tokens, total)
         audio = _part(usage.audio_output_tokens, total - image)
         reasoning = _part(usage.reasoning_tokens, total - image - audio)
