@@ -52,7 +52,7 @@ WORKER = textwrap.dedent("""
     start = time.perf_counter()
     for _ in range(calls):
         try:
-            held = ledger.reserve(budget, minimum=cost, maximum=cost, estimate=cost)
+            held = ledger.reserve(budget, minimum=cost, maximum=cost)
         except BudgetExceeded:
             continue
         print("held", flush=True)
@@ -93,7 +93,7 @@ def run_workers(workers: list[subprocess.Popen[str]]) -> None:
 def call(ledger: Ledger, budget: Budget) -> None:
     """One call that costs what was held."""
     try:
-        reservation = ledger.reserve(budget, minimum=COST, maximum=COST, estimate=COST)
+        reservation = ledger.reserve(budget, minimum=COST, maximum=COST)
     except BudgetExceeded:
         return
     ledger.settle(reservation, COST)

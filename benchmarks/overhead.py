@@ -34,9 +34,7 @@ def ledger_pair() -> float:
     """Wall-ms of one reserve and one settle on a SQLite file."""
     with tempfile.TemporaryDirectory() as folder:
         ledger, budget = SqliteLedger(Path(folder) / "l.db"), Budget(limit="9")
-        return wall_ms(
-            lambda: ledger.settle(ledger.reserve(budget, minimum=1, maximum=9, estimate=1), 1), 1000
-        )
+        return wall_ms(lambda: ledger.settle(ledger.reserve(budget, minimum=1, maximum=9), 1), 1000)
 
 
 def decision() -> tuple[float, float]:

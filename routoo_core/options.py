@@ -6,12 +6,12 @@ import keyword
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from routoo_core.budget.account import Budget
-from routoo_core.budget.ledger import Ledger
+from routoo_core.budget.ledger import HOLD_TTL_S, Ledger
 from routoo_core.budget.pacing import Paced
 from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import SqliteLedger
@@ -55,27 +55,30 @@ POLICIES: dict[str, Callable[..., Policy | PreferenceRule]] = {
 """Name in routoo.toml → policy; its other keys there are its keywords."""
 
 
-def _open_memory(url: str, beside: Path) -> Ledger:
-    return SqliteLedger()
+def _open_memory(url: str, beside: Path, hold_ttl_s: float) -> Ledger:
+    return SqliteLedger(ttl=hold_ttl_s)
 
 
-def _open_sqlite(url: str, beside: Path) -> Ledger:
+def _open_sqlite(url: str, beside: Path, hold_ttl_s: float) -> Ledger:
     path = url.partition("://")[2].removeprefix("/")
-    return SqliteLedger(str(beside / path))
+    return SqliteLedger(str(beside / path), ttl=hold_ttl_s)
 
 
-def _open_redis(url: str, beside: Path) -> Ledger:
-    return RedisLedger(url)
+def _open_redis(url: str, beside: Path, hold_ttl_s: float) -> Ledger:
+    return RedisLedger(url, ttl=hold_ttl_s)
 
 
-LEDGERS: dict[str, Callable[[str, Path], Ledger]] = {
+LEDGERS: dict[str, Callable[[str, Path, float], Ledger]] = {
     "memory": _open_memory,
     "sqlite": _open_sqlite,
     "redis": _open_redis,
     "rediss": _open_redis,
     "unix": _open_redis,
 }
-"""Scheme of ``budget.ledger`` → ledger, given the URL and the folder that relative paths start from."""
+"""Scheme of ``budget.ledger`` → ledger.
+
+Given the URL, the folder that relative paths start from, and the seconds after which a hold counts as spent.
+"""
 
 
 class BudgetTable(Settings):
@@ -91,6 +94,7 @@ class BudgetTable(Settings):
     accounts: Any = None
     within: Any = None
     ledger: str = "sqlite:///routoo.db"
+    hold_ttl_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = HOLD_TTL_S
 
     def __repr_args__(self) -> Any:
         """The fields, the ledger's address without its password."""
@@ -106,7 +110,7 @@ class BudgetTable(Settings):
         Raises:
             ConfigurationError: A field is out of range.
         """
-        return Budget.read(f"{path}: budget", self.model_dump(exclude={"ledger"}))
+        return Budget.read(f"{path}: budget", self.model_dump(exclude={"ledger", "hold_ttl_s"}))
 
 
 class RoutooToml(Settings):
@@ -173,6 +177,7 @@ class RouterParts:
         """
         budget = _describe_budget(self.budget)
         budget["ledger"] = self.ledger.url
+        budget["hold_ttl_s"] = getattr(self.ledger, "ttl", HOLD_TTL_S)
         if has_password(self.ledger.url):
             raise ConfigurationError(
                 "budget.ledger: the address holds a password, which is not written down; name a variable in its place, "
@@ -225,7 +230,8 @@ def open_account(
         ConfigurationError: A field of the budget is out of range, or the ledger cannot be opened.
     """
     budget = config.budget.budget(path)
-    return budget, open_ledger(ledger or config.budget.ledger, Path(path).parent)
+    url = ledger or config.budget.ledger
+    return budget, open_ledger(url, Path(path).parent, config.budget.hold_ttl_s)
 
 
 def parts_from_toml(
@@ -257,6 +263,7 @@ def _parts_of_config(
     config: RoutooToml, path: str | Path, ledger: str | None = None, pool: Pool | None = None
 ) -> RouterParts:
     experts = pool or read_pool(path, config)
+    _check_hold_ttl(path, config.budget.hold_ttl_s, experts)
     budget, store = open_account(path, config, ledger)
     options = RouterOptions(
         policy=config.policy,
@@ -269,6 +276,20 @@ def _parts_of_config(
         overrides=config.overrides,
     )
     return assemble(experts, config.router, options, Path(path).parent)
+
+
+def _check_hold_ttl(path: str | Path, hold_ttl_s: float, pool: Pool) -> None:
+    """Refuse holds that expire while a call may still run.
+
+    Raises:
+        ConfigurationError: An expert's time-out is longer.
+    """
+    for expert in pool:
+        if expert.timeout_s > hold_ttl_s:
+            raise ConfigurationError(
+                f"{path}: budget.hold_ttl_s: {hold_ttl_s:g} is less than timeout_s of expert {expert.name!r} "
+                f"({expert.timeout_s:g}); give at least that"
+            )
 
 
 def assemble(
@@ -414,10 +435,15 @@ def make_policy(
         raise ConfigurationError(f"policy: {name}: {problem}") from error
 
 
-def open_ledger(url: str, beside: Path | None = None) -> Ledger:
+def open_ledger(url: str, beside: Path | None = None, hold_ttl_s: float = HOLD_TTL_S) -> Ledger:
     """Open ``memory://``, ``sqlite:///relative.db`` (``sqlite:////absolute.db``) or ``redis://host:6379/0``.
 
     ``${NAME}`` stands for an environment variable: in the address of a Redis server, or as the whole address.
+
+    Args:
+        url: The ledger's.
+        beside: Folder that relative paths start from.
+        hold_ttl_s: Seconds after which a hold that nobody has settled counts as spent.
 
     Raises:
         ConfigurationError: Unknown kind, or the file or the server cannot be opened.
@@ -430,7 +456,7 @@ def open_ledger(url: str, beside: Path | None = None) -> Ledger:
     open_kind = LEDGERS[scheme]
     if open_kind is _open_redis:
         address = url  # it reads its own variables, and never repeats what they hold
-    return open_kind(address, beside or Path())
+    return open_kind(address, beside or Path(), hold_ttl_s)
 
 
 # Parts in words

@@ -20,7 +20,6 @@ from routoo_core.errors import BudgetExceeded
 from routoo_core.testing import ManualClock
 
 HOLD = 90_000  # nano-USD
-ESTIMATE = 45_000
 COST = 70_000
 AFTER_EXPIRY_S = 1000.0
 
@@ -43,7 +42,7 @@ LEFT_BY_PHASE = {
     "settled": {SPENT},
 }
 """What a worker killed in a phase may leave."""
-AFTER_EXPIRY = {NOTHING: NOTHING, HELD: Standing(ESTIMATE, 0), SPENT: SPENT}
+AFTER_EXPIRY = {NOTHING: NOTHING, HELD: Standing(HOLD, 0), SPENT: SPENT}
 """What becomes of it when the hold has expired."""
 
 
@@ -93,7 +92,7 @@ def work(url: str, budget: Budget, clock: ManualClock, steps: Steps) -> None:
     ledger = open_with_clock(url, clock)
     steps.watch(ledger)
     steps.step()
-    reservation = ledger.reserve(budget, minimum=HOLD, maximum=HOLD, estimate=ESTIMATE)
+    reservation = ledger.reserve(budget, minimum=HOLD, maximum=HOLD)
     steps.phase = "calling"
     for _ in ("before the call", "in the call", "after the call"):
         steps.step()
@@ -139,9 +138,9 @@ def check_accounts(url: str, budget: Budget, clock: ManualClock) -> Standing:
 
     left = states[0].available
     try:
-        ledger.reserve(budget, minimum=left + 1, maximum=left + 1, estimate=0)
+        ledger.reserve(budget, minimum=left + 1, maximum=left + 1)
     except BudgetExceeded:
-        ledger.release(ledger.reserve(budget, minimum=left, maximum=left, estimate=0))
+        ledger.release(ledger.reserve(budget, minimum=left, maximum=left))
     else:
         raise AssertionError("more than the limit was held")
     ledger.close()

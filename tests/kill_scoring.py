@@ -152,7 +152,7 @@ def _spent_after_expiry(path: str) -> int:
     ledger = SqliteLedger(path, clock=lambda: time.time() + 1000)
     budget = Budget(account="score", limit="1", period="run", run_id="score")
     # A reservation makes the ledger book what has expired.
-    ledger.release(ledger.reserve(budget, minimum=0, maximum=0, estimate=0))
+    ledger.release(ledger.reserve(budget, minimum=0, maximum=0))
     state = ledger.state(budget)
     assert state.held == 0, state
     return state.spent

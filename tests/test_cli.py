@@ -181,7 +181,7 @@ def test_budget_show_lists_the_accounts(here):
 
     assert "No account has been used yet" in run("budget", "show")
     ledger, budget = SqliteLedger(here / "routoo.db"), Budget(account="team", limit="1.00")
-    ledger.settle(ledger.reserve(budget, minimum=1, maximum=500, estimate=1), 400)
+    ledger.settle(ledger.reserve(budget, minimum=1, maximum=500), 400)
     shown = json.loads(run("budget", "show", "--json"))
     assert [(row["account"], row["spent"], row["available"]) for row in shown] == [
         ("team", 400, 10**9 - 400)
@@ -222,7 +222,7 @@ def test_budget_history_and_export_show_every_period(here):
     ledger = SqliteLedger(here / "routoo.db")
     for run_id in ("a", "b"):
         budget = Budget(account="team", limit="1.00", period="run", run_id=run_id)
-        ledger.settle(ledger.reserve(budget, minimum=1, maximum=500, estimate=1), 400)
+        ledger.settle(ledger.reserve(budget, minimum=1, maximum=500), 400)
     assert [row["spent"] for row in json.loads(run("budget", "history", "team", "--json"))] == [
         400,
         400,

@@ -186,12 +186,12 @@ def test_a_ledger_is_free_and_whole_in_a_child_that_was_forked_amid_its_transact
 
     def keep_booking():
         while not ends.is_set():
-            held = ledger.reserve(BUDGET, minimum=10, maximum=10, estimate=5)
+            held = ledger.reserve(BUDGET, minimum=10, maximum=10)
             ledger.settle(held, 10)
 
     def book():
         before = ledger.state(BUDGET).spent
-        held = ledger.reserve(BUDGET, minimum=10, maximum=10, estimate=5)
+        held = ledger.reserve(BUDGET, minimum=10, maximum=10)
         assert ledger.settle(held, 10).spent >= before + 10
 
     threads = [threading.Thread(target=keep_booking) for _ in range(3)]

@@ -57,7 +57,7 @@ def rolling():
 
 
 def hold(ledger, budget, amount, **options):
-    return ledger.reserve(budget, minimum=amount, maximum=amount, estimate=amount // 2, **options)
+    return ledger.reserve(budget, minimum=amount, maximum=amount, **options)
 
 
 def test_a_new_account_has_everything_left(ledger, budget):
@@ -140,26 +140,26 @@ def test_an_unenforced_hold_is_booked_beyond_the_limit(ledger, budget):
     assert state.available == 0
 
 
-def test_the_hold_of_a_dead_process_is_booked_at_its_estimate(ledger, budget, clock):
+def test_a_hold_that_nobody_settles_is_booked_whole(ledger, budget, clock):
     hold(ledger, budget, 600_000)
     clock.advance(61)
     state = ledger.state(budget)
-    assert (state.held, state.spent) == (0, 300_000)
+    assert (state.held, state.spent) == (0, 600_000)
 
 
 @pytest.mark.parametrize("is_booked", [False, True])
-def test_a_settle_that_comes_late_corrects_the_estimate(ledger, budget, clock, is_booked):
+def test_a_settle_that_comes_late_corrects_what_was_booked(ledger, budget, clock, is_booked):
     held = hold(ledger, budget, 600_000)
     clock.advance(61)
     if is_booked:  # by the next hold of anybody
         ledger.release(hold(ledger, budget, 0))
-    assert (ledger.state(budget).held, ledger.state(budget).spent) == (0, 300_000)
+    assert (ledger.state(budget).held, ledger.state(budget).spent) == (0, 600_000)
     state = ledger.settle(held, 100_000)
     assert (state.held, state.spent, state.calls) == (0, 100_000, 1)
 
 
 @pytest.mark.parametrize("is_booked", [False, True])
-def test_a_release_that_comes_late_takes_the_estimate_back(ledger, budget, clock, is_booked):
+def test_a_release_that_comes_late_takes_it_back(ledger, budget, clock, is_booked):
     held = hold(ledger, budget, 600_000)
     clock.advance(61)
     if is_booked:
@@ -432,10 +432,7 @@ def test_the_tightest_account_binds_and_is_named_and_nothing_is_held_anywhere(le
     with pytest.raises(BudgetExceeded, match="account 'team'"):
         hold(ledger, colleague, 250_000)
     assert hold(ledger, colleague, 200_000).amount == 200_000
-    assert (
-        ledger.reserve(nested, minimum=900_000, maximum=900_000, estimate=1, enforce=False).amount
-        == 900_000
-    )
+    assert ledger.reserve(nested, minimum=900_000, maximum=900_000, enforce=False).amount == 900_000
 
 
 def test_an_account_with_an_unlimited_parent_keeps_its_own_limit(ledger):
@@ -451,7 +448,7 @@ def test_a_dead_process_is_booked_in_every_account(ledger, nested, clock):
     clock.advance(61)
     assert [
         (ledger.state(account).spent, ledger.state(account).held) for account in nested.chain
-    ] == [(150_000, 0)] * 3
+    ] == [(300_000, 0)] * 3
     ledger.settle(held, 100_000)
     assert [ledger.state(account).spent for account in nested.chain] == [100_000] * 3
 
@@ -621,7 +618,7 @@ def test_a_hold_counts_while_it_is_open_even_beyond_a_rolling_hour(ledger, clock
     held = hold(ledger, budget, 600_000)
     clock.advance(3 * 3600)
     assert (ledger.state(budget).spent, ledger.state(budget).held) == (0, 0)
-    assert ledger.history()[-1].spent == 300_000  # booked at its estimate, where it was held
+    assert ledger.history()[-1].spent == 600_000  # where it was held
     ledger.settle(held, 100_000)
     assert ledger.history()[-1].spent == 100_000
 
@@ -679,7 +676,7 @@ def test_no_interval_of_a_rolling_period_ever_holds_or_spends_more_than_the_limi
         amount = tenths * LIMIT // 10
         if step == "r":
             with suppress(BudgetExceeded):
-                held = ledger.reserve(budget, minimum=amount, maximum=amount, estimate=amount)
+                held = ledger.reserve(budget, minimum=amount, maximum=amount)
                 holds.append(held)
                 amounts[held.id] = (clock(), amount)
         elif step == "a":

@@ -25,7 +25,7 @@ def clock():
 
 
 def hold(ledger, budget, amount):
-    return ledger.reserve(budget, minimum=amount, maximum=amount, estimate=amount // 2)
+    return ledger.reserve(budget, minimum=amount, maximum=amount)
 
 
 def test_a_ledger_survives_being_closed_and_opened(tmp_path):
@@ -140,7 +140,7 @@ def test_a_file_forgets_reservations_five_weeks_after_they_were_closed(tmp_path,
     ledger = SqliteLedger(tmp_path / "l.db", ttl=60, clock=clock)
 
     def call():
-        held = ledger.reserve(Budget(limit="1"), minimum=1, maximum=9, estimate=5)
+        held = ledger.reserve(Budget(limit="1"), minimum=1, maximum=9)
         ledger.settle(held, 3)
         return held
 

@@ -25,7 +25,7 @@ class DictLedger:
         self._holds = {}  # by reservation: the keys of the states it is held in
         self._lock = threading.Lock()
 
-    def reserve(self, budget, *, minimum, maximum, estimate, enforce=True):
+    def reserve(self, budget, *, minimum, maximum, enforce=True):
         with self._lock:
             states = [self._read(payer) for payer in budget.chain]
             binding = binding_account(states)
@@ -94,7 +94,7 @@ class DictLedger:
 @pytest.fixture
 def dict_ledger(monkeypatch):
     """Registered under ``dict://``, as a program of its user would do it."""
-    monkeypatch.setitem(LEDGERS, "dict", lambda url, beside: DictLedger(url))
+    monkeypatch.setitem(LEDGERS, "dict", lambda url, beside, hold_ttl_s: DictLedger(url))
 
 
 def test_a_ledger_from_outside_is_opened_by_its_scheme(dict_ledger):

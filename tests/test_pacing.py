@@ -152,7 +152,7 @@ def test_traffic_of_office_hours_is_paced_well_from_its_second_day(endpoint, rol
     def before(ledger):
         for now in np.concatenate(days[:2]):
             ledger.clock.now = now
-            ledger.settle(ledger.reserve(budget, minimum=0, maximum=0, estimate=0), 0)
+            ledger.settle(ledger.reserve(budget, minimum=0, maximum=0), 0)
 
     night = midnight + 2 * DAY + 3600 * np.array([3.0, 3.1])
     served = stream(endpoint, np.concatenate([night, days[2]]), budget, before)

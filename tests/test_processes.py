@@ -26,7 +26,7 @@ WORKER = textwrap.dedent("""
 
     def call():
         try:
-            held = ledger.reserve(budget, minimum=90_000, maximum=90_000, estimate=45_000)
+            held = ledger.reserve(budget, minimum=90_000, maximum=90_000)
         except BudgetExceeded:
             return
         state = ledger.state(budget)
@@ -48,7 +48,7 @@ DIES = textwrap.dedent("""
     from routoo_core.config import open_ledger
 
     ledger = open_ledger(sys.argv[1])
-    ledger.reserve(Budget(limit="0.002", period="month"), minimum=90_000, maximum=90_000, estimate=45_000)
+    ledger.reserve(Budget(limit="0.002", period="month"), minimum=90_000, maximum=90_000)
     os.kill(os.getpid(), signal.SIGKILL)
 """)
 
@@ -90,7 +90,7 @@ def test_the_hold_of_a_killed_process_expires_and_is_booked(url):
     assert later.state(BUDGET).held == 90_000
     later.clock = lambda: time.time() + 1000
     state = later.state(Budget(limit="0.002", period="month"))
-    assert (state.held, state.spent) in {(0, 45_000), (0, 0)}  # (0, 0): the month ended in between
+    assert (state.held, state.spent) in {(0, 90_000), (0, 0)}  # (0, 0): the month ended in between
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")

@@ -151,7 +151,7 @@ def test_a_router_with_a_protected_server_is_written_down_and_opened_again(
     assert_hidden(repr(router.ledger) + str(config) + repr(router.parts), SECRET)
 
     again = Router.from_config(config)
-    held = again.ledger.reserve(again.budget, minimum=1, maximum=9, estimate=5)
+    held = again.ledger.reserve(again.budget, minimum=1, maximum=9)
     assert router.ledger.state(router.budget).held == 9
     router.ledger.release(held)
     monkeypatch.setenv("LEDGER_PASSWORD", "another")

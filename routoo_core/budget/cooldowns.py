@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from routoo_core.budget.clock import Clock
 from routoo_core.budget.ledger import Cooldown, CooldownStore, Ledger
-from routoo_core.budget.period import Clock
 from routoo_core.failures import Failure
 
 LONGEST_PAUSE_S = 3600.0

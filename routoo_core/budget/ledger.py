@@ -9,6 +9,8 @@ from routoo_core.budget.account import AccountState, Budget
 from routoo_core.budget.period import Window
 from routoo_core.money import NanoUsd
 
+HOLD_TTL_S = 900.0
+"""Seconds after which a hold that nobody has settled counts as spent."""
 FAIR_SHARE_DIVISOR = 8
 """A call that leaves its limit to the router holds at most 1/8 of the available money."""
 
@@ -99,18 +101,17 @@ class Ledger(Protocol):
         *,
         minimum: NanoUsd,
         maximum: NanoUsd,
-        estimate: NanoUsd,
         enforce: bool = True,
     ) -> Reservation:
         """Hold money for a call in the current window of every account of the chain.
 
-        The amount lies between ``minimum`` and ``maximum``, see :func:`amount_to_hold`.
+        The amount lies between ``minimum`` and ``maximum``, see :func:`amount_to_hold`. If nobody settles within the
+        ledger's time to live, all of it is booked, since so much may have been spent.
 
         Args:
             budget: The account that pays, and its limit.
             minimum: The least that makes the call worthwhile.
             maximum: The most it can cost.
-            estimate: Booked instead if nobody settles within the ledger's time to live.
             enforce: ``False`` holds ``maximum`` whatever the limit says.
 
         Raises:
@@ -145,7 +146,7 @@ class Ledger(Protocol):
         """The state of the account in the current window, as the next hold would find it.
 
         A query, like those below: it opens no window and writes nothing. Holds that have expired
-        count as spent at their estimates. The accounts that this one is part of are not looked at.
+        count as spent. The accounts that this one is part of are not looked at.
         """
         ...
 

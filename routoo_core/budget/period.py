@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
-
-Clock = Callable[[], float]
-"""Seconds since the epoch, such as ``time.time``."""
 
 Period = Literal["run", "hour", "day", "month"]
 """How long a limit holds; a run never resets."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,13 +14,20 @@ from importlib import resources
 from typing import Any
 
 from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots, paying
-from routoo_core.budget.ledger import FAIR_SHARE_DIVISOR, Cooldown, HourlyCalls, Reservation
-from routoo_core.budget.period import HOUR_S, RETENTION_S, ROLLING_SPAN_S, Clock, Window
+from routoo_core.budget.clock import WALL_CLOCK, Clock
+from routoo_core.budget.ledger import (
+    FAIR_SHARE_DIVISOR,
+    HOLD_TTL_S,
+    Cooldown,
+    HourlyCalls,
+    Reservation,
+)
+from routoo_core.budget.period import HOUR_S, RETENTION_S, ROLLING_SPAN_S, Window
 from routoo_core.errors import ConfigurationError, LedgerError, MissingDependency
 from routoo_core.money import NanoUsd
 from routoo_core.redaction import expand_environment, has_password, redacted_url, scrubbed
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA_KEY = "{routoo}:schema"
 COOLDOWNS_KEY = "{routoo}:cooldowns"
 PASSWORD_VARIABLE = "ROUTOO_REDIS_PASSWORD"  # noqa: S105
@@ -41,8 +47,8 @@ class RedisLedger:
         url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, without a password: that is read from
             ``$ROUTOO_REDIS_PASSWORD``, or from a variable that the address names, as in
             ``redis://:${REDIS_PASSWORD}@host/0``. The whole address may be a variable too.
-        ttl: Seconds after which an open hold counts as spent at its estimate: its process must have
-            died.
+        ttl: Seconds after which an open hold counts as spent, all of it: its process must have died. A
+            settlement that comes later corrects that.
         clock: Tells the time; the machines' clocks should agree to a few seconds.
 
     Raises:
@@ -51,7 +57,7 @@ class RedisLedger:
         MissingDependency: ``redis`` is not installed.
     """
 
-    def __init__(self, url: str, ttl: float = 900.0, clock: Clock = time.time) -> None:
+    def __init__(self, url: str, ttl: float = HOLD_TTL_S, clock: Clock = WALL_CLOCK) -> None:
         try:
             import redis
         except ImportError as error:
@@ -110,7 +116,6 @@ class RedisLedger:
         *,
         minimum: NanoUsd,
         maximum: NanoUsd,
-        estimate: NanoUsd,
         enforce: bool = True,
     ) -> Reservation:
         """Hold money; see :class:`~routoo_core.budget.ledger.Ledger`."""
@@ -122,7 +127,6 @@ class RedisLedger:
             "ttl": self.ttl,
             "minimum": minimum,
             "maximum": maximum,
-            "estimate": estimate,
             "enforce": enforce,
             "fair_share_divisor": FAIR_SHARE_DIVISOR,
             "chain": [_describe_current(payer, now) for payer in paying(budget).chain],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from routoo_core.budget.account import AccountState, Budget, binding_account, paying
-from routoo_core.budget.ledger import Cooldown, HourlyCalls, Reservation, amount_to_hold
+from routoo_core.budget.clock import WALL_CLOCK, Clock
+from routoo_core.budget.ledger import HOLD_TTL_S, Cooldown, HourlyCalls, Reservation, amount_to_hold
 from routoo_core.budget.period import (
     HOUR_S,
     RETENTION_S,
     ROLLING_SPAN_S,
-    Clock,
     Window,
     rolling_window,
 )
@@ -47,8 +46,8 @@ class SqliteLedger:
 
     Args:
         path: The file; ``:memory:`` keeps the accounts in this process only.
-        ttl: Seconds after which an open hold counts as spent at its estimate: its process must have
-            died.
+        ttl: Seconds after which an open hold counts as spent, all of it: its process must have died. A
+            settlement that comes later corrects that.
         clock: Tells the time.
 
     Raises:
@@ -56,7 +55,7 @@ class SqliteLedger:
     """
 
     def __init__(
-        self, path: str | Path = IN_MEMORY, ttl: float = 900.0, clock: Clock = time.time
+        self, path: str | Path = IN_MEMORY, ttl: float = HOLD_TTL_S, clock: Clock = WALL_CLOCK
     ) -> None:
         self.path = str(path)
         self.ttl = ttl
@@ -86,7 +85,6 @@ class SqliteLedger:
         *,
         minimum: NanoUsd,
         maximum: NanoUsd,
-        estimate: NanoUsd,
         enforce: bool = True,
     ) -> Reservation:
         """Hold money; see :class:`~routoo_core.budget.ledger.Ledger`."""
@@ -107,8 +105,8 @@ class SqliteLedger:
                 uuid.uuid4().hex, budget.account, states[0].window, amount, enforce
             )
             db.execute(
-                "INSERT INTO reservations (id, amount, estimate, expires) VALUES (?, ?, ?, ?)",
-                (reservation.id, amount, min(estimate, amount), now + self.ttl),
+                "INSERT INTO reservations (id, amount, expires) VALUES (?, ?, ?)",
+                (reservation.id, amount, now + self.ttl),
             )
             for payer, state in zip(chain, states, strict=True):
                 _hold(db, reservation, payer, state)
@@ -271,28 +269,28 @@ def _book(db: sqlite3.Connection, reservation_id: str, booking: Booking) -> None
 
 
 def _book_expired_holds(db: sqlite3.Connection, now: float) -> None:
-    """Book the holds of dead processes at their estimates; a late settle corrects that."""
-    query = "SELECT id, amount, estimate FROM reservations WHERE state = 'open' AND expires <= ?"
-    for reservation_id, amount, estimate in db.execute(query, (now,)).fetchall():
+    """Book holds that nobody has settled in time, all that was held; a late settle corrects that."""
+    query = "SELECT id, amount FROM reservations WHERE state = 'open' AND expires <= ?"
+    for reservation_id, amount in db.execute(query, (now,)).fetchall():
         db.execute("UPDATE reservations SET state = 'expired' WHERE id = ?", (reservation_id,))
-        _book(db, reservation_id, Booking(spent=estimate, held=-amount))
+        _book(db, reservation_id, Booking(spent=amount, held=-amount))
 
 
 def _close(db: sqlite3.Connection, reservation: Reservation, outcome: str) -> Booking:
     """Close a reservation.
 
     Returns:
-        The booking that takes its hold, or the estimate booked when it expired, off the accounts.
+        The booking that takes its hold, or what was booked when it expired, off the accounts.
     """
-    query = "SELECT state, estimate FROM reservations WHERE id = ?"
+    query = "SELECT state FROM reservations WHERE id = ?"
     row = db.execute(query, (reservation.id,)).fetchone()
-    state, estimate = row or ("unknown", 0)
+    state = row[0] if row else "unknown"
     if state not in {"open", "expired"}:
         raise LedgerError(f"reservation {reservation.id} is {state}; settle a hold once")
 
     db.execute("UPDATE reservations SET state = ? WHERE id = ?", (outcome, reservation.id))
     if state == "expired":
-        return Booking(spent=-estimate)
+        return Booking(spent=-reservation.amount)
     return Booking(held=-reservation.amount)
 
 

@@ -15,7 +15,7 @@ from routoo_core.money import NanoUsd
 IN_MEMORY = ":memory:"
 BUSY_TIMEOUT_S = 30.0
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 _SCHEMA = (
     # One row for each account and window; a rolling period has a row for each of its slots.
     """
@@ -39,7 +39,6 @@ _SCHEMA = (
     CREATE TABLE reservations (
         id TEXT PRIMARY KEY,
         amount INTEGER NOT NULL,
-        estimate INTEGER NOT NULL,
         expires REAL NOT NULL,
         state TEXT NOT NULL DEFAULT 'open'
             CHECK (state IN ('open', 'settled', 'released', 'expired'))
@@ -150,17 +149,17 @@ ExpiredHolds = Mapping[tuple[str, str], Booking]
 
 
 def read_expired_holds(db: sqlite3.Connection, now: float) -> ExpiredHolds:
-    """What is to be booked for the open holds of dead processes: their estimates."""
+    """What is to be booked for holds that nobody has settled in time: all that was held."""
     # CROSS JOIN makes SQLite start from the reservations, of which an index finds the few expired.
     query = """
-        SELECT account, window, sum(estimate), sum(amount)
+        SELECT account, window, sum(amount)
         FROM reservations CROSS JOIN holds USING (id)
         WHERE state = 'open' AND expires <= ?
         GROUP BY account, window
     """
     bookings = {}
-    for account, window, estimate, amount in db.execute(query, (now,)):
-        bookings[account, window] = Booking(spent=estimate, held=-amount)
+    for account, window, amount in db.execute(query, (now,)):
+        bookings[account, window] = Booking(spent=amount, held=-amount)
     return bookings
 
 

@@ -179,7 +179,6 @@ class Attempts(Iterator[Attempt]):
                 call.budget,
                 minimum=candidate.minimum_cost,
                 maximum=candidate.maximum_cost,
-                estimate=candidate.expected_cost,
             )
         except BudgetExceeded as error:
             self._refusals.append(error)
@@ -198,7 +197,6 @@ class Attempts(Iterator[Attempt]):
             call.budget,
             minimum=0,
             maximum=candidate.maximum_cost,
-            estimate=candidate.expected_cost,
             enforce=False,
         )
         return candidate, reservation

@@ -317,7 +317,7 @@ def _book_earlier_calls(
     for time, account in zip(times.tolist(), cycle(accounts), strict=False):
         clock.now = time
         budget = router.budget.model_copy(update={"account": account})
-        reservation = router.ledger.reserve(budget, minimum=0, maximum=0, estimate=0)
+        reservation = router.ledger.reserve(budget, minimum=0, maximum=0)
         router.ledger.settle(reservation, 0)
 
 

@@ -37,12 +37,12 @@ local function count_call(account)
     return redis.call('HINCRBY', arrivals_key(account), hour_start, 1) == 1
 end
 
--- Takes the hold off a window, or the estimate that was booked when it expired.
+-- Takes the hold off a window, or what was booked when it expired.
 local function undo_hold(key, reservation)
     if reservation.state == 'open' then
         add(key, 'held', negative(reservation.amount))
     else
-        add(key, 'spent', negative(reservation.estimate))
+        add(key, 'spent', negative(reservation.amount))
     end
 end
 
@@ -60,10 +60,10 @@ local function innermost_window(key)
     return last_slot(request.account, ROLLING_SPAN_S[period])
 end
 
-local values = redis.call('HMGET', reservation_key(id), 'amount', 'estimate', 'state')
-local amount, estimate, state = unpack(values)
+local values = redis.call('HMGET', reservation_key(id), 'amount', 'state')
+local amount, state = unpack(values)
 if state ~= 'open' and state ~= 'expired' then return cjson.encode({state = state or 'unknown'}) end
-local reservation = {amount = amount, estimate = estimate, state = state}
+local reservation = {amount = amount, state = state}
 
 local keys = redis.call('LRANGE', holds_key(id), 0, -1)
 local first_in_hour = {}

@@ -24,7 +24,7 @@ end
 -- Sorted set: the slots of a rolling period, by end.
 local function slots_key(account, span) return PREFIX .. 'slots:' .. pair_of(account, span) end
 
--- Hash: amount, estimate and state.
+-- Hash: amount and state.
 local function reservation_key(id) return PREFIX .. 'reservation:' .. id end
 
 -- List: the keys of the windows that a reservation is held in.
@@ -49,12 +49,11 @@ local function add(key, field, amount)
     if redis.call('EXISTS', key) == 1 then redis.call('HINCRBY', key, field, amount) end
 end
 
--- Calls visit(id, amount, estimate, window keys) for every hold of a dead process.
+-- Calls visit(id, amount, window keys) for every hold that nobody has settled in time.
 local function each_expired_hold(now, visit)
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', now)) do
-        local values = redis.call('HMGET', reservation_key(id), 'amount', 'estimate')
-        local amount, estimate = unpack(values)
-        visit(id, amount, estimate, redis.call('LRANGE', holds_key(id), 0, -1))
+        local amount = redis.call('HGET', reservation_key(id), 'amount')
+        visit(id, amount, redis.call('LRANGE', holds_key(id), 0, -1))
     end
 end
 
@@ -66,12 +65,13 @@ local function close_reservation(id, state)
     redis.call('EXPIRE', holds_key(id), RETENTION_S)
 end
 
--- Books the holds of dead processes at their estimates; a late settlement corrects that.
+-- Books holds that nobody has settled in time, all that was held: so much may have been spent.
+-- A late settlement corrects that.
 local function book_expired_holds(now)
-    each_expired_hold(now, function(id, amount, estimate, keys)
+    each_expired_hold(now, function(id, amount, keys)
         for _, key in ipairs(keys) do
             add(key, 'held', negative(amount))
-            add(key, 'spent', estimate)
+            add(key, 'spent', amount)
         end
         close_reservation(id, 'expired')
     end)
@@ -81,10 +81,10 @@ end
 local unbooked = {}
 
 local function count_expired_holds(now)
-    each_expired_hold(now, function(_, amount, estimate, keys)
+    each_expired_hold(now, function(_, amount, keys)
         for _, key in ipairs(keys) do
             local total = unbooked[key] or {spent = 0, held = 0}
-            total.spent = total.spent + estimate
+            total.spent = total.spent + amount
             total.held = total.held - amount
             unbooked[key] = total
         end

@@ -1,5 +1,5 @@
 -- Holds money in every account of a chain.
--- {now, id, ttl, minimum, maximum, estimate, enforce, fair_share_divisor, chain}; the chain holds
+-- {now, id, ttl, minimum, maximum, enforce, fair_share_divisor, chain}; the chain holds
 -- accounts as read_current takes them.
 -- Returns {amount}; or {place, rows} of the account that has too little, by its place in the chain.
 
@@ -45,7 +45,6 @@ if request.enforce and binding then
 end
 
 for _, current in ipairs(request.chain) do hold(current, integer(amount)) end
-redis.call('HSET', reservation_key(request.id), 'amount', integer(amount),
-    'estimate', integer(math.min(request.estimate, amount)), 'state', 'open')
+redis.call('HSET', reservation_key(request.id), 'amount', integer(amount), 'state', 'open')
 redis.call('ZADD', OPEN, now + ttl, request.id)
 return cjson.encode({amount = integer(amount)})
