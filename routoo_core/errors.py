@@ -19,7 +19,8 @@
         ├── NoReply                         what the expert answered is no reply
         ├── OtherModelAnswered              another model answered than was asked
         ├── StreamInterrupted               the expert failed after the caller had seen text
-        ├── LedgerError                     a reservation was closed twice
+        ├── LedgerError                     a ledger failed
+        │   └── ReservationClosed           a reservation was closed twice
         ├── ExpertError                     stands for a provider's error in another process
         └── AllExpertsFailed (ExceptionGroup)   every affordable expert was tried and failed
             └── FinalFailure                none of them may succeed later
@@ -280,7 +281,26 @@ class StreamInterrupted(RoutingError, RuntimeError):
 
 
 class LedgerError(RoutingError, RuntimeError):
-    """A reservation is unknown or was closed before; the ledger is unchanged."""
+    """A ledger failed: what it was asked last may or may not have been done.
+
+    Attributes:
+        reservation: What it may hold, where it failed while it held money; else ``None``.
+    """
+
+    reservation: Any = None
+
+
+class ReservationClosed(LedgerError):
+    """A reservation is unknown or was closed before; the ledger is unchanged.
+
+    Args:
+        reservation_id: Which one.
+        state: What the ledger says of it: ``settled``, ``released`` or ``unknown``.
+    """
+
+    def __init__(self, reservation_id: str, state: str) -> None:
+        self.state = state
+        super().__init__(f"reservation {reservation_id} is {state}; settle a hold once")
 
 
 class ExpertError(RoutingError, RuntimeError):

@@ -15,6 +15,7 @@ from routoo_core.budget.account import Budget
 from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Cooldown, Ledger
 from routoo_core.budget.outlook import Standings
+from routoo_core.budget.settlements import Settlements
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.attempts import REFUSE, AsyncAttempts, Attempts
 from routoo_core.candidates import Candidate, capable_experts, make_candidates
@@ -90,6 +91,7 @@ class Router:
         self.policy = as_policy(policy)
         self.budget = budget
         self.ledger = ledger
+        self.settlements = Settlements(ledger)
         self.on_exhausted = on_exhausted
         self.strict = strict
         self.latency = latency

@@ -11,7 +11,7 @@ from routoo_core import Budget, Pool, RoutedRequest, Usage
 from routoo_core.budget.account import AccountState, binding_account
 from routoo_core.budget.ledger import Reservation, amount_to_hold
 from routoo_core.config import build_router, open_account, open_ledger, read_config
-from routoo_core.errors import BudgetExceeded, ConfigurationError, LedgerError
+from routoo_core.errors import BudgetExceeded, ConfigurationError, ReservationClosed
 from routoo_core.options import LEDGERS
 from routoo_core.testing import FakePredictor
 
@@ -77,7 +77,7 @@ class DictLedger:
     def _close(self, reservation, cost, calls):
         with self._lock:
             if reservation.id not in self._holds:
-                raise LedgerError(f"reservation {reservation.id} was closed before")
+                raise ReservationClosed(reservation.id, "settled")
             for key in self._holds.pop(reservation.id):
                 state = self._states[key]
                 self._write(

@@ -6,19 +6,23 @@ closes when the expert answers. When a pause is over one call tries the expert; 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from routoo_core.budget.clock import Clock
 from routoo_core.budget.ledger import Cooldown, CooldownStore, Ledger
+from routoo_core.errors import LedgerError
 from routoo_core.failures import Failure
 
 LONGEST_PAUSE_S = 3600.0
 """What a server asks for beyond it is not waited for."""
 REFRESH_S = 1.0
 """How old what is known of other processes' failures may be."""
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,15 @@ PAUSES: Mapping[str, Pause] = {
     "key": Pause(60, LONGEST_PAUSE_S),
 }
 """A :data:`~routoo_core.failures.Reason` → the pause; after any other the expert is asked as before."""
+
+
+@contextmanager
+def _as_advice() -> Iterator[None]:
+    """Go on where the ledger fails: other processes learn later, and a call that was paid for is answered."""
+    try:
+        yield
+    except LedgerError as error:
+        _LOGGER.warning("a cooldown is known to this process alone: %s", error)
 
 
 class Cooldowns:
@@ -106,14 +119,16 @@ class Cooldowns:
             return
         with self._lock:
             self._cooldowns.pop(expert, None)
-        if self._store is not None:
-            self._store.clear_cooldown(expert)
+        with _as_advice():
+            if self._store is not None:
+                self._store.clear_cooldown(expert)
 
     def _set(self, cooldown: Cooldown) -> None:
         with self._lock:
             self._cooldowns[cooldown.expert] = cooldown
-        if self._store is not None:
-            self._store.set_cooldown(cooldown)
+        with _as_advice():
+            if self._store is not None:
+                self._store.set_cooldown(cooldown)
 
     def _refresh(self) -> None:
         """Read what other processes have noted, at most every :data:`REFRESH_S`."""

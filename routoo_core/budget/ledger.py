@@ -117,6 +117,8 @@ class Ledger(Protocol):
         Raises:
             BudgetExceeded: Less than ``minimum`` is available in an account, which it names.
                 Nothing was held.
+            LedgerError: The ledger failed. Where it may hold the money all the same, the error has the
+                ``reservation``.
         """
         ...
 
@@ -127,7 +129,8 @@ class Ledger(Protocol):
             The state of the innermost account.
 
         Raises:
-            LedgerError: The reservation was closed before.
+            ReservationClosed: The reservation is unknown or was closed before.
+            LedgerError: The ledger failed.
         """
         ...
 
@@ -138,7 +141,8 @@ class Ledger(Protocol):
             The state of the innermost account.
 
         Raises:
-            LedgerError: The reservation was closed before.
+            ReservationClosed: The reservation is unknown or was closed before.
+            LedgerError: The ledger failed.
         """
         ...
 

@@ -23,12 +23,19 @@ from routoo_core.budget.ledger import (
     Reservation,
 )
 from routoo_core.budget.period import HOUR_S, RETENTION_S, ROLLING_SPAN_S, Window
-from routoo_core.errors import ConfigurationError, LedgerError, MissingDependency
+from routoo_core.errors import (
+    ConfigurationError,
+    LedgerError,
+    MissingDependency,
+    ReservationClosed,
+)
 from routoo_core.money import NanoUsd
 from routoo_core.redaction import expand_environment, has_password, redacted_url, scrubbed
 
 SCHEMA_VERSION = 2
 SCHEMA_KEY = "{routoo}:schema"
+GENERATION_KEY = "{routoo}:generation"
+"""A mark that is set once: where it is missing or another one, the server has lost what it kept."""
 COOLDOWNS_KEY = "{routoo}:cooldowns"
 PASSWORD_VARIABLE = "ROUTOO_REDIS_PASSWORD"  # noqa: S105
 TIMEOUT_S = 10
@@ -83,6 +90,8 @@ class RedisLedger:
             )
             self._password = self._redis.connection_pool.connection_kwargs.get("password")
             self._redis.setnx(SCHEMA_KEY, SCHEMA_VERSION)
+            self._redis.setnx(GENERATION_KEY, uuid.uuid4().hex)
+            self._generation = self._redis.get(GENERATION_KEY)
             version = int(self._redis.get(SCHEMA_KEY) or 0)
         except redis.RedisError as error:
             problem = scrubbed(str(error), [self._password])
@@ -125,18 +134,31 @@ class RedisLedger:
             "now": now,
             "id": reservation_id,
             "ttl": self.ttl,
+            "generation": self._generation,
             "minimum": minimum,
             "maximum": maximum,
             "enforce": enforce,
             "fair_share_divisor": FAIR_SHARE_DIVISOR,
             "chain": [_describe_current(payer, now) for payer in paying(budget).chain],
         }
-        reply = self._run("reserve", request)
+        window = budget.window(now)
+        try:
+            reply = self._run("reserve", request)
+        except LedgerError as error:  # its answer may be lost, and the money held
+            error.reservation = Reservation(
+                reservation_id, budget.account, window, maximum, enforce
+            )
+            raise
+        if reply.get("is_lost"):
+            raise LedgerError(
+                f"the ledger {redacted_url(self.url)} has lost what it kept: it was emptied, or restarted without its "
+                "data. Restore the data, or restart this process to begin anew"
+            )
         if "amount" not in reply:
             payer = budget.chain[reply["place"] - 1]
             raise _current_state(reply["rows"], payer, now).refusal(minimum)
         amount = int(reply["amount"])
-        return Reservation(reservation_id, budget.account, budget.window(now), amount, enforce)
+        return Reservation(reservation_id, budget.account, window, amount, enforce)
 
     def settle(self, reservation: Reservation, cost: NanoUsd) -> AccountState:
         """Book the cost; see :class:`~routoo_core.budget.ledger.Ledger`."""
@@ -218,12 +240,11 @@ class RedisLedger:
             "account": reservation.account,
             "state": state,
             "cost": str(cost),
+            "closing": uuid.uuid4().hex,
         }
         reply = self._run("close", request)
         if "rows" not in reply:
-            raise LedgerError(
-                f"reservation {reservation.id} is {reply['state']}; settle a hold once"
-            )
+            raise ReservationClosed(reservation.id, reply["state"])
         return _period_state(reply["rows"], now)
 
     def _server_failure(self, error: Exception) -> LedgerError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,20 +25,25 @@ from routoo_core.budget.sqlite_file import (
     IN_MEMORY,
     AccountReader,
     Booking,
+    find_file_id,
     newest_slot_key,
     open_file,
     read_expired_holds,
 )
-from routoo_core.errors import LedgerError
+from routoo_core.errors import LedgerError, ReservationClosed
 from routoo_core.lifetimes import PerProcess, fork_safe_lock
 from routoo_core.money import NanoUsd
+
+FILE_CHECK_S = 1.0
+"""How long a file is taken to be where it was."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Connection:
-    """A connection to the file, and the lock of the threads that share it."""
+    """A connection to the file, which file that is, and the lock of the threads that share it."""
 
     db: sqlite3.Connection
+    file_id: tuple[int, int] | None = None
     lock: Any = field(default_factory=fork_safe_lock)
 
 
@@ -60,8 +66,9 @@ class SqliteLedger:
         self.path = str(path)
         self.ttl = ttl
         self.clock = clock
-        connection = _Connection(open_file(self.path))
+        connection = _open(self.path)
         self._opened = PerProcess(self._connect, connection)
+        self._checked_at = -FILE_CHECK_S
         self._in_memory = connection if self.path == IN_MEMORY else None
 
     @property
@@ -90,6 +97,7 @@ class SqliteLedger:
         """Hold money; see :class:`~routoo_core.budget.ledger.Ledger`."""
         now = self.clock()
         chain = paying(budget).chain
+        self._check_file()
         with self._transaction("IMMEDIATE") as db:
             _book_expired_holds(db, now)
             reader = AccountReader(db, now, self.ttl)
@@ -183,6 +191,23 @@ class SqliteLedger:
         with connection.lock:
             connection.db.close()
 
+    def _check_file(self) -> None:
+        """Refuse to hold money in a file that is no longer where others find it; looked at once a second.
+
+        Raises:
+            LedgerError: The file was moved, deleted or replaced.
+        """
+        moment = time.monotonic()
+        if moment - self._checked_at < FILE_CHECK_S:
+            return
+        file_id = self._opened.get().file_id
+        if file_id is not None and file_id != find_file_id(self.path):
+            raise LedgerError(
+                f"the ledger {self.path} was moved or deleted while it was open. Put the file back, or restart this "
+                "process to begin anew"
+            )
+        self._checked_at = moment
+
     @contextmanager
     def _reading(self) -> Iterator[AccountReader]:
         """Read from one state of the file, without waiting for those who write."""
@@ -213,12 +238,36 @@ class SqliteLedger:
 
     def _connect(self) -> _Connection:
         """A connection for a forked child, as one to a file must not cross a fork; in memory, the copy it got."""
-        return self._in_memory or _Connection(open_file(self.path))
+        return self._in_memory or _open(self.path)
+
+
+def _open(path: str) -> _Connection:
+    db = open_file(path)
+    return _Connection(db, find_file_id(path))
+
+
+_REMEDIES = (
+    ("SQLITE_FULL", "make room on its disk"),
+    ("SQLITE_BUSY", "another process has locked it for long; see which one has it open"),
+    ("SQLITE_LOCKED", "another process has locked it for long; see which one has it open"),
+    ("SQLITE_READONLY", "let this user write to the file and its folder"),
+    ("SQLITE_PERM", "let this user write to the file and its folder"),
+    ("SQLITE_CANTOPEN", "see that its folder is there and may be written to"),
+    ("SQLITE_IOERR", "see that its disk works, and that the file was not moved or deleted"),
+    ("SQLITE_CORRUPT", "restore it from a copy; the file is damaged"),
+    ("SQLITE_NOTADB", "restore it from a copy; the file is no database any more"),
+)
+"""How the names of SQLite's errors begin → what to do."""
 
 
 def _file_failure(path: str, error: sqlite3.Error) -> LedgerError:
+    name = getattr(error, "sqlite_errorname", None) or ""
+    remedy = "see that the file can be used"
+    for beginning, words in _REMEDIES:
+        if name.startswith(beginning):
+            remedy = words
     return LedgerError(
-        f"the ledger {path} failed ({error}); nothing is called while it cannot be asked"
+        f"the ledger {path} failed ({error}); {remedy}. Nothing is called while it cannot be asked"
     )
 
 
@@ -286,7 +335,7 @@ def _close(db: sqlite3.Connection, reservation: Reservation, outcome: str) -> Bo
     row = db.execute(query, (reservation.id,)).fetchone()
     state = row[0] if row else "unknown"
     if state not in {"open", "expired"}:
-        raise LedgerError(f"reservation {reservation.id} is {state}; settle a hold once")
+        raise ReservationClosed(reservation.id, state)
 
     db.execute("UPDATE reservations SET state = ? WHERE id = ?", (outcome, reservation.id))
     if state == "expired":

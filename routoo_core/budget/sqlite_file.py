@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots, carried_over
@@ -88,6 +91,8 @@ def open_file(path: str) -> sqlite3.Connection:
         ConfigurationError: The file cannot be opened, is not a ledger, or has another schema.
     """
     try:
+        if path != IN_MEMORY:
+            _create_private(path)
         db = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
@@ -97,11 +102,28 @@ def open_file(path: str) -> sqlite3.Connection:
         if is_new:
             _create_tables(db, path)
         db.execute(_COOLDOWNS)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError, ValueError) as error:
         raise ConfigurationError(
             f"ledger {path}: {error}; give the path of a new file or of a ledger"
         ) from error
     return db
+
+
+def find_file_id(path: str) -> tuple[int, int] | None:
+    """Which file is at a path: its device and number there; ``None`` for none, and for a ledger in memory."""
+    if path == IN_MEMORY:
+        return None
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _create_private(path: str) -> None:
+    """Create a file that only its owner can read, unless it is there; SQLite's files beside it get the same mode."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _check_schema(db: sqlite3.Connection, path: str) -> bool:

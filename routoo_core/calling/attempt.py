@@ -13,7 +13,8 @@ from typing import Self
 from routoo_core.answering_models import AnsweringModels
 from routoo_core.budget.account import AccountState, Budget
 from routoo_core.budget.cooldowns import Cooldowns
-from routoo_core.budget.ledger import Ledger, Reservation
+from routoo_core.budget.ledger import Reservation
+from routoo_core.budget.settlements import Settlements
 from routoo_core.candidates import Candidate
 from routoo_core.errors import CallNotPrepared, InvalidRequest, RoutooError, StreamInterrupted
 from routoo_core.experts import Expert
@@ -69,7 +70,7 @@ class CallInProgress:
         request: The call.
         decision: Its ranked candidates.
         budget: Whose money is held.
-        ledger: Where money is held and settled.
+        settlements: Where money is held and settled.
         observe_latency: Takes an expert's name and the seconds of a reply that came with its usage, or of a wait for
             one that did not come.
         cooldowns: Told of failures and answers.
@@ -85,7 +86,7 @@ class CallInProgress:
     request: RoutedRequest
     decision: Decision
     budget: Budget
-    ledger: Ledger
+    settlements: Settlements
     observe_latency: Callable[[str, float], None]
     cooldowns: Cooldowns
     refused_parameters: RefusedParameters
@@ -380,7 +381,7 @@ class Attempt:
             self._release()
 
     def _release(self) -> None:
-        self._state = self._call.ledger.release(self._reservation)
+        self._state = self._call.settlements.release(self._reservation)
         self._settled = 0
 
     def _settle(self, usage: Usage | None, model: str | None) -> None:
@@ -421,7 +422,7 @@ class Attempt:
 
     def _book(self, cost: NanoUsd, model: str | None) -> None:
         self.answered_model = model
-        self._state = self._call.ledger.settle(self._reservation, cost)
+        self._state = self._call.settlements.settle(self._reservation, cost)
         self._settled = cost
 
     def _complete_usage(self, usage: Usage | None) -> Usage:

@@ -11,7 +11,8 @@ from typing import Protocol, Self
 from routoo_core.answering_models import AnsweringModels
 from routoo_core.budget.account import Budget
 from routoo_core.budget.cooldowns import Cooldowns
-from routoo_core.budget.ledger import Ledger, Reservation
+from routoo_core.budget.ledger import Reservation
+from routoo_core.budget.settlements import Settlements
 from routoo_core.calling.attempt import Attempt, CallInProgress, Failed, Rejected
 from routoo_core.candidates import Candidate
 from routoo_core.errors import (
@@ -41,7 +42,7 @@ class CallStarter(Protocol):
     """What the attempts of a call need of a router."""
 
     budget: Budget
-    ledger: Ledger
+    settlements: Settlements
     latencies: Latencies
     cooldowns: Cooldowns
     refused_parameters: RefusedParameters
@@ -121,7 +122,7 @@ class Attempts(Iterator[Attempt]):
                 request=self._request,
                 decision=decision,
                 budget=self._router.budget.for_account(self._request.overrides.account),
-                ledger=self._router.ledger,
+                settlements=self._router.settlements,
                 observe_latency=self._router.latencies.observe,
                 cooldowns=self._router.cooldowns,
                 refused_parameters=self._router.refused_parameters,
@@ -175,7 +176,7 @@ class Attempts(Iterator[Attempt]):
     def _reserve(self, call: CallInProgress, candidate: Candidate) -> Reservation | None:
         """Money for a candidate; ``None`` where an account cannot afford it."""
         try:
-            return call.ledger.reserve(
+            return call.settlements.reserve(
                 call.budget,
                 minimum=candidate.minimum_cost,
                 maximum=candidate.maximum_cost,
@@ -193,7 +194,7 @@ class Attempts(Iterator[Attempt]):
         if self._router.on_exhausted == REFUSE:
             raise min(self._refusals, key=_amount_needed)
         candidate = self._last_resort(call.decision.candidates)
-        reservation = call.ledger.reserve(
+        reservation = call.settlements.reserve(
             call.budget,
             minimum=0,
             maximum=candidate.maximum_cost,

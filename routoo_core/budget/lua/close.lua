@@ -1,5 +1,6 @@
 -- Closes a reservation: books what the call cost, and frees the hold, in every account.
--- {now, id, ttl, account, state, cost}: state is settled or released, account the innermost one.
+-- {now, id, ttl, account, state, cost, closing}: state is settled or released, account the innermost
+-- one, closing the id of this request, which a client sends again when its connection broke.
 -- Returns {rows} of the innermost account, or {state} if the reservation is unknown or closed.
 
 local request = cjson.decode(ARGV[1])
@@ -60,12 +61,18 @@ local function innermost_window(key)
     return last_slot(request.account, ROLLING_SPAN_S[period])
 end
 
-local values = redis.call('HMGET', reservation_key(id), 'amount', 'state')
-local amount, state = unpack(values)
+local keys = redis.call('LRANGE', holds_key(id), 0, -1)
+
+local function innermost_rows()
+    return read_period(request.account, innermost_window(keys[1]), now, request.ttl)
+end
+
+local values = redis.call('HMGET', reservation_key(id), 'amount', 'state', 'closing')
+local amount, state, closing = unpack(values)
+if closing == request.closing then return cjson.encode({rows = lists_of(innermost_rows())}) end
 if state ~= 'open' and state ~= 'expired' then return cjson.encode({state = state or 'unknown'}) end
 local reservation = {amount = amount, state = state}
 
-local keys = redis.call('LRANGE', holds_key(id), 0, -1)
 local first_in_hour = {}
 for _, key in ipairs(keys) do
     undo_hold(key, reservation)
@@ -76,7 +83,8 @@ for _, key in ipairs(keys) do
     end
 end
 close_reservation(id, request.state)
+redis.call('HSET', reservation_key(id), 'closing', request.closing)
 
-local rows = read_period(request.account, innermost_window(keys[1]), now, request.ttl)
+local rows = innermost_rows()
 for _, account in ipairs(first_in_hour) do forget(account, now - RETENTION_S) end
 return cjson.encode({rows = lists_of(rows)})

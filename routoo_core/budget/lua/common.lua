@@ -8,6 +8,7 @@
 local PREFIX = '{routoo}:'                  -- the braces keep all keys on one node of a cluster
 local LAST_USED = PREFIX .. 'accounts'      -- hash: account -> window that it used last
 local WINDOWS = PREFIX .. 'windows'         -- sorted set: account and window, by start
+local GENERATION = PREFIX .. 'generation'   -- a mark that is set once
 local OPEN = PREFIX .. 'open'               -- sorted set: reservations, by when they expire
 
 local FIELDS = {'start', 'end', 'span', 'limit', 'spent', 'held', 'calls', 'overshoot'}

@@ -1,7 +1,7 @@
 -- Holds money in every account of a chain.
--- {now, id, ttl, minimum, maximum, enforce, fair_share_divisor, chain}; the chain holds
+-- {now, id, ttl, generation, minimum, maximum, enforce, fair_share_divisor, chain}; the chain holds
 -- accounts as read_current takes them.
--- Returns {amount}; or {place, rows} of the account that has too little, by its place in the chain.
+-- Returns {amount}; {is_lost} where the data is of another generation; or {place, rows} of the account that has too little, by its place in the chain.
 
 local request = cjson.decode(ARGV[1])
 local now, ttl = request.now, request.ttl
@@ -21,6 +21,12 @@ local function hold(current, amount)
     end
     redis.call('RPUSH', holds_key(request.id), key)
 end
+
+if redis.call('GET', GENERATION) ~= request.generation then return cjson.encode({is_lost = true}) end
+
+-- A client whose connection broke sends its request again: it was answered before.
+local held_before = redis.call('HGET', reservation_key(request.id), 'amount')
+if held_before then return cjson.encode({amount = held_before}) end
 
 book_expired_holds(now)
 
