@@ -385,6 +385,26 @@ def test_a_grader_from_outside_is_added_to_the_dict_and_named_like_the_others(
     assert "column 'words' is missing" in str(refused.exception)
 
 
+@dataclass(frozen=True)
+class Moody(Contains):
+    """A grader that fails on some answers."""
+
+    def score_text(self, row, text):
+        if row["prompt_id"] == "p3":
+            raise KeyError("no such word")
+        return super().score_text(row, text)
+
+
+def test_a_grader_that_fails_on_an_answer_leaves_it_without_a_score(folder, monkeypatch):
+    monkeypatch.setitem(GRADERS, "moody", Moody)
+    write(folder / "p.csv", words=["no yes"] * 40)
+    done = run("--expert", "bad", "--json", grader="moody")
+    report = json.loads(done.stdout)
+    assert report["mean_score"] == {"bad": 0.5}
+    [missing] = report["missing"]
+    assert (missing["pairs"], missing["reason"]) == (1, "the grader failed (KeyError)")
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [("runs_code", "add --allow-code"), ("needs_judge", "--judge: names the expert")],

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_state_path
+
 from routoo_core.budget.ledger import Ledger, Reservation
 from routoo_core.budget.period import Window
 from routoo_core.files import replacing
@@ -127,13 +129,7 @@ def journal_of(ledger: Ledger) -> Journal:
     if url.startswith(_SQLITE_SCHEME):
         return Journal(Path(url.removeprefix(_SQLITE_SCHEME) + _SUFFIX))
     name = hashlib.sha256(url.encode()).hexdigest()[:16]
-    return Journal(_state_folder() / f"{name}{_SUFFIX}")
-
-
-def _state_folder() -> Path:
-    home = os.environ.get("XDG_STATE_HOME")
-    state = Path(home) if home else Path.home() / ".local" / "state"
-    return state / "routoo"
+    return Journal(user_state_path("routoo") / f"{name}{_SUFFIX}")
 
 
 def _read(path: Path) -> Settlement | None:

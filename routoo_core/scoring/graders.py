@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import regex
 
 from routoo_core.asking.calls import Answer, Call, Likelihood
 from routoo_core.errors import ConfigurationError
@@ -24,6 +25,8 @@ from routoo_core.scoring.reading import (
 from routoo_core.scoring.rows import GraderRow, read_choices, right_choice
 from routoo_core.scoring.sandbox import tests_pass
 
+PATTERN_TIMEOUT_S = 2.0
+"""How long a pattern may search one answer."""
 HARNESS_TEMPLATE = "Question: {prompt}\nAnswer:"
 """How lm-eval-harness asks ARC and similar tasks."""
 
@@ -144,7 +147,10 @@ class Numeric(Grader):
 
 @dataclass(frozen=True)
 class Pattern(Grader):
-    """The regular expression ``pattern`` (Python's syntax) matches somewhere in the answer."""
+    """The regular expression ``pattern`` (Python's syntax) matches somewhere in the answer.
+
+    A search that takes longer than :data:`PATTERN_TIMEOUT_S` leaves the answer without a score.
+    """
 
     columns = ("pattern",)
 
@@ -152,15 +158,19 @@ class Pattern(Grader):
         """See :meth:`Grader.check`."""
         pattern = str(row["pattern"])
         try:
-            re.compile(pattern)
-        except re.error as error:
+            regex.compile(pattern)
+        except regex.error as error:
             raise ValueError(
                 f"pattern: {row['pattern']!r} is no regular expression ({error})"
             ) from error
 
     def score_text(self, row: GraderRow, text: str) -> float:
-        """1 where it matches."""
-        match = re.search(str(row["pattern"]), text)
+        """1 where it matches.
+
+        Raises:
+            TimeoutError: The search takes too long.
+        """
+        match = regex.search(str(row["pattern"]), text, timeout=PATTERN_TIMEOUT_S)
         return float(match is not None)
 
 

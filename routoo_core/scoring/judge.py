@@ -15,7 +15,7 @@ from routoo_core.scoring.grader import Grader
 from routoo_core.scoring.rows import GraderRow
 from routoo_core.settings import Settings, read_toml
 
-_LEVEL = re.compile(r"\blevel\b\W*(\d+)", re.I)
+_LEVEL = re.compile(r"\blevel\b\W*(\d{1,6})(?!\d)", re.I)
 _VERDICT = re.compile(r"\bverdict\b\W*\b(first|second|tie)\b", re.I)
 _WINS = {"first": 1.0, "second": 0.0, "tie": 0.5}
 

@@ -11,25 +11,29 @@ LETTERS = string.ascii_uppercase
 _THOUGHTS = re.compile(r"<think>.*?(</think>|$)", re.S)
 _CODE_BLOCK = re.compile(r"```(?:python|py)?\s*\n(.*?)(?:```|$)", re.S)
 
-_MARKS = r"[\s*_`\"'(\[{$\\]*"  # Markdown, brackets and LaTeX around a letter
+# Possessive quantifiers keep the search linear in the answer's length.
+_MARKS = r"[\s*_`\"'(\[{$\\]*+"  # Markdown, brackets and LaTeX around a letter
+_MARKS_IN_LINE = r"(?:[^\S\n]|[*_`\"'(\[{$\\])*+"
 _STATED_LETTER = re.compile(
-    r"(?:\b(?:answer|choice|option)\b(?:\s+(?:is|would be|must be|should be))?"
+    r"(?:\b(?:answer|choice|option)\b(?:\s++(?:is|would be|must be|should be))?"
     r"|\\boxed|\bchoose|\bpick)"
     rf"{_MARKS}[:=]?{_MARKS}(?:(?:text|option|choice|letter)\b{_MARKS})?"
-    r"(?P<letter>[A-Z])(?![\w'’])(?P<more>\s*(?:,|/|&|\bor\b|\band\b)\s*\(?[A-Z](?![\w'’]))?",
+    r"(?P<letter>[A-Z])(?![\w'’])(?P<more>\s*+(?:,|/|&|\bor\b|\band\b)\s*\(?[A-Z](?![\w'’]))?",
     re.I,
 )
-_LEADING_LETTER = re.compile(rf"^{_MARKS}(?P<letter>[A-Z])(?:[).:\]*`\"']|\s*$)", re.M | re.I)
+_LEADING_LETTER = re.compile(
+    rf"^{_MARKS_IN_LINE}(?P<letter>[A-Z])(?:[).:\]*`\"']|[^\S\n]*+$)", re.M | re.I
+)
 _LONE_LETTER = re.compile(r"(?<![\w'’])(?<!not )[A-Z](?![\w'’])")
 _AFTER_ARTICLE = re.compile(r"\s+[a-z]")
 _AFTER_SMALL_LETTER = re.compile(r"\s*([).:\]}*`\"',]|$)")
 
 _NUMBER = re.compile(
     r"(?:(?<![\w.])-)?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d+)?"
-    r"(?:[eE][-+]?\d+)?(?:\s*/\s*\d+)?"
+    r"(?:[eE][-+]?\d+)?(?:\s*+/\s*+\d+)?"
 )
 _STATED_NUMBER = re.compile(
-    r"(?:####|\\boxed\s*\{|\banswer\b(?:\s+is)?\s*[:=]?)(?P<rest>[^\n]*)", re.I
+    r"(?:####|\\boxed\s*\{|\banswer\b(?:\s++is)?\s*+[:=]?)(?P<rest>[^\n]*)", re.I
 )
 
 
@@ -96,10 +100,10 @@ def _is_choice(match: re.Match[str], letters: str) -> bool:
     if match["more"] is not None:
         return True
 
-    rest = match.string[match.end("letter") :]
-    if letter in "aA" and _AFTER_ARTICLE.match(rest):
+    end = match.end("letter")
+    if letter in "aA" and _AFTER_ARTICLE.match(match.string, end):
         return False
-    return letter.isupper() or _AFTER_SMALL_LETTER.match(rest) is not None
+    return letter.isupper() or _AFTER_SMALL_LETTER.match(match.string, end) is not None
 
 
 def _leading_letters(text: str, letters: str) -> set[str]:
@@ -109,7 +113,7 @@ def _leading_letters(text: str, letters: str) -> set[str]:
 
 
 def _starts_with_letter(text: str, letters: str) -> bool:
-    match = _LEADING_LETTER.match(text)
+    match = _LEADING_LETTER.match(text.lstrip())
     return match is not None and _letter_of(match) in letters
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from routoo_core.asking.asker import Asker
 from routoo_core.asking.calls import Answer, Call, NoAnswer
-from routoo_core.errors import OutcomesError
+from routoo_core.errors import OutcomesError, RoutooError
 from routoo_core.experts import Expert
 from routoo_core.money import NANO_PER_USD, format_usd
 from routoo_core.progress import SILENT, Advance, Progress
@@ -105,14 +105,26 @@ class _ScoringRun:
         except NoAnswer as error:
             return PairScore(row, expert, None, missing=str(error))
 
-        # In a thread, since a grader may compute for seconds.
-        score = await asyncio.to_thread(grader.grade, row, answers, verdicts)
+        try:
+            # In a thread, since a grader may compute for seconds.
+            score = await asyncio.to_thread(grader.grade, row, answers, verdicts)
+        except Exception as error:  # noqa: BLE001 (no answer may end a run)
+            return PairScore(row, expert, None, answers, _grading_problem(error))
         if score is None:
             return PairScore(row, expert, None, answers, "the judge's verdict cannot be read")
         return PairScore(row, expert, score, answers)
 
     async def _ask_all(self, expert: Expert, calls: Sequence[Call]) -> list[Answer]:
         return [await self._asker.ask(expert, call) for call in calls]
+
+
+def _grading_problem(error: Exception) -> str:
+    """Why an answer has no score, in words that do not quote it."""
+    if isinstance(error, RoutooError):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return "grading it took too long"
+    return f"the grader failed ({type(error).__name__})"
 
 
 def read_scored_pairs(path: Path) -> ScoredPairs | None:
