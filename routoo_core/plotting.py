@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.errors import MissingDependency
+from routoo_core.text import shown_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +52,21 @@ def empty_figure(width: float, height: float) -> Figure:
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG; its folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI)
+    with labels_as_text(figure):
+        figure.savefig(path, dpi=_DPI)
+
+
+@contextmanager
+def labels_as_text(figure: Figure) -> Iterator[None]:
+    """Have every label that is drawn in this block say what it is: a ``$`` in a name begins no formula."""
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    for label in figure.findobj(Text):
+        label.set_parse_math(False)
+        label.set_text(shown_text(label.get_text()))
+    with rc_context({"text.parse_math": False}):  # ticks are made when they are drawn
+        yield
 
 
 def colour_scale(count: int) -> NDArray[np.float64]:

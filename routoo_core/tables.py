@@ -13,6 +13,7 @@ from routoo_core.files import replacing
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
 FORMATS = (".parquet", ".csv")
 NAME_COLUMNS = ("prompt_id", "model")
 """Columns that name something. They are text, also where a file holds numbers in them."""
@@ -159,6 +160,15 @@ def check_table_format(path: Path) -> None:
         raise ConfigurationError(
             f"{path} ends in {path.suffix!r}; end it in {' or '.join(FORMATS)}"
         )
+
+
+def spreadsheet_text(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: what could begin one is put behind an apostrophe.
+
+    >>> spreadsheet_text("=1+1"), spreadsheet_text("alice")
+    ("'=1+1", 'alice')
+    """
+    return f"'{text}" if text.startswith(_FORMULA_BEGINNINGS) else text
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> None:

@@ -19,6 +19,8 @@ _LETTER = re.compile(r"^\(?[A-Z][.):] ", re.M)
 """Opens a choice: ``A. ``, ``B) ``, ``(C) ``."""
 _CHOICES = re.compile(r"\n\(?A[.):] .+\n\(?B[.):] .+(\n.*)*$")
 """Lettered choices, and everything after them."""
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters but tab and newline, and those that set the direction of writing."""
 
 
 # Words
@@ -54,6 +56,21 @@ def well_formed(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def shown_text(text: str) -> str:
+    r"""A text as people are shown it: what would steer a terminal or turn its letters round is written as an escape.
+
+    >>> shown_text("alice\x1b[2J")
+    'alice\\x1b[2J'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _STEERING.sub(_escape, well_formed(text))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 def well_formed_value(value: Any) -> Any:

@@ -33,6 +33,7 @@ from routoo_core.plotting import (
     SHOWN_EXPERTS,
     colour_scale,
     empty_figure,
+    labels_as_text,
 )
 
 if TYPE_CHECKING:
@@ -285,7 +286,10 @@ def _to_svg(figure: Figure, label: str) -> str:
 
     buffer = io.StringIO()
     # Text stays text, ids do not depend on the run, and fonts are the page's.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.family": "sans-serif"}):
+    with (
+        rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.family": "sans-serif"}),
+        labels_as_text(figure),
+    ):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
 

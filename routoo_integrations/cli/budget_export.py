@@ -8,7 +8,7 @@ import typer
 
 from routoo_core.budget.account import AccountState
 from routoo_core.money import decimal_usd
-from routoo_core.tables import check_table_format, write_table
+from routoo_core.tables import check_table_format, spreadsheet_text, write_table
 from routoo_integrations.cli.configuration import open_configured_account
 from routoo_integrations.cli.options import ConfigOption, TableOption
 from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
@@ -22,6 +22,8 @@ def export_command(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write every account and period as a table, amounts in USD: for a spreadsheet or an invoice.
+
+    An account whose name could be a formula stands behind an apostrophe.
 
     Example: [bold]routoo budget export --out spending.csv[/bold]
     """
@@ -46,7 +48,7 @@ def _columns(periods: list[AccountState]) -> dict[str, list[object]]:
     }
     for state in periods:
         limit = None if state.limit is None else decimal_usd(state.limit)
-        columns["account"].append(state.account)
+        columns["account"].append(spreadsheet_text(state.account))
         columns["period"].append(state.window.key)
         columns["resets"].append(state.window.resets)
         columns["limit_usd"].append(limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -12,6 +13,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from routoo_core.progress import Advance, Update
+from routoo_core.text import shown_text
 
 
 class TerminalProgress:
@@ -34,32 +36,44 @@ class TerminalProgress:
             TimeRemainingColumn(),
         )
         with Bars(*columns, console=self.console) as bars:
-            task = bars.add_task(description, total=total)
+            task = bars.add_task(shown_text(description), total=total)
 
             def advance(done: int, description: str | None = None, /) -> None:
-                bars.update(task, advance=done, description=description)
+                shown = None if description is None else shown_text(description)
+                bars.update(task, advance=done, description=shown)
 
             yield advance
 
     @contextmanager
     def status(self, message: str) -> Iterator[Update]:
         """Show a spinner and a message while the block runs."""
-        with self.console.status(Text(message)) as status:
+        with self.console.status(Text(shown_text(message))) as status:
 
             def update(message: str, /) -> None:
-                status.update(Text(message))
+                status.update(Text(shown_text(message)))
 
             yield update
 
     def note(self, message: str) -> None:
         """Print one line that stays."""
-        self.console.print(Text(message), soft_wrap=True)
+        self.console.print(Text(shown_text(message)), soft_wrap=True)
 
 
-out = Console(markup=False, emoji=False)
+class PlainConsole(Console):
+    """A console on which a name from outside is a text: no markup, no emoji, nothing that steers the terminal."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A text, or a cell of a table."""
+        return super().render_str(shown_text(text), **options)
+
+
+out = PlainConsole()
 """Standard output: results, for people to read or for programs. Text is printed as it is, brackets and colons too."""
 
-err = Console(stderr=True, markup=False, emoji=False)
+err = PlainConsole(stderr=True)
 """Standard error: progress, notes, warnings and errors; text is printed as it is."""
 
 progress = TerminalProgress(err)
@@ -88,4 +102,4 @@ def print_note(text: str) -> None:
 def print_error(error: Exception) -> None:
     """Print what went wrong on standard error; a command inside it can be copied whole."""
     kind = Text(type(error).__name__, style="red")
-    err.print(Text.assemble(kind, f": {error}"), soft_wrap=True)
+    err.print(Text.assemble(kind, shown_text(f": {error}")), soft_wrap=True)
