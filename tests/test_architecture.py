@@ -37,7 +37,7 @@ routoo_core.asking
     calls answers retries likelihoods endpoint local_model clients
     direct rate_limit budget_queue metered_call asker
 routoo_core.scoring
-    reading rows sandbox grader judge custom graders task estimate run harness
+    reading rows sandbox code_tests grader judge custom graders task estimate run harness
 routoo_core.data
     rows manifest sources collection splitting resemblance decontamination writing seeds synthesise
     paraphrase

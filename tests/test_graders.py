@@ -21,7 +21,10 @@ from routoo_core.scoring.graders import (
 from routoo_core.scoring.judge import Judge, PairwiseJudge, Rubric, read_rubric
 from routoo_core.scoring.reading import find_letter, find_number
 from routoo_core.scoring.rows import right_choice
+from routoo_core.scoring.sandbox import sandbox_problem
 
+UNSAFE = sandbox_problem() is not None
+"""Where no sandbox can be made, code is graded without one."""
 CHOICES = ["a mammal", "a fish", "stone", "water"]
 
 
@@ -106,12 +109,17 @@ def test_the_number_of_a_realistic_answer_is_found(text, number):
         (Pattern(), {"pattern": r"(?i)\bparis\b"}, "It is Paris", 1.0),
         (Pattern(), {"pattern": "^Paris$"}, "It is Paris", 0.0),
         (
-            Code(),
+            Code(unsafe=UNSAFE),
             {"tests": "assert add(1, 2) == 3"},
             "Sure:\n```python\ndef add(a, b):\n    return a + b\n```",
             1.0,
         ),
-        (Code(), {"tests": "assert add(1, 2) == 3"}, "def add(a, b): return a - b", 0.0),
+        (
+            Code(unsafe=UNSAFE),
+            {"tests": "assert add(1, 2) == 3"},
+            "def add(a, b): return a - b",
+            0.0,
+        ),
     ],
 )
 def test_an_answer_gets_its_score(grader, row, text, score):
@@ -135,7 +143,10 @@ def test_an_answer_gets_its_score(grader, row, text, score):
 )
 def test_code_that_leaves_early_or_reaches_out_does_not_pass(code):
     started = time.monotonic()
-    assert Code(timeout_s=1).score_text({"tests": "pass"}, f"```python\n{code}\n```") == 0.0
+    assert (
+        Code(timeout_s=1, unsafe=UNSAFE).score_text({"tests": "pass"}, f"```python\n{code}\n```")
+        == 0.0
+    )
     assert time.monotonic() - started < 10
 
 

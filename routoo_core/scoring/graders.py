@@ -12,6 +12,7 @@ import regex
 
 from routoo_core.asking.calls import Answer, Call, Likelihood
 from routoo_core.errors import ConfigurationError
+from routoo_core.scoring.code_tests import tests_pass
 from routoo_core.scoring.custom import CUSTOM_PREFIX, CustomGrader, load_custom_grader
 from routoo_core.scoring.grader import Grader
 from routoo_core.scoring.judge import Judge, PairwiseJudge
@@ -23,7 +24,6 @@ from routoo_core.scoring.reading import (
     normalise_answer,
 )
 from routoo_core.scoring.rows import GraderRow, read_choices, right_choice
-from routoo_core.scoring.sandbox import tests_pass
 
 PATTERN_TIMEOUT_S = 2.0
 """How long a pattern may search one answer."""
@@ -178,18 +178,19 @@ class Pattern(Grader):
 class Code(Grader):
     """The answer's Python code passes ``tests``, statements that raise where it is wrong.
 
-    **It runs what a model wrote**, on this machine: see :mod:`routoo_core.scoring.sandbox` for its
-    limits.
+    **It runs what a model wrote**, on this machine, in a sandbox: see :mod:`routoo_core.scoring.code_tests`.
 
     Attributes:
         timeout_s: Seconds of computing, and twice as long by the clock.
         memory_mb: Address space.
+        unsafe: Run it without a sandbox.
     """
 
     columns = ("tests",)
     runs_code = True
     timeout_s: int = 10
     memory_mb: int = 1024
+    unsafe: bool = False
 
     def check(self, row: GraderRow) -> None:
         """See :meth:`Grader.check`."""
@@ -202,7 +203,7 @@ class Code(Grader):
         """1 where all tests pass."""
         code = extract_code(text)
         tests = str(row["tests"])
-        return float(tests_pass(code, tests, self.timeout_s, self.memory_mb))
+        return float(tests_pass(code, tests, self.timeout_s, self.memory_mb, self.unsafe))
 
 
 GRADERS: dict[str, type[Grader]] = {

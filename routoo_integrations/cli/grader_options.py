@@ -12,6 +12,7 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.scoring.grader import Grader
 from routoo_core.scoring.graders import make_grader
 from routoo_core.scoring.judge import read_rubric
+from routoo_core.scoring.sandbox import check_sandbox
 
 NormalisedOption = Annotated[
     bool,
@@ -35,7 +36,13 @@ PairwiseOption = Annotated[
 ]
 AllowCodeOption = Annotated[
     bool,
-    typer.Option("--allow-code", help="code: yes, run what the experts write on this machine."),
+    typer.Option("--allow-code", help="code: yes, run what the experts write, in a sandbox."),
+]
+UnsafeOption = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe", help="code: run it without a sandbox, so that it can do what you can."
+    ),
 ]
 
 
@@ -54,6 +61,7 @@ class GraderOptions:
         rubric: Of ``judge``: a TOML file with levels.
         pairwise: Of ``judge``: compare with the column ``reference``.
         allow_code: Of ``code``: run what the experts write.
+        unsafe: Of ``code``: run it without a sandbox.
     """
 
     name: str
@@ -66,6 +74,7 @@ class GraderOptions:
     rubric: Path | None
     pairwise: bool
     allow_code: bool
+    unsafe: bool
 
     def grader(self) -> Grader:
         """Build the grader.
@@ -88,6 +97,7 @@ class GraderOptions:
             "temperature": self.temperature if self.temperature >= 0 else None,
             "normalised": self.normalised,
             "tolerance": self.tolerance,
+            "unsafe": self.unsafe,
         }
         if self.template:
             settings["template"] = self.template.replace("\\n", "\n")
@@ -99,9 +109,10 @@ class GraderOptions:
         """Refuse options that do not go together."""
         if grader.runs_code and not self.allow_code:
             raise ConfigurationError(
-                f"--grader: {self.name} runs what the experts write on this machine, with limits but without a real "
-                "sandbox; add --allow-code, best in a container"
+                f"--grader: {self.name} runs what the experts write on this machine; add --allow-code to allow it"
             )
+        if grader.runs_code and not self.unsafe:
+            check_sandbox()
         if grader.needs_judge != (self.judge is not None):
             raise ConfigurationError(
                 "--judge: names the expert for --grader judge; give both or neither"

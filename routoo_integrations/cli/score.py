@@ -37,6 +37,7 @@ from routoo_integrations.cli.grader_options import (
     RubricOption,
     TemplateOption,
     ToleranceOption,
+    UnsafeOption,
 )
 from routoo_integrations.cli.harness_options import (
     FieldOption,
@@ -103,6 +104,7 @@ def score_command(
     rubric: RubricOption = None,
     pairwise: PairwiseOption = False,
     allow_code: AllowCodeOption = False,
+    unsafe: UnsafeOption = False,
     from_harness: SamplesOption = None,
     prompts_target: PromptsTargetOption = None,
     task: TaskOption = None,
@@ -156,6 +158,7 @@ def score_command(
         rubric,
         pairwise,
         allow_code,
+        unsafe,
     )
     scoring = _read_scoring(prompts, experts, expert, grading)
     earlier = None if dry_run or overwrite else _read_earlier(target, scoring)
