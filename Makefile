@@ -1,4 +1,4 @@
-.PHONY: help demo test check compat report bench clean
+.PHONY: help demo test check fuzz compat report bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,6 +20,10 @@ check: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+EXAMPLES ?= 2000
+fuzz: $(READY)  ## generated inputs of every kind, EXAMPLES=2000 of each
+	ROUTOO_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --timeout 0 tests/test_fuzz.py
 
 LOWEST := langchain-core==1.7.0 langchain-openai==1.0.0 langchain==1.4.0
 NEWEST := langchain-core langchain-openai langchain

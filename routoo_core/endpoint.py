@@ -72,7 +72,7 @@ class Endpoint(Settings):
     reply_limit_parameter: ReplyLimitParameter | None = None
     deployment: Annotated[str, Field(min_length=1)] | None = None
     api_version: Annotated[str, Field(min_length=1)] | None = None
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     max_retries: Annotated[int, Field(ge=0)] = 0
     strict_model: bool = False
     answers_as: frozenset[str] = frozenset()

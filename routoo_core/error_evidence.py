@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from routoo_core.text import parse_json
 from routoo_core.usage import Usage, field_of, read_usage
 
 _TRANSPORT_ERRORS = frozenset(
@@ -49,9 +50,11 @@ PARAMETERS = frozenset(
 _PARAMETER_NAME = re.compile(rf"\b({'|'.join(sorted(PARAMETERS, key=len, reverse=True))})\b")
 _SHOWN_BODY = 4000
 """Characters of a body in which a reason is looked for."""
+_BODY_DEPTH = 8
+"""Levels of a body at which a field is looked for."""
 
-_JSON_WRITER = "json.encoder"
-"""The module whose errors are about a value that JSON cannot say."""
+_JSON_WRITERS = re.compile(r"json\.encoder|httpx\._content|requests\.models|\w+\._utils\._json")
+"""Modules that write requests: their errors are about a value that JSON cannot say, or a text that UTF-8 cannot."""
 
 _WAIT_IN_WORDS = re.compile(
     r"(?:try again|retry|retrydelay|retry_delay)\W{0,4}(?:in|after)?\W{0,4}([\d.]+) ?(ms|milliseconds|s\b|sec|m\b|min)"
@@ -166,17 +169,21 @@ class ErrorEvidence:
             return ""
         if isinstance(self.body, str):
             return self.body[:_SHOWN_BODY]
-        return json.dumps(self.body, default=str)[:_SHOWN_BODY]
+        try:
+            return json.dumps(self.body, default=str)[:_SHOWN_BODY]
+        except RecursionError:
+            return ""
 
 
 def _was_raised_by_encoder(error: BaseException) -> bool:
-    """Whether an error was raised within Python's writer of JSON."""
+    """Whether an error was raised where a request is written."""
     traceback = error.__traceback__
     if traceback is None:
         return False
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
-    return traceback.tb_frame.f_globals.get("__name__") == _JSON_WRITER
+    module = str(traceback.tb_frame.f_globals.get("__name__"))
+    return _JSON_WRITERS.fullmatch(module) is not None
 
 
 def _is_timeout(error: BaseException) -> bool:
@@ -255,13 +262,15 @@ def _body(error: BaseException) -> Any:
     if not isinstance(text, str):
         return None
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text
 
 
-def _parameter_field(body: Any) -> str | None:
+def _parameter_field(body: Any, depth: int = _BODY_DEPTH) -> str | None:
     """The parameter that a body names in a field of its own: ``param``, or the ``loc`` of a validation error."""
+    if depth == 0:
+        return None
     if isinstance(body, Mapping):
         for name, value in body.items():
             if name == "param" and isinstance(value, str):
@@ -271,12 +280,12 @@ def _parameter_field(body: Any) -> str | None:
                     if part in PARAMETERS:
                         return str(part)
         for value in body.values():
-            parameter = _parameter_field(value)
+            parameter = _parameter_field(value, depth - 1)
             if parameter is not None:
                 return parameter
     if isinstance(body, list):
         for entry in body:
-            parameter = _parameter_field(entry)
+            parameter = _parameter_field(entry, depth - 1)
             if parameter is not None:
                 return parameter
     return None

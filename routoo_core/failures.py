@@ -81,7 +81,7 @@ _REASONS_OF_CLASSES: tuple[tuple[frozenset[str], Reason], ...] = (
 """Classes of errors that mean one refusal, whatever status and words they carry, and which."""
 _SERVER_ERRORS = frozenset({"ModelAPIError", "ModelConnectionError"})
 """LangChain's classes for a server that failed, or a connection."""
-_MISREAD_ERRORS = (ValueError, LookupError, TypeError, AttributeError)
+MISREAD_ERRORS = (ValueError, LookupError, TypeError, AttributeError)
 """What packages raise where a reply has not the form they expect."""
 
 _WRONG_CALL = re.compile(
@@ -331,13 +331,11 @@ def _reason_of_exception(error: BaseException, evidence: ErrorEvidence) -> Reaso
         return "caller"
     if isinstance(error, TypeError) and _WRONG_CALL.search(str(error)):
         return "caller"
-    if isinstance(error, UnicodeEncodeError):
-        return "request"
     for pattern in REASONS:
         is_of_server = pattern.reason in {"throttled", "window", "credit"}
         if is_of_server and pattern.words.search(evidence.words):
             return pattern.reason
-    if isinstance(error, _MISREAD_ERRORS):
+    if isinstance(error, MISREAD_ERRORS):
         return "no_reply"
     return "unknown"
 

@@ -9,6 +9,9 @@ from routoo_core.errors import ConfigurationError
 
 NANO_PER_USD = 10**9
 
+MAX_USD = 10**9
+"""The largest amount that can be set, USD: ledgers keep nano-USD in 64 bits."""
+
 NanoUsd: TypeAlias = int
 """An amount of money in billionths of a US dollar: ``1_500_000`` is $0.0015."""
 
@@ -23,9 +26,9 @@ def to_nano_usd(amount: str | Decimal) -> NanoUsd:
         value = Decimal(amount)
     except InvalidOperation:
         value = Decimal("NaN")
-    if not value.is_finite() or value < 0:
+    if not value.is_finite() or not 0 <= value <= MAX_USD:
         raise ConfigurationError(
-            f"{amount!r} is not an amount of USD; write a decimal string such as '5.00'"
+            f"{str(amount)[:40]!r} is not an amount of USD up to {MAX_USD}; write a decimal string such as '5.00'"
         )
     return int((value * NANO_PER_USD).to_integral_value(rounding=ROUND_CEILING))
 

@@ -416,18 +416,25 @@ def make_policy(
     """
     if isinstance(policy, str):
         policy = {"name": policy}
-    if not isinstance(policy, Mapping):
+    if isinstance(policy, Policy) or callable(policy):
         return policy
+    if not isinstance(policy, Mapping):
+        kind = type(policy).__name__
+        raise ConfigurationError(
+            f"policy: a {kind} is none; give a name, a table with a name, or a policy"
+        )
 
     settings = dict(policy)
     name = settings.pop("name", None)
-    if name not in POLICIES:
+    if not isinstance(name, str) or name not in POLICIES:
         raise ConfigurationError(
             f"policy: {name!r} is unknown; choose one of {', '.join(POLICIES)}"
         )
     keywords = {}
     for key, value in settings.items():
-        keywords[f"{key}_" if keyword.iskeyword(key) else key] = value  # Python reserves "lambda"
+        keywords[f"{key}_" if keyword.iskeyword(str(key)) else str(key)] = (
+            value  # Python reserves "lambda"
+        )
     try:
         return POLICIES[name](**keywords)
     except TypeError as error:

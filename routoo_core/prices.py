@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.money import NANO_PER_USD, NanoUsd
+from routoo_core.money import MAX_USD, NANO_PER_USD, NanoUsd
 from routoo_core.settings import Settings
 from routoo_core.usage import Usage
 
@@ -21,8 +21,8 @@ TOKENS_PER_MILLION = 1_000_000
 NANO_PER_MICRO_USD = 1000
 """Nano-USD per token at a price of one USD per million tokens: a millionth of a dollar."""
 
-UsdPerMillion = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
-Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+UsdPerMillion = Annotated[Decimal, Field(ge=0, le=MAX_USD, allow_inf_nan=False)]
+Usd = Annotated[Decimal, Field(ge=0, le=MAX_USD, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)

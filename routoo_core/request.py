@@ -125,8 +125,8 @@ class RoutedRequest:
             overrides: What this call sets for itself.
 
         Raises:
-            InvalidRequest: A role that is no text, content that is neither text nor a list of parts, or a limit or a
-                number of replies below 1.
+            InvalidRequest: A role that is no text, content that is neither text nor a list of parts, a response format
+                of another form, or a limit or a number of replies below 1.
         """
         if max_tokens is not None and max_tokens < 1:
             raise InvalidRequest(
@@ -134,6 +134,11 @@ class RoutedRequest:
             )
         if completions < 1:
             raise InvalidRequest(f"n: {completions} is below 1; ask for at least one reply")
+        if response_format is not None and not isinstance(response_format, Mapping):
+            kind = type(response_format).__name__
+            raise InvalidRequest(
+                f"response_format: a {kind} is none; give {{'type': 'json_schema', 'json_schema': …}}"
+            )
 
         conversation = [parse_message(message, index) for index, message in enumerate(messages)]
         definitions = _definitions(tools, response_format)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from types import UnionType
+from typing import Annotated, Any, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from routoo_core.errors import ConfigurationError, UnknownPrice
@@ -24,6 +27,9 @@ _KEY_REMEDY = (
 )
 _LONGEST_VALUE = 40
 """Characters of a value that an error may show."""
+_LONGEST_NUMBER = 40
+"""Characters of a number that is written as a text."""
+_NUMBER_TYPES = {int, float, Decimal}
 
 
 class Settings(BaseModel):
@@ -42,6 +48,20 @@ class Settings(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise _configuration_error(type(self).__name__, error) from error
+        except RecursionError as error:
+            name = type(self).__name__
+            raise ConfigurationError(f"{name}: is nested too deeply; write it flatter") from error
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_odd_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what Python would take for a number and nobody would write as one."""
+        if isinstance(value, bool | str) and info.field_name in _number_fields(cls):
+            if isinstance(value, bool):
+                raise ValueError(f"{str(value).lower()} is no number; write one")
+            if len(value) > _LONGEST_NUMBER or not value.isascii():
+                raise ValueError("is no number; write it in at most 40 plain digits")
+        return value
 
     @classmethod
     def read(cls, origin: str, values: Mapping[str, Any]) -> Self:
@@ -52,6 +72,29 @@ class Settings(BaseModel):
             if isinstance(error.__cause__, ValidationError):
                 raise _configuration_error(origin, error.__cause__) from error.__cause__
             raise
+
+
+@lru_cache(maxsize=64)
+def _number_fields(kind: type[Settings]) -> frozenset[str]:
+    """The fields that hold a number, and no text or truth value."""
+    names = set()
+    for name, field in kind.model_fields.items():
+        types = set(_plain_types(field.annotation))
+        if types & _NUMBER_TYPES and not types & {str, bool}:
+            names.add(name)
+    return frozenset(names)
+
+
+def _plain_types(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of at its top: those of a union, without what annotates them."""
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        yield from _plain_types(arguments[0])
+    elif get_origin(annotation) in {Union, UnionType}:
+        for argument in arguments:
+            yield from _plain_types(argument)
+    else:
+        yield annotation
 
 
 def _configuration_error(origin: str, error: ValidationError) -> ConfigurationError:
@@ -102,11 +145,16 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         ConfigurationError: Missing, unreadable, or not TOML; the message names the line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        return tomllib.loads(text)
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be read ({error.strerror}); check the path"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no UTF-8, or a path that no file can have
+        raise ConfigurationError(f"{path}: cannot be read ({error}); save it as UTF-8") from error
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ConfigurationError(f"{path}: is nested too deeply; write it flatter") from error
+    except ValueError as error:  # also a number of more digits than Python reads
         raise ConfigurationError(f"{path}: is not valid TOML: {error}") from error

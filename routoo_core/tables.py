@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routoo_core.errors import ConfigurationError, MissingDependency, OutcomesError
 from routoo_core.files import replacing
+from routoo_core.text import first_repeated, parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +42,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(text.rstrip().split("\n"), start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise OutcomesError(f"{path}: line {number}: no JSON ({error})") from error
         if not isinstance(row, dict):
@@ -84,13 +84,19 @@ def read_table(path: Path) -> pa.Table:
 
     try:
         if path.suffix == ".parquet":
-            return _with_text_names(parquet.read_table(path))
-        text_columns = dict.fromkeys(TEXT_COLUMNS, pa.string())
-        return csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=text_columns))
+            table = parquet.read_table(path)
+        else:
+            text_columns = dict.fromkeys(TEXT_COLUMNS, pa.string())
+            options = csv.ConvertOptions(column_types=text_columns)
+            table = csv.read_csv(path, convert_options=options)
     except (OSError, pa.ArrowException) as error:
         raise OutcomesError(
             f"{path}: cannot be read ({error}); give a Parquet or CSV file"
         ) from error
+    repeated = first_repeated(table.column_names)
+    if repeated is not None:
+        raise OutcomesError(f"{path}: column {repeated!r} is there twice; rename one of them")
+    return _with_text_names(table) if path.suffix == ".parquet" else table
 
 
 def read_batches(path: Path) -> Iterator[pa.RecordBatch]:

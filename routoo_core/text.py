@@ -113,6 +113,21 @@ def question_fingerprints(texts: Sequence[str]) -> NDArray[np.uint64]:
     return np.array(fingerprints, dtype=np.uint64)
 
 
+# JSON
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: It is no JSON, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 # Lettered choices
 
 
@@ -153,7 +168,7 @@ def parse_choices(choices: Any) -> list[str]:
     parsed = choices
     if isinstance(choices, str) and choices.strip():
         try:
-            parsed = json.loads(choices)
+            parsed = parse_json(choices)
         except ValueError as error:
             raise _no_list_of_choices(choices) from error
     if not isinstance(parsed, list):

@@ -15,7 +15,7 @@ routoo_core
     error_evidence failures
     parameters hidden_reasoning answering_models expert_table prompts outcomes embedded
 routoo_core.predictor
-    base checkpoint_folder batching adapter encoder calibration lengths heads checkpoint_config quality_model
+    base checkpoint_folder batching weights adapter encoder calibration lengths heads checkpoint_config quality_model
     head_ensemble neighbours performance reference checkpoint
 routoo_core.budget
     clock period account ledger journal settlements sqlite_file sqlite redis outlook cooldowns

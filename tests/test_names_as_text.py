@@ -14,6 +14,7 @@ from routoo_core.plotting import empty_figure, save_figure
 from routoo_core.tables import read_table
 from routoo_core.text import shown_text
 from routoo_integrations.cli import app
+from routoo_integrations.cli.terminal import out
 
 NASTY = [
     "[/red]",
@@ -37,6 +38,7 @@ NASTY = [
 def configuration(tmp_path, monkeypatch):
     """A ledger with an account of each name."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(out, "width", 200)
     ledger = SqliteLedger(tmp_path / "routoo.db")
     for name in NASTY:
         budget = Budget(account=name, limit="1")
@@ -48,7 +50,7 @@ def configuration(tmp_path, monkeypatch):
 
 
 def run(*arguments):
-    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments, color=True)
+    done = CliRunner().invoke(app, arguments, color=True)
     assert done.exception is None, done.exception
     return done.stdout
 

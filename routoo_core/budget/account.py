@@ -14,9 +14,12 @@ from pydantic import Field, field_validator, model_validator
 
 from routoo_core.budget.period import Period, Window, calendar_window, iso_utc, rolling_window
 from routoo_core.errors import BudgetExceeded, InvalidRequest
-from routoo_core.money import NanoUsd, to_nano_usd
+from routoo_core.money import MAX_USD, NanoUsd, to_nano_usd
 from routoo_core.settings import Settings
 from routoo_core.text import first_repeated
+
+_LONGEST_NAME = 500
+"""Characters of an account's name."""
 
 
 class Budget(Settings):
@@ -43,7 +46,7 @@ class Budget(Settings):
     """
 
     account: Annotated[str, Field(min_length=1)] = "default"
-    limit: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
+    limit: Annotated[Decimal, Field(ge=0, le=MAX_USD, allow_inf_nan=False)] | None = None
     period: Period = "day"
     timezone: str = "UTC"
     expected_calls: Annotated[int, Field(ge=1)] = 1000
@@ -69,7 +72,9 @@ class Budget(Settings):
     @classmethod
     def _check_account(cls, value: str) -> str:
         if not _is_name(value):
-            raise ValueError(f"{value!r} is no name; give a text that is not empty")
+            raise ValueError(
+                f"{value[:40]!r} is no name; give a text of 1 to {_LONGEST_NAME} characters"
+            )
         return value
 
     @model_validator(mode="after")
@@ -84,7 +89,7 @@ class Budget(Settings):
     def _check_timezone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # also a folder of zones
             raise ValueError(
                 f"{value!r} is not an IANA time zone such as 'Europe/Zurich'"
             ) from error
@@ -158,7 +163,7 @@ def paying(budget: Budget) -> Budget:
 
 def _is_name(account: object) -> bool:
     """Whether every ledger can keep an account of this name."""
-    if not isinstance(account, str) or not account:
+    if not isinstance(account, str) or not 0 < len(account) <= _LONGEST_NAME:
         return False
     try:
         account.encode()

@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from routoo_core.errors import CheckpointError, ConfigurationError
+from routoo_core.predictor.weights import check_finite
 from routoo_core.settings import Settings
+from routoo_core.text import parse_json
 
 FOLDER = "adapter"
 WEIGHTS = "adapter_model.safetensors"
@@ -132,8 +134,9 @@ class Adapter:
             CheckpointError: The folder is damaged, or the adapter is not plain LoRA.
         """
         try:
-            config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+            config: dict[str, Any] = parse_json((folder / _CONFIG).read_text(encoding="utf-8"))
             weights = load_file(folder / WEIGHTS)
+            check_finite(folder / WEIGHTS, weights)
         except (OSError, ValueError, SafetensorError) as error:
             raise CheckpointError(
                 f"{folder}: cannot be read ({error}); copy the router's whole folder again"

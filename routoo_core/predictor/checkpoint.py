@@ -50,6 +50,7 @@ from routoo_core.predictor.neighbours import load_neighbours
 from routoo_core.predictor.performance import PerformancePredictor, PredictorParts
 from routoo_core.predictor.quality_model import LoadQualityModel, Weights
 from routoo_core.predictor.reference import Reference, save_reference
+from routoo_core.predictor.weights import check_finite
 
 _CALIBRATION = "calibration"
 _LENGTH_WEIGHT = "length.weight"
@@ -198,10 +199,13 @@ def load_parts(
     path = folder / WEIGHTS_FILE
     try:
         weights = load_file(path)
+        check_finite(path, weights)
         calibration: Calibration = weights.pop(_CALIBRATION).numpy().copy()
+        if calibration.shape != (len(config.experts), 2):
+            raise RuntimeError(f"{_CALIBRATION} has shape {calibration.shape}")
         lengths = _pop_lengths(weights, config)
         quality_model = load_model(weights, config)
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+    except (OSError, SafetensorError, LookupError, RuntimeError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"{path}: does not fit config.json ({reason}); copy the folder again"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from routoo_core.errors import CheckpointError
+from routoo_core.text import parse_json
 
 ROUTERS = Path(__file__).parent.parent / "routers"
 """The shipped checkpoints, a folder each."""
@@ -62,7 +62,7 @@ def read_config_values(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); copy the folder again") from error
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from routoo_core.errors import ConfigurationError, MissingDependency, OutcomesError
 from routoo_core.experts import Expert
 from routoo_core.tables import write_table
+from routoo_core.text import parse_json
 
 METRICS = ("acc_norm", "exact_match", "acc", "pass@1")
 """Metrics that are the score by default; the first that a task has."""
@@ -256,7 +257,7 @@ class _SampleReader:
         lines = path.read_text(encoding="utf-8").splitlines()
         for number, line in enumerate(lines, start=1):
             try:
-                logged = json.loads(line)
+                logged = parse_json(line)
                 filter_name = filter_name or logged.get("filter")
                 if logged.get("filter", filter_name) == filter_name:
                     yield self._sample(logged)

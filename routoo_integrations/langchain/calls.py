@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.readings import Reading
 from routoo_core.errors import NoReply
+from routoo_core.failures import MISREAD_ERRORS
 from routoo_core.record import DecisionRecord
 from routoo_integrations.langchain.clients import LangChainClient
 from routoo_integrations.langchain.messages import portable_messages, stamp_message
@@ -40,27 +42,36 @@ class ChatCall:
         """The whole reply of an expert."""
         client = self._client(attempt)
         messages, arguments = self._prepare(client, attempt)
-        result = client.generate(messages, self.run_manager, arguments)
+        with _rehearsal(attempt, client, messages, arguments):
+            result = client.generate(messages, self.run_manager, arguments)
         return _checked(result, attempt)
 
     async def asend(self, attempt: Attempt) -> ChatResult:
         """:meth:`send`, async."""
         client = self._client(attempt)
         messages, arguments = self._prepare(client, attempt)
-        result = await client.agenerate(messages, self.run_manager, arguments)
+        with _rehearsal(attempt, client, messages, arguments):
+            result = await client.agenerate(messages, self.run_manager, arguments)
         return _checked(result, attempt)
 
     def open(self, attempt: Attempt) -> Generator[ChatGenerationChunk, None, None]:
         """The reply of an expert, in chunks."""
         client = self._client(attempt)
         messages, arguments = self._prepare(client, attempt)
-        return client.stream(messages, self.run_manager, arguments)
+        with _rehearsal(attempt, client, messages, arguments):
+            yield from client.stream(messages, self.run_manager, arguments)
 
     async def aopen(self, attempt: Attempt) -> AsyncGenerator[ChatGenerationChunk, None]:
         """:meth:`open`, async."""
+        return self._achunks(attempt)
+
+    async def _achunks(self, attempt: Attempt) -> AsyncGenerator[ChatGenerationChunk, None]:
         client = self._client(attempt)
         messages, arguments = self._prepare(client, attempt)
-        return client.astream(messages, self.run_manager, arguments)
+        with _rehearsal(attempt, client, messages, arguments):
+            async with aclosing(client.astream(messages, self.run_manager, arguments)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
     def read(self, reply: ChatResult) -> Reading:
         """What the reply says."""
@@ -91,6 +102,26 @@ class ChatCall:
             messages = portable_messages(self.messages, attempt.expert.name)
             arguments = client.arguments(self.stop, self.keywords, attempt.max_tokens)
         return messages, arguments
+
+
+@contextmanager
+def _rehearsal(
+    attempt: Attempt,
+    client: LangChainClient,
+    messages: list[BaseMessage],
+    arguments: dict[str, Any],
+) -> Iterator[None]:
+    """Tell what failed before it was sent from what came back and could not be read; their errors look the same.
+
+    Raises:
+        CallNotPrepared: The call cannot be put into its provider's form.
+    """
+    try:
+        yield
+    except MISREAD_ERRORS:
+        with attempt.preparation():
+            client.rehearse(messages, arguments)
+        raise
 
 
 def _checked(result: ChatResult, attempt: Attempt) -> ChatResult:

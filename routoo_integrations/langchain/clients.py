@@ -191,6 +191,15 @@ class LangChainClient:
         async for chunk in model._astream(messages, run_manager=run_manager, **arguments):
             yield chunk
 
+    def rehearse(self, messages: list[BaseMessage], arguments: Mapping[str, Any]) -> None:
+        """Put a call into its provider's form once more, and send nothing: what fails here failed before it was sent.
+
+        Models that have no such step by itself do nothing.
+        """
+        make_payload = getattr(self.model, "_get_request_payload", None)
+        if make_payload is not None:
+            make_payload(messages, **arguments)
+
     def _streams(self) -> bool:
         return type(self.model)._stream is not BaseChatModel._stream
 

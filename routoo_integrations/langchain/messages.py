@@ -34,7 +34,14 @@ _ROLES = {
 }
 """Type of a message, or role of a ``ChatMessage``, → its role in OpenAI's form; any other stays as it is."""
 _CALL_BLOCKS = frozenset({"tool_use", "tool_call", "invalid_tool_call", "function_call"})
-_TEXT_FIELDS = ("content", "tool_calls", "invalid_tool_calls", "additional_kwargs", "name")
+_TEXT_FIELDS = (
+    "content",
+    "tool_calls",
+    "invalid_tool_calls",
+    "additional_kwargs",
+    "name",
+    "tool_call_id",
+)
 """Fields of a message that are sent."""
 _PORTABLE_BLOCKS = frozenset({"text", "text-plain", "image", "audio", "video", "file"})
 _BOUND_FIELDS = frozenset({"id", "index", "annotations", "extras"})
