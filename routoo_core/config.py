@@ -8,6 +8,7 @@ from typing import Any
 
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
+from routoo_core.budget.opening import open_ledger
 from routoo_core.experts import Pool
 from routoo_core.files import replacing
 from routoo_core.latency import LatencyRule
@@ -20,7 +21,6 @@ from routoo_core.options import (
     assemble,
     make_policy,
     open_account,
-    open_ledger,
     read_config,
     read_pool,
 )

@@ -10,9 +10,9 @@ import pytest
 from routoo_core import Budget, Pool, RoutedRequest, Usage
 from routoo_core.budget.account import AccountState, binding_account
 from routoo_core.budget.ledger import Reservation, amount_to_hold
+from routoo_core.budget.opening import LEDGERS
 from routoo_core.config import build_router, open_account, open_ledger, read_config
 from routoo_core.errors import BudgetExceeded, ConfigurationError, ReservationClosed
-from routoo_core.options import LEDGERS
 from routoo_core.testing import FakePredictor
 
 

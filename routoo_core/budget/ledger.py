@@ -87,7 +87,7 @@ class Ledger(Protocol):
     """Keeps accounts. Every method is atomic and safe from any thread; amounts are nano-USD.
 
     One suite of tests states the behaviour of all implementations. To add one, list it in
-    ``LEDGERS`` of :mod:`routoo_core.options` under its URL scheme.
+    ``LEDGERS`` of :mod:`routoo_core.budget.opening` under its URL scheme.
     """
 
     @property
