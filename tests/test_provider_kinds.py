@@ -275,6 +275,7 @@ CUT_STREAMS = {
     "no finish reason": Reply(finish_reason=None, done=False, report_usage=False),
     "a cut": Reply(drop_after=2),
     "an error event": Reply(error_after=2),
+    "an error as the reason": Reply(finish_reason="error"),
     "an error event at the end": Reply(error_after=4),
     "a cut at the end": Reply(drop_after=4, report_usage=False),
 }

@@ -11,6 +11,10 @@ from routoo_core.usage import Usage
 Piece = TypeVar("Piece")
 
 
+FAILED_END = "error"
+"""What gateways give as the reason of an end where the provider behind them failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a reply says.

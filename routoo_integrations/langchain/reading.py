@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from routoo_core.calling.readings import PieceReading, Reading
+from routoo_core.calling.readings import FAILED_END, PieceReading, Reading
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage, field_of, read_usage, usage_with_part
 from routoo_integrations.langchain.messages import closing_chunk, written_text
@@ -53,14 +53,19 @@ class ChunkReader:
         self._model: str | None = None
         self._is_complete = not marks_end
         self._has_shown = False
+        self._has_failed = False
+
+    def _note_end(self, reason: Any) -> None:
+        self._is_complete = self._is_complete or bool(reason)
+        self._has_failed = self._has_failed or reason == FAILED_END
 
     def read(self, piece: ChatGenerationChunk) -> PieceReading:
         """What a chunk adds; the chunk no longer says that it is the last, for that one is ours."""
         message = piece.message
         for metadata in _metadata(piece):
             self._model = _model_name(metadata) or self._model
-            if any(metadata.get(field) for field in _END_FIELDS):
-                self._is_complete = True
+            for field in _END_FIELDS:
+                self._note_end(metadata.get(field))
         if isinstance(message, AIMessageChunk):
             if message.chunk_position == "last":
                 self._is_complete = True
@@ -75,7 +80,7 @@ class ChunkReader:
 
     def finish(self) -> Reading:
         """What all chunks say together."""
-        return Reading("", self._usage, self._model, self._is_complete)
+        return Reading("", self._usage, self._model, self._is_complete and not self._has_failed)
 
     def last_piece(self, record: DecisionRecord) -> ChatGenerationChunk:
         """The chunk with the record."""

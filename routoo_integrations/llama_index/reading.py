@@ -12,7 +12,7 @@ from llama_index.core.base.llms.types import (
     TextBlock,
 )
 
-from routoo_core.calling.readings import PieceReading, Reading
+from routoo_core.calling.readings import FAILED_END, PieceReading, Reading
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage, field_of, read_usage, usage_so_far
 from routoo_integrations.llama_index.messages import mark_response, stamp_response
@@ -41,6 +41,7 @@ class PieceReader(Generic[Response]):
         self._model: str | None = None
         self._is_complete = not marks_end
         self._has_shown = False
+        self._has_failed = False
         self._latest: Response | None = None
         self._refusal = ""
 
@@ -52,8 +53,10 @@ class PieceReader(Generic[Response]):
         self._model = model_name(piece) or self._model
         is_visible = _shows_anything(piece)
         is_behind_text = self._has_shown and report is not None and _has_no_choices(piece.raw)
-        if is_behind_text or _says_why_it_ended(piece.raw):
+        reasons = _end_reasons(piece.raw)
+        if is_behind_text or reasons:
             self._is_complete = True
+        self._has_failed = self._has_failed or FAILED_END in reasons
         self._has_shown = self._has_shown or is_visible
         mark_response(piece, self._mark)
         refusal = refusal_text(piece)
@@ -65,7 +68,8 @@ class PieceReader(Generic[Response]):
         text = ""
         if self._usage is None and self._latest is not None:
             text = tool_arguments(self._latest)
-        return Reading(text, self._usage, self._model, self._is_complete)
+        is_complete = self._is_complete and not self._has_failed
+        return Reading(text, self._usage, self._model, is_complete)
 
     def last_piece(self, record: DecisionRecord) -> Response | None:
         """A piece like the latest one, which adds no text and carries the record."""
@@ -86,19 +90,21 @@ def model_name(response: ChatResponse | CompletionResponse) -> str | None:
     return None
 
 
-def _says_why_it_ended(raw: Any) -> bool:
-    """Whether a provider's own piece of a stream holds a reason for its end."""
-    return any(_has_reason(holder) for holder in _end_holders(raw))
+def _end_reasons(raw: Any) -> list[Any]:
+    """The reasons for a stream's end that a provider's own piece of it gives."""
+    reasons = []
+    for holder in _end_holders(raw):
+        for field in _END_FIELDS:
+            reason = field_of(holder, field)
+            if reason:
+                reasons.append(reason)
+    return reasons
 
 
 def _has_no_choices(raw: Any) -> bool:
     """Whether it is OpenAI's piece behind the end, which has usage alone."""
     choices = field_of(raw, "choices")
     return isinstance(choices, list) and not choices
-
-
-def _has_reason(holder: Any) -> bool:
-    return any(field_of(holder, field) for field in _END_FIELDS)
 
 
 def _end_holders(raw: Any) -> Iterator[Any]:
