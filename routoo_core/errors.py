@@ -186,6 +186,25 @@ class BudgetExceeded(RoutingError, RuntimeError):
         )
 
 
+class HeldShareExceeded(BudgetExceeded):
+    """An account holds as much at once as it may beside the others; money is free again when its calls end.
+
+    Args:
+        account: Whose calls.
+        share: What it may hold at once, nano-USD.
+        held: Held for its calls in flight.
+        needed: The least that would have had to be held.
+    """
+
+    def __init__(self, account: str, share: int, held: int, needed: int) -> None:
+        super().__init__(account, share, 0, held, needed)
+        usd = [f"${amount / 1e9:.6f}" for amount in (share, held, needed)]
+        self.args = (
+            f"Account {account!r} may hold {usd[0]} at once, its held_share of what is left, and holds {usd[1]}; the "
+            f"cheapest candidate needs {usd[2]}. Wait until its calls have ended, or raise held_share.",
+        )
+
+
 class ReplyRejected(RoutingError, RuntimeError):
     """A reply was paid for, but does not meet a check; the next candidate may answer.
 

@@ -64,6 +64,7 @@ class BudgetTable(Settings):
     expected_calls: int = 1000
     rolling: bool = False
     carry_over: bool = False
+    held_share: Any = None
     accounts: Any = None
     within: Any = None
     ledger: str = "sqlite:///routoo.db"

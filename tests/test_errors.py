@@ -42,6 +42,7 @@ EXAMPLES = [
     errors.RoutingError("it broke"),
     errors.InvalidRequest("messages: none"),
     errors.CallNotPrepared("dear", "ValueError: no tool"),
+    errors.HeldShareExceeded("a", 4, 3, 2),
     errors.NoCapableExpert({"dear": ["tools"]}),
     errors.ContextWindowExceeded({"dear": ["room for 9,000 tokens"]}),
     errors.BudgetExceeded("team", 5, 4, 1, 3, resets="2026-01-01"),

@@ -15,7 +15,7 @@ from routoo_core.budget.period import RETENTION_S, ROLLING_SPAN_S, SLOTS_PER_PER
 from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.config import build_router
-from routoo_core.errors import BudgetExceeded, InvalidRequest, LedgerError
+from routoo_core.errors import BudgetExceeded, HeldShareExceeded, InvalidRequest, LedgerError
 from routoo_core.testing import FakePredictor, ManualClock
 
 LIMIT = 1_000_000  # nano-USD, the limit of most budgets here
@@ -451,6 +451,28 @@ def test_a_dead_process_is_booked_in_every_account(ledger, nested, clock):
     ] == [(300_000, 0)] * 3
     ledger.settle(held, 100_000)
     assert [ledger.state(account).spent for account in nested.chain] == [100_000] * 3
+
+
+def test_the_open_calls_of_an_account_leave_room_for_the_others(ledger):
+    firm = Budget(account="firm", limit="0.001", period="month")
+    ann = Budget(account="ann", limit="0.001", period="month", within=firm, held_share=0.5)
+    bob = ann.for_account("bob")
+    first = hold(ledger, ann, 400_000)
+    with pytest.raises(HeldShareExceeded, match=r"'ann' may hold \$0\.000500 at once") as caught:
+        hold(ledger, ann, 200_000)
+    assert (caught.value.account, caught.value.held) == ("ann", 400_000)
+    other = hold(ledger, bob, 400_000)
+    assert ledger.reserve(ann, minimum=10, maximum=400_000).amount <= 100_000
+    ledger.settle(first, 400_000)
+    with pytest.raises(HeldShareExceeded):
+        hold(ledger, bob, 1)  # half of what is left is less than it holds
+    ledger.settle(other, 100_000)
+    assert hold(ledger, bob, 200_000).amount == 200_000
+
+
+def test_an_account_without_others_has_no_share_to_keep_to(ledger):
+    budget = Budget(limit="0.001", period="month", held_share=0.1)
+    assert hold(ledger, budget, 900_000).amount == 900_000
 
 
 def test_the_history_holds_every_window_of_every_account_oldest_first(ledger, clock):

@@ -162,13 +162,18 @@ def weights_of_a_router():
     return load_file(ROUTERS / "mmlu" / "head.safetensors")
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", sorted(weights_of_a_router()))
-def test_a_damaged_part_of_a_checkpoint_is_refused(damage, name, tmp_path):
+def damaged_parts():
+    """Names of weights and of a damage that changes them."""
+    for name, weight in sorted(weights_of_a_router().items()):
+        for damage in DAMAGES:
+            if damage != "transposed" or weight.ndim == 2:
+                yield name, damage
+
+
+@pytest.mark.parametrize(("name", "damage"), damaged_parts())
+def test_a_damaged_part_of_a_checkpoint_is_refused(name, damage, tmp_path):
     weights = weights_of_a_router()
     changed = DAMAGES[damage](weights[name])
-    if changed.shape == weights[name].shape and (changed == weights[name]).all():
-        pytest.skip("this damage changes nothing")
     folder = tmp_path / "router"
     shutil.copytree(ROUTERS / "mmlu", folder)
     save_file({**weights, name: changed}, folder / "head.safetensors")

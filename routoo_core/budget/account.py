@@ -39,6 +39,8 @@ class Budget(Settings):
         rolling: The limit holds over *any* hour, day or month (of 30 days), looking back from now.
             A call counts from when its money was held, and at most 1/60 of the period longer.
         carry_over: What a period leaves unspent is added to the next one, up to one period's limit.
+        held_share: How much of what its enclosing account has left an account may hold at once, above 0 to 1,
+            so that its open calls leave room for the others; by default all.
         accounts: Patterns, such as ``tenant-*``, of the accounts that a call may let pay instead, each with
             a limit like this; by default any name will do.
         within: The account this one is part of (user < team < organisation). A call is held against
@@ -53,6 +55,7 @@ class Budget(Settings):
     run_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     rolling: bool = False
     carry_over: bool = False
+    held_share: Annotated[float, Field(gt=0, le=1)] | None = None
     accounts: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
     within: Budget | None = None
 
@@ -272,6 +275,43 @@ def binding_account(states: Sequence[AccountState]) -> AccountState:
         if binding.available is None or state.available < binding.available:
             binding = state
     return binding
+
+
+class HeldShare(NamedTuple):
+    """What an account may hold at once beside the others of the account it is within; amounts are nano-USD.
+
+    Attributes:
+        account: Whose.
+        share: All that it may hold.
+        held: What it holds.
+    """
+
+    account: str
+    share: NanoUsd
+    held: NanoUsd
+
+    @property
+    def room(self) -> NanoUsd:
+        """What it may still hold."""
+        return max(0, self.share - self.held)
+
+
+def tightest_share(chain: Sequence[Budget], states: Sequence[AccountState]) -> HeldShare | None:
+    """The share that leaves the least room in a chain of accounts; ``None`` where none has a share.
+
+    Args:
+        chain: Accounts, innermost first.
+        states: Theirs.
+    """
+    tightest = None
+    for payer, state, enclosing in zip(chain, states, states[1:], strict=False):
+        if payer.held_share is None or enclosing.limit is None:
+            continue
+        left = max(0, enclosing.limit - enclosing.spent)
+        share = HeldShare(payer.account, int(left * payer.held_share), state.held)
+        if tightest is None or share.room < tightest.room:
+            tightest = share
+    return tightest
 
 
 class Slot(NamedTuple):

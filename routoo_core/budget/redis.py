@@ -25,6 +25,7 @@ from routoo_core.budget.ledger import (
 from routoo_core.budget.period import HOUR_S, RETENTION_S, ROLLING_SPAN_S, Window
 from routoo_core.errors import (
     ConfigurationError,
+    HeldShareExceeded,
     LedgerError,
     MissingDependency,
     ReservationClosed,
@@ -156,6 +157,9 @@ class RedisLedger:
             )
         if "amount" not in reply:
             payer = budget.chain[reply["place"] - 1]
+            if "share" in reply:
+                share = int(reply["share"])
+                raise HeldShareExceeded(payer.account, share, int(reply["held"]), minimum)
             raise _current_state(reply["rows"], payer, now).refusal(minimum)
         amount = int(reply["amount"])
         return Reservation(reservation_id, budget.account, window, amount, enforce)
@@ -287,6 +291,7 @@ def _describe_current(budget: Budget, now: float) -> dict[str, str | bool]:
         "end": _text(slot.end),
         "span": _text(slot.span),
         "limit": _text(budget.limit_nano),
+        "held_share": _text(budget.held_share),
         "carry_over": budget.carry_over,
         "preceding_start": _text(preceding_start),
     }

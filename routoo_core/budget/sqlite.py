@@ -11,7 +11,13 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from routoo_core.budget.account import AccountState, Budget, binding_account, paying
+from routoo_core.budget.account import (
+    AccountState,
+    Budget,
+    binding_account,
+    paying,
+    tightest_share,
+)
 from routoo_core.budget.clock import WALL_CLOCK, Clock
 from routoo_core.budget.ledger import HOLD_TTL_S, Cooldown, HourlyCalls, Reservation, amount_to_hold
 from routoo_core.budget.period import (
@@ -30,7 +36,7 @@ from routoo_core.budget.sqlite_file import (
     open_file,
     read_expired_holds,
 )
-from routoo_core.errors import LedgerError, ReservationClosed
+from routoo_core.errors import HeldShareExceeded, LedgerError, ReservationClosed
 from routoo_core.lifetimes import PerProcess, fork_safe_lock
 from routoo_core.money import NanoUsd
 
@@ -108,6 +114,11 @@ class SqliteLedger:
             amount = amount_to_hold(available, minimum, maximum)
             if amount is None:
                 raise binding.refusal(minimum)
+            share = tightest_share(chain, states) if enforce else None
+            if share is not None:
+                if share.room < minimum:
+                    raise HeldShareExceeded(*share, minimum)
+                amount = min(amount, share.room)
 
             reservation = Reservation(
                 uuid.uuid4().hex, budget.account, states[0].window, amount, enforce

@@ -1,7 +1,7 @@
 -- Holds money in every account of a chain.
 -- {now, id, ttl, generation, minimum, maximum, enforce, fair_share_divisor, chain}; the chain holds
 -- accounts as read_current takes them.
--- Returns {amount}; {is_lost} where the data is of another generation; or {place, rows} of the account that has too little, by its place in the chain.
+-- Returns {amount}; {place, share, held} of the account whose share is used up, by its place in the chain; {is_lost} where the data is of another generation; or {place, rows} of the account that has too little, by its place in the chain.
 
 local request = cjson.decode(ARGV[1])
 local now, ttl = request.now, request.ttl
@@ -33,11 +33,35 @@ book_expired_holds(now)
 local binding = nil
 for place, current in ipairs(request.chain) do
     local rows = read_current(current, now, ttl)
+    current.rows = rows
     if current.limit ~= '' then
         local left = available(current.limit, rows, now)
         if not binding or left < binding.available then
             binding = {place = place, rows = rows, available = left}
         end
+    end
+end
+
+-- What an account may hold beside the others of the account that it is within.
+local function share_of(place)
+    local current, enclosing = request.chain[place], request.chain[place + 1]
+    if current.held_share == '' or not enclosing or enclosing.limit == '' then return nil end
+    local left = tonumber(enclosing.limit)
+    for _, row in ipairs(enclosing.rows) do
+        if row.span == '' or tonumber(row['end']) > now - row.span then left = left - row.spent end
+    end
+    local held = 0
+    for _, row in ipairs(current.rows) do held = held + row.held end
+    return {share = math.floor(math.max(0, left) * current.held_share), held = held}
+end
+
+local tightest = nil
+for place = 1, #request.chain do
+    local share = share_of(place)
+    if share then
+        share.place = place
+        share.room = math.max(0, share.share - share.held)
+        if not tightest or share.room < tightest.room then tightest = share end
     end
 end
 
@@ -48,6 +72,12 @@ if request.enforce and binding then
     end
     local fair_share = math.floor(binding.available / request.fair_share_divisor)
     amount = math.min(request.maximum, math.max(request.minimum, fair_share))
+end
+if request.enforce and tightest then
+    if tightest.room < request.minimum then
+        return cjson.encode({place = tightest.place, share = integer(tightest.share), held = integer(tightest.held)})
+    end
+    amount = math.min(amount, tightest.room)
 end
 
 for _, current in ipairs(request.chain) do hold(current, integer(amount)) end
