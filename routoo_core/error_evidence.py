@@ -88,7 +88,7 @@ class ErrorEvidence:
             return 200 <= self.status < 300
         if self._completion() is not None:
             return True
-        return any(isinstance(cause, json.JSONDecodeError) for cause in self._causes)
+        return self._unread_json() is not None
 
     @property
     def has_error_body(self) -> bool:
@@ -100,11 +100,8 @@ class ErrorEvidence:
         """Whether a success broke off: by an error event of its stream, or within its JSON."""
         if self.status is not None and self.has_error_body:
             return True
-        for cause in self._causes:
-            if isinstance(cause, json.JSONDecodeError):
-                text = cause.doc.lstrip()
-                return text == "" or text.startswith(("{", "["))
-        return False
+        unread = self._unread_json()
+        return unread is not None and unread.lstrip()[:1] in {"", "{", "["}
 
     @property
     def is_unwritten(self) -> bool:
@@ -147,9 +144,9 @@ class ErrorEvidence:
 
     def reply_text(self) -> str:
         """The reply that could not be read, as far as it came."""
-        for cause in self._causes:
-            if isinstance(cause, json.JSONDecodeError):
-                return cause.doc
+        unread = self._unread_json()
+        if unread is not None:
+            return unread
         return self.body if isinstance(self.body, str) else ""
 
     def retry_after_s(self) -> float | None:
@@ -159,6 +156,13 @@ class ErrorEvidence:
             if seconds is not None:
                 return seconds
         return _wait_in_words_s(self.words) if self.status is not None else None
+
+    def _unread_json(self) -> str | None:
+        """The reply that was read as JSON and is none; ``None`` where that is not what failed."""
+        for cause in self._causes:
+            if isinstance(cause, json.JSONDecodeError):
+                return cause.doc
+        return None
 
     def _completion(self) -> Any:
         """The reply that openai's errors about its form carry."""

@@ -11,12 +11,15 @@
     │   └── MissingDependency (ImportError) an optional package is not installed
     └── RoutingError                        it happened while running
         ├── InvalidRequest (ValueError)     this request cannot be routed
+        ├── CallNotPrepared (ValueError)    an expert's client cannot take this call
         ├── NoCapableExpert                 no expert in the pool can serve what it needs
         │   └── ContextWindowExceeded       no expert's window can take the prompt
         ├── BudgetExceeded                  nothing in the pool is affordable right now
+        │   └── HeldShareExceeded           the account's open calls hold all that they may
         ├── ReplyRejected                   a reply came and was paid for, but does not meet a check
         ├── ReplyRefused                    the expert refused to answer
         ├── NoReply                         what the expert answered is no reply
+        │   └── ReplyCutOff                 it ended before its end
         ├── OtherModelAnswered              another model answered than was asked
         ├── StreamInterrupted               the expert failed after the caller had seen text
         ├── LedgerError                     a ledger failed

@@ -71,12 +71,21 @@ _NEVER_SENT_ERRORS = frozenset(
     }
 )
 """Classes of errors after which no byte of the request has reached the expert."""
-_NO_CREDENTIALS_ERRORS = frozenset({"NoCredentialsError", "DefaultCredentialsError"})
 _REASONS_OF_CLASSES: tuple[tuple[frozenset[str], Reason], ...] = (
     (frozenset({"ContextOverflowError"}), "window"),
     (frozenset({"ModelRateLimitError"}), "throttled"),
-    (frozenset({"ModelAuthenticationError", "ModelPermissionDeniedError"}), "key"),
-    (frozenset({"ModelNotFoundError"}) | _NO_CREDENTIALS_ERRORS, "key"),
+    (
+        frozenset(
+            {
+                "DefaultCredentialsError",
+                "ModelAuthenticationError",
+                "ModelNotFoundError",
+                "ModelPermissionDeniedError",
+                "NoCredentialsError",
+            }
+        ),
+        "key",
+    ),
 )
 """Classes of errors that mean one refusal, whatever status and words they carry, and which."""
 _SERVER_ERRORS = frozenset({"ModelAPIError", "ModelConnectionError"})

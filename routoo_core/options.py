@@ -406,9 +406,10 @@ def make_policy(
         )
     keywords = {}
     for key, value in settings.items():
-        keywords[f"{key}_" if keyword.iskeyword(str(key)) else str(key)] = (
-            value  # Python reserves "lambda"
-        )
+        argument = str(key)
+        if keyword.iskeyword(argument):  # Python reserves "lambda"
+            argument += "_"
+        keywords[argument] = value
     try:
         return POLICIES[name](**keywords)
     except TypeError as error:

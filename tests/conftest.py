@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from provider_servers import AnthropicServer, GeminiServer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -22,6 +23,18 @@ from routoo_core.prompts import Prompts
 from routoo_core.testing import FakeEndpoint, FakePredictor
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 .,?+-"
+
+
+@pytest.fixture
+def anthropic() -> Iterator[AnthropicServer]:
+    with AnthropicServer() as server:
+        yield server
+
+
+@pytest.fixture
+def gemini() -> Iterator[GeminiServer]:
+    with GeminiServer() as server:
+        yield server
 
 
 @pytest.fixture

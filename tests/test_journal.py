@@ -6,7 +6,7 @@ import stat
 
 import pytest
 from conftest import redis_in
-from eight_ways import WAYS, billed, call
+from eight_ways import QUESTION, WAYS, answer, billed, call, model_for
 
 from routoo_core import Budget
 from routoo_core.budget import redis as redis_ledger
@@ -63,8 +63,6 @@ async def test_a_reply_that_was_paid_for_is_handed_over_and_booked_later(
 
 async def ask(way, router):
     """A call whose account cannot be looked at afterwards."""
-    from eight_ways import QUESTION, answer, model_for
-
     try:
         return (*await answer(way, model_for(way, router), QUESTION), None)
     except Exception as error:  # noqa: BLE001

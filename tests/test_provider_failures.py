@@ -4,7 +4,7 @@ import pytest
 from eight_ways import price_of
 from langchain_core.exceptions import ContextOverflowError
 from provider_experts import ANSWER, ask, billed, model_over, spent
-from provider_servers import AnthropicServer, GeminiServer, ProviderReply
+from provider_servers import ProviderReply
 from ways import LANGCHAIN_WAYS
 
 from routoo_core.errors import RoutooError, StreamInterrupted
@@ -12,18 +12,6 @@ from routoo_core.testing import Reply
 from routoo_core.usage import Usage
 
 WAYS = pytest.mark.parametrize("way", LANGCHAIN_WAYS)
-
-
-@pytest.fixture
-def anthropic():
-    with AnthropicServer() as server:
-        yield server
-
-
-@pytest.fixture
-def gemini():
-    with GeminiServer() as server:
-        yield server
 
 
 STREAMED = pytest.mark.parametrize("way", ["streamed", "async streamed"])

@@ -1,7 +1,7 @@
 """What providers really send, over HTTP: booked to the nano-dollar where they say it, replaced where they fail."""
 
 import pytest
-from eight_ways import QUESTION, STREAMED, WAYS, WHOLE, billed, call
+from eight_ways import QUESTION, STREAMED, WAYS, WHOLE, answer, billed, call, model_for
 
 from routoo_core.errors import RoutooError, StreamInterrupted
 from routoo_core.testing import Reply
@@ -142,8 +142,6 @@ async def test_a_200_without_a_reply_is_booked_at_no_less_than_it_was_billed(
 
 @IN_EVERY_WAY
 async def test_several_completions_are_booked_or_refused(endpoint, make_router, way):
-    from eight_ways import answer, model_for
-
     router = make_router(limit="0.02")
     try:
         await answer(way, model_for(way, router), QUESTION, n=3)

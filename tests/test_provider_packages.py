@@ -3,24 +3,12 @@
 import pytest
 from eight_ways import price_of
 from provider_experts import ANSWER, KEY_VARIABLE, ask, billed, model_over, spent
-from provider_servers import AnthropicServer, GeminiServer, ProviderReply
+from provider_servers import ProviderReply
 from ways import LANGCHAIN_WAYS
 
 from routoo_core.usage import Usage
 
 WAYS = pytest.mark.parametrize("way", LANGCHAIN_WAYS)
-
-
-@pytest.fixture
-def anthropic():
-    with AnthropicServer() as server:
-        yield server
-
-
-@pytest.fixture
-def gemini():
-    with GeminiServer() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

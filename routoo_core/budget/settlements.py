@@ -57,27 +57,11 @@ class Settlements:
         Raises:
             ReservationClosed: The reservation was closed before.
         """
-        try:
-            return self.ledger.settle(reservation, cost)
-        except ReservationClosed as error:
-            self._note_forgotten(error)
-            return None
-        except LedgerError as error:
-            self._log(reservation, cost, error)
-            self._keep(Settlement(reservation, cost))
-            return None
+        return self._close(Settlement(reservation, cost))
 
     def release(self, reservation: Reservation) -> AccountState | None:
         """Give a hold back; see :meth:`settle`."""
-        try:
-            return self.ledger.release(reservation)
-        except ReservationClosed as error:
-            self._note_forgotten(error)
-            return None
-        except LedgerError as error:
-            self._log(reservation, 0, error)
-            self._keep(Settlement(reservation, None))
-            return None
+        return self._close(Settlement(reservation, None))
 
     def catch_up(self) -> None:
         """Book what waits, until the ledger fails again; each settlement once, whoever else does the same."""
@@ -92,19 +76,32 @@ class Settlements:
         finally:
             self._catching_up.release()
 
+    def _close(self, settlement: Settlement) -> AccountState | None:
+        """Close a reservation, now or later; the state of the innermost account where it was now."""
+        try:
+            return self._apply(settlement)
+        except ReservationClosed as error:
+            self._note_forgotten(error)
+        except LedgerError as error:
+            self._log(settlement, error)
+            self._keep(settlement)
+        return None
+
     def _book(self, settlement: Settlement) -> bool:
         """Whether a settlement that waited is booked now."""
         try:
-            if settlement.cost is None:
-                self.ledger.release(settlement.reservation)
-            else:
-                self.ledger.settle(settlement.reservation, settlement.cost)
+            self._apply(settlement)
         except ReservationClosed as error:  # the ledger had taken it, or another process was faster
             _LOGGER.debug("a settlement that waited: %s", error)
         except LedgerError:
             return False
         self.journal.remove(settlement)
         return True
+
+    def _apply(self, settlement: Settlement) -> AccountState:
+        if settlement.cost is None:
+            return self.ledger.release(settlement.reservation)
+        return self.ledger.settle(settlement.reservation, settlement.cost)
 
     def _note_forgotten(self, error: ReservationClosed) -> None:
         """Go on where the ledger has lost a hold, since its call was paid for.
@@ -120,12 +117,12 @@ class Settlements:
         self.journal.add(settlement)
         self._may_wait = True
 
-    def _log(self, reservation: Reservation, cost: NanoUsd, error: LedgerError) -> None:
+    def _log(self, settlement: Settlement, error: LedgerError) -> None:
         place = self.journal.folder or "memory"
         _LOGGER.error(
             "a call of account %r cost %s, which is kept in %s and booked when the ledger answers again: %s",
-            reservation.account,
-            format_usd(cost),
+            settlement.reservation.account,
+            format_usd(settlement.cost or 0),
             place,
             error,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage
@@ -11,8 +12,39 @@ from routoo_core.usage import Usage
 Piece = TypeVar("Piece")
 
 
-FAILED_END = "error"
+_FAILED_END = "error"
 """What gateways give as the reason of an end where the provider behind them failed."""
+
+
+class StreamEnd:
+    """Whether a stream came to its end: it gave a reason, or reported usage behind what it showed.
+
+    Args:
+        is_marked: Whether the expert says why its streams end, so that one without a sign of its end was cut off.
+    """
+
+    def __init__(self, is_marked: bool) -> None:
+        self._is_reached = not is_marked
+        self._has_shown = False
+        self._has_failed = False
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether it did, and gave no failure as the reason."""
+        return self._is_reached and not self._has_failed
+
+    def note(self, reasons: Sequence[Any], is_visible: bool, is_usage_alone: bool) -> None:
+        """Note a piece.
+
+        Args:
+            reasons: Of the stream's end, as far as the piece gives any.
+            is_visible: Whether it shows the caller anything.
+            is_usage_alone: Whether it reports usage and nothing else.
+        """
+        if reasons or (is_usage_alone and self._has_shown):
+            self._is_reached = True
+        self._has_failed = self._has_failed or _FAILED_END in reasons
+        self._has_shown = self._has_shown or is_visible
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from routoo_core.calling.readings import FAILED_END, PieceReading, Reading
+from routoo_core.calling.readings import PieceReading, Reading, StreamEnd
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage, field_of, read_usage, usage_with_part
 from routoo_integrations.langchain.messages import closing_chunk, written_text
@@ -51,36 +51,26 @@ class ChunkReader:
     def __init__(self, marks_end: bool) -> None:
         self._usage: Usage | None = None
         self._model: str | None = None
-        self._is_complete = not marks_end
-        self._has_shown = False
-        self._has_failed = False
-
-    def _note_end(self, reason: Any) -> None:
-        self._is_complete = self._is_complete or bool(reason)
-        self._has_failed = self._has_failed or reason == FAILED_END
+        self._end = StreamEnd(marks_end)
 
     def read(self, piece: ChatGenerationChunk) -> PieceReading:
         """What a chunk adds; the chunk no longer says that it is the last, for that one is ours."""
         message = piece.message
+        reasons = _end_reasons(piece)
         for metadata in _metadata(piece):
             self._model = _model_name(metadata) or self._model
-            for field in _END_FIELDS:
-                self._note_end(metadata.get(field))
         if isinstance(message, AIMessageChunk):
-            if message.chunk_position == "last":
-                self._is_complete = True
             message.chunk_position = None
             if message.usage_metadata:
                 self._usage = usage_with_part(self._usage, read_usage(message.usage_metadata))
         is_visible = _shows_anything(message)
-        if self._has_shown and not is_visible and _reports_usage(message):
-            self._is_complete = True  # usage behind the text comes last
-        self._has_shown = self._has_shown or is_visible
+        is_usage_alone = not is_visible and _reports_usage(message)
+        self._end.note(reasons, is_visible, is_usage_alone)
         return PieceReading(written_text(message), is_visible)
 
     def finish(self) -> Reading:
         """What all chunks say together."""
-        return Reading("", self._usage, self._model, self._is_complete and not self._has_failed)
+        return Reading("", self._usage, self._model, self._end.is_reached)
 
     def last_piece(self, record: DecisionRecord) -> ChatGenerationChunk:
         """The chunk with the record."""
@@ -92,6 +82,20 @@ def _metadata(piece: ChatGenerationChunk) -> Iterator[Mapping[str, Any]]:
     yield piece.message.response_metadata
     if piece.generation_info:
         yield piece.generation_info
+
+
+def _end_reasons(piece: ChatGenerationChunk) -> list[Any]:
+    """The reasons for a stream's end that a chunk gives."""
+    reasons: list[Any] = []
+    for metadata in _metadata(piece):
+        for field in _END_FIELDS:
+            reason = metadata.get(field)
+            if reason:
+                reasons.append(reason)
+    message = piece.message
+    if isinstance(message, AIMessageChunk) and message.chunk_position == "last":
+        reasons.append(message.chunk_position)
+    return reasons
 
 
 def _model_name(metadata: Mapping[str, Any]) -> str | None:

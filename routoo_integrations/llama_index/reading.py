@@ -12,7 +12,7 @@ from llama_index.core.base.llms.types import (
     TextBlock,
 )
 
-from routoo_core.calling.readings import FAILED_END, PieceReading, Reading
+from routoo_core.calling.readings import PieceReading, Reading, StreamEnd
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage, field_of, read_usage, usage_so_far
 from routoo_integrations.llama_index.messages import mark_response, stamp_response
@@ -39,9 +39,7 @@ class PieceReader(Generic[Response]):
         self._mark = {"expert": expert}
         self._usage: Usage | None = None
         self._model: str | None = None
-        self._is_complete = not marks_end
-        self._has_shown = False
-        self._has_failed = False
+        self._end = StreamEnd(marks_end)
         self._latest: Response | None = None
         self._refusal = ""
 
@@ -52,12 +50,8 @@ class PieceReader(Generic[Response]):
         self._usage = usage_so_far(self._usage, report)
         self._model = model_name(piece) or self._model
         is_visible = _shows_anything(piece)
-        is_behind_text = self._has_shown and report is not None and _has_no_choices(piece.raw)
-        reasons = _end_reasons(piece.raw)
-        if is_behind_text or reasons:
-            self._is_complete = True
-        self._has_failed = self._has_failed or FAILED_END in reasons
-        self._has_shown = self._has_shown or is_visible
+        is_usage_alone = report is not None and _has_no_choices(piece.raw)
+        self._end.note(_end_reasons(piece.raw), is_visible, is_usage_alone)
         mark_response(piece, self._mark)
         refusal = refusal_text(piece)
         self._refusal += refusal
@@ -68,8 +62,7 @@ class PieceReader(Generic[Response]):
         text = ""
         if self._usage is None and self._latest is not None:
             text = tool_arguments(self._latest)
-        is_complete = self._is_complete and not self._has_failed
-        return Reading(text, self._usage, self._model, is_complete)
+        return Reading(text, self._usage, self._model, self._end.is_reached)
 
     def last_piece(self, record: DecisionRecord) -> Response | None:
         """A piece like the latest one, which adds no text and carries the record."""

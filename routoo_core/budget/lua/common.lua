@@ -127,14 +127,25 @@ local function read_period(account, window, now, ttl)
     return rows
 end
 
--- What may still be held, given the rows of a period.
-local function available(limit, rows, now)
+-- What is held in the rows of a period.
+local function held_in(rows)
+    local held = 0
+    for _, row in ipairs(rows) do held = held + row.held end
+    return held
+end
+
+-- What a period has left beside what is spent in it, given its rows.
+local function unspent(limit, rows, now)
     local left = tonumber(limit)
     for _, row in ipairs(rows) do
-        left = left - row.held
         if row.span == '' or tonumber(row['end']) > now - row.span then left = left - row.spent end
     end
-    return math.max(0, left)
+    return left
+end
+
+-- What may still be held, given the rows of a period.
+local function available(limit, rows, now)
+    return math.max(0, unspent(limit, rows, now) - held_in(rows))
 end
 
 -- What the account's last window leaves for a new one, at most one limit. Where a whole period

@@ -1,7 +1,10 @@
 -- Holds money in every account of a chain.
 -- {now, id, ttl, generation, minimum, maximum, enforce, fair_share_divisor, chain}; the chain holds
 -- accounts as read_current takes them.
--- Returns {amount}; {place, share, held} of the account whose share is used up, by its place in the chain; {is_lost} where the data is of another generation; or {place, rows} of the account that has too little, by its place in the chain.
+-- Returns {amount}; or one of
+--   {is_lost}: the data is of another generation,
+--   {place, share, held}: the account, by its place in the chain, whose share is used up,
+--   {place, rows}: the account that has too little.
 
 local request = cjson.decode(ARGV[1])
 local now, ttl = request.now, request.ttl
@@ -42,27 +45,22 @@ for place, current in ipairs(request.chain) do
     end
 end
 
--- What an account may hold beside the others of the account that it is within.
-local function share_of(place)
-    local current, enclosing = request.chain[place], request.chain[place + 1]
-    if current.held_share == '' or not enclosing or enclosing.limit == '' then return nil end
-    local left = tonumber(enclosing.limit)
-    for _, row in ipairs(enclosing.rows) do
-        if row.span == '' or tonumber(row['end']) > now - row.span then left = left - row.spent end
+-- The account whose held_share leaves the least room; nil where none has a share.
+local function tightest_share()
+    local tightest = nil
+    for place = 1, #request.chain - 1 do
+        local current, enclosing = request.chain[place], request.chain[place + 1]
+        if current.held_share ~= '' and enclosing.limit ~= '' then
+            local left = math.max(0, unspent(enclosing.limit, enclosing.rows, now))
+            local share = math.floor(left * current.held_share)
+            local held = held_in(current.rows)
+            local room = math.max(0, share - held)
+            if not tightest or room < tightest.room then
+                tightest = {place = place, share = share, held = held, room = room}
+            end
+        end
     end
-    local held = 0
-    for _, row in ipairs(current.rows) do held = held + row.held end
-    return {share = math.floor(math.max(0, left) * current.held_share), held = held}
-end
-
-local tightest = nil
-for place = 1, #request.chain do
-    local share = share_of(place)
-    if share then
-        share.place = place
-        share.room = math.max(0, share.share - share.held)
-        if not tightest or share.room < tightest.room then tightest = share end
-    end
+    return tightest
 end
 
 local amount = request.maximum
@@ -73,9 +71,11 @@ if request.enforce and binding then
     local fair_share = math.floor(binding.available / request.fair_share_divisor)
     amount = math.min(request.maximum, math.max(request.minimum, fair_share))
 end
-if request.enforce and tightest then
+local tightest = request.enforce and tightest_share()
+if tightest then
     if tightest.room < request.minimum then
-        return cjson.encode({place = tightest.place, share = integer(tightest.share), held = integer(tightest.held)})
+        local share, held = integer(tightest.share), integer(tightest.held)
+        return cjson.encode({place = tightest.place, share = share, held = held})
     end
     amount = math.min(amount, tightest.room)
 end
