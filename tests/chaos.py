@@ -8,6 +8,7 @@ import sys
 import time
 
 from routoo_core import Budget, Expert, Pool
+from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.config import build_router
 from routoo_core.errors import RoutooError
@@ -29,10 +30,11 @@ class JumpingClock:
         return time.time() + self.days * DAY_S
 
 
-def main(base_url, path, seed):
+def main(base_url, address, seed):
     dice = random.Random(seed)
     clock = JumpingClock()
-    ledger = SqliteLedger(path, ttl=60, clock=clock)
+    kind = RedisLedger if "://" in address else SqliteLedger
+    ledger = kind(address, ttl=60, clock=clock)
     expert = Expert(
         name="dear",
         model="dear",
@@ -54,7 +56,8 @@ def main(base_url, path, seed):
     while True:
         number += 1
         clock.days = dice.choice([0, 0, 0, 1, -1, 30])
-        fill_disk(ledger, is_full=dice.random() < 0.3)
+        if kind is SqliteLedger:
+            fill_disk(ledger, is_full=dice.random() < 0.3)
         try:
             model.invoke(f"{seed}-{number}")
         except RoutooError:

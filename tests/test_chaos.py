@@ -1,4 +1,4 @@
-"""Processes killed, clocks jumping, disks full, all at random while four processes call: the limit holds."""
+"""Processes killed, clocks jumping, disks full, Redis emptied while four processes call: the limit holds."""
 
 import random
 import subprocess
@@ -18,13 +18,14 @@ WORKER = Path(chaos.__file__)
 WORKERS = 4
 KILLS = 12
 CALLS_BEFORE_KILLS = 20
+SECONDS_AFTER_LOSS = 3
 LIMIT_NANO_USD = 30_000_000
 NANO_USD_OF_INPUT = 1000
 NANO_USD_OF_OUTPUT = 10_000
 
 
-def start(endpoint, path, seed):
-    command = [sys.executable, str(WORKER), endpoint.base_url, str(path), str(seed)]
+def start(endpoint, ledger, seed):
+    command = [sys.executable, str(WORKER), endpoint.base_url, str(ledger), str(seed)]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -79,3 +80,26 @@ def test_the_limit_holds_and_every_answered_call_is_booked_once(seed, tmp_path):
     assert set(answered) <= set(asked)
     assert len(answered) <= state.calls <= len(asked)
     assert len(answered) > CALLS_BEFORE_KILLS / 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_redis_that_is_emptied_gives_no_call_a_new_limit(redis_url):
+    import redis
+
+    server = redis.Redis.from_url(redis_url)
+    with FakeEndpoint() as endpoint:
+        endpoint.replies["dear"] = Reply("word " * 6, prompt_tokens=20, delay_s=0.1)
+        workers = [start(endpoint, redis_url, number) for number in range(WORKERS)]
+        wait_until(lambda: len(endpoint.bills) > CALLS_BEFORE_KILLS, timeout_s=120)
+        server.flushall()
+        asked_before_the_loss = len(endpoint.bills)
+        time.sleep(SECONDS_AFTER_LOSS)
+        for worker in workers:
+            assert worker.poll() is None, "a worker ended by itself"
+            worker.kill()
+            worker.communicate()
+        bills = list(endpoint.bills)
+
+    assert len(bills) <= asked_before_the_loss + WORKERS  # those in flight
+    assert billed(bills) <= LIMIT_NANO_USD
