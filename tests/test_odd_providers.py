@@ -170,9 +170,9 @@ def misbooked_calls(siege, endings):
         odds = [siege.provider.drawn[bill.model, tag] for bill in bills]
         if all(odd.is_told for odd in odds):
             if booked != billed:
-                yield f"call {tag}: booked {booked}, billed {billed}, of {replies(odds)}: {ending!r}"
+                yield f"call {tag}: booked {booked}, billed {billed}, {replies(odds)}: {ending!r}"
         elif booked < billed and not any(odd.hides_reasoning for odd in odds):
-            yield f"call {tag}: booked {booked} less than billed {billed}: {ending!r}"
+            yield f"call {tag}: booked {booked} of {billed}, {replies(odds)}: {ending!r}"
 
 
 def replies(odds):
