@@ -346,7 +346,12 @@ class AllExpertsFailed(RoutingError, ExceptionGroup[Exception]):
 
     The same call may succeed later, unless it is a :class:`FinalFailure`. In another process, an
     :class:`ExpertError` stands for each error of a provider.
+
+    Attributes:
+        reasons: Why each of them failed, a :data:`routoo_core.failures.Reason` or ``"rejected"``.
     """
+
+    reasons: tuple[str, ...] = ()
 
     def derive(self, excs: Sequence[Exception], /) -> AllExpertsFailed:  # type: ignore[override]
         """Keep the type when the group is split (``except*``)."""
@@ -358,17 +363,28 @@ class FinalFailure(AllExpertsFailed, RuntimeError):
 
 
 def all_experts_failed(
-    message: str, errors: Sequence[Exception], may_succeed_later: bool
+    message: str, errors: Sequence[Exception], reasons: Sequence[str], may_succeed_later: bool
 ) -> AllExpertsFailed:
     """The error of a call for which everything affordable failed.
 
     Args:
         message: Who failed and how, without the providers' messages.
         errors: One for each attempt, at least one.
+        reasons: Why each of them failed.
         may_succeed_later: Whether at least one of the experts may succeed later with the same call.
     """
     kind = AllExpertsFailed if may_succeed_later else FinalFailure
-    return kind(message, errors)
+    group = kind(message, errors)
+    group.reasons = tuple(reasons)
+    return group
+
+
+def specialised(error: RoutooError, kind: type[Error]) -> Error:
+    """The same error as one of a more special class; an adapter has classes that are its framework's as well."""
+    special = _rebuild(kind, error.args)
+    special.__dict__.update(error.__dict__)
+    special.__traceback__ = error.__traceback__
+    return special
 
 
 # Errors in other processes

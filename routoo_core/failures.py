@@ -87,7 +87,7 @@ _REASONS_OF_CLASSES: tuple[tuple[frozenset[str], Reason], ...] = (
         "key",
     ),
 )
-"""Classes of errors that mean one refusal, whatever status and words they carry, and which."""
+"""Classes of errors that mean one refusal, and which; of a rate limit the words may say more."""
 _SERVER_ERRORS = frozenset({"ModelAPIError", "ModelConnectionError"})
 """LangChain's classes for a server that failed, or a connection."""
 MISREAD_ERRORS = (ValueError, LookupError, TypeError, AttributeError)
@@ -301,9 +301,12 @@ def _reason(error: BaseException, evidence: ErrorEvidence) -> Reason:
     if evidence.is_timeout:
         return "timeout"
     reason = _reason_of_class(evidence)
+    is_answered = evidence.status is not None or evidence.body is not None
+    if reason == "throttled" and is_answered:
+        return _reason_of_refusal(evidence, evidence.status)  # it may be that no credit is left
     if reason is not None:
         return reason
-    if evidence.status is not None or evidence.body is not None:
+    if is_answered:
         return _reason_of_refusal(evidence, evidence.status)
     if evidence.is_transport or evidence.has_class(_SERVER_ERRORS):
         return "unavailable"

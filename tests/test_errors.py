@@ -164,9 +164,14 @@ def test_a_process_pool_hands_every_error_on(method):
             assert "the cause" in str(caught.value.__cause__)  # the worker's traceback, as text
 
 
+def all_failed(failures, may_succeed_later):
+    reasons = ["throttled"] * len(failures)
+    return errors.all_experts_failed("all failed", failures, reasons, may_succeed_later)
+
+
 @pytest.mark.parametrize("may_succeed_later", [True, False])
 def test_a_group_keeps_its_kind_when_it_is_split(may_succeed_later):
-    error = errors.all_experts_failed("all failed", [rate_limit(), OSError(1)], may_succeed_later)
+    error = all_failed([rate_limit(), OSError(1)], may_succeed_later)
     assert isinstance(error, FinalFailure) is not may_succeed_later
     match, rest = error.split(OSError)
     assert type(match) is type(rest) is type(error)
@@ -221,7 +226,7 @@ def test_langgraph_does_not_repeat_what_cannot_succeed_later(error):
 
 
 def test_langgraph_repeats_a_call_for_which_all_experts_failed_for_now():
-    graph, tries = graph_of(errors.all_experts_failed("all failed", [rate_limit()], True))
+    graph, tries = graph_of(all_failed([rate_limit()], may_succeed_later=True))
     assert graph.invoke({"answer": ""}) == {"answer": "Four."}
     assert len(tries) == 2
     tries.clear()

@@ -232,7 +232,8 @@ def test_a_batch_is_predicted_in_one_pass(model):
 def test_one_bad_input_of_a_batch_leaves_the_others(model):
     film = [HumanMessage([{"type": "video", "url": "https://x/y.mp4"}])]
     replies = model.batch(["Hello?", film, "Who is there?"], return_exceptions=True)
-    assert [type(reply) for reply in replies] == [AIMessage, NoCapableExpert, AIMessage]
+    kinds = [AIMessage, NoCapableExpert, AIMessage]
+    assert all(map(isinstance, replies, kinds))
 
 
 async def test_rate_limits_of_experts_are_kept(endpoint):

@@ -34,6 +34,9 @@ from routoo_core.threads import off_loop
 FIRST_RETRY_PAUSE_S = 0.25
 LONGEST_RETRY_PAUSE_S = 8.0
 
+_REJECTED = "rejected"
+"""Why an attempt failed whose reply was refused by a check."""
+
 REFUSE = "refuse"
 CHEAPEST = "cheapest"
 
@@ -213,25 +216,29 @@ class Attempts(Iterator[Attempt]):
         """The error that says how each attempt ended."""
         errors: list[Exception] = []
         problems = []
-        failures = []
+        reasons: list[str] = []
+        may_succeed_later = False
         for attempt in self._attempts:
             if isinstance(attempt.outcome, Failed):
                 errors.append(attempt.outcome.error)
-                failures.append(attempt.outcome.failure)
-                problem = attempt.outcome.failure.description
+                failure = attempt.outcome.failure
+                reasons.append(failure.reason)
+                may_succeed_later = may_succeed_later or failure.may_succeed_later
+                problem = failure.description
             else:
                 reason = attempt.outcome.reason if isinstance(attempt.outcome, Rejected) else ""
                 errors.append(ReplyRejected(attempt.expert.name, reason))
+                reasons.append(_REJECTED)
                 problem = ReplyRejected.__name__
             problems.append(f"{attempt.expert.name}: {problem}")
 
         group = all_experts_failed(
             f"all {len(errors)} affordable experts failed: {'; '.join(problems)}",
             errors,
-            may_succeed_later=any(failure.may_succeed_later for failure in failures),
+            reasons,
+            may_succeed_later,
         )
-        refused_windows = [failure for failure in failures if failure.reason == "window"]
-        if len(refused_windows) == len(errors):
+        if set(reasons) == {"window"}:
             return self._prompt_too_long(group)
         return group
 

@@ -18,8 +18,6 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from routoo_core.arguments import unpriced_arguments
@@ -49,9 +47,9 @@ from routoo_integrations.call_settings import read_overrides
 from routoo_integrations.langchain.calls import ChatCall
 from routoo_integrations.langchain.clients import LangChainClient, make_clients
 from routoo_integrations.langchain.configured import ConfiguredChatModel
+from routoo_integrations.langchain.errors import errors_as_langchain
 from routoo_integrations.langchain.keywords import ChatModelKeywords
 from routoo_integrations.langchain.messages import openai_messages, uncharged
-from routoo_integrations.langchain.overflow import overflow_as_langchain
 from routoo_integrations.langchain.profiles import describe_model, pool_profile
 from routoo_integrations.langchain.protocols import check_provider
 from routoo_integrations.langchain.structured import (
@@ -61,6 +59,7 @@ from routoo_integrations.langchain.structured import (
     preferred_method,
     structured_model,
 )
+from routoo_integrations.langchain.tools import BoundTool, Tool, counted_arguments
 
 _OWN_FIELDS = (
     "account",
@@ -298,11 +297,11 @@ class RoutooChatModel(ConfiguredChatModel):
         generations = super()._convert_cached_generations(cache_val)
         return [uncharged(generation) for generation in generations]
 
-    # Tools and structured output travel in OpenAI's form and are translated for the expert that is chosen
+    # Tools and structured output: the expert that is chosen binds them by its own methods
 
     def bind_tools(
         self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        tools: Sequence[Tool],
         *,
         tool_choice: dict[str, Any] | str | bool | None = None,
         strict: bool | None = None,
@@ -319,12 +318,14 @@ class RoutooChatModel(ConfiguredChatModel):
         Raises:
             ValueError: ``tool_choice`` names none of the tools.
         """
-        openai_tools = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+        bound_tools = [BoundTool(tool, strict) for tool in tools]
         if isinstance(tool_choice, str):
-            check_tool_choice(tool_choice, openai_tools)
+            check_tool_choice(tool_choice, bound_tools)
         if tool_choice:
             kwargs["tool_choice"] = "any" if tool_choice is True else tool_choice
-        return self.bind(tools=openai_tools, **kwargs)
+        if strict is not None:
+            kwargs["strict"] = strict
+        return self.bind(tools=bound_tools, **kwargs)
 
     def with_structured_output(
         self,
@@ -364,7 +365,7 @@ class RoutooChatModel(ConfiguredChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         call = self._call(messages, stop, run_manager, kwargs)
-        with overflow_as_langchain():
+        with errors_as_langchain():
             return run(self.router, self.routed(messages, kwargs), call)
 
     async def _agenerate(
@@ -375,7 +376,7 @@ class RoutooChatModel(ConfiguredChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         call = self._call(messages, stop, run_manager, kwargs)
-        with overflow_as_langchain():
+        with errors_as_langchain():
             return await arun(self.router, self.routed(messages, kwargs), call)
 
     def _stream(
@@ -386,7 +387,7 @@ class RoutooChatModel(ConfiguredChatModel):
         **kwargs: Any,
     ) -> Generator[ChatGenerationChunk, None, None]:
         call = self._call(messages, stop, run_manager, kwargs)
-        with overflow_as_langchain():
+        with errors_as_langchain():
             yield from stream(self.router, self.routed(messages, kwargs), call)
 
     async def _astream(
@@ -398,7 +399,7 @@ class RoutooChatModel(ConfiguredChatModel):
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         call = self._call(messages, stop, run_manager, kwargs)
         chunks = astream(self.router, self.routed(messages, kwargs), call)
-        with overflow_as_langchain():
+        with errors_as_langchain():
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield chunk
@@ -412,14 +413,15 @@ class RoutooChatModel(ConfiguredChatModel):
         plain = openai_messages(messages)
         if self.question_of:
             plain = mark_question(plain, self.question_of)
+        counted = counted_arguments(keywords)
         return RoutedRequest.from_messages(
             plain,
-            max_tokens=read_reply_limit(keywords, self.max_tokens),
-            completions=read_completions(keywords),
-            tools=[*(keywords.get("tools") or ()), *(keywords.get("functions") or ())],
-            response_format=keywords.get("response_format"),
-            unpriced=unpriced_arguments(provider_keywords(keywords)),
-            overrides=read_overrides(self.router, keywords, self.account, self.max_retries),
+            max_tokens=read_reply_limit(counted, self.max_tokens),
+            completions=read_completions(counted),
+            tools=[*(counted.get("tools") or ()), *(counted.get("functions") or ())],
+            response_format=counted["response_format"],
+            unpriced=unpriced_arguments(provider_keywords(counted)),
+            overrides=read_overrides(self.router, counted, self.account, self.max_retries),
         )
 
     def client(self, expert: Expert) -> LangChainClient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from functools import partial
+from inspect import signature
 from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -11,6 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableSequence
+from pydantic import BaseModel
 
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert, Pool
@@ -26,8 +28,10 @@ from routoo_integrations.langchain.connections import ModelConnections
 from routoo_integrations.langchain.protocols import build_chat_model
 from routoo_integrations.langchain.retries import without_retries
 from routoo_integrations.langchain.runnables import as_chunk, speaks_openai, unwrap_bindings
+from routoo_integrations.langchain.tools import own_tool, plain_response_format
 
-_TRANSLATED = ("tools", "tool_choice", "response_format")
+_BOUND = ("tools", "tool_choice", "strict", "response_format")
+"""Arguments of a call that a model's own methods bind."""
 _END_MARKING_MODELS = (
     "BaseChatOpenAI",
     "ChatAnthropic",
@@ -97,24 +101,24 @@ class LangChainClient:
     def arguments(
         self, stop: list[str] | None, keywords: Mapping[str, Any], max_tokens: int
     ) -> dict[str, Any]:
-        """A call in OpenAI's form as this model's own arguments.
+        """A call's arguments as this model's own.
 
         Args:
             stop: Stop sequences; ``None`` for those that its owner bound.
-            keywords: ``tools``, ``tool_choice`` and ``response_format`` in OpenAI's form, and whatever else was bound.
+            keywords: Tools and response format as ``bind_tools`` takes them, and whatever else was bound.
             max_tokens: The limit on the reply; what its owner bound counts where it is less.
 
         Raises:
             ConfigurationError: The model takes no tools or schema with a call, whatever its expert's capabilities say.
         """
-        openai_form: dict[str, Any] = {}
+        to_bind: dict[str, Any] = {}
         rest: dict[str, Any] = {"stop": stop or self.bound.get("stop")}
         for name, value in keywords.items():
-            if name in _TRANSLATED:
-                openai_form[name] = value
-            else:
+            if name not in _BOUND:
                 rest[name] = value
-        arguments = {**self.bound, **self._own_form(openai_form), **rest}
+            elif value is not None:
+                to_bind[name] = value
+        arguments = {**self.bound, **self._own_form(to_bind), **rest}
         arguments = without_parameters(arguments, self._withheld)
         limit = min(max_tokens, self.bound_limit or max_tokens)
         if "max_tokens" in self._withheld:
@@ -206,12 +210,15 @@ class LangChainClient:
     def _streams_async(self) -> bool:
         return type(self.model)._astream is not BaseChatModel._astream
 
-    def _own_form(self, openai_form: Mapping[str, Any]) -> dict[str, Any]:
+    def _own_form(self, to_bind: Mapping[str, Any]) -> dict[str, Any]:
         """Tools and response format as this model's own arguments."""
-        keywords = {name: value for name, value in openai_form.items() if value is not None}
-        if keywords.get("tools"):
-            return self._bound_arguments(self.model.bind_tools(**keywords))
+        keywords = dict(to_bind)
         response_format = keywords.get("response_format")
+        if response_format is not None and not self._parses(response_format):
+            response_format = plain_response_format(response_format)
+            keywords["response_format"] = response_format
+        if keywords.get("tools"):
+            return self._bound_arguments(self._bind_tools(keywords))
         if not response_format or speaks_openai(self.model):
             return keywords
         if response_format["type"] == "json_schema":
@@ -221,6 +228,24 @@ class LangChainClient:
         else:
             structured = self.model.with_structured_output(cast("Any", None), method="json_mode")
         return self._bound_arguments(structured)
+
+    def _parses(self, response_format: Any) -> bool:
+        """Whether the model's own client takes this class as a response format, and parses replies by it."""
+        is_pydantic = isinstance(response_format, type) and issubclass(response_format, BaseModel)
+        return is_pydantic and speaks_openai(self.model)
+
+    def _bind_tools(self, keywords: dict[str, Any]) -> Runnable[Any, Any]:
+        """The model with the caller's own tools bound by its own method."""
+        strict = keywords.pop("strict", None)
+        tools = keywords.pop("tools")
+        if strict is None:
+            own_tools = [own_tool(tool) for tool in tools]
+            return self.model.bind_tools(own_tools, **keywords)
+        if "strict" in signature(self.model.bind_tools).parameters:
+            own_tools = [own_tool(tool) for tool in tools]
+            return self.model.bind_tools(own_tools, strict=strict, **keywords)
+        # Their form says that they are strict.
+        return self.model.bind_tools(tools, **keywords)
 
     def _bound_arguments(self, runnable: Runnable[Any, Any]) -> dict[str, Any]:
         """The arguments that a model's own ``bind_tools`` or ``with_structured_output`` would call it with."""

@@ -18,12 +18,12 @@ from routoo_core.record import DecisionRecord
 from routoo_core.request import RoutedRequest
 from routoo_integrations.langchain.chat_model import RoutooChatModel
 from routoo_integrations.langchain.configured import configured_settings
+from routoo_integrations.langchain.errors import errors_as_langchain
 from routoo_integrations.langchain.messages import (
     portable_messages,
     stamp_message,
     well_formed_message,
 )
-from routoo_integrations.langchain.overflow import overflow_as_langchain
 from routoo_integrations.langchain.reading import read_message
 
 
@@ -52,7 +52,7 @@ class RoutooMiddleware(AgentMiddleware[Any, Any, Any]):
     ) -> ModelResponse[Any]:
         """Route one call."""
         call = AgentCall(self.model, request, handler)
-        with overflow_as_langchain():
+        with errors_as_langchain():
             return run(self.model.router, self._routed_request(request), call)
 
     async def awrap_model_call(
@@ -62,7 +62,7 @@ class RoutooMiddleware(AgentMiddleware[Any, Any, Any]):
     ) -> ModelResponse[Any]:
         """:meth:`wrap_model_call`, async."""
         call = AgentCall(self.model, request, handler)
-        with overflow_as_langchain():
+        with errors_as_langchain():
             return await arun(self.model.router, self._routed_request(request), call)
 
     def _routed_request(self, request: ModelRequest[Any]) -> RoutedRequest:

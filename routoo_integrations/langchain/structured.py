@@ -18,12 +18,13 @@ from langchain_core.output_parsers import (
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from langchain_core.utils.function_calling import convert_to_openai_function, convert_to_openai_tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from routoo_core.errors import ReplyRefused
 from routoo_core.experts import Pool
 from routoo_integrations.langchain.messages import answering_expert, refusal_text
+from routoo_integrations.langchain.tools import json_schema_format
 
 Method = Literal["function_calling", "json_schema", "json_mode"]
 
@@ -108,9 +109,7 @@ class OutputForm:
         """OpenAI's ``response_format``."""
         if self.method == "json_mode":
             return {"type": "json_object"}
-        function = convert_to_openai_function(cast("type", self.schema), strict=self.strict)
-        parameters = function.pop("parameters")
-        return {"type": "json_schema", "json_schema": {"schema": parameters, **function}}
+        return json_schema_format(self.schema, self.strict)
 
 
 # What reads replies: LangChain's parsers, for which a refusal is a refusal
