@@ -76,13 +76,13 @@ class WordReader:
     usage: Usage | None
 
     def read(self, piece):
-        return PieceReading(piece, is_visible=True)
+        return PieceReading(piece, is_visible=True, may_be_last=True)
 
     def finish(self):
         return Reading(usage=self.usage)
 
-    def last_piece(self, record):
-        return record
+    def stamp(self, piece, record):
+        return TextReply(piece, record)
 
 
 def state(router):
@@ -173,10 +173,10 @@ async def test_the_attempt_that_ends_a_call_is_announced_once(make_router, how):
 async def test_a_stream_ends_with_the_record_and_a_failure_before_it_moves_on(make_router, how):
     router = make_router()
     call = TextCall({"dear": "BREAK", "cheap": "Forty two"})
-    *words, record = await stream_pieces(how, router, call)
-    assert words == ["Forty", "two"]
-    assert [attempt.outcome for attempt in record.attempts] == ["failed", "answered"]
-    assert record.expert == "cheap"
+    *words, last = await stream_pieces(how, router, call)
+    assert [*words, last.text] == ["Forty", "two"]
+    assert [attempt.outcome for attempt in last.record.attempts] == ["failed", "answered"]
+    assert last.record.expert == "cheap"
 
 
 def test_a_record_survives_json_and_what_is_wrong_with_one_is_named(make_router):

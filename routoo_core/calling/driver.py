@@ -165,7 +165,7 @@ def stream(
     *,
     on_end: OnEnd | None = None,
 ) -> Generator[Piece, None, None]:
-    """The pieces of the first stream that an affordable expert gives, and the piece with the record.
+    """The pieces of the first stream that an affordable expert gives; the last one carries the record.
 
     An expert that fails before its first visible piece is replaced by the next candidate. Afterwards the caller has
     seen a part of the reply, and the failure is a ``StreamInterrupted``; so is a stream that ends without a sign of

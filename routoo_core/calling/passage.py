@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
 from typing import Any, Generic
 
 from routoo_core.calling.attempt import Attempt
@@ -24,10 +25,19 @@ _THREADS = PerProcess(lambda: ThreadPoolExecutor(max_workers=8, thread_name_pref
 _TASKS: set[asyncio.Task[None]] = set()
 
 
+@dataclass(frozen=True, slots=True)
+class _WaitingPiece(Generic[Piece]):
+    """A piece that has not been handed to the caller yet."""
+
+    piece: Piece
+    is_visible: bool
+
+
 class Passage(Generic[Piece]):
     """Lets the pieces of one stream through to the caller, from the first on that shows anything.
 
-    A strict expert's pieces are held back until the stream names its model, or ends without.
+    A piece that may be the last waits for the one behind it, since the last one carries the record. A strict expert's
+    pieces are held back until the stream names its model, or ends without.
 
     Args:
         attempt: Whose stream.
@@ -37,10 +47,9 @@ class Passage(Generic[Piece]):
     def __init__(self, attempt: Attempt, reader: StreamReader[Piece]) -> None:
         self._attempt = attempt
         self._reader = reader
-        self._waiting_pieces: list[Piece] = []
+        self._waiting_pieces: list[_WaitingPiece[Piece]] = []
         self._is_open = False
         self._is_empty = True
-        self._has_content = False
 
     @contextmanager
     def pieces_of(self, stream: Generator[Piece, Any, Any]) -> Iterator[Iterator[Piece]]:
@@ -77,15 +86,17 @@ class Passage(Generic[Piece]):
         self._is_empty = False
         reading = self._reader.read(piece)
         self._attempt.received(reading.text, self._is_open)
-        if self._is_open:
-            return (piece,)
-        self._waiting_pieces.append(piece)
-        self._has_content = self._has_content or reading.is_visible
-        if not self._has_content or self._waits_for_model():
-            return ()
-        self._is_open = True
-        self._attempt.shown()
-        return self._take_waiting_pieces()
+        self._waiting_pieces.append(_WaitingPiece(piece, reading.is_visible))
+        count = len(self._waiting_pieces)
+        if reading.may_be_last:
+            count -= 1
+        if not self._is_open:
+            has_content = any(waiting.is_visible for waiting in self._waiting_pieces[:count])
+            if not has_content or self._waits_for_model():
+                return ()
+            self._is_open = True
+            self._attempt.shown()
+        return self._take_waiting_pieces(count)
 
     def end(self) -> Reading:
         """What is known of the whole stream.
@@ -104,11 +115,9 @@ class Passage(Generic[Piece]):
         return ending
 
     def closing_pieces(self) -> Sequence[Piece]:
-        """What follows once the stream is settled: a reply that shows nothing, and the piece with the record."""
-        pieces = self._take_waiting_pieces()
-        last = self._reader.last_piece(self._attempt.record())
-        if last is not None:
-            pieces.append(last)
+        """The pieces that are left once the stream is settled; the last one carries the record."""
+        pieces = self._take_waiting_pieces(len(self._waiting_pieces))
+        pieces[-1] = self._reader.stamp(pieces[-1], self._attempt.record())
         return pieces
 
     def _waits_for_model(self) -> bool:
@@ -133,9 +142,10 @@ class Passage(Generic[Piece]):
             expert = self._attempt.expert
             raise OtherModelAnswered(expert.name, expert.model, str(reading.model))
 
-    def _take_waiting_pieces(self) -> list[Piece]:
-        pieces = self._waiting_pieces
-        self._waiting_pieces = []
+    def _take_waiting_pieces(self, count: int) -> list[Piece]:
+        """The first of the waiting pieces, which wait no longer."""
+        pieces = [waiting.piece for waiting in self._waiting_pieces[:count]]
+        del self._waiting_pieces[:count]
         return pieces
 
     def _tell_report(self) -> None:

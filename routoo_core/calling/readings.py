@@ -71,10 +71,12 @@ class PieceReading:
     Attributes:
         text: What the expert wrote in it.
         is_visible: Whether it shows the caller anything: a piece with a role alone does not.
+        may_be_last: Whether no other piece may follow: the stream has said so, or it never says.
     """
 
     text: str
     is_visible: bool
+    may_be_last: bool
 
 
 class StreamReader(Protocol[Piece]):
@@ -88,6 +90,6 @@ class StreamReader(Protocol[Piece]):
         """What is known when the stream has ended, or has been cut off: text that no piece showed, the usage of all."""
         ...
 
-    def last_piece(self, record: DecisionRecord) -> Piece | None:
-        """A piece that adds nothing to the reply and carries the record; ``None`` for none."""
+    def stamp(self, piece: Piece, record: DecisionRecord) -> Piece:
+        """The last piece, with the record."""
         ...

@@ -16,7 +16,7 @@ from routoo_core.errors import NoReply
 from routoo_core.failures import MISREAD_ERRORS
 from routoo_core.record import DecisionRecord
 from routoo_integrations.langchain.clients import LangChainClient
-from routoo_integrations.langchain.messages import portable_messages, stamp_message
+from routoo_integrations.langchain.messages import portable_messages, stamp_generation
 from routoo_integrations.langchain.reading import ChunkReader, read_result, read_result_usage
 
 
@@ -78,14 +78,16 @@ class ChatCall:
         return read_result(reply)
 
     def stamp(self, reply: ChatResult, record: DecisionRecord) -> ChatResult:
-        """The reply, its message stamped."""
-        stamp_message(reply.generations[0].message, record)
+        """The reply, stamped."""
+        client = self.clients[record.attempts[-1].expert]
+        stamp_generation(reply.generations[0], record, client.traced_as)
         return reply
 
     def reader(self, attempt: Attempt) -> ChunkReader:
         """A reader for one stream."""
         client = self._client(attempt)
-        return ChunkReader(client.marks_stream_end and not attempt.expert.silent_stream_end)
+        marks_end = client.marks_stream_end and not attempt.expert.silent_stream_end
+        return ChunkReader(marks_end, client.traced_as)
 
     def _client(self, attempt: Attempt) -> LangChainClient:
         return self.clients[attempt.expert.name].without(attempt.withheld)

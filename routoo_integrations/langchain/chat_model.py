@@ -50,7 +50,7 @@ from routoo_integrations.langchain.configured import ConfiguredChatModel
 from routoo_integrations.langchain.errors import errors_as_langchain
 from routoo_integrations.langchain.keywords import ChatModelKeywords
 from routoo_integrations.langchain.messages import openai_messages, uncharged
-from routoo_integrations.langchain.profiles import describe_model, pool_profile
+from routoo_integrations.langchain.profiles import describe_model, pool_profile, pool_provider
 from routoo_integrations.langchain.protocols import check_provider
 from routoo_integrations.langchain.structured import (
     Method,
@@ -257,7 +257,8 @@ class RoutooChatModel(ConfiguredChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = "routoo"
+        providers = [client.traced_as.get("ls_provider") for client in self._clients.values()]
+        params["ls_provider"] = pool_provider(providers)
         params["ls_model_name"] = kwargs.get("model") or kwargs.get("routoo_expert") or "routoo"
         return params
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from inspect import signature
 from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableSequence
@@ -135,6 +135,11 @@ class LangChainClient:
     def marks_stream_end(self) -> bool:
         """Whether the model says why its streams end: those that speak a provider's own protocol do."""
         return is_a(self.model, *_END_MARKING_MODELS)
+
+    @cached_property
+    def traced_as(self) -> LangSmithParams:
+        """How the model is called in traces."""
+        return self.model._get_ls_params()
 
     def generate(
         self,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from langchain_core.language_models import LangSmithParams
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
     ContentBlock,
 )
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
+from langchain_core.outputs import ChatGeneration
 
 from routoo_core.money import decimal_usd
 from routoo_core.record import DecisionRecord
@@ -21,6 +22,8 @@ MessageT = TypeVar("MessageT", bound=BaseMessage)
 
 RECORD_KEY = "routoo"
 """Where a reply's ``response_metadata`` holds its decision record."""
+GATEWAY_KEY = "lc_gateway_metadata"
+"""Where LangChain's tracers look for the model behind a gateway, in a reply's ``generation_info``."""
 
 _ROLES = {
     "human": "user",
@@ -184,12 +187,16 @@ def stamp_message(message: BaseMessage, record: DecisionRecord) -> None:
     message.response_metadata = {**message.response_metadata, RECORD_KEY: record.to_dict()}
 
 
-def closing_chunk(record: DecisionRecord) -> ChatGenerationChunk:
-    """The chunk that ends a stream: no text, and the decision record."""
-    message = AIMessageChunk(
-        content="", chunk_position="last", response_metadata={RECORD_KEY: record.to_dict()}
-    )
-    return ChatGenerationChunk(message=message)
+def stamp_generation(
+    generation: ChatGeneration, record: DecisionRecord, traced_as: LangSmithParams
+) -> None:
+    """Stamp a reply, or the last chunk of one, and say to traces of its run which model answered."""
+    stamp_message(generation.message, record)
+    answered = {
+        "provider": traced_as.get("ls_provider"),
+        "model": record.answered_model or traced_as.get("ls_model_name"),
+    }
+    generation.generation_info = {GATEWAY_KEY: answered, **(generation.generation_info or {})}
 
 
 def uncharged(generation: ChatGeneration) -> ChatGeneration:

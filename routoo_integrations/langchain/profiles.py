@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
@@ -26,6 +26,11 @@ _PROFILE_FIELDS = {
     "video_inputs": "video",
 }
 """Field of LangChain's model profiles → our capability."""
+_REPLY_PROVIDERS: dict[str, frozenset[str]] = {
+    "amazon_bedrock": frozenset({"bedrock", "bedrock_converse"}),
+    "azure": frozenset({"openai"}),
+}
+"""A provider as traces call it → as replies call it, where they differ."""
 
 
 def describe_model(model: Any) -> dict[str, Any]:
@@ -81,18 +86,58 @@ def _describe_named_model(name: str) -> dict[str, Any]:
 
 
 def _capabilities(chat_model: Any, profile: Mapping[str, Any]) -> set[str]:
-    """What a model can do: by its profile, else by its methods."""
+    """What a model can do: by its profile; where that says nothing of tools and schemas, by the model's methods."""
     capabilities = set()
     for profile_field, capability in _PROFILE_FIELDS.items():
         if profile.get(profile_field):
             capabilities.add(capability)
-    if profile or not isinstance(chat_model, BaseChatModel):
+    if not isinstance(chat_model, BaseChatModel):
         return capabilities
-    if type(chat_model).bind_tools is not BaseChatModel.bind_tools:
+    binds_tools = type(chat_model).bind_tools is not BaseChatModel.bind_tools
+    if "tool_calling" not in profile and binds_tools:
         capabilities.add("tools")
-    if speaks_openai(chat_model):
+    if "structured_output" not in profile and speaks_openai(chat_model):
         capabilities.add("json_schema")
     return capabilities
+
+
+class PoolProvider(str):
+    """What traces call the provider of a pool; equal to the name of each provider in it.
+
+    LangChain takes the tokens that a reply reports for this model's if the reply names this model's provider.
+
+    Args:
+        name: For traces.
+        members: What the providers in the pool are called, in traces and in their replies.
+    """
+
+    _members: frozenset[str]
+
+    def __new__(cls, name: str, members: Iterable[str] = ()) -> PoolProvider:
+        """A text is made here, as it cannot be changed afterwards."""
+        provider = super().__new__(cls, name)
+        provider._members = frozenset(members)
+        return provider
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other) or other in self._members
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+def pool_provider(providers: Iterable[str | None]) -> str:
+    """The provider of all experts, if it is one; else that of the pool."""
+    names: set[str] = set()
+    for provider in providers:
+        if provider:
+            names.add(provider)
+            names |= _REPLY_PROVIDERS.get(provider, frozenset())
+    if len(names) == 1:
+        return names.pop()
+    return PoolProvider("routoo", names)
 
 
 def pool_profile(pool: Pool) -> ModelProfile:

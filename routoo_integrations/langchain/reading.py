@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from langchain_core.language_models import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from routoo_core.calling.readings import PieceReading, Reading, StreamEnd
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage, field_of, read_usage, usage_with_part
-from routoo_integrations.langchain.messages import closing_chunk, written_text
+from routoo_integrations.langchain.messages import stamp_generation, written_text
 
 _MODEL_FIELDS = ("model_name", "model", "model_version", "model_id")
 """Where integrations put the name of the model that answered."""
@@ -46,35 +47,38 @@ class ChunkReader:
 
     Args:
         marks_end: Whether the expert says why its streams end, so that one without a reason was cut off.
+        traced_as: How the expert's model is called in traces.
     """
 
-    def __init__(self, marks_end: bool) -> None:
+    def __init__(self, marks_end: bool, traced_as: LangSmithParams) -> None:
+        self._traced_as = traced_as
         self._usage: Usage | None = None
         self._model: str | None = None
         self._end = StreamEnd(marks_end)
 
     def read(self, piece: ChatGenerationChunk) -> PieceReading:
-        """What a chunk adds; the chunk no longer says that it is the last, for that one is ours."""
+        """What a chunk adds."""
         message = piece.message
         reasons = _end_reasons(piece)
         for metadata in _metadata(piece):
             self._model = _model_name(metadata) or self._model
-        if isinstance(message, AIMessageChunk):
-            message.chunk_position = None
-            if message.usage_metadata:
-                self._usage = usage_with_part(self._usage, read_usage(message.usage_metadata))
+        if isinstance(message, AIMessageChunk) and message.usage_metadata:
+            self._usage = usage_with_part(self._usage, read_usage(message.usage_metadata))
         is_visible = _shows_anything(message)
         is_usage_alone = not is_visible and _reports_usage(message)
         self._end.note(reasons, is_visible, is_usage_alone)
-        return PieceReading(written_text(message), is_visible)
+        return PieceReading(written_text(message), is_visible, self._end.is_reached)
 
     def finish(self) -> Reading:
         """What all chunks say together."""
         return Reading("", self._usage, self._model, self._end.is_reached)
 
-    def last_piece(self, record: DecisionRecord) -> ChatGenerationChunk:
-        """The chunk with the record."""
-        return closing_chunk(record)
+    def stamp(self, piece: ChatGenerationChunk, record: DecisionRecord) -> ChatGenerationChunk:
+        """The last chunk, with the record; LangChain sends none of its own behind one that says it is the last."""
+        if isinstance(piece.message, AIMessageChunk):
+            piece.message.chunk_position = "last"
+        stamp_generation(piece, record, self._traced_as)
+        return piece
 
 
 def _metadata(piece: ChatGenerationChunk) -> Iterator[Mapping[str, Any]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import openai
@@ -12,6 +12,7 @@ from llama_index.core.base.llms.types import LLMMetadata
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import CompletionToPromptType
 
 from routoo_core.endpoint import AZURE, NO_KEY
 from routoo_core.errors import ConfigurationError, MissingDependency
@@ -68,6 +69,14 @@ class LlamaIndexClient:
         """Whether the LLM says why its streams end: those that speak a provider's own protocol do."""
         return is_a(self.llm, *_END_MARKING_LLMS)
 
+    @cached_property
+    def chats(self) -> bool:
+        """Whether the LLM takes messages as they are, rather than one text."""
+        try:
+            return self.llm.metadata.is_chat_model
+        except ValueError:  # LlamaIndex's OpenAI does not know its model
+            return True
+
     def arguments(
         self, keywords: Mapping[str, Any], max_tokens: int, withheld: frozenset[str]
     ) -> dict[str, Any]:
@@ -120,6 +129,16 @@ class LlamaIndexClient:
         copy = llm.model_copy(update=changes)
         object.__setattr__(copy, "__pydantic_private__", llm.__pydantic_private__)
         return copy
+
+
+def common_completion_format(
+    clients: Iterable[LlamaIndexClient],
+) -> CompletionToPromptType | None:
+    """How all LLMs put a text into a prompt, where they complete texts; ``None`` where one chats, or they differ."""
+    formats = set()
+    for client in clients:
+        formats.add(None if client.chats else client.llm.completion_to_prompt)
+    return formats.pop() if len(formats) == 1 else None
 
 
 # LLMs from an expert's settings

@@ -19,7 +19,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.llm import ToolSelection, default_completion_to_prompt
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools import BaseTool
 from llama_index.core.types import BaseOutputParser, PydanticProgramMode
@@ -54,6 +54,7 @@ from routoo_integrations.llama_index.calls import (
 from routoo_integrations.llama_index.clients import (
     LlamaIndexClient,
     check_provider,
+    common_completion_format,
     describe_llm,
     make_clients,
 )
@@ -69,6 +70,8 @@ from routoo_integrations.llama_index.tools import as_tools, read_tool_calls, too
 
 _BUILDING_FIELDS = frozenset({"router", "timeout"})
 """Fields that the experts' LLMs are built from."""
+_NO_LIMIT = -1
+"""What LLMs without a limit on replies say; LlamaIndex then leaves its own default free for the reply."""
 
 
 class LLMKeywords(TypedDict, total=False):
@@ -196,6 +199,9 @@ class RoutooLLM(SchemaLLM):
         fields_set["router"] = make_router(router, experts, options, describe_llm, check_provider)
         super().__init__(**fields_set)
         self._build_clients()
+        completion_format = common_completion_format(self._clients.values())
+        if completion_to_prompt is None and completion_format is not None:
+            self.completion_to_prompt = completion_format
 
     @classmethod
     def from_toml(cls, path: str | Path, **keywords: Unpack[LLMKeywords]) -> Self:
@@ -220,13 +226,10 @@ class RoutooLLM(SchemaLLM):
     @property
     def metadata(self) -> LLMMetadata:
         """What the pool can serve: windows that every expert has; tools if any takes them, for only those are asked."""
-        pool = self.router.pool
-        window = min(expert.context_window for expert in pool)
-        reply_limit = min(expert.max_output_tokens for expert in pool)
         return LLMMetadata(
-            context_window=window,
-            num_output=self.max_tokens or min(window // 2, reply_limit),
-            is_chat_model=True,
+            context_window=min(expert.context_window for expert in self.router.pool),
+            num_output=self.max_tokens or _NO_LIMIT,
+            is_chat_model=common_completion_format(self._clients.values()) is None,
             is_function_calling_model=self._count_experts_with("tools") > 0,
             model_name="routoo",
         )
@@ -351,6 +354,10 @@ class RoutooLLM(SchemaLLM):
     def _completion_call(
         self, prompt: str, formatted: bool, keywords: Mapping[str, Any]
     ) -> LlamaIndexCompletion:
+        own_format = self.completion_to_prompt or default_completion_to_prompt
+        if not formatted and own_format is not default_completion_to_prompt:
+            prompt = own_format(prompt)
+            formatted = True
         arguments = {"formatted": formatted, **self._expert_keywords(keywords)}
         return LlamaIndexCompletion(self._clients, self.callback_manager, arguments, prompt)
 

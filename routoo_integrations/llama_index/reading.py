@@ -55,7 +55,7 @@ class PieceReader(Generic[Response]):
         mark_response(piece, self._mark)
         refusal = refusal_text(piece)
         self._refusal += refusal
-        return PieceReading(piece.delta or refusal, is_visible)
+        return PieceReading(piece.delta or refusal, is_visible, self._end.is_reached)
 
     def finish(self) -> Reading:
         """What all pieces say together; the arguments of tool calls, which no piece adds as text, where it matters."""
@@ -64,12 +64,9 @@ class PieceReader(Generic[Response]):
             text = tool_arguments(self._latest)
         return Reading(text, self._usage, self._model, self._end.is_reached)
 
-    def last_piece(self, record: DecisionRecord) -> Response | None:
-        """A piece like the latest one, which adds no text and carries the record."""
-        if self._latest is None:
-            return None
+    def stamp(self, piece: Response, record: DecisionRecord) -> Response:
+        """The last piece, with the record."""
         note_refusal(self._mark["expert"], self._refusal)
-        piece = self._latest.model_copy(update={"delta": ""})
         stamp_response(piece, record)
         return piece
 
