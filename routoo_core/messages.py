@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from routoo_core.errors import InvalidRequest
 from routoo_core.text import well_formed
@@ -50,8 +50,7 @@ _NESTED_PARTS = frozenset({"tool_result", "search_result"})
 """Types of parts whose ``content`` is a list of parts."""
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedMessage:
+class ParsedMessage(NamedTuple):
     """What the router knows of one message.
 
     Attributes:
@@ -89,27 +88,32 @@ def parse_message(message: Message, index: int) -> ParsedMessage:
     Raises:
         InvalidRequest: A role that is no text, or content that is neither text nor a list.
     """
-    location = f"messages[{index}]"
     role = message.get("role")
     if not isinstance(role, str):
-        raise InvalidRequest(f"{location}.role: {role!r} is not a text; write 'user', for example")
+        raise InvalidRequest(
+            f"messages[{index}].role: {role!r} is not a text; write 'user', for example"
+        )
 
     content = _Content()
-    for part in _message_parts(message, location):
+    for part in _message_parts(message, index):
         content.add(part)
     tool_calls = message.get("tool_calls")
     if tool_calls:
         content.add_unread(tool_calls)
 
     text = well_formed("\n".join(content.texts))
+    tokens = content.media_tokens + count_tokens(text)
+    token_bound = content.media_tokens + bound_tokens(text)
+    for unread in content.unread:
+        tokens += count_tokens(unread)
+        token_bound += bound_tokens(unread)
     question = message.get("question")
-    counted = [part for part in (text, *content.unread) if part]
     expert = message.get("expert")
     return ParsedMessage(
         role=role,
         text=text.strip(),
-        tokens=content.media_tokens + sum(map(count_tokens, counted)),
-        token_bound=content.media_tokens + sum(map(bound_tokens, counted)),
+        tokens=tokens,
+        token_bound=token_bound,
         images=content.needs.count("images"),
         needs=frozenset(content.needs),
         expert=str(expert) if expert else None,
@@ -183,7 +187,7 @@ class _Content:
         self.media_tokens += inner.media_tokens
 
 
-def _message_parts(message: Message, location: str) -> Sequence[Any]:
+def _message_parts(message: Message, index: int) -> Sequence[Any]:
     """The parts of a message; a plain text is one part."""
     content = message.get("content")
     if content is None or content == "":
@@ -193,7 +197,7 @@ def _message_parts(message: Message, location: str) -> Sequence[Any]:
     if isinstance(content, Sequence):
         return content
     raise InvalidRequest(
-        f"{location}.content: {type(content).__name__} is neither text nor a list of parts"
+        f"messages[{index}].content: {type(content).__name__} is neither text nor a list of parts"
     )
 
 

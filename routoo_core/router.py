@@ -17,7 +17,7 @@ from routoo_core.budget.ledger import Cooldown, Ledger
 from routoo_core.budget.outlook import Standings
 from routoo_core.budget.settlements import Settlements
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.attempts import REFUSE, AsyncAttempts, Attempts
+from routoo_core.calling.attempts import REFUSE, AsyncAttempts, Attempts, ReadRequest
 from routoo_core.candidates import Candidate, capable_experts, make_candidates
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
@@ -267,13 +267,19 @@ class Router:
             AllExpertsFailed: Everything affordable was tried and failed.
             NoCapableExpert: See :meth:`decide`.
         """
-        return Attempts(self, request, on_end)
+        return Attempts(self, lambda: request, on_end)
 
     def aattempts(
         self, request: RoutedRequest, on_end: Callable[[Attempt], None] | None = None
     ) -> AsyncAttempts:
         """:meth:`attempts` with the predictor and the ledger off the event loop; use ``async with`` on each."""
         return AsyncAttempts(self.attempts(request, on_end))
+
+    def attempts_off_loop(
+        self, read_request: ReadRequest, on_end: Callable[[Attempt], None] | None = None
+    ) -> AsyncAttempts:
+        """:meth:`aattempts` of a call that is read off the event loop, too."""
+        return AsyncAttempts(Attempts(self, read_request, on_end))
 
     def account(self, request: RoutedRequest) -> Budget:
         """Whose budget pays: the router's own, or one of the same limit, within the same, for the request's account."""

@@ -8,7 +8,7 @@ import os
 import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,42 @@ _REORDERING_BYTES = 3
 """What a combining mark adds at most by undoing a composition: ǖ with a dot below becomes ụ and two marks."""
 _PIECE_CHARS = 8000
 """Longer texts are cut into pieces of so many characters: a million blanks at once overflow the tokenizer's stack."""
+_SHORTEST_REMEMBERED = 64
+"""Characters of a text that is worth remembering."""
+_MOST_REMEMBERED = 50_000
+_FORGETTING = fork_safe_lock()
+
+
+class RememberedCounts:
+    """A count of texts which remembers the latest ones, as conversations are counted again with every call.
+
+    What is remembered of a text is its hash, so that no prompt is kept. Python chooses the hash function anew for each
+    process, so that nobody can choose texts that share a hash.
+
+    Args:
+        count: Counts a text.
+    """
+
+    def __init__(self, count: Callable[[str], int]) -> None:
+        self._count = count
+        self._counts: dict[tuple[int, int], int] = {}
+
+    def of(self, text: str) -> int:
+        """The count of a text."""
+        if len(text) < _SHORTEST_REMEMBERED:
+            return self._count(text)
+        key = (hash(text), len(text))
+        count = self._counts.get(key)
+        if count is None:
+            count = self._count(text)
+            self._counts[key] = count
+            self._forget_oldest()
+        return count
+
+    def _forget_oldest(self) -> None:
+        with _FORGETTING:
+            while len(self._counts) > _MOST_REMEMBERED:
+                del self._counts[next(iter(self._counts))]
 
 
 def count_tokens(text: str) -> int:
@@ -40,6 +76,10 @@ def count_tokens(text: str) -> int:
     The time is linear in the length. A text of more than 8,000 characters is counted in pieces, which adds at most a
     few tokens for each cut: 0.1 % in prose.
     """
+    return _COUNTS.of(text)
+
+
+def _count_tokens(text: str) -> int:
     encoding = _encoding()
     if encoding is None:
         return -(-bound_tokens(text) // _BYTES_PER_TOKEN)  # rounded up
@@ -54,9 +94,15 @@ def bound_tokens(text: str) -> int:
     Some tokenizers normalise (NFKC) first, which makes up to eleven times as many bytes of a character. So each counts
     by the longer of its forms. A lone surrogate counts as the three bytes of U+FFFD, which is sent for it.
     """
-    if text.isascii():
-        return len(text)
+    return len(text) if text.isascii() else _BOUNDS.of(text)
+
+
+def _bound_tokens(text: str) -> int:
     return sum(_most_bytes(character) * count for character, count in Counter(text).items())
+
+
+_COUNTS = RememberedCounts(_count_tokens)
+_BOUNDS = RememberedCounts(_bound_tokens)
 
 
 @lru_cache(maxsize=65_536)

@@ -92,13 +92,13 @@ def state(router):
 async def ask(how, router, call, **hooks):
     if how == "run":
         return run(router, HELLO, call, **hooks)
-    return await arun(router, HELLO, call, **hooks)
+    return await arun(router, lambda: HELLO, call, **hooks)
 
 
 async def stream_pieces(how, router, call):
     if how == "stream":
         return list(stream(router, HELLO, call))
-    return [piece async for piece in astream(router, HELLO, call)]
+    return [piece async for piece in astream(router, lambda: HELLO, call)]
 
 
 BOTH = pytest.mark.parametrize("how", ["run", "arun"])

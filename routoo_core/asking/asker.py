@@ -135,7 +135,7 @@ class Asker:
         """One call with its money held and settled."""
         request = call.request(expert.name)
         metered = MeteredCall(call, self.clients[expert.name], self.store)
-        reply = await arun(self.router, request, metered)
+        reply = await arun(self.router, lambda: request, metered)
         self.spent += reply.answer.cost
         return reply.answer
 

@@ -23,7 +23,6 @@ from routoo_core.errors import (
     RoutingError,
     all_experts_failed,
 )
-from routoo_core.experts import Expert
 from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.latency import Latencies
 from routoo_core.parameters import RefusedParameters
@@ -39,6 +38,10 @@ _REJECTED = "rejected"
 
 REFUSE = "refuse"
 CHEAPEST = "cheapest"
+
+
+ReadRequest = Callable[[], RoutedRequest]
+"""Reads a call as the router needs it."""
 
 
 class CallStarter(Protocol):
@@ -72,18 +75,18 @@ class Attempts(Iterator[Attempt]):
 
     Args:
         router: Decides, and keeps the ledger.
-        request: The call.
+        read_request: Reads the call; not before the first attempt, since a long conversation takes a while.
         on_end: Takes the attempt that ended the call, whether it was answered or raised.
     """
 
     def __init__(
         self,
         router: CallStarter,
-        request: RoutedRequest,
+        read_request: ReadRequest,
         on_end: Callable[[Attempt], None] | None = None,
     ) -> None:
         self._router = router
-        self._request = request
+        self._read_request = read_request
         self._on_end = on_end
         self._call: CallInProgress | None = None
         self._untried: Iterator[Candidate] = iter(())
@@ -108,23 +111,24 @@ class Attempts(Iterator[Attempt]):
     def _start_next(self, is_driven: bool) -> Attempt:
         call = self._open_call()
         self._ask_again_without_refused_parameter()
-        self._ask_again_after_passing_failure()
+        self._ask_again_after_passing_failure(call)
         for candidate in self._untried:
             reservation = self._reserve(call, candidate)
             if reservation is not None:
                 return self._begin(call, candidate, reservation, is_driven)
         if self._attempts:
-            raise self._all_failed()
+            raise self._all_failed(call)
         candidate, reservation = self._reserve_beyond_limit(call)
         return self._begin(call, candidate, reservation, is_driven)
 
     def _open_call(self) -> CallInProgress:
         if self._call is None:
-            decision = self._router.start(self._request)
+            request = self._read_request()
+            decision = self._router.start(request)
             self._call = CallInProgress(
-                request=self._request,
+                request=request,
                 decision=decision,
-                budget=self._router.budget.for_account(self._request.overrides.account),
+                budget=self._router.budget.for_account(request.overrides.account),
                 settlements=self._router.settlements,
                 observe_latency=self._router.latencies.observe,
                 cooldowns=self._router.cooldowns,
@@ -145,21 +149,20 @@ class Attempts(Iterator[Attempt]):
         if self._router.refused_parameters.learn(candidate.expert, outcome.failure.parameter):
             self._untried = chain([candidate], self._untried)
 
-    def _ask_again_after_passing_failure(self) -> None:
+    def _ask_again_after_passing_failure(self, call: CallInProgress) -> None:
         """Put an expert first again that may be retried, after a short wait; each try is held and booked by itself."""
         outcome = self._attempts[-1].outcome if self._attempts else None
         if not isinstance(outcome, Failed) or not outcome.failure.may_succeed_later:
             return
         candidate = self._attempts[-1].candidate
         tries = sum(attempt.expert is candidate.expert for attempt in self._attempts)
-        if tries > self._retries_of(candidate.expert):
+        retries = call.request.overrides.max_retries
+        if retries is None:
+            retries = candidate.expert.max_retries
+        if tries > retries:
             return
         time.sleep(_pause_s(tries, outcome.failure.retry_after_s))
         self._untried = chain([candidate], self._untried)
-
-    def _retries_of(self, expert: Expert) -> int:
-        retries = self._request.overrides.max_retries
-        return expert.max_retries if retries is None else retries
 
     def _may_go_on(self) -> bool:
         return isinstance(self._attempts[-1].outcome, Failed | Rejected)
@@ -212,7 +215,7 @@ class Attempts(Iterator[Attempt]):
                 return candidate
         return min(candidates, key=_expected_cost)
 
-    def _all_failed(self) -> RoutingError:
+    def _all_failed(self, call: CallInProgress) -> RoutingError:
         """The error that says how each attempt ended."""
         errors: list[Exception] = []
         problems = []
@@ -239,12 +242,14 @@ class Attempts(Iterator[Attempt]):
             may_succeed_later,
         )
         if set(reasons) == {"window"}:
-            return self._prompt_too_long(group)
+            return self._prompt_too_long(call, group)
         return group
 
-    def _prompt_too_long(self, group: AllExpertsFailed) -> ContextWindowExceeded:
+    def _prompt_too_long(
+        self, call: CallInProgress, group: AllExpertsFailed
+    ) -> ContextWindowExceeded:
         """The error of a prompt that is too long for all: callers shorten it and ask again."""
-        tokens = self._request.prompt_tokens
+        tokens = call.request.prompt_tokens
         lacks = [f"room for some {tokens} tokens, as it said when it was asked"]
         error = ContextWindowExceeded({attempt.expert.name: lacks for attempt in self._attempts})
         error.__cause__ = group

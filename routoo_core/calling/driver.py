@@ -12,10 +12,12 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.attempts import ReadRequest
 from routoo_core.calling.passage import Passage
 from routoo_core.calling.readings import Piece, Reading, StreamReader
 from routoo_core.record import DecisionRecord
 from routoo_core.request import RoutedRequest
+from routoo_core.threads import off_loop
 
 if TYPE_CHECKING:
     from routoo_core.router import Router
@@ -134,18 +136,19 @@ def run(
 
 async def arun(
     router: Router,
-    request: RoutedRequest,
+    read_request: ReadRequest,
     call: AsyncWholeCall[Reply],
     *,
     lookup: Lookup | None = None,
     check: Check | None = None,
     on_end: OnEnd | None = None,
 ) -> Reply:
-    """:func:`run`, async: the predictor and the ledger work off the event loop."""
-    cached: Reply | None = lookup(request) if lookup else None
-    if cached is not None:
-        return cached
-    attempts = router.aattempts(request, on_end)
+    """:func:`run`, async: the call is read off the event loop, where the predictor and the ledger work as well."""
+    if lookup is not None:
+        cached: Reply | None = lookup(await off_loop(read_request))
+        if cached is not None:
+            return cached
+    attempts = router.attempts_off_loop(read_request, on_end)
     while True:
         async with await attempts.start_next() as attempt:
             reply = await call.asend(attempt)
@@ -193,13 +196,13 @@ def stream(
 
 async def astream(
     router: Router,
-    request: RoutedRequest,
+    read_request: ReadRequest,
     call: AsyncStreamedCall[Piece],
     *,
     on_end: OnEnd | None = None,
 ) -> AsyncGenerator[Piece, None]:
-    """:func:`stream`, async: the predictor and the ledger work off the event loop."""
-    attempts = router.aattempts(request, on_end)
+    """:func:`stream`, async, with as little on the event loop as :func:`arun`."""
+    attempts = router.attempts_off_loop(read_request, on_end)
     while True:
         async with await attempts.start_next() as attempt:
             passage = Passage(attempt, call.reader(attempt))

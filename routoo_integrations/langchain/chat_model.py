@@ -378,7 +378,7 @@ class RoutooChatModel(ConfiguredChatModel):
     ) -> ChatResult:
         call = self._call(messages, stop, run_manager, kwargs)
         with errors_as_langchain():
-            return await arun(self.router, self.routed(messages, kwargs), call)
+            return await arun(self.router, lambda: self.routed(messages, kwargs), call)
 
     def _stream(
         self,
@@ -399,7 +399,7 @@ class RoutooChatModel(ConfiguredChatModel):
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         call = self._call(messages, stop, run_manager, kwargs)
-        chunks = astream(self.router, self.routed(messages, kwargs), call)
+        chunks = astream(self.router, lambda: self.routed(messages, kwargs), call)
         with errors_as_langchain():
             async with aclosing(chunks):
                 async for chunk in chunks:

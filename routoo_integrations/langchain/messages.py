@@ -10,6 +10,7 @@ from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
+    ChatMessage,
     ContentBlock,
 )
 from langchain_core.outputs import ChatGeneration
@@ -63,16 +64,15 @@ def openai_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
 
 
 def _openai_message(message: BaseMessage) -> dict[str, Any]:
-    role = getattr(message, "role", None) or message.type
+    role = message.role if isinstance(message, ChatMessage) else message.type
     plain: dict[str, Any] = {"role": _ROLES.get(role, role), "content": message.content}
     if isinstance(message, AIMessage):
         calls = _tool_calls(message)
         if calls:
             plain["tool_calls"] = calls
             plain["content"] = _without_calls(message.content)
-    expert = answering_expert(message)
-    if expert:
-        plain["expert"] = expert
+    if message.response_metadata:
+        plain["expert"] = answering_expert(message)
     return plain
 
 

@@ -63,7 +63,7 @@ class RoutooMiddleware(AgentMiddleware[Any, Any, Any]):
         """:meth:`wrap_model_call`, async."""
         call = AgentCall(self.model, request, handler)
         with errors_as_langchain():
-            return await arun(self.model.router, self._routed_request(request), call)
+            return await arun(self.model.router, lambda: self._routed_request(request), call)
 
     def _routed_request(self, request: ModelRequest[Any]) -> RoutedRequest:
         """An agent's request as the router reads it."""

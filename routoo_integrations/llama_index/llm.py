@@ -28,6 +28,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 from routoo_core.arguments import unpriced_arguments
 from routoo_core.budget.account import Budget
 from routoo_core.budget.ledger import Ledger
+from routoo_core.calling.attempts import ReadRequest
 from routoo_core.calling.driver import arun, astream, run, stream
 from routoo_core.experts import Expert, Pool
 from routoo_core.latency import LatencyRule
@@ -248,17 +249,15 @@ class RoutooLLM(SchemaLLM):
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """:meth:`chat`, async."""
-        request = await self._arouted(messages, kwargs)
         call = self._chat_call(messages, kwargs)
-        return await self._arun(request, call)
+        return await self._arun(lambda: self.routed(messages, kwargs), call)
 
     async def acomplete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponse:
         """:meth:`complete`, async."""
-        request = await self._arouted(prompt, kwargs)
         call = self._completion_call(prompt, formatted, kwargs)
-        return await self._arun(request, call)
+        return await self._arun(lambda: self.routed(prompt, kwargs), call)
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """The reply in pieces, each of which names its expert; the last carries the decision record."""
@@ -297,10 +296,10 @@ class RoutooLLM(SchemaLLM):
             self.rate_limiter.acquire()
         return run(self.router, request, call, on_end=send_decision_event)
 
-    async def _arun(self, request: RoutedRequest, call: LlamaIndexCall[Response]) -> Response:
+    async def _arun(self, read_request: ReadRequest, call: LlamaIndexCall[Response]) -> Response:
         if self.rate_limiter:
             await self.rate_limiter.async_acquire()
-        return await arun(self.router, request, call, on_end=send_decision_event)
+        return await arun(self.router, read_request, call, on_end=send_decision_event)
 
     def _stream(
         self, request: RoutedRequest, call: LlamaIndexCall[Response]
@@ -314,7 +313,7 @@ class RoutooLLM(SchemaLLM):
     ) -> AsyncGenerator[Response, None]:
         if self.rate_limiter:
             await self.rate_limiter.async_acquire()
-        return astream(self.router, request, call, on_end=send_decision_event)
+        return astream(self.router, lambda: request, call, on_end=send_decision_event)
 
     def routed(
         self, messages: Sequence[ChatMessage] | str, keywords: Mapping[str, Any]
