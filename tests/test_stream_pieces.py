@@ -1,8 +1,11 @@
 """Streams have the pieces of the expert's own, no more and no other; the last one carries the record."""
 
+import asyncio
+
 import pytest
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langchain_openai import ChatOpenAI
 from llama_index.core.llms import ChatMessage, MockLLM
@@ -80,18 +83,15 @@ def piece_facts(piece):
     return piece.delta, piece.message.blocks, extra, usage
 
 
-@pytest.mark.parametrize("kind", ["openai", "unmarked"])
-async def test_llama_index_streams_the_experts_pieces(endpoint, kind):
+async def test_llama_index_streams_the_experts_pieces(endpoint):
     endpoint.replies["m"] = Reply(ANSWER)
-    bare = MockLLM()
-    if kind == "openai":
-        bare = OpenAILike(
-            model="m",
-            api_base=endpoint.base_url,
-            api_key="x",
-            is_chat_model=True,
-            additional_kwargs={"stream_options": {"include_usage": True}},
-        )
+    bare = OpenAILike(
+        model="m",
+        api_base=endpoint.base_url,
+        api_key="x",
+        is_chat_model=True,
+        additional_kwargs={"stream_options": {"include_usage": True}},
+    )
     llm = RoutooLLM(*pool(bare), max_tokens=50)
     messages = [ChatMessage(role="user", content=QUESTION)]
 
@@ -103,3 +103,44 @@ async def test_llama_index_streams_the_experts_pieces(endpoint, kind):
         assert [piece_facts(piece) for piece in pieces] == expected
         assert "total_usd" not in pieces[0].additional_kwargs["routoo"]
         assert "total_usd" in pieces[-1].additional_kwargs["routoo"]
+
+
+class SilentLLM(MockLLM):
+    """Streams reasoning and usage in every piece, and no sign of its end."""
+
+    def stream_chat(self, messages, **kwargs):
+        for piece in super().stream_chat(messages, **kwargs):
+            piece.raw = {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+            piece.additional_kwargs = {"thinking_delta": "hm"}
+            yield piece
+
+
+def test_a_stream_that_does_not_announce_its_end_has_one_piece_more_which_repeats_nothing():
+    llm = RoutooLLM(*pool(SilentLLM()), max_tokens=50)
+    messages = [ChatMessage(role="user", content=QUESTION)]
+    expected = [piece_facts(piece) for piece in SilentLLM().stream_chat(messages)]
+    *pieces, last = llm.stream_chat(messages)
+    assert [piece_facts(piece) for piece in pieces] == expected
+    assert last.delta == ""
+    assert last.raw is None
+    assert list(last.additional_kwargs) == ["routoo"]
+    assert last.message.content == pieces[-1].message.content
+
+
+async def test_a_chunk_is_shown_before_the_next_one_comes():
+    """A model may think long between two chunks."""
+    is_shown = asyncio.Event()
+
+    class Slow(GenericFakeChatModel):
+        async def _astream(self, messages, stop=None, run_manager=None, **kwargs):
+            yield ChatGenerationChunk(message=AIMessageChunk("first"))
+            await is_shown.wait()
+            yield ChatGenerationChunk(message=AIMessageChunk(" second"))
+
+    model = RoutooChatModel(*pool(Slow(messages=iter([]))), max_tokens=50)
+    texts = []
+    async with asyncio.timeout(10):
+        async for chunk in model.astream(QUESTION):
+            texts.append(chunk.text)
+            is_shown.set()
+    assert texts == ["first", " second", ""]

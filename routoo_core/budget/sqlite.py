@@ -72,10 +72,12 @@ class SqliteLedger:
         self.path = str(path)
         self.ttl = ttl
         self.clock = clock
-        connection = _open(self.path)
-        self._opened = PerProcess(self._connect, connection)
         self._checked_at = -FILE_CHECK_S
-        self._in_memory = connection if self.path == IN_MEMORY else None
+        self._in_memory: dict[str, _Connection] = {}
+        # What is wrong with a file is said at once; accounts in memory are opened by the first call, as a model may be
+        # built on an event loop, which must not wait.
+        connection = None if self.path == IN_MEMORY else _open(self.path)
+        self._opened = PerProcess(self._connect, connection)
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -249,7 +251,13 @@ class SqliteLedger:
 
     def _connect(self) -> _Connection:
         """A connection for a forked child, as one to a file must not cross a fork; in memory, the copy it got."""
-        return self._in_memory or _open(self.path)
+        if self.path != IN_MEMORY:
+            return _open(self.path)
+        connection = self._in_memory.get(IN_MEMORY)
+        if connection is None:
+            # Of two threads that come first together, both get the same one.
+            connection = self._in_memory.setdefault(IN_MEMORY, _open(IN_MEMORY))
+        return connection
 
 
 def _open(path: str) -> _Connection:

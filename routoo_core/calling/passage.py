@@ -36,8 +36,8 @@ class _WaitingPiece(Generic[Piece]):
 class Passage(Generic[Piece]):
     """Lets the pieces of one stream through to the caller, from the first on that shows anything.
 
-    A piece that may be the last waits for the one behind it, since the last one carries the record. A strict expert's
-    pieces are held back until the stream names its model, or ends without.
+    Once the stream has announced its end, each piece waits for the one behind it, since the last one carries the
+    record. A strict expert's pieces are held back until the stream names its model, or ends without.
 
     Args:
         attempt: Whose stream.
@@ -117,6 +117,8 @@ class Passage(Generic[Piece]):
     def closing_pieces(self) -> Sequence[Piece]:
         """The pieces that are left once the stream is settled; the last one carries the record."""
         pieces = self._take_waiting_pieces(len(self._waiting_pieces))
+        if not pieces:
+            pieces.append(self._reader.closing_piece())
         pieces[-1] = self._reader.stamp(pieces[-1], self._attempt.record())
         return pieces
 

@@ -21,17 +21,21 @@ class StreamEnd:
 
     Args:
         is_marked: Whether the expert says why its streams end, so that one without a sign of its end was cut off.
+
+    Attributes:
+        is_announced: Whether there was such a sign.
     """
 
     def __init__(self, is_marked: bool) -> None:
-        self._is_reached = not is_marked
+        self._is_marked = is_marked
         self._has_shown = False
         self._has_failed = False
+        self.is_announced = False
 
     @property
     def is_reached(self) -> bool:
         """Whether it did, and gave no failure as the reason."""
-        return self._is_reached and not self._has_failed
+        return (self.is_announced or not self._is_marked) and not self._has_failed
 
     def note(self, reasons: Sequence[Any], is_visible: bool, is_usage_alone: bool) -> None:
         """Note a piece.
@@ -42,7 +46,7 @@ class StreamEnd:
             is_usage_alone: Whether it reports usage and nothing else.
         """
         if reasons or (is_usage_alone and self._has_shown):
-            self._is_reached = True
+            self.is_announced = True
         self._has_failed = self._has_failed or _FAILED_END in reasons
         self._has_shown = self._has_shown or is_visible
 
@@ -71,7 +75,7 @@ class PieceReading:
     Attributes:
         text: What the expert wrote in it.
         is_visible: Whether it shows the caller anything: a piece with a role alone does not.
-        may_be_last: Whether no other piece may follow: the stream has said so, or it never says.
+        may_be_last: Whether the stream has announced its end, so that no other piece may follow.
     """
 
     text: str
@@ -92,4 +96,8 @@ class StreamReader(Protocol[Piece]):
 
     def stamp(self, piece: Piece, record: DecisionRecord) -> Piece:
         """The last piece, with the record."""
+        ...
+
+    def closing_piece(self) -> Piece:
+        """A piece that adds nothing, for the record of a stream that did not announce its end."""
         ...

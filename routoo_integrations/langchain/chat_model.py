@@ -124,6 +124,7 @@ class RoutooChatModel(ConfiguredChatModel):
     streaming: bool = False
     question_of: Callable[[str], str] | None = Field(default=None, exclude=True, repr=False)
     _clients: dict[str, LangChainClient] = PrivateAttr()
+    _provider: str = PrivateAttr()
 
     def __init__(
         self,
@@ -244,7 +245,9 @@ class RoutooChatModel(ConfiguredChatModel):
 
     @property
     def _llm_type(self) -> str:
-        return "routoo"
+        """Its experts', if they are of one type: middleware goes by it to know what a provider takes."""
+        first, *others = [client.model._llm_type for client in self._clients.values()]
+        return first if all(other == first for other in others) else "routoo"
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
@@ -257,8 +260,7 @@ class RoutooChatModel(ConfiguredChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
-        providers = [client.traced_as.get("ls_provider") for client in self._clients.values()]
-        params["ls_provider"] = pool_provider(providers)
+        params["ls_provider"] = self._provider
         params["ls_model_name"] = kwargs.get("model") or kwargs.get("routoo_expert") or "routoo"
         return params
 
@@ -454,6 +456,8 @@ class RoutooChatModel(ConfiguredChatModel):
     def _build_clients(self) -> None:
         settings = {"timeout_s": self.timeout}
         self._clients = make_clients(self.router.pool, settings)
+        providers = [client.traced_as.get("ls_provider") for client in self._clients.values()]
+        self._provider = pool_provider(providers)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with these fields changed, checked as the constructor checks them; it shares the router.

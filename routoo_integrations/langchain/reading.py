@@ -67,7 +67,7 @@ class ChunkReader:
         is_visible = _shows_anything(message)
         is_usage_alone = not is_visible and _reports_usage(message)
         self._end.note(reasons, is_visible, is_usage_alone)
-        return PieceReading(written_text(message), is_visible, self._end.is_reached)
+        return PieceReading(written_text(message), is_visible, self._end.is_announced)
 
     def finish(self) -> Reading:
         """What all chunks say together."""
@@ -79,6 +79,10 @@ class ChunkReader:
             piece.message.chunk_position = "last"
         stamp_generation(piece, record, self._traced_as)
         return piece
+
+    def closing_piece(self) -> ChatGenerationChunk:
+        """An empty chunk."""
+        return ChatGenerationChunk(message=AIMessageChunk(content=""))
 
 
 def _metadata(piece: ChatGenerationChunk) -> Iterator[Mapping[str, Any]]:

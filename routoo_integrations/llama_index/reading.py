@@ -13,6 +13,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from routoo_core.calling.readings import PieceReading, Reading, StreamEnd
+from routoo_core.errors import ReplyCutOff
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage, field_of, read_usage, usage_so_far
 from routoo_integrations.llama_index.messages import mark_response, stamp_response
@@ -55,7 +56,7 @@ class PieceReader(Generic[Response]):
         mark_response(piece, self._mark)
         refusal = refusal_text(piece)
         self._refusal += refusal
-        return PieceReading(piece.delta or refusal, is_visible, self._end.is_reached)
+        return PieceReading(piece.delta or refusal, is_visible, self._end.is_announced)
 
     def finish(self) -> Reading:
         """What all pieces say together; the arguments of tool calls, which no piece adds as text, where it matters."""
@@ -69,6 +70,13 @@ class PieceReader(Generic[Response]):
         note_refusal(self._mark["expert"], self._refusal)
         stamp_response(piece, record)
         return piece
+
+    def closing_piece(self) -> Response:
+        """A piece with the whole reply so far, which adds nothing: no text, no reasoning, no usage."""
+        latest = self._latest
+        if latest is None:
+            raise ReplyCutOff(self._mark["expert"], "an empty stream")
+        return latest.model_copy(update={"delta": "", "raw": None, "additional_kwargs": {}})
 
 
 def model_name(response: ChatResponse | CompletionResponse) -> str | None:
