@@ -1,11 +1,11 @@
-.PHONY: help demo test check fuzz compat report bench clean
+.PHONY: help demo test check fuzz compat compat-frameworks report bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 help:  ## say what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 demo: $(READY)  ## set up, then run the main job: LangChain and LlamaIndex calls under a running budget
 	$(BIN)/routoo demo
@@ -34,6 +34,9 @@ compat: $(READY)  ## LangChain's standard tests and ours with the lowest version
 		rm -rf .compat && $(BIN)/pip install --quiet --no-deps --target .compat $$versions && \
 		ls -d .compat/langchain*.dist-info && PYTHONPATH=.compat $(BIN)/pytest $(LANGCHAIN_TESTS) || exit 1; \
 	done
+
+compat-frameworks: $(READY)  ## the frameworks' own test suites with every model of theirs wrapped in ours
+	$(BIN)/python tests/frameworks/run.py
 
 DATA ?= ../shared/data
 REPORT = $(BIN)/routoo evaluate --prompts $(DATA)/$(1).prompts.parquet --outcomes $(DATA)/$(1).outcomes.parquet \

@@ -127,6 +127,34 @@ def test_a_stream_that_does_not_announce_its_end_has_one_piece_more_which_repeat
     assert last.message.content == pieces[-1].message.content
 
 
+def test_a_tool_call_that_ends_with_the_stream_is_read_whole():
+    call = {"name": "add", "args": '{"a": ', "id": "1", "index": 0}
+    rest = {"name": None, "args": "2}", "id": None, "index": 0}
+
+    class Calling(GenericFakeChatModel):
+        def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+            end = {"finish_reason": "tool_calls"}
+            first = AIMessageChunk("", tool_call_chunks=[call])
+            last = AIMessageChunk("", tool_call_chunks=[rest], response_metadata=end)
+            yield ChatGenerationChunk(message=first)
+            yield ChatGenerationChunk(message=last)
+
+    model = RoutooChatModel(*pool(Calling(messages=iter([]))), max_tokens=50)
+    for reply in (
+        model.stream_events(QUESTION, version="v3").output,
+        sum_of(model.stream(QUESTION)),
+    ):
+        assert [(call["name"], call["args"]) for call in reply.tool_calls] == [("add", {"a": 2})]
+        assert reply.response_metadata["routoo"]["expert"] == "m"
+
+
+def sum_of(chunks):
+    first, *others = chunks
+    for chunk in others:
+        first += chunk
+    return first
+
+
 async def test_a_chunk_is_shown_before_the_next_one_comes():
     """A model may think long between two chunks."""
     is_shown = asyncio.Event()

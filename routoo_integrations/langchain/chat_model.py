@@ -195,6 +195,8 @@ class RoutooChatModel(ConfiguredChatModel):
         fields_set["router"] = make_router(router, experts, options, describe_model, check_provider)
         super().__init__(**fields_set)
         self._build_clients()
+        if not any(client.streams for client in self._clients.values()):
+            self.disable_streaming = True  # LangChain then treats a reply as whole
 
     @classmethod
     def from_toml(cls, path: str | Path, **keywords: Unpack[ChatModelKeywords]) -> Self:

@@ -190,7 +190,7 @@ class LangChainClient:
         arguments: dict[str, Any],
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         """:meth:`stream`, async."""
-        if not self._streams() and not self._streams_async():
+        if not self.streams:
             result = await self.agenerate(messages, run_manager, arguments)
             yield as_chunk(result.generations[0].message)
             return
@@ -209,6 +209,11 @@ class LangChainClient:
         if make_payload is not None:
             make_payload(messages, **arguments)
 
+    @property
+    def streams(self) -> bool:
+        """Whether the model has replies in chunks at all."""
+        return self._streams() or self._streams_async()
+
     def _streams(self) -> bool:
         return type(self.model)._stream is not BaseChatModel._stream
 
@@ -222,7 +227,8 @@ class LangChainClient:
         if response_format is not None and not self._parses(response_format):
             response_format = plain_response_format(response_format)
             keywords["response_format"] = response_format
-        if keywords.get("tools"):
+        binds_tools = type(self.model).bind_tools is not BaseChatModel.bind_tools
+        if keywords.get("tools") and binds_tools:
             return self._bound_arguments(self._bind_tools(keywords))
         if not response_format or speaks_openai(self.model):
             return keywords

@@ -74,9 +74,13 @@ class ChunkReader:
         return Reading("", self._usage, self._model, self._end.is_reached)
 
     def stamp(self, piece: ChatGenerationChunk, record: DecisionRecord) -> ChatGenerationChunk:
-        """The last chunk, with the record; LangChain sends none of its own behind one that says it is the last."""
-        if isinstance(piece.message, AIMessageChunk):
-            piece.message.chunk_position = "last"
+        """The last chunk, with the record; LangChain sends none of its own behind one that says it is the last.
+
+        One with a part of a tool call must not say so: LangChain would not read that part any more.
+        """
+        message = piece.message
+        if isinstance(message, AIMessageChunk) and not message.tool_call_chunks:
+            message.chunk_position = "last"
         stamp_generation(piece, record, self._traced_as)
         return piece
 

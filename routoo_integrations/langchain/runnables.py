@@ -126,11 +126,12 @@ def as_result(output: Any) -> ChatResult:
 
 
 def as_chunk(output: Any) -> ChatGenerationChunk:
-    """A runnable's output as a chunk of a reply."""
+    """A runnable's output as a chunk of a reply; a whole message is the last one."""
     if isinstance(output, ChatGenerationChunk):
         return output
     if isinstance(output, str):
         return ChatGenerationChunk(message=AIMessageChunk(content=output))
     if isinstance(output, AIMessage) and not isinstance(output, AIMessageChunk):
-        output = AIMessageChunk(**output.model_dump(exclude={"type"}))
+        fields = output.model_dump(exclude={"type"})
+        output = AIMessageChunk(**fields, chunk_position="last")
     return ChatGenerationChunk(message=output)

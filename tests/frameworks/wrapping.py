@@ -2,7 +2,7 @@
 
 ``pytest -p wrapping`` with this folder on the path. The tests then see a ``RoutooChatModel`` or a ``RoutooLLM`` over a
 pool of the one model that they built. The decision record is left off, since tests compare whole messages. A fake that
-answers in ``invoke`` itself is left as it is: experts are asked by ``_generate`` and ``_stream``, as LangChain does it.
+answers in ``invoke`` or ``with_structured_output`` itself does so still: experts are asked by ``_generate``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from blockbuster import BlockBuster
 from langchain_core.language_models import BaseChatModel
 from llama_index.core.llms import LLM
 
@@ -21,7 +22,6 @@ from routoo_core.testing import FakePredictor
 from routoo_integrations.langchain import RoutooChatModel
 from routoo_integrations.langchain import calls as langchain_calls
 from routoo_integrations.langchain import reading as langchain_reading
-from routoo_integrations.langchain.profiles import describe_model
 from routoo_integrations.llama_index import RoutooLLM
 from routoo_integrations.llama_index import calls as llama_index_calls
 from routoo_integrations.llama_index import reading as llama_index_reading
@@ -42,13 +42,10 @@ _CHAT_MODEL_FIELDS = (
     "metadata",
     "name",
     "output_version",
-    "profile",
-    "rate_limiter",
     "tags",
     "verbose",
 )
 """What a model is told of LangChain's own; the model around it does that now."""
-_DEFAULTS_THAT_TESTS_CHANGE = frozenset({"profile"})
 _LLM_FIELDS = (
     "callback_manager",
     "completion_to_prompt",
@@ -59,8 +56,7 @@ _LLM_FIELDS = (
     "rate_limiter",
     "system_prompt",
 )
-_UNSAID = set(CAPABILITIES) - {"tools"}
-"""What fakes do not say of themselves: they take everything but, some of them, tools."""
+_OPERATIONS_OF_LEDGERS = {"arrivals", "cooldowns", "release", "reserve", "settle", "state"}
 _WINDOW = 10_000_000
 _STATE = threading.local()
 
@@ -90,9 +86,11 @@ class WrappedChatModel(_ShowsInner, RoutooChatModel):
     """Our chat model around one of a test's."""
 
     def with_structured_output(self, schema: Any = None, **kwargs: Any) -> Any:
-        """By a tool where the model inside does it by LangChain's default, which is a tool."""
-        if type(self._inner()).with_structured_output is BaseChatModel.with_structured_output:
-            kwargs.setdefault("method", "function_calling")
+        """By a tool, as LangChain's default does it, unless the fake has answers of its own."""
+        inner = self._inner()
+        if type(inner).with_structured_output is not BaseChatModel.with_structured_output:
+            return inner.with_structured_output(schema, **kwargs)
+        kwargs.setdefault("method", "function_calling")
         return super().with_structured_output(schema, **kwargs)
 
 
@@ -116,16 +114,18 @@ def _wrapped(model: Any) -> Any:
     kind = type(model)
     with _building_ours():
         if isinstance(model, BaseChatModel) and kind.invoke is BaseChatModel.invoke:
-            pool = _pool(model, describe_model(model)["capabilities"])
-            return WrappedChatModel(*pool, max_retries=0, **_fields_set(model, _CHAT_MODEL_FIELDS))
+            pool = _pool(model, set(CAPABILITIES))
+            fields = _fields_set(model, _CHAT_MODEL_FIELDS)
+            fields["profile"] = model.profile or {}  # tests rely on what fakes do not say
+            return WrappedChatModel(*pool, max_retries=0, **fields)
         if isinstance(model, LLM):
-            pool = _pool(model, describe_llm(model)["capabilities"])
+            pool = _pool(model, set(CAPABILITIES) - {"tools"} | describe_llm(model)["capabilities"])
             return WrappedLLM(*pool, max_retries=0, **_fields_set(model, _LLM_FIELDS))
     return model
 
 
 def _pool(model: Any, capabilities: set[str]) -> tuple[FakePredictor, dict[str, Expert]]:
-    """A pool of one expert that can do what the model can."""
+    """A pool of one expert, which can do all this."""
     expert = Expert(
         name="m",
         model="m",
@@ -134,7 +134,7 @@ def _pool(model: Any, capabilities: set[str]) -> tuple[FakePredictor, dict[str, 
         output_usd_per_1m=0,
         context_window=_WINDOW,
         max_output_tokens=_WINDOW // 2,
-        capabilities=capabilities | _UNSAID,
+        capabilities=capabilities,
     )
     return FakePredictor({"m": 1}), {"m": expert}
 
@@ -143,8 +143,7 @@ def _fields_set(model: Any, names: tuple[str, ...]) -> dict[str, Any]:
     fields = {}
     for name in names:
         value = getattr(model, name)
-        is_set = name in model.model_fields_set or name in _DEFAULTS_THAT_TESTS_CHANGE
-        if is_set and value is not None:
+        if name in model.model_fields_set and value is not None:
             fields[name] = value
     return fields
 
@@ -160,6 +159,19 @@ def _leave_off_records() -> None:
     llama_index_reading.mark_response = unmarked
 
 
+def _let_accounts_in_memory_be_used() -> None:
+    """Let tests that ask on an event loop without awaiting do so: SQLite in memory is no input or output."""
+    build: Any = BlockBuster.__init__
+
+    def build_with_exception(self: BlockBuster, *args: Any, **kwargs: Any) -> None:
+        build(self, *args, **kwargs)
+        for name, function in self.functions.items():
+            if name.startswith("sqlite3."):
+                function.can_block_in("routoo_core/budget/sqlite.py", _OPERATIONS_OF_LEDGERS)
+
+    BlockBuster.__init__ = build_with_exception
+
+
 def pytest_configure() -> None:
     """Have each class of models build ours."""
     metaclass: Any = type(BaseChatModel)
@@ -170,3 +182,4 @@ def pytest_configure() -> None:
 
     metaclass.__call__ = build_wrapped
     _leave_off_records()
+    _let_accounts_in_memory_be_used()
