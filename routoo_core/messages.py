@@ -41,6 +41,11 @@ _UNSIZED_MEDIA_TOKENS = 20_000
 """Stands for media given by URL or id; what is billed beyond it is booked as an overshoot."""
 _SHORTEST_DATA = 256
 """Characters of encoded data that are told from a text."""
+_DATA_FIELDS = frozenset({"base64", "bytes", "data", "file_data"})
+"""Fields of a medium that hold its data."""
+_DATA_URL = "data:"
+_ADDRESS_FIELDS = ("file_id", "fileid", "uri", "url")
+"""How the names of fields end that say where a medium is."""
 _BASE64 = re.compile(
     r"(?:data:[^,]{0,200}+,)?(?:[A-Za-z0-9+/=_-]{60,}+\s*+)++[A-Za-z0-9+/=_-]*+\s*+"
 )
@@ -168,8 +173,12 @@ class _Content:
             return
         sizes: list[int] = []
         _without_data(part, sizes)
-        tokens = sum(sizes) // _FEWEST_BYTES_PER_TOKEN[capability]
-        self.media_tokens += tokens or _UNSIZED_MEDIA_TOKENS
+        if not sizes and not _is_elsewhere(part):
+            sizes = _short_data_sizes(part)
+        if not sizes:
+            self.media_tokens += _UNSIZED_MEDIA_TOKENS
+            return
+        self.media_tokens += -(-sum(sizes) // _FEWEST_BYTES_PER_TOKEN[capability])  # rounded up
 
     def _add_other(self, part: Any) -> None:
         """Add a part of another kind; the media of a part that holds parts are needs as well."""
@@ -238,6 +247,29 @@ def _without_data(value: Any, sizes: list[int]) -> Any:
     if isinstance(value, list | tuple):
         return [_without_data(item, sizes) for item in value]
     return value
+
+
+def _is_elsewhere(part: Mapping[str, Any]) -> bool:
+    """Whether a part names a medium by its address or its number at a provider."""
+    for name, value in part.items():
+        if isinstance(value, Mapping) and _is_elsewhere(value):
+            return True
+        is_name = isinstance(value, str) and not value.startswith(_DATA_URL)
+        if is_name and str(name).lower().endswith(_ADDRESS_FIELDS):
+            return True
+    return False
+
+
+def _short_data_sizes(part: Mapping[str, Any]) -> list[int]:
+    """The bytes of data in a medium that is too short to be told from a text by itself, by the names of its fields."""
+    sizes = []
+    for name, value in part.items():
+        if isinstance(value, Mapping):
+            sizes += _short_data_sizes(value)
+        elif isinstance(value, str) and (name in _DATA_FIELDS or value.startswith(_DATA_URL)):
+            encoded = value.rpartition(",")[2]
+            sizes.append(len(encoded) * 3 // 4)
+    return sizes
 
 
 def _as_json(value: Any) -> str:

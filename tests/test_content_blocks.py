@@ -325,3 +325,31 @@ def test_a_reply_with_an_invalid_call_is_handed_on_by_the_next_call(endpoint):
     result = ToolMessage("not JSON", tool_call_id=call["id"])
     model.invoke([HumanMessage("look, please"), broken, result], routoo_expert="b")
     assert endpoint.requests[-1]["messages"][1]["tool_calls"][0]["id"] == call["id"]
+
+
+SMALL = base64.b64encode(b"x" * 30).decode()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{SMALL}"}},
+        {"type": "file", "base64": SMALL, "mime_type": "application/pdf"},
+        {"type": "document", "source": {"type": "base64", "data": SMALL}},
+        {"type": "media", "mime_type": "application/pdf", "data": SMALL},
+        {"document": {"format": "pdf", "name": "d", "source": {"bytes": b"x" * 30}}},
+        {"type": "input_audio", "input_audio": {"data": SMALL, "format": "wav"}},
+    ],
+)
+def test_a_small_medium_counts_by_its_bytes(part):
+    request = RoutedRequest.from_messages([{"role": "user", "content": [part]}])
+    nothing = RoutedRequest.from_messages([{"role": "user", "content": ""}])
+    assert 1 <= request.prompt_token_bound - nothing.prompt_token_bound <= 30
+
+
+@pytest.mark.parametrize("data", [{}, {"data": SMALL}])
+@pytest.mark.parametrize("name", ["url", "file_id", "file_uri"])
+def test_a_medium_elsewhere_counts_as_a_large_one(name, data):
+    part = {"type": "file", name: "https://x/y.pdf", **data}
+    request = RoutedRequest.from_messages([{"role": "user", "content": [part]}])
+    assert request.prompt_token_bound > 10_000
