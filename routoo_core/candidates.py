@@ -19,7 +19,7 @@ from routoo_core.request import RoutedRequest
 from routoo_core.usage import Usage
 
 CACHED_PREFIX_TOKENS = 1024
-"""The shortest prefix of a prompt that providers discount."""
+"""The shortest prompt, or prefix of one, that providers cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +149,23 @@ def call_cost(
     if request.max_tokens is None:
         minimum = TokenPrices.maximum_cost(prices, prompt_bound, typical_tokens)
 
-    cached_tokens = _cached_prefix(expert, request)
-    expected = expert.cost(Usage(expert.prompt_tokens(request), typical_tokens, cached_tokens))
+    expected = expert.cost(_expected_usage(expert, request, typical_tokens))
     return CallCost(expected, minimum, maximum)
+
+
+def _expected_usage(expert: Expert, request: RoutedRequest, typical_tokens: int) -> Usage:
+    """What a call will probably use: what the provider has cached is read from there, and it caches the rest."""
+    prompt_tokens = expert.prompt_tokens(request)
+    is_cached = request.caches_prompt or not expert.caches_on_request
+    if not is_cached or prompt_tokens < CACHED_PREFIX_TOKENS:
+        return Usage(prompt_tokens, typical_tokens)
+    cached_tokens = min(prompt_tokens, _cached_prefix(expert, request))
+    return Usage(
+        prompt_tokens,
+        typical_tokens,
+        cached_tokens,
+        cache_write_tokens=prompt_tokens - cached_tokens,
+    )
 
 
 def _typical_length(expert: Expert, predicted_length: float | None) -> int:

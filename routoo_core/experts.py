@@ -162,9 +162,18 @@ class Expert(Limits, TokenPrices, Endpoint):
             return self.max_output_tokens
         return min(self.max_output_tokens, affordable // completions)
 
+    @property
+    def caches_on_request(self) -> bool:
+        """Whether its provider caches what a call marks for it, rather than any long prompt by itself."""
+        return self._is_claude
+
+    @property
+    def _is_claude(self) -> bool:
+        return "claude" in self.model.lower()
+
     def _added_tokens(self, request: RoutedRequest) -> int:
         tokens = super()._added_tokens(request)
-        if "tools" in request.needs and "claude" in self.model.lower():
+        if "tools" in request.needs and self._is_claude:
             tokens += _CLAUDES_TOOL_TOKENS
         return tokens
 

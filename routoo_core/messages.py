@@ -50,6 +50,8 @@ _BASE64 = re.compile(
     r"(?:data:[^,]{0,200}+,)?(?:[A-Za-z0-9+/=_-]{60,}+\s*+)++[A-Za-z0-9+/=_-]*+\s*+"
 )
 """Encoded data, also in lines and as a URL; the groups are possessive, so that the time is linear."""
+_CACHE_MARKS = frozenset({"cache_control", "cachePoint"})
+"""Fields by which a part says that the prompt is to be cached up to it (Anthropic's, Bedrock's)."""
 _WRITTEN_SOURCES = frozenset({"text", "content"})
 _NESTED_PARTS = frozenset({"tool_result", "search_result"})
 """Types of parts whose ``content`` is a list of parts."""
@@ -67,6 +69,7 @@ class ParsedMessage(NamedTuple):
         needs: Capabilities that its media need.
         expert: Who wrote it, where it says so.
         calls_tools: Whether it asks for tools.
+        caches: Whether it marks where a provider shall cache the prompt.
         question: The question in it, where it says so.
     """
 
@@ -78,6 +81,7 @@ class ParsedMessage(NamedTuple):
     needs: frozenset[str]
     expert: str | None
     calls_tools: bool
+    caches: bool
     question: str | None
 
 
@@ -123,6 +127,7 @@ def parse_message(message: Message, index: int) -> ParsedMessage:
         needs=frozenset(content.needs),
         expert=str(expert) if expert else None,
         calls_tools=bool(tool_calls),
+        caches=content.caches,
         question=well_formed(question) if question else None,
     )
 
@@ -136,18 +141,22 @@ class _Content:
         unread: What travels along and counts, but is not read: reasoning, tool calls, parts of unknown kinds, as JSON.
         needs: The capability that each medium needs.
         media_tokens: The most tokens that the media are.
+        caches: Whether a part marks where a provider shall cache the prompt.
     """
 
     texts: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
     media_tokens: int = 0
+    caches: bool = False
 
     def add(self, part: Any) -> None:
         """Add a part."""
         if isinstance(part, str):
             self.texts.append(part)
             return
+        if isinstance(part, Mapping) and not part.keys().isdisjoint(_CACHE_MARKS):
+            self.caches = True
         need = _needed_capability(part)
         text = part.get("text") if isinstance(part, Mapping) else None
         if need is not None:

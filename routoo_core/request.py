@@ -78,6 +78,7 @@ class RoutedRequest:
         completions: How many replies the call asks for, each of up to the limit; at least 1.
         needs: Capabilities an expert must have.
         unpriced: Arguments of the call that may cost more than is held; an expert must allow them.
+        caches_prompt: Whether the call asks providers to cache its prompt, which some charge for.
         previous: The turn this one follows, where the messages say who answered it.
         overrides: What this call sets for itself.
     """
@@ -90,6 +91,7 @@ class RoutedRequest:
     completions: int = 1
     needs: frozenset[str] = frozenset()
     unpriced: frozenset[str] = frozenset()
+    caches_prompt: bool = False
     previous: Turn | None = None
     overrides: Overrides = Overrides()
 
@@ -111,6 +113,7 @@ class RoutedRequest:
         tools: Sequence[Any] = (),
         response_format: Mapping[str, Any] | None = None,
         unpriced: frozenset[str] = frozenset(),
+        caches_prompt: bool = False,
         overrides: Overrides | None = None,
     ) -> RoutedRequest:
         """Read chat messages in OpenAI's form.
@@ -122,6 +125,7 @@ class RoutedRequest:
             tools: Tool definitions that travel with the call; they count as prompt.
             response_format: OpenAI's ``response_format``; a schema is a need.
             unpriced: Further arguments that may cost; see :func:`routoo_core.arguments.unpriced_arguments`.
+            caches_prompt: Whether an argument asks for a cache; the messages' own marks are seen anyway.
             overrides: What this call sets for itself.
 
         Raises:
@@ -152,6 +156,7 @@ class RoutedRequest:
             completions=completions,
             needs=_needs(conversation, tools, response_format),
             unpriced=unpriced,
+            caches_prompt=caches_prompt or any(message.caches for message in conversation),
             previous=_previous_turn(conversation),
             overrides=overrides or Overrides(),
         )

@@ -62,7 +62,7 @@ routoo_core
 routoo_integrations
     call_settings call_arguments building connections
 routoo_integrations.langchain
-    providers azure protocols connections retries runnables added_tokens profiles keywords errors messages reading tools clients calls structured configured chat_model middleware
+    providers azure protocols connections retries runnables added_tokens profiles keywords errors messages reading tools clients calls structured configured chat_model middleware prompt_caching
 routoo_integrations.llama_index
     tools messages refusals reading streams connections clients events calls structured llm selector namespace
 routoo_integrations.demo

@@ -1,20 +1,24 @@
-"""``RoutooChatModel`` and ``RoutooMiddleware``; the latter needs ``langchain`` and is loaded when first used."""
+"""``RoutooChatModel``, and middleware for agents, which needs ``langchain`` and is loaded when it is first used."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from routoo_integrations.langchain.chat_model import RoutooChatModel
 
 if TYPE_CHECKING:
     from routoo_integrations.langchain.middleware import RoutooMiddleware
+    from routoo_integrations.langchain.prompt_caching import RoutooPromptCaching
 
-__all__ = ["RoutooChatModel", "RoutooMiddleware"]
+__all__ = ["RoutooChatModel", "RoutooMiddleware", "RoutooPromptCaching"]
+
+_MODULES = {"RoutooMiddleware": "middleware", "RoutooPromptCaching": "prompt_caching"}
+"""Name → the module that it is loaded from."""
 
 
 def __getattr__(name: str) -> Any:
-    if name != "RoutooMiddleware":
-        raise AttributeError(f"module 'routoo_integrations.langchain' has no attribute {name!r}")
-    from routoo_integrations.langchain.middleware import RoutooMiddleware
-
-    return RoutooMiddleware
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{module}"), name)

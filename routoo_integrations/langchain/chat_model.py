@@ -426,6 +426,7 @@ class RoutooChatModel(ConfiguredChatModel):
             tools=[*(counted.get("tools") or ()), *(counted.get("functions") or ())],
             response_format=counted["response_format"],
             unpriced=unpriced_arguments(provider_keywords(counted)),
+            caches_prompt=bool(counted.get("cache_control")),
             overrides=read_overrides(self.router, counted, self.account, self.max_retries),
         )
 

@@ -40,6 +40,8 @@ _END_MARKING_MODELS = (
     "ChatMistralAI",
 )
 """Classes of models that hand on why a stream ended."""
+_CACHE_MARKED_MODELS = ("ChatAnthropic", "BaseChatAnthropic", "ChatAnthropicVertex")
+"""Classes of models whose calls may be marked for a cached prompt."""
 _LIMIT_FIELDS = ("max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
 """What models call the limit on a reply, as a field and as an argument of a call."""
 _TRACED = ("ls_structured_output_format", "structured_output_format")
@@ -119,7 +121,7 @@ class LangChainClient:
             elif value is not None:
                 to_bind[name] = value
         arguments = {**self.bound, **self._own_form(to_bind), **rest}
-        arguments = without_parameters(arguments, self._withheld)
+        arguments = without_parameters(arguments, self._withheld | self._unknown_marks)
         limit = min(max_tokens, self.bound_limit or max_tokens)
         if "max_tokens" in self._withheld:
             arguments["max_completion_tokens"] = limit
@@ -135,6 +137,12 @@ class LangChainClient:
     def marks_stream_end(self) -> bool:
         """Whether the model says why its streams end: those that speak a provider's own protocol do."""
         return is_a(self.model, *_END_MARKING_MODELS)
+
+    @cached_property
+    def _unknown_marks(self) -> frozenset[str]:
+        """The mark for a cached prompt, where its provider does not know it."""
+        knows_mark = is_a(self.model, *_CACHE_MARKED_MODELS, "RunnableChatModel")
+        return frozenset() if knows_mark else frozenset({"cache_control"})
 
     @cached_property
     def traced_as(self) -> LangSmithParams:
