@@ -253,10 +253,17 @@ class LangChainClient:
         is_pydantic = isinstance(response_format, type) and issubclass(response_format, BaseModel)
         return is_pydantic and speaks_openai(self.model)
 
+    @property
+    def _has_strict_tools_only(self) -> bool:
+        """Whether tools beside a response format must be strict; older langchain-openai does not see to it."""
+        return speaks_openai(self.model) and not getattr(self.model, "use_responses_api", False)
+
     def _bind_tools(self, keywords: dict[str, Any]) -> Runnable[Any, Any]:
         """The model with the caller's own tools bound by its own method."""
         strict = keywords.pop("strict", None)
         tools = keywords.pop("tools")
+        if strict is None and keywords.get("response_format") and self._has_strict_tools_only:
+            strict = True
         if strict is None:
             own_tools = [own_tool(tool) for tool in tools]
             return self.model.bind_tools(own_tools, **keywords)
