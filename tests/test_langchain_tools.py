@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from routoo_core import Expert
 from routoo_core.errors import NoCapableExpert
 from routoo_core.testing import FakePredictor, Reply
-from routoo_integrations.langchain import RoutooChatModel
+from routoo_integrations.langchain import RoutooChatModel, RoutooMiddleware
 
 CAN = {"tools", "json_schema"}
 CACHED = {"type": "ephemeral"}
@@ -100,7 +100,8 @@ def test_another_process_gets_the_form_of_a_tool():
     assert type(form) is dict
 
 
-def test_a_tool_that_its_provider_runs_is_not_smuggled_in():
+@pytest.mark.parametrize("by_middleware", [False, True])
+def test_a_tool_that_its_provider_runs_is_not_smuggled_in(by_middleware):
     @tool(
         extras={"provider_tool_definition": {"type": "web_search_20250305", "name": "web_search"}}
     )
@@ -108,9 +109,13 @@ def test_a_tool_that_its_provider_runs_is_not_smuggled_in():
         """Harmless."""
         return q
 
-    bound = routed(ANTHROPIC).bind_tools([harmless])
+    model = routed(ANTHROPIC)
     with pytest.raises(NoCapableExpert, match=r"tools\.web_search_20250305"):
-        bound.invoke("Search the web, please.")
+        if by_middleware:
+            agent = create_agent(ANTHROPIC, [harmless], middleware=[RoutooMiddleware(model)])
+            agent.invoke({"messages": [("human", "Search the web, please.")]})
+        else:
+            model.bind_tools([harmless]).invoke("Search the web, please.")
 
 
 def say(body):

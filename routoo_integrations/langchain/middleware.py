@@ -9,7 +9,6 @@ from typing import Any, cast
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
-from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.driver import arun, run
@@ -72,10 +71,9 @@ class RoutooMiddleware(AgentMiddleware[Any, Any, Any]):
             messages.insert(0, request.system_message)
 
         output_form = request.response_format
-        tools = [convert_to_openai_tool(tool) for tool in request.tools]
+        tools: list[Any] = [*request.tools]
         if isinstance(output_form, ToolStrategy):
-            for spec in output_form.schema_specs:
-                tools.append(convert_to_openai_tool(cast("type", spec.schema)))
+            tools += [spec.schema for spec in output_form.schema_specs]
 
         keywords = {**configured_settings(None), **request.model_settings}
         if isinstance(output_form, ProviderStrategy):
