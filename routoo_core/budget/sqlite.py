@@ -73,7 +73,8 @@ class SqliteLedger:
         self.ttl = ttl
         self.clock = clock
         self._checked_at = -FILE_CHECK_S
-        self._in_memory: dict[str, _Connection] = {}
+        self._in_memory: _Connection | None = None
+        self._opening = fork_safe_lock()
         # What is wrong with a file is said at once; accounts in memory are opened by the first call, as a model may be
         # built on an event loop, which must not wait.
         connection = None if self.path == IN_MEMORY else _open(self.path)
@@ -253,11 +254,10 @@ class SqliteLedger:
         """A connection for a forked child, as one to a file must not cross a fork; in memory, the copy it got."""
         if self.path != IN_MEMORY:
             return _open(self.path)
-        connection = self._in_memory.get(IN_MEMORY)
-        if connection is None:
-            # Of two threads that come first together, both get the same one.
-            connection = self._in_memory.setdefault(IN_MEMORY, _open(IN_MEMORY))
-        return connection
+        with self._opening:
+            if self._in_memory is None:
+                self._in_memory = _Connection(open_file(self.path), None, self._opening)
+            return self._in_memory
 
 
 def _open(path: str) -> _Connection:

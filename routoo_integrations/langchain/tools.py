@@ -9,6 +9,8 @@ from typing import Any, cast
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_function, convert_to_openai_tool
 
+from routoo_core.errors import InvalidRequest
+
 Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
 """What LangChain's ``bind_tools`` takes for a tool."""
 
@@ -46,7 +48,11 @@ def own_tool(tool: Any) -> Any:
 
 
 def counted_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a call with tools and response format as plain values, for what they count as and may cost."""
+    """Arguments of a call with tools and response format as plain values, for what they count as and may cost.
+
+    Raises:
+        InvalidRequest: Something among the tools is none.
+    """
     counted = dict(arguments)
     tools = counted.get("tools")
     if isinstance(tools, Iterable) and not isinstance(tools, str | Mapping):
@@ -58,6 +64,10 @@ def counted_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _counted_tool(tool: Any) -> Any:
     """A tool in the form that a provider may be sent, with all settings that providers read."""
     own = own_tool(tool)
+    if not isinstance(tool, Mapping) and not isinstance(tool, BaseTool) and not callable(tool):
+        raise InvalidRequest(
+            f"tools: a {type(tool).__name__} is none; give a tool, a function, a class or a schema"
+        )
     extras = own.extras if isinstance(own, BaseTool) else None
     form = tool if isinstance(tool, Mapping) else convert_to_openai_tool(tool)
     if not extras:
