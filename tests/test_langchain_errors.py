@@ -68,11 +68,12 @@ def test_experts_that_fail_alike_are_retried_as_often_as_one_model(
     all_answer(endpoint, Reply(status=status))
     bare_tries, bare_error = tries(endpoint, bare)
     our_tries, error = tries(endpoint, model)
-    assert isinstance(bare_error, kind)
     assert isinstance(error, kind)
     assert isinstance(error, errors.AllExpertsFailed)
-    assert our_tries == 2 * bare_tries  # the pool has two experts
-    assert bare_tries == (3 if kind.is_retryable else 1)
+    assert our_tries == 2 * (3 if kind.is_retryable else 1)  # the pool has two experts
+    if isinstance(bare_error, ModelError):  # not in the first versions of langchain-openai
+        assert isinstance(bare_error, kind)
+        assert our_tries == 2 * bare_tries
 
 
 @pytest.mark.parametrize("way", LANGCHAIN_WAYS)

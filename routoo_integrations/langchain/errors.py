@@ -145,6 +145,10 @@ _KIND_OF_REASON: MappingProxyType[str, type[ModelError]] = MappingProxyType(
     }
 )
 """Why an expert failed → the kind of the failure, where the error of its package is of none."""
+_KIND_OF_STATUS: MappingProxyType[int, type[ModelError]] = MappingProxyType(
+    {403: ModelPermissionDeniedError, 404: ModelNotFoundError}
+)
+"""HTTP status of a refused key, permission or model → the kind, likewise."""
 
 
 @contextmanager
@@ -190,4 +194,7 @@ def _kind_of_failure(error: Exception, reason: str) -> type[ModelError] | None:
     for kind, _ in _GROUPS:
         if isinstance(error, kind):
             return kind
+    status = getattr(error, "status_code", None)
+    if reason == "key" and status in _KIND_OF_STATUS:
+        return _KIND_OF_STATUS[status]
     return _KIND_OF_REASON.get(reason)
