@@ -194,7 +194,7 @@ def _kind_of_failure(error: Exception, reason: str) -> type[ModelError] | None:
     for kind, _ in _GROUPS:
         if isinstance(error, kind):
             return kind
-    status = getattr(error, "status_code", None)
-    if reason == "key" and status in _KIND_OF_STATUS:
-        return _KIND_OF_STATUS[status]
-    return _KIND_OF_REASON.get(reason)
+    kind_of_reason = _KIND_OF_REASON.get(reason)
+    if reason != "key":
+        return kind_of_reason
+    return _KIND_OF_STATUS.get(getattr(error, "status_code", 0), kind_of_reason)
