@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from routoo_core.budget.account import Budget
+from routoo_core.budget.goals import MatchBest, Save
 from routoo_core.budget.ledger import HOLD_TTL_S, Ledger
 from routoo_core.budget.opening import open_ledger
 from routoo_core.budget.pacing import Paced
@@ -45,6 +46,8 @@ POLICY_WITHOUT_LIMIT = "ratio"
 
 POLICIES: dict[str, Callable[..., Policy | PreferenceRule]] = {
     "paced": Paced,
+    "match_best": MatchBest,
+    "save": Save,
     "ratio": Ratio,
     "lagrangian": Lagrangian,
     "quality_floor": QualityFloor,

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from routoo_core import Budget, Pool, RoutedRequest, Usage
 from routoo_core.budget.account import AccountState
 from routoo_core.budget.outlook import Standing, learn_profile, learning_ends, outlook
-from routoo_core.budget.pacing import LAMBDAS, Paced, spending_by_lambda
+from routoo_core.budget.pacing import LAMBDAS, Paced, served_by_lambda
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.config import build_router
 from routoo_core.errors import BudgetExceeded
@@ -177,7 +177,7 @@ def test_at_the_periods_end_what_is_left_may_be_spent():
     arrays(np.float64, (6, 4), elements=st.floats(1e-6, 1)),
 )
 def test_a_higher_price_never_spends_more(quality, cost):
-    found = spending_by_lambda(quality, cost)
+    found, _ = served_by_lambda(quality, cost)
     assert (np.diff(found) <= 1e-12).all()
     assert found[0] == pytest.approx(cost[np.arange(6), quality.argmax(1)].sum())
     assert found[-1] == pytest.approx(

@@ -22,24 +22,24 @@ TYPICAL_WEIGHT = 2.0
 LAMBDAS = np.concatenate([[0.0], np.geomspace(1e-2, 1e9, 300)])
 """The grid of λ, quality per USD, on which spending is known."""
 
+SPENDING = 0
+QUALITY = 1
+"""Rows of what is known at each λ."""
+
 Floats = NDArray[np.float64]
 
 
-class Paced(Policy):
-    """A policy whose λ follows the budget.
+class TrafficPolicy(Policy):
+    """A policy whose λ follows from what the calls to come will probably cost and be worth at each λ.
 
-    Typical prompts and the recent calls together stand for the calls to come: λ is the multiplier at which
-    serving *them* would cost, on average, what each remaining call may cost (the dual of the budget
-    constraint). Typical prompts keep λ steady when easy calls come before hard ones; what is left of the
-    money corrects it where traffic is unlike them.
+    Typical prompts and the recent calls together stand for the calls to come. Typical prompts keep λ steady when easy
+    calls come before hard ones.
 
     Args:
         reference: Predicted quality of typical prompts, prompts × experts.
         experts: Names of the reference's columns.
     """
 
-    name: ClassVar[str] = "paced"
-    needs_limit: ClassVar[bool] = True
     learns: ClassVar[bool] = True
 
     def __init__(
@@ -51,38 +51,50 @@ class Paced(Policy):
         self._lock = fork_safe_lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"reference": self._reference, "experts": self._experts}
+        return {"reference": self._reference, "experts": self._experts, **self.parameters()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        Paced.__init__(self, **state)
+        self.__init__(**state)  # type: ignore[misc]
 
     def __repr__(self) -> str:
-        return "Paced()"
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.parameters().items())
+        return f"{type(self).__name__}({settings})"
+
+    def multiplier(self, means: Floats, context: PolicyContext) -> float:
+        """λ for one call.
+
+        Args:
+            means: USD and predicted quality of a call at each of ``LAMBDAS``, (2, lambdas).
+            context: The call.
+        """
+        raise NotImplementedError
 
     def rule(self, context: PolicyContext) -> Lagrangian:
-        """The rule for one call, as if the call were already part of the traffic.
-
-        Raises:
-            ConfigurationError: No account that pays has a limit to pace.
-        """
-        allowance = smallest_allowance(context.standings())
-        spending = spending_of(context.candidates)
+        """The rule for one call, as if the call were already part of the traffic."""
+        served = served_by_candidates(context.candidates)
         with self._lock:
             traffic = self._traffic_of(_names_of(context.candidates))
-            return Lagrangian(traffic.lambda_with(spending, costs(context.candidates), allowance))
+            means = traffic.means_with(served, costs(context.candidates))
+        return Lagrangian(self.multiplier(means, context))
 
     def observe(self, context: PolicyContext) -> None:
         """Add a call to the traffic."""
-        spending = spending_of(context.candidates)
+        served = served_by_candidates(context.candidates)
         names = _names_of(context.candidates)
         with self._lock:
             traffic = self._traffic_of(names)
             self._traffic[names] = traffic
-            traffic.add(spending, costs(context.candidates))
+            traffic.add(served, costs(context.candidates))
 
-    def with_reference(self, quality: NDArray[np.float32], experts: tuple[str, ...]) -> Paced:
-        """A paced policy that starts from typical prompts; see the class."""
-        return Paced(quality, experts)
+    def with_reference(
+        self, quality: NDArray[np.float32], experts: tuple[str, ...]
+    ) -> TrafficPolicy:
+        """This policy, starting from typical prompts; see the class."""
+        return type(self)(reference=quality, experts=experts, **self.parameters())
+
+    def parameters(self) -> dict[str, Any]:
+        """Its settings, as routoo.toml writes them."""
+        return {}
 
     def _traffic_of(self, names: tuple[str, ...]) -> Traffic:
         """The traffic seen with these experts in this order, or traffic of typical prompts alone."""
@@ -96,8 +108,27 @@ class Paced(Policy):
         return self._reference[:TYPICAL_PROMPTS, columns]
 
 
+class Paced(TrafficPolicy):
+    """A policy whose λ follows the budget.
+
+    λ is the multiplier at which serving the calls to come would cost, on average, what each remaining call may cost
+    (the dual of the budget constraint). What is left of the money corrects it where traffic is unlike them.
+    """
+
+    name: ClassVar[str] = "paced"
+    needs_limit: ClassVar[bool] = True
+
+    def multiplier(self, means: Floats, context: PolicyContext) -> float:
+        """The least λ that the budget allows.
+
+        Raises:
+            ConfigurationError: No account that pays has a limit to pace.
+        """
+        return least_lambda(means[SPENDING], smallest_allowance(context.standings()))
+
+
 class Traffic:
-    """What the recent calls and the typical prompts would cost at each of ``LAMBDAS``, USD.
+    """What the recent calls and the typical prompts would cost, USD, and be worth at each of ``LAMBDAS``.
 
     Args:
         typical: Predicted quality of typical prompts, prompts × experts.
@@ -105,44 +136,44 @@ class Traffic:
 
     def __init__(self, typical: NDArray[np.float32]) -> None:
         self._typical = typical
-        self._typical_spending = np.zeros(len(LAMBDAS))
-        self._spending = np.zeros((RECENT_CALLS, len(LAMBDAS)))  # a row a call, the oldest replaced
-        self._total = np.zeros(len(LAMBDAS))
+        self._typical_served = np.zeros((2, len(LAMBDAS)))
+        self._served = np.zeros((RECENT_CALLS, 2, len(LAMBDAS)))  # of a call, the oldest replaced
+        self._total = np.zeros((2, len(LAMBDAS)))
         self._mean_cost = np.zeros(typical.shape[1])
         self._count = 0
 
-    def add(self, spending: Floats, cost: Floats) -> None:
+    def add(self, served: Floats, cost: Floats) -> None:
         """Add a call, in the place of the oldest.
 
         Args:
-            spending: USD of the call at each of ``LAMBDAS``.
+            served: USD and predicted quality of the call at each of ``LAMBDAS``, (2, lambdas).
             cost: USD of each expert.
         """
-        self._total = self._total_with(spending)
-        self._spending[self._count % RECENT_CALLS] = spending
+        self._total = self._total_with(served)
+        self._served[self._count % RECENT_CALLS] = served
         self._mean_cost = self._mean_cost_with(cost)
         if self._renews_typical():
-            self._typical_spending = self._typical_at(self._mean_cost)
+            self._typical_served = self._typical_at(self._mean_cost)
         self._count += 1
 
-    def lambda_with(self, spending: Floats, cost: Floats, allowance: float) -> float:
-        """The least λ at which a call costs ``allowance`` USD on average, with one call more; changes nothing.
+    def means_with(self, served: Floats, cost: Floats) -> Floats:
+        """USD and predicted quality of a call on average, with one call more, (2, lambdas); changes nothing.
 
         Args:
-            spending: USD of that call at each of ``LAMBDAS``.
+            served: USD and predicted quality of that call at each of ``LAMBDAS``, (2, lambdas).
             cost: USD of each expert.
-            allowance: USD a call may cost on average.
         """
-        typical_spending = self._typical_spending
+        typical_served = self._typical_served
         if self._renews_typical():
-            typical_spending = self._typical_at(self._mean_cost_with(cost))
-        total = self._total_with(spending)
+            typical_served = self._typical_at(self._mean_cost_with(cost))
+        total = self._total_with(served) + TYPICAL_WEIGHT * typical_served
         weight = min(self._count + 1, RECENT_CALLS) + TYPICAL_WEIGHT * len(self._typical)
-        return least_lambda((total + TYPICAL_WEIGHT * typical_spending) / weight, allowance)
+        means: Floats = total / weight
+        return means
 
-    def _total_with(self, spending: Floats) -> Floats:
+    def _total_with(self, served: Floats) -> Floats:
         """The total of the recent calls when one more has replaced the oldest."""
-        total: Floats = self._total + (spending - self._spending[self._count % RECENT_CALLS])
+        total: Floats = self._total + (served - self._served[self._count % RECENT_CALLS])
         return total
 
     def _mean_cost_with(self, cost: Floats) -> Floats:
@@ -162,8 +193,8 @@ class Traffic:
         return is_power_of_two or starts_a_round
 
     def _typical_at(self, mean_cost: Floats) -> Floats:
-        """USD of the typical prompts together at each of ``LAMBDAS``, where each expert costs its mean."""
-        return spending_by_lambda(self._typical, np.tile(mean_cost, (len(self._typical), 1)))
+        """USD and predicted quality of the typical prompts together, where each expert costs its mean."""
+        return served_by_lambda(self._typical, np.tile(mean_cost, (len(self._typical), 1)))
 
 
 def smallest_allowance(standings: Sequence[Standing]) -> float:
@@ -198,17 +229,24 @@ def least_lambda(mean_spending: Floats, allowance: float) -> float:
     return float(low * (high / low) ** min(max(share, 0.0), 1.0))
 
 
-def spending_of(candidates: Sequence[Candidate]) -> Floats:
-    """USD of one call at each of ``LAMBDAS``."""
-    return spending_by_lambda(qualities(candidates)[None], costs(candidates)[None])
+def served_by_candidates(candidates: Sequence[Candidate]) -> Floats:
+    """USD and predicted quality of one call at each of ``LAMBDAS``, (2, lambdas)."""
+    return served_by_lambda(qualities(candidates)[None], costs(candidates)[None])
 
 
-def spending_by_lambda(quality: NDArray[np.floating], cost: NDArray[np.floating]) -> Floats:
-    """USD that prompts cost together at each of ``LAMBDAS``, for arrays of shape (prompts, experts)."""
+def served_by_lambda(quality: NDArray[np.floating], cost: NDArray[np.floating]) -> Floats:
+    """USD and predicted quality of prompts together at each of ``LAMBDAS``, (2, lambdas).
+
+    Args:
+        quality: Predicted, prompts × experts.
+        cost: USD, prompts × experts.
+    """
     preference = quality[:, None] - LAMBDAS[:, None] * cost[:, None]  # prompts × lambdas × experts
     chosen = preference.argmax(axis=-1)
-    total: Floats = np.take_along_axis(cost, chosen, axis=1).sum(axis=0, dtype=np.float64)
-    return total
+    served = np.empty((2, len(LAMBDAS)))
+    served[SPENDING] = np.take_along_axis(cost, chosen, axis=1).sum(axis=0, dtype=np.float64)
+    served[QUALITY] = np.take_along_axis(quality, chosen, axis=1).sum(axis=0, dtype=np.float64)
+    return served
 
 
 def _names_of(candidates: Sequence[Candidate]) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from routoo_core.assignment.solver import assign
 from routoo_core.budget.account import Budget
-from routoo_core.budget.pacing import Paced
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.driver import run
@@ -47,7 +46,7 @@ class ReplaySettings:
     Attributes:
         prices: USD per million tokens of each expert, in the order of the traffic's columns.
         budget: What may be spent.
-        policy: Ranks the experts; ``Paced()`` starts from the traffic's typical prompts.
+        policy: Ranks the experts; one that learns starts from the traffic's typical prompts.
         tokens: Tokens of every call. Half of them are the reply, whose length the router expects.
         accounts: Number of users who take turns. With several, each has the budget for itself, within an account
             that has it once for all of them.
@@ -287,8 +286,8 @@ def _replay_router(traffic: ReplayTraffic, settings: ReplaySettings, clock: Manu
     pool = _replay_pool(settings)
     names = tuple(settings.prices)
     policy = settings.policy
-    if isinstance(policy, Paced):
-        policy = Paced(traffic.typical_quality.astype(np.float32), names)
+    if isinstance(policy, Policy) and policy.learns:
+        policy = policy.with_reference(traffic.typical_quality.astype(np.float32), names)
     quality_by_prompt = dict(zip(traffic.prompts, traffic.quality, strict=True))
     predictor = RecordedPredictor(quality_by_prompt, names)
     return Router(pool, predictor, policy, _replay_budget(settings), SqliteLedger(clock=clock))
