@@ -1,8 +1,8 @@
 """Whether goals are reached on held-out prompts: python benchmarks/goals.py --data ../shared/data
 
 Half of a shipped router's held-out prompts are the typical ones that a goal starts from. The other half arrive in
-random order, or easy before hard, through the serving router and a ledger. Beside each goal stands the cheapest mix of two
-experts, chosen in hindsight without looking at prompts, that is as good as what the goal reached.
+random order, or easy before hard, through the serving router and a ledger. Beside each goal stands the cheapest mix
+of two experts, chosen in hindsight without looking at prompts, that is as good as what the goal reached.
 """
 
 from __future__ import annotations
@@ -147,7 +147,9 @@ def cheapest_mix(scores: Floats, usd: Floats, needed: float) -> float:
 
 
 def interval(values: Sequence[float]) -> str:
-    """Mean, and 95 % interval over the seeds."""
+    """Mean, and 95 % interval over the seeds; a dash where a stream has no value."""
+    if not np.isfinite(values).all():
+        return "–"
     mean = np.mean(values)
     half = 1.96 * np.std(values, ddof=1) / np.sqrt(len(values))
     return f"{mean:.3f} ± {half:.3f}"

@@ -22,7 +22,7 @@ routoo_core.budget
 routoo_core
     candidates record selector
 routoo_core.budget
-    pacing
+    pacing goals
 routoo_core.calling
     attempt attempts
 routoo_core

@@ -71,7 +71,7 @@ def test_a_router_is_built_whole_from_its_file(write, tmp_path):
         (
             'policy = "lucky"',
             'limit = "1"',
-            "policy: 'lucky' is unknown; choose one of paced, ratio",
+            "policy: 'lucky' is unknown; choose one of paced, match_best",
         ),
         ('policy = { name = "ratio", beta = 1 }', 'limit = "1"', "policy: ratio: .*'beta'"),
         ('policy = { name = "ratio", alpha = -1 }', 'limit = "1"', "alpha: -1"),

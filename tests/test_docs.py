@@ -67,7 +67,7 @@ def page(request, checkpoint, monkeypatch, tmp_path):
         yield code
 
 
-@pytest.mark.parametrize("page", ["langchain.md", "llama_index.md"], indirect=True)
+@pytest.mark.parametrize("page", ["goals.md", "langchain.md", "llama_index.md"], indirect=True)
 async def test_every_block_of_a_page_runs(page, capsys):
     code = compile(page, "page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     awaited = eval(code, {"__name__": "page"})

@@ -63,10 +63,10 @@ def test_match_best_reaches_its_share_of_the_best_for_less(endpoint, share):
     chosen, spent = served(endpoint, MatchBest(share), quality)
     reached = quality[np.arange(CALLS), chosen].sum()
     best = quality.max(axis=1).sum()
-    assert share - 0.003 <= reached / best
-    if share < 1:
-        assert reached / best <= share + 0.01  # no money is spent on more
-        assert spent < 0.8 * cost_of(quality.argmax(axis=1))
+    assert share <= reached / best
+    assert reached / best <= share + 0.02  # no money is spent on more
+    if share < 0.99:
+        assert spent < 0.9 * cost_of(quality.argmax(axis=1))
 
 
 @pytest.mark.parametrize("share", [0.2, 0.4, 0.6])

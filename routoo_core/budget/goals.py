@@ -21,6 +21,10 @@ from routoo_core.candidates import costs, qualities
 from routoo_core.errors import ConfigurationError
 from routoo_core.selector import PolicyContext
 
+CAUTION = 0.01
+"""Added to the share of quality that is aimed at: what is observed falls short of what was predicted, since the expert
+that looks best is now and then one of whom too much was predicted."""
+
 
 class GoalPolicy(TrafficPolicy):
     """A policy that holds a goal on the running average, and keeps to the budget as well.
@@ -79,10 +83,10 @@ class GoalPolicy(TrafficPolicy):
 
 
 class MatchBest(GoalPolicy):
-    """Nearly the predicted quality of always asking the best, for as little as possible.
+    """Nearly the quality of always asking the best expert, by prediction, for as little as possible.
 
     Args:
-        quality: The share of that quality, above 0 and at most 1.
+        quality: The share of that quality which is to be reached at least, above 0 and at most 1.
         reference: Predicted quality of typical prompts, prompts × experts.
         experts: Names of the reference's columns.
     """
@@ -99,6 +103,7 @@ class MatchBest(GoalPolicy):
         if not isinstance(quality, int | float) or not 0 < quality <= 1:
             raise ConfigurationError(f"quality: {quality!r} is not a number above 0 and at most 1")
         self.quality = quality
+        self._aim = min(1.0, quality + CAUTION)
 
     def parameters(self) -> dict[str, Any]:
         """The share."""
@@ -107,13 +112,13 @@ class MatchBest(GoalPolicy):
     def goal_lambda(self, means: Floats, surplus: float) -> float:
         """The largest λ that still reaches the share."""
         best = means[QUALITY][0]
-        needed = min(self.quality * best - surplus, best)
+        needed = min(self._aim * best - surplus, best)
         reaching = np.flatnonzero(means[QUALITY] >= needed)
         return float(LAMBDAS[reaching[-1]]) if len(reaching) else 0.0
 
     def surplus(self, quality: Floats, cost: Floats, chosen: int, best: int) -> float:
         """Predicted quality above the share."""
-        return float(quality[chosen] - self.quality * quality[best])
+        return float(quality[chosen] - self._aim * quality[best])
 
 
 class Save(GoalPolicy):
