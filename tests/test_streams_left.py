@@ -1,6 +1,8 @@
 """Streams that their callers leave: booked as they report or at the most they can have cost, and closed where they are left."""
 
 import asyncio
+import gc
+import logging
 import subprocess
 import sys
 import textwrap
@@ -135,3 +137,21 @@ def test_a_process_that_breaks_off_many_streams_does_not_wait_for_itself():
     command = [sys.executable, "-c", script]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout.strip() == "done"
+
+
+def test_a_stream_that_is_dropped_when_its_loop_ends_logs_no_warning(endpoint, make_router, caplog):
+    endpoint.replies["dear"] = Reply("word " * 200)
+    router = make_router(limit="1")
+    llm = RoutooLLM(router)
+
+    async def take_one_piece():
+        pieces = await llm.astream_complete("What is 2 + 2, please?")
+        piece = await anext(pieces)
+        return piece.delta
+
+    with caplog.at_level(logging.WARNING):
+        assert asyncio.run(take_one_piece())
+        gc.collect()
+    assert caplog.records == []
+    state = router.ledger.state(router.budget)
+    assert (state.held, state.calls) == (0, 1)
