@@ -60,6 +60,9 @@ _WAIT_IN_WORDS = re.compile(
     r"(?:try again|retry|retrydelay|retry_delay)\W{0,4}(?:in|after)?\W{0,4}([\d.]+) ?(ms|milliseconds|s\b|sec|m\b|min)"
 )
 _SECONDS = {"ms": 0.001, "milliseconds": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0}
+_SENTENCE_FIELDS = ("error", "message", "detail", "msg")
+"""Where servers put what they have to say."""
+_SHOWN_SENTENCE = 200
 
 
 class ErrorEvidence:
@@ -94,6 +97,11 @@ class ErrorEvidence:
     def has_error_body(self) -> bool:
         """Whether the body says by its form that it is an error."""
         return isinstance(self.body, Mapping) and bool(self.body.get("error"))
+
+    @property
+    def server_sentence(self) -> str:
+        """The server's own sentence; empty where it said none. It may quote the prompt."""
+        return _sentence_of(self.body)[:_SHOWN_SENTENCE]
 
     @property
     def is_cut_off(self) -> bool:
@@ -269,6 +277,21 @@ def _body(error: BaseException) -> Any:
         return parse_json(text)
     except ValueError:
         return text
+
+
+def _sentence_of(body: Any) -> str:
+    """The sentence in a body, which is one, or has one in a field."""
+    if isinstance(body, str):
+        return body.strip()
+    if isinstance(body, list) and body:
+        return _sentence_of(body[0])
+    if not isinstance(body, Mapping):
+        return ""
+    for field in _SENTENCE_FIELDS:
+        sentence = _sentence_of(body.get(field))
+        if sentence:
+            return sentence
+    return ""
 
 
 def _parameter_field(body: Any, depth: int = _BODY_DEPTH) -> str | None:

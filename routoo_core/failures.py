@@ -232,6 +232,7 @@ class Failure:
         usage: What the expert says that the call consumed, where the error carries its reply.
         reply_text: What it wrote, where the error carries a reply that cannot be read.
         description: Type and status only, since messages may quote the prompt.
+        server_sentence: The server's own words, for whoever may see the prompt.
     """
 
     status: int | None
@@ -244,6 +245,7 @@ class Failure:
     usage: Usage | None
     reply_text: str
     description: str
+    server_sentence: str
 
     @property
     def another_may_succeed(self) -> bool:
@@ -277,6 +279,7 @@ def read_failure(error: BaseException) -> Failure:
         usage=evidence.usage() if is_billed else None,
         reply_text=evidence.reply_text() if is_billed else "",
         description=_describe(error, evidence.status),
+        server_sentence=evidence.server_sentence,
     )
 
 

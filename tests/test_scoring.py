@@ -238,7 +238,23 @@ def test_a_prompt_an_expert_refuses_is_missing_and_the_next_is_asked(folder, end
     done = run("--expert", "good")
     assert done.exit_code == 3
     assert len(rows()) == 36
-    assert "4 missing for good: the expert refused the prompt: BadRequestError (400)" in done.output
+    refusal = "the expert refused the prompt: BadRequestError (400), 'told to answer 400'"
+    assert f"4 missing for good: {refusal}" in one_line(done.output)
+
+
+def test_an_expert_that_refuses_every_prompt_in_the_same_words_is_asked_no_more(folder, endpoint):
+    words = "This deployment takes no conversations in this form."
+    endpoint.replies["good"] = Reply(status=400, body={"error": {"message": words}})
+    done = run("--expert", "good", "--concurrency", "1")
+    assert done.exit_code == 3
+    assert len(endpoint.requests) == 5
+    assert words in one_line(done.output)
+    assert "change its settings or the task's" in one_line(done.output)
+    assert spent().spent == 0
+
+
+def one_line(text):
+    return " ".join(text.split())
 
 
 def test_an_experts_own_limit_is_kept(folder, endpoint):
@@ -467,7 +483,7 @@ def test_an_expert_protocol_from_outside_is_added_to_the_dict_and_paid_and_retri
     assert told["missing"] == [
         {
             "expert": "good",
-            "reason": "the expert refused the prompt: HTTPStatusError (400)",
+            "reason": "the expert refused the prompt: HTTPStatusError (400), 'told to answer 400'",
             "pairs": 4,
         }
     ]

@@ -16,10 +16,14 @@ from routoo_core.errors import AllExpertsFailed, BudgetExceeded, InvalidRequest,
 from routoo_core.experts import Expert
 from routoo_core.failures import Failure, read_failure
 from routoo_core.money import NanoUsd
+from routoo_core.redaction import scrubbed
 from routoo_core.router import Router
+from routoo_core.text import shown_text
 
 FAILURES_BEFORE_STOP = 5
 """Calls of an expert that fail in a row, each with all its retries, before it is asked no more."""
+REFUSALS_BEFORE_STOP = 5
+"""Prompts that an expert refuses in a row, and in the same words, before it is asked no more."""
 _REASONS_TO_STOP = frozenset({"credit", "key"})
 """Why an expert fails that will refuse every other prompt as well."""
 
@@ -64,6 +68,7 @@ class Asker:
         self._slots = {name: asyncio.Semaphore(concurrency) for name in clients}
         self._rate_limiters = {expert.name: RateLimiter(expert) for expert in router.pool}
         self._failures_in_a_row = dict.fromkeys(clients, 0)
+        self._refusals_in_a_row: dict[str, list[str]] = {name: [] for name in clients}
         self._budget_queue = BudgetQueue()
 
     async def ask(self, expert: Expert, call: Call) -> Answer:
@@ -89,6 +94,7 @@ class Asker:
         except (InvalidRequest, NoCapableExpert) as error:
             raise NoAnswer(str(error)) from error
         self._failures_in_a_row[expert.name] = 0
+        self._refusals_in_a_row[expert.name].clear()
         return answer
 
     async def _try_until_answered(self, expert: Expert, call: Call) -> Answer:
@@ -129,7 +135,7 @@ class Asker:
             raise self._stop(
                 expert, f"it refuses calls: {failure.description}; check base_url, model and key"
             )
-        raise NoAnswer(f"the expert refused the prompt: {failure.description}")
+        raise self._count_refusal(expert, failure)
 
     async def _call_metered(self, expert: Expert, call: Call) -> Answer:
         """One call with its money held and settled."""
@@ -149,6 +155,23 @@ class Asker:
             expert,
             f"{FAILURES_BEFORE_STOP} calls in a row failed, the last by {failure.description}",
         )
+
+    def _count_refusal(self, expert: Expert, failure: Failure) -> NoAnswer:
+        """A refusal in the server's words; the expert is asked no more once it has said the same a few times."""
+        words = failure.description
+        if failure.server_sentence:
+            sentence = shown_text(scrubbed(failure.server_sentence, [expert.api_key()]))
+            words = f"{words}, {sentence!r}"
+        refusals = self._refusals_in_a_row[expert.name]
+        refusals.append(words)
+        last = refusals[-REFUSALS_BEFORE_STOP:]
+        if len(last) == REFUSALS_BEFORE_STOP and len(set(last)) == 1:
+            return self._stop(
+                expert,
+                f"it refused {REFUSALS_BEFORE_STOP} prompts in a row in the same words: {words}; change its settings "
+                "or the task's, then run the command again",
+            )
+        return NoAnswer(f"the expert refused the prompt: {words}")
 
     def _check_likelihood(self, expert: Expert, call: Call, answer: Answer) -> None:
         if isinstance(call, Likelihood) and answer.logprob is None:
