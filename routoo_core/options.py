@@ -41,8 +41,7 @@ STARTER = Path(__file__).parent / "starter"
 SWITCH_MARGIN = 0.02
 OVERRIDES = frozenset({"account", "policy", "expert", "max_cost"})
 """What a call may set for itself, unless a router allows less."""
-POLICY_WITH_LIMIT = "paced"
-POLICY_WITHOUT_LIMIT = "ratio"
+DEFAULT_POLICY = "match_best"
 
 POLICIES: dict[str, Callable[..., Policy | PreferenceRule]] = {
     "paced": Paced,
@@ -95,7 +94,7 @@ class RoutooToml(Settings):
 
     router: str
     experts: str | dict[str, Any] = "experts.toml"
-    policy: str | dict[str, Any] = POLICY_WITH_LIMIT
+    policy: str | dict[str, Any] = DEFAULT_POLICY
     on_exhausted: str = "refuse"
     strict: bool = False
     latency: LatencyRule | None = None
@@ -109,8 +108,8 @@ class RouterOptions:
     """What a router does, apart from its experts and its predictor; the adapters' keywords.
 
     Attributes:
-        policy: A name, a table with ``name`` and settings, a policy or a preference rule; by default ``paced``
-            where the budget has a limit, else the paper's ratio.
+        policy: A name, a table with ``name`` and settings, a policy or a preference rule; by default
+            ``match_best``.
         budget: What may be spent; by default everything is booked and nothing limited.
         ledger: ``memory://``, ``sqlite:///path``, ``redis://…``, or a ledger.
         on_exhausted: When nothing is affordable: ``refuse``, ``cheapest`` or an expert's name.
@@ -287,7 +286,7 @@ def assemble(
         ConfigurationError: A name is unknown, or a file or server cannot be opened.
     """
     budget = options.budget or Budget()
-    policy = make_policy(options.policy or _default_policy(budget))
+    policy = make_policy(options.policy or DEFAULT_POLICY)
     overrides = frozenset(options.overrides)
     check_settings(pool, policy, budget, options.on_exhausted, options.switch_margin, overrides)
     folder = None
@@ -363,10 +362,6 @@ def check_known(pool: Pool, known: Sequence[str] | None) -> None:
             f"router_name: the router does not know {', '.join(map(repr, unknown))}; set router_name to one of "
             f"{', '.join(known)}"
         )
-
-
-def _default_policy(budget: Budget) -> str:
-    return POLICY_WITHOUT_LIMIT if budget.limit is None else POLICY_WITH_LIMIT
 
 
 def _load_checkpoint(

@@ -26,6 +26,9 @@ from routoo_core.request import RoutedRequest
 Array = NDArray[np.floating[Any]]
 PreferenceRule = Callable[[Array, Array], Array]
 
+TIE = 0.01
+"""Predicted quality by which experts count as equally good: about what a prediction is off by."""
+
 _FREE = 1e-12  # USD; stands in for a cost of zero where a rule divides by cost
 
 
@@ -116,18 +119,28 @@ class Lagrangian(FixedPolicy):
 
     Attributes:
         lambda_: λ, quality per USD, at least 0; ``lambda`` in routoo.toml.
+        tie: Experts whose quality is at most this below the best count as equally good, 0–1.
     """
 
     lambda_: float
+    tie: float = 0.0
     name: ClassVar[str] = "lagrangian"
 
     def __post_init__(self) -> None:
         _check_not_negative("lambda", self.lambda_)
+        check_tie(self.tie)
 
     def __call__(self, quality: Array, cost: Array) -> Array:
         """Preference of each expert."""
-        preference: Array = quality - self.lambda_ * cost
+        preference: Array = level_ties(quality, self.tie) - self.lambda_ * cost
         return preference
+
+    def parameters(self) -> dict[str, Any]:
+        """λ, and the tie where there is one."""
+        parameters = super().parameters()
+        if not self.tie:
+            del parameters["tie"]
+        return parameters
 
 
 @dataclass(frozen=True)
@@ -154,13 +167,21 @@ class QualityFloor(FixedPolicy):
 
 @dataclass(frozen=True)
 class Best(FixedPolicy):
-    """The highest predicted quality, whatever it costs."""
+    """The highest predicted quality, whatever it costs; the cheapest of those that are equally good.
 
+    Attributes:
+        tie: Experts whose quality is at most this below the best count as equally good, 0–1.
+    """
+
+    tie: float = TIE
     name: ClassVar[str] = "best"
+
+    def __post_init__(self) -> None:
+        check_tie(self.tie)
 
     def __call__(self, quality: Array, cost: Array) -> Array:
         """Preference of each expert."""
-        return quality
+        return level_ties(quality, self.tie)
 
 
 @dataclass(frozen=True)
@@ -188,6 +209,28 @@ class FunctionPolicy(FixedPolicy):
     def __call__(self, quality: Array, cost: Array) -> Array:
         """Preference of each expert."""
         return self.function(quality, cost)
+
+
+def level_ties(quality: Array, tie: float) -> Array:
+    """Quality in which experts that are at most ``tie`` below the best are as good as it.
+
+    Args:
+        quality: Predicted, (…, experts).
+        tie: Predicted quality, 0–1.
+    """
+    best = quality.max(axis=-1, keepdims=True)
+    levelled: Array = np.where(quality >= best - tie, best, quality)
+    return levelled
+
+
+def check_tie(tie: float) -> None:
+    """Refuse a tie that is no quality.
+
+    Raises:
+        ConfigurationError: It is not from 0 to 1.
+    """
+    if not isinstance(tie, int | float) or not 0 <= tie <= 1:
+        raise ConfigurationError(f"tie: {tie!r} is not a number between 0 and 1")
 
 
 def as_policy(policy: Policy | PreferenceRule) -> Policy:
@@ -291,6 +334,9 @@ class Decision:
             f"{first.expert.name}: predicted quality {first.quality:.2f} for "
             f"{format_usd(first.expected_cost)} ({policy})"
         )
+        tied = self._tied_best()
+        if tied is not None:
+            sentence += f", as good as {tied.expert.name} ({tied.quality:.2f}) and cheaper"
         if len(self.candidates) == 1:
             return sentence
         second = self.candidates[1]
@@ -298,6 +344,19 @@ class Decision:
             f"{sentence}; next {second.expert.name}: {second.quality:.2f} for "
             f"{format_usd(second.expected_cost)}"
         )
+
+
+    def _tied_best(self) -> Candidate | None:
+        """The candidate of the highest quality, where the first one is cheaper and counts as equally good."""
+        first = self.candidates[0]
+        best = max(self.candidates, key=_quality_of)
+        tie = self.policy.parameters.get("tie", 0.0)
+        is_tied = first.quality < best.quality <= first.quality + tie
+        return best if is_tied and first.expected_cost < best.expected_cost else None
+
+
+def _quality_of(candidate: Candidate) -> float:
+    return candidate.quality
 
 
 def _short(value: Any) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from routoo_core import Router, Usage
-from routoo_core.budget.pacing import Paced
+from routoo_core.budget.goals import MatchBest
 from routoo_core.config import make_policy, open_ledger
 from routoo_core.errors import CheckpointError, ConfigurationError
 from routoo_core.request import RoutedRequest
@@ -39,7 +39,7 @@ def write(tmp_path, checkpoint):
 
 def test_a_router_is_built_whole_from_its_file(write, tmp_path):
     router = Router.from_toml(write())
-    assert isinstance(router.policy, Paced)
+    assert router.policy.parameters() == MatchBest(0.98).parameters()
     decision = router.decide(RoutedRequest.from_text("what is 31 + 44 ?"))
     assert decision.candidates[0].expert.name == "calculator"
     for attempt in router.attempts(RoutedRequest.from_text("what is 31 + 44 ?")):
@@ -67,7 +67,8 @@ def test_a_router_is_built_whole_from_its_file(write, tmp_path):
             'ledger = "oracle://x"',
             r"budget.ledger: 'oracle://x' is unknown; use memory://, sqlite://",
         ),
-        ("", "", "budget.limit: the paced policy"),
+        ('policy = "paced"', "", "budget.limit: the paced policy"),
+        ('policy = { name = "paced", tie = 2 }', 'limit = "1"', "tie: 2 is not a number between 0 and 1"),
         (
             'policy = "lucky"',
             'limit = "1"',

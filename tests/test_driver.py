@@ -212,7 +212,7 @@ def test_a_decision_is_a_query(make_router):
 
 def test_the_record_names_the_configured_policy_and_lambda_beside_it(make_router):
     reply = run(make_router(policy="paced"), HELLO, TextCall({"dear": "x", "cheap": "x"}))
-    assert reply.record.to_dict()["policy"] == {"name": "paced"}
+    assert reply.record.to_dict()["policy"] == {"name": "paced", "tie": 0.01}
     assert reply.record.to_dict()["lambda"] >= 0
     fixed = run(
         make_router(policy={"name": "lagrangian", "lambda": 7}),

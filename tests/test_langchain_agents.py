@@ -184,7 +184,10 @@ def test_an_agent_gives_structured_answers(endpoint, strategy):
 def test_another_expert_must_be_better_by_a_margin_across_turns(endpoint):
     qualities = {"cheap": 0.515, "dear": 0.5}
     model = RoutooChatModel(
-        FakePredictor(qualities), experts(endpoint), policy="best", switch_margin=0.02
+        FakePredictor(qualities),
+        experts(endpoint),
+        policy={"name": "best", "tie": 0},
+        switch_margin=0.02,
     )
     first = model.invoke("What is two plus two?", routoo_expert="dear")
     history = [

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from routoo_core.budget.outlook import Standing, outlook
 from routoo_core.candidates import Candidate, costs, qualities
 from routoo_core.lifetimes import fork_safe_lock
-from routoo_core.selector import Lagrangian, Policy, PolicyContext
+from routoo_core.selector import (
+    TIE,
+    Lagrangian,
+    Policy,
+    PolicyContext,
+    check_tie,
+    level_ties,
+)
 
 RECENT_CALLS = 256
 """Calls whose qualities and costs stand for those to come."""
@@ -21,6 +28,9 @@ TYPICAL_WEIGHT = 2.0
 """How many recent calls one typical prompt counts as."""
 LAMBDAS = np.concatenate([[0.0], np.geomspace(1e-2, 1e9, 300)])
 """The grid of λ, quality per USD, on which spending is known."""
+
+_LEAST_WEIGHT = 1e-9
+"""λ that makes the cheapest of equals the choice and changes nothing else."""
 
 SPENDING = 0
 QUALITY = 1
@@ -38,9 +48,13 @@ class TrafficPolicy(Policy):
     Args:
         reference: Predicted quality of typical prompts, prompts × experts.
         experts: Names of the reference's columns.
+
+    Attributes:
+        tie: Experts whose quality is at most this below the best count as equally good, 0–1.
     """
 
     learns: ClassVar[bool] = True
+    tie: float = 0.0
 
     def __init__(
         self, reference: NDArray[np.float32] | None = None, experts: tuple[str, ...] = ()
@@ -71,15 +85,15 @@ class TrafficPolicy(Policy):
 
     def rule(self, context: PolicyContext) -> Lagrangian:
         """The rule for one call, as if the call were already part of the traffic."""
-        served = served_by_candidates(context.candidates)
+        served = served_by_candidates(context.candidates, self.tie)
         with self._lock:
             traffic = self._traffic_of(_names_of(context.candidates))
             means = traffic.means_with(served, costs(context.candidates))
-        return Lagrangian(self.multiplier(means, context))
+        return Lagrangian(self.multiplier(means, context), self.tie)
 
     def observe(self, context: PolicyContext) -> None:
         """Add a call to the traffic."""
-        served = served_by_candidates(context.candidates)
+        served = served_by_candidates(context.candidates, self.tie)
         names = _names_of(context.candidates)
         with self._lock:
             traffic = self._traffic_of(names)
@@ -99,7 +113,7 @@ class TrafficPolicy(Policy):
     def _traffic_of(self, names: tuple[str, ...]) -> Traffic:
         """The traffic seen with these experts in this order, or traffic of typical prompts alone."""
         traffic = self._traffic.get(names)
-        return Traffic(self._typical_quality(names)) if traffic is None else traffic
+        return Traffic(self._typical_quality(names), self.tie) if traffic is None else traffic
 
     def _typical_quality(self, names: tuple[str, ...]) -> NDArray[np.float32]:
         if self._reference is None or not set(names) <= set(self._experts):
@@ -113,10 +127,29 @@ class Paced(TrafficPolicy):
 
     λ is the multiplier at which serving the calls to come would cost, on average, what each remaining call may cost
     (the dual of the budget constraint). What is left of the money corrects it where traffic is unlike them.
+
+    Args:
+        reference: Predicted quality of typical prompts, prompts × experts.
+        experts: Names of the reference's columns.
+        tie: Experts whose quality is at most this below the best count as equally good, 0–1.
     """
 
     name: ClassVar[str] = "paced"
     needs_limit: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        reference: NDArray[np.float32] | None = None,
+        experts: tuple[str, ...] = (),
+        tie: float = TIE,
+    ) -> None:
+        super().__init__(reference, experts)
+        check_tie(tie)
+        self.tie = tie
+
+    def parameters(self) -> dict[str, Any]:
+        """The tie."""
+        return {"tie": self.tie}
 
     def multiplier(self, means: Floats, context: PolicyContext) -> float:
         """The least λ that the budget allows.
@@ -132,10 +165,12 @@ class Traffic:
 
     Args:
         typical: Predicted quality of typical prompts, prompts × experts.
+        tie: Predicted quality at most so far below the best counts as equally good.
     """
 
-    def __init__(self, typical: NDArray[np.float32]) -> None:
+    def __init__(self, typical: NDArray[np.float32], tie: float = 0.0) -> None:
         self._typical = typical
+        self._tie = tie
         self._typical_served = np.zeros((2, len(LAMBDAS)))
         self._served = np.zeros((RECENT_CALLS, 2, len(LAMBDAS)))  # of a call, the oldest replaced
         self._total = np.zeros((2, len(LAMBDAS)))
@@ -194,7 +229,8 @@ class Traffic:
 
     def _typical_at(self, mean_cost: Floats) -> Floats:
         """USD and predicted quality of the typical prompts together, where each expert costs its mean."""
-        return served_by_lambda(self._typical, np.tile(mean_cost, (len(self._typical), 1)))
+        cost = np.tile(mean_cost, (len(self._typical), 1))
+        return served_by_lambda(self._typical, cost, self._tie)
 
 
 def smallest_allowance(standings: Sequence[Standing]) -> float:
@@ -229,19 +265,24 @@ def least_lambda(mean_spending: Floats, allowance: float) -> float:
     return float(low * (high / low) ** min(max(share, 0.0), 1.0))
 
 
-def served_by_candidates(candidates: Sequence[Candidate]) -> Floats:
+def served_by_candidates(candidates: Sequence[Candidate], tie: float) -> Floats:
     """USD and predicted quality of one call at each of ``LAMBDAS``, (2, lambdas)."""
-    return served_by_lambda(qualities(candidates)[None], costs(candidates)[None])
+    return served_by_lambda(qualities(candidates)[None], costs(candidates)[None], tie)
 
 
-def served_by_lambda(quality: NDArray[np.floating], cost: NDArray[np.floating]) -> Floats:
+def served_by_lambda(
+    quality: NDArray[np.floating], cost: NDArray[np.floating], tie: float = 0.0
+) -> Floats:
     """USD and predicted quality of prompts together at each of ``LAMBDAS``, (2, lambdas).
 
     Args:
         quality: Predicted, prompts × experts.
         cost: USD, prompts × experts.
+        tie: Predicted quality at most so far below the best counts as equally good.
     """
-    preference = quality[:, None] - LAMBDAS[:, None] * cost[:, None]  # prompts × lambdas × experts
+    levelled = level_ties(quality, tie)
+    cost_weights = np.maximum(LAMBDAS, _LEAST_WEIGHT)
+    preference = levelled[:, None] - cost_weights[:, None] * cost[:, None]  # prompts × λ × experts
     chosen = preference.argmax(axis=-1)
     served = np.empty((2, len(LAMBDAS)))
     served[SPENDING] = np.take_along_axis(cost, chosen, axis=1).sum(axis=0, dtype=np.float64)

@@ -98,7 +98,7 @@ class RoutooChatModel(ConfiguredChatModel):
         streaming: Stream from the expert even where the whole reply is asked for.
         question_of: Says what part of the last user message the predictor reads. By default the question in a retrieval
             prompt of a usual shape, else all of it.
-        policy: Ranks the experts: a policy, its name or table; by default ``paced`` where the budget has a limit.
+        policy: Ranks the experts: a policy, its name or table; by default ``match_best``.
         budget: What may be spent; by default everything is booked and nothing limited.
         ledger: ``memory://``, ``sqlite:///path``, ``redis://…``, or a ledger.
         on_exhausted: When nothing is affordable: ``refuse``, ``cheapest``, or an expert's name.

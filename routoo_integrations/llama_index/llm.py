@@ -117,7 +117,7 @@ class RoutooLLM(SchemaLLM):
         max_retries: How often an expert is asked again before another takes over, instead of its own ``max_retries``.
         question_of: Says what part of the last user message the predictor reads. By default the question that a
             template was filled with, or that stands in one of LlamaIndex's usual prompts; else all of it.
-        policy: Ranks the experts: a policy, its name or table; by default ``paced`` where the budget has a limit.
+        policy: Ranks the experts: a policy, its name or table; by default ``match_best``.
         budget: What may be spent; by default everything is booked and nothing limited.
         ledger: ``memory://``, ``sqlite:///path``, ``redis://…``, or a ledger.
         on_exhausted: When nothing is affordable: ``refuse``, ``cheapest``, or an expert's name.
