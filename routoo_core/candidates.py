@@ -12,7 +12,7 @@ from routoo_core.errors import ContextWindowExceeded, NoCapableExpert
 from routoo_core.experts import Expert
 from routoo_core.latency import Latencies
 from routoo_core.limits import TYPICAL_OUTPUT_TOKENS
-from routoo_core.money import NANO_PER_USD, format_usd
+from routoo_core.money import NANO_PER_USD, NanoUsd, format_usd
 from routoo_core.predictor.base import Forecast
 from routoo_core.prices import TokenPrices
 from routoo_core.request import RoutedRequest
@@ -34,6 +34,8 @@ class Candidate:
         latency: Seconds its replies took lately; ``None`` before the first.
         minimum_cost: The least worth holding for it, nano-USD; below ``maximum_cost`` where the
             router may limit the reply.
+        continued_cost: The expected cost had it answered the conversation's last turn, nano-USD; ``None`` where that
+            changes nothing.
     """
 
     expert: Expert
@@ -42,6 +44,7 @@ class Candidate:
     maximum_cost: int
     latency: float | None = None
     minimum_cost: int = 0
+    continued_cost: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,14 @@ class CallCost:
         minimum: The least worth holding: the maximum where the caller set a limit on the reply,
             else the cost of a typical reply.
         maximum: The most it can cost.
+        continued: What it would probably cost had the expert answered the last turn; ``None`` where that changes
+            nothing.
     """
 
     expected: int
     minimum: int
     maximum: int
+    continued: int | None = None
 
 
 def capable_experts(experts: Iterable[Expert], request: RoutedRequest) -> list[Expert]:
@@ -150,7 +156,16 @@ def call_cost(
         minimum = TokenPrices.maximum_cost(prices, prompt_bound, typical_tokens)
 
     expected = expert.cost(_expected_usage(expert, request, typical_tokens))
-    return CallCost(expected, minimum, maximum)
+    continued = _continued_cost(expert, request, typical_tokens)
+    return CallCost(expected, minimum, maximum, None if continued == expected else continued)
+
+
+def _continued_cost(expert: Expert, request: RoutedRequest, typical_tokens: int) -> NanoUsd | None:
+    """What a call would probably cost had the expert answered the last turn; ``None`` where there was none."""
+    if request.previous is None:
+        return None
+    turn = request.previous._replace(expert=expert.name)
+    return expert.cost(_expected_usage(expert, replace(request, previous=turn), typical_tokens))
 
 
 def _expected_usage(expert: Expert, request: RoutedRequest, typical_tokens: int) -> Usage:
@@ -198,7 +213,7 @@ def make_candidate(
     if request.overrides.max_cost is not None:
         maximum = min(maximum, request.overrides.max_cost)
     minimum = min(cost.minimum, maximum)
-    return Candidate(expert, quality, cost.expected, maximum, latency, minimum)
+    return Candidate(expert, quality, cost.expected, maximum, latency, minimum, cost.continued)
 
 
 def make_candidates(

@@ -30,6 +30,8 @@ class CandidateRecord:
         expected_usd: Expected cost, an exact decimal string.
         maximum_usd: Maximum cost, an exact decimal string.
         latency_s: Seconds its replies took lately; ``None`` before the first.
+        continued_usd: Expected cost had it answered the conversation's last turn, whose prompt its provider would have
+            cached; ``None`` where that changes nothing.
     """
 
     expert: str
@@ -37,17 +39,20 @@ class CandidateRecord:
     expected_usd: str
     maximum_usd: str = "0.000000000"
     latency_s: float | None = None
+    continued_usd: str | None = None
 
     @classmethod
     def of(cls, candidate: Candidate) -> CandidateRecord:
         """The record of a candidate."""
         latency = candidate.latency
+        continued = candidate.continued_cost
         return cls(
             candidate.expert.name,
             round(candidate.quality, 4),
             decimal_usd(candidate.expected_cost),
             decimal_usd(candidate.maximum_cost),
             None if latency is None else round(latency, 3),
+            None if continued is None else decimal_usd(continued),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,6 +63,7 @@ class CandidateRecord:
             "expected_usd": self.expected_usd,
             "maximum_usd": self.maximum_usd,
             "latency_s": self.latency_s,
+            "continued_usd": self.continued_usd,
         }
 
 

@@ -345,7 +345,6 @@ class Decision:
             f"{format_usd(second.expected_cost)}"
         )
 
-
     def _tied_best(self) -> Candidate | None:
         """The candidate of the highest quality, where the first one is cheaper and counts as equally good."""
         first = self.candidates[0]

@@ -56,7 +56,7 @@ routoo_core.evaluation
 routoo_core.simulation
     traffic replay plots
 routoo_core.monitoring
-    ratings logged_calls tables routed_calls feedback plots
+    ratings logged_calls tables routed_calls expert_costs savings goals feedback plots
 routoo_core
     __main__
 routoo_integrations

@@ -68,7 +68,11 @@ def test_a_router_is_built_whole_from_its_file(write, tmp_path):
             r"budget.ledger: 'oracle://x' is unknown; use memory://, sqlite://",
         ),
         ('policy = "paced"', "", "budget.limit: the paced policy"),
-        ('policy = { name = "paced", tie = 2 }', 'limit = "1"', "tie: 2 is not a number between 0 and 1"),
+        (
+            'policy = { name = "paced", tie = 2 }',
+            'limit = "1"',
+            "tie: 2 is not a number between 0 and 1",
+        ),
         (
             'policy = "lucky"',
             'limit = "1"',

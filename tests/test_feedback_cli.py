@@ -60,6 +60,9 @@ def call(day=5, feedback=None, predicted=0.8, expert="dear"):
         0.001,
         feedback,
         {"cheap": 0.0001, "dear": 0.001},
+        {"cheap": 0.0001, "dear": 0.001},
+        {"cheap": 0.4, "dear": predicted},
+        0.001,
     )
 
 
@@ -91,7 +94,8 @@ def test_calls_are_summed_up_by_week_with_savings_and_drift(record, tmp_path):
     first, second = found["weeks"]
     assert (first["week"], first["calls"], first["judged"]) == ("2026-01-05", 2, 2)
     assert first["spent"] == pytest.approx(float(record["settled_usd"]) + 0.000014)
-    assert first["against"] == pytest.approx(2 * expected(record)["dear"])
+    all_on_dear = float(record["settled_usd"]) + expected(record)["dear"]
+    assert first["savings"]["baseline_usd"] == pytest.approx(all_on_dear)
     assert (first["shadow"], first["unpriced"], first["routed"]) == (0, 0, first["spent"])
     assert (first["feedback"], first["predicted"]) == (0.5, pytest.approx((0.9 + 0.4) / 2))
     assert first["drift"] == pytest.approx(0.5 - 0.65)
@@ -121,7 +125,7 @@ def test_a_shadow_call_costs_what_was_paid_and_what_the_router_would_have_paid(d
     week = found["weeks"][0]
     assert (week["calls"], week["shadow"], week["unpriced"]) == (4, 4, 1)
     assert week["spent"] == pytest.approx(0.75 + usd["cheap"])
-    assert week["routed"] == week["against"] == pytest.approx(4 * usd["dear"])
+    assert week["routed"] == week["savings"]["baseline_usd"] == pytest.approx(4 * usd["dear"])
     assert week["shares"] == {"dear": 1.0}
     assert (week["feedback"], week["predicted"]) == (1.0, 0.4)
     priced = {

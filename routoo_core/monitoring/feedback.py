@@ -12,7 +12,10 @@ import numpy as np
 from routoo_core.errors import OutcomesError
 from routoo_core.measures.curve import Array
 from routoo_core.measures.metrics import expected_calibration_error
+from routoo_core.monitoring.expert_costs import CostForecasts
+from routoo_core.monitoring.goals import GoalProgress, goal_progress
 from routoo_core.monitoring.routed_calls import RoutedCall, RoutedLog
+from routoo_core.monitoring.savings import ROUTER_USD_PER_HOUR, Savings, SavingsEstimator
 
 PER_BIN = 50  # answers in a bin of the calibration error, so that chance makes about 0.04 of it
 MOST_BINS = 10
@@ -76,9 +79,8 @@ class Week:
         shadow: Number of calls for which the router was only asked.
         spent: USD really spent, on the calls where that is known; ``None`` where it is known of none.
         unpriced: Calls where it is not known; only shadow calls can be.
-        routed: USD spent through the router; for shadow calls, what it expected to spend.
-        against: USD that everything on one expert would have cost, by what was expected of each call. Calls for which
-            it was no candidate count with what they cost through the router.
+        routed: USD spent through the router; for shadow calls, what it would probably have spent.
+        savings: Beside what everything on one expert would have cost.
         stats: Feedback and predictions.
         shares: Expert → share of the calls that the router sent there, or would have sent in shadow.
     """
@@ -89,16 +91,9 @@ class Week:
     spent: float | None
     unpriced: int
     routed: float
-    against: float
+    savings: Savings
     stats: FeedbackStats
     shares: dict[str, float]
-
-    @property
-    def saved(self) -> float | None:
-        """Share of ``against`` that routing saves; ``None`` where ``against`` is nothing."""
-        if not self.against:
-            return None
-        return 1 - self.routed / self.against
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, those of ``stats`` among them."""
@@ -109,7 +104,7 @@ class Week:
             "spent": self.spent,
             "unpriced": self.unpriced,
             "routed": self.routed,
-            "against": self.against,
+            "savings": self.savings.to_dict(),
             "shares": self.shares,
             **self.stats.to_dict(),
         }
@@ -152,7 +147,7 @@ class ShadowCalls:
         calls: Number of calls.
         priced: Number of calls whose cost is known; the amounts are over these.
         spent: USD really spent.
-        routed: USD that the router expected to spend on the same calls.
+        routed: USD that the router would probably have spent on the same calls.
     """
 
     calls: int
@@ -169,7 +164,7 @@ class ShadowCalls:
         change = f" ({self.routed / self.spent - 1:+.0%})" if self.spent else ""
         return (
             f"{self.priced} of {self.calls} shadow calls say what they cost: ${self.spent:.4f} together; "
-            f"the router expected to spend ${self.routed:.4f} on them{change}."
+            f"routed they would have cost about ${self.routed:.4f}{change}."
         )
 
 
@@ -179,6 +174,8 @@ class FeedbackSummary:
 
     Attributes:
         against: The expert that everything is compared with.
+        savings: Of all calls.
+        goals: The goals that calls were made under, and how far they were reached.
         weeks: Those with calls, oldest first.
         experts: The one with the most calls first.
         shadow: The shadow calls.
@@ -187,6 +184,8 @@ class FeedbackSummary:
     """
 
     against: str
+    savings: Savings
+    goals: list[GoalProgress]
     weeks: list[Week]
     experts: list[ExpertCalls]
     shadow: ShadowCalls
@@ -197,6 +196,8 @@ class FeedbackSummary:
         """Plain JSON values."""
         return {
             "against": self.against,
+            "savings": self.savings.to_dict(),
+            "goals": [goal.to_dict() for goal in self.goals],
             "weeks": [week.to_dict() for week in self.weeks],
             "experts": [row.to_dict() for row in self.experts],
             "shadow": asdict(self.shadow),
@@ -205,12 +206,15 @@ class FeedbackSummary:
         }
 
 
-def summarise_feedback(log: RoutedLog, against: str | None = None) -> FeedbackSummary:
+def summarise_feedback(
+    log: RoutedLog, against: str | None = None, usd_per_hour: float = ROUTER_USD_PER_HOUR
+) -> FeedbackSummary:
     """Sum a log up.
 
     Args:
         log: At least one call.
         against: The expert to compare everything with; by default the dearest.
+        usd_per_hour: What the machine costs that predicts.
 
     Raises:
         OutcomesError: ``against`` was never a candidate.
@@ -222,11 +226,14 @@ def summarise_feedback(log: RoutedLog, against: str | None = None) -> FeedbackSu
     elif against not in expected_costs:
         names = ", ".join(sorted(expected_costs))
         raise OutcomesError(f"against: {against!r} was never a candidate; choose one of {names}")
+    estimator = SavingsEstimator(against, calls, usd_per_hour)
     return FeedbackSummary(
         against=against,
-        weeks=_by_week(calls, against),
+        savings=estimator.savings(calls),
+        goals=goal_progress(calls, CostForecasts(calls)),
+        weeks=_by_week(calls, estimator),
         experts=_by_expert(calls),
-        shadow=_shadow_calls(calls),
+        shadow=_shadow_calls(calls, estimator),
         failed=log.failed,
         stats=feedback_stats(calls),
     )
@@ -270,7 +277,7 @@ def feedback_stats(calls: Sequence[RoutedCall]) -> FeedbackStats:
 
 def remarks(summary: FeedbackSummary) -> list[str]:
     """What a summary shows, in sentences, and what to do about it."""
-    sentences: list[str] = []
+    sentences = [goal.describe() for goal in summary.goals]
     if summary.shadow.calls:
         sentences.append(summary.shadow.describe())
     if summary.failed:
@@ -319,7 +326,7 @@ def _dearest(expected_costs: dict[str, list[float]]) -> str:
     return max(mean_costs, key=mean_costs.__getitem__)
 
 
-def _by_week(calls: Sequence[RoutedCall], against: str) -> list[Week]:
+def _by_week(calls: Sequence[RoutedCall], estimator: SavingsEstimator) -> list[Week]:
     calls_of_week: dict[date, list[RoutedCall]] = {}
     for call in calls:
         day = call.time.astimezone(UTC).date()
@@ -328,11 +335,11 @@ def _by_week(calls: Sequence[RoutedCall], against: str) -> list[Week]:
 
     weeks = []
     for monday in sorted(calls_of_week):
-        weeks.append(_week(monday, calls_of_week[monday], against))
+        weeks.append(_week(monday, calls_of_week[monday], estimator))
     return weeks
 
 
-def _week(monday: date, calls: Sequence[RoutedCall], against: str) -> Week:
+def _week(monday: date, calls: Sequence[RoutedCall], estimator: SavingsEstimator) -> Week:
     spent = [call.spent for call in calls if call.spent is not None]
     choices = sorted({call.choice for call in calls})
     return Week(
@@ -341,8 +348,8 @@ def _week(monday: date, calls: Sequence[RoutedCall], against: str) -> Week:
         shadow=sum(call.shadow for call in calls),
         spent=sum(spent) if spent else None,
         unpriced=len(calls) - len(spent),
-        routed=sum(call.routed for call in calls),
-        against=sum(call.expected_usd.get(against, call.routed) for call in calls),
+        routed=estimator.routed(calls).usd,
+        savings=estimator.savings(calls),
         stats=feedback_stats(calls),
         shares={name: _choice_share(calls, name) for name in choices},
     )
@@ -380,18 +387,11 @@ def _choice_share(calls: Sequence[RoutedCall], name: str | None) -> float:
     return chosen / len(calls)
 
 
-def _shadow_calls(calls: Sequence[RoutedCall]) -> ShadowCalls:
-    shadow_calls = 0
-    spent: list[float] = []
-    routed: list[float] = []
-    for call in calls:
-        if not call.shadow:
-            continue
-        shadow_calls += 1
-        if call.spent is not None:
-            spent.append(call.spent)
-            routed.append(call.routed)
-    return ShadowCalls(shadow_calls, len(spent), sum(spent), sum(routed))
+def _shadow_calls(calls: Sequence[RoutedCall], estimator: SavingsEstimator) -> ShadowCalls:
+    shadow = [call for call in calls if call.shadow]
+    priced = [call for call in shadow if call.spent is not None]
+    spent = sum(call.spent or 0.0 for call in priced)
+    return ShadowCalls(len(shadow), len(priced), spent, estimator.routed(priced).usd)
 
 
 def _drift_interval(difference: Array, predicted: Array) -> tuple[float, float] | None:

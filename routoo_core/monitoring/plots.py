@@ -99,7 +99,7 @@ class _Bars:
 def _draw_money(axes: Axes, positions: Sequence[int], weeks: Sequence[Week], against: str) -> None:
     """USD a week: what was spent, through the router, and by one expert alone."""
     routed = [week.routed for week in weeks]
-    on_one_expert = [week.against for week in weeks]
+    on_one_expert = [week.savings.baseline_usd for week in weeks]
     series = [_Bars(f"all on {against}", AGAINST_COLOUR, on_one_expert)]
     if any(week.shadow for week in weeks):
         spent = [week.spent or 0.0 for week in weeks]

@@ -10,8 +10,9 @@ from pathlib import Path
 from routoo_core.errors import OutcomesError
 from routoo_core.monitoring.logged_calls import LoggedCall, read_logged_calls
 from routoo_core.monitoring.ratings import FeedbackScale
-from routoo_core.record import DecisionRecord
+from routoo_core.record import DecisionRecord, PolicyRecord
 
+NO_POLICY = PolicyRecord("")
 SCALE = FeedbackScale(first_of_several=True)
 
 
@@ -30,6 +31,12 @@ class RoutedCall:
         routed: USD spent through the router; in shadow, what its choice was expected to cost.
         feedback: Feedback on the answer, 0–1; ``None`` where there is none.
         expected_usd: Candidate → USD that the call was expected to cost there.
+        continued_usd: The same, had each candidate answered the turn before as well, and cached it.
+        qualities: Candidate → predicted quality, 0–1.
+        answer_usd: USD of the answer alone, without tries that failed; ``None`` where it is unknown.
+        predict_s: Seconds that the prediction took.
+        policy: The configured policy.
+        is_cached: Whether the reply came from a cache, which would have held it without routing as well.
     """
 
     time: datetime
@@ -41,6 +48,12 @@ class RoutedCall:
     routed: float
     feedback: float | None
     expected_usd: Mapping[str, float]
+    continued_usd: Mapping[str, float]
+    qualities: Mapping[str, float]
+    answer_usd: float | None = None
+    predict_s: float = 0.0
+    policy: PolicyRecord = NO_POLICY
+    is_cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +105,21 @@ def read_routed_calls(paths: Sequence[Path], scale: FeedbackScale = SCALE) -> Ro
 
 def _routed_call(logged: LoggedCall, record: DecisionRecord, scale: FeedbackScale) -> RoutedCall:
     """A logged call beside what was decided."""
-    quality = {candidate.expert: candidate.quality for candidate in record.candidates}
+    qualities = {candidate.expert: candidate.quality for candidate in record.candidates}
     expected_usd = _expected_usd(logged, record)
     if logged.in_shadow:
         answered_by = logged.answered_by
         spent = logged.cost_usd
+        answer_usd = spent
         if spent is None and answered_by is not None:
             spent = expected_usd.get(answered_by)
         routed = expected_usd[record.expert]
     else:
         answered_by = record.expert
         spent = _usd(logged, "total_usd", record.total_usd or record.settled_usd or "0")
+        answer_usd = (
+            None if record.cached else _usd(logged, "settled_usd", record.settled_usd or "0")
+        )
         routed = spent
 
     return RoutedCall(
@@ -110,11 +127,17 @@ def _routed_call(logged: LoggedCall, record: DecisionRecord, scale: FeedbackScal
         shadow=logged.in_shadow,
         choice=record.expert,
         answered_by=answered_by,
-        predicted=None if answered_by is None else quality.get(answered_by),
+        predicted=None if answered_by is None else qualities.get(answered_by),
         spent=spent,
         routed=routed,
         feedback=logged.score(scale),
         expected_usd=expected_usd,
+        continued_usd=_continued_usd(logged, record),
+        qualities=qualities,
+        answer_usd=answer_usd,
+        predict_s=record.predict_ms / 1e3,
+        policy=record.policy,
+        is_cached=record.cached,
     )
 
 
@@ -128,6 +151,15 @@ def _expected_usd(logged: LoggedCall, record: DecisionRecord) -> dict[str, float
             f"{logged.source}: routoo: expert {record.expert!r} is none of the candidates; "
             "log the whole record"
         )
+    return expected
+
+
+def _continued_usd(logged: LoggedCall, record: DecisionRecord) -> dict[str, float]:
+    """Candidate → USD that the call was expected to cost there, had it answered the turn before as well."""
+    expected = {}
+    for candidate in record.candidates:
+        amount = candidate.continued_usd or candidate.expected_usd
+        expected[candidate.expert] = _usd(logged, "candidates", amount)
     return expected
 
 

@@ -19,6 +19,7 @@ from routoo_core.monitoring.feedback import (
 from routoo_core.monitoring.plots import plot_feedback
 from routoo_core.monitoring.ratings import FeedbackScale
 from routoo_core.monitoring.routed_calls import read_routed_calls
+from routoo_core.monitoring.savings import ROUTER_USD_PER_HOUR
 from routoo_integrations.cli.options import JsonOption, check_png
 from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import out, print_json, print_line
@@ -43,6 +44,14 @@ def feedback_command(
     ] = None,
     worst: Annotated[float, typer.Option(help="Feedback that becomes score 0.")] = 0.0,
     best: Annotated[float, typer.Option(help="Feedback that becomes score 1.")] = 1.0,
+    usd_per_hour: Annotated[
+        float,
+        typer.Option(
+            "--router-usd-per-hour",
+            min=0,
+            help="What the machine costs that predicts; taken off what is saved.",
+        ),
+    ] = ROUTER_USD_PER_HOUR,
     plot: Annotated[
         Path | None, typer.Option(help="A PNG of money, feedback and who is asked, week by week.")
     ] = None,
@@ -64,13 +73,14 @@ def feedback_command(
     if not log.calls:
         raise ConfigurationError(f"{logs[0]}: holds no calls; log a reply's record, one a line")
 
-    summary = summarise_feedback(log, against)
+    summary = summarise_feedback(log, against, usd_per_hour)
     if plot:
         plot_feedback(plot, summary.weeks, summary.against, _title(len(log.calls), logs))
 
     if as_json:
         print_json(summary.to_dict())
         return
+    print_line(summary.savings.describe())
     out.print(_money_table(summary))
     if summary.stats.judged:
         out.print(_feedback_table(summary))
@@ -99,8 +109,8 @@ def _money_table(summary: FeedbackSummary) -> Table:
         cells.append("–" if week.spent is None else f"${week.spent:.4f}")
         if has_shadow:
             cells.append(f"${week.routed:.4f}")
-        cells.append(f"${week.against:.4f}")
-        cells.append("–" if week.saved is None else f"{week.saved:.0%}")
+        cells.append(f"${week.savings.baseline_usd:.4f}")
+        cells.append(week.savings.percent())
         table.add_row(*cells)
     return table
 

@@ -1,0 +1,175 @@
+"""What routing saves against one expert for everything, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import hypot
+from typing import Any
+
+from routoo_core.monitoring.expert_costs import CostEstimate, CostForecasts
+from routoo_core.monitoring.routed_calls import RoutedCall
+
+ROUTER_USD_PER_HOUR = 0.10
+"""What the machine costs that predicts: two cores in a cloud."""
+
+_SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """What some calls cost beside what they would have cost with the baseline.
+
+    Attributes:
+        baseline: The expert that would have answered everything.
+        calls: Number of calls.
+        shadow: Number of them for which the router was only asked.
+        answered: How many of them went to the baseline.
+        spent: USD that the calls cost, tries that failed included; in shadow, what they would have cost.
+        routing: USD of the machine while it predicted.
+        baseline_usd: Estimated USD with the baseline, which would have kept its prompt caches.
+        low: Lower end of what is saved, 95 %, USD.
+        high: Upper end.
+        quality: Mean quality predicted of the experts that answered, 0–1; ``None`` where nothing is predicted.
+        baseline_quality: Mean quality predicted of the baseline on the same calls.
+    """
+
+    baseline: str
+    calls: int
+    shadow: int
+    answered: int
+    spent: float
+    routing: float
+    baseline_usd: float
+    low: float
+    high: float
+    quality: float | None
+    baseline_quality: float | None
+
+    @property
+    def saved(self) -> float:
+        """USD saved; negative where routing costs more."""
+        return self.baseline_usd - self.spent - self.routing
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+    @property
+    def has_no_difference(self) -> bool:
+        """Whether every call went to the baseline."""
+        return self.answered == self.calls
+
+    def describe(self) -> str:
+        """The savings in a sentence or two."""
+        calls = "1 call" if self.calls == 1 else f"{self.calls:,} calls"
+        verb = "would cost about" if self.shadow else "cost"
+        sentences = [f"Routed, {calls} {verb} {self._usd(self.spent)}."]
+        if self.has_no_difference:
+            sentences.append(
+                f"{self.baseline} answered all of them, so nothing is saved against it."
+            )
+            return " ".join(sentences)
+
+        low = self._usd(self.low + self.spent + self.routing)
+        high = self._usd(self.high + self.spent + self.routing)
+        sentences.append(
+            f"All on {self.baseline}, they would have cost about {self._usd(self.baseline_usd)} ({low} to {high})."
+        )
+        sentences.append(self._describe_saved())
+        if self.quality is not None and self.baseline_quality is not None:
+            sentences.append(
+                f"Predicted quality: {self.quality:.3f}, beside {self.baseline_quality:.3f} with {self.baseline}."
+            )
+        return " ".join(sentences)
+
+    def percent(self) -> str:
+        """The share that is saved, with its interval; ``cannot tell`` where that holds zero."""
+        if self.has_no_difference:
+            return "0%"
+        if not self.is_clear or not self.baseline_usd:
+            return "cannot tell"
+        share = self.saved / self.baseline_usd
+        return f"{share:.0%} ({self._low_share():.0%} to {self._high_share():.0%})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "saved": self.saved, "is_clear": self.is_clear}
+
+    def _describe_saved(self) -> str:
+        if not self.is_clear:
+            return f"Whether that saves anything cannot be told: {self._usd(self.low)} to {self._usd(self.high)}."
+        verb = "saves" if self.saved > 0 else "loses"
+        return f"Routing {verb} {self._usd(abs(self.saved))}, {self.percent()}."
+
+    def _usd(self, amount: float) -> str:
+        """An amount in a sentence, with as many digits as the larger of the two costs asks for."""
+        largest = max(self.spent, self.baseline_usd)
+        digits = 2 if largest >= 10 else 4 if largest >= 0.01 else 6
+        sign = "-" if amount < 0 else ""
+        return f"{sign}${abs(amount):,.{digits}f}"
+
+    def _low_share(self) -> float:
+        """What is saved as a share of the baseline where both are at their lowest."""
+        return self.low / (self.low + self.spent + self.routing)
+
+    def _high_share(self) -> float:
+        return self.high / (self.high + self.spent + self.routing)
+
+
+class SavingsEstimator:
+    """Estimates what routing saves against one expert.
+
+    Args:
+        baseline: The expert that would have answered everything.
+        calls: The whole log, to learn from what each expert costs.
+        usd_per_hour: What the machine costs that predicts.
+    """
+
+    def __init__(
+        self,
+        baseline: str,
+        calls: Sequence[RoutedCall],
+        usd_per_hour: float = ROUTER_USD_PER_HOUR,
+    ) -> None:
+        self._baseline = baseline
+        self._usd_per_hour = usd_per_hour
+        self._forecasts = CostForecasts(calls)
+
+    def savings(self, calls: Sequence[RoutedCall]) -> Savings:
+        """What routing saves on some calls of the log."""
+        without_routing = self._forecasts.estimate(calls, lambda _: self._baseline)
+        routed = self.routed(calls)
+        seconds = sum(call.predict_s for call in calls)
+        routing = seconds / _SECONDS_PER_HOUR * self._usd_per_hour
+        saved = without_routing.usd - routed.usd - routing
+        below = hypot(without_routing.usd - without_routing.low, routed.high - routed.usd)
+        above = hypot(without_routing.high - without_routing.usd, routed.usd - routed.low)
+        comparable = [
+            call for call in calls if {call.choice, self._baseline} <= set(call.qualities)
+        ]
+        return Savings(
+            baseline=self._baseline,
+            calls=len(calls),
+            shadow=sum(call.shadow for call in calls),
+            answered=sum(call.choice == self._baseline for call in calls),
+            spent=routed.usd,
+            routing=routing,
+            baseline_usd=without_routing.usd,
+            low=saved - below,
+            high=saved + above,
+            quality=_mean([call.qualities[call.choice] for call in comparable]),
+            baseline_quality=_mean([call.qualities[self._baseline] for call in comparable]),
+        )
+
+    def routed(self, calls: Sequence[RoutedCall]) -> CostEstimate:
+        """What calls cost through the router: known of live calls, forecast of calls in shadow."""
+        live_usd = sum(call.routed for call in calls if not call.shadow)
+        shadow = [call for call in calls if call.shadow]
+        forecast = self._forecasts.estimate(shadow, lambda call: call.choice)
+        return CostEstimate.total([CostEstimate(live_usd, live_usd, live_usd), forecast])
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
