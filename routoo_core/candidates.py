@@ -18,6 +18,8 @@ from routoo_core.prices import TokenPrices
 from routoo_core.request import RoutedRequest
 from routoo_core.usage import Usage
 
+AMPLE_FACTOR = 4
+"""A reply that may be so many times as long as expected is hardly ever cut short."""
 CACHED_PREFIX_TOKENS = 1024
 """The shortest prompt, or prefix of one, that providers cache."""
 
@@ -34,6 +36,8 @@ class Candidate:
         latency: Seconds its replies took lately; ``None`` before the first.
         minimum_cost: The least worth holding for it, nano-USD; below ``maximum_cost`` where the
             router may limit the reply.
+        ample_cost: What must be held for a reply that is hardly ever cut short, nano-USD; between ``minimum_cost`` and
+            ``maximum_cost``.
         continued_cost: The expected cost had it answered the conversation's last turn, nano-USD; ``None`` where that
             changes nothing.
     """
@@ -44,6 +48,7 @@ class Candidate:
     maximum_cost: int
     latency: float | None = None
     minimum_cost: int = 0
+    ample_cost: int = 0
     continued_cost: int | None = None
 
 
@@ -55,6 +60,7 @@ class CallCost:
         expected: What it will probably cost.
         minimum: The least worth holding: the maximum where the caller set a limit on the reply,
             else the cost of a typical reply.
+        ample: The cost of a reply :data:`AMPLE_FACTOR` times as long as a typical one; never above the maximum.
         maximum: The most it can cost.
         continued: What it would probably cost had the expert answered the last turn; ``None`` where that changes
             nothing.
@@ -62,6 +68,7 @@ class CallCost:
 
     expected: int
     minimum: int
+    ample: int
     maximum: int
     continued: int | None = None
 
@@ -135,7 +142,10 @@ def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
 
 
 def call_cost(
-    expert: Expert, request: RoutedRequest, predicted_length: float | None = None
+    expert: Expert,
+    request: RoutedRequest,
+    predicted_length: float | None = None,
+    min_reply_tokens: int = 0,
 ) -> CallCost:
     """What a call costs.
 
@@ -143,6 +153,7 @@ def call_cost(
         expert: The expert.
         request: The call.
         predicted_length: Predicted tokens of this prompt's reply; ``None`` where no length is known.
+        min_reply_tokens: A reply must be allowed at least so many tokens, as far as other limits permit.
     """
     max_tokens = expert.reply_limit(request) * request.completions
     typical_tokens = _typical_length(expert, predicted_length) * request.completions
@@ -152,12 +163,22 @@ def call_cost(
     prices = expert.dearest_prices(prompt_bound)
     maximum = TokenPrices.maximum_cost(prices, prompt_bound, max_tokens)
     minimum = maximum
+    ample = maximum
     if request.max_tokens is None:
-        minimum = TokenPrices.maximum_cost(prices, prompt_bound, typical_tokens)
+        least_tokens = max(typical_tokens, min_reply_tokens * request.completions)
+        ample_tokens = max(least_tokens, typical_tokens * AMPLE_FACTOR)
+        minimum = TokenPrices.maximum_cost(prices, prompt_bound, min(max_tokens, least_tokens))
+        ample = TokenPrices.maximum_cost(prices, prompt_bound, min(max_tokens, ample_tokens))
 
     expected = expert.cost(_expected_usage(expert, request, typical_tokens))
     continued = _continued_cost(expert, request, typical_tokens)
-    return CallCost(expected, minimum, maximum, None if continued == expected else continued)
+    return CallCost(
+        expected=expected,
+        minimum=minimum,
+        ample=ample,
+        maximum=maximum,
+        continued=None if continued == expected else continued,
+    )
 
 
 def _continued_cost(expert: Expert, request: RoutedRequest, typical_tokens: int) -> NanoUsd | None:
@@ -204,16 +225,23 @@ def make_candidate(
     expert: Expert,
     request: RoutedRequest,
     quality: float,
-    predicted_length: float | None,
     latency: float | None,
+    cost: CallCost,
 ) -> Candidate:
-    """A candidate of an expert, with what the call costs; see :class:`Candidate`."""
-    cost = call_cost(expert, request, predicted_length)
+    """A candidate of an expert, whose cost the caller may have limited; see :class:`Candidate`."""
     maximum = cost.maximum
     if request.overrides.max_cost is not None:
         maximum = min(maximum, request.overrides.max_cost)
-    minimum = min(cost.minimum, maximum)
-    return Candidate(expert, quality, cost.expected, maximum, latency, minimum, cost.continued)
+    return Candidate(
+        expert=expert,
+        quality=quality,
+        expected_cost=cost.expected,
+        maximum_cost=maximum,
+        latency=latency,
+        minimum_cost=min(cost.minimum, maximum),
+        ample_cost=min(cost.ample, maximum),
+        continued_cost=cost.continued,
+    )
 
 
 def make_candidates(
@@ -222,6 +250,7 @@ def make_candidates(
     prediction: Forecast,
     columns: Mapping[str, int],
     latencies: Latencies,
+    min_reply_tokens: int = 0,
 ) -> tuple[Candidate, ...]:
     """The candidates of a request, in the order of the experts.
 
@@ -231,6 +260,7 @@ def make_candidates(
         prediction: Predicted for its prompt, one row.
         columns: Expert → column of the prediction.
         latencies: How long experts took lately.
+        min_reply_tokens: See :func:`call_cost`.
     """
     candidates = []
     for expert in experts:
@@ -238,7 +268,8 @@ def make_candidates(
         quality = float(prediction.quality[0, column])
         length = None if prediction.lengths is None else float(prediction.lengths[0, column])
         latency = latencies.of(expert.name)
-        candidates.append(make_candidate(expert, request, quality, length, latency))
+        cost = call_cost(expert, request, length, min_reply_tokens)
+        candidates.append(make_candidate(expert, request, quality, latency, cost))
     return tuple(candidates)
 
 

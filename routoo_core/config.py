@@ -51,6 +51,7 @@ def build_router(
     strict: bool = False,
     latency: LatencyRule | None = None,
     switch_margin: float = SWITCH_MARGIN,
+    min_reply_tokens: int = 0,
     overrides: Iterable[str] = OVERRIDES,
     beside: Path | None = None,
 ) -> Router:
@@ -66,6 +67,7 @@ def build_router(
         strict: Refuse calls without ``max_tokens``.
         latency: What slow experts lose by it.
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
+        min_reply_tokens: Where a call sets no limit on its reply, the budget must pay for at least so many tokens.
         overrides: What a call may set for itself: ``account``, ``policy``, ``expert``, ``max_cost``.
         beside: Folder that relative paths start from.
 
@@ -80,6 +82,7 @@ def build_router(
         strict=strict,
         latency=latency,
         switch_margin=switch_margin,
+        min_reply_tokens=min_reply_tokens,
         overrides=overrides,
     )
     return Router.from_parts(assemble(pool, router, options, beside))

@@ -20,7 +20,7 @@ from pydantic import (
 from routoo_core.endpoint import Endpoint
 from routoo_core.errors import ConfigurationError, UnknownPrice
 from routoo_core.hosts import Address, client_address
-from routoo_core.limits import Limits
+from routoo_core.limits import Limits, ReplyLimit
 from routoo_core.list_prices import ListPrices, Moment, find_list_prices
 from routoo_core.money import NanoUsd
 from routoo_core.prices import TokenPrices
@@ -161,6 +161,20 @@ class Expert(Limits, TokenPrices, Endpoint):
         if affordable is None:
             return self.max_output_tokens
         return min(self.max_output_tokens, affordable // completions)
+
+    def reply_within(self, amount: NanoUsd, request: RoutedRequest) -> ReplyLimit:
+        """The limit on each reply that the window has room for and an amount pays for.
+
+        Args:
+            amount: What is held for the call.
+            request: The call.
+        """
+        limit = self.reply_limit(request)
+        prompt_bound = self.prompt_token_bound(request)
+        affordable = self.affordable_tokens(amount, prompt_bound, request.completions)
+        if affordable < limit:
+            return ReplyLimit(max(1, affordable), "budget")
+        return ReplyLimit(limit, self.reply_limiter(request))
 
     @property
     def caches_on_request(self) -> bool:

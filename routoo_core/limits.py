@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,22 @@ _TOKENIZER_MARGIN_PERCENT = 115
 """What other tokenizers make of a prompt, in percent of the estimate."""
 _TEMPLATE_MARGIN = 64
 """Tokens of a chat template beyond the estimate."""
+
+ReplyLimiter = Literal["caller", "expert", "window", "budget"]
+"""What sets the limit on a reply: the caller's max_tokens, the expert's own limit, the room in its window, or money."""
+
+
+class ReplyLimit(NamedTuple):
+    """The limit on a reply.
+
+    Attributes:
+        tokens: At least 1.
+        limited_by: What sets it.
+    """
+
+    tokens: int
+    limited_by: ReplyLimiter
+
 
 Capability = Literal["tools", "json_schema", "json_mode", "images", "audio", "files", "video"]
 CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
@@ -87,6 +103,14 @@ class Limits(Settings):
         estimated_room = self.context_window - self.prompt_tokens(request)
         shortest = min(limit, USEFUL_OUTPUT_TOKENS, estimated_room)
         return max(1, room, shortest)
+
+    def reply_limiter(self, request: RoutedRequest) -> ReplyLimiter:
+        """What sets :meth:`reply_limit`."""
+        asked = request.max_tokens or self.max_output_tokens
+        if self.reply_limit(request) < min(asked, self.max_output_tokens):
+            return "window"
+        is_callers = request.max_tokens is not None and request.max_tokens <= self.max_output_tokens
+        return "caller" if is_callers else "expert"
 
     def _cautious_prompt_tokens(self, request: RoutedRequest) -> int:
         """Tokens of the prompt as most other tokenizers would count it at most."""

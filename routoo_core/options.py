@@ -100,6 +100,7 @@ class RoutooToml(Settings):
     latency: LatencyRule | None = None
     switch_margin: float = SWITCH_MARGIN
     overrides: frozenset[str] = OVERRIDES
+    min_reply_tokens: int = 0
     budget: BudgetTable = Field(default_factory=BudgetTable)
 
 
@@ -117,6 +118,7 @@ class RouterOptions:
         latency: What slow experts lose by it.
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
         overrides: What a call may set for itself, of :data:`OVERRIDES`.
+        min_reply_tokens: Where a call sets no limit on its reply, the budget must pay for at least so many tokens.
     """
 
     policy: str | Mapping[str, Any] | Policy | PreferenceRule | None = None
@@ -127,6 +129,7 @@ class RouterOptions:
     latency: LatencyRule | None = None
     switch_margin: float = SWITCH_MARGIN
     overrides: Iterable[str] = OVERRIDES
+    min_reply_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class RouterParts:
     latency: LatencyRule | None
     switch_margin: float
     overrides: frozenset[str]
+    min_reply_tokens: int
 
     def to_config(self) -> dict[str, Any]:
         """The parts in routoo.toml's words, with the experts' tables inside: plain JSON values, no secrets.
@@ -168,6 +172,7 @@ class RouterParts:
             "latency": self.latency and self.latency.model_dump(mode="json"),
             "switch_margin": self.switch_margin,
             "overrides": sorted(self.overrides),
+            "min_reply_tokens": self.min_reply_tokens,
             "budget": budget,
         }
 
@@ -250,6 +255,7 @@ def _parts_of_config(
         latency=config.latency,
         switch_margin=config.switch_margin,
         overrides=config.overrides,
+        min_reply_tokens=config.min_reply_tokens,
     )
     return assemble(experts, config.router, options, Path(path).parent)
 
@@ -288,7 +294,15 @@ def assemble(
     budget = options.budget or Budget()
     policy = make_policy(options.policy or DEFAULT_POLICY)
     overrides = frozenset(options.overrides)
-    check_settings(pool, policy, budget, options.on_exhausted, options.switch_margin, overrides)
+    check_settings(
+        pool,
+        policy,
+        budget,
+        options.on_exhausted,
+        options.switch_margin,
+        overrides,
+        options.min_reply_tokens,
+    )
     folder = None
     if isinstance(predictor, str | Path):
         folder = find_router(predictor, beside)
@@ -311,6 +325,7 @@ def assemble(
         latency=options.latency,
         switch_margin=options.switch_margin,
         overrides=overrides,
+        min_reply_tokens=options.min_reply_tokens,
     )
 
 
@@ -321,6 +336,7 @@ def check_settings(
     on_exhausted: str,
     switch_margin: float,
     overrides: frozenset[str],
+    min_reply_tokens: int,
 ) -> None:
     """Refuse settings of a router that do not fit together; the predictor is not needed for that.
 
@@ -332,6 +348,8 @@ def check_settings(
         pool[on_exhausted]
     if not 0 <= switch_margin <= 1:
         raise ConfigurationError(f"switch_margin: {switch_margin} is not between 0 and 1")
+    if min_reply_tokens < 0:
+        raise ConfigurationError(f"min_reply_tokens: {min_reply_tokens} is below 0")
     unknown = sorted(overrides - OVERRIDES)
     if unknown:
         known = ", ".join(sorted(OVERRIDES))

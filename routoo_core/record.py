@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from routoo_core.candidates import Candidate
 from routoo_core.errors import RecordError
+from routoo_core.limits import ReplyLimiter
 from routoo_core.money import decimal_usd
 
 RECORD_VERSION = 1
@@ -163,6 +164,8 @@ class DecisionRecord:
         cached: Whether the reply came from a cache and cost nothing.
         within_limit: ``False`` only for an ``on_exhausted`` expert called beyond the limit.
         held_usd: Held for the attempt that answered.
+        reply_limit: The most tokens that the reply could have.
+        limited_by: What set that limit; ``budget`` where a longer reply could not be paid for.
         settled_usd: Booked for the attempt that answered.
         estimated: Whether part of that is an estimate, since the expert did not report it.
         answered_model: The model that the reply names, where it names one.
@@ -187,6 +190,8 @@ class DecisionRecord:
     cached: bool = False
     within_limit: bool = True
     held_usd: str | None = None
+    reply_limit: int | None = None
+    limited_by: ReplyLimiter | None = None
     settled_usd: str | None = None
     estimated: bool = False
     answered_model: str | None = None
@@ -214,6 +219,8 @@ class DecisionRecord:
             "cached": self.cached,
             "within_limit": self.within_limit,
             "held_usd": self.held_usd,
+            "reply_limit": self.reply_limit,
+            "limited_by": self.limited_by,
             "settled_usd": self.settled_usd,
             "estimated": self.estimated,
             "answered_model": self.answered_model,

@@ -68,6 +68,8 @@ class Router:
         switch_margin: Predicted quality, 0–1, by which another expert must be better than the one that answered the
             conversation's last turn. That one's discount for a cached prompt counts as well.
         overrides: What a call may set for itself, of :data:`routoo_core.options.OVERRIDES`.
+        min_reply_tokens: Where a call sets no limit on its reply, the budget must pay for at least so many tokens; else
+            the call is refused.
 
     Raises:
         ConfigurationError: The parts do not fit together.
@@ -85,6 +87,7 @@ class Router:
         latency: LatencyRule | None = None,
         switch_margin: float = SWITCH_MARGIN,
         overrides: frozenset[str] = OVERRIDES,
+        min_reply_tokens: int = 0,
     ) -> None:
         self.pool = pool
         self.predictor = predictor
@@ -102,6 +105,7 @@ class Router:
         self.answering_models = AnsweringModels(pool)
         self.switch_margin = switch_margin
         self.overrides = overrides
+        self.min_reply_tokens = min_reply_tokens
         self._standings = Standings(ledger)
         self._columns = _prediction_columns(pool, predictor)
         self._check()
@@ -114,6 +118,7 @@ class Router:
             self.on_exhausted,
             self.switch_margin,
             self.overrides,
+            self.min_reply_tokens,
         )
 
     def _is_limited(self) -> bool:
@@ -167,6 +172,7 @@ class Router:
             latency=self.latency,
             switch_margin=self.switch_margin,
             overrides=self.overrides,
+            min_reply_tokens=self.min_reply_tokens,
         )
 
     def to_config(self) -> dict[str, Any]:
@@ -210,7 +216,14 @@ class Router:
         prediction = forecast(self.predictor, [request.text])
         predict_ms = (time.perf_counter() - started) * 1e3
 
-        candidates = make_candidates(capable, request, prediction, self._columns, self.latencies)
+        candidates = make_candidates(
+            capable,
+            request,
+            prediction,
+            self._columns,
+            self.latencies,
+            self.min_reply_tokens,
+        )
         budget = self.budget.for_account(request.overrides.account)
         context = PolicyContext(candidates, lambda: self._standings.of_chain(budget))
         policy = as_policy(request.overrides.policy or self.policy)

@@ -303,6 +303,12 @@ class Decision:
     skipped: tuple[SkipRecord, ...] = ()
     context: PolicyContext | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def pinned(self) -> Candidate | None:
+        """The candidate that comes first since its tool call is open."""
+        first = self.candidates[0]
+        return first if _is_pinned(first, self.stickiness) else None
+
     def record(self) -> DecisionRecord:
         """The decision without a call: no attempts, nothing held or settled."""
         previous = self.stickiness

@@ -14,7 +14,7 @@ from routoo_core.money import to_nano_usd
 from routoo_core.options import OVERRIDES, make_policy
 from routoo_core.request import Overrides
 from routoo_core.router import Router
-from routoo_core.selector import Policy, PreferenceRule
+from routoo_core.selector import Policy, PreferenceRule, describe_policy
 
 PREFIX = "routoo_"
 """Begins the names of a call's arguments that are Routoo's."""
@@ -128,10 +128,10 @@ def _policy_of_call(router: Router, policy: Any) -> Policy | PreferenceRule | No
     call_policy = make_policy(policy)
     if not isinstance(call_policy, Policy) or not call_policy.learns:
         return call_policy
-    if type(call_policy) is not type(router.policy):
+    if describe_policy(call_policy) != describe_policy(router.policy):
         name = call_policy.name
         raise ConfigurationError(
-            f"a single call cannot be {name} unless the router's own policy is {name!r}"
+            f"a single call cannot be {name} unless the router's own policy is {name!r}, with the same settings"
         )
     return None
 

@@ -9,7 +9,12 @@ from ways import LANGCHAIN_WAYS, LLAMA_INDEX_WAYS, record_of
 
 from routoo_core import Budget, Expert
 from routoo_core.candidates import call_cost, capable_experts
-from routoo_core.errors import ConfigurationError, InvalidRequest, NoCapableExpert
+from routoo_core.errors import (
+    BudgetExceeded,
+    ConfigurationError,
+    InvalidRequest,
+    NoCapableExpert,
+)
 from routoo_core.request import RoutedRequest
 from routoo_core.testing import FakePredictor, Reply
 from routoo_integrations.langchain import RoutooChatModel
@@ -222,3 +227,88 @@ def test_no_more_is_held_than_the_reply_that_is_asked_for(words, max_tokens):
     assert 1 <= limit <= (max_tokens or 4096)
     assert call_cost(expert, request).maximum == 1000 * limit
     assert expert.prompt_tokens(request) + limit <= WINDOW
+
+
+# What the budget leaves of a reply
+
+
+def model_of_two(kind, endpoint, limit, **settings):
+    """A good expert at 10 USD per million tokens of a reply and a cheap one at 1, each with room for 4,000."""
+    experts = {}
+    for name, usd in (("good", "10"), ("cheap", "1")):
+        experts[name] = endpoint.expert(
+            name,
+            input_usd_per_1m="0.1",
+            output_usd_per_1m=usd,
+            expected_output_tokens=100,
+            max_output_tokens=4000,
+        )
+    predictor = FakePredictor({"good": 0.9, "cheap": 0.5})
+    budget = Budget(limit=limit, period="run")
+    return kind(predictor, experts, policy="best", budget=budget, **settings)
+
+
+@both_frameworks
+@every_way
+async def test_a_reply_that_the_budget_shortens_says_so(endpoint, kind, way):
+    """Of what is left an eighth may be held: here for 1,250 tokens of the good expert."""
+    reply = await ask(model_of_two(kind, endpoint, "0.1"), way)
+    record = record_of(reply)
+    assert (record["expert"], record["limited_by"]) == ("good", "budget")
+    assert 1000 < record["reply_limit"] == limit_sent(endpoint) < 1300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "limited_by"),
+    [
+        ({"max_tokens": 30}, {}, "caller"),
+        ({}, {}, "expert"),
+        ({"max_tokens": 9000}, {}, "expert"),
+        ({}, {"context_window": 4050}, "window"),
+    ],
+)
+def test_a_record_names_what_else_limits_a_reply(endpoint, arguments, settings, limited_by):
+    model = adapter(RoutooChatModel, endpoint, expert={"max_output_tokens": 4000, **settings})
+    record = model.invoke("Hello there, who are you?", **arguments).response_metadata["routoo"]
+    assert record["limited_by"] == limited_by
+    assert record["reply_limit"] == limit_sent(endpoint)
+
+
+@both_frameworks
+async def test_a_cheaper_expert_with_an_ample_reply_comes_before_a_dear_one_cut_short(
+    endpoint, kind
+):
+    """0.003 USD pay for 300 tokens of the good expert, which usually writes 100, and for all that the cheap one may need."""
+    record = record_of(await ask(model_of_two(kind, endpoint, "0.003"), "whole"))
+    assert record["expert"] == "cheap"
+    assert record["candidates"][0]["expert"] == "good"
+    assert record["reply_limit"] >= 4 * 100
+
+
+@both_frameworks
+async def test_where_nobody_has_room_for_an_ample_reply_the_best_gives_a_short_one(endpoint, kind):
+    expert = endpoint.expert("good", output_usd_per_1m="10", expected_output_tokens=100)
+    model = kind(
+        FakePredictor({"good": 0.9}),
+        {"good": expert},
+        policy="best",
+        budget=Budget(limit="0.003", period="run"),
+    )
+    record = record_of(await ask(model, "whole"))
+    assert (record["expert"], record["limited_by"]) == ("good", "budget")
+    assert 100 <= record["reply_limit"] < 300
+
+
+@both_frameworks
+async def test_a_reply_below_the_least_is_refused_instead(endpoint, kind):
+    enough = model_of_two(kind, endpoint, "0.003", min_reply_tokens=2000)
+    assert record_of(await ask(enough, "whole"))["reply_limit"] >= 2000
+    short = model_of_two(kind, endpoint, "0.001", min_reply_tokens=2000)
+    with pytest.raises(BudgetExceeded):
+        await ask(short, "whole")
+    assert record_of(await ask(short, "whole", max_tokens=10))["limited_by"] == "caller"
+
+
+def test_a_least_reply_below_nothing_is_refused(endpoint):
+    with pytest.raises(ConfigurationError, match="min_reply_tokens: -1 is below 0"):
+        adapter(RoutooChatModel, endpoint, min_reply_tokens=-1)

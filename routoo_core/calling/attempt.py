@@ -20,6 +20,7 @@ from routoo_core.errors import CallNotPrepared, InvalidRequest, RoutooError, Str
 from routoo_core.experts import Expert
 from routoo_core.failures import Failure, read_failure
 from routoo_core.hidden_reasoning import HiddenReasoning
+from routoo_core.limits import ReplyLimit
 from routoo_core.money import NanoUsd, decimal_usd
 from routoo_core.parameters import RefusedParameters
 from routoo_core.record import AttemptRecord, DecisionRecord, Ending
@@ -174,11 +175,12 @@ class Attempt:
     @property
     def max_tokens(self) -> int:
         """The limit on each reply that the window has room for and the hold pays for, at least 1."""
-        request = self._call.request
-        prompt_bound = self.expert.prompt_token_bound(request)
-        amount = self._reservation.amount
-        affordable = self.expert.affordable_tokens(amount, prompt_bound, request.completions)
-        return max(1, min(self.expert.reply_limit(request), affordable))
+        return self.reply_limit.tokens
+
+    @property
+    def reply_limit(self) -> ReplyLimit:
+        """That limit, and what sets it."""
+        return self.expert.reply_within(self._reservation.amount, self._call.request)
 
     @property
     def withheld(self) -> frozenset[str]:
@@ -298,6 +300,8 @@ class Attempt:
             account=self._reservation.account,
             within_limit=self._reservation.enforced,
             held_usd=decimal_usd(self._reservation.amount),
+            reply_limit=self.reply_limit.tokens,
+            limited_by=self.reply_limit.limited_by,
             settled_usd=None if self._settled is None else decimal_usd(self._settled),
             estimated=self._is_estimated,
             answered_model=self.answered_model,

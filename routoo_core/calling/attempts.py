@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from routoo_core.answering_models import AnsweringModels
 from routoo_core.budget.account import Budget
@@ -25,6 +25,7 @@ from routoo_core.errors import (
 )
 from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.latency import Latencies
+from routoo_core.money import NanoUsd
 from routoo_core.parameters import RefusedParameters
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
@@ -42,6 +43,18 @@ CHEAPEST = "cheapest"
 
 ReadRequest = Callable[[], RoutedRequest]
 """Reads a call as the router needs it."""
+
+
+class Trial(NamedTuple):
+    """A candidate to try.
+
+    Attributes:
+        candidate: Whom.
+        minimum: The least that must be held for it, nano-USD.
+    """
+
+    candidate: Candidate
+    minimum: NanoUsd
 
 
 class CallStarter(Protocol):
@@ -89,7 +102,7 @@ class Attempts(Iterator[Attempt]):
         self._read_request = read_request
         self._on_end = on_end
         self._call: CallInProgress | None = None
-        self._untried: Iterator[Candidate] = iter(())
+        self._untried: Iterator[Trial] = iter(())
         self._refusals: list[BudgetExceeded] = []
         self._attempts: list[Attempt] = []
 
@@ -112,10 +125,10 @@ class Attempts(Iterator[Attempt]):
         call = self._open_call()
         self._ask_again_without_refused_parameter()
         self._ask_again_after_passing_failure(call)
-        for candidate in self._untried:
-            reservation = self._reserve(call, candidate)
+        for trial in self._untried:
+            reservation = self._reserve(call, trial)
             if reservation is not None:
-                return self._begin(call, candidate, reservation, is_driven)
+                return self._begin(call, trial.candidate, reservation, is_driven)
         if self._attempts:
             raise self._all_failed(call)
         candidate, reservation = self._reserve_beyond_limit(call)
@@ -137,7 +150,7 @@ class Attempts(Iterator[Attempt]):
                 answering_models=self._router.answering_models,
                 on_end=self._on_end,
             )
-            self._untried = iter(decision.candidates)
+            self._untried = self._trials(decision)
         return self._call
 
     def _ask_again_without_refused_parameter(self) -> None:
@@ -147,7 +160,7 @@ class Attempts(Iterator[Attempt]):
             return
         candidate = self._attempts[-1].candidate
         if self._router.refused_parameters.learn(candidate.expert, outcome.failure.parameter):
-            self._untried = chain([candidate], self._untried)
+            self._untried = chain([Trial(candidate, candidate.minimum_cost)], self._untried)
 
     def _ask_again_after_passing_failure(self, call: CallInProgress) -> None:
         """Put an expert first again that may be retried, after a short wait; each try is held and booked by itself."""
@@ -162,7 +175,7 @@ class Attempts(Iterator[Attempt]):
         if tries > retries:
             return
         time.sleep(_pause_s(tries, outcome.failure.retry_after_s))
-        self._untried = chain([candidate], self._untried)
+        self._untried = chain([Trial(candidate, candidate.minimum_cost)], self._untried)
 
     def _may_go_on(self) -> bool:
         return isinstance(self._attempts[-1].outcome, Failed | Rejected)
@@ -179,13 +192,29 @@ class Attempts(Iterator[Attempt]):
         self._attempts.append(attempt)
         return attempt
 
-    def _reserve(self, call: CallInProgress, candidate: Candidate) -> Reservation | None:
+    def _trials(self, decision: Decision) -> Iterator[Trial]:
+        """The candidates with room for an ample reply, then the others: a cheaper one rather than a reply cut short."""
+        cooling = {skip.expert for skip in decision.skipped}
+        pinned = decision.pinned
+        for candidate in decision.candidates:
+            if candidate is pinned:
+                yield Trial(candidate, candidate.minimum_cost)
+            elif candidate.expert.name not in cooling:
+                yield Trial(candidate, candidate.ample_cost)
+        for candidate in decision.candidates:
+            is_tried = any(attempt.candidate is candidate for attempt in self._attempts)
+            is_cooling = candidate.expert.name in cooling
+            may_be_shorter = candidate.minimum_cost < candidate.ample_cost
+            if not is_tried and candidate is not pinned and (is_cooling or may_be_shorter):
+                yield Trial(candidate, candidate.minimum_cost)
+
+    def _reserve(self, call: CallInProgress, trial: Trial) -> Reservation | None:
         """Money for a candidate; ``None`` where an account cannot afford it."""
         try:
             return call.settlements.reserve(
                 call.budget,
-                minimum=candidate.minimum_cost,
-                maximum=candidate.maximum_cost,
+                minimum=trial.minimum,
+                maximum=trial.candidate.maximum_cost,
             )
         except BudgetExceeded as error:
             self._refusals.append(error)

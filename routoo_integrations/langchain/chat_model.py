@@ -106,6 +106,7 @@ class RoutooChatModel(ConfiguredChatModel):
         latency: What slow experts lose by it.
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
         overrides: What a call may set for itself: ``account``, ``policy``, ``expert``, ``max_cost``.
+        min_reply_tokens: Without ``max_tokens``, the budget must pay for so many, or the call is refused.
         name: As for every LangChain chat model; so are the keywords after it.
 
     Raises:
@@ -147,6 +148,7 @@ class RoutooChatModel(ConfiguredChatModel):
         latency: LatencyRule | None = None,
         switch_margin: float = SWITCH_MARGIN,
         overrides: Iterable[str] = OVERRIDES,
+        min_reply_tokens: int = 0,
         name: str | None = None,
         cache: BaseCache | bool | None = None,
         verbose: bool | None = None,
@@ -168,6 +170,7 @@ class RoutooChatModel(ConfiguredChatModel):
             latency=latency,
             switch_margin=switch_margin,
             overrides=overrides,
+            min_reply_tokens=min_reply_tokens,
         )
         fields: dict[str, Any] = {
             "account": account,

@@ -125,6 +125,7 @@ class RoutooLLM(SchemaLLM):
         latency: What slow experts lose by it.
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
         overrides: What a call may set for itself: ``account``, ``policy``, ``expert``, ``max_cost``.
+        min_reply_tokens: Without ``max_tokens``, the budget must pay for so many, or the call is refused.
         callback_manager: As for every LlamaIndex LLM; so are the keywords after it.
 
     Raises:
@@ -160,6 +161,7 @@ class RoutooLLM(SchemaLLM):
         latency: LatencyRule | None = None,
         switch_margin: float = SWITCH_MARGIN,
         overrides: Iterable[str] = OVERRIDES,
+        min_reply_tokens: int = 0,
         callback_manager: CallbackManager | None = None,
         rate_limiter: Any = None,
         system_prompt: str | None = None,
@@ -178,6 +180,7 @@ class RoutooLLM(SchemaLLM):
             latency=latency,
             switch_margin=switch_margin,
             overrides=overrides,
+            min_reply_tokens=min_reply_tokens,
         )
         fields: dict[str, Any] = {
             "account": account,
