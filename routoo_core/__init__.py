@@ -12,12 +12,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from routoo_core.budget.account import Budget
+    from routoo_core.budget.alerts import AlertRule
     from routoo_core.experts import Expert, Pool
     from routoo_core.request import RoutedRequest
     from routoo_core.router import Router
     from routoo_core.usage import Usage
 
 _HOME = {
+    "AlertRule": "routoo_core.budget.alerts",
     "Budget": "routoo_core.budget.account",
     "Expert": "routoo_core.experts",
     "Pool": "routoo_core.experts",
@@ -26,7 +28,16 @@ _HOME = {
     "Router": "routoo_core.router",
 }
 
-__all__ = ["Budget", "Expert", "Pool", "RoutedRequest", "Router", "Usage", "__version__"]
+__all__ = [
+    "AlertRule",
+    "Budget",
+    "Expert",
+    "Pool",
+    "RoutedRequest",
+    "Router",
+    "Usage",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

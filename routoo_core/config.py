@@ -1,4 +1,4 @@
-"""Building and changing what ``routoo.toml`` describes; policies and ledgers by name."""
+"""Building what ``routoo.toml`` describes; policies and ledgers by name."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from routoo_core.budget.account import Budget
+from routoo_core.budget.alerts import DEFAULT_ALERTS, AlertRule
 from routoo_core.budget.ledger import Ledger
 from routoo_core.budget.opening import open_ledger
 from routoo_core.experts import Pool
-from routoo_core.files import replacing
 from routoo_core.latency import LatencyRule
 from routoo_core.options import (
     OVERRIDES,
     STARTER,
     SWITCH_MARGIN,
     RouterOptions,
-    RoutooToml,
     assemble,
-    make_policy,
     open_account,
     read_config,
     read_pool,
 )
+from routoo_core.policies import make_policy
 from routoo_core.predictor.base import Predictor
 from routoo_core.router import Router
 from routoo_core.selector import Policy, PreferenceRule
@@ -36,7 +35,6 @@ __all__ = [
     "open_ledger",
     "read_config",
     "read_pool",
-    "set_budget",
 ]
 
 
@@ -52,6 +50,7 @@ def build_router(
     latency: LatencyRule | None = None,
     switch_margin: float = SWITCH_MARGIN,
     min_reply_tokens: int = 0,
+    alerts: AlertRule = DEFAULT_ALERTS,
     overrides: Iterable[str] = OVERRIDES,
     beside: Path | None = None,
 ) -> Router:
@@ -68,6 +67,7 @@ def build_router(
         latency: What slow experts lose by it.
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
         min_reply_tokens: Where a call sets no limit on its reply, the budget must pay for at least so many tokens.
+        alerts: When to say that an account has spent much of its limit, and to whom.
         overrides: What a call may set for itself: ``account``, ``policy``, ``expert``, ``max_cost``.
         beside: Folder that relative paths start from.
 
@@ -83,24 +83,7 @@ def build_router(
         latency=latency,
         switch_margin=switch_margin,
         min_reply_tokens=min_reply_tokens,
+        alerts=alerts,
         overrides=overrides,
     )
     return Router.from_parts(assemble(pool, router, options, beside))
-
-
-def set_budget(path: Path, changes: Mapping[str, Any]) -> Budget:
-    """Change fields of ``[budget]`` in routoo.toml; comments and everything else stay as they are.
-
-    Raises:
-        ConfigurationError: The file would not be valid any more; it is left as it is.
-    """
-    import tomlkit
-
-    read_config(path)
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    document.setdefault("budget", tomlkit.table()).update(changes)
-    changed = RoutooToml.read(str(path), document.unwrap())
-    budget = changed.budget.budget(path)
-    with replacing(path) as partial:
-        partial.write_text(tomlkit.dumps(document), encoding="utf-8")
-    return budget

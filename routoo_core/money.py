@@ -33,6 +33,22 @@ def to_nano_usd(amount: str | Decimal) -> NanoUsd:
     return int((value * NANO_PER_USD).to_integral_value(rounding=ROUND_CEILING))
 
 
+def nano_to_usd(nano: NanoUsd) -> Decimal:
+    """The exact decimal amount of USD: ``nano_to_usd(1_500_000) == Decimal("0.0015")``."""
+    usd = Decimal(nano) / NANO_PER_USD
+    whole = usd.to_integral_value()
+    return whole if usd == whole else usd.normalize()
+
+
+def plain_usd(nano: NanoUsd) -> str:
+    """Write an amount that somebody has set, with the digits it needs: ``$50``, ``$2.50``, ``$0.0045``."""
+    usd = nano_to_usd(nano)
+    if usd == usd.to_integral_value():
+        return f"${usd:f}"
+    cents = Decimal("0.01")
+    return f"${usd:f}" if usd != usd.quantize(cents) else f"${usd:.2f}"
+
+
 def format_usd(nano: NanoUsd, digits: int = 6) -> str:
     """Write nano-USD as dollars: ``format_usd(1_500_000) == "$0.001500"``."""
     sign = "-" if nano < 0 else ""

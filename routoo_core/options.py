@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import keyword
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,29 +11,21 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from routoo_core.budget.account import Budget
-from routoo_core.budget.goals import MatchBest, Save
+from routoo_core.budget.alerts import DEFAULT_ALERTS, AlertRule
+from routoo_core.budget.declared import declare_limits
 from routoo_core.budget.ledger import HOLD_TTL_S, Ledger
 from routoo_core.budget.opening import open_ledger
-from routoo_core.budget.pacing import Paced
+from routoo_core.budget.tables import read_budgets
 from routoo_core.calling.attempts import CHEAPEST, REFUSE
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
 from routoo_core.latency import LatencyRule
+from routoo_core.policies import DEFAULT_POLICY, make_policy, policy_table
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.predictor.checkpoint_folder import find_router, name_of, read_experts
 from routoo_core.redaction import has_password, redacted_url
-from routoo_core.selector import (
-    Best,
-    Cheapest,
-    FunctionPolicy,
-    Lagrangian,
-    Policy,
-    PreferenceRule,
-    QualityFloor,
-    Ratio,
-    as_policy,
-)
+from routoo_core.selector import Policy, PreferenceRule, as_policy
 from routoo_core.settings import Settings, read_toml
 
 STARTER = Path(__file__).parent / "starter"
@@ -41,19 +33,6 @@ STARTER = Path(__file__).parent / "starter"
 SWITCH_MARGIN = 0.02
 OVERRIDES = frozenset({"account", "policy", "expert", "max_cost"})
 """What a call may set for itself, unless a router allows less."""
-DEFAULT_POLICY = "match_best"
-
-POLICIES: dict[str, Callable[..., Policy | PreferenceRule]] = {
-    "paced": Paced,
-    "match_best": MatchBest,
-    "save": Save,
-    "ratio": Ratio,
-    "lagrangian": Lagrangian,
-    "quality_floor": QualityFloor,
-    "best": Best,
-    "cheapest": Cheapest,
-}
-"""Name in routoo.toml → policy; its other keys there are its keywords."""
 
 
 class BudgetTable(Settings):
@@ -69,6 +48,7 @@ class BudgetTable(Settings):
     held_share: Any = None
     accounts: Any = None
     within: Any = None
+    members: Any = ()
     ledger: str = "sqlite:///routoo.db"
     hold_ttl_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = HOLD_TTL_S
 
@@ -89,6 +69,10 @@ class BudgetTable(Settings):
         return Budget.read(f"{path}: budget", self.model_dump(exclude={"ledger", "hold_ttl_s"}))
 
 
+_BESIDE_BUDGETS = frozenset({"account", "ledger", "hold_ttl_s"})
+"""What ``[budget]`` may say beside ``[budgets]``."""
+
+
 class RoutooToml(Settings):
     """Everything ``routoo.toml`` may say."""
 
@@ -101,7 +85,29 @@ class RoutooToml(Settings):
     switch_margin: float = SWITCH_MARGIN
     overrides: frozenset[str] = OVERRIDES
     min_reply_tokens: int = 0
+    alerts: AlertRule = DEFAULT_ALERTS
     budget: BudgetTable = Field(default_factory=BudgetTable)
+    budgets: dict[str, Any] = Field(default_factory=dict)
+
+    def read_budget(self, path: str | Path) -> Budget:
+        """The budget that ``[budget]`` or ``[budgets]`` describe.
+
+        Args:
+            path: The file it stands in, for errors.
+
+        Raises:
+            ConfigurationError: A field is out of range, or both describe limits.
+        """
+        if not self.budgets:
+            return self.budget.budget(path)
+        surplus = sorted(self.budget.model_fields_set - _BESIDE_BUDGETS)
+        if surplus:
+            raise ConfigurationError(
+                f"{path}: budget.{surplus[0]}: write it into a table of [budgets]; beside those, [budget] names "
+                "only the ledger and the account that pays where a call names nobody"
+            )
+        is_named = "account" in self.budget.model_fields_set
+        return read_budgets(str(path), self.budgets, self.budget.account if is_named else None)
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,7 @@ class RouterOptions:
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
         overrides: What a call may set for itself, of :data:`OVERRIDES`.
         min_reply_tokens: Where a call sets no limit on its reply, the budget must pay for at least so many tokens.
+        alerts: When to say that an account has spent much of its limit, and to whom.
     """
 
     policy: str | Mapping[str, Any] | Policy | PreferenceRule | None = None
@@ -130,6 +137,7 @@ class RouterOptions:
     switch_margin: float = SWITCH_MARGIN
     overrides: Iterable[str] = OVERRIDES
     min_reply_tokens: int = 0
+    alerts: AlertRule = DEFAULT_ALERTS
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,7 @@ class RouterParts:
     switch_margin: float
     overrides: frozenset[str]
     min_reply_tokens: int
+    alerts: AlertRule
 
     def to_config(self) -> dict[str, Any]:
         """The parts in routoo.toml's words, with the experts' tables inside: plain JSON values, no secrets.
@@ -166,13 +175,14 @@ class RouterParts:
         return {
             "router": _describe_predictor(self.predictor),
             "experts": _describe_experts(self.pool),
-            "policy": _describe_policy(as_policy(self.policy)),
+            "policy": policy_table(self.policy),
             "on_exhausted": self.on_exhausted,
             "strict": self.strict,
             "latency": self.latency and self.latency.model_dump(mode="json"),
             "switch_margin": self.switch_margin,
             "overrides": sorted(self.overrides),
             "min_reply_tokens": self.min_reply_tokens,
+            "alerts": _describe_alerts(self.alerts),
             "budget": budget,
         }
 
@@ -210,7 +220,7 @@ def open_account(
     Raises:
         ConfigurationError: A field of the budget is out of range, or the ledger cannot be opened.
     """
-    budget = config.budget.budget(path)
+    budget = config.read_budget(path)
     url = ledger or config.budget.ledger
     return budget, open_ledger(url, Path(path).parent, config.budget.hold_ttl_s)
 
@@ -228,7 +238,9 @@ def parts_from_toml(
     Raises:
         ConfigurationError: Something in the file, or in a file it names, is wrong.
     """
-    return _parts_of_config(read_config(path), path, ledger, pool)
+    parts = _parts_of_config(read_config(path), path, ledger, pool)
+    declare_limits(parts.ledger, parts.budget, str(Path(path).resolve()), time.time())
+    return parts
 
 
 def parts_from_config(config: Mapping[str, Any]) -> RouterParts:
@@ -256,6 +268,7 @@ def _parts_of_config(
         switch_margin=config.switch_margin,
         overrides=config.overrides,
         min_reply_tokens=config.min_reply_tokens,
+        alerts=config.alerts,
     )
     return assemble(experts, config.router, options, Path(path).parent)
 
@@ -326,6 +339,7 @@ def assemble(
         switch_margin=options.switch_margin,
         overrides=overrides,
         min_reply_tokens=options.min_reply_tokens,
+        alerts=options.alerts,
     )
 
 
@@ -396,43 +410,6 @@ def _load_checkpoint(
     return predictor, policy
 
 
-def make_policy(
-    policy: str | Mapping[str, Any] | Policy | PreferenceRule,
-) -> Policy | PreferenceRule:
-    """A policy from its name, or from a table such as ``{name = "ratio", alpha = 0.1}``.
-
-    Raises:
-        ConfigurationError: Unknown name, or a setting that is unknown, missing or out of range.
-    """
-    if isinstance(policy, str):
-        policy = {"name": policy}
-    if isinstance(policy, Policy) or callable(policy):
-        return policy
-    if not isinstance(policy, Mapping):
-        kind = type(policy).__name__
-        raise ConfigurationError(
-            f"policy: a {kind} is none; give a name, a table with a name, or a policy"
-        )
-
-    settings = dict(policy)
-    name = settings.pop("name", None)
-    if not isinstance(name, str) or name not in POLICIES:
-        raise ConfigurationError(
-            f"policy: {name!r} is unknown; choose one of {', '.join(POLICIES)}"
-        )
-    keywords = {}
-    for key, value in settings.items():
-        argument = str(key)
-        if keyword.iskeyword(argument):  # Python reserves "lambda"
-            argument += "_"
-        keywords[argument] = value
-    try:
-        return POLICIES[name](**keywords)
-    except TypeError as error:
-        problem = (str(error).partition(") ")[2] or str(error)).replace("lambda_", "lambda")
-        raise ConfigurationError(f"policy: {name}: {problem}") from error
-
-
 # Parts in words
 
 
@@ -455,18 +432,24 @@ def _describe_predictor(predictor: Predictor) -> str:
     return name_of(folder)
 
 
-def _describe_policy(policy: Policy) -> dict[str, Any]:
-    for name, kind in POLICIES.items():
-        if type(policy) is kind:
-            return {"name": name, **policy.parameters()}
-    part = policy.function if isinstance(policy, FunctionPolicy) else policy
-    raise _no_description("policy", part, f"use one of {', '.join(POLICIES)}")
+def _describe_alerts(rule: AlertRule) -> dict[str, Any]:
+    if rule.callback is not None:
+        raise _no_description("alerts.callback", rule.callback, "use a webhook")
+    if rule.webhook is not None and redacted_url(rule.webhook) != rule.webhook:
+        raise ConfigurationError(
+            "alerts.webhook: the address holds a secret, which is not written down; name a variable in its place, "
+            "${NAME}"
+        )
+    return rule.model_dump(mode="json", exclude_none=True)
 
 
 def _describe_budget(budget: Budget) -> dict[str, Any]:
-    table = budget.model_dump(mode="json", exclude={"within", "run_id"}, exclude_none=True)
+    table = budget.model_dump(
+        mode="json", exclude={"within", "members", "run_id"}, exclude_none=True
+    )
     if budget.within:
         table["within"] = _describe_budget(budget.within)
+    table["members"] = [_describe_budget(member) for member in budget.members]
     return table
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from routoo_core.answering_models import AnsweringModels
 from routoo_core.budget.account import Budget
+from routoo_core.budget.alerts import DEFAULT_ALERTS, AlertRule, Alerts
 from routoo_core.budget.cooldowns import Cooldowns
+from routoo_core.budget.declared import DeclaredLimits
 from routoo_core.budget.ledger import Cooldown, Ledger
 from routoo_core.budget.outlook import Standings
 from routoo_core.budget.settlements import Settlements
@@ -70,6 +72,7 @@ class Router:
         overrides: What a call may set for itself, of :data:`routoo_core.options.OVERRIDES`.
         min_reply_tokens: Where a call sets no limit on its reply, the budget must pay for at least so many tokens; else
             the call is refused.
+        alerts: When to say that an account has spent much of its limit, and to whom.
 
     Raises:
         ConfigurationError: The parts do not fit together.
@@ -88,6 +91,7 @@ class Router:
         switch_margin: float = SWITCH_MARGIN,
         overrides: frozenset[str] = OVERRIDES,
         min_reply_tokens: int = 0,
+        alerts: AlertRule = DEFAULT_ALERTS,
     ) -> None:
         self.pool = pool
         self.predictor = predictor
@@ -106,6 +110,9 @@ class Router:
         self.switch_margin = switch_margin
         self.overrides = overrides
         self.min_reply_tokens = min_reply_tokens
+        self.alert_rule = alerts
+        self.alerts = Alerts(ledger, alerts)
+        self._limits = DeclaredLimits(ledger)
         self._standings = Standings(ledger)
         self._columns = _prediction_columns(pool, predictor)
         self._check()
@@ -122,7 +129,8 @@ class Router:
         )
 
     def _is_limited(self) -> bool:
-        return any(budget.limit is not None for budget in self.budget.chain)
+        payers = (self.budget, *self.budget.members)
+        return any(account.limit is not None for payer in payers for account in payer.chain)
 
     @classmethod
     def from_toml(
@@ -173,6 +181,7 @@ class Router:
             switch_margin=self.switch_margin,
             overrides=self.overrides,
             min_reply_tokens=self.min_reply_tokens,
+            alerts=self.alert_rule,
         )
 
     def to_config(self) -> dict[str, Any]:
@@ -224,7 +233,7 @@ class Router:
             self.latencies,
             self.min_reply_tokens,
         )
-        budget = self.budget.for_account(request.overrides.account)
+        budget = self.account(request)
         context = PolicyContext(candidates, lambda: self._standings.of_chain(budget))
         policy = as_policy(request.overrides.policy or self.policy)
         rule = policy.rule(context)
@@ -295,8 +304,13 @@ class Router:
         return AsyncAttempts(Attempts(self, read_request, on_end))
 
     def account(self, request: RoutedRequest) -> Budget:
-        """Whose budget pays: the router's own, or one of the same limit, within the same, for the request's account."""
-        return self.budget.for_account(request.overrides.account)
+        """Whose budget pays, with the limits that the ledger has now: the router's own or the request's account.
+
+        Raises:
+            InvalidRequest: The account is unknown or cannot pay.
+            LedgerError: The ledger failed.
+        """
+        return self._limits.apply(self.budget.for_account(request.overrides.account))
 
     def start(self, request: RoutedRequest) -> Decision:
         """:meth:`decide` a call that is being made, and let the policy observe it; used by the attempts."""

@@ -46,7 +46,7 @@ class PolicyContext:
 
 
 class Policy:
-    """Ranks the candidates of a call; subclass it and list it in ``options.POLICIES``.
+    """Ranks the candidates of a call; subclass it and list it in ``policies.POLICIES``.
 
     Attributes:
         name: Its name in routoo.toml and in decision records.

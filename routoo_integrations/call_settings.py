@@ -11,7 +11,8 @@ from typing import Any
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Pool
 from routoo_core.money import to_nano_usd
-from routoo_core.options import OVERRIDES, make_policy
+from routoo_core.options import OVERRIDES
+from routoo_core.policies import make_policy
 from routoo_core.request import Overrides
 from routoo_core.router import Router
 from routoo_core.selector import Policy, PreferenceRule, describe_policy

@@ -18,7 +18,7 @@ routoo_core.predictor
     base checkpoint_folder batching weights adapter encoder calibration lengths heads checkpoint_config quality_model
     head_ensemble neighbours performance reference checkpoint
 routoo_core.budget
-    clock period account ledger journal settlements sqlite_file sqlite redis opening outlook cooldowns
+    clock period account ledger journal settlements sqlite_file sqlite redis opening tables declared outlook overview alerts cooldowns
 routoo_core
     candidates record selector
 routoo_core.budget
@@ -26,7 +26,7 @@ routoo_core.budget
 routoo_core.calling
     attempt attempts
 routoo_core
-    options router
+    policies options limit_changes router
 routoo_core.calling
     readings passage driver
 routoo_core

@@ -9,7 +9,7 @@ from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.calling.driver import arun, astream, run, stream
 from routoo_core.calling.readings import PieceReading, Reading
 from routoo_core.errors import AllExpertsFailed, RecordError, ReplyRejected
-from routoo_core.options import POLICIES
+from routoo_core.policies import POLICIES
 from routoo_core.record import DecisionRecord
 from routoo_core.request import Overrides
 from routoo_core.selector import Policy

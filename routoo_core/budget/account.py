@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -45,6 +46,8 @@ class Budget(Settings):
             a limit like this; by default any name will do.
         within: The account this one is part of (user < team < organisation). A call is held against
             each of them, and the tightest limit binds.
+        members: Other accounts, of limits of their own, that a call may let pay instead. A name such as ``user-*`` is a
+            template: an account of a name like it is made when a call first names it.
     """
 
     account: Annotated[str, Field(min_length=1)] = "default"
@@ -58,6 +61,7 @@ class Budget(Settings):
     held_share: Annotated[float, Field(gt=0, le=1)] | None = None
     accounts: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
     within: Budget | None = None
+    members: tuple[Budget, ...] = ()
 
     @model_validator(mode="after")
     def _check_rolling(self) -> Budget:
@@ -99,14 +103,19 @@ class Budget(Settings):
         return value
 
     def for_account(self, account: str | None) -> Budget:
-        """The same limit, within the same accounts, for another account; this budget where none is named.
+        """The budget of another account: a member's, one from a template, or the same limit within the same accounts.
+
+        Args:
+            account: Its name; ``None`` for this budget.
 
         Raises:
-            InvalidRequest: The name is no text, is empty, is none of ``accounts``, or is that of an account
-                this one is part of.
+            InvalidRequest: The name is no text, is empty, is none of ``accounts`` or ``members``, or is that of an
+                account this one is part of.
         """
         if account is None or account == self.account:
             return self
+        if self.members:
+            return self._member(account)
         enclosing = [budget.account for budget in self.chain[1:]]
         if not _is_name(account) or account in enclosing:
             raise InvalidRequest(
@@ -117,12 +126,33 @@ class Budget(Settings):
             raise InvalidRequest(f"account: {account!r} cannot pay; name one like {allowed}")
         return self.model_copy(update={"account": account})
 
+    def _member(self, account: str) -> Budget:
+        """The member of a name, else one made from the first template that the name is like."""
+        for member in self.members:
+            if member.account == account and not is_pattern(account):
+                return member
+        if _is_name(account) and not is_pattern(account):
+            for member in self.members:
+                if is_pattern(member.account) and fnmatchcase(account, member.account):
+                    return member.model_copy(update={"account": account})
+        names = [self.account, *(member.account for member in self.members)]
+        raise unknown_account(account, names)
+
     @property
     def chain(self) -> tuple[Budget, ...]:
         """This account and those it is part of, innermost first."""
         if self.within is None:
             return (self,)
         return (self, *self.within.chain)
+
+    def every_account(self) -> list[Budget]:
+        """This account, its members and those that they are part of, each once; templates apart."""
+        accounts: dict[str, Budget] = {}
+        for payer in (self, *self.members):
+            for account in payer.chain:
+                if not is_pattern(account.account):
+                    accounts.setdefault(account.account, account)
+        return list(accounts.values())
 
     @property
     def limit_nano(self) -> NanoUsd | None:
@@ -162,6 +192,18 @@ def paying(budget: Budget) -> Budget:
             "within"
         )
     return budget
+
+
+def is_pattern(account: str) -> bool:
+    """Whether a name is a template, for any account of a name like it."""
+    return "*" in account or "?" in account
+
+
+def unknown_account(account: object, names: Sequence[str]) -> InvalidRequest:
+    """The error for an account that nobody has declared, with the one that was probably meant."""
+    similar = get_close_matches(str(account), names, n=1)
+    remedy = f"did you mean {similar[0]!r}?" if similar else f"name one of {', '.join(names)}"
+    return InvalidRequest(f"account: {str(account)[:40]!r} is unknown; {remedy}")
 
 
 def _is_name(account: object) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from routoo_core.budget.account import AccountState, Budget
-from routoo_core.budget.period import Window
+from routoo_core.budget.period import Period, Window
 from routoo_core.money import NanoUsd
 
 HOLD_TTL_S = 900.0
@@ -62,6 +62,46 @@ class Cooldown:
     reason: str
     until: float
     failures: int
+
+
+class LimitTerms(NamedTuple):
+    """What may be spent, and in which time.
+
+    Attributes:
+        limit: Nano-USD in each period; ``None`` for no limit.
+        period: ``run``, ``hour``, ``day`` or ``month``.
+        rolling: Whether it holds over any such time, looking back from now.
+    """
+
+    limit: NanoUsd | None
+    period: Period
+    rolling: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredLimit:
+    """A limit that lives in the ledger.
+
+    Attributes:
+        account: Whose.
+        limit: Nano-USD in each period; ``None`` for no limit.
+        period: ``run``, ``hour``, ``day`` or ``month``.
+        rolling: Whether it holds over any such time, looking back from now.
+        source: The file that declared it, or the command.
+        set_at: When, seconds since the epoch.
+    """
+
+    account: str
+    limit: NanoUsd | None
+    period: Period
+    rolling: bool
+    source: str
+    set_at: float
+
+    @property
+    def terms(self) -> LimitTerms:
+        """What it says, whoever declared it."""
+        return LimitTerms(self.limit, self.period, self.rolling)
 
 
 def amount_to_hold(available: NanoUsd | None, minimum: NanoUsd, maximum: NanoUsd) -> NanoUsd | None:
@@ -192,4 +232,32 @@ class CooldownStore(Protocol):
 
     def clear_cooldown(self, expert: str) -> None:
         """Forget an expert's cooldown: it has answered."""
+        ...
+
+
+@runtime_checkable
+class LimitStore(Protocol):
+    """What a ledger may keep besides, so that all who share it follow the same limits."""
+
+    def limits(self) -> list[DeclaredLimit]:
+        """Every declared limit, by account."""
+        ...
+
+    def set_limit(self, limit: DeclaredLimit) -> None:
+        """Declare a limit; it replaces the one that the account has."""
+        ...
+
+
+@runtime_checkable
+class AlertStore(Protocol):
+    """What a ledger may keep besides, so that all who share it raise each alert once."""
+
+    def claim_alert(self, account: str, window: str, percent: int) -> bool:
+        """Whether nobody has raised this alert before; from now on somebody has.
+
+        Args:
+            account: Whose money it is about.
+            window: The key of the period.
+            percent: How much of the limit is spent.
+        """
         ...

@@ -19,6 +19,7 @@ from routoo_core.budget.ledger import (
     FAIR_SHARE_DIVISOR,
     HOLD_TTL_S,
     Cooldown,
+    DeclaredLimit,
     HourlyCalls,
     Reservation,
 )
@@ -38,6 +39,8 @@ SCHEMA_KEY = "{routoo}:schema"
 GENERATION_KEY = "{routoo}:generation"
 """A mark that is set once: where it is missing or another one, the server has lost what it kept."""
 COOLDOWNS_KEY = "{routoo}:cooldowns"
+LIMITS_KEY = "{routoo}:limits"
+ALERTS_KEY = "{routoo}:alerts"
 PASSWORD_VARIABLE = "ROUTOO_REDIS_PASSWORD"  # noqa: S105
 TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
@@ -228,6 +231,36 @@ class RedisLedger:
         """Forget a cooldown; see :class:`~routoo_core.budget.ledger.CooldownStore`."""
         try:
             self._redis.hdel(COOLDOWNS_KEY, expert)
+        except self._redis_error as error:
+            raise self._server_failure(error) from error
+
+    def limits(self) -> list[DeclaredLimit]:
+        """Every declared limit; see :class:`~routoo_core.budget.ledger.LimitStore`."""
+        try:
+            rows: dict[Any, Any] = self._redis.hgetall(LIMITS_KEY)
+        except self._redis_error as error:
+            raise self._server_failure(error) from error
+        limits = []
+        for account in sorted(rows):
+            limit, period, rolling, source, set_at = json.loads(rows[account])
+            nano = None if limit is None else int(limit)
+            limits.append(DeclaredLimit(account, nano, period, rolling, source, set_at))
+        return limits
+
+    def set_limit(self, limit: DeclaredLimit) -> None:
+        """Declare a limit; see :class:`~routoo_core.budget.ledger.LimitStore`."""
+        nano = None if limit.limit is None else str(limit.limit)
+        row = json.dumps([nano, limit.period, limit.rolling, limit.source, limit.set_at])
+        try:
+            self._redis.hset(LIMITS_KEY, limit.account, row)
+        except self._redis_error as error:
+            raise self._server_failure(error) from error
+
+    def claim_alert(self, account: str, window: str, percent: int) -> bool:
+        """Whether nobody has raised an alert; see :class:`~routoo_core.budget.ledger.AlertStore`."""
+        key = f"{ALERTS_KEY}:{json.dumps([account, window, percent])}"
+        try:
+            return bool(self._redis.set(key, 1, nx=True, ex=int(RETENTION_S)))
         except self._redis_error as error:
             raise self._server_failure(error) from error
 

@@ -19,7 +19,14 @@ from routoo_core.budget.account import (
     tightest_share,
 )
 from routoo_core.budget.clock import WALL_CLOCK, Clock
-from routoo_core.budget.ledger import HOLD_TTL_S, Cooldown, HourlyCalls, Reservation, amount_to_hold
+from routoo_core.budget.ledger import (
+    HOLD_TTL_S,
+    Cooldown,
+    DeclaredLimit,
+    HourlyCalls,
+    Reservation,
+    amount_to_hold,
+)
 from routoo_core.budget.period import (
     HOUR_S,
     RETENTION_S,
@@ -198,6 +205,29 @@ class SqliteLedger:
         """Forget a cooldown; see :class:`~routoo_core.budget.ledger.CooldownStore`."""
         with self._transaction("IMMEDIATE") as db:
             db.execute("DELETE FROM cooldowns WHERE expert = ?", (expert,))
+
+    def limits(self) -> list[DeclaredLimit]:
+        """Every declared limit; see :class:`~routoo_core.budget.ledger.LimitStore`."""
+        query = (
+            'SELECT account, "limit", period, rolling, source, set_at FROM limits ORDER BY account'
+        )
+        with self._transaction("DEFERRED") as db:
+            rows = db.execute(query).fetchall()
+        limits = []
+        for account, limit, period, rolling, source, set_at in rows:
+            limits.append(DeclaredLimit(account, limit, period, bool(rolling), source, set_at))
+        return limits
+
+    def set_limit(self, limit: DeclaredLimit) -> None:
+        """Declare a limit; see :class:`~routoo_core.budget.ledger.LimitStore`."""
+        with self._transaction("IMMEDIATE") as db:
+            db.execute("INSERT OR REPLACE INTO limits VALUES (?, ?, ?, ?, ?, ?)", astuple(limit))
+
+    def claim_alert(self, account: str, window: str, percent: int) -> bool:
+        """Whether nobody has raised an alert; see :class:`~routoo_core.budget.ledger.AlertStore`."""
+        row = (account, window, percent, self.clock())
+        with self._transaction("IMMEDIATE") as db:
+            return db.execute("INSERT OR IGNORE INTO alerts VALUES (?, ?, ?, ?)", row).rowcount > 0
 
     def close(self) -> None:
         """Close the file."""
@@ -387,6 +417,7 @@ def _forget_account(db: sqlite3.Connection, account: str, before: float) -> None
     it last.
     """
     db.execute("DELETE FROM arrivals WHERE account = ? AND hour < ?", (account, before))
+    db.execute("DELETE FROM alerts WHERE account = ? AND raised < ?", (account, before))
     for period in ROLLING_SPAN_S:
         window = rolling_window(period, before)
         _forget_slots(db, account, window, window.slot_at(before))

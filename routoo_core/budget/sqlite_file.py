@@ -67,15 +67,36 @@ _SCHEMA = (
     """,
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
-# Ledgers of before have no such table; one of now is a ledger of theirs.
-_COOLDOWNS = """
+# Ledgers of before have no such tables; one of now is a ledger of theirs.
+_ADDED_TABLES = (
+    """
     CREATE TABLE IF NOT EXISTS cooldowns (
         expert TEXT PRIMARY KEY,
         reason TEXT NOT NULL,
         until REAL NOT NULL,
         failures INTEGER NOT NULL
     ) WITHOUT ROWID
-"""
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS limits (
+        account TEXT PRIMARY KEY,
+        "limit" INTEGER,
+        period TEXT NOT NULL,
+        rolling INTEGER NOT NULL,
+        source TEXT NOT NULL,
+        set_at REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS alerts (
+        account TEXT NOT NULL,
+        window TEXT NOT NULL,
+        percent INTEGER NOT NULL,
+        raised REAL NOT NULL,
+        PRIMARY KEY (account, window, percent)
+    ) WITHOUT ROWID
+    """,
+)
 
 _SELECT_STATES = """
     SELECT account, window, start, "end", span, "limit", spent, held, calls, overshoot
@@ -101,7 +122,8 @@ def open_file(path: str) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = NORMAL")
         if is_new:
             _create_tables(db, path)
-        db.execute(_COOLDOWNS)
+        for statement in _ADDED_TABLES:
+            db.execute(statement)
     except (sqlite3.Error, OSError, ValueError) as error:
         raise ConfigurationError(
             f"ledger {path}: {error}; give the path of a new file or of a ledger"

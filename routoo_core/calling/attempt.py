@@ -12,6 +12,7 @@ from typing import Self
 
 from routoo_core.answering_models import AnsweringModels
 from routoo_core.budget.account import AccountState, Budget
+from routoo_core.budget.alerts import Alerts
 from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Reservation
 from routoo_core.budget.settlements import Settlements
@@ -78,6 +79,7 @@ class CallInProgress:
         refused_parameters: Arguments that experts do not take.
         hidden_reasoning: Which experts write more than they show.
         answering_models: What a call costs by the model that answered.
+        alerts: Told of what accounts have spent.
         on_end: Takes the attempt that ended the call, whether it was answered or raised; called in the caller's
             thread, except for a stream that the caller left before its end.
         records: Of the attempts that ended, in order.
@@ -93,6 +95,7 @@ class CallInProgress:
     refused_parameters: RefusedParameters
     hidden_reasoning: HiddenReasoning
     answering_models: AnsweringModels
+    alerts: Alerts
     on_end: Callable[[Attempt], None] | None = None
     records: list[AttemptRecord] = field(default_factory=list)
     settled: int = 0
@@ -428,6 +431,8 @@ class Attempt:
         self.answered_model = model
         self._state = self._call.settlements.settle(self._reservation, cost)
         self._settled = cost
+        if self._state is not None:
+            self._call.alerts.check(self._call.budget, self._state)
 
     def _complete_usage(self, usage: Usage | None) -> Usage:
         """What was reported, with an estimate of what was not."""

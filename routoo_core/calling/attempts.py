@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol, Self
 
 from routoo_core.answering_models import AnsweringModels
 from routoo_core.budget.account import Budget
+from routoo_core.budget.alerts import Alerts
 from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Reservation
 from routoo_core.budget.settlements import Settlements
@@ -19,6 +20,7 @@ from routoo_core.errors import (
     AllExpertsFailed,
     BudgetExceeded,
     ContextWindowExceeded,
+    HeldShareExceeded,
     ReplyRejected,
     RoutingError,
     all_experts_failed,
@@ -60,14 +62,18 @@ class Trial(NamedTuple):
 class CallStarter(Protocol):
     """What the attempts of a call need of a router."""
 
-    budget: Budget
     settlements: Settlements
     latencies: Latencies
     cooldowns: Cooldowns
     refused_parameters: RefusedParameters
     hidden_reasoning: HiddenReasoning
     answering_models: AnsweringModels
+    alerts: Alerts
     on_exhausted: str
+
+    def account(self, request: RoutedRequest) -> Budget:
+        """Whose budget pays."""
+        ...
 
     def start(self, request: RoutedRequest) -> Decision:
         """Decide a call that is being made."""
@@ -141,13 +147,14 @@ class Attempts(Iterator[Attempt]):
             self._call = CallInProgress(
                 request=request,
                 decision=decision,
-                budget=self._router.budget.for_account(request.overrides.account),
+                budget=self._router.account(request),
                 settlements=self._router.settlements,
                 observe_latency=self._router.latencies.observe,
                 cooldowns=self._router.cooldowns,
                 refused_parameters=self._router.refused_parameters,
                 hidden_reasoning=self._router.hidden_reasoning,
                 answering_models=self._router.answering_models,
+                alerts=self._router.alerts,
                 on_end=self._on_end,
             )
             self._untried = self._trials(decision)
@@ -226,8 +233,11 @@ class Attempts(Iterator[Attempt]):
         Raises:
             BudgetExceeded: There is none; the error names what the cheapest candidate needs.
         """
+        refusal = min(self._refusals, key=_amount_needed)
+        if not isinstance(refusal, HeldShareExceeded):
+            call.alerts.note_refusal(call.budget, refusal.account)
         if self._router.on_exhausted == REFUSE:
-            raise min(self._refusals, key=_amount_needed)
+            raise refusal
         candidate = self._last_resort(call.decision.candidates)
         reservation = call.settlements.reserve(
             call.budget,

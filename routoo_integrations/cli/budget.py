@@ -1,32 +1,68 @@
-"""``routoo budget show``, ``history`` and ``set``: look into the accounts, and change what they may spend."""
+"""``routoo budget show``, ``watch``, ``history`` and ``set``: look into accounts, and change what they may spend."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.live import Live
+from rich.table import Column, Table
 
 from routoo_core.budget.account import AccountState
-from routoo_core.config import set_budget
+from routoo_core.budget.declared import describe_terms
+from routoo_core.budget.overview import AccountOverview, account_overview
 from routoo_core.errors import ConfigurationError
-from routoo_core.money import format_usd
-from routoo_integrations.cli.configuration import find_configuration, open_configured_account
+from routoo_core.limit_changes import LimitChange, change_limit, find_account
+from routoo_core.money import NANO_PER_USD, format_usd
+from routoo_integrations.cli.configuration import (
+    find_configuration,
+    open_configured_account,
+    read_configured_account,
+)
 from routoo_integrations.cli.options import ConfigOption, JsonOption
 from routoo_integrations.cli.terminal import out, print_json, print_line
 
+UNUSED = "No account has been used yet: run a call, or routoo demo."
+
 
 def show_command(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show every account of the configured ledger, in the period it last used; a rolling one until now."""
-    _, ledger = open_configured_account(config)
-    accounts = ledger.accounts()
+    """Show every account as a tree: limit, spent, held, left, when it resets, and what it will come to.
 
+    The forecast is what will be spent by the end of the period if calls go on as they usually come; the percentage is
+    its share of the limit. Without a history, they are taken to come evenly.
+    """
+    usual_payer, ledger = read_configured_account(config)
+    accounts = account_overview(usual_payer, ledger)
     if as_json:
-        print_json([state.to_dict() for state in accounts])
-    elif accounts:
-        _show_accounts(accounts)
-    else:
-        out.print("No account has been used yet: run a call, or routoo demo.")
+        print_json([account.to_dict() for account in accounts])
+        return
+    out.print(_account_table(accounts))
+    if not ledger.accounts():
+        print_line(UNUSED)
+
+
+def watch_command(
+    config: ConfigOption = None,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    looks: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many; by default at Ctrl-C.")
+    ] = None,
+) -> None:
+    """Show the accounts as 'budget show' does, again and again until Ctrl-C.
+
+    Example: [bold]routoo budget watch --interval 5[/bold]
+    """
+    usual_payer, ledger = read_configured_account(config)
+    count = 0
+    with Live(console=out, auto_refresh=False) as live:
+        while looks is None or count < looks:
+            if count:
+                time.sleep(interval)
+            live.update(_account_table(account_overview(usual_payer, ledger)), refresh=True)
+            count += 1
 
 
 def history_command(
@@ -38,7 +74,9 @@ def history_command(
 
     Example: [bold]routoo budget history team-a[/bold]
     """
-    _, ledger = open_configured_account(config)
+    usual_payer, ledger = read_configured_account(config)
+    if account is not None:
+        find_account(usual_payer, ledger, account)
     periods = ledger.history(account)
 
     if as_json:
@@ -50,7 +88,13 @@ def history_command(
 
 
 def set_command(
-    limit: Annotated[str, typer.Argument(help="USD for each period, a decimal such as 5.00.")],
+    account: Annotated[
+        str, typer.Argument(help="Whose limit; may be left out for the account that usually pays.")
+    ],
+    limit: Annotated[
+        str | None,
+        typer.Argument(help="USD for each period, a decimal such as 5.00, or 'none'."),
+    ] = None,
     period: Annotated[str | None, typer.Option(help="run, hour, day or month.")] = None,
     rolling: Annotated[
         bool | None,
@@ -58,40 +102,81 @@ def set_command(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Change the limit in routoo.toml; running routers see it when they are built anew.
+    """Change the limit of an account; it binds running processes within a second.
 
-    What is spent stays spent: a limit below it refuses calls until the period ends.
+    The limit is kept in the ledger, and in routoo.toml where that declares the account. What is spent stays spent: a
+    limit below it refuses calls until the period ends. Another period begins with nothing spent.
 
-    Example: [bold]routoo budget set 10.00 --period day[/bold]
+    Example: [bold]routoo budget set team 80 --period month[/bold]
     """
+    name: str | None = account
+    if limit is None:
+        name = None
+        limit = account
     configuration = find_configuration(config)
     if configuration.is_built_in:
         raise ConfigurationError("--config: there is no routoo.toml here; name the one to change")
 
-    changes: dict[str, object] = {"limit": limit}
-    if period is not None:
-        changes["period"] = period
-    if rolling is not None:
-        changes["rolling"] = rolling
-    budget = set_budget(configuration.path, changes)
-
-    when = f"in any {budget.period}" if budget.rolling else f"each {budget.period}"
-    print_line(f"{configuration.path}: account {budget.account}: ${budget.limit} {when}")
+    _, ledger = open_configured_account(configuration.path)
+    change = LimitChange(limit, period, rolling)
+    changed = change_limit(configuration.path, ledger, name, change)
+    place = f"{configuration.path} and the ledger" if changed.is_in_file else "the ledger"
+    terms = describe_terms(changed.limit)
+    print_line(f"account {changed.limit.account}: {terms}, in {place}")
 
 
-def _show_accounts(accounts: list[AccountState]) -> None:
-    table = Table("account", "period", "limit", "spent", "held", "left", "calls")
-    for state in accounts:
+def _account_table(accounts: Sequence[AccountOverview]) -> Table:
+    table = Table(
+        Column("account", overflow="fold", max_width=20),
+        *(Column(name, justify="right") for name in ("limit", "spent", "held", "left")),
+        Column("resets (UTC)", no_wrap=True),
+        Column("forecast", justify="right"),
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for account in accounts:
+        state = account.state
         table.add_row(
-            state.account,
-            state.window.key,
-            _limit_usd(state.limit),
-            format_usd(state.spent),
-            format_usd(state.held),
-            _limit_usd(state.available),
-            str(state.calls),
+            "  " * account.depth + state.account,
+            _limit_and_period(account),
+            _short_usd(state.spent),
+            _short_usd(state.held),
+            "" if state.available is None else _short_usd(state.available),
+            _resets(account),
+            _forecast(account),
         )
-    out.print(table)
+    return table
+
+
+def _limit_and_period(account: AccountOverview) -> str:
+    """A limit as in ``$5.00/day``; a tilde for a rolling period."""
+    limit = account.state.limit
+    if limit is None:
+        return "none"
+    tilde = "~" if account.budget.rolling else ""
+    return f"{_short_usd(limit)}/{tilde}{account.budget.period}"
+
+
+def _resets(account: AccountOverview) -> str:
+    window = account.state.window
+    if window.resets is None:
+        return "rolls" if account.budget.rolling else "never"
+    return datetime.fromtimestamp(window.end or 0.0, UTC).strftime("%d %b %H:%M")
+
+
+def _forecast(account: AccountOverview) -> str:
+    if account.forecast is None:
+        return "–"
+    pace = "" if account.pace is None else f" {account.pace:.0%}"
+    return f"{_short_usd(account.forecast)}{pace}"
+
+
+def _short_usd(nano: int) -> str:
+    """An amount to about four digits."""
+    usd = abs(nano) / NANO_PER_USD
+    digits = 2 if usd >= 10 or not nano else 4 if usd >= 0.01 else 6
+    text = format_usd(nano, digits)
+    return text.rstrip("0").rstrip(".") if digits > 2 else text
 
 
 def _show_periods(periods: list[AccountState]) -> None:
@@ -100,16 +185,9 @@ def _show_periods(periods: list[AccountState]) -> None:
         table.add_row(
             state.account,
             state.window.key,
-            _limit_usd(state.limit),
+            "none" if state.limit is None else format_usd(state.limit),
             format_usd(state.spent),
             str(state.calls),
             format_usd(state.overshoot),
         )
     out.print(table)
-
-
-def _limit_usd(amount: int | None) -> str:
-    """An amount of nano-USD that a limit sets; ``none`` where there is no limit."""
-    if amount is None:
-        return "none"
-    return format_usd(amount)

@@ -66,7 +66,11 @@ COMMANDS = {
 BUDGET_COMMANDS = {
     "show": (
         "budget:show_command",
-        "Show every account of the configured ledger, in the period it last used; a rolling one until now.",
+        "Show every account as a tree: limit, spent, held, left, when it resets, and what it will come to.",
+    ),
+    "watch": (
+        "budget:watch_command",
+        "Show the accounts as 'budget show' does, again and again until Ctrl-C.",
     ),
     "history": (
         "budget:history_command",
@@ -75,7 +79,7 @@ BUDGET_COMMANDS = {
     ),
     "set": (
         "budget:set_command",
-        "Change the limit in routoo.toml; running routers see it when they are built anew.",
+        "Change the limit of an account; it binds running processes within a second.",
     ),
     "export": (
         "budget_export:export_command",

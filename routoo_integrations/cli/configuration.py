@@ -12,6 +12,7 @@ from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.config import STARTER, open_account, read_config
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
+from routoo_core.options import RoutooToml
 from routoo_integrations.cli.terminal import print_note
 
 DEMO_FOLDER = Path("routoo-demo")
@@ -50,6 +51,23 @@ def find_configuration(option: Path | None) -> ConfigurationFile:
 
     print_note("No routoo.toml here: using the built-in demo pool with an empty account.")
     return ConfigurationFile(STARTER / "routoo.toml", ledger="memory://", is_built_in=True)
+
+
+def read_configured_account(option: Path | None) -> tuple[Budget, Ledger]:
+    """The configured budget and its ledger, to look into: no file is made where there is none yet."""
+    configuration = find_configuration(option)
+    config = read_config(configuration.path)
+    ledger = ledger_to_read(configuration, config)
+    return open_account(configuration.path, config, ledger)
+
+
+def ledger_to_read(configuration: ConfigurationFile, config: RoutooToml) -> str | None:
+    """The address of the ledger to look into: an empty one in memory where the file is not there yet."""
+    url = configuration.ledger or config.budget.ledger
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite" and not (configuration.path.parent / rest.removeprefix("/")).exists():
+        return "memory://"
+    return configuration.ledger
 
 
 def open_configured_account(option: Path | None) -> tuple[Budget, Ledger]:

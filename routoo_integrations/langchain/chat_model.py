@@ -22,6 +22,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from routoo_core.arguments import unpriced_arguments
 from routoo_core.budget.account import Budget
+from routoo_core.budget.alerts import DEFAULT_ALERTS, AlertRule
 from routoo_core.budget.ledger import Ledger
 from routoo_core.calling.driver import arun, astream, run, stream
 from routoo_core.errors import ConfigurationError
@@ -107,6 +108,7 @@ class RoutooChatModel(ConfiguredChatModel):
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
         overrides: What a call may set for itself: ``account``, ``policy``, ``expert``, ``max_cost``.
         min_reply_tokens: Without ``max_tokens``, the budget must pay for so many, or the call is refused.
+        alerts: When to say that an account has spent much of its limit, and to whom.
         name: As for every LangChain chat model; so are the keywords after it.
 
     Raises:
@@ -149,6 +151,7 @@ class RoutooChatModel(ConfiguredChatModel):
         switch_margin: float = SWITCH_MARGIN,
         overrides: Iterable[str] = OVERRIDES,
         min_reply_tokens: int = 0,
+        alerts: AlertRule = DEFAULT_ALERTS,
         name: str | None = None,
         cache: BaseCache | bool | None = None,
         verbose: bool | None = None,
@@ -171,6 +174,7 @@ class RoutooChatModel(ConfiguredChatModel):
             switch_margin=switch_margin,
             overrides=overrides,
             min_reply_tokens=min_reply_tokens,
+            alerts=alerts,
         )
         fields: dict[str, Any] = {
             "account": account,

@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from routoo_core.arguments import unpriced_arguments
 from routoo_core.budget.account import Budget
+from routoo_core.budget.alerts import DEFAULT_ALERTS, AlertRule
 from routoo_core.budget.ledger import Ledger
 from routoo_core.calling.attempts import ReadRequest
 from routoo_core.calling.driver import arun, astream, run, stream
@@ -126,6 +127,7 @@ class RoutooLLM(SchemaLLM):
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
         overrides: What a call may set for itself: ``account``, ``policy``, ``expert``, ``max_cost``.
         min_reply_tokens: Without ``max_tokens``, the budget must pay for so many, or the call is refused.
+        alerts: When to say that an account has spent much of its limit, and to whom.
         callback_manager: As for every LlamaIndex LLM; so are the keywords after it.
 
     Raises:
@@ -162,6 +164,7 @@ class RoutooLLM(SchemaLLM):
         switch_margin: float = SWITCH_MARGIN,
         overrides: Iterable[str] = OVERRIDES,
         min_reply_tokens: int = 0,
+        alerts: AlertRule = DEFAULT_ALERTS,
         callback_manager: CallbackManager | None = None,
         rate_limiter: Any = None,
         system_prompt: str | None = None,
@@ -181,6 +184,7 @@ class RoutooLLM(SchemaLLM):
             switch_margin=switch_margin,
             overrides=overrides,
             min_reply_tokens=min_reply_tokens,
+            alerts=alerts,
         )
         fields: dict[str, Any] = {
             "account": account,

@@ -1,0 +1,235 @@
+"""Alerts when an account has spent much of its limit: to the log, to a webhook, to a function."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from routoo_core.budget.account import AccountState, Budget
+from routoo_core.budget.ledger import AlertStore, Ledger
+from routoo_core.budget.period import iso_utc
+from routoo_core.errors import LedgerError
+from routoo_core.money import NanoUsd, decimal_usd, format_usd, plain_usd
+from routoo_core.redaction import expand_environment, is_variable, redacted_url
+from routoo_core.settings import Settings
+
+WEBHOOK_TIMEOUT_S = 10.0
+ENCLOSING_EVERY_S = 1.0
+"""How often a process looks at the accounts that the paying one is part of."""
+
+_NEARLY_GONE = 0.9
+"""Share of a limit from which a refused call shows that it is used up, and not only that the call was large."""
+_WHOLE = 100
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An account has spent so much of its limit; amounts are nano-USD.
+
+    Attributes:
+        account: Whose.
+        percent: Of the limit, one of those asked for. 100 is also raised when a call is refused for want of money.
+        spent: So far in the period.
+        limit: Of the period.
+        period: The key of the period.
+        resets: When it resets, ISO 8601; ``None`` for a run and for a rolling period.
+    """
+
+    account: str
+    percent: int
+    spent: NanoUsd
+    limit: NanoUsd
+    period: str
+    resets: str | None
+
+    def describe(self) -> str:
+        """The alert in a sentence."""
+        amounts = f"{format_usd(self.spent, 4)} of {plain_usd(self.limit)}"
+        until = "" if self.resets is None else f"; it resets at {self.resets}"
+        if self.percent >= _WHOLE:
+            return f"account {self.account!r} has used up its limit: {amounts} spent{until}"
+        return f"account {self.account!r} has spent {self.percent} % of its limit: {amounts}{until}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, amounts as decimal USD, and the sentence as ``text``."""
+        return {
+            "text": self.describe(),
+            "account": self.account,
+            "percent": self.percent,
+            "spent_usd": decimal_usd(self.spent),
+            "limit_usd": decimal_usd(self.limit),
+            "period": self.period,
+            "resets": self.resets,
+        }
+
+
+class AlertRule(Settings):
+    """``[alerts]`` in routoo.toml: when to raise an alert, and where it goes; each is raised once in a period.
+
+    Attributes:
+        at: Shares of the limit, above 0 to 1.
+        log: Whether it is logged, as a warning.
+        webhook: An address that gets it as JSON, with ``text`` as chat services read it. ``${NAME}`` stands for an
+            environment variable.
+        callback: A function that gets it; it is called in the thread of the call that was settled.
+    """
+
+    at: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.5, 0.8, 1.0)
+    log: bool = True
+    webhook: str | None = None
+    callback: Callable[[Alert], None] | None = Field(default=None, exclude=True, repr=False)
+
+    @field_validator("webhook")
+    @classmethod
+    def _check_webhook(cls, value: str | None) -> str | None:
+        is_address = (
+            value is None or is_variable(value) or value.startswith(("https://", "http://"))
+        )
+        if not is_address:
+            raise ValueError("is no address; begin it with https://, or name a variable, ${NAME}")
+        return value
+
+    def __repr_args__(self) -> Any:
+        """The fields, the address without its secrets."""
+        for name, value in super().__repr_args__():
+            yield name, redacted_url(value) if name == "webhook" and value else value
+
+
+DEFAULT_ALERTS = AlertRule()
+"""At 50, 80 and 100 %, to the log."""
+
+
+class Alerts:
+    """Raises the alerts of a rule, each once for all who share the ledger.
+
+    Args:
+        ledger: Remembers what was raised; one that cannot is remembered for in this process.
+        rule: When, and where it goes.
+
+    Raises:
+        ConfigurationError: The variable that the webhook names is not set.
+    """
+
+    def __init__(self, ledger: Ledger, rule: AlertRule) -> None:
+        self._ledger = ledger
+        self._store = ledger if isinstance(ledger, AlertStore) else None
+        self._rule = rule
+        self._percents = sorted({round(share * _WHOLE) for share in rule.at})
+        self._webhook = None
+        if rule.webhook is not None:
+            self._webhook = expand_environment(rule.webhook, "alerts.webhook")
+        self._raised: set[tuple[str, str, int]] = set()
+        self._looked_at: dict[str, float] = {}
+
+    def check(self, budget: Budget, state: AccountState) -> None:
+        """Raise what is due after a settlement; a failure of the ledger is left for the next one.
+
+        Args:
+            budget: The account that paid, within others.
+            state: Where it stands.
+        """
+        if not self._percents:
+            return
+        self._check_state(state)
+        for enclosing in budget.chain[1:]:
+            moment = time.monotonic()
+            if (
+                moment - self._looked_at.get(enclosing.account, -ENCLOSING_EVERY_S)
+                < ENCLOSING_EVERY_S
+            ):
+                continue
+            self._looked_at[enclosing.account] = moment
+            self._check_account(enclosing, is_exhausted=False)
+
+    def note_refusal(self, budget: Budget, account: str) -> None:
+        """Raise the last alert for the account of a chain whose limit has refused a call."""
+        if _WHOLE not in self._percents:
+            return
+        for payer in budget.chain:
+            if payer.account == account:
+                self._check_account(payer, is_exhausted=True)
+
+    def _check_account(self, payer: Budget, *, is_exhausted: bool) -> None:
+        try:
+            state = self._ledger.state(payer)
+        except LedgerError:
+            return
+        self._check_state(state, is_exhausted)
+
+    def _check_state(self, state: AccountState, is_exhausted: bool = False) -> None:
+        if not state.limit:
+            return
+        is_nearly_gone = state.spent + state.held >= _NEARLY_GONE * state.limit
+        reached = []
+        for percent in self._percents:
+            is_due = state.spent * _WHOLE >= percent * state.limit
+            if is_due or (percent == _WHOLE and is_exhausted and is_nearly_gone):
+                reached.append(percent)
+        is_new = [self._claim(state, percent) for percent in reached]
+        if reached and is_new[-1]:
+            self._raise(state, reached[-1])
+
+    def _claim(self, state: AccountState, percent: int) -> bool:
+        """Whether nobody has raised this alert before."""
+        period = _period_of(state)
+        alert = (state.account, period, percent)
+        if alert in self._raised:
+            return False
+        try:
+            is_new = self._store is None or self._store.claim_alert(*alert)
+        except LedgerError:
+            return False
+        self._raised.add(alert)
+        return is_new
+
+    def _raise(self, state: AccountState, percent: int) -> None:
+        alert = Alert(
+            account=state.account,
+            percent=percent,
+            spent=state.spent,
+            limit=state.limit or 0,
+            period=state.window.key,
+            resets=state.window.resets,
+        )
+        if self._rule.log:
+            _LOGGER.warning("%s", alert.describe())
+        if self._webhook is not None:
+            sender = threading.Thread(
+                target=_post, args=(self._webhook, alert), name="routoo-alert"
+            )
+            sender.start()
+        if self._rule.callback is not None:
+            try:
+                self._rule.callback(alert)
+            except Exception:  # the call was answered all the same
+                _LOGGER.exception("the function that gets alerts has failed")
+
+
+def _period_of(state: AccountState) -> str:
+    """The period in which an alert is raised once: of a rolling one, the day."""
+    if state.window.span is None:
+        return state.window.key
+    return f"{state.window.key} {iso_utc(state.as_of)[:10]}"
+
+
+def _post(address: str, alert: Alert) -> None:
+    """Send an alert; what goes wrong is logged without the address, which may hold a secret."""
+    body = json.dumps(alert.to_dict()).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(address, body, headers)  # noqa: S310 (the rule allows http and https alone)
+    try:
+        with urllib.request.urlopen(request, timeout=WEBHOOK_TIMEOUT_S):  # noqa: S310
+            return
+    except Exception as error:  # noqa: BLE001 (nobody waits for it)
+        _LOGGER.error(
+            "the webhook of the alerts failed (%s); check alerts.webhook", type(error).__name__
+        )

@@ -1,0 +1,158 @@
+"""Changing a limit: in the ledger, where it binds running processes at once, and in the file that declares it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from routoo_core.budget.account import Budget, unknown_account
+from routoo_core.budget.declared import DeclaredLimits
+from routoo_core.budget.ledger import DeclaredLimit, Ledger, LimitStore
+from routoo_core.errors import ConfigurationError, InvalidRequest
+from routoo_core.files import replacing
+from routoo_core.options import RoutooToml, read_config
+
+NO_LIMIT = "none"
+COMMAND = "routoo budget set"
+"""Who declared a limit that stands in no file."""
+
+
+@dataclass(frozen=True)
+class LimitChange:
+    """What is to change of a limit; ``None`` leaves a part as it is.
+
+    Attributes:
+        limit: USD, a decimal string; ``none`` for no limit.
+        period: ``run``, ``hour``, ``day`` or ``month``.
+        rolling: Whether it holds over any such time, looking back from now.
+    """
+
+    limit: str
+    period: str | None = None
+    rolling: bool | None = None
+
+    def values(self) -> dict[str, Any]:
+        """The changed fields, as routoo.toml writes them; no limit is an absent one."""
+        values: dict[str, Any] = {"limit": None if self.limit == NO_LIMIT else self.limit}
+        if self.period is not None:
+            values["period"] = self.period
+        if self.rolling is not None:
+            values["rolling"] = self.rolling
+        return values
+
+
+@dataclass(frozen=True)
+class ChangedLimit:
+    """A limit after its change.
+
+    Attributes:
+        limit: As the ledger has it now.
+        is_in_file: Whether routoo.toml declares the account, and was changed as well.
+    """
+
+    limit: DeclaredLimit
+    is_in_file: bool
+
+
+def change_limit(
+    path: Path, ledger: Ledger, account: str | None, change: LimitChange
+) -> ChangedLimit:
+    """Change an account's limit.
+
+    Args:
+        path: routoo.toml.
+        ledger: The one that it names.
+        account: Whose; ``None`` for the account that usually pays.
+        change: What is to change.
+
+    Raises:
+        ConfigurationError: A value is out of range, or the ledger keeps no limits; nothing is changed.
+        InvalidRequest: Nobody has declared or used the account.
+        LedgerError: The ledger failed.
+    """
+    if not isinstance(ledger, LimitStore):
+        raise ConfigurationError(
+            "budget.ledger: this ledger keeps no limits; change the limit in routoo.toml"
+        )
+    config = read_config(path)
+    usual_payer = config.read_budget(path)
+    name = account or usual_payer.account
+    budget = DeclaredLimits(ledger).apply(find_account(usual_payer, ledger, name))
+    fields = {
+        "account": name,
+        "limit": budget.limit,
+        "period": budget.period,
+        "rolling": budget.rolling,
+    }
+    changed = Budget.read(f"account {name!r}", {**fields, **change.values()})
+
+    is_in_file = _change_file(path, config, name, change)
+    limit = DeclaredLimit(
+        account=name,
+        limit=changed.limit_nano,
+        period=changed.period,
+        rolling=changed.rolling,
+        source=str(path.resolve()) if is_in_file else COMMAND,
+        set_at=time.time(),
+    )
+    ledger.set_limit(limit)
+    return ChangedLimit(limit, is_in_file)
+
+
+def find_account(usual_payer: Budget, ledger: Ledger, name: str) -> Budget:
+    """The budget of an account that is declared, that a template fits, or that has been used.
+
+    Raises:
+        InvalidRequest: It is none of these; the error names the one that was probably meant.
+    """
+    for declared in usual_payer.every_account():
+        if declared.account == name:
+            return declared
+    used = [state.account for state in ledger.accounts()]
+    try:
+        if usual_payer.members or name in used:
+            return usual_payer.for_account(name)
+    except InvalidRequest:
+        if name in used:
+            return Budget(account=name)
+        raise
+    declared_names = [declared.account for declared in usual_payer.every_account()]
+    raise unknown_account(name, sorted({*declared_names, *used}))
+
+
+def _change_file(path: Path, config: RoutooToml, name: str, change: LimitChange) -> bool:
+    """Change the table of an account in routoo.toml, where there is one; everything else there stays as it is.
+
+    Raises:
+        ConfigurationError: The file would not be valid any more; it is left as it is.
+    """
+    import tomlkit
+
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    if config.budgets:
+        table = document["budgets"].get(name)
+    else:
+        table = _nested_table(document.setdefault("budget", tomlkit.table()), name)
+    if table is None:
+        return False
+    for field, value in change.values().items():
+        if value is None:
+            table.pop(field, None)
+        else:
+            table[field] = value
+    RoutooToml.read(str(path), document.unwrap()).read_budget(path)
+    with replacing(path) as partial:
+        partial.write_text(tomlkit.dumps(document), encoding="utf-8")
+    return True
+
+
+def _nested_table(table: Any, name: str) -> Any:
+    """The table of an account in ``[budget]``, or in what that is within; ``None`` where there is none."""
+    while isinstance(table, Mapping):
+        if table.get("account", "default") == name:
+            return table
+        table = table.get("within")
+    return None
