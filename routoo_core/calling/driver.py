@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.attempts import ReadRequest
 from routoo_core.calling.passage import Passage
-from routoo_core.calling.readings import Piece, Reading, StreamReader
+from routoo_core.calling.readings import AsyncStream, Piece, Reading, StreamReader
 from routoo_core.record import DecisionRecord
 from routoo_core.request import RoutedRequest
 from routoo_core.threads import off_loop
@@ -76,7 +76,7 @@ class StreamedCall(Protocol[Piece]):
 class AsyncStreamedCall(Protocol[Piece]):
     """:class:`StreamedCall`, async."""
 
-    async def aopen(self, attempt: Attempt) -> AsyncGenerator[Piece, Any]:
+    async def aopen(self, attempt: Attempt) -> AsyncStream[Piece]:
         """Call the attempt's expert; the stream it answers with."""
         ...
 

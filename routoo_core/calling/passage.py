@@ -6,14 +6,14 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic
 
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.readings import Piece, Reading, StreamReader
+from routoo_core.calling.readings import AsyncStream, Piece, Reading, StreamReader
 from routoo_core.errors import OtherModelAnswered, ReplyCutOff
 from routoo_core.lifetimes import PerProcess
 
@@ -66,9 +66,7 @@ class Passage(Generic[Piece]):
                 stream.close()
 
     @asynccontextmanager
-    async def apieces_of(
-        self, stream: AsyncGenerator[Piece, Any]
-    ) -> AsyncIterator[AsyncIterator[Piece]]:
+    async def apieces_of(self, stream: AsyncStream[Piece]) -> AsyncIterator[AsyncIterator[Piece]]:
         """:meth:`pieces_of`, async."""
         is_left = False
         try:
@@ -182,7 +180,7 @@ class Passage(Generic[Piece]):
         finally:
             self._settle_left(is_exhausted)
 
-    def _adrain(self, pieces: AsyncGenerator[Piece, Any]) -> bool:
+    def _adrain(self, pieces: AsyncStream[Piece]) -> bool:
         """Read a stream on in a task of the running loop; ``False`` where there is none."""
         try:
             task = asyncio.get_running_loop().create_task(self._aread_on(pieces))
@@ -193,7 +191,7 @@ class Passage(Generic[Piece]):
         self._attempt.leave()
         return True
 
-    async def _aread_on(self, pieces: AsyncGenerator[Piece, Any]) -> None:
+    async def _aread_on(self, pieces: AsyncStream[Piece]) -> None:
         is_exhausted = False
         try:
             async with asyncio.timeout(DRAIN_S), aclosing(pieces):

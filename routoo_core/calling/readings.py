@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -10,6 +10,19 @@ from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage
 
 Piece = TypeVar("Piece")
+Streamed = TypeVar("Streamed", covariant=True)
+
+
+class AsyncStream(Protocol[Streamed]):
+    """The pieces of an async stream, which can be closed before its end."""
+
+    def __aiter__(self) -> AsyncIterator[Streamed]: ...
+
+    def __anext__(self) -> Awaitable[Streamed]: ...
+
+    def aclose(self) -> Awaitable[None]:
+        """Close it; further pieces do not come."""
+        ...
 
 
 _FAILED_END = "error"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic
 
@@ -12,7 +12,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
 
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.readings import Reading
+from routoo_core.calling.readings import AsyncStream, Reading
 from routoo_core.record import DecisionRecord
 from routoo_core.text import well_formed
 from routoo_core.usage import read_usage
@@ -27,7 +27,7 @@ from routoo_integrations.llama_index.reading import (
 )
 from routoo_integrations.llama_index.refusals import note_refusal, refusal_text
 from routoo_integrations.llama_index.streams import (
-    closing_astream,
+    ClosingAsyncStream,
     closing_stream,
     note_responses,
 )
@@ -70,10 +70,10 @@ class LlamaIndexCall(ABC, Generic[Response]):
         """The response of an expert, in pieces."""
         return closing_stream(lambda: self._delegate(attempt, f"stream_{self.method}"))
 
-    async def aopen(self, attempt: Attempt) -> AsyncGenerator[Response, None]:
+    async def aopen(self, attempt: Attempt) -> AsyncStream[Response]:
         """:meth:`open`, async."""
         method = f"astream_{self.method}"
-        return closing_astream(lambda: self._delegate(attempt, method, is_async=True))
+        return ClosingAsyncStream(lambda: self._delegate(attempt, method, is_async=True))
 
     def read(self, reply: Response) -> Reading:
         """What a whole response says."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from llama_index.core.llms import LLM
 
@@ -56,22 +56,44 @@ def closing_stream(
             response.close()
 
 
-async def closing_astream(
-    open_stream: Callable[[], Awaitable[AsyncGenerator[Piece, Any]]],
-) -> AsyncGenerator[Piece, None]:
-    """:func:`closing_stream`, async."""
-    responses: list[Any] = []
-    pieces = await _anoting(responses, open_stream)
-    try:
-        while True:
-            try:
-                piece = await _anoting(responses, pieces.__anext__)
-            except StopAsyncIteration:
-                return
-            yield piece
-    finally:
-        await pieces.aclose()
-        for response in responses:
+class ClosingAsyncStream(Generic[Piece]):
+    """:func:`closing_stream`, async.
+
+    It is no async generator: a loop that ends closes all of those at once, also one that is being closed already.
+
+    Args:
+        open_stream: Opens the stream, when its first piece is asked for.
+    """
+
+    def __init__(self, open_stream: Callable[[], Awaitable[AsyncGenerator[Piece, Any]]]) -> None:
+        self._open_stream = open_stream
+        self._pieces: AsyncGenerator[Piece, Any] | None = None
+        self._responses: list[Any] = []
+        self._is_closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Piece:
+        """The next piece; a stream that has ended or failed is closed."""
+        if self._is_closed:
+            raise StopAsyncIteration
+        try:
+            if self._pieces is None:
+                self._pieces = await _anoting(self._responses, self._open_stream)
+            return await _anoting(self._responses, self._pieces.__anext__)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Close the stream and its responses."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._pieces is not None:
+            await self._pieces.aclose()
+        for response in self._responses:
             await response.aclose()
 
 
