@@ -37,6 +37,7 @@ from routoo_core.options import (
 from routoo_core.parameters import RefusedParameters
 from routoo_core.predictor.base import Predictor, forecast
 from routoo_core.predictor.batching import BatchingPredictor
+from routoo_core.preview import Preview, preview_call
 from routoo_core.record import SkipRecord
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import (
@@ -249,6 +250,16 @@ class Router:
             skipped=self._skipped(candidates, cooling) if cooling else (),
             context=context,
         )
+
+    def preview(self, request: RoutedRequest) -> Preview:
+        """:meth:`decide`, and what the budget makes of it now: who is affordable, how long the reply may be.
+
+        Raises:
+            NoCapableExpert: See :meth:`decide`.
+            LedgerError: The ledger failed.
+        """
+        decision = self.decide(request)
+        return preview_call(decision, request, self.account(request), self.ledger)
 
     def _skipped(
         self, candidates: Sequence[Candidate], cooling: Mapping[str, Cooldown]

@@ -19,7 +19,7 @@ from routoo_core.budget.outlook import Standing
 from routoo_core.candidates import Candidate, costs, qualities
 from routoo_core.errors import ConfigurationError
 from routoo_core.latency import INDIFFERENT, LatencyRule
-from routoo_core.money import format_usd
+from routoo_core.money import NANO_PER_USD, format_usd
 from routoo_core.record import CandidateRecord, DecisionRecord, PolicyRecord, SkipRecord
 from routoo_core.request import RoutedRequest
 
@@ -29,6 +29,10 @@ PreferenceRule = Callable[[Array, Array], Array]
 TIE = 0.01
 """Predicted quality by which experts count as equally good: about what a prediction is off by."""
 
+_HIGHEST_LAMBDA = 1e8
+"""Quality per USD; above it nothing but cost decides."""
+_QUALITY_STEP = 0.01
+"""Predicted quality, by which λ is put into words."""
 _FREE = 1e-12  # USD; stands in for a cost of zero where a rule divides by cost
 
 
@@ -335,6 +339,8 @@ class Decision:
             policy += ": " + ", ".join(
                 f"{name} {_short(value)}" for name, value in settings.items()
             )
+        if self.lambda_ is not None:
+            policy += f": {self.describe_lambda()}"
 
         sentence = (
             f"{first.expert.name}: predicted quality {first.quality:.2f} for "
@@ -350,6 +356,17 @@ class Decision:
             f"{sentence}; next {second.expert.name}: {second.quality:.2f} for "
             f"{format_usd(second.expected_cost)}"
         )
+
+    def describe_lambda(self) -> str:
+        """λ in words: what the budget or the goal allows for a little more quality; empty without λ."""
+        if self.lambda_ is None:
+            return ""
+        if self.lambda_ <= 0:
+            return "money is ample: the best"
+        if self.lambda_ >= _HIGHEST_LAMBDA:
+            return "money is nearly gone: the cheapest"
+        usd = _QUALITY_STEP / self.lambda_
+        return f"{_QUALITY_STEP} of quality may cost {format_usd(round(usd * NANO_PER_USD))}"
 
     def _tied_best(self) -> Candidate | None:
         """The candidate of the highest quality, where the first one is cheaper and counts as equally good."""

@@ -26,7 +26,7 @@ routoo_core.budget
 routoo_core.calling
     attempt attempts
 routoo_core
-    policies options limit_changes router
+    policies options limit_changes preview router
 routoo_core.calling
     readings passage driver
 routoo_core

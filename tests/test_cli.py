@@ -125,7 +125,7 @@ def test_names_with_brackets_and_colons_are_printed_as_they_are(here, monkeypatc
     )
     shown = run("route", "hello there, dear friend")
     assert f"{name}: predicted quality" in shown
-    assert shown.count(name) == 2
+    assert shown.count(name) == 3  # in the table, why it comes first, and that it would be asked
 
 
 def test_progress_shows_brackets_as_they_are():
@@ -168,6 +168,32 @@ def test_route_explains_one_decision_and_calls_nobody(here):
     assert decision["policy"] == {"name": "lagrangian"}
     assert decision["lambda"] == 10.0
     assert len(decision["candidates"]) == 2
+
+
+def test_route_says_what_the_budget_makes_of_a_call_and_writes_no_file(here):
+    before = sorted(path.name for path in here.iterdir())
+    shown = run("route", "hello there, dear friend")
+    assert "talker would be asked. Its reply may have 4,096 tokens, its own limit." in shown
+    assert "Account team has $1.0000 of $1 left, until" in shown
+    short = json.loads(run("route", "hello there, dear friend", "--max-tokens", "7", "--json"))
+    assert short["preview"]["would_ask"] == "talker"
+    assert [row["limited_by"] for row in short["preview"]["affordable"]] == ["caller"] * 2
+    assert short["preview"]["accounts"][0]["left_usd"] == "1.000000000"
+    assert sorted(path.name for path in here.iterdir()) == before
+
+
+def test_route_says_when_money_limits_the_reply_or_the_call(here):
+    from routoo_core import Budget
+
+    ledger, budget = SqliteLedger(here / "routoo.db"), Budget(account="team", limit="1.00")
+    ledger.settle(ledger.reserve(budget, minimum=1, maximum=10**9), 10**9 - 3_000_000)
+    shown = json.loads(run("route", "hello there, dear friend", "--json"))["preview"]
+    limits = {row["expert"]: row["limited_by"] for row in shown["affordable"]}
+    assert limits == {"talker": "budget", "calculator": "budget"}
+    ledger.settle(ledger.reserve(budget, minimum=1, maximum=10**9), 3_000_000)
+    shown = run("route", "hello there, dear friend")
+    assert shown.count("not affordable") == 2
+    assert "Nobody is affordable: the call would be refused" in shown
 
 
 def test_route_finds_a_configuration_by_environment(here, monkeypatch, tmp_path_factory):

@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from routoo_core.config import read_config
+from routoo_core.limits import ReplyLimit
 from routoo_core.money import format_usd
-from routoo_core.request import RoutedRequest
+from routoo_core.preview import Preview
+from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.router import Router
-from routoo_core.selector import Decision
-from routoo_integrations.cli.configuration import find_configuration
+from routoo_integrations.cli.configuration import find_configuration, ledger_to_read
 from routoo_integrations.cli.options import ConfigOption, JsonOption
 from routoo_integrations.cli.terminal import out, print_json, print_line
 
@@ -20,31 +22,49 @@ def route_command(
     text: Annotated[str, typer.Argument(help="The prompt.")],
     config: ConfigOption = None,
     max_tokens: Annotated[int | None, typer.Option(help="Limit on the reply.")] = None,
+    account: Annotated[str | None, typer.Option(help="Whose budget would pay.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Explain who would answer TEXT and why; nobody is called and nothing is charged.
 
+    Also said: who is affordable now, how long the reply may be and why, what is left and until when.
+
     Example: [bold]routoo route "Is this contract void?" --json | jq .candidates[0][/bold]
     """
     configuration = find_configuration(config)
-    router = Router.from_toml(configuration.path, ledger=configuration.ledger)
-    decision = router.decide(RoutedRequest.from_text(text, max_tokens=max_tokens))
+    ledger = ledger_to_read(configuration, read_config(configuration.path))
+    router = Router.from_toml(configuration.path, ledger=ledger)
+    overrides = Overrides(account=account)
+    request = RoutedRequest.from_text(text, max_tokens=max_tokens, overrides=overrides)
+    preview = router.preview(request)
 
     if as_json:
-        print_json(decision.record().to_dict())
-    else:
-        _show_candidates(decision)
-        print_line(decision.explain())
+        print_json({**preview.decision.record().to_dict(), "preview": preview.to_dict()})
+        return
+    _show_candidates(preview)
+    print_line(preview.decision.explain())
+    for sentence in preview.describe():
+        print_line(sentence)
 
 
-def _show_candidates(decision: Decision) -> None:
-    table = Table("", "expert", "predicted quality", "expected cost", "most it can cost")
-    for rank, candidate in enumerate(decision.candidates, start=1):
+def _show_candidates(preview: Preview) -> None:
+    table = Table("", "expert", "quality", "expected", "would hold", "reply limit", box=None)
+    for rank, shown in enumerate(preview.candidates, start=1):
+        candidate = shown.candidate
+        limit = shown.reply_limit
         table.add_row(
             str(rank),
             candidate.expert.name,
             f"{candidate.quality:.2f}",
             format_usd(candidate.expected_cost),
-            format_usd(candidate.maximum_cost),
+            "not affordable" if shown.hold is None else format_usd(shown.hold),
+            "–" if limit is None else _reply_limit(limit),
         )
     out.print(table)
+
+
+def _reply_limit(limit: ReplyLimit) -> str:
+    """Tokens, and what else than the caller or the expert itself limits them."""
+    if limit.limited_by in {"window", "budget"}:
+        return f"{limit.tokens} ({limit.limited_by})"
+    return str(limit.tokens)

@@ -1,0 +1,162 @@
+"""What would become of a call before it is made: who is affordable, what is held, how long the reply may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from routoo_core.budget.account import AccountState, Budget, binding_account, tightest_share
+from routoo_core.budget.ledger import Ledger, amount_to_hold
+from routoo_core.candidates import Candidate
+from routoo_core.limits import ReplyLimit
+from routoo_core.money import NanoUsd, decimal_usd, format_usd, plain_usd
+from routoo_core.request import RoutedRequest
+from routoo_core.selector import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatePreview:
+    """What would become of one candidate.
+
+    Attributes:
+        candidate: Whom.
+        hold: Nano-USD that would be held; ``None`` where it is not affordable.
+        reply_limit: The limit on its reply; ``None`` where it is not affordable.
+    """
+
+    candidate: Candidate
+    hold: NanoUsd | None
+    reply_limit: ReplyLimit | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        limit = self.reply_limit
+        return {
+            "expert": self.candidate.expert.name,
+            "affordable": self.hold is not None,
+            "would_hold_usd": None if self.hold is None else decimal_usd(self.hold),
+            "reply_limit": None if limit is None else limit.tokens,
+            "limited_by": None if limit is None else limit.limited_by,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A decision, and what the budget makes of it now.
+
+    Attributes:
+        decision: The ranked candidates.
+        candidates: The same, with what would be held.
+        accounts: Where each account that pays stands, innermost first.
+    """
+
+    decision: Decision
+    candidates: tuple[CandidatePreview, ...]
+    accounts: tuple[AccountState, ...]
+
+    @property
+    def first(self) -> CandidatePreview | None:
+        """Whom the call would go to: the first with room for an ample reply, else the first that is affordable."""
+        affordable = [candidate for candidate in self.candidates if candidate.hold is not None]
+        for candidate in affordable:
+            is_pinned = candidate.candidate is self.decision.pinned
+            if is_pinned or (candidate.hold or 0) >= candidate.candidate.ample_cost:
+                return candidate
+        return affordable[0] if affordable else None
+
+    def describe(self) -> list[str]:
+        """What a call would meet, in sentences."""
+        sentences = []
+        first = self.first
+        if first is None:
+            sentences.append(
+                "Nobody is affordable: the call would be refused, unless on_exhausted says otherwise."
+            )
+        elif first.reply_limit is not None:
+            tokens = f"{first.reply_limit.tokens:,} tokens"
+            sentences.append(
+                f"{first.candidate.expert.name} would be asked. Its reply may have {tokens}, "
+                f"{_REASONS[first.reply_limit.limited_by]}."
+            )
+        for state in self.accounts:
+            sentences.append(_describe_account(state))
+        return sentences
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        first = self.first
+        accounts = []
+        for state in self.accounts:
+            left = state.available
+            accounts.append(
+                {
+                    "account": state.account,
+                    "left_usd": None if left is None else decimal_usd(left),
+                    "held_usd": decimal_usd(state.held),
+                    "resets": state.window.resets,
+                }
+            )
+        return {
+            "would_ask": None if first is None else first.candidate.expert.name,
+            "affordable": [candidate.to_dict() for candidate in self.candidates],
+            "accounts": accounts,
+        }
+
+
+_REASONS = {
+    "caller": "as the call asks",
+    "expert": "its own limit",
+    "window": "the room that the prompt leaves in its window",
+    "budget": "what the budget pays for",
+}
+"""What limits a reply → the same in a sentence."""
+
+
+def preview_call(
+    decision: Decision, request: RoutedRequest, budget: Budget, ledger: Ledger
+) -> Preview:
+    """What would become of a decided call now; a query, which holds nothing.
+
+    Args:
+        decision: The ranked candidates.
+        request: The call.
+        budget: Whose money it would be.
+        ledger: Keeps the accounts.
+
+    Raises:
+        LedgerError: The ledger failed.
+    """
+    chain = budget.chain
+    states = [ledger.state(payer) for payer in chain]
+    candidates = []
+    for candidate in decision.candidates:
+        hold = _amount_held(candidate, chain, states)
+        limit = None if hold is None else candidate.expert.reply_within(hold, request)
+        candidates.append(CandidatePreview(candidate, hold, limit))
+    return Preview(decision, tuple(candidates), tuple(states))
+
+
+def _amount_held(
+    candidate: Candidate, chain: Sequence[Budget], states: Sequence[AccountState]
+) -> NanoUsd | None:
+    """What would be held for a candidate, enough for an ample reply if there is room; ``None`` if not affordable."""
+    available = binding_account(states).available
+    share = tightest_share(chain, states)
+    for minimum in (candidate.ample_cost, candidate.minimum_cost):
+        amount = amount_to_hold(available, minimum, candidate.maximum_cost)
+        if amount is not None and share is not None:
+            amount = min(amount, share.room) if share.room >= minimum else None
+        if amount is not None:
+            return amount
+    return None
+
+
+def _describe_account(state: AccountState) -> str:
+    """What is left in an account, what is held, and until when."""
+    if state.limit is None or state.available is None:
+        return f"Account {state.account} has no limit."
+    amounts = f"{format_usd(state.available, 4)} of {plain_usd(state.limit)}"
+    held = f" beside {format_usd(state.held, 4)} held for open calls" if state.held else ""
+    until = "" if state.window.resets is None else f", until {state.window.resets}"
+    return f"Account {state.account} has {amounts} left{held}{until}."
