@@ -24,8 +24,14 @@ NAMES = {"gpt-4o(2024-05)": "calculator", "Phi-3-mini-4k-instruct": "talker"}
 ROUTOO_TOML = """
 router = "{checkpoint}"
 policy = "best"
-[budget]
+[budgets.team]
 limit = "5.00"
+[budgets.intern]
+within = "team"
+limit = "2.00"
+[budgets."*"]
+within = "team"
+limit = "2.00"
 """
 EXPERT_TOML = """
 [experts.{name}]
@@ -67,7 +73,9 @@ def page(request, checkpoint, monkeypatch, tmp_path):
         yield code
 
 
-@pytest.mark.parametrize("page", ["goals.md", "langchain.md", "llama_index.md"], indirect=True)
+@pytest.mark.parametrize(
+    "page", ["budgets.md", "goals.md", "langchain.md", "llama_index.md"], indirect=True
+)
 async def test_every_block_of_a_page_runs(page, capsys):
     code = compile(page, "page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     awaited = eval(code, {"__name__": "page"})

@@ -11,11 +11,13 @@ import pytest
 
 from routoo_core import Pool
 from routoo_core.config import read_config
+from routoo_core.errors import InvalidRequest
 from routoo_core.measures.figures import PoolFigures
 from routoo_core.predictor.checkpoint import ROUTERS, find_router
 from routoo_core.predictor.checkpoint_config import read_config as read_checkpoint_config
 from routoo_core.testing import Reply
 from routoo_core.training.model_card import figures_table
+from routoo_integrations.langchain import RoutooChatModel
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,6 +34,30 @@ def test_the_configuration_shown_is_valid_and_fits_the_shipped_router(tmp_path):
     config = read_config(tmp_path / "routoo.toml")
     known = read_checkpoint_config(find_router(config.router)).experts
     assert all(expert.predicted_as in known for expert in Pool.from_toml(tmp_path / config.experts))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/budgets.md"])
+def test_a_newcomers_wish_takes_fifteen_lines(page, endpoint, checkpoint, tmp_path):
+    """The same quality, cheaper, at most $50 a month for the team and $2 a day for the intern."""
+    recipe = re.findall(r"```toml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)[0]
+    assert len(recipe.splitlines()) <= 15
+    experts = "".join(
+        f'[experts.{name}]\nmodel = "{name}"\nbase_url = "{endpoint.base_url}"\n'
+        f"input_usd_per_1m = {price}\noutput_usd_per_1m = {price}\n"
+        for name, price in (("calculator", 1), ("talker", 2))
+    )
+    (tmp_path / "experts.toml").write_text(experts)
+    (tmp_path / "routoo.toml").write_text(recipe.replace("mmlu-pro", str(checkpoint)))
+    model = RoutooChatModel.from_toml(tmp_path / "routoo.toml", max_tokens=20)
+    record = model.invoke("what is 31 + 44 ?", routoo_account="intern").response_metadata["routoo"]
+    assert record["account"] == "intern"
+    assert record["policy"] == {"name": "match_best", "quality": 0.98}
+    limits = {}
+    for state in model.router.ledger.accounts():
+        limits[state.account] = (state.limit, state.calls)
+    assert limits == {"team": (50 * 10**9, 1), "intern": (2 * 10**9, 1)}
+    with pytest.raises(InvalidRequest, match="did you mean 'intern'"):
+        model.invoke("what is 31 + 44 ?", routoo_account="interm")
 
 
 @pytest.mark.slow
