@@ -46,7 +46,7 @@ routoo_core.measures
 routoo_core.universe
     observed selection chance routed plots construction
 routoo_core.assignment
-    predictions quality_table solver plan target
+    predictions quality_table live_costs solver plan target
 routoo_core.training
     encoded calibration lengths neighbours labels head_ensemble lora fine_tuning algorithms settings
     processes vectors simple_routers metrics model_card run new_expert suggestion expert_run

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from routoo_core import RoutedRequest, Router
 from routoo_core.assignment.quality_table import write_predicted_quality
 from routoo_core.assignment.target import TUNABLE_POLICIES
 from routoo_core.config import make_policy
@@ -108,7 +109,7 @@ def test_a_router_and_prompts_give_what_their_predictions_written_as_a_table_giv
     )
     asked = ["--router", str(checkpoint), "--prompts", "prompts.csv"]
     invoke(["predict", *asked, "--out", "predicted.csv"])
-    rest = ["--prices", "toy.csv", "--target-cost", "1.8", "--json"]
+    rest = ["--prices", "toy.csv", "--target-cost", "1.8", "--cost", "paper", "--json"]
     direct, table = (
         invoke(["calibrate", *given, *rest]) for given in (asked, ["--scores", "predicted.csv"])
     )
@@ -116,6 +117,73 @@ def test_a_router_and_prompts_give_what_their_predictions_written_as_a_table_giv
     assert found["shares"] == expected["shares"] == {"calculator": 20 / 29, "talker": 9 / 29}
     assert found["mean_quality"] == pytest.approx(expected["mean_quality"], rel=1e-3)
     assert "Predicting" in direct.stderr
+
+
+EXPERTS = """
+[experts.calculator]
+model = "calculator"
+base_url = "http://127.0.0.1:9/v1"
+input_usd_per_1m = 2
+output_usd_per_1m = 30
+
+[experts.talker]
+model = "talker"
+base_url = "http://127.0.0.1:9/v1"
+input_usd_per_1m = 1
+output_usd_per_1m = 3
+expected_output_tokens = 120
+context_window = 4000
+max_output_tokens = 1000
+"""
+
+
+def prompts_of_two_kinds(random):
+    """Sums, greetings, and greetings that are too long for the talker."""
+    texts = []
+    for _ in range(60):
+        texts.append(f"what is {random.integers(100)} + {random.integers(100)} ?")
+        texts.append("hello there " + "dear friend " * random.integers(1, 60))
+    for _ in range(6):
+        texts.append("hello there " + "dear friend " * 2500)
+    return texts
+
+
+@pytest.mark.parametrize("policy", TUNABLE_POLICIES)
+@pytest.mark.parametrize("share", [0.25, 0.6])
+def test_the_live_router_then_does_what_was_expected(here, checkpoint, policy, share):
+    texts = prompts_of_two_kinds(np.random.default_rng(1))
+    rows = [f"{number},{text}" for number, text in enumerate(texts)]
+    (here / "prompts.csv").write_text("prompt_id,prompt\n" + "\n".join(rows) + "\n")
+    (here / "experts.toml").write_text(EXPERTS)
+    told = invoke(
+        [
+            *("calibrate", "--router", str(checkpoint), "--prompts", "prompts.csv"),
+            *("--prices", "experts.toml", "--policy", policy, "--max-tokens", "500"),
+            *("--target-share", f"calculator={share}"),
+        ]
+    ).stdout
+    line = told.splitlines()[0]
+    expected = json.loads(
+        invoke(
+            [
+                *("calibrate", "--router", str(checkpoint), "--prompts", "prompts.csv"),
+                *("--prices", "experts.toml", "--policy", policy, "--max-tokens", "500"),
+                *("--target-share", f"calculator={share}", "--json"),
+            ]
+        ).stdout
+    )
+    (here / "routoo.toml").write_text(f'router = "{checkpoint}"\n{line}\n[budget]\nlimit = "9"\n')
+    router = Router.from_toml(here / "routoo.toml", ledger="memory://")
+    chosen = []
+    usd = []
+    for text in texts:
+        first = router.decide(RoutedRequest.from_text(text, max_tokens=500)).candidates[0]
+        chosen.append(first.expert.name)
+        usd.append(first.expected_cost / 1e9)
+    for name in ("calculator", "talker"):
+        live_share = chosen.count(name) / len(texts)
+        assert live_share == pytest.approx(expected["shares"].get(name, 0.0), abs=0.02)
+    assert np.mean(usd) == pytest.approx(expected["mean_cost_usd"], rel=0.03)
 
 
 @pytest.mark.parametrize(

@@ -163,14 +163,21 @@ def is_met(target: Target, expectation: Expectation) -> bool:
     return target.distance(expectation) <= target.tolerance
 
 
-def calibrate(quality: Floats, cost: Floats, policy: TunablePolicy, target: Target) -> Expectation:
+def calibrate(
+    quality: Floats,
+    cost: Floats,
+    policy: TunablePolicy,
+    target: Target,
+    can_serve: NDArray[np.bool_] | None = None,
+) -> Expectation:
     """Set a policy's number so that a target is met, or missed by as little as possible.
 
     Args:
         quality: Predicted, prompts × experts, 0–1.
-        cost: USD of a call to each expert, (experts,).
+        cost: USD of a call to each expert, (experts,), or of each pair, prompts × experts.
         policy: The policy whose number is set.
         target: What to meet.
+        can_serve: Whether an expert can serve a prompt, prompts × experts; by default every one can.
 
     Raises:
         ConfigurationError: There are no prompts.
@@ -178,12 +185,12 @@ def calibrate(quality: Floats, cost: Floats, policy: TunablePolicy, target: Targ
     if not len(quality):
         raise ConfigurationError("no prompts: give some that are typical")
 
-    values = policy.first_values(cost)
+    values = policy.first_values(cost if cost.ndim == 1 else cost.mean(axis=0))
     for _ in range(_ZOOMS):
         expectations = []
         order = []
         for value in values:
-            expectation = expect(quality, cost, policy, float(value))
+            expectation = expect(quality, cost, policy, float(value), can_serve)
             expectations.append(expectation)
             order.append((target.distance(expectation), target.preference(expectation)))
         best = order.index(min(order))
@@ -193,16 +200,25 @@ def calibrate(quality: Floats, cost: Floats, policy: TunablePolicy, target: Targ
     return expectations[best]
 
 
-def expect(quality: Floats, cost: Floats, policy: TunablePolicy, value: float) -> Expectation:
+def expect(
+    quality: Floats,
+    cost: Floats,
+    policy: TunablePolicy,
+    value: float,
+    can_serve: NDArray[np.bool_] | None = None,
+) -> Expectation:
     """What a policy does with a number; see :func:`calibrate` for the arguments."""
     rank = policy.make(value)
-    preference = rank(quality, np.broadcast_to(cost, quality.shape))
+    costs = np.broadcast_to(cost, quality.shape)
+    preference = rank(quality, costs)
+    if can_serve is not None:
+        preference = np.where(can_serve, preference, -np.inf)
     chosen = preference.argmax(axis=1)
     counts = np.bincount(chosen, minlength=quality.shape[1])
     rows = np.arange(len(quality))
     return Expectation(
         value=value,
         quality=float(quality[rows, chosen].mean()),
-        cost=float(cost[chosen].mean()),
+        cost=float(costs[rows, chosen].mean()),
         shares=counts / len(quality),
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from routoo_core.assignment.live_costs import CallTable, call_table, pool_of_prices
 from routoo_core.assignment.predictions import (
     PredictionInput,
     predict_table,
@@ -27,9 +28,15 @@ from routoo_core.assignment.target import (
 )
 from routoo_core.errors import ConfigurationError
 from routoo_core.expert_table import ExpertTable
+from routoo_core.experts import Pool
+from routoo_core.options import check_known
 from routoo_core.price_list import read_price_list
+from routoo_core.prices import PriceList
 from routoo_integrations.cli.options import JsonOption, PoolOption, PricesOption, TokensOption
 from routoo_integrations.cli.terminal import print_json, print_line, print_warning, progress
+
+LIVE = "live"
+PAPER = "paper"
 
 
 def calibrate_command(
@@ -59,32 +66,58 @@ def calibrate_command(
     target_share: Annotated[
         str | None, typer.Option(help="EXPERT=0.3: this share of the calls for one expert.")
     ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="With --router: the limit on each reply.")
+    ] = None,
     tokens: TokensOption = 1000,
+    cost: Annotated[
+        str,
+        typer.Option(
+            help="With --router: 'live', as the router expects of each prompt, or 'paper', averaged prices × --tokens."
+        ),
+    ] = LIVE,
     pool: PoolOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the λ, α or floor that meets a target on typical prompts, and say what to expect of it.
 
+    With --router and --prompts, cost is what the live router expects of each prompt: its length, the reply that is
+    predicted, and the prices of experts.toml. So a router with that policy does the same on the same prompts, each as
+    a call of its own. A table of --scores has no prompts, and costs are averaged prices times --tokens.
+
     Example: [bold]routoo calibrate --scores s.parquet --prices prices.csv --target-share gpt-4o=0.3[/bold]
 
-    Or at once: [bold]routoo calibrate --router mmlu-pro --prompts p.csv --prices prices.csv --target-cost 0.002[/bold]
+    Or at once: [bold]routoo calibrate --router mmlu-pro --prompts p.csv --prices experts.toml --target-cost 0.01[/bold]
     """
     if policy not in TUNABLE_POLICIES:
         names = ", ".join(TUNABLE_POLICIES)
         raise ConfigurationError(
             f"--policy: {policy!r} has no number to set; choose one of {names}"
         )
+    if cost not in {LIVE, PAPER}:
+        raise ConfigurationError(f"--cost: {cost!r} is unknown; choose {LIVE} or {PAPER}")
     source = _read_source(scores, router, prompts)
-    usd_per_call = read_price_list(prices, pool or (), source.experts).per_call(tokens)
-    experts = tuple(usd_per_call)
-    target = _read_target(target_cost, target_quality, target_share, experts)
+    price_list = read_price_list(prices, pool or ())
+    if source.unpredicted is not None and cost == LIVE:
+        experts = _experts(prices, price_list, source.experts)
+        target = _read_target(target_cost, target_quality, target_share, _names(experts))
+        table = call_table(
+            experts,
+            source.unpredicted.predictor,
+            source.unpredicted.prompts,
+            max_tokens,
+            progress,
+        )
+    else:
+        usd_per_call = read_price_list(prices, pool or (), source.experts).per_call(tokens)
+        target = _read_target(target_cost, target_quality, target_share, tuple(usd_per_call))
+        table = _averaged_table(source.table(), usd_per_call)
 
-    predicted = source.table().select(experts)
-    cost = np.array(list(usd_per_call.values()))
     tunable = TUNABLE_POLICIES[policy]
-    best = calibrate(predicted.values, cost, tunable, target)
-
-    expectation = PolicyExpectation(policy, tunable.field, best, experts, is_met(target, best))
+    best = calibrate(table.quality, table.usd, tunable, target, table.can_serve)
+    expectation = PolicyExpectation(
+        policy, tunable.field, best, table.experts, is_met(target, best)
+    )
     if as_json:
         print_json(expectation.to_dict())
     else:
@@ -122,6 +155,39 @@ def _read_source(scores: Path | None, router: str | None, prompts: Path | None) 
     if router and prompts and not scores:
         return QualitySource(unpredicted=read_prediction_input(router, prompts))
     raise ConfigurationError("give either --scores, or --router and --prompts to predict them now")
+
+
+def _experts(prices: Path, price_list: PriceList, known: tuple[str, ...]) -> Pool:
+    """The experts of experts.toml, or those of a price list that the router knows."""
+    if prices.suffix != ".toml":
+        return pool_of_prices(_known_prices(price_list, known, prices))
+    pool = Pool.from_toml(prices)
+    check_known(pool, known)
+    return pool
+
+
+def _known_prices(price_list: PriceList, known: tuple[str, ...], path: Path) -> PriceList:
+    """The prices of the models that a router knows.
+
+    Raises:
+        ConfigurationError: It knows none of them.
+    """
+    selected = price_list.select(known)
+    if not selected.models:
+        raise ConfigurationError(f"{path}: no row is of a model that the router knows")
+    return selected
+
+
+def _names(pool: Pool) -> tuple[str, ...]:
+    return tuple(expert.name for expert in pool)
+
+
+def _averaged_table(predicted: ExpertTable, usd_per_call: dict[str, float]) -> CallTable:
+    """Predictions beside averaged prices, the same for every prompt."""
+    experts = tuple(usd_per_call)
+    quality = predicted.select(experts).values.astype(np.float64)
+    usd = np.broadcast_to(np.array(list(usd_per_call.values())), quality.shape)
+    return CallTable(experts, quality, usd, np.ones(quality.shape, dtype=np.bool_))
 
 
 def _read_target(
