@@ -21,6 +21,7 @@ SPLITS = ("train", "dev")
 CHARACTERS_PER_TOKEN = 4
 """Of English in today's vocabularies, for tables that only know how many characters an answer has."""
 LENGTHS = ("completion_tokens", "completion_chars")
+COST = "cost_usd"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +32,18 @@ class Outcomes:
         prompt_table: The prompts with their domains and splits.
         score_table: float32, 0–1 or NaN; its rows are the prompts.
         length_table: Tokens of the answers, float32, at least 0 or NaN; ``None`` where no table has them.
+        cost_table: USD that the answers cost, float32, at least 0 or NaN; ``None`` where no table has them.
     """
 
     prompt_table: Prompts
     score_table: ExpertTable
     length_table: ExpertTable | None = None
+    cost_table: ExpertTable | None = None
 
     def __post_init__(self) -> None:
-        for table in (self.score_table, self.length_table):
+        for table in (self.score_table, self.length_table, self.cost_table):
             if table is not None and table.row_ids != self.prompt_table.ids:
-                raise OutcomesError("scores and lengths must be of the prompts, in the same order")
+                raise OutcomesError("all tables must be of the prompts, in the same order")
 
     @property
     def prompt_ids(self) -> tuple[str, ...]:
@@ -85,11 +88,12 @@ class Outcomes:
 
     def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Outcomes:
         """These prompts only, by row number."""
-        prompts = self.prompt_table.take(rows)
-        scores = self.score_table.take(rows)
-        if self.length_table is None:
-            return Outcomes(prompts, scores)
-        return Outcomes(prompts, scores, self.length_table.take(rows))
+        return Outcomes(
+            prompt_table=self.prompt_table.take(rows),
+            score_table=self.score_table.take(rows),
+            length_table=None if self.length_table is None else self.length_table.take(rows),
+            cost_table=None if self.cost_table is None else self.cost_table.take(rows),
+        )
 
     def select(self, experts: Sequence[str]) -> Outcomes:
         """These experts only, in this order.
@@ -97,10 +101,12 @@ class Outcomes:
         Raises:
             OutcomesError: An expert has no outcomes here.
         """
-        scores = self.score_table.select(experts)
-        if self.length_table is None:
-            return Outcomes(self.prompt_table, scores)
-        return Outcomes(self.prompt_table, scores, self.length_table.select(experts))
+        return Outcomes(
+            prompt_table=self.prompt_table,
+            score_table=self.score_table.select(experts),
+            length_table=None if self.length_table is None else self.length_table.select(experts),
+            cost_table=None if self.cost_table is None else self.cost_table.select(experts),
+        )
 
     def with_splits(self, splits: Sequence[str]) -> Outcomes:
         """The same outcomes with the prompts on other sides."""
@@ -128,7 +134,10 @@ class Outcomes:
         lengths = added.length_table
         if lengths is not None:
             lengths = replace(lengths, row_ids=ids)
-        return joined([self, Outcomes(prompts, scores, lengths)])
+        paid = added.cost_table
+        if paid is not None:
+            paid = replace(paid, row_ids=ids)
+        return joined([self, Outcomes(prompts, scores, lengths, paid)])
 
     def fingerprint(self) -> str:
         """SHA-256 over ids, texts, experts and scores, shortened."""
@@ -153,14 +162,21 @@ def joined(tables: Sequence[Outcomes]) -> Outcomes:
         )
 
     scores = join_expert_tables([table.score_table for table in tables])
-    if all(table.length_table is None for table in tables):
-        return Outcomes(prompts, scores)
+    lengths = _join_optional(tables, [table.length_table for table in tables])
+    paid = _join_optional(tables, [table.cost_table for table in tables])
+    return Outcomes(prompts, scores, lengths, paid)
 
-    lengths = []
-    for table in tables:
-        unknown = ExpertTable.empty(table.prompt_ids, table.experts)
-        lengths.append(table.length_table or unknown)
-    return Outcomes(prompts, scores, join_expert_tables(lengths))
+
+def _join_optional(
+    tables: Sequence[Outcomes], parts: Sequence[ExpertTable | None]
+) -> ExpertTable | None:
+    """One part of each table as one; ``None`` where no table has it."""
+    if all(part is None for part in parts):
+        return None
+    filled = []
+    for table, part in zip(tables, parts, strict=True):
+        filled.append(part or ExpertTable.empty(table.prompt_ids, table.experts))
+    return join_expert_tables(filled)
 
 
 def read_outcomes(
@@ -171,7 +187,7 @@ def read_outcomes(
     Args:
         prompts: Columns ``prompt_id, prompt``, optional ``domain, split``.
         outcomes: Columns ``prompt_id, model, score`` (0–1), one row for each observation; optional the answer's
-            length as ``completion_tokens``, or as ``completion_chars``.
+            length as ``completion_tokens``, or as ``completion_chars``, and what it cost as ``cost_usd``.
         splits: What a prompt's split may be.
 
     Raises:
@@ -225,6 +241,7 @@ def _outcomes_of(
     experts = tuple(dict.fromkeys(observation.model for observation in observations))
     scores = ExpertTable.empty(prompts.ids, experts)
     lengths = ExpertTable.empty(prompts.ids, experts)
+    paid = ExpertTable.empty(prompts.ids, experts)
     row_of = {prompt_id: row for row, prompt_id in enumerate(prompts.ids)}
     column_of = {name: column for column, name in enumerate(experts)}
 
@@ -235,25 +252,30 @@ def _outcomes_of(
             raise _row_error(path, number, f"{pair} was given before")
         scores.values[cell] = observation.score
         lengths.values[cell] = observation.length
+        paid.values[cell] = observation.cost_usd
 
-    if not lengths.observed.any():
-        return Outcomes(prompts, scores)
-    return Outcomes(prompts, scores, lengths)
+    return Outcomes(
+        prompt_table=prompts,
+        score_table=scores,
+        length_table=lengths if lengths.observed.any() else None,
+        cost_table=paid if paid.observed.any() else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Observation:
-    """One row of an outcomes table; NaN where the length is unknown."""
+    """One row of an outcomes table; NaN where the length or the cost is unknown."""
 
     prompt_id: str
     model: str
     score: float
     length: float
+    cost_usd: float
 
 
 def _read_observations(path: Path) -> list[_Observation]:
     """The rows of an outcomes table, checked one by one."""
-    columns = read_columns(path, ("prompt_id", "model", "score"), optional=LENGTHS)
+    columns = read_columns(path, ("prompt_id", "model", "score"), optional=(*LENGTHS, COST))
     absent = [None] * len(columns["prompt_id"])
     rows = zip(
         columns["prompt_id"],
@@ -261,11 +283,12 @@ def _read_observations(path: Path) -> list[_Observation]:
         columns["score"],
         columns.get("completion_tokens", absent),
         columns.get("completion_chars", absent),
+        columns.get(COST, absent),
         strict=True,
     )
 
     observations = []
-    for number, (prompt_id, model, score, tokens, characters) in enumerate(rows, start=1):
+    for number, (prompt_id, model, score, tokens, characters, usd) in enumerate(rows, start=1):
         if not model:
             raise _row_error(path, number, "model is empty")
         if not isinstance(score, int | float) or not 0 <= score <= 1:
@@ -273,8 +296,11 @@ def _read_observations(path: Path) -> list[_Observation]:
         for length in (tokens, characters):
             if not _is_length(length):
                 raise _row_error(path, number, f"length {length!r} is not a number of at least 0")
+        if not _is_length(usd):
+            raise _row_error(path, number, f"cost_usd {usd!r} is not a number of at least 0")
         length = _tokens_of_answer(tokens, characters)
-        observations.append(_Observation(prompt_id, model, score, length))
+        cost_usd = np.nan if usd is None else float(usd)
+        observations.append(_Observation(prompt_id, model, score, length, cost_usd))
     return observations
 
 

@@ -42,7 +42,7 @@ routoo_core.data
     rows manifest sources collection splitting resemblance decontamination writing seeds synthesise
     paraphrase
 routoo_core.measures
-    curve simple_routers figures metrics subjects
+    curve call_costs simple_routers figures metrics subjects
 routoo_core.universe
     observed selection chance routed plots construction
 routoo_core.assignment

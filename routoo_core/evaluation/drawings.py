@@ -67,7 +67,7 @@ _VISIBLE_SHARE = 1e-6
 def draw_curves(report: Report) -> str:
     """Quality over cost of every router, each expert alone, and the paper's α; an SVG to put in a page."""
     figure = empty_figure(10, 5.6)
-    axes = _add_axes(figure, "USD per million tokens", "quality")
+    axes = _add_axes(figure, report.cost_unit, "quality")
 
     for name, colour in zip(report.routers, SERIES_COLOURS, strict=False):
         _draw_band(axes, name, report.curves[name], colour)

@@ -38,6 +38,7 @@ from routoo_core.evaluation.tables import (
     tier_bounds,
     tier_rows,
 )
+from routoo_core.measures.call_costs import COST_MODELS, MEASURED, PAPER, CallCosts
 from routoo_core.measures.curve import Array, ServedSweep, serve, sweep
 from routoo_core.measures.figures import (
     Baseline,
@@ -82,6 +83,7 @@ class EvaluationSettings:
         guess: Rate of lucky guesses, 0–1, to correct the oracle for: 0.25 with four choices.
         force: Also measure on prompts a router learnt from; the report says so.
         stressed: On how many prompts to run the stress test; 0 leaves it out.
+        cost_model: What calls cost, of :data:`routoo_core.measures.call_costs.COST_MODELS`.
         paraphrases: ``prompt_id`` → that prompt in other words, for the stress test; these prompts come first.
     """
 
@@ -90,6 +92,7 @@ class EvaluationSettings:
     guess: float = 0.0
     force: bool = False
     stressed: int = 0
+    cost_model: str = MEASURED
     paraphrases: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -117,7 +120,7 @@ def evaluate(
     folders = {name_of(folder): folder for folder in checkpoints}
     load = cache(load_checkpoint)
 
-    selected = select_prompts(outcomes, prices, settings.split)
+    selected = select_prompts(outcomes, prices, settings.split, settings.cost_model)
     predicted = predict_prompts(folders, selected, progress, settings.force, load)
     served = serve_prompts(selected, predicted)
     report = measure(selected, predicted, served, prices.sizes, settings)
@@ -141,7 +144,7 @@ class SelectedPrompts:
         rows: Those of them that every expert was observed on.
         measured: The outcomes of these.
         scores: Their scores in double precision, prompts × experts, no NaN.
-        cost: USD per million tokens of each expert.
+        costs: What calls cost.
     """
 
     table: Outcomes = field(repr=False)
@@ -149,18 +152,23 @@ class SelectedPrompts:
     rows: Rows = field(repr=False)
     measured: Outcomes = field(repr=False)
     scores: Array = field(repr=False)
-    cost: Array
+    costs: CallCosts
+
+    @property
+    def cost(self) -> Array:
+        """What each expert costs if it is asked everything, (experts,)."""
+        return self.costs.mean
 
 
-def select_prompts(outcomes: Outcomes, prices: PriceList, split: str) -> SelectedPrompts:
+def select_prompts(
+    outcomes: Outcomes, prices: PriceList, split: str, cost_model: str = PAPER
+) -> SelectedPrompts:
     """The prompts of a split that every expert of the pool was observed on.
 
     Raises:
         OutcomesError: There is none, or an expert is not in the table.
     """
     table = outcomes.select(prices.models)
-    cost = np.array(list(prices.per_million().values()))
-
     split_rows = table.rows(split)
     if len(split_rows) == 0:
         counts = sorted(Counter(table.splits).items())
@@ -176,7 +184,8 @@ def select_prompts(outcomes: Outcomes, prices: PriceList, split: str) -> Selecte
 
     measured = table.take(rows)
     scores = measured.scores.astype(np.float64)
-    return SelectedPrompts(table, split_rows, rows, measured, scores, cost)
+    costs = COST_MODELS[cost_model](measured, prices)
+    return SelectedPrompts(table, split_rows, rows, measured, scores, costs)
 
 
 # 2. Predict
@@ -307,11 +316,12 @@ def serve_prompts(selected: SelectedPrompts, predicted: PredictedPrompts) -> Ser
     quality_of[ORACLE] = selected.scores  # it predicts the very scores
 
     rules = sweep(selected.cost)
+    paid = selected.costs.paid
     predicting = {}
     for name, quality in quality_of.items():
-        predicting[name] = serve(quality, selected.scores, selected.cost, rules)
+        predicting[name] = serve(quality, selected.scores, selected.cost, rules, paid)
 
-    return ServedPrompts(predicting, blind_routers(selected.scores, selected.cost))
+    return ServedPrompts(predicting, blind_routers(selected.scores, selected.cost, paid))
 
 
 # 4. Measure
@@ -347,6 +357,7 @@ def measure(
 
     return Report(
         title=settings.title,
+        cost_unit=selected.costs.unit,
         split=settings.split,
         prompts=len(measured.prompts),
         left_out=len(selected.split_rows) - len(selected.rows),
@@ -371,7 +382,7 @@ def _tiers(
     """Where each router that looks at the prompt stands at each budget."""
     cost = selected.cost
     domains = selected.measured.domains
-    bounds = tier_bounds(selected.scores, cost, baseline)
+    bounds = tier_bounds(selected.scores, selected.costs.paid, baseline)
 
     tiers = {}
     for name, served_sweep in served.predicting.items():

@@ -221,7 +221,16 @@ def _router_cells(figures: RouterFigures) -> list[str]:
 
 
 def _table1(report: Report) -> Table:
-    header = ("who", "cost", "quality", "macro", "PGR", "dearest asked", "regret", "Arena")
+    header = (
+        "who",
+        report.cost_unit,
+        "quality",
+        "macro",
+        "PGR",
+        "dearest asked",
+        "regret",
+        "Arena",
+    )
     rows = []
     for expert in sorted(report.experts, key=lambda expert: expert.cost):
         rows.append(TableRow(_expert_name(expert, report), _expert_cells(expert)))

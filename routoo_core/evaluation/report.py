@@ -1,6 +1,6 @@
 """What an evaluation reports, as typed values: the contents of ``metrics.json``.
 
-Costs are USD per million tokens, input and output averaged; qualities are mean scores, 0–1.
+Costs are in the unit that the report names; qualities are mean scores, 0–1.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
+from routoo_core.measures.call_costs import PAPER_UNIT
 from routoo_core.measures.figures import RouterFigures, json_figure, read_figure
 from routoo_core.measures.metrics import ReliabilityBin
 
@@ -73,7 +74,7 @@ class ExpertRow:
 
     Attributes:
         name: The expert.
-        cost: USD per million tokens.
+        cost: In the unit of the report.
         quality: Mean over the prompts (micro).
         macro: Mean over the domains of the mean in each.
         observed: How many prompts of the split it was observed on.
@@ -94,7 +95,7 @@ class TierRow:
 
     Attributes:
         tier: The budget, as a share of what the best single expert costs.
-        cost: USD per million tokens really spent.
+        cost: Really spent, in the unit of the report.
         quality: Mean over the prompts (micro).
         macro: Mean over the domains of the mean in each.
         pgr: RouteLLM's performance gap recovered; NaN where the cheapest expert is the best.
@@ -171,7 +172,7 @@ class CurveBand:
     """A quality–cost curve on a grid of costs, with a 95 % band over resampled prompts.
 
     Attributes:
-        cost: The grid, USD per million tokens, rising.
+        cost: The grid, rising.
         quality: The hull at each cost.
         low: Lower end of the band.
         high: Upper end of the band.
@@ -199,7 +200,7 @@ class RulePoint:
 
     Attributes:
         parameter: Its α or λ.
-        cost: Mean cost, USD per million tokens.
+        cost: Mean cost.
         quality: Mean observed score.
     """
 
@@ -295,6 +296,7 @@ class Report:
 
     Attributes:
         title: Of the page.
+        cost_unit: What all costs are, such as ``USD per 1,000 calls``.
         split: Which prompts were measured.
         prompts: How many.
         left_out: How many more prompts of the split were not observed with every expert of the pool.
@@ -315,6 +317,7 @@ class Report:
     """
 
     title: str
+    cost_unit: str
     split: str
     prompts: int
     left_out: int
@@ -351,6 +354,7 @@ class Report:
 
         return {
             "title": self.title,
+            "cost_unit": self.cost_unit,
             "split": self.split,
             "prompts": self.prompts,
             "left_out": self.left_out,
@@ -379,6 +383,7 @@ class Report:
 
         return cls(
             title=values["title"],
+            cost_unit=values.get("cost_unit", PAPER_UNIT),
             split=values["split"],
             prompts=values["prompts"],
             left_out=values["left_out"],

@@ -37,7 +37,7 @@ class OperatingPoint:
     Attributes:
         predictor: Predicts the quality of its experts.
         experts: The pool, all known to the predictor.
-        cost: USD per million tokens of each expert of the pool.
+        cost: Of each expert of the pool.
         rule: Chooses the expert of the highest preference.
         progress: Where the progress of predictions goes.
     """

@@ -52,7 +52,7 @@ def expert_rows(
     Args:
         split: All prompts of the split.
         measured: Those observed with every expert.
-        cost: USD per million tokens of each expert.
+        cost: Of each expert, in the unit of the report.
         sizes: Expert → billions of parameters, where they are known.
     """
     scores = measured.scores.astype(np.float64)
@@ -85,18 +85,18 @@ def size_class(billions: float | None) -> str:
     return next(name for name, end in SIZE_CLASSES.items() if billions < end)
 
 
-def tier_bounds(scores: Array, cost: Array, baseline: Baseline) -> list[float]:
+def tier_bounds(scores: Array, paid: Array, baseline: Baseline) -> list[float]:
     """At each tier, the mean score that no assignment of the prompts can exceed: the optimum of the LP relaxation.
 
     Args:
         scores: Observed, prompts × experts, no NaN.
-        cost: USD per million tokens of each expert.
+        paid: What each call costs, prompts × experts.
         baseline: The pool's.
     """
     count = len(scores)
     bounds = []
     for tier in TIERS:
-        assignment = assign(scores, cost, tier * baseline.best_cost * count)
+        assignment = assign(scores, paid, tier * baseline.best_cost * count)
         bounds.append(assignment.bound / count)
     return bounds
 
@@ -112,7 +112,7 @@ def tier_rows(
 
     Args:
         sweep: The router's; how much a λ spends is known without looking at a score.
-        cost: USD per million tokens of each expert.
+        cost: Of each expert, in the unit of the report.
         baseline: The pool's.
         bounds: See :func:`tier_bounds`.
         domains: The domain of each prompt.
@@ -176,7 +176,7 @@ def oracle_table(scores: Array, cost: Array, guess: float) -> OracleShares:
 
     Args:
         scores: Observed, prompts × experts, no NaN.
-        cost: USD per million tokens of each expert.
+        cost: Of each expert, in the unit of the report.
         guess: Rate of lucky guesses, 0–1.
     """
     raw = oracle_shares(scores, cost)
@@ -200,7 +200,7 @@ def domain_rows(
         served: The sweep of each router.
         scores: Observed, prompts × experts, no NaN.
         domains: The domain of each prompt.
-        budget: USD per million tokens, on average.
+        budget: Cost of a call on average, in the unit of the report.
         best: Column of the best single expert.
     """
     scores_of_routers = {}
@@ -234,7 +234,7 @@ def curve_band(sweep: ServedSweep, cost: Array, resamples: Sequence[Array]) -> C
 
     Args:
         sweep: The router's.
-        cost: USD per million tokens of each expert.
+        cost: Of each expert, in the unit of the report.
         resamples: See ``bootstrap_weights``.
     """
     grid = _cost_grid(cost)

@@ -159,7 +159,11 @@ def sweep(cost: Array) -> list[PreferenceRule]:
 
 
 def serve(
-    quality: Array, scores: Array, cost: Array, rules: Sequence[PreferenceRule]
+    quality: Array,
+    scores: Array,
+    cost: Array,
+    rules: Sequence[PreferenceRule],
+    paid: Array | None = None,
 ) -> ServedSweep:
     """Serve every prompt by each rule and take the observed score of the expert it chooses.
 
@@ -168,8 +172,10 @@ def serve(
         scores: Observed, prompts × experts, no NaN.
         cost: Cost of each expert, or prompts × experts.
         rules: The same objects the router serves with.
+        paid: What each call really costs, prompts × experts; by default what the rules go by.
     """
     costs = np.broadcast_to(cost, quality.shape)
+    paid_costs = costs if paid is None else paid
     prompts = np.arange(len(quality))
 
     chosen = []
@@ -178,7 +184,7 @@ def serve(
     for rule in rules:
         column = np.argmax(rule(quality, costs), axis=1)
         chosen.append(column)
-        spent.append(costs[prompts, column])
+        spent.append(paid_costs[prompts, column])
         scored.append(scores[prompts, column])
 
     return ServedSweep(tuple(rules), np.stack(spent), np.stack(scored), np.stack(chosen))

@@ -13,6 +13,7 @@ from routoo_core.evaluation.page import write_report
 from routoo_core.evaluation.paraphrases import read_paraphrases
 from routoo_core.evaluation.report import Report
 from routoo_core.evaluation.sentences import sentences
+from routoo_core.measures.call_costs import COST_MODELS, MEASURED
 from routoo_core.outcomes import SPLITS, read_tables
 from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.price_list import read_price_list
@@ -46,6 +47,12 @@ def evaluate_command(
     guess: Annotated[
         float, typer.Option(min=0, max=0.99, help="Rate of lucky guesses: 0.25 with four choices.")
     ] = 0.0,
+    cost: Annotated[
+        str,
+        typer.Option(
+            help="'measured': USD per 1,000 calls, as paid or by tokens; 'paper': averaged USD per million tokens."
+        ),
+    ] = MEASURED,
     stress: Annotated[
         int,
         typer.Option(
@@ -81,6 +88,8 @@ def evaluate_command(
         raise ConfigurationError(
             "--paraphrases: are for --stress; say by --stress N on how many prompts"
         )
+    if cost not in COST_MODELS:
+        raise ConfigurationError(f"--cost: {cost!r} is unknown; choose {' or '.join(COST_MODELS)}")
     CommandFiles(
         inputs=[*prompts, *outcomes, prices, paraphrases],
         folders={"--out": (report, REPORT_FILES)},
@@ -98,6 +107,7 @@ def evaluate_command(
         guess=guess,
         force=force,
         stressed=stress,
+        cost_model=cost,
         paraphrases=reworded,
     )
     result = evaluate(checkpoints, table, price_list, progress, settings)
