@@ -40,7 +40,7 @@ compat-frameworks: $(READY)  ## the frameworks' own test suites with every model
 
 DATA ?= ../shared/data
 REPORT = $(BIN)/routoo evaluate --prompts $(DATA)/$(1).prompts.parquet --outcomes $(DATA)/$(1).outcomes.parquet \
-	--router $(2) --out reports/$(3) --overwrite --prices $(or $(4),$(DATA)/pools.csv)
+	--router $(2) --cost paper --out reports/$(3) --overwrite --prices $(or $(4),$(DATA)/pools.csv)
 REPORTS := mmlu-pro-open mmlu-pro-mix mmlu-pro-frontier mmlu gpt4-mixtral zeroeval
 
 report: $(READY)  ## reports of the shipped routers on held-out prompts, from the tables in DATA=../shared/data

@@ -52,7 +52,7 @@ routoo_core.training
     processes vectors simple_routers metrics model_card run new_expert suggestion expert_run
 routoo_core.evaluation
     plots report tables predictions rewording paraphrases stress evaluation
-    drawings sentences page
+    drawings summaries sentences page
 routoo_core.simulation
     traffic replay plots
 routoo_core.monitoring

@@ -123,7 +123,7 @@ def test_a_pool_at_the_edge_still_gives_a_page_of_figures(run, tmp_path, edge):
 
 def test_what_cannot_be_divided_by_is_not_called_never(run, tmp_path):
     (tmp_path / "prices.csv").write_text(PRICES.replace("talker,1,1", "talker,2,2"))
-    run()
+    run("--cost", "paper")
     figures = json.loads((tmp_path / "report" / "metrics.json").read_text())["figures"]
     assert figures["zero router"]["cpt50"] is None  # one price: there is no range of costs
     assert figures["random mix"]["match"] == pytest.approx(1)

@@ -18,6 +18,7 @@ from routoo_core.evaluation.drawings import (
 )
 from routoo_core.evaluation.report import ExpertRow, Report, TierRow
 from routoo_core.evaluation.sentences import sentences
+from routoo_core.evaluation.summaries import table_summaries
 from routoo_core.evaluation.tables import SIZE_CLASSES, SIZE_UNKNOWN, TIERS
 from routoo_core.files import replacing
 from routoo_core.measures.figures import RouterFigures, format_figure
@@ -64,6 +65,7 @@ def render_page(report: Report) -> str:
         report=report,
         sentences=sentences(report),
         tables=_all_tables(report),
+        summaries=table_summaries(report),
         drawings=_all_drawings(report),
     )
 

@@ -6,6 +6,7 @@ from math import isfinite, isinf
 
 from routoo_core.evaluation.drawings import SIMPLE_ROUTER_COLOURS
 from routoo_core.evaluation.report import Report
+from routoo_core.evaluation.summaries import best_expert, money
 from routoo_core.measures.figures import Interval, format_figure
 from routoo_core.measures.simple_routers import ORACLE
 
@@ -52,12 +53,22 @@ def _missing_routers(report: Report) -> list[str]:
 
 
 def _near_duplicates(report: Report) -> list[str]:
-    alike = report.resembling.total
-    if not alike:
+    """How many prompts resemble one to learn from, of which kind, and what to do."""
+    resembling = report.resembling
+    if not resembling.total:
         return []
+    kinds = []
+    if resembling.exact:
+        kinds.append(f"{resembling.exact} with the same words")
+    if resembling.ngram:
+        kinds.append(f"{resembling.ngram} with twelve words in a row in common")
+    if resembling.near:
+        kinds.append(f"{resembling.near} that are nearly the same")
     prompts = report.prompts + report.left_out
     return [
-        f"Caution: {alike} of {prompts} prompts are, contain or resemble one that routers learnt from."
+        f"Caution: {resembling.total} of {prompts} prompts resemble one that routers learnt from: {', '.join(kinds)}. "
+        "Figures on them may flatter. To list them, or to measure without them: routoo data decontaminate --prompts "
+        "DEV --against TRAIN --out CLEAN --removed WHY"
     ]
 
 
@@ -71,6 +82,9 @@ def _match(report: Report) -> str:
         reached = "at no cost below the dearest expert's"
     else:
         reached = f"at {_percent(match)} of its cost"
+    if isfinite(match):
+        cost = best_expert(report).cost
+        reached += f", {money(match * cost, report)} instead of {money(cost, report)}"
     return (
         f"{report.first_router} matches {report.best_single}, the best single expert, {reached} "
         f"({_percent(interval.low)} to {_percent(interval.high)})."

@@ -19,7 +19,7 @@ from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.price_list import read_price_list
 from routoo_integrations.cli.options import JsonOption, PoolOption, PricesOption
 from routoo_integrations.cli.outputs import REPORT_FILES, CommandFiles, OverwriteOption
-from routoo_integrations.cli.terminal import print_json, print_line, progress
+from routoo_integrations.cli.terminal import print_json, print_line, progress, short_path
 
 
 def evaluate_command(
@@ -130,6 +130,6 @@ def _print_figures(folder: Path, report: Report) -> None:
 
 
 def _show_report(folder: Path, report: Report) -> None:
-    print_line(f"{folder / 'index.html'}: {report.prompts} prompts")
+    print_line(f"{short_path(folder / 'index.html')}: {report.prompts} prompts")
     for sentence in sentences(report):
         print_line(f"- {sentence}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -77,6 +78,16 @@ err = PlainConsole(stderr=True)
 """Standard error: progress, notes, warnings and errors; text is printed as it is."""
 
 progress = TerminalProgress(err)
+
+
+def short_path(path: Path) -> str:
+    """A path from the current folder where it lies below that, else from the user's own."""
+    absolute = path.absolute()
+    if absolute.is_relative_to(Path.cwd()):
+        return str(absolute.relative_to(Path.cwd()))
+    if absolute.is_relative_to(Path.home()):
+        return f"~/{absolute.relative_to(Path.home())}"
+    return str(path)
 
 
 def print_line(text: str) -> None:
