@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from routoo_core.evaluation.report import ExpertRow, Report, TierRow
 from routoo_core.measures.figures import format_figure
 from routoo_core.measures.simple_routers import ORACLE
@@ -44,10 +46,8 @@ def _headlines(report: Report) -> str:
     best = best_expert(report)
     metrics = report.figures[report.first_router].metrics
     half = money(best.cost * HALF, report)
-    return (
-        f"For {half}, half of what {best.name} costs, {report.first_router} has {format_figure(metrics.half)} "
-        "of its quality."
-    )
+    share = f"{metrics.half:.0%}" if isfinite(metrics.half) else format_figure(metrics.half)
+    return f"For {half}, half of what {best.name} costs, {report.first_router} has {share} of its quality."
 
 
 def _routers(report: Report) -> str:

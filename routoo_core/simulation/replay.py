@@ -99,6 +99,9 @@ class ReplaySummary:
         shares: Share of the calls that each expert answered, 0–1.
         limit: Nano-USD of all periods together; ``None`` without a limit.
         share_of_optimum: Predicted quality as a share of the LP's bound; ``None`` without a limit.
+        share_of_best_score: Observed score as a share of what always asking the best predicted expert scores; ``None``
+            where nothing was observed.
+        share_of_best_cost: What was spent as a share of what that would cost; ``None`` where it costs nothing.
     """
 
     calls: int
@@ -108,6 +111,8 @@ class ReplaySummary:
     shares: Mapping[str, float]
     limit: int | None = None
     share_of_optimum: float | None = None
+    share_of_best_score: float | None = None
+    share_of_best_cost: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, amounts as decimal USD."""
@@ -116,6 +121,8 @@ class ReplaySummary:
             "refused": self.refused,
             "spent_usd": decimal_usd(self.spent),
             "mean_score": self.mean_score,
+            "share_of_best_score": self.share_of_best_score,
+            "share_of_best_cost": self.share_of_best_cost,
             "experts": dict(self.shares),
         }
         if self.limit is not None:
@@ -243,15 +250,32 @@ def summarise_replay(
         quality = sum(call.quality for call in calls)
         bound = _optimum_bound(traffic, settings, limit, serve_all=not refused)
         share_of_optimum = quality / bound if bound else 1.0
+    spent = sum(call.cost for call in calls)
+    mean_score = float(np.mean([call.score for call in calls]))
+    best_score, best_cost = _always_the_best(traffic, settings)
     return ReplaySummary(
         calls=len(calls),
         refused=refused,
-        spent=sum(call.cost for call in calls),
-        mean_score=float(np.mean([call.score for call in calls])),
+        spent=spent,
+        mean_score=mean_score,
+        share_of_best_score=mean_score / best_score if best_score else None,
+        share_of_best_cost=spent / best_cost if best_cost else None,
         shares=shares,
         limit=limit,
         share_of_optimum=share_of_optimum,
     )
+
+
+def _always_the_best(
+    traffic: ReplayTraffic, settings: ReplaySettings
+) -> tuple[float | None, float]:
+    """Mean observed score, ``None`` without observations, and nano-USD of asking the best predicted expert always."""
+    best = traffic.quality.argmax(axis=1)
+    usd = np.array(list(settings.prices.values())) * settings.tokens / TOKENS_PER_MILLION
+    cost = float(usd[best].sum()) * NANO_PER_USD
+    if traffic.scores is None:
+        return None, cost
+    return float(traffic.scores[np.arange(len(best)), best].mean()), cost
 
 
 def _optimum_bound(

@@ -146,17 +146,22 @@ def _period_count(period: str, days: int) -> int:
 
 
 def _show_replay(summary: ReplaySummary) -> None:
-    formats = {"share_of_optimum": ".2%", "mean_score": ".3f"}
+    formats = {
+        "share_of_optimum": ".2%",
+        "share_of_best_score": ".1%",
+        "share_of_best_cost": ".1%",
+        "mean_score": ".3f",
+    }
     for name, value in summary.to_dict().items():
-        if name == "experts":
+        if name == "experts" or value is None:
             continue
         label = name.replace("_", " ")
         figure = format(value, formats.get(name, ""))
-        print_line(f"{label:>18}  {figure}")
+        print_line(f"{label:>19}  {figure}")
 
 
 def _show_shares(summary: ReplaySummary) -> None:
     """Each expert's share of the calls, the largest first."""
     for expert, share in sorted(summary.shares.items(), key=lambda item: -item[1]):
         if share:
-            print_line(f"{share:>18.1%}  {expert}")
+            print_line(f"{share:>19.1%}  {expert}")
