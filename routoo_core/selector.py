@@ -222,6 +222,8 @@ def level_ties(quality: Array, tie: float) -> Array:
         quality: Predicted, (…, experts).
         tie: Predicted quality, 0–1.
     """
+    if not tie:
+        return quality
     best = quality.max(axis=-1, keepdims=True)
     levelled: Array = np.where(quality >= best - tie, best, quality)
     return levelled

@@ -347,6 +347,21 @@ def test_a_replay_never_passes_the_limit_nor_the_optimum(replay, policy, arrival
     assert sum(found["experts"].values()) == pytest.approx(1 - found["refused"] / 24)
 
 
+def test_a_replay_pays_for_the_lengths_that_were_observed(replay, table, tmp_path):
+    outcomes = tmp_path / "o.csv"
+    header, *rows = outcomes.read_text().splitlines()
+    lengths = [f"{row},{10 if ',talker,' in row else 1000}" for row in rows]
+    outcomes.write_text("\n".join([f"{header},completion_tokens", *lengths]) + "\n")
+    options = ("--limit", "9", "--policy", "best", "--json")
+    measured = json.loads(replay(*options))
+    paper = json.loads(replay(*options, "--cost", "paper"))
+    assert measured["calls"] == paper["calls"] == 24
+    assert float(paper["spent_usd"]) != pytest.approx(float(measured["spent_usd"]), rel=0.05)
+    for found in (measured, paper):
+        assert found["share_of_best_score"] == pytest.approx(1)  # "best" is always asking the best
+        assert found["share_of_best_cost"] == pytest.approx(1)
+
+
 def test_users_who_take_turns_share_one_limit_and_a_picture_shows_it(replay, tmp_path):
     said = replay(
         "--limit",

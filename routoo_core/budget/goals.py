@@ -54,10 +54,11 @@ class GoalPolicy(TrafficPolicy):
         """Add a call to the traffic, and to what was reached so far."""
         quality = qualities(context.candidates)
         cost = costs(context.candidates)
-        chosen = int(np.argmax(self.rule(context)(quality, cost)))
+        ruling = self.ruling(context)
+        chosen = int(np.argmax(ruling.rule(quality, cost)))
         best = int(np.argmax(quality))
         surplus = self.surplus(quality, cost, chosen, best)
-        super().observe(context)
+        self.add(ruling)
         with self._lock:
             self._surplus += surplus
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,6 +41,21 @@ QUALITY = 1
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ruling:
+    """What a policy works out for one call.
+
+    Attributes:
+        context: The call.
+        served: USD and predicted quality of the call at each of ``LAMBDAS``, (2, lambdas).
+        rule: How its candidates are ranked.
+    """
+
+    context: PolicyContext
+    served: Floats
+    rule: Lagrangian
+
+
 class TrafficPolicy(Policy):
     """A policy whose λ follows from what the calls to come will probably cost and be worth at each λ.
 
@@ -63,6 +80,7 @@ class TrafficPolicy(Policy):
         self._experts = experts
         self._traffic: dict[tuple[str, ...], Traffic] = {}
         self._lock = fork_safe_lock()
+        self._latest = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"reference": self._reference, "experts": self._experts, **self.parameters()}
@@ -89,16 +107,30 @@ class TrafficPolicy(Policy):
         with self._lock:
             traffic = self._traffic_of(_names_of(context.candidates))
             means = traffic.means_with(served, costs(context.candidates))
-        return Lagrangian(self.multiplier(means, context), self.tie)
+        rule = Lagrangian(self.multiplier(means, context), self.tie)
+        self._latest.ruling = Ruling(context, served, rule)
+        return rule
 
     def observe(self, context: PolicyContext) -> None:
         """Add a call to the traffic."""
-        served = served_by_candidates(context.candidates, self.tie)
-        names = _names_of(context.candidates)
+        self.add(self.ruling(context))
+
+    def ruling(self, context: PolicyContext) -> Ruling:
+        """What :meth:`rule` has worked out for a call: just now in this thread, or anew."""
+        latest = getattr(self._latest, "ruling", None)
+        if latest is None or latest.context is not context:
+            self.rule(context)
+        ruling: Ruling = self._latest.ruling
+        return ruling
+
+    def add(self, ruling: Ruling) -> None:
+        """Add a call to the traffic."""
+        candidates = ruling.context.candidates
+        names = _names_of(candidates)
         with self._lock:
             traffic = self._traffic_of(names)
             self._traffic[names] = traffic
-            traffic.add(served, costs(context.candidates))
+            traffic.add(ruling.served, costs(candidates))
 
     def with_reference(
         self, quality: NDArray[np.float32], experts: tuple[str, ...]
@@ -284,9 +316,10 @@ def served_by_lambda(
     cost_weights = np.maximum(LAMBDAS, _LEAST_WEIGHT)
     preference = levelled[:, None] - cost_weights[:, None] * cost[:, None]  # prompts × λ × experts
     chosen = preference.argmax(axis=-1)
+    rows = np.arange(len(quality))[:, None]
     served = np.empty((2, len(LAMBDAS)))
-    served[SPENDING] = np.take_along_axis(cost, chosen, axis=1).sum(axis=0, dtype=np.float64)
-    served[QUALITY] = np.take_along_axis(quality, chosen, axis=1).sum(axis=0, dtype=np.float64)
+    served[SPENDING] = cost[rows, chosen].sum(axis=0, dtype=np.float64)
+    served[QUALITY] = quality[rows, chosen].sum(axis=0, dtype=np.float64)
     return served
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -180,7 +181,7 @@ class Attempt:
         """The limit on each reply that the window has room for and the hold pays for, at least 1."""
         return self.reply_limit.tokens
 
-    @property
+    @cached_property
     def reply_limit(self) -> ReplyLimit:
         """That limit, and what sets it."""
         return self.expert.reply_within(self._reservation.amount, self._call.request)

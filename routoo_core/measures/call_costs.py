@@ -54,11 +54,11 @@ def measured_costs(outcomes: Outcomes, prices: PriceList) -> CallCosts:
         outcomes: Prompts that every expert was observed on.
         prices: Of its experts, in the same order.
     """
-    prompt_tokens = np.array([count_tokens(prompt) for prompt in outcomes.prompts])
-    answer_tokens = _answer_tokens(outcomes)
+    prompt_lengths = prompt_tokens(outcomes)
+    answer_lengths = answer_tokens(outcomes)
     input_usd = np.array(list(prices.input_usd_per_1m.values())) / TOKENS_PER_MILLION
     output_usd = np.array(list(prices.output_usd_per_1m.values())) / TOKENS_PER_MILLION
-    paid = prompt_tokens[:, None] * input_usd + answer_tokens * output_usd
+    paid = prompt_lengths[:, None] * input_usd + answer_lengths * output_usd
     if outcomes.cost_table is not None:
         known = outcomes.cost_table.values.astype(np.float64)
         paid = np.where(np.isnan(known), paid, known)
@@ -80,8 +80,13 @@ COST_MODELS: dict[str, Callable[[Outcomes, PriceList], CallCosts]] = {
 """Name of ``--cost`` → what calls cost by it."""
 
 
-def _answer_tokens(outcomes: Outcomes) -> Array:
-    """Tokens of each answer, prompts × experts, without gaps."""
+def prompt_tokens(outcomes: Outcomes) -> Array:
+    """Tokens of each prompt, as a router estimates them, (prompts,)."""
+    return np.array([count_tokens(prompt) for prompt in outcomes.prompts], dtype=np.float64)
+
+
+def answer_tokens(outcomes: Outcomes) -> Array:
+    """Tokens of each answer, prompts × experts: as observed, else the expert's mean, else 300."""
     shape = outcomes.scores.shape
     if outcomes.lengths is None:
         return np.full(shape, float(TYPICAL_OUTPUT_TOKENS))

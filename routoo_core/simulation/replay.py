@@ -22,6 +22,7 @@ from routoo_core.calling.readings import Reading
 from routoo_core.errors import BudgetExceeded, ConfigurationError
 from routoo_core.evaluation.predictions import predict
 from routoo_core.experts import Expert, Pool
+from routoo_core.measures.call_costs import answer_tokens, prompt_tokens
 from routoo_core.measures.curve import Array
 from routoo_core.money import NANO_PER_USD, decimal_usd
 from routoo_core.outcomes import Outcomes
@@ -31,12 +32,14 @@ from routoo_core.record import DecisionRecord
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.router import Router
 from routoo_core.selector import Policy, PreferenceRule
-from routoo_core.simulation.traffic import ReplayTraffic
+from routoo_core.simulation.traffic import CallTokens, ReplayTraffic
 from routoo_core.testing import ManualClock
 from routoo_core.usage import Usage
 
 TOKENS_PER_CALL = 1000
 SHARED_ACCOUNT = "everybody"
+_ANY_WINDOW = 10_000_000
+"""Tokens of a window that fits every observed call."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,15 @@ class ReplaySettings:
     """How traffic is replayed.
 
     Attributes:
-        prices: USD per million tokens of each expert, in the order of the traffic's columns.
+        prices: USD per million tokens of each expert, in the order of the traffic's columns; of prompts alone where
+            ``reply_prices`` are given.
         budget: What may be spent.
         policy: Ranks the experts; one that learns starts from the traffic's typical prompts.
-        tokens: Tokens of every call. Half of them are the reply, whose length the router expects.
+        tokens: Tokens of every call, where the traffic does not say how long its calls are. Half of them are the
+            reply, whose length the router expects.
         accounts: Number of users who take turns. With several, each has the budget for itself, within an account
             that has it once for all of them.
+        reply_prices: USD per million tokens of replies; by default ``prices``.
     """
 
     prices: Mapping[str, float]
@@ -57,6 +63,19 @@ class ReplaySettings:
     policy: Policy | PreferenceRule
     tokens: int = TOKENS_PER_CALL
     accounts: int = 1
+    reply_prices: Mapping[str, float] | None = None
+
+    def usd(self, traffic: ReplayTraffic) -> Array:
+        """USD of each call, prompts × experts."""
+        prompt_usd = np.array(list(self.prices.values())) / TOKENS_PER_MILLION
+        reply_usd = np.array(list((self.reply_prices or self.prices).values())) / TOKENS_PER_MILLION
+        if traffic.tokens is None:
+            usd = (prompt_usd + reply_usd) * self.half_tokens
+            return np.broadcast_to(usd, traffic.quality.shape)
+        usd_of_calls: Array = (
+            traffic.tokens.prompts[:, None] * prompt_usd + traffic.tokens.replies * reply_usd
+        )
+        return usd_of_calls
 
     @property
     def half_tokens(self) -> int:
@@ -179,7 +198,9 @@ def replayable_prompts(
     return complete, predict(folder, complete, progress).quality
 
 
-def sample_traffic(outcomes: Outcomes, quality: Array, times: Array, seed: int) -> ReplayTraffic:
+def sample_traffic(
+    outcomes: Outcomes, quality: Array, times: Array, seed: int, has_lengths: bool = False
+) -> ReplayTraffic:
     """Draw as many prompts as there are times, in random order; the others are the typical prompts.
 
     Args:
@@ -187,6 +208,7 @@ def sample_traffic(outcomes: Outcomes, quality: Array, times: Array, seed: int) 
         quality: Predicted for them, prompts × experts.
         times: When calls arrive, seconds since the epoch, rising.
         seed: Another seed gives another order.
+        has_lengths: Whether calls are as long as they were, rather than all alike.
     """
     order = np.random.default_rng(seed).permutation(len(outcomes.prompts))
     replayed = order[: len(times)]
@@ -197,7 +219,15 @@ def sample_traffic(outcomes: Outcomes, quality: Array, times: Array, seed: int) 
         quality=quality[replayed],
         typical_quality=quality[remaining],
         scores=outcomes.scores[replayed].astype(np.float64),
+        tokens=_call_tokens(outcomes, replayed) if has_lengths else None,
     )
+
+
+def _call_tokens(outcomes: Outcomes, replayed: NDArray[np.int64]) -> CallTokens:
+    """How long the replayed calls are; the router expects each expert's mean over all prompts."""
+    replies = np.maximum(1.0, np.ceil(answer_tokens(outcomes)))
+    prompts = np.maximum(1.0, prompt_tokens(outcomes))
+    return CallTokens(prompts[replayed], replies[replayed], replies.mean(axis=0))
 
 
 def replay_traffic(
@@ -214,8 +244,11 @@ def replay_traffic(
     with progress.bar("Replaying", len(traffic.prompts)) as advance:
         for row, (prompt, time, account) in enumerate(arrivals):
             clock.now = time
-            request = _replayed_request(prompt, account, settings)
-            call = _ObservedCall(request, time, _score_of(traffic, row, settings))
+            replies = _reply_tokens(traffic, row, settings)
+            request = _replayed_request(
+                prompt, account, _prompt_tokens(traffic, row, settings), replies
+            )
+            call = _ObservedCall(request, time, _score_of(traffic, row, settings), replies)
             try:
                 outcome = run(router, request, call)
             except BudgetExceeded:
@@ -271,19 +304,18 @@ def _always_the_best(
 ) -> tuple[float | None, float]:
     """Mean observed score, ``None`` without observations, and nano-USD of asking the best predicted expert always."""
     best = traffic.quality.argmax(axis=1)
-    usd = np.array(list(settings.prices.values())) * settings.tokens / TOKENS_PER_MILLION
-    cost = float(usd[best].sum()) * NANO_PER_USD
+    rows = np.arange(len(best))
+    cost = float(settings.usd(traffic)[rows, best].sum()) * NANO_PER_USD
     if traffic.scores is None:
         return None, cost
-    return float(traffic.scores[np.arange(len(best)), best].mean()), cost
+    return float(traffic.scores[rows, best].mean()), cost
 
 
 def _optimum_bound(
     traffic: ReplayTraffic, settings: ReplaySettings, limit: int, serve_all: bool
 ) -> float:
     """Predicted quality that no assignment within the limit exceeds."""
-    usd_per_million = np.array(list(settings.prices.values()))
-    cost = usd_per_million * settings.tokens / TOKENS_PER_MILLION
+    cost = settings.usd(traffic)
     budget_usd = limit / NANO_PER_USD
     optimum = assign(traffic.quality, cost, budget_usd, serve_all=serve_all)
     return optimum.bound
@@ -307,7 +339,7 @@ def _replay_budget(settings: ReplaySettings) -> Budget:
 
 def _replay_router(traffic: ReplayTraffic, settings: ReplaySettings, clock: ManualClock) -> Router:
     """A router of the same parts as a serving one; only its predictor and its clock are known in advance."""
-    pool = _replay_pool(settings)
+    pool = _replay_pool(traffic, settings)
     names = tuple(settings.prices)
     policy = settings.policy
     if isinstance(policy, Policy) and policy.learns:
@@ -317,20 +349,28 @@ def _replay_router(traffic: ReplayTraffic, settings: ReplaySettings, clock: Manu
     return Router(pool, predictor, policy, _replay_budget(settings), SqliteLedger(clock=clock))
 
 
-def _replay_pool(settings: ReplaySettings) -> Pool:
-    """Experts with the prices and the reply length of the replay."""
+def _replay_pool(traffic: ReplayTraffic, settings: ReplaySettings) -> Pool:
+    """Experts with the prices of the replay, and the length of reply that is expected of each."""
     experts = []
-    for name, usd in settings.prices.items():
-        exact_usd = Decimal(decimal_usd(round(usd * NANO_PER_USD)))
+    for column, name in enumerate(settings.prices):
+        usual_reply = settings.half_tokens
+        if traffic.tokens is not None:
+            usual_reply = round(float(traffic.tokens.usual_replies[column]))
         expert = Expert(
             name=name,
             model=name,
-            input_usd_per_1m=exact_usd,
-            output_usd_per_1m=exact_usd,
-            expected_output_tokens=settings.half_tokens,
+            input_usd_per_1m=_exact_usd(settings.prices[name]),
+            output_usd_per_1m=_exact_usd((settings.reply_prices or settings.prices)[name]),
+            expected_output_tokens=usual_reply,
+            context_window=_ANY_WINDOW,
+            max_output_tokens=_ANY_WINDOW,
         )
         experts.append(expert)
     return Pool(experts)
+
+
+def _exact_usd(usd: float) -> Decimal:
+    return Decimal(decimal_usd(round(usd * NANO_PER_USD)))
 
 
 def _book_earlier_calls(
@@ -344,10 +384,31 @@ def _book_earlier_calls(
         router.ledger.settle(reservation, 0)
 
 
-def _replayed_request(prompt: str, account: str, settings: ReplaySettings) -> RoutedRequest:
-    tokens = settings.half_tokens
-    overrides = Overrides(account=account)
-    return RoutedRequest(prompt, tokens, tokens, max_tokens=tokens, overrides=overrides)
+def _prompt_tokens(traffic: ReplayTraffic, row: int, settings: ReplaySettings) -> int:
+    if traffic.tokens is None:
+        return settings.half_tokens
+    return int(traffic.tokens.prompts[row])
+
+
+def _reply_tokens(traffic: ReplayTraffic, row: int, settings: ReplaySettings) -> dict[str, int]:
+    """Expert → tokens of its reply to a prompt."""
+    if traffic.tokens is None:
+        return dict.fromkeys(settings.prices, settings.half_tokens)
+    replies = traffic.tokens.replies[row].astype(int).tolist()
+    return dict(zip(settings.prices, replies, strict=True))
+
+
+def _replayed_request(
+    prompt: str, account: str, prompt_tokens: int, replies: Mapping[str, int]
+) -> RoutedRequest:
+    """A call with a limit that leaves room for each expert's reply."""
+    return RoutedRequest(
+        prompt,
+        prompt_tokens,
+        prompt_tokens,
+        max_tokens=max(replies.values()),
+        overrides=Overrides(account=account),
+    )
 
 
 def _score_of(traffic: ReplayTraffic, row: int, settings: ReplaySettings) -> dict[str, float]:
@@ -364,17 +425,27 @@ class _ObservedCall:
         request: The call.
         time: When it arrives, seconds since the epoch.
         score_of: Observed score of each expert, 0–1; empty where nothing was observed.
+        replies: Expert → tokens of its reply.
     """
 
-    def __init__(self, request: RoutedRequest, time: float, score_of: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        request: RoutedRequest,
+        time: float,
+        score_of: Mapping[str, float],
+        replies: Mapping[str, int],
+    ) -> None:
         self._account = str(request.overrides.account)
-        self._usage = Usage(request.prompt_tokens, request.prompt_tokens)
+        self._prompt_tokens = request.prompt_tokens
+        self._replies = replies
+        self._usage = Usage(request.prompt_tokens, 0)
         self._time = time
         self._score_of = score_of
 
     def send(self, attempt: Attempt) -> ReplayedCall:
         """The outcome of the attempt's expert."""
         expert = attempt.expert
+        self._usage = Usage(self._prompt_tokens, self._replies[expert.name])
         return ReplayedCall(
             time=self._time,
             account=self._account,

@@ -24,6 +24,21 @@ BURST_HOURS = (15, 17)
 """Half of the calls of the pattern ``bursts`` arrive between these hours."""
 
 
+@dataclass(frozen=True, eq=False)
+class CallTokens:
+    """How long the calls of a replay are.
+
+    Attributes:
+        prompts: Tokens of each prompt, (prompts,).
+        replies: Tokens of each reply, prompts × experts.
+        usual_replies: What the router expects of each expert, (experts,).
+    """
+
+    prompts: Array = field(repr=False)
+    replies: Array = field(repr=False)
+    usual_replies: Array = field(repr=False)
+
+
 @dataclass(frozen=True)
 class ReplayTraffic:
     """The calls of a replay.
@@ -36,6 +51,7 @@ class ReplayTraffic:
         scores: Observed, prompts × experts, 0–1, no NaN; ``None`` where only predictions are known.
         earlier_times: When earlier calls arrived, seconds since the epoch, rising. They cost nothing; pacing learns
             from them when calls usually arrive.
+        tokens: How long the calls are; ``None`` where all have the same length.
     """
 
     prompts: tuple[str, ...] = field(repr=False)
@@ -44,6 +60,7 @@ class ReplayTraffic:
     typical_quality: Array = field(repr=False)
     scores: Array | None = field(repr=False, default=None)
     earlier_times: Array = field(repr=False, default_factory=lambda: np.empty(0))
+    tokens: CallTokens | None = field(repr=False, default=None)
 
     @classmethod
     def of_predictions(

@@ -11,6 +11,7 @@ import typer
 from routoo_core.budget.account import Budget
 from routoo_core.config import make_policy
 from routoo_core.errors import ConfigurationError
+from routoo_core.measures.call_costs import MEASURED, PAPER
 from routoo_core.money import NANO_PER_USD
 from routoo_core.outcomes import read_outcomes
 from routoo_core.predictor.checkpoint_folder import find_router
@@ -69,6 +70,12 @@ def replay_command(
         int, typer.Option(help="What pacing expects of a period before it knows better.")
     ] = 1000,
     tokens: TokensOption = 1000,
+    cost: Annotated[
+        str,
+        typer.Option(
+            help="'measured': list price × tokens of each prompt and answer; 'paper': averaged prices × --tokens."
+        ),
+    ] = MEASURED,
     pool: PoolOption = None,
     plot: Annotated[
         Path | None, typer.Option(help="A PNG of spend, λ, score and refusals over time.")
@@ -85,18 +92,29 @@ def replay_command(
     Example: [bold]routoo replay --router mmlu --prompts p.csv --outcomes o.csv --prices c.csv --limit 2.00[/bold]
     """
     _check_arrivals(pattern)
+    if cost not in {MEASURED, PAPER}:
+        raise ConfigurationError(f"--cost: {cost!r} is unknown; choose {MEASURED} or {PAPER}")
     check_png(plot)
     CommandFiles({"--plot": plot}, inputs=[prompts, outcomes, prices]).check(overwrite)
     budget = _read_budget(limit, period, rolling, expected_calls)
     folder = find_router(router)
     table = read_outcomes(prompts, outcomes)
-    price_list = read_price_list(prices, pool or (), table.experts).per_million()
-    settings = ReplaySettings(price_list, budget, _read_policy(policy, alpha), tokens, accounts)
+    price_list = read_price_list(prices, pool or (), table.experts)
+    settings = ReplaySettings(
+        prices=price_list.per_million() if cost == PAPER else price_list.input_usd_per_1m,
+        budget=budget,
+        policy=_read_policy(policy, alpha),
+        tokens=tokens,
+        accounts=accounts,
+        reply_prices=None if cost == PAPER else price_list.output_usd_per_1m,
+    )
 
-    observations, quality = replayable_prompts(folder, table, list(price_list), calls, progress)
+    observations, quality = replayable_prompts(
+        folder, table, list(price_list.models), calls, progress
+    )
     random = np.random.default_rng(seed)
     times = arrival_times(pattern, calls or len(quality) // 2, random, days)
-    traffic = sample_traffic(observations, quality, times, seed)
+    traffic = sample_traffic(observations, quality, times, seed, has_lengths=cost == MEASURED)
     replayed = replay_traffic(traffic, settings, progress)
 
     total_limit = (budget.limit_nano or 0) * _period_count(budget.period, days)
