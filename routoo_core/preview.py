@@ -59,9 +59,12 @@ class Preview:
     def first(self) -> CandidatePreview | None:
         """Whom the call would go to: the first with room for an ample reply, else the first that is affordable."""
         affordable = [candidate for candidate in self.candidates if candidate.hold is not None]
+        cooling = {skip.expert for skip in self.decision.skipped}
         for candidate in affordable:
             is_pinned = candidate.candidate is self.decision.pinned
-            if is_pinned or (candidate.hold or 0) >= candidate.candidate.ample_cost:
+            is_cooling = candidate.candidate.expert.name in cooling
+            is_ample = (candidate.hold or 0) >= candidate.candidate.ample_cost
+            if is_pinned or (is_ample and not is_cooling):
                 return candidate
         return affordable[0] if affordable else None
 

@@ -423,6 +423,12 @@ def test_a_webhook_whose_variable_is_not_set_is_named():
         Alerts(SqliteLedger(), AlertRule(webhook="${NO_SUCH_HOOK}"))
 
 
+def test_a_webhook_is_an_address_of_the_web_and_nothing_else(monkeypatch):
+    monkeypatch.setenv("HOOK", "file:///etc/passwd")
+    with pytest.raises(ConfigurationError, match="alerts.webhook: the variable holds no address"):
+        Alerts(SqliteLedger(), AlertRule(webhook="${HOOK}"))
+
+
 def test_alerts_stand_in_the_file(team):
     text = TEAM + '[alerts]\nat = [0.9]\nlog = false\nwebhook = "https://example.org/hook"\n'
     router = Router.from_toml(team(text))

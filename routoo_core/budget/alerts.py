@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from routoo_core.budget.account import AccountState, Budget
 from routoo_core.budget.ledger import AlertStore, Ledger
 from routoo_core.budget.period import iso_utc
-from routoo_core.errors import LedgerError
+from routoo_core.errors import ConfigurationError, LedgerError
 from routoo_core.money import NanoUsd, decimal_usd, format_usd, plain_usd
 from routoo_core.redaction import expand_environment, is_variable, redacted_url
 from routoo_core.settings import Settings
@@ -91,10 +91,7 @@ class AlertRule(Settings):
     @field_validator("webhook")
     @classmethod
     def _check_webhook(cls, value: str | None) -> str | None:
-        is_address = (
-            value is None or is_variable(value) or value.startswith(("https://", "http://"))
-        )
-        if not is_address:
+        if value is not None and not is_variable(value) and not _is_web_address(value):
             raise ValueError("is no address; begin it with https://, or name a variable, ${NAME}")
         return value
 
@@ -116,7 +113,7 @@ class Alerts:
         rule: When, and where it goes.
 
     Raises:
-        ConfigurationError: The variable that the webhook names is not set.
+        ConfigurationError: The variable that the webhook names is not set, or holds no address.
     """
 
     def __init__(self, ledger: Ledger, rule: AlertRule) -> None:
@@ -127,6 +124,10 @@ class Alerts:
         self._webhook = None
         if rule.webhook is not None:
             self._webhook = expand_environment(rule.webhook, "alerts.webhook")
+            if not _is_web_address(self._webhook):
+                raise ConfigurationError(
+                    "alerts.webhook: the variable holds no address; begin it with https://"
+                )
         self._raised: set[tuple[str, str, int]] = set()
         self._looked_at: dict[str, float] = {}
 
@@ -212,6 +213,10 @@ class Alerts:
                 self._rule.callback(alert)
             except Exception:  # the call was answered all the same
                 _LOGGER.exception("the function that gets alerts has failed")
+
+
+def _is_web_address(text: str) -> bool:
+    return text.startswith(("https://", "http://"))
 
 
 def _period_of(state: AccountState) -> str:
