@@ -257,7 +257,7 @@ def test_show_draws_the_tree_at_80_columns(team, monkeypatch):
     assert max(len(line) for line in lines) <= 80
     assert [line.split()[0] for line in lines] == ["account", "team", "intern", "user-anna"]
     assert lines[2].startswith("  intern")
-    assert "$50.00/month" in lines[1]
+    assert "$50/month" in lines[1]
     shown = json.loads(run("show", "--json"))
     assert [(row["account"], row["within"]) for row in shown] == [
         ("team", None),

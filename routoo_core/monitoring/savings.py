@@ -90,8 +90,12 @@ class Savings:
             return "0%"
         if not self.is_clear or not self.baseline_usd:
             return "cannot tell"
-        share = self.saved / self.baseline_usd
-        return f"{share:.0%} ({self._low_share():.0%} to {self._high_share():.0%})"
+        share = f"{self.saved / self.baseline_usd:.0%}"
+        lowest_baseline = self.low + self.spent + self.routing
+        if lowest_baseline <= 0:
+            return share
+        highest_baseline = self.high + self.spent + self.routing
+        return f"{share} ({self.low / lowest_baseline:.0%} to {self.high / highest_baseline:.0%})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -109,13 +113,6 @@ class Savings:
         digits = 2 if largest >= 10 else 4 if largest >= 0.01 else 6
         sign = "-" if amount < 0 else ""
         return f"{sign}${abs(amount):,.{digits}f}"
-
-    def _low_share(self) -> float:
-        """What is saved as a share of the baseline where both are at their lowest."""
-        return self.low / (self.low + self.spent + self.routing)
-
-    def _high_share(self) -> float:
-        return self.high / (self.high + self.spent + self.routing)
 
 
 class SavingsEstimator:

@@ -16,7 +16,7 @@ from routoo_core.budget.declared import describe_terms
 from routoo_core.budget.overview import AccountOverview, account_overview
 from routoo_core.errors import ConfigurationError
 from routoo_core.limit_changes import LimitChange, change_limit, find_account
-from routoo_core.money import NANO_PER_USD, format_usd
+from routoo_core.money import NANO_PER_USD, format_usd, plain_usd
 from routoo_integrations.cli.configuration import (
     find_configuration,
     open_configured_account,
@@ -154,7 +154,7 @@ def _limit_and_period(account: AccountOverview) -> str:
     if limit is None:
         return "none"
     tilde = "~" if account.budget.rolling else ""
-    return f"{_short_usd(limit)}/{tilde}{account.budget.period}"
+    return f"{plain_usd(limit)}/{tilde}{account.budget.period}"
 
 
 def _resets(account: AccountOverview) -> str:
