@@ -182,8 +182,8 @@ def call_cost(
 
 
 def _continued_cost(expert: Expert, request: RoutedRequest, typical_tokens: int) -> NanoUsd | None:
-    """What a call would probably cost had the expert answered the last turn; ``None`` where there was none."""
-    if request.previous is None:
+    """What a call would probably cost had the expert answered the last turn; ``None`` where that changes nothing."""
+    if request.previous is None or expert.prompt_tokens(request) < CACHED_PREFIX_TOKENS:
         return None
     turn = request.previous._replace(expert=expert.name)
     return expert.cost(_expected_usage(expert, replace(request, previous=turn), typical_tokens))
