@@ -13,6 +13,10 @@ COMMANDS = {
         "route:route_command",
         "Explain who would answer TEXT and why; nobody is called and nothing is charged.",
     ),
+    "experts": (
+        "experts:experts_command",
+        "Show the pool: prices, windows, capabilities and keys; with --check, whether each expert answers.",
+    ),
     "train": (
         "train:train_command",
         "Train a router on observed outcomes and measure it on held-out prompts, beside simple baselines.",
