@@ -362,6 +362,11 @@ def test_a_replay_pays_for_the_lengths_that_were_observed(replay, table, tmp_pat
         assert found["share_of_best_cost"] == pytest.approx(1)
 
 
+def test_a_replay_alerts_nobody(replay, caplog):
+    replay("--limit", "0.01", "--policy", "best")
+    assert caplog.records == []
+
+
 def test_users_who_take_turns_share_one_limit_and_a_picture_shows_it(replay, tmp_path):
     said = replay(
         "--limit",

@@ -103,6 +103,7 @@ class AlertRule(Settings):
 
 DEFAULT_ALERTS = AlertRule()
 """At 50, 80 and 100 %, to the log."""
+NO_ALERTS = AlertRule(at=())
 
 
 class Alerts:

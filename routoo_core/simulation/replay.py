@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from routoo_core.assignment.solver import assign
 from routoo_core.budget.account import Budget
+from routoo_core.budget.alerts import NO_ALERTS
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.driver import run
@@ -346,7 +347,14 @@ def _replay_router(traffic: ReplayTraffic, settings: ReplaySettings, clock: Manu
         policy = policy.with_reference(traffic.typical_quality.astype(np.float32), names)
     quality_by_prompt = dict(zip(traffic.prompts, traffic.quality, strict=True))
     predictor = RecordedPredictor(quality_by_prompt, names)
-    return Router(pool, predictor, policy, _replay_budget(settings), SqliteLedger(clock=clock))
+    return Router(
+        pool,
+        predictor,
+        policy,
+        _replay_budget(settings),
+        SqliteLedger(clock=clock),
+        alerts=NO_ALERTS,  # nobody's money is spent
+    )
 
 
 def _replay_pool(traffic: ReplayTraffic, settings: ReplaySettings) -> Pool:
