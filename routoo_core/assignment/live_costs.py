@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,10 +73,8 @@ def call_table(
     """
     column_of = {name: column for column, name in enumerate(predictor.experts)}
     columns = [column_of[expert.predicted_as] for expert in pool]
-    shape = (len(prompts), len(columns))
-    quality = np.zeros(shape)
-    usd = np.zeros(shape)
-    can_serve = np.zeros(shape, dtype=np.bool_)
+    quality = [np.zeros((0, len(columns)))]
+    calls: list[list[_ExpectedCall]] = []
 
     with progress.bar("Predicting", len(prompts)) as advance:
         for start in range(0, len(prompts), _CHUNK):
@@ -83,15 +82,43 @@ def call_table(
             for prompt in prompts[start : start + _CHUNK]:
                 requests.append(RoutedRequest.from_text(prompt, max_tokens=max_tokens))
             prediction = forecast(predictor, [request.text for request in requests])
-            rows = slice(start, start + len(requests))
-            quality[rows] = prediction.quality[:, columns]
-            for offset, request in enumerate(requests):
-                for position, expert in enumerate(pool):
-                    length = None
-                    if prediction.lengths is not None:
-                        length = float(prediction.lengths[offset, columns[position]])
-                    expected = call_cost(expert, request, length).expected
-                    usd[start + offset, position] = expected / NANO_PER_USD
-                    can_serve[start + offset, position] = not missing_abilities(expert, request)
+            quality.append(prediction.quality[:, columns].astype(np.float64))
+            for row, request in enumerate(requests):
+                lengths = None if prediction.lengths is None else prediction.lengths[row, columns]
+                calls.append(_expected_calls(pool, request, lengths))
             advance(len(requests))
-    return CallTable(tuple(expert.name for expert in pool), quality, usd, can_serve)
+
+    shape = (len(prompts), len(columns))
+    usd = [call.usd for row in calls for call in row]
+    can_serve = [call.can_be_served for row in calls for call in row]
+    return CallTable(
+        experts=tuple(expert.name for expert in pool),
+        quality=np.concatenate(quality),
+        usd=np.array(usd, dtype=np.float64).reshape(shape),
+        can_serve=np.array(can_serve, dtype=np.bool_).reshape(shape),
+    )
+
+
+class _ExpectedCall(NamedTuple):
+    """What a call to one expert will probably cost, USD, and whether the expert can serve it."""
+
+    usd: float
+    can_be_served: bool
+
+
+def _expected_calls(
+    pool: Pool, request: RoutedRequest, lengths: NDArray[np.float32] | None
+) -> list[_ExpectedCall]:
+    """A call to each expert of the pool.
+
+    Args:
+        pool: The experts.
+        request: The call.
+        lengths: Predicted tokens of each expert's reply; ``None`` where no length is known.
+    """
+    calls = []
+    for position, expert in enumerate(pool):
+        length = None if lengths is None else float(lengths[position])
+        usd = call_cost(expert, request, length).expected / NANO_PER_USD
+        calls.append(_ExpectedCall(usd, not missing_abilities(expert, request)))
+    return calls
