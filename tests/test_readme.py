@@ -60,6 +60,16 @@ def test_a_newcomers_wish_takes_fifteen_lines(page, endpoint, checkpoint, tmp_pa
         model.invoke("what is 31 + 44 ?", routoo_account="interm")
 
 
+def test_every_setting_that_the_page_about_budgets_shows_is_one(tmp_path):
+    page = (ROOT / "docs" / "budgets.md").read_text(encoding="utf-8")
+    _, one_account, others = re.findall(r"```toml\n(.*?)```", page, re.S)
+    path = tmp_path / "routoo.toml"
+    path.write_text(f'router = "mmlu-pro"\n{others}\n{one_account}')
+    config = read_config(path)
+    budget = config.read_budget(path)
+    assert (budget.limit, budget.held_share, config.alerts.at) == (5, 0.25, (0.5, 0.8, 1.0))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("block", blocks("python"), ids=["LangChain", "LlamaIndex"])
 def test_an_example_runs_as_printed(block, endpoint, checkpoint, tmp_path):
