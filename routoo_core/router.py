@@ -321,7 +321,10 @@ class Router:
             InvalidRequest: The account is unknown or cannot pay.
             LedgerError: The ledger failed.
         """
-        return self._limits.apply(self.budget.for_account(request.overrides.account))
+        payer = self.budget.for_account(request.overrides.account)
+        if payer.members:  # a team's many members are none of one call's business, which compares budgets
+            payer = payer.model_copy(update={"members": ()})
+        return self._limits.apply(payer)
 
     def start(self, request: RoutedRequest) -> Decision:
         """:meth:`decide` a call that is being made, and let the policy observe it; used by the attempts."""
