@@ -322,7 +322,7 @@ class Router:
             LedgerError: The ledger failed.
         """
         payer = self.budget.for_account(request.overrides.account)
-        if payer.members:  # a team's many members are none of one call's business, which compares budgets
+        if payer.members:  # budgets of calls are compared, which takes long with many members
             payer = payer.model_copy(update={"members": ()})
         return self._limits.apply(payer)
 
