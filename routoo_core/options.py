@@ -238,9 +238,7 @@ def parts_from_toml(
     Raises:
         ConfigurationError: Something in the file, or in a file it names, is wrong.
     """
-    parts = _parts_of_config(read_config(path), path, ledger, pool)
-    declare_limits(parts.ledger, parts.budget, str(Path(path).resolve()), time.time())
-    return parts
+    return _parts_of_config(read_config(path), path, ledger, pool, str(Path(path).resolve()))
 
 
 def parts_from_config(config: Mapping[str, Any]) -> RouterParts:
@@ -253,7 +251,11 @@ def parts_from_config(config: Mapping[str, Any]) -> RouterParts:
 
 
 def _parts_of_config(
-    config: RoutooToml, path: str | Path, ledger: str | None = None, pool: Pool | None = None
+    config: RoutooToml,
+    path: str | Path,
+    ledger: str | None = None,
+    pool: Pool | None = None,
+    source: str | None = None,
 ) -> RouterParts:
     experts = pool or read_pool(path, config)
     _check_hold_ttl(path, config.budget.hold_ttl_s, experts)
@@ -270,7 +272,7 @@ def _parts_of_config(
         min_reply_tokens=config.min_reply_tokens,
         alerts=config.alerts,
     )
-    return assemble(experts, config.router, options, Path(path).parent)
+    return assemble(experts, config.router, options, Path(path).parent, source)
 
 
 def _check_hold_ttl(path: str | Path, hold_ttl_s: float, pool: Pool) -> None:
@@ -292,6 +294,7 @@ def assemble(
     predictor: str | Path | Predictor,
     options: RouterOptions,
     beside: Path | None = None,
+    source: str | None = None,
 ) -> RouterParts:
     """Make every part an object.
 
@@ -300,6 +303,7 @@ def assemble(
         predictor: A shipped checkpoint's name, a checkpoint's folder, or any predictor.
         options: The rest.
         beside: Folder that relative paths start from.
+        source: The file that the limits stand in; ``None`` for a program, whose limits the ledger does not keep.
 
     Raises:
         ConfigurationError: A name is unknown, or a file or server cannot be opened.
@@ -323,6 +327,10 @@ def assemble(
     ledger = options.ledger
     if isinstance(ledger, str):
         ledger = open_ledger(ledger, beside)
+    if not ledger.url.startswith(
+        "memory"
+    ):  # nobody shares that one, and it is opened by the first call
+        declare_limits(ledger, budget, source, time.time())
 
     if folder is not None:  # last, since it takes seconds
         predictor, policy = _load_checkpoint(folder, policy)

@@ -159,6 +159,28 @@ def test_two_files_that_disagree_are_told_at_start_and_the_ledger_counts(team, t
     assert str(router.account(request_of()).limit) == "50"
 
 
+def test_a_program_that_disagrees_is_told_too_and_declares_nothing(team, endpoint):
+    Router.from_toml(team())
+    ledger = SqliteLedger("routoo.db")
+    before = ledger.limits()
+    with pytest.warns(UserWarning, match=r"account 'team': the program says \$9 each day, but"):
+        RoutooChatModel(
+            FakePredictor({"m": 1.0}),
+            {"m": endpoint.expert("m")},
+            budget=Budget(account="team", limit="9"),
+            ledger=ledger,
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RoutooChatModel(
+            FakePredictor({"m": 1.0}),
+            {"m": endpoint.expert("m")},
+            budget=Budget(account="another", limit="9"),
+            ledger=ledger,
+        )
+    assert ledger.limits() == before
+
+
 def test_a_file_that_was_edited_changes_its_own_limits(team):
     Router.from_toml(team())
     with warnings.catch_warnings():
