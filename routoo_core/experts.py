@@ -17,8 +17,10 @@ from pydantic import (
     model_validator,
 )
 
+from routoo_core.described_ability import DescribedAbility
 from routoo_core.endpoint import Endpoint
 from routoo_core.errors import ConfigurationError, UnknownPrice
+from routoo_core.expert_defaults import catalogue_defaults, catalogue_prices
 from routoo_core.hosts import Address, client_address
 from routoo_core.limits import Limits, ReplyLimit
 from routoo_core.list_prices import ListPrices, Moment, find_list_prices
@@ -34,7 +36,7 @@ _CLAUDES_TOOL_TOKENS = 600
 PRICE_FIELDS = frozenset(TokenPrices.model_fields)
 
 
-class Expert(Limits, TokenPrices, Endpoint):
+class Expert(DescribedAbility, Limits, TokenPrices, Endpoint):
     """One LLM of the pool: where it is reached, what it costs, what it can do.
 
     ``Expert(name="gpt-4o", model="gpt-4o", api_key_env="OPENAI_API_KEY")`` looks its price up. All fields stand side
@@ -53,42 +55,49 @@ class Expert(Limits, TokenPrices, Endpoint):
     router_name: str = ""
     client: Any = Field(default=None, exclude=True, repr=False)
     _list_prices: ListPrices | None = PrivateAttr(default=None)
+    _defaults: frozenset[str] = PrivateAttr(default=frozenset())
 
     @model_validator(mode="wrap")
     @classmethod
-    def _look_up_price(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _look_up(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Add what the catalogue and the price list know, as defaults that nobody set."""
         if not isinstance(values, Mapping):
             return handler(values)
         has_input = values.get("input_usd_per_1m") is not None
         has_output = values.get("output_usd_per_1m") is not None
-        if has_input and has_output:
-            return handler(values)
-        if has_input or has_output:
+        if has_input != has_output:
             raise ValueError(
                 "give both input_usd_per_1m and output_usd_per_1m, or neither to look them up"
             )
-        if not values.get("model"):
+        known = catalogue_defaults(values)
+        described = {**values, **known}
+        if not described.get("model"):
             return handler(values)  # a missing model is refused with its own message
 
-        list_prices = find_list_prices(str(values["model"]), _address_of(values))
-        listed: dict[str, Any] = list_prices.at().model_dump(exclude_none=True)
+        list_prices = None
+        if not has_input:
+            list_prices = _find_list_prices(described)
+            known.update(_listed_prices(list_prices, described))
         for name, value in values.items():
-            if value is not None:
-                listed.pop(name, None)
-        expert = handler({**values, **listed})
+            if value is not None and name != "model":
+                known.pop(name, None)
+        expert = handler({**values, **known})
         # What was looked up is not what somebody set: it changes with the list.
-        expert.model_fields_set.difference_update(listed)
+        expert.model_fields_set.difference_update(known)
         expert._list_prices = list_prices
+        expert._defaults = frozenset(known)
         return expert
 
     @model_serializer(mode="wrap")
     def _leave_out_list_prices(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What is written down is what was set; prices of the list are looked up again."""
         values: dict[str, Any] = serialize(self)
+        looked_up = self._defaults - {"model"}
         if self._list_prices is not None:
-            for name in PRICE_FIELDS:
-                if name not in self.model_fields_set:
-                    values.pop(name, None)
+            looked_up |= PRICE_FIELDS
+        for name in looked_up:
+            if name not in self.model_fields_set:
+                values.pop(name, None)
         return values
 
     @property
@@ -200,6 +209,26 @@ class Expert(Limits, TokenPrices, Endpoint):
             if name in self.model_fields_set and value is not None:
                 own_prices.append((name, value))
         return _replace_prices(listed, tuple(own_prices))
+
+
+def _find_list_prices(settings: Mapping[str, Any]) -> ListPrices | None:
+    """The entry of the price list; ``None`` where only the catalogue has a price.
+
+    Raises:
+        UnknownPrice: Neither has one.
+    """
+    try:
+        return find_list_prices(str(settings["model"]), _address_of(settings))
+    except UnknownPrice:
+        if not catalogue_prices(settings):
+            raise
+        return None  # the catalogue has its provider's price
+
+
+def _listed_prices(list_prices: ListPrices | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    if list_prices is None:
+        return catalogue_prices(settings)
+    return list_prices.at().model_dump(exclude_none=True)
 
 
 def _address_of(settings: Mapping[str, Any]) -> Address:

@@ -20,6 +20,7 @@ from routoo_core.calling.attempts import CHEAPEST, REFUSE
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
 from routoo_core.latency import LatencyRule
+from routoo_core.loading import load_predictor, reference_table
 from routoo_core.policies import DEFAULT_POLICY, make_policy, policy_table
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.batching import BatchingPredictor
@@ -333,7 +334,7 @@ def assemble(
         declare_limits(ledger, budget, source, time.time())
 
     if folder is not None:  # last, since it takes seconds
-        predictor, policy = _load_checkpoint(folder, policy)
+        predictor, policy = _load_checkpoint(folder, policy, pool)
     assert not isinstance(predictor, str | Path)  # noqa: S101
     return RouterParts(
         pool=pool,
@@ -405,17 +406,14 @@ def check_known(pool: Pool, known: Sequence[str] | None) -> None:
 
 
 def _load_checkpoint(
-    folder: Path, policy: Policy | PreferenceRule
+    folder: Path, policy: Policy | PreferenceRule, pool: Pool
 ) -> tuple[Predictor, Policy | PreferenceRule]:
-    """A checkpoint's predictor, and the policy with its typical prompts."""
-    from routoo_core.predictor.checkpoint import load_checkpoint
-    from routoo_core.predictor.reference import read_reference
-
-    predictor = BatchingPredictor(load_checkpoint(folder))
+    """A checkpoint's predictor for a pool, and the policy with its typical prompts."""
+    loaded = load_predictor(folder, pool)
     if isinstance(policy, Policy) and policy.learns:
-        reference = read_reference(folder)
-        policy = policy.with_reference(reference.quality, reference.experts)
-    return predictor, policy
+        reference = reference_table(folder, loaded)
+        policy = policy.with_reference(reference.values, reference.experts)
+    return loaded, policy
 
 
 # Parts in words

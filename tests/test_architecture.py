@@ -11,12 +11,18 @@ ROOT = Path(__file__).parent.parent
 ORDER = """
 routoo_core
     errors redaction files lifetimes threads progress money text tables plotting settings tokens
-    arguments question messages request latency usage prices model_names hosts list_prices endpoint limits experts price_list
+    arguments question messages request latency usage prices model_names hosts list_prices endpoint limits
+routoo_core.catalogue
+    names skills entries ability_fit store providers building
+routoo_core
+    described_ability expert_defaults experts price_list
     error_evidence failures
     parameters hidden_reasoning answering_models expert_table prompts outcomes embedded
 routoo_core.predictor
-    base checkpoint_folder batching weights adapter encoder calibration lengths heads checkpoint_config quality_model
+    base checkpoint_folder ngrams prompt_reader general batching weights adapter encoder calibration lengths heads checkpoint_config quality_model
     head_ensemble neighbours performance reference checkpoint
+routoo_core
+    abilities pool_proposal loading
 routoo_core.budget
     clock period account ledger journal settlements sqlite_file sqlite redis opening tables declared outlook overview alerts cooldowns
 routoo_core
@@ -48,7 +54,7 @@ routoo_core.universe
 routoo_core.assignment
     predictions quality_table live_costs solver plan target
 routoo_core.training
-    encoded calibration lengths neighbours labels head_ensemble lora fine_tuning algorithms settings
+    prompt_reader general encoded calibration lengths neighbours labels head_ensemble lora fine_tuning algorithms settings
     processes vectors simple_routers metrics model_card run new_expert suggestion expert_run
 routoo_core.evaluation
     plots report tables predictions rewording paraphrases stress evaluation
@@ -71,7 +77,7 @@ routoo_integrations.demo
     prompts embedding transcript langchain_calls llama_index_calls report run
 routoo_integrations.cli
     commands lazy terminal options outputs configuration
-    demo route experts train add_expert suggest_prompts universe predict assign calibrate evaluate replay
+    demo init catalogue route experts train add_expert suggest_prompts universe predict assign calibrate evaluate replay
     feedback grader_options harness_options score budget budget_export
     data_options data_collect data_filter data_decontaminate data_split data_from_logs data_write
 """

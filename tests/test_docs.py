@@ -127,7 +127,7 @@ def test_the_page_on_feedback_runs_and_its_commands_read_what_it_logged(page, la
 def test_every_example_runs(path, monkeypatch, capsys):
     """With a predictor that knows the shipped router's experts, and no model behind the endpoint."""
 
-    def equal(folder):
+    def equal(folder, device="auto"):
         return FakePredictor(dict.fromkeys(checkpoints.read_config(folder).experts, 0.5))
 
     monkeypatch.setattr(checkpoints, "load_checkpoint", equal)

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from routoo_core.errors import ConfigurationError
 from routoo_core.expert_table import ExpertTable
+from routoo_core.experts import Pool
+from routoo_core.loading import is_general, load_predictor
 from routoo_core.predictor.base import Predictor, Quality
 from routoo_core.predictor.checkpoint_folder import find_router, read_experts
 from routoo_core.progress import Progress
@@ -25,32 +28,39 @@ class PredictionInput:
         folder: The router's checkpoint.
         prompt_ids: One for each prompt.
         prompts: The texts.
+        named: Whom a general router is to predict for: a pool, or names.
     """
 
     folder: Path
     prompt_ids: tuple[str, ...] = field(repr=False)
     prompts: tuple[str, ...] = field(repr=False)
+    named: Pool | tuple[str, ...] = ()
 
     @cached_property
     def experts(self) -> tuple[str, ...]:
         """Whose quality is predicted; read from the checkpoint's configuration, where it lists them."""
-        experts = read_experts(self.folder)
+        experts = None if is_general(self.folder) else read_experts(self.folder)
         return tuple(self.predictor.experts) if experts is None else experts
 
     @cached_property
     def predictor(self) -> Predictor:
         """Predicts the quality of its experts; loaded when it is first asked for."""
-        from routoo_core.predictor.checkpoint import load_checkpoint
+        if is_general(self.folder) and not self.named:
+            raise ConfigurationError(
+                f"{self.folder.name}: predicts for any expert; name them by --experts, an experts.toml or names"
+            )
+        return load_predictor(self.folder, self.named)
 
-        return load_checkpoint(self.folder)
 
-
-def read_prediction_input(router: str, prompts: Path) -> PredictionInput:
+def read_prediction_input(
+    router: str, prompts: Path, named: Pool | tuple[str, ...] = ()
+) -> PredictionInput:
     """Find a router, and read prompts.
 
     Args:
         router: A shipped router's name, or a checkpoint folder.
         prompts: Parquet or CSV with ``prompt_id, prompt``.
+        named: Whom a general router is to predict for: a pool, or names.
 
     Raises:
         CheckpointError: There is no such router.
@@ -60,7 +70,7 @@ def read_prediction_input(router: str, prompts: Path) -> PredictionInput:
 
     folder = find_router(router)
     table = read_prompts(prompts)
-    return PredictionInput(folder, table.ids, table.texts)
+    return PredictionInput(folder, table.ids, table.texts, named)
 
 
 def predict_table(loaded: PredictionInput, progress: Progress) -> ExpertTable:

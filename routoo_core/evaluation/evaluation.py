@@ -38,6 +38,7 @@ from routoo_core.evaluation.tables import (
     tier_bounds,
     tier_rows,
 )
+from routoo_core.loading import is_general, load_predictor
 from routoo_core.measures.call_costs import COST_MODELS, MEASURED, PAPER, CallCosts
 from routoo_core.measures.curve import Array, ServedSweep, serve, sweep
 from routoo_core.measures.figures import (
@@ -57,9 +58,9 @@ from routoo_core.measures.simple_routers import (
 )
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Predictor
-from routoo_core.predictor.checkpoint import load_checkpoint
 from routoo_core.predictor.checkpoint_config import read_config
 from routoo_core.predictor.checkpoint_folder import name_of
+from routoo_core.predictor.encoder import EncoderSettings
 from routoo_core.prices import PriceList
 from routoo_core.progress import Progress
 from routoo_core.selector import Lagrangian
@@ -118,14 +119,15 @@ def evaluate(
         ConfigurationError: A router does not know an expert, or learnt from some of the prompts.
     """
     folders = {name_of(folder): folder for folder in checkpoints}
-    load = cache(load_checkpoint)
+    load = cache(load_predictor)
 
     selected = select_prompts(outcomes, prices, settings.split, settings.cost_model)
     predicted = predict_prompts(folders, selected, progress, settings.force, load)
     served = serve_prompts(selected, predicted)
     report = measure(selected, predicted, served, prices.sizes, settings)
     first = folders[report.first_router]
-    stress_rows = stress_first_router(load(first), selected, served, settings, progress)
+    experts = tuple(selected.table.experts)
+    stress_rows = stress_first_router(load(first, experts), selected, served, settings, progress)
     resembling = count_near_duplicates(selected.table, settings.split, progress)
 
     return replace(report, stress=stress_rows, resembling=resembling)
@@ -240,7 +242,9 @@ def predict_prompts(
     decision_ms = {}
     timed_prompts = selected.measured.prompts[:TIMED_PROMPTS]
     for name, folder in folders.items():
-        decision_ms[name] = _median_decision_ms(load(folder), timed_prompts)
+        decision_ms[name] = _median_decision_ms(
+            load(folder, tuple(selected.table.experts)), timed_prompts
+        )
 
     return PredictedPrompts(routers, decision_ms, simple)
 
@@ -264,7 +268,7 @@ def _predict_simple(
         if prediction.simple:
             return {DOMAIN_LOOKUP: by_domain, **prediction.simple}
 
-    encoder = read_config(first).training.encoder
+    encoder = EncoderSettings() if is_general(first) else read_config(first).training.encoder
     vectors = encode_cached(table.prompts, encoder, progress)
     return {
         DOMAIN_LOOKUP: by_domain,

@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 from routoo_core.assignment.predictions import predict_all
 from routoo_core.errors import ConfigurationError
 from routoo_core.evaluation.report import PromptCounts
+from routoo_core.expert_table import ExpertTable
+from routoo_core.loading import is_general, load_predictor
 from routoo_core.measures.curve import Array
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Predictor
-from routoo_core.predictor.checkpoint import load_checkpoint
 from routoo_core.predictor.checkpoint_config import read_config
+from routoo_core.predictor.general import load_general
 from routoo_core.predictor.reference import Reference, read_reference
 from routoo_core.progress import Progress
 from routoo_core.text import question_fingerprints
 
-PredictorLoader = Callable[[Path], Predictor]
+PredictorLoader = Callable[[Path, tuple[str, ...]], Predictor]
+"""A checkpoint's folder, and the experts that a general one is to predict for."""
 
 _NOT_HELD_OUT = -1
 
@@ -47,7 +50,7 @@ def predict(
     outcomes: Outcomes,
     progress: Progress,
     force: bool = False,
-    load: PredictorLoader = load_checkpoint,
+    load: PredictorLoader = load_predictor,
 ) -> CheckpointPredictions:
     """What a checkpoint predicts for prompts that it did not learn from.
 
@@ -64,7 +67,7 @@ def predict(
     Raises:
         ConfigurationError: It does not know an expert, or learnt from some of the prompts.
     """
-    reference = read_reference(folder)
+    reference = _open_reference(folder)
     matched = _match_prompts(reference, outcomes)
     _check(folder, outcomes, matched, force)
 
@@ -75,7 +78,9 @@ def predict(
     if not held_out.all():
         rows = np.flatnonzero(~held_out)
         prompts = [outcomes.prompts[row] for row in rows]
-        quality[rows] = _predict_now(load(folder), prompts, outcomes.experts, progress)
+        quality[rows] = _predict_now(
+            load(folder, tuple(outcomes.experts)), prompts, outcomes.experts, progress
+        )
 
     simple = {}
     if held_out.all():
@@ -91,12 +96,23 @@ def check_predictable(folder: Path, outcomes: Outcomes, force: bool = False) -> 
     Raises:
         ConfigurationError: See :func:`predict`.
     """
-    _check(folder, outcomes, _match_prompts(read_reference(folder), outcomes), force)
+    _check(folder, outcomes, _match_prompts(_open_reference(folder), outcomes), force)
+
+
+def _open_reference(folder: Path) -> Reference:
+    """The held-out predictions of a checkpoint; a general one keeps none, only what it learnt from."""
+    if not is_general(folder):
+        return read_reference(folder)
+    nothing = ExpertTable.empty((), ())
+    prompts = np.empty(0, dtype=np.uint64)
+    return Reference(nothing, nothing, prompts, load_general(folder).trained)
 
 
 def _check(folder: Path, outcomes: Outcomes, matched: _MatchedPrompts, force: bool) -> None:
-    checkpoint_experts = read_config(folder).experts
-    unknown = [name for name in outcomes.experts if name not in checkpoint_experts]
+    unknown = []
+    if not is_general(folder):
+        checkpoint_experts = read_config(folder).experts
+        unknown = [name for name in outcomes.experts if name not in checkpoint_experts]
     if unknown:
         raise ConfigurationError(
             f"{folder}: does not know {', '.join(unknown)}; choose another pool"

@@ -9,7 +9,13 @@ from pydantic import ConfigDict, Field
 
 from routoo_core.errors import CheckpointError, ConfigurationError
 from routoo_core.predictor.adapter import LoraSettings
-from routoo_core.predictor.checkpoint_folder import CONFIG_FILE, FORMAT, read_config_values
+from routoo_core.predictor.checkpoint_folder import (
+    CONFIG_FILE,
+    FORMAT,
+    GENERAL,
+    read_algorithm_name,
+    read_config_values,
+)
 from routoo_core.predictor.encoder import EncoderSettings
 from routoo_core.settings import Settings
 
@@ -76,6 +82,10 @@ def read_config(folder: Path) -> CheckpointConfig:
         CheckpointError: The file is missing, damaged or of another format, or a field is missing or out of range.
     """
     path = folder / CONFIG_FILE
+    if read_algorithm_name(folder) == GENERAL:
+        raise CheckpointError(
+            f"{folder}: is a general router, which has no encoder; this command needs one that 'routoo train' wrote"
+        )
     try:
         return CheckpointConfig.read(str(path), read_config_values(folder))
     except ConfigurationError as error:
@@ -88,9 +98,9 @@ def read_algorithm(folder: Path) -> str:
     Raises:
         CheckpointError: The file is missing, damaged or of another format, or names no algorithm.
     """
-    path = folder / CONFIG_FILE
-    training = read_config_values(folder).get("training")
-    algorithm = training.get("algorithm") if isinstance(training, dict) else None
-    if not isinstance(algorithm, str):
-        raise CheckpointError(f"{path}: training.algorithm: missing; copy the folder again")
+    algorithm = read_algorithm_name(folder)
+    if algorithm is None:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE}: training.algorithm: missing; copy the folder again"
+        )
     return algorithm

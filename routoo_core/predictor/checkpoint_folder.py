@@ -12,6 +12,8 @@ ROUTERS = Path(__file__).parent.parent / "routers"
 """The shipped checkpoints, a folder each."""
 
 FORMAT = 1
+GENERAL = "general"
+"""The algorithm of routers that predict for any expert."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "head.safetensors"
 REFERENCE_FILE = "reference.safetensors"
@@ -85,3 +87,14 @@ def read_experts(folder: Path) -> tuple[str, ...] | None:
     if not isinstance(experts, list):
         return None
     return tuple(str(name) for name in experts)
+
+
+def read_algorithm_name(folder: Path) -> str | None:
+    """The algorithm that a checkpoint was trained by; ``None`` where ``config.json`` does not say.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or of another format.
+    """
+    training = read_config_values(folder).get("training")
+    algorithm = training.get("algorithm") if isinstance(training, dict) else None
+    return algorithm if isinstance(algorithm, str) else None

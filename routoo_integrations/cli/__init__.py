@@ -8,7 +8,12 @@ import typer
 
 from routoo_core import __version__
 from routoo_core.errors import ConfigurationError, RoutooError
-from routoo_integrations.cli.commands import BUDGET_COMMANDS, COMMANDS, DATA_COMMANDS
+from routoo_integrations.cli.commands import (
+    BUDGET_COMMANDS,
+    CATALOGUE_COMMANDS,
+    COMMANDS,
+    DATA_COMMANDS,
+)
 from routoo_integrations.cli.lazy import lazy_group
 from routoo_integrations.cli.terminal import out, print_error
 
@@ -36,6 +41,12 @@ data_app = typer.Typer(
 )
 app.add_typer(budget_app, name="budget")
 app.add_typer(data_app, name="data")
+catalogue_app = typer.Typer(
+    cls=lazy_group(CATALOGUE_COMMANDS),
+    no_args_is_help=True,
+    help="What is published of today's models: windows, prices, scores, and the abilities that follow from them.",
+)
+app.add_typer(catalogue_app, name="catalogue")
 
 
 def main() -> None:

@@ -96,8 +96,8 @@ def calibrate_command(
         )
     if cost not in {LIVE, PAPER}:
         raise ConfigurationError(f"--cost: {cost!r} is unknown; choose {LIVE} or {PAPER}")
-    source = _read_source(scores, router, prompts)
     price_list = read_price_list(prices, pool or ())
+    source = _read_source(scores, router, prompts, _named(prices, price_list))
     if source.unpredicted is not None and cost == LIVE:
         experts = _experts(prices, price_list, source.experts)
         target = _read_target(target_cost, target_quality, target_share, _names(experts))
@@ -149,11 +149,23 @@ class QualitySource:
         return self.predicted
 
 
-def _read_source(scores: Path | None, router: str | None, prompts: Path | None) -> QualitySource:
+def _named(prices: Path, price_list: PriceList) -> Pool | tuple[str, ...]:
+    """Whom a general router predicts for: the experts of the prices."""
+    if prices.suffix == ".toml":
+        return Pool.from_toml(prices)
+    return tuple(price_list.models)
+
+
+def _read_source(
+    scores: Path | None,
+    router: str | None,
+    prompts: Path | None,
+    named: Pool | tuple[str, ...],
+) -> QualitySource:
     if scores and not router and not prompts:
         return QualitySource(predicted=read_predicted_quality(scores))
     if router and prompts and not scores:
-        return QualitySource(unpredicted=read_prediction_input(router, prompts))
+        return QualitySource(unpredicted=read_prediction_input(router, prompts, named))
     raise ConfigurationError("give either --scores, or --router and --prompts to predict them now")
 
 

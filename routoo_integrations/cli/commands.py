@@ -9,6 +9,10 @@ COMMANDS = {
         "demo:demo_command",
         "Run the main job here and now: LangChain and LlamaIndex calls, routed under a budget that runs out.",
     ),
+    "init": (
+        "init:init_command",
+        "Write routoo.toml and experts.toml: a small pool of today's models for the providers you have keys of.",
+    ),
     "route": (
         "route:route_command",
         "Explain who would answer TEXT and why; nobody is called and nothing is charged.",
@@ -129,3 +133,19 @@ DATA_COMMANDS = {
     ),
 }
 """``routoo data …``."""
+
+CATALOGUE_COMMANDS = {
+    "show": (
+        "catalogue:show_command",
+        "Show a model: price, window, ability by skill with its uncertainty, and the newest scores with their sources.",
+    ),
+    "benchmarks": (
+        "catalogue:benchmarks_command",
+        "List the benchmarks whose scores an expert's table may give, as benchmark/category.",
+    ),
+    "update": (
+        "catalogue:update_command",
+        "Add scores to the catalogue, or replace those of the same model and benchmark, and fit all abilities again.",
+    ),
+}
+"""``routoo catalogue …``."""

@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
+from routoo_core.abilities import ability_of
+from routoo_core.catalogue.entries import Ability
+from routoo_core.catalogue.skills import SKILLS
+from routoo_core.catalogue.store import Catalogue, open_catalogue
 from routoo_core.config import open_account, read_config, read_pool
 from routoo_core.experts import Expert, Pool
+from routoo_core.loading import is_general
 from routoo_core.predictor.checkpoint_folder import find_router, read_experts
 from routoo_integrations.cli.configuration import INCOMPLETE, find_configuration
 from routoo_integrations.cli.options import ConfigOption, JsonOption
@@ -28,6 +33,8 @@ def experts_command(
 ) -> None:
     """Show the pool: prices, windows, capabilities and keys; with --check, whether each expert answers.
 
+    Ability is by the catalogue, or by the expert's own table: 0 is a middling model, 1 the spread of all of them.
+
     A check is held and booked on the account that usually pays. It costs a fraction of a cent.
 
     Example: [bold]routoo experts --check[/bold]
@@ -35,7 +42,9 @@ def experts_command(
     configuration = find_configuration(config)
     settings = read_config(configuration.path)
     pool = read_pool(configuration.path, settings)
-    known = read_experts(find_router(settings.router, configuration.path.parent))
+    router = find_router(settings.router, configuration.path.parent)
+    known = None if is_general(router) else read_experts(router)
+    catalogue = open_catalogue()
     checks: list[ExpertCheck] = []
     if check:
         budget, ledger = open_account(configuration.path, settings, configuration.ledger)
@@ -45,16 +54,16 @@ def experts_command(
                 advance(1)
 
     if as_json:
-        print_json(_describe_pool(pool, known, checks))
+        print_json(_describe_pool(pool, known, checks, catalogue))
     else:
-        out.print(_pool_table(pool, known))
+        out.print(_pool_table(pool, known, catalogue))
         for result in checks:
             print_line(_describe_check(result))
     if any(result.problem for result in checks):
         raise typer.Exit(INCOMPLETE)
 
 
-def _pool_table(pool: Pool, known: Sequence[str] | None) -> Table:
+def _pool_table(pool: Pool, known: Sequence[str] | None, catalogue: Catalogue) -> Table:
     table = Table(
         "expert",
         "$/M in",
@@ -62,7 +71,8 @@ def _pool_table(pool: Pool, known: Sequence[str] | None) -> Table:
         "window",
         "reply",
         "can",
-        "key",
+        Column("key", no_wrap=True),
+        Column("ability", no_wrap=True),
         box=None,
         padding=(0, 2, 0, 0),
     )
@@ -79,8 +89,16 @@ def _pool_table(pool: Pool, known: Sequence[str] | None) -> Table:
             str(expert.max_output_tokens),
             ", ".join(sorted(expert.capabilities)) or "–",
             _key_of(expert),
+            _ability_cell(ability_of(expert, catalogue)),
         )
     return table
+
+
+def _ability_cell(ability: Ability | None) -> str:
+    """The mean of all skills, with its uncertainty."""
+    if ability is None:
+        return "unknown"
+    return f"{ability.mean.mean():+.1f} ± {ability.deviation.mean():.1f}"
 
 
 def _key_of(expert: Expert) -> str:
@@ -98,7 +116,10 @@ def _describe_check(result: ExpertCheck) -> str:
 
 
 def _describe_pool(
-    pool: Pool, known: Sequence[str] | None, checks: Sequence[ExpertCheck]
+    pool: Pool,
+    known: Sequence[str] | None,
+    checks: Sequence[ExpertCheck],
+    catalogue: Catalogue,
 ) -> list[dict[str, Any]]:
     check_of = {result.expert: result.to_dict() for result in checks}
     rows = []
@@ -114,7 +135,24 @@ def _describe_pool(
                 "capabilities": sorted(expert.capabilities),
                 "has_key": expert.key_variable is None or expert.api_key() is not None,
                 "known_to_router": known is None or expert.predicted_as in known,
+                "ability": _describe_ability(ability_of(expert, catalogue)),
                 "check": check_of.get(expert.name),
             }
         )
     return rows
+
+
+def _describe_ability(ability: Ability | None) -> dict[str, Any] | None:
+    if ability is None:
+        return None
+    skills = {}
+    for number, skill in enumerate(SKILLS):
+        mean = round(float(ability.mean[number]), 2)
+        deviation = round(float(ability.deviation[number]), 2)
+        skills[skill] = [mean, deviation]
+    return {
+        "skills": skills,
+        "scores": ability.scores,
+        "latest": ability.latest,
+        "origin": ability.origin,
+    }

@@ -1,0 +1,181 @@
+"""Train the general router that ships: python benchmarks/general/train.py --data TABLES --out general-fast
+
+Writes the catalogue first (without what was computed from the tables), then fits on the 'train' prompts, and
+measures on the 'dev' prompts: with the labels of each expert, and with none at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from measures import SourceFigures, measure
+from sources import TABLES, TASTE_SOURCE, SourceTable, kind_examples, make_catalogue, read_sources
+
+from routoo_core.abilities import describe_names, unknown_ability
+from routoo_core.catalogue.skills import SKILL_NUMBER, SKILLS
+from routoo_core.catalogue.store import SHIPPED, Catalogue, write_catalogue
+from routoo_core.predictor.checkpoint_folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    FORMAT,
+    GENERAL,
+    METRICS_FILE,
+    find_router,
+)
+from routoo_core.predictor.general import (
+    DescribedExpert,
+    GeneralModel,
+    PromptReading,
+    load_general,
+    save_general,
+)
+from routoo_core.text import question_fingerprints
+from routoo_core.training.general import GeneralFit, fit_general
+
+TEST_PROMPTS = Path(__file__).parent / "test_prompts.txt"
+REFERENCE_PROMPTS_OF_KIND = 50
+CARD = """# general-fast
+
+Predicts how well any expert would answer any prompt. Hashed n-grams say what kind a prompt is and how hard. The
+catalogue says how able an expert is in that kind, and labels of {labels} experts sharpen it. No PyTorch, no download,
+a fraction of a millisecond a prompt.
+
+Trained on the `train` prompts of {tables}, on prompts of every kind written for this project, and on the catalogue's
+scores. `metrics.json` has the figures on the `dev` prompts, which it has not seen.
+
+Difficulty is unknown for kinds that no table has (writing, chat, summaries, agentic code, instructions, tables,
+languages). There the prediction is the catalogue's ability. Made by `python benchmarks/general/train.py`.
+"""
+
+
+def main() -> None:
+    """Build, fit, save and measure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--catalogue", type=Path, default=SHIPPED)
+    parser.add_argument("--measure-only", action="store_true", help="of the router in --out")
+    options = parser.parse_args()
+
+    if not options.measure_only:
+        write_catalogue(options.catalogue, make_catalogue(options.data))
+    catalogue = Catalogue(options.catalogue)
+    sources = read_sources(options.data, catalogue)
+    if not options.measure_only:
+        print("fitting", end="", flush=True)
+        parts = [table.part("train") for table in sources]
+        examples = kind_examples()
+        fit = fit_general(
+            parts, examples, TASTE_SOURCE, lambda step: print(".", end="", flush=True)
+        )
+        print()
+        texts = [text for part in parts for text in part.texts]
+        save(options.out, fit, texts)
+    model = load_general(find_router(options.out))
+    figures = {
+        "labels": measure_all(model, sources, catalogue, options.data, labelled=True),
+        "no labels": measure_all(model, sources, catalogue, options.data, labelled=False),
+    }
+    report(options.out, model, figures)
+
+
+def save(folder: Path, fit: GeneralFit, texts: Sequence[str]) -> None:
+    """Write the checkpoint's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "format": FORMAT,
+        "training": {"algorithm": GENERAL, "tables": list(TABLES)},
+        "skills": list(SKILLS),
+        "labels": list(fit.labels.names),
+    }
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    card = CARD.format(labels=len(fit.labels.names), tables=", ".join(TABLES))
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    (folder / METRICS_FILE).write_text("{}\n", encoding="utf-8")
+    model = GeneralModel(
+        reader=fit.reader,
+        answers=fit.answers,
+        labels=fit.labels,
+        reference=typical_prompts(fit.reading),
+        trained=question_fingerprints(texts),
+        fingerprint="",
+        folder=folder,
+    )
+    save_general(folder, model)
+
+
+def typical_prompts(reading: PromptReading) -> PromptReading:
+    """The same number of prompts of each kind."""
+    random = np.random.default_rng(0)
+    kinds = reading.kinds.argmax(axis=1)
+    rows = []
+    for kind in range(len(SKILLS)):
+        rows.append(random.permutation(np.flatnonzero(kinds == kind))[:REFERENCE_PROMPTS_OF_KIND])
+    chosen = random.permutation(np.concatenate(rows))
+    return PromptReading(*(values[chosen] for values in reading))
+
+
+def measure_all(
+    model: GeneralModel,
+    sources: Sequence[SourceTable],
+    catalogue: Catalogue,
+    data: Path,
+    labelled: bool,
+) -> list[SourceFigures]:
+    """The figures of every source on its held-out prompts."""
+    figures = []
+    for table in sources:
+        held_out = table.part("dev")
+        if labelled:
+            experts = describe_names(held_out.experts, model.labels, catalogue)
+        else:
+            experts = [
+                DescribedExpert(name, catalogue.ability(name) or unknown_ability())
+                for name in held_out.experts
+            ]
+        quality = model.bind(experts).predict(held_out.texts)
+        found = measure(held_out.name, list(held_out.experts), quality, held_out.scores, data)
+        print("labels   " if labelled else "no labels", found, flush=True)
+        figures.append(found)
+    return figures
+
+
+def report(folder: Path, model: GeneralModel, figures: dict[str, list[SourceFigures]]) -> None:
+    """Write ``metrics.json``, and say which kinds of the test prompts were told wrong."""
+    metrics = {}
+    for name, rows in figures.items():
+        metrics[name] = {
+            row.source: {
+                "auc": _rounded(row.auc),
+                "ece": _rounded(row.calibration_error),
+                "area_half_match": [[_rounded(value) for value in pool] for pool in row.areas],
+            }
+            for row in rows
+        }
+    lines = TEST_PROMPTS.read_text(encoding="utf-8").splitlines()
+    prompts = [line.replace("\\n", "\n").split(" ", 2) for line in lines]
+    reading = model.reader.read([text for _, _, text in prompts])
+    right = 0
+    for row, (kind, language, text) in enumerate(prompts):
+        told = SKILLS[int(reading.kinds[row].argmax())]
+        right += told == kind
+        if told != kind:
+            probability = reading.kinds[row, SKILL_NUMBER[told]]
+            print(f"{kind} -> {told} {probability:.2f} ({language}) {text[:60]!r}")
+    print(f"kinds: {right} of {len(prompts)} right")
+    metrics["kinds"] = {"right": right, "prompts": len(prompts)}
+    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+
+
+def _rounded(value: float) -> float | None:
+    return None if not np.isfinite(value) else round(float(value), 4)
+
+
+if __name__ == "__main__":
+    main()
