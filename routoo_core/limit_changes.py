@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class LimitChange:
     rolling: bool | None = None
 
     def values(self) -> dict[str, Any]:
-        """The changed fields, as routoo.toml writes them; no limit is an absent one."""
+        """The changed fields; no limit is ``None``."""
         values: dict[str, Any] = {"limit": None if self.limit == NO_LIMIT else self.limit}
         if self.period is not None:
             values["period"] = self.period
@@ -69,7 +70,8 @@ def change_limit(
         change: What is to change.
 
     Raises:
-        ConfigurationError: A value is out of range, or the ledger keeps no limits; nothing is changed.
+        ConfigurationError: A value is out of range, or the ledger keeps no limits; nothing is changed. Or the file
+            cannot be written; then the ledger has the new limit already.
         InvalidRequest: Nobody has declared or used the account.
         LedgerError: The ledger failed.
     """
@@ -89,17 +91,19 @@ def change_limit(
     }
     changed = Budget.read(f"account {name!r}", {**fields, **change.values()})
 
-    is_in_file = _change_file(path, config, name, change)
+    text = _changed_file(path, config, name, changed)
     limit = DeclaredLimit(
         account=name,
         limit=changed.limit_nano,
         period=changed.period,
         rolling=changed.rolling,
-        source=str(path.resolve()) if is_in_file else COMMAND,
+        source=COMMAND if text is None else str(path.resolve()),
         set_at=time.time(),
     )
     ledger.set_limit(limit)
-    return ChangedLimit(limit, is_in_file)
+    if text is not None:
+        _write_file(path, text)
+    return ChangedLimit(limit, text is not None)
 
 
 def find_account(usual_payer: Budget, ledger: Ledger, name: str) -> Budget:
@@ -123,36 +127,61 @@ def find_account(usual_payer: Budget, ledger: Ledger, name: str) -> Budget:
     raise unknown_account(name, sorted({*declared_names, *used}))
 
 
-def _change_file(path: Path, config: RoutooToml, name: str, change: LimitChange) -> bool:
-    """Change the table of an account in routoo.toml, where there is one; everything else there stays as it is.
+def _changed_file(path: Path, config: RoutooToml, name: str, changed: Budget) -> str | None:
+    """routoo.toml with the new terms of an account, all else as it is; ``None`` where it declares no such limit.
+
+    All terms are written, so that the next start finds in the file what the ledger has.
 
     Raises:
-        ConfigurationError: The file would not be valid any more; it is left as it is.
+        ConfigurationError: The file would not be valid any more.
     """
     import tomlkit
 
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
     if config.budgets:
         table = document["budgets"].get(name)
+    elif config.budget.accounts:
+        table = None  # every account of the list has this limit, not only the one that is changed
     else:
         table = _nested_table(document.setdefault("budget", tomlkit.table()), name)
     if table is None:
-        return False
-    for field, value in change.values().items():
-        if value is None:
-            table.pop(field, None)
-        else:
+        return None
+    if changed.limit is None:
+        table.pop("limit", None)
+    else:
+        table["limit"] = str(changed.limit)
+    for field, value in (("period", changed.period), ("rolling", changed.rolling)):
+        if field in table or value != Budget.model_fields[field].default:
             table[field] = value
     RoutooToml.read(str(path), document.unwrap()).read_budget(path)
-    with replacing(path) as partial:
-        partial.write_text(tomlkit.dumps(document), encoding="utf-8")
-    return True
+    return tomlkit.dumps(document)
+
+
+def _write_file(path: Path, text: str) -> None:
+    """Replace what a file holds, whoever may read it and wherever a link leads.
+
+    Raises:
+        ConfigurationError: It cannot be written.
+    """
+    target = path.resolve()
+    try:
+        with replacing(target) as partial:
+            partial.write_text(text, encoding="utf-8")
+            shutil.copymode(target, partial)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: cannot be written ({error.strerror or error}). The ledger has the new limit; write it into the "
+            "file too, or the next start will say that they differ"
+        ) from error
 
 
 def _nested_table(table: Any, name: str) -> Any:
-    """The table of an account in ``[budget]``, or in what that is within; ``None`` where there is none."""
+    """The table of an account in ``[budget]``, in what that is within or its members; ``None`` where there is none."""
     while isinstance(table, Mapping):
         if table.get("account", "default") == name:
             return table
+        for member in table.get("members", ()):
+            if isinstance(member, Mapping) and member.get("account") == name:
+                return member
         table = table.get("within")
     return None

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from routoo_core import AlertRule, Budget, Pool, RoutedRequest, Router, Usage
 from routoo_core.budget.alerts import Alerts
+from routoo_core.budget.declared import declare_limits
 from routoo_core.budget.ledger import DeclaredLimit
 from routoo_core.budget.outlook import Profile, Standing
 from routoo_core.budget.overview import forecast
@@ -270,6 +271,97 @@ def test_set_works_on_an_account_of_a_template_and_takes_a_limit_away(team):
         run("set", "tean", "9")
 
 
+def test_what_was_set_is_what_the_next_start_finds(team, recwarn):
+    """Whatever else the ledger had of the account, its period too."""
+    path = team()
+    budget, ledger = open_account(path, read_config(path))
+    declare_limits(ledger, budget, str(path.resolve()), time.time())
+    ledger.set_limit(DeclaredLimit("intern", 10**9, "hour", True, "elsewhere", time.time()))
+    run("set", "intern", "3.00")
+    before = {limit.account: limit.terms for limit in ledger.limits()}
+    assert before["intern"] == (3 * 10**9, "hour", True)
+    budget, ledger = open_account(path, read_config(path))
+    declare_limits(ledger, budget, str(path.resolve()), time.time())
+    assert {limit.account: limit.terms for limit in ledger.limits()} == before
+    assert not recwarn.list
+
+
+def test_a_file_without_a_limit_leaves_that_of_another_alone(team, recwarn):
+    path = team()
+    budget, ledger = open_account(path, read_config(path))
+    declare_limits(ledger, budget, "here", time.time())
+    declare_limits(ledger, Budget(account="intern"), "there", time.time())
+    declare_limits(ledger, Budget(account="newcomer"), "there", time.time())
+    limits = {limit.account: limit.limit for limit in ledger.limits()}
+    assert limits["intern"] == 2 * 10**9
+    assert "newcomer" not in limits
+    assert not recwarn.list
+
+
+def test_set_keeps_who_may_read_the_file_and_follows_a_link(team, tmp_path):
+    path = team()
+    real = tmp_path / "real.toml"
+    path.rename(real)
+    real.chmod(0o600)
+    path.symlink_to(real)
+    run("set", "intern", "3.00")
+    assert path.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert "3.00" in real.read_text()
+
+
+def test_set_says_so_when_the_file_cannot_be_written(team, monkeypatch):
+    path = team()
+
+    def refuse(source, target):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("routoo_core.limit_changes.shutil.copymode", refuse)
+    before = path.read_text()
+    with pytest.raises(ConfigurationError, match="The ledger has the new limit; write it into the"):
+        run("set", "intern", "3.00")
+    assert path.read_text() == before
+    _, ledger = open_account(path, read_config(path))
+    assert {limit.account: limit.limit for limit in ledger.limits()}["intern"] == 3 * 10**9
+
+
+TENANTS = """
+router = "{router}"
+[budget]
+account = "house"
+limit = "1.00"
+accounts = ["tenant-*"]
+ledger = "{ledger}"
+"""
+
+
+def test_set_leaves_a_limit_that_many_accounts_share_in_the_file(team):
+    path = team(TENANTS)
+    before = path.read_text()
+    assert "house: $100 each day, in the ledger" in run("set", "100")
+    assert path.read_text() == before
+    _, ledger = open_account(path, read_config(path))
+    assert {limit.account: limit.limit for limit in ledger.limits()} == {"house": 100 * 10**9}
+
+
+MEMBERS = """
+router = "{router}"
+[budget]
+account = "team"
+limit = "5.00"
+ledger = "{ledger}"
+[[budget.members]]
+account = "intern"
+limit = "1.00"
+"""
+
+
+def test_set_finds_an_account_among_the_members(team):
+    path = team(MEMBERS)
+    run("set", "intern", "2.00")
+    assert read_config(path).budget.members[0]["limit"] == "2.00"
+
+
 def test_show_draws_the_tree_at_80_columns(team, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     router = Router.from_toml(team())
@@ -387,6 +479,39 @@ def test_the_account_around_the_one_that_pays_is_watched_too(limited):
     assert [alert.account for alert in raised] == ["team"]
 
 
+def test_what_open_calls_hold_does_not_use_a_limit_up(limited):
+    raised = []
+    router = limited(AlertRule(at=(1.0,), callback=raised.append))
+    attempt = next(iter(router.attempts(request_of(max_tokens=95))))
+    with attempt, pytest.raises(BudgetExceeded):
+        spend(router, None, tokens=50)
+    assert raised == []
+
+
+def test_a_limit_that_was_raised_has_alerts_of_its_own(limited, ledger):
+    raised = []
+    rule = AlertRule(at=(0.5,), callback=raised.append)
+    spend(limited(rule, ledger), None, tokens=60)
+    spend(limited(rule, ledger, limit="0.002"), None, tokens=60)
+    assert [alert.limit for alert in raised] == [10**6, 2 * 10**6]
+
+
+def test_the_last_of_many_quick_calls_is_not_overlooked(limited):
+    raised = []
+    done = threading.Event()
+
+    def note(alert):
+        raised.append(alert.account)
+        done.set()
+
+    team = Budget(account="team", limit="0.0005")
+    router = limited(AlertRule(at=(1.0,), callback=note), within=team)
+    spend(router, None, tokens=20)
+    spend(router, None, tokens=30)  # within a second of the first
+    assert done.wait(10)
+    assert raised == ["team"]
+
+
 def test_the_log_and_a_webhook_get_it_and_the_address_stays_secret(limited, caplog, monkeypatch):
     bodies = []
     done = threading.Event()
@@ -431,6 +556,7 @@ def test_a_function_or_a_webhook_that_fails_costs_no_reply(limited, caplog):
     ("rule", "problem"),
     [
         ({"at": [1.5]}, "at"),
+        ({"at": [0.005]}, "at: 0.005 is no whole percent"),
         ({"webhook": "slack"}, "webhook: is no address"),
         ({"colour": 1}, "colour: unknown key"),
     ],

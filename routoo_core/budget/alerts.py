@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 import urllib.request
@@ -28,6 +29,7 @@ ENCLOSING_EVERY_S = 1.0
 _NEARLY_GONE = 0.9
 """Share of a limit from which a refused call shows that it is used up, and not only that the call was large."""
 _WHOLE = 100
+_ROUNDING = 1e-6
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -76,7 +78,7 @@ class AlertRule(Settings):
     """``[alerts]`` in routoo.toml: when to raise an alert, and where it goes; each is raised once in a period.
 
     Attributes:
-        at: Shares of the limit, above 0 to 1.
+        at: Shares of the limit, whole percents from 0.01 to 1.
         log: Whether it is logged, as a warning.
         webhook: An address that gets it as JSON, with ``text`` as chat services read it. ``${NAME}`` stands for an
             environment variable.
@@ -87,6 +89,15 @@ class AlertRule(Settings):
     log: bool = True
     webhook: str | None = None
     callback: Callable[[Alert], None] | None = Field(default=None, exclude=True, repr=False)
+
+    @field_validator("at")
+    @classmethod
+    def _check_shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        for share in value:
+            percent = round(share * _WHOLE)
+            if percent < 1 or abs(share * _WHOLE - percent) > _ROUNDING:
+                raise ValueError(f"{share:g} is no whole percent; write one such as 0.5")
+        return value
 
     @field_validator("webhook")
     @classmethod
@@ -131,6 +142,7 @@ class Alerts:
                 )
         self._raised: set[tuple[str, str, int]] = set()
         self._looked_at: dict[str, float] = {}
+        self._later: set[str] = set()
 
     def check(self, budget: Budget, state: AccountState) -> None:
         """Raise what is due after a settlement; a failure of the ledger is left for the next one.
@@ -144,13 +156,30 @@ class Alerts:
         self._check_state(state)
         for enclosing in budget.chain[1:]:
             moment = time.monotonic()
-            if (
-                moment - self._looked_at.get(enclosing.account, -ENCLOSING_EVERY_S)
-                < ENCLOSING_EVERY_S
-            ):
+            next_look = self._looked_at.get(enclosing.account, -math.inf) + ENCLOSING_EVERY_S
+            if moment < next_look:
+                self._check_later(enclosing, next_look - moment)
                 continue
             self._looked_at[enclosing.account] = moment
             self._check_account(enclosing, is_exhausted=False)
+
+    def _check_later(self, enclosing: Budget, delay_s: float) -> None:
+        """Look at an account once more, so that the last of many calls is not overlooked."""
+        if enclosing.account in self._later:
+            return
+        self._later.add(enclosing.account)
+
+        def look() -> None:
+            self._later.discard(enclosing.account)
+            self._looked_at[enclosing.account] = time.monotonic()
+            self._check_account(enclosing, is_exhausted=False)
+
+        timer = threading.Timer(delay_s, look)
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError:  # the interpreter is ending, or has no thread left
+            self._later.discard(enclosing.account)
 
     def note_refusal(self, budget: Budget, account: str) -> None:
         """Raise the last alert for the account of a chain whose limit has refused a call."""
@@ -170,7 +199,8 @@ class Alerts:
     def _check_state(self, state: AccountState, is_exhausted: bool = False) -> None:
         if not state.limit:
             return
-        is_nearly_gone = state.spent + state.held >= _NEARLY_GONE * state.limit
+        # What is held may come back, so only what is spent shows that a limit is used up.
+        is_nearly_gone = state.spent >= _NEARLY_GONE * state.limit
         reached = []
         for percent in self._percents:
             is_due = state.spent * _WHOLE >= percent * state.limit
@@ -182,7 +212,8 @@ class Alerts:
 
     def _claim(self, state: AccountState, percent: int) -> bool:
         """Whether nobody has raised this alert before."""
-        period = _period_of(state)
+        # A limit that was raised has alerts of its own.
+        period = f"{_period_of(state)} {state.limit}"
         alert = (state.account, period, percent)
         if alert in self._raised:
             return False
@@ -208,7 +239,10 @@ class Alerts:
             sender = threading.Thread(
                 target=_post, args=(self._webhook, alert), name="routoo-alert"
             )
-            sender.start()
+            try:
+                sender.start()
+            except RuntimeError:  # no thread left; the call was answered all the same
+                _LOGGER.exception("the webhook of the alerts could not be called")
         if self._rule.callback is not None:
             try:
                 self._rule.callback(alert)

@@ -50,7 +50,8 @@ class DeclaredLimits:
 def declare_limits(ledger: Ledger, budget: Budget, source: str | None, now: float) -> None:
     """Put the limits of a budget's accounts into the ledger, and say where it has others.
 
-    What the same source has declared before is replaced: its file was edited. Other limits stay as they are.
+    What the same source has declared before is replaced: its file was edited. Other limits stay as they are, and an
+    account without a limit declares none.
 
     Args:
         ledger: One that keeps no limits is left alone.
@@ -75,6 +76,8 @@ def declare_limits(ledger: Ledger, budget: Budget, source: str | None, now: floa
         )
         known = declared.get(account.account)
         is_own = known is not None and source is not None and known.source == source
+        if mine.limit is None and not is_own:
+            continue  # who says nothing leaves the limits of others alone
         if known is not None and known.terms != mine.terms and not is_own:
             warnings.warn(_disagreement(mine, known), stacklevel=2)
         elif source is not None and (known is None or known.terms != mine.terms):
