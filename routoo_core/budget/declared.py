@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from routoo_core.budget.account import Budget
-from routoo_core.budget.ledger import DeclaredLimit, Ledger, LimitStore
+from routoo_core.budget.ledger import DeclaredLimit, Ledger, LimitStore, terms_of
 from routoo_core.money import nano_to_usd, plain_usd
 
 REFRESH_S = 0.5
@@ -47,6 +49,11 @@ class DeclaredLimits:
         return self._limits
 
 
+def file_source(path: str | Path) -> str:
+    """What a ledger calls a file: its path, and the machine, since containers have the same paths on many machines."""
+    return f"{platform.node()}:{Path(path).resolve()}"
+
+
 def declare_limits(ledger: Ledger, budget: Budget, source: str | None, now: float) -> None:
     """Put the limits of a budget's accounts into the ledger, and say where it has others.
 
@@ -73,6 +80,7 @@ def declare_limits(ledger: Ledger, budget: Budget, source: str | None, now: floa
             rolling=account.rolling,
             source=source or "",
             set_at=now,
+            timezone=account.timezone,
         )
         known = declared.get(account.account)
         is_own = known is not None and source is not None and known.source == source
@@ -85,11 +93,14 @@ def declare_limits(ledger: Ledger, budget: Budget, source: str | None, now: floa
 
 
 def describe_terms(limit: DeclaredLimit) -> str:
-    """A limit in words, such as ``$5.00 each day``."""
+    """A limit in words, such as ``$5.00 each day``; its time zone where it is not UTC."""
     amount = "no limit" if limit.limit is None else plain_usd(limit.limit)
     if limit.period == "run":
         return f"{amount} for each run"
-    return f"{amount} in any {limit.period}" if limit.rolling else f"{amount} each {limit.period}"
+    if limit.rolling:
+        return f"{amount} in any {limit.period}"
+    zone = "" if limit.timezone == "UTC" else f" in {limit.timezone}"
+    return f"{amount} each {limit.period}{zone}"
 
 
 def _disagreement(mine: DeclaredLimit, known: DeclaredLimit) -> str:
@@ -108,13 +119,10 @@ def _with_limits(budget: Budget, limits: Mapping[str, DeclaredLimit]) -> Budget:
         if within is not budget.within:
             changes["within"] = within
     declared = limits.get(budget.account)
-    if declared is not None and declared.terms != (
-        budget.limit_nano,
-        budget.period,
-        budget.rolling,
-    ):
+    if declared is not None and declared.terms != terms_of(budget):
         changes["limit"] = None if declared.limit is None else nano_to_usd(declared.limit)
         changes["period"] = declared.period
         changes["rolling"] = declared.rolling
+        changes["timezone"] = declared.timezone
         changes["carry_over"] = budget.carry_over and not declared.rolling
     return budget.model_copy(update=changes) if changes else budget

@@ -71,11 +71,24 @@ class LimitTerms(NamedTuple):
         limit: Nano-USD in each period; ``None`` for no limit.
         period: ``run``, ``hour``, ``day`` or ``month``.
         rolling: Whether it holds over any such time, looking back from now.
+        timezone: Where the period begins, an IANA name; ``UTC`` where it does not begin by a clock.
     """
 
     limit: NanoUsd | None
     period: Period
     rolling: bool
+    timezone: str = "UTC"
+
+
+def terms_of(budget: Budget) -> LimitTerms:
+    """What a budget says of its own account."""
+    zone = _zone_that_counts(budget.period, budget.rolling, budget.timezone)
+    return LimitTerms(budget.limit_nano, budget.period, budget.rolling, zone)
+
+
+def _zone_that_counts(period: Period, rolling: bool, timezone: str) -> str:
+    """A time zone, or ``UTC`` for a period that begins in none."""
+    return "UTC" if rolling or period == "run" else timezone
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,7 @@ class DeclaredLimit:
         rolling: Whether it holds over any such time, looking back from now.
         source: The file that declared it, or the command.
         set_at: When, seconds since the epoch.
+        timezone: Where the period begins, an IANA name.
     """
 
     account: str
@@ -97,11 +111,13 @@ class DeclaredLimit:
     rolling: bool
     source: str
     set_at: float
+    timezone: str = "UTC"
 
     @property
     def terms(self) -> LimitTerms:
         """What it says, whoever declared it."""
-        return LimitTerms(self.limit, self.period, self.rolling)
+        zone = _zone_that_counts(self.period, self.rolling, self.timezone)
+        return LimitTerms(self.limit, self.period, self.rolling, zone)
 
 
 def amount_to_hold(available: NanoUsd | None, minimum: NanoUsd, maximum: NanoUsd) -> NanoUsd | None:

@@ -240,19 +240,12 @@ class RedisLedger:
             rows: dict[Any, Any] = self._redis.hgetall(LIMITS_KEY)
         except self._redis_error as error:
             raise self._server_failure(error) from error
-        limits = []
-        for account in sorted(rows):
-            limit, period, rolling, source, set_at = json.loads(rows[account])
-            nano = None if limit is None else int(limit)
-            limits.append(DeclaredLimit(account, nano, period, rolling, source, set_at))
-        return limits
+        return [_read_limit(account, rows[account]) for account in sorted(rows)]
 
     def set_limit(self, limit: DeclaredLimit) -> None:
         """Declare a limit; see :class:`~routoo_core.budget.ledger.LimitStore`."""
-        nano = None if limit.limit is None else str(limit.limit)
-        row = json.dumps([nano, limit.period, limit.rolling, limit.source, limit.set_at])
         try:
-            self._redis.hset(LIMITS_KEY, limit.account, row)
+            self._redis.hset(LIMITS_KEY, limit.account, _write_limit(limit))
         except self._redis_error as error:
             raise self._server_failure(error) from error
 
@@ -310,6 +303,20 @@ def _read_script(name: str) -> str:
     common = folder.joinpath("common.lua").read_text(encoding="utf-8")
     script = folder.joinpath(f"{name}.lua").read_text(encoding="utf-8")
     return f"{constants}\n{common}\n{script}"
+
+
+def _write_limit(limit: DeclaredLimit) -> str:
+    """A declared limit as it is kept under its account; amounts are texts, as they may be large."""
+    amount = None if limit.limit is None else str(limit.limit)
+    fields = [amount, limit.period, limit.rolling, limit.source, limit.set_at, limit.timezone]
+    return json.dumps(fields)
+
+
+def _read_limit(account: str, text: str) -> DeclaredLimit:
+    """What :func:`_write_limit` wrote; ledgers of before say no time zone."""
+    limit, period, rolling, source, set_at, *timezone = json.loads(text)
+    amount = None if limit is None else int(limit)
+    return DeclaredLimit(account, amount, period, rolling, source, set_at, *timezone)
 
 
 def _describe_current(budget: Budget, now: float) -> dict[str, str | bool]:

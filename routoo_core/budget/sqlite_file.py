@@ -84,7 +84,8 @@ _ADDED_TABLES = (
         period TEXT NOT NULL,
         rolling INTEGER NOT NULL,
         source TEXT NOT NULL,
-        set_at REAL NOT NULL
+        set_at REAL NOT NULL,
+        timezone TEXT NOT NULL DEFAULT 'UTC'
     ) WITHOUT ROWID
     """,
     """
@@ -124,6 +125,7 @@ def open_file(path: str) -> sqlite3.Connection:
             _create_tables(db, path)
         for statement in _ADDED_TABLES:
             db.execute(statement)
+        _add_time_zones(db)
     except (sqlite3.Error, OSError, ValueError) as error:
         raise ConfigurationError(
             f"ledger {path}: {error}; give the path of a new file or of a ledger"
@@ -170,6 +172,17 @@ def _create_tables(db: sqlite3.Connection, path: str) -> None:
     if _check_schema(db, path):
         for statement in _SCHEMA:
             db.execute(statement)
+    db.execute("COMMIT")
+
+
+def _add_time_zones(db: sqlite3.Connection) -> None:
+    """Give the limits of ledgers of before a time zone, unless another process has done so meanwhile."""
+    query = "SELECT count(*) FROM pragma_table_info('limits') WHERE name = 'timezone'"
+    if db.execute(query).fetchone()[0]:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    if not db.execute(query).fetchone()[0]:
+        db.execute("ALTER TABLE limits ADD COLUMN timezone TEXT NOT NULL DEFAULT 'UTC'")
     db.execute("COMMIT")
 
 
