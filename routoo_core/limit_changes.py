@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from routoo_core.options import RoutooToml, read_config
 
 NO_LIMIT = "none"
 COMMAND = "routoo budget set"
-"""Who declared a limit that stands in no file."""
+"""Who declared a limit that was set."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,13 @@ def change_limit(
         period=changed.period,
         rolling=changed.rolling,
         timezone=changed.timezone,
-        source=COMMAND if text is None else file_source(path),
+        source=COMMAND,
         set_at=time.time(),
     )
     ledger.set_limit(limit)
     if text is not None:
         _write_file(path, text)
+        ledger.note_declared([replace(limit, source=file_source(path))])
     return ChangedLimit(limit, text is not None)
 
 

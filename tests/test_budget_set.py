@@ -1,5 +1,7 @@
 """``routoo budget set``: what it changes in the ledger and in routoo.toml, and what it says."""
 
+import time
+
 import pytest
 from typer.testing import CliRunner
 
@@ -45,7 +47,7 @@ def run(*arguments):
 def start(path):
     """What a program with this file does first; returns the ledger."""
     budget, ledger = open_account(path, read_config(path))
-    declare_limits(ledger, budget, file_source(path), 1.0)
+    declare_limits(ledger, budget, file_source(path), time.time())
     return ledger
 
 

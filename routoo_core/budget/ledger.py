@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from routoo_core.budget.account import AccountState, Budget
-from routoo_core.budget.period import Period, Window
+from routoo_core.budget.period import DAY_S, Period, Window
 from routoo_core.money import NanoUsd
 
 HOLD_TTL_S = 900.0
 """Seconds after which a hold that nobody has settled counts as spent."""
+DECLARED_RETENTION_S = 100 * DAY_S
+"""How long a ledger remembers what a file has declared that no program has read since."""
 FAIR_SHARE_DIVISOR = 8
 """A call that leaves its limit to the router holds at most 1/8 of the available money."""
 
@@ -261,6 +264,14 @@ class LimitStore(Protocol):
 
     def set_limit(self, limit: DeclaredLimit) -> None:
         """Declare a limit; it replaces the one that the account has."""
+        ...
+
+    def last_declared(self, source: str) -> list[DeclaredLimit]:
+        """What a file said when a program last read it, by account, whether or not it counts."""
+        ...
+
+    def note_declared(self, limits: Sequence[DeclaredLimit]) -> None:
+        """Remember what files say, for ``DECLARED_RETENTION_S``; each replaces the last of its source and account."""
         ...
 
 

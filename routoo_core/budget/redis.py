@@ -16,6 +16,7 @@ from typing import Any
 from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots, paying
 from routoo_core.budget.clock import WALL_CLOCK, Clock
 from routoo_core.budget.ledger import (
+    DECLARED_RETENTION_S,
     FAIR_SHARE_DIVISOR,
     HOLD_TTL_S,
     Cooldown,
@@ -40,6 +41,7 @@ GENERATION_KEY = "{routoo}:generation"
 """A mark that is set once: where it is missing or another one, the server has lost what it kept."""
 COOLDOWNS_KEY = "{routoo}:cooldowns"
 LIMITS_KEY = "{routoo}:limits"
+DECLARATIONS_KEY = "{routoo}:declarations"
 ALERTS_KEY = "{routoo}:alerts"
 PASSWORD_VARIABLE = "ROUTOO_REDIS_PASSWORD"  # noqa: S105
 TIMEOUT_S = 10
@@ -246,6 +248,24 @@ class RedisLedger:
         """Declare a limit; see :class:`~routoo_core.budget.ledger.LimitStore`."""
         try:
             self._redis.hset(LIMITS_KEY, limit.account, _write_limit(limit))
+        except self._redis_error as error:
+            raise self._server_failure(error) from error
+
+    def last_declared(self, source: str) -> list[DeclaredLimit]:
+        """What a file last said; see :class:`~routoo_core.budget.ledger.LimitStore`."""
+        try:
+            rows: dict[Any, Any] = self._redis.hgetall(f"{DECLARATIONS_KEY}:{source}")
+        except self._redis_error as error:
+            raise self._server_failure(error) from error
+        return [_read_limit(account, rows[account]) for account in sorted(rows)]
+
+    def note_declared(self, limits: Sequence[DeclaredLimit]) -> None:
+        """Remember what files say; see :class:`~routoo_core.budget.ledger.LimitStore`."""
+        try:
+            for limit in limits:
+                key = f"{DECLARATIONS_KEY}:{limit.source}"
+                self._redis.hset(key, limit.account, _write_limit(limit))
+                self._redis.expire(key, int(DECLARED_RETENTION_S))
         except self._redis_error as error:
             raise self._server_failure(error) from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from routoo_core.budget.account import (
 )
 from routoo_core.budget.clock import WALL_CLOCK, Clock
 from routoo_core.budget.ledger import (
+    DECLARED_RETENTION_S,
     HOLD_TTL_S,
     Cooldown,
     DeclaredLimit,
@@ -226,6 +227,29 @@ class SqliteLedger:
                 """,
                 astuple(limit),
             )
+
+    def last_declared(self, source: str) -> list[DeclaredLimit]:
+        """What a file last said; see :class:`~routoo_core.budget.ledger.LimitStore`."""
+        query = """
+            SELECT account, "limit", period, rolling, source, set_at, timezone
+            FROM declarations WHERE source = ? ORDER BY account
+        """
+        with self._transaction("DEFERRED") as db:
+            return [_declared_limit(row) for row in db.execute(query, (source,))]
+
+    def note_declared(self, limits: Sequence[DeclaredLimit]) -> None:
+        """Remember what files say; see :class:`~routoo_core.budget.ledger.LimitStore`."""
+        oldest = self.clock() - DECLARED_RETENTION_S
+        with self._transaction("IMMEDIATE") as db:
+            db.executemany(
+                """
+                INSERT OR REPLACE INTO declarations
+                    (account, "limit", period, rolling, source, set_at, timezone)
+                VALUES (?, ?, ?, ?, ?, ?, ?)
+                """,
+                [astuple(limit) for limit in limits],
+            )
+            db.execute("DELETE FROM declarations WHERE set_at < ?", (oldest,))
 
     def claim_alert(self, account: str, window: str, percent: int) -> bool:
         """Whether nobody has raised an alert; see :class:`~routoo_core.budget.ledger.AlertStore`."""

@@ -88,6 +88,19 @@ _ADDED_TABLES = (
         timezone TEXT NOT NULL DEFAULT 'UTC'
     ) WITHOUT ROWID
     """,
+    # What each file said when a program last read it, whether or not it counts.
+    """
+    CREATE TABLE IF NOT EXISTS declarations (
+        source TEXT NOT NULL,
+        account TEXT NOT NULL,
+        "limit" INTEGER,
+        period TEXT NOT NULL,
+        rolling INTEGER NOT NULL,
+        set_at REAL NOT NULL,
+        timezone TEXT NOT NULL,
+        PRIMARY KEY (source, account)
+    ) WITHOUT ROWID
+    """,
     """
     CREATE TABLE IF NOT EXISTS alerts (
         account TEXT NOT NULL,
