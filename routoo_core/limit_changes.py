@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,10 +59,12 @@ class ChangedLimit:
     Attributes:
         limit: As the ledger has it now.
         is_in_file: Whether routoo.toml declares the account, and was changed as well.
+        shared_with: The accounts that have the same limit in routoo.toml, which was left as it is for their sake.
     """
 
     limit: DeclaredLimit
     is_in_file: bool
+    shared_with: tuple[str, ...] = ()
 
 
 def change_limit(
@@ -107,10 +112,11 @@ def change_limit(
         set_at=time.time(),
     )
     ledger.set_limit(limit)
-    if text is not None:
-        _write_file(path, text)
-        ledger.note_declared([replace(limit, source=file_source(path))])
-    return ChangedLimit(limit, text is not None)
+    if text is None:
+        return ChangedLimit(limit, False, _sharing(usual_payer, budget))
+    _write_file(path, text)
+    ledger.note_declared([replace(limit, source=file_source(path))])
+    return ChangedLimit(limit, True)
 
 
 def find_account(usual_payer: Budget, ledger: Ledger, name: str) -> Budget:
@@ -119,7 +125,7 @@ def find_account(usual_payer: Budget, ledger: Ledger, name: str) -> Budget:
     Raises:
         InvalidRequest: It is none of these; the error names the one that was probably meant.
     """
-    for declared in usual_payer.every_account():
+    for declared in (*usual_payer.every_account(), *usual_payer.templates()):
         if declared.account == name:
             return declared
     used = [state.account for state in ledger.accounts()]
@@ -134,25 +140,52 @@ def find_account(usual_payer: Budget, ledger: Ledger, name: str) -> Budget:
     raise unknown_account(name, sorted({*declared_names, *used}))
 
 
+def _sharing(usual_payer: Budget, budget: Budget) -> tuple[str, ...]:
+    """The other accounts that have an account's limit in the file, by the name or pattern that stands there."""
+    if not budget.accounts:
+        return ()
+    names = (usual_payer.account, *budget.accounts)
+    return tuple(name for name in names if name != budget.account)
+
+
 def _changed_file(path: Path, config: RoutooToml, name: str, changed: Budget) -> str | None:
     """routoo.toml with the new terms of an account, all else as it is; ``None`` where it declares no such limit.
 
-    All terms are written, so that the next start finds in the file what the ledger has.
+    All terms are written, so that the next start finds in the file what the ledger has. A limit that ``accounts``
+    shares among many accounts is left as it is.
 
     Raises:
         ConfigurationError: The file would not be valid any more.
     """
     import tomlkit
 
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document = tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
     if config.budgets:
-        table = document["budgets"].get(name)
-    elif config.budget.accounts:
-        table = None  # every account of the list has this limit, not only the one that is changed
+        tables = [document["budgets"][name]] if name in config.budgets else []
     else:
-        table = _nested_table(document.setdefault("budget", tomlkit.table()), name)
-    if table is None:
+        budget = document.setdefault("budget", tomlkit.table())
+        tables = [table for table in _tables_of(budget, name) if not table.get("accounts")]
+    if not tables:
         return None
+    for table in tables:
+        _write_terms(table, changed)
+    RoutooToml.read(str(path), document.unwrap()).read_budget(path)
+    return tomlkit.dumps(document)
+
+
+def _tables_of(table: Any, name: str) -> Iterator[Any]:
+    """Every table of an account: ``[budget]``, what that is within, its members, and what those are within."""
+    if not isinstance(table, Mapping):
+        return
+    if table.get("account", "default") == name:
+        yield table
+    yield from _tables_of(table.get("within"), name)
+    for member in table.get("members", ()):
+        yield from _tables_of(member, name)
+
+
+def _write_terms(table: Any, changed: Budget) -> None:
+    """Write a limit and its terms into a table; those that are at their default may be left out."""
     if changed.limit is None:
         table.pop("limit", None)
     else:
@@ -161,8 +194,6 @@ def _changed_file(path: Path, config: RoutooToml, name: str, changed: Budget) ->
         value = getattr(changed, field)
         if field in table or value != Budget.model_fields[field].default:
             table[field] = value
-    RoutooToml.read(str(path), document.unwrap()).read_budget(path)
-    return tomlkit.dumps(document)
 
 
 def _write_file(path: Path, text: str) -> None:
@@ -174,8 +205,8 @@ def _write_file(path: Path, text: str) -> None:
     target = path.resolve()
     try:
         with replacing(target) as partial:
-            partial.write_text(text, encoding="utf-8")
-            shutil.copymode(target, partial)
+            partial.write_bytes(text.encode())
+            _copy_access(target, partial)
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be written ({error.strerror or error}). The ledger has the new limit; write it into the "
@@ -183,13 +214,10 @@ def _write_file(path: Path, text: str) -> None:
         ) from error
 
 
-def _nested_table(table: Any, name: str) -> Any:
-    """The table of an account in ``[budget]``, in what that is within or its members; ``None`` where there is none."""
-    while isinstance(table, Mapping):
-        if table.get("account", "default") == name:
-            return table
-        for member in table.get("members", ()):
-            if isinstance(member, Mapping) and member.get("account") == name:
-                return member
-        table = table.get("within")
-    return None
+def _copy_access(source: Path, target: Path) -> None:
+    """Let those use a file who may use another, and its owner own it where that is allowed."""
+    if sys.platform != "win32":
+        status = source.stat()
+        with suppress(PermissionError):
+            os.chown(target, status.st_uid, status.st_gid)
+    shutil.copymode(source, target)

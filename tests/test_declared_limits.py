@@ -166,3 +166,46 @@ def test_a_file_that_nobody_reads_any_more_is_forgotten(tmp_path):
     ledger.note_declared([replace(limit, source=OTHER, set_at=clock())])
     assert ledger.last_declared(ONE) == []
     assert len(ledger.last_declared(OTHER)) == 1
+
+
+# Templates
+
+
+def template(limit, **fields):
+    """The budget of a file with a team and a template of its users."""
+    user = Budget(account="user-*", limit=limit, **fields)
+    return Budget(account="team", limit="50", members=(user,))
+
+
+def test_an_account_of_a_template_has_one_limit_in_all_programs(ledger):
+    declare_limits(ledger, template("5"), ONE, time.time())
+    with pytest.warns(UserWarning, match=r"account 'user-\*': web-2.* set 'user-\*' LIMIT"):
+        declare_limits(ledger, template("9", timezone="Asia/Tokyo"), OTHER, time.time())
+    other = template("9", timezone="Asia/Tokyo").for_account("user-anna")
+    anna = DeclaredLimits(ledger).apply(other)
+    assert (anna.account, anna.limit, anna.timezone) == ("user-anna", 5, "UTC")
+
+
+def test_an_accounts_own_limit_counts_before_that_of_its_template(ledger):
+    declare_limits(ledger, template("5"), ONE, time.time())
+    ledger.set_limit(DeclaredLimit("user-anna", 7 * 10**9, "day", False, "command", 1.0))
+    limits = DeclaredLimits(ledger)
+    assert limits.apply(template("5").for_account("user-anna")).limit == 7
+    assert limits.apply(template("5").for_account("user-bob")).limit == 5
+
+
+def test_a_template_limits_no_account_that_is_not_made_from_it(ledger):
+    declare_limits(ledger, template("5"), ONE, time.time())
+    assert DeclaredLimits(ledger).apply(Budget(account="user-x")).limit is None
+
+
+def test_the_accounts_that_a_call_may_name_have_one_limit_in_all_programs(ledger):
+    tenants = Budget(account="house", limit="1", accounts=("tenant-*", "guest"))
+    declare_limits(ledger, tenants, ONE, time.time())
+    ledger.set_limit(DeclaredLimit("house", 100 * 10**9, "day", False, "command", 1.0))
+    limits = DeclaredLimits(ledger)
+    assert limits.apply(tenants).limit == 100
+    for name in ("tenant-7", "guest"):
+        assert limits.apply(tenants.for_account(name)).limit == 1
+    ledger.set_limit(DeclaredLimit("tenant-*", 3 * 10**9, "day", False, "command", 1.0))
+    assert DeclaredLimits(ledger).apply(tenants.for_account("tenant-7")).limit == 3

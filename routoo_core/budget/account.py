@@ -48,6 +48,7 @@ class Budget(Settings):
             each of them, and the tightest limit binds.
         members: Other accounts, of limits of their own, that a call may let pay instead. A name such as ``user-*`` is a
             template: an account of a name like it is made when a call first names it.
+        template: The name that this account was made from, such as ``user-*``; ``None`` for one of its own.
     """
 
     account: Annotated[str, Field(min_length=1)] = "default"
@@ -62,6 +63,7 @@ class Budget(Settings):
     accounts: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
     within: Budget | None = None
     members: tuple[Budget, ...] = ()
+    template: str | None = None
 
     @model_validator(mode="after")
     def _check_rolling(self) -> Budget:
@@ -121,10 +123,13 @@ class Budget(Settings):
             raise InvalidRequest(
                 f"account: {account!r} cannot pay; name an account other than {', '.join(enclosing) or 'none'}"
             )
-        if self.accounts is not None and not _matches_any(account, self.accounts):
-            allowed = ", ".join(self.accounts) or "none"
-            raise InvalidRequest(f"account: {account!r} cannot pay; name one like {allowed}")
-        return self.model_copy(update={"account": account})
+        template = None
+        if self.accounts is not None:
+            template = _first_match(account, self.accounts)
+            if template is None:
+                allowed = ", ".join(self.accounts) or "none"
+                raise InvalidRequest(f"account: {account!r} cannot pay; name one like {allowed}")
+        return self.model_copy(update={"account": account, "template": template})
 
     def _member(self, account: str) -> Budget:
         """The member of a name, else one made from the first template that the name is like."""
@@ -134,7 +139,9 @@ class Budget(Settings):
         if _is_name(account) and not is_pattern(account):
             for member in self.members:
                 if is_pattern(member.account) and fnmatchcase(account, member.account):
-                    return member.model_copy(update={"account": account})
+                    return member.model_copy(
+                        update={"account": account, "template": member.account}
+                    )
         names = [self.account, *(member.account for member in self.members)]
         raise unknown_account(account, names)
 
@@ -153,6 +160,14 @@ class Budget(Settings):
                 if not is_pattern(account.account):
                     accounts.setdefault(account.account, account)
         return list(accounts.values())
+
+    def templates(self) -> list[Budget]:
+        """The budgets under whose names others are made: members such as ``user-*``, and those of ``accounts``."""
+        templates = [member for member in self.members if is_pattern(member.account)]
+        for name in self.accounts or ():
+            if name != self.account:
+                templates.append(self.model_copy(update={"account": name}))
+        return templates
 
     @property
     def limit_nano(self) -> NanoUsd | None:
@@ -217,8 +232,12 @@ def _is_name(account: object) -> bool:
     return True
 
 
-def _matches_any(account: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(account, pattern) for pattern in patterns)
+def _first_match(account: str, patterns: Sequence[str]) -> str | None:
+    """The first pattern that a name is like."""
+    for pattern in patterns:
+        if fnmatchcase(account, pattern):
+            return pattern
+    return None
 
 
 class Refill(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -65,7 +66,7 @@ def declare_limits(ledger: Ledger, budget: Budget, source: str | None, now: floa
 
     Args:
         ledger: One that keeps no limits is left alone.
-        budget: Its chain and its members are declared, templates apart.
+        budget: Its chain and its members are declared; templates under their own names, such as ``user-*``.
         source: The file that they stand in, see :func:`file_source`; ``None`` for a program, whose limits are compared
             and not kept.
         now: Seconds since the epoch.
@@ -81,7 +82,7 @@ def declare_limits(ledger: Ledger, budget: Budget, source: str | None, now: floa
         last_declared = {limit.account: limit for limit in ledger.last_declared(source)}
 
     to_note = []
-    for account in budget.every_account():
+    for account in (*budget.every_account(), *budget.templates()):
         mine = _declaration(account, source, now)
         known = limits.get(account.account)
         last = last_declared.get(account.account)
@@ -121,7 +122,7 @@ def _warn_of_removal(mine: DeclaredLimit, known: DeclaredLimit, last: DeclaredLi
         return
     warnings.warn(
         f"account {mine.account!r}: {mine.source} gives it no limit any more, but the ledger has "
-        f"{describe_terms(known)}, which counts. To take it away: routoo budget set {mine.account} none",
+        f"{describe_terms(known)}, which counts. To take it away: routoo budget set {shlex.quote(mine.account)} none",
         stacklevel=3,
     )
 
@@ -139,9 +140,10 @@ def describe_terms(limit: DeclaredLimit) -> str:
 
 def _disagreement(mine: DeclaredLimit, known: DeclaredLimit) -> str:
     where = mine.source or "the program"
+    name = shlex.quote(mine.account)
     return (
         f"account {mine.account!r}: {where} says {describe_terms(mine)}, but the ledger has {describe_terms(known)}, "
-        f"declared by {known.source}. The ledger's counts. To change it: routoo budget set {mine.account} LIMIT"
+        f"declared by {known.source}. The ledger's counts. To change it: routoo budget set {name} LIMIT"
     )
 
 
@@ -153,6 +155,8 @@ def _with_limits(budget: Budget, limits: Mapping[str, DeclaredLimit]) -> Budget:
         if within is not budget.within:
             changes["within"] = within
     declared = limits.get(budget.account)
+    if declared is None and budget.template is not None:
+        declared = limits.get(budget.template)
     if declared is not None and declared.terms != terms_of(budget):
         changes["limit"] = None if declared.limit is None else nano_to_usd(declared.limit)
         changes["period"] = declared.period

@@ -259,7 +259,7 @@ class LimitStore(Protocol):
     """What a ledger may keep besides, so that all who share it follow the same limits."""
 
     def limits(self) -> list[DeclaredLimit]:
-        """Every declared limit, by account."""
+        """Every declared limit, by account; those of templates under their own names, such as ``user-*``."""
         ...
 
     def set_limit(self, limit: DeclaredLimit) -> None:

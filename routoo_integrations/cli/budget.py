@@ -126,6 +126,9 @@ def set_command(
     place = f"{configuration.path} and the ledger" if changed.is_in_file else "the ledger"
     terms = describe_terms(changed.limit)
     print_line(f"account {changed.limit.account}: {terms}, in {place}")
+    if changed.shared_with:
+        others = ", ".join(changed.shared_with)
+        print_line(f"{configuration.path} is left as it is: its limit is also that of {others}")
 
 
 def _account_table(accounts: Sequence[AccountOverview]) -> Table:
