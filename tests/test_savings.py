@@ -8,7 +8,7 @@ import pytest
 
 from routoo_core import Pool, RoutedRequest
 from routoo_core.config import build_router
-from routoo_core.monitoring.expert_costs import CostForecasts
+from routoo_core.monitoring.expert_costs import CostEstimate, CostForecasts
 from routoo_core.monitoring.goals import goal_progress
 from routoo_core.monitoring.routed_calls import RoutedCall
 from routoo_core.monitoring.savings import SavingsEstimator
@@ -176,3 +176,37 @@ def test_progress_towards_a_share_saved():
     assert progress.reached == pytest.approx(0.45)
     assert progress.interval is not None
     assert "Saved: 45.0%" in progress.describe()
+
+
+def test_what_was_saved_is_said_without_an_interval_where_the_best_may_have_cost_nothing():
+    answers = [call("dear", paid) for paid in [0.001] * 24 + [2.0]]
+    policy = PolicyRecord("save", {"share": 0.4})
+    under_goal = [call("cheap", policy=policy) for _ in range(3)]
+    forecasts = CostForecasts(answers + under_goal)
+    assert forecasts.estimate(under_goal, lambda _: "dear").low == 0
+    [progress] = goal_progress(answers + under_goal, forecasts)
+    assert progress.reached is not None
+    assert progress.reached > 0.9
+    assert progress.interval is None
+
+
+def test_experts_judged_by_the_ratio_of_all_may_be_wrong_together():
+    calls = []
+    for number in range(40):
+        calls.append(call("dear" if number % 2 else "cheap", shadow=True, answered_by=None))
+    forecasts = CostForecasts(calls)
+    together = forecasts.estimate(calls, lambda made: made.choice)
+    dear = forecasts.estimate([made for made in calls if made.choice == "dear"], lambda _: "dear")
+    cheap = forecasts.estimate(
+        [made for made in calls if made.choice == "cheap"], lambda _: "cheap"
+    )
+    assert together.low == pytest.approx(dear.low + cheap.low)
+    assert together.high == pytest.approx(dear.high + cheap.high)
+
+
+def test_experts_of_answers_of_their_own_are_wrong_independently():
+    pooled = CostEstimate(10.0, 8.0, 14.0, is_pooled=True)
+    own = CostEstimate(10.0, 7.0, 13.0)
+    assert CostEstimate.total([own, own]).low == pytest.approx(20 - 18**0.5)
+    assert CostEstimate.total([pooled, pooled, own]).low == pytest.approx(30 - 5)
+    assert CostEstimate.total([pooled, pooled, own]).high == pytest.approx(30 + 73**0.5)
