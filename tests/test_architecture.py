@@ -30,7 +30,7 @@ routoo_core
 routoo_core.budget
     pacing goals
 routoo_core.calling
-    attempt attempts
+    attempt trials attempts
 routoo_core
     policies options limit_changes preview router
 routoo_core.calling
