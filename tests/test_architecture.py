@@ -18,7 +18,7 @@ routoo_core.predictor
     base checkpoint_folder batching weights adapter encoder calibration lengths heads checkpoint_config quality_model
     head_ensemble neighbours performance reference checkpoint
 routoo_core.budget
-    clock period account ledger journal settlements sqlite_file sqlite redis opening tables declared outlook overview alerts cooldowns
+    clock period account ledger journal recollection settlements sqlite_file sqlite redis opening tables declared outlook overview alerts cooldowns
 routoo_core
     candidates record selector
 routoo_core.budget
