@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -20,12 +20,16 @@ from routoo_core.budget.account import (
 )
 from routoo_core.budget.clock import WALL_CLOCK, Clock
 from routoo_core.budget.ledger import (
+    FORGOTTEN_REBUILD,
+    FORGOTTEN_REFUSE,
     HOLD_TTL_S,
     Cooldown,
     DeclaredLimit,
     HourlyCalls,
+    KnownSpending,
     Reservation,
     amount_to_hold,
+    check_on_forgotten,
 )
 from routoo_core.budget.period import (
     HOUR_S,
@@ -38,12 +42,21 @@ from routoo_core.budget.sqlite_file import (
     IN_MEMORY,
     AccountReader,
     Booking,
+    add_unbooked,
+    file_failure,
     find_file_id,
     newest_slot_key,
     open_file,
     read_expired_holds,
+    recall,
 )
-from routoo_core.errors import HeldShareExceeded, LedgerError, ReservationClosed
+from routoo_core.errors import (
+    ConfigurationError,
+    HeldShareExceeded,
+    LedgerError,
+    LedgerForgot,
+    ReservationClosed,
+)
 from routoo_core.lifetimes import PerProcess, fork_safe_lock
 from routoo_core.money import NanoUsd
 
@@ -68,17 +81,23 @@ class SqliteLedger:
         ttl: Seconds after which an open hold counts as spent, all of it: its process must have died. A
             settlement that comes later corrects that.
         clock: Tells the time.
+        on_forgotten: Where the file was moved or deleted: ``refuse`` calls, or ``rebuild`` it.
 
     Raises:
         ConfigurationError: The file cannot be opened, is not a ledger, or has another schema.
     """
 
     def __init__(
-        self, path: str | Path = IN_MEMORY, ttl: float = HOLD_TTL_S, clock: Clock = WALL_CLOCK
+        self,
+        path: str | Path = IN_MEMORY,
+        ttl: float = HOLD_TTL_S,
+        clock: Clock = WALL_CLOCK,
+        on_forgotten: str = FORGOTTEN_REFUSE,
     ) -> None:
         self.path = str(path)
         self.ttl = ttl
         self.clock = clock
+        self.on_forgotten = check_on_forgotten(on_forgotten)
         self._checked_at = -FILE_CHECK_S
         self._in_memory: _Connection | None = None
         self._opening = fork_safe_lock()
@@ -99,8 +118,8 @@ class SqliteLedger:
             return "memory://"
         return f"sqlite:///{Path(self.path).resolve()}"
 
-    def __reduce__(self) -> tuple[type[SqliteLedger], tuple[str, float, Clock]]:
-        return type(self), (self.path, self.ttl, self.clock)
+    def __reduce__(self) -> tuple[type[SqliteLedger], tuple[str, float, Clock, str]]:
+        return type(self), (self.path, self.ttl, self.clock, self.on_forgotten)
 
     def reserve(
         self,
@@ -144,6 +163,8 @@ class SqliteLedger:
     def settle(self, reservation: Reservation, cost: NanoUsd) -> AccountState:
         """Book the cost; see :class:`~routoo_core.budget.ledger.Ledger`."""
         now = self.clock()
+        if self.on_forgotten == FORGOTTEN_REBUILD:
+            self._check_file()
         with self._transaction("IMMEDIATE") as db:
             closing = _close(db, reservation, "settled")
             booking = Booking(
@@ -229,6 +250,29 @@ class SqliteLedger:
         with self._transaction("IMMEDIATE") as db:
             return db.execute("INSERT OR IGNORE INTO alerts VALUES (?, ?, ?, ?)", row).rowcount > 0
 
+    def restore(self, spending: Sequence[KnownSpending]) -> bool:
+        """Go on with the file that is there now; see :class:`~routoo_core.budget.ledger.RestorableLedger`.
+
+        A file that was deleted can be read while it is open: all that it held counts as seen.
+        """
+        now = self.clock()
+        connection = self._opened.get()
+        is_lost = self._is_lost(connection)
+        if not is_lost:
+            with self._transaction("IMMEDIATE") as db:
+                add_unbooked(db, spending, now)
+            return False
+
+        try:
+            last_seen = self._read_spending(connection)
+        except LedgerError:  # it is damaged, too
+            last_seen = [known._replace(spent=known.spent + known.own) for known in spending]
+        self._open_anew()
+        with self._transaction("IMMEDIATE") as db:
+            recall(db, last_seen, now)
+            add_unbooked(db, spending, now)
+        return True
+
     def close(self) -> None:
         """Close the file."""
         connection = self._opened.get()
@@ -236,21 +280,49 @@ class SqliteLedger:
             connection.db.close()
 
     def _check_file(self) -> None:
-        """Refuse to hold money in a file that is no longer where others find it; looked at once a second.
+        """Refuse to hold money in a file that is no longer where others find it.
+
+        It is looked at once a second, or at every step where the ledger is to be rebuilt.
 
         Raises:
-            LedgerError: The file was moved, deleted or replaced.
+            LedgerForgot: The file was moved, deleted or replaced.
         """
         moment = time.monotonic()
-        if moment - self._checked_at < FILE_CHECK_S:
+        is_checked = moment - self._checked_at < FILE_CHECK_S
+        if is_checked and self.on_forgotten == FORGOTTEN_REFUSE:
             return
-        file_id = self._opened.get().file_id
-        if file_id is not None and file_id != find_file_id(self.path):
-            raise LedgerError(
-                f"the ledger {self.path} was moved or deleted while it was open. Put the file back, or restart this "
-                "process to begin anew"
+        if self._is_lost(self._opened.get()):
+            raise LedgerForgot(
+                f"the ledger {self.path} was moved or deleted while it was open",
+                "Put the file back",
             )
         self._checked_at = moment
+
+    def _is_lost(self, connection: _Connection) -> bool:
+        """Whether the file that is open is no longer where others find it."""
+        file_id = connection.file_id
+        return file_id is not None and file_id != find_file_id(self.path)
+
+    def _read_spending(self, connection: _Connection) -> list[KnownSpending]:
+        """What is spent in the windows that have not passed."""
+        now = self.clock()
+        with self._transaction("DEFERRED", connection) as db:
+            reader = AccountReader(db, now, self.ttl, read_expired_holds(db, now))
+            states = reader.history(None)
+        spending = []
+        for state in states:
+            if not state.window.has_passed(now):
+                known = KnownSpending(state.account, state.window, state.limit, state.spent)
+                spending.append(known)
+        return spending
+
+    def _open_anew(self) -> None:
+        """Open the file that is there now, or a new one; calls that use the old one end with it."""
+        try:
+            connection = _open(self.path)
+        except ConfigurationError as error:
+            raise LedgerError(f"the ledger {self.path} cannot be opened anew: {error}") from error
+        self._opened = PerProcess(self._connect, connection)
 
     @contextmanager
     def _reading(self) -> Iterator[AccountReader]:
@@ -260,13 +332,15 @@ class SqliteLedger:
             yield AccountReader(db, now, self.ttl, read_expired_holds(db, now))
 
     @contextmanager
-    def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(
+        self, kind: str, connection: _Connection | None = None
+    ) -> Iterator[sqlite3.Connection]:
         """``DEFERRED`` reads one state of the file; ``IMMEDIATE`` keeps others from writing.
 
         Raises:
             LedgerError: SQLite failed: the file is locked for too long, the disk is full.
         """
-        connection = self._opened.get()
+        connection = connection or self._opened.get()
         with connection.lock:
             db = connection.db
             try:
@@ -277,7 +351,7 @@ class SqliteLedger:
                 with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                     db.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    raise _file_failure(self.path, error) from error
+                    raise file_failure(self.path, error) from error
                 raise
 
     def _connect(self) -> _Connection:
@@ -293,31 +367,6 @@ class SqliteLedger:
 def _open(path: str) -> _Connection:
     db = open_file(path)
     return _Connection(db, find_file_id(path))
-
-
-_REMEDIES = (
-    ("SQLITE_FULL", "make room on its disk"),
-    ("SQLITE_BUSY", "another process has locked it for long; see which one has it open"),
-    ("SQLITE_LOCKED", "another process has locked it for long; see which one has it open"),
-    ("SQLITE_READONLY", "let this user write to the file and its folder"),
-    ("SQLITE_PERM", "let this user write to the file and its folder"),
-    ("SQLITE_CANTOPEN", "see that its folder is there and may be written to"),
-    ("SQLITE_IOERR", "see that its disk works, and that the file was not moved or deleted"),
-    ("SQLITE_CORRUPT", "restore it from a copy; the file is damaged"),
-    ("SQLITE_NOTADB", "restore it from a copy; the file is no database any more"),
-)
-"""How the names of SQLite's errors begin → what to do."""
-
-
-def _file_failure(path: str, error: sqlite3.Error) -> LedgerError:
-    name = getattr(error, "sqlite_errorname", None) or ""
-    remedy = "see that the file can be used"
-    for beginning, words in _REMEDIES:
-        if name.startswith(beginning):
-            remedy = words
-    return LedgerError(
-        f"the ledger {path} failed ({error}); {remedy}. Nothing is called while it cannot be asked"
-    )
 
 
 def _hold(
