@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from routoo_core.budget.account import Budget, unknown_account
-from routoo_core.budget.declared import DeclaredLimits
+from routoo_core.budget.declared import DeclaredLimits, file_source
 from routoo_core.budget.ledger import DeclaredLimit, Ledger, LimitStore
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.files import replacing
@@ -18,7 +18,7 @@ from routoo_core.options import RoutooToml, read_config
 
 NO_LIMIT = "none"
 COMMAND = "routoo budget set"
-"""Who declared a limit that stands in no file."""
+"""Who declared a limit that was set."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,13 @@ class LimitChange:
         limit: USD, a decimal string; ``none`` for no limit.
         period: ``run``, ``hour``, ``day`` or ``month``.
         rolling: Whether it holds over any such time, looking back from now.
+        timezone: Where the period begins, an IANA name.
     """
 
     limit: str
     period: str | None = None
     rolling: bool | None = None
+    timezone: str | None = None
 
     def values(self) -> dict[str, Any]:
         """The changed fields; no limit is ``None``."""
@@ -42,6 +44,8 @@ class LimitChange:
             values["period"] = self.period
         if self.rolling is not None:
             values["rolling"] = self.rolling
+        if self.timezone is not None:
+            values["timezone"] = self.timezone
         return values
 
 
@@ -88,6 +92,7 @@ def change_limit(
         "limit": budget.limit,
         "period": budget.period,
         "rolling": budget.rolling,
+        "timezone": budget.timezone,
     }
     changed = Budget.read(f"account {name!r}", {**fields, **change.values()})
 
@@ -97,12 +102,14 @@ def change_limit(
         limit=changed.limit_nano,
         period=changed.period,
         rolling=changed.rolling,
-        source=COMMAND if text is None else str(path.resolve()),
+        timezone=changed.timezone,
+        source=COMMAND,
         set_at=time.time(),
     )
     ledger.set_limit(limit)
     if text is not None:
         _write_file(path, text)
+        ledger.note_declared([replace(limit, source=file_source(path))])
     return ChangedLimit(limit, text is not None)
 
 
@@ -150,7 +157,8 @@ def _changed_file(path: Path, config: RoutooToml, name: str, changed: Budget) ->
         table.pop("limit", None)
     else:
         table["limit"] = str(changed.limit)
-    for field, value in (("period", changed.period), ("rolling", changed.rolling)):
+    for field in ("period", "rolling", "timezone"):
+        value = getattr(changed, field)
         if field in table or value != Budget.model_fields[field].default:
             table[field] = value
     RoutooToml.read(str(path), document.unwrap()).read_budget(path)

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from routoo_core.budget.account import Budget
 from routoo_core.budget.alerts import DEFAULT_ALERTS, AlertRule
-from routoo_core.budget.declared import declare_limits
+from routoo_core.budget.declared import declare_limits, file_source
 from routoo_core.budget.ledger import FORGOTTEN_REFUSE, HOLD_TTL_S, Ledger
 from routoo_core.budget.opening import open_ledger
 from routoo_core.budget.tables import read_budgets
@@ -244,7 +244,7 @@ def parts_from_toml(
     Raises:
         ConfigurationError: Something in the file, or in a file it names, is wrong.
     """
-    return _parts_of_config(read_config(path), path, ledger, pool, str(Path(path).resolve()))
+    return _parts_of_config(read_config(path), path, ledger, pool, file_source(path))
 
 
 def parts_from_config(config: Mapping[str, Any]) -> RouterParts:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from routoo_core import AlertRule, Budget, Pool, RoutedRequest, Router, Usage
 from routoo_core.budget.alerts import Alerts
-from routoo_core.budget.declared import declare_limits
+from routoo_core.budget.declared import declare_limits, file_source
 from routoo_core.budget.ledger import DeclaredLimit
 from routoo_core.budget.outlook import Profile, Standing
 from routoo_core.budget.overview import forecast
@@ -275,13 +275,13 @@ def test_what_was_set_is_what_the_next_start_finds(team, recwarn):
     """Whatever else the ledger had of the account, its period too."""
     path = team()
     budget, ledger = open_account(path, read_config(path))
-    declare_limits(ledger, budget, str(path.resolve()), time.time())
+    declare_limits(ledger, budget, file_source(path), time.time())
     ledger.set_limit(DeclaredLimit("intern", 10**9, "hour", True, "elsewhere", time.time()))
     run("set", "intern", "3.00")
     before = {limit.account: limit.terms for limit in ledger.limits()}
-    assert before["intern"] == (3 * 10**9, "hour", True)
+    assert before["intern"] == (3 * 10**9, "hour", True, "UTC")
     budget, ledger = open_account(path, read_config(path))
-    declare_limits(ledger, budget, str(path.resolve()), time.time())
+    declare_limits(ledger, budget, file_source(path), time.time())
     assert {limit.account: limit.terms for limit in ledger.limits()} == before
     assert not recwarn.list
 

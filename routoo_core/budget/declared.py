@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import platform
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from routoo_core.budget.account import Budget
-from routoo_core.budget.ledger import DeclaredLimit, Ledger, LimitStore
+from routoo_core.budget.ledger import DeclaredLimit, Ledger, LimitStore, terms_of
+from routoo_core.budget.period import DAY_S
 from routoo_core.money import nano_to_usd, plain_usd
 
 REFRESH_S = 0.5
 """How long a process goes by the limits that it has read."""
+_NOTE_AGAIN_S = DAY_S
+"""A file that says what it said is noted again after so long, lest the ledger forget it."""
 
 
 class DeclaredLimits:
@@ -47,16 +52,22 @@ class DeclaredLimits:
         return self._limits
 
 
+def file_source(path: str | Path) -> str:
+    """What a ledger calls a file: its path, and the machine, since containers have the same paths on many machines."""
+    return f"{platform.node()}:{Path(path).resolve()}"
+
+
 def declare_limits(ledger: Ledger, budget: Budget, source: str | None, now: float) -> None:
     """Put the limits of a budget's accounts into the ledger, and say where it has others.
 
-    What the same source has declared before is replaced: its file was edited. Other limits stay as they are, and an
-    account without a limit declares none.
+    A limit that the ledger has is replaced where the file was edited since it was last read. Else it counts, and a
+    file that says something else is told. An account without a limit declares none.
 
     Args:
         ledger: One that keeps no limits is left alone.
         budget: Its chain and its members are declared, templates apart.
-        source: The file that they stand in; ``None`` for a program, whose limits are compared and not kept.
+        source: The file that they stand in, see :func:`file_source`; ``None`` for a program, whose limits are compared
+            and not kept.
         now: Seconds since the epoch.
 
     Raises:
@@ -64,32 +75,66 @@ def declare_limits(ledger: Ledger, budget: Budget, source: str | None, now: floa
     """
     if not isinstance(ledger, LimitStore):
         return
-    declared = {limit.account: limit for limit in ledger.limits()}
+    limits = {limit.account: limit for limit in ledger.limits()}
+    last_declared = {}
+    if source is not None:
+        last_declared = {limit.account: limit for limit in ledger.last_declared(source)}
+
+    to_note = []
     for account in budget.every_account():
-        mine = DeclaredLimit(
-            account=account.account,
-            limit=account.limit_nano,
-            period=account.period,
-            rolling=account.rolling,
-            source=source or "",
-            set_at=now,
-        )
-        known = declared.get(account.account)
-        is_own = known is not None and source is not None and known.source == source
-        if mine.limit is None and not is_own:
-            continue  # who says nothing leaves the limits of others alone
-        if known is not None and known.terms != mine.terms and not is_own:
+        mine = _declaration(account, source, now)
+        known = limits.get(account.account)
+        last = last_declared.get(account.account)
+        if mine.limit is None:
+            if known is not None and last is not None:
+                _warn_of_removal(mine, known, last)
+            continue
+
+        is_edited = last is not None and last.terms != mine.terms
+        if known is None or known.terms == mine.terms or is_edited:
+            if source is not None and (known is None or known.terms != mine.terms):
+                ledger.set_limit(mine)
+        else:
             warnings.warn(_disagreement(mine, known), stacklevel=2)
-        elif source is not None and (known is None or known.terms != mine.terms):
-            ledger.set_limit(mine)
+        if last is None or is_edited or now - last.set_at > _NOTE_AGAIN_S:
+            to_note.append(mine)
+    if source is not None and to_note:
+        ledger.note_declared(to_note)
+
+
+def _declaration(account: Budget, source: str | None, now: float) -> DeclaredLimit:
+    """What a file or a program says of one account."""
+    return DeclaredLimit(
+        account=account.account,
+        limit=account.limit_nano,
+        period=account.period,
+        rolling=account.rolling,
+        source=source or "",
+        set_at=now,
+        timezone=account.timezone,
+    )
+
+
+def _warn_of_removal(mine: DeclaredLimit, known: DeclaredLimit, last: DeclaredLimit) -> None:
+    """Say so where a file gave an account a limit, and now gives it none while the ledger has one."""
+    if last.limit is None or known.limit is None:
+        return
+    warnings.warn(
+        f"account {mine.account!r}: {mine.source} gives it no limit any more, but the ledger has "
+        f"{describe_terms(known)}, which counts. To take it away: routoo budget set {mine.account} none",
+        stacklevel=3,
+    )
 
 
 def describe_terms(limit: DeclaredLimit) -> str:
-    """A limit in words, such as ``$5.00 each day``."""
+    """A limit in words, such as ``$5.00 each day``; its time zone where it is not UTC."""
     amount = "no limit" if limit.limit is None else plain_usd(limit.limit)
     if limit.period == "run":
         return f"{amount} for each run"
-    return f"{amount} in any {limit.period}" if limit.rolling else f"{amount} each {limit.period}"
+    if limit.rolling:
+        return f"{amount} in any {limit.period}"
+    zone = "" if limit.timezone == "UTC" else f" in {limit.timezone}"
+    return f"{amount} each {limit.period}{zone}"
 
 
 def _disagreement(mine: DeclaredLimit, known: DeclaredLimit) -> str:
@@ -108,13 +153,10 @@ def _with_limits(budget: Budget, limits: Mapping[str, DeclaredLimit]) -> Budget:
         if within is not budget.within:
             changes["within"] = within
     declared = limits.get(budget.account)
-    if declared is not None and declared.terms != (
-        budget.limit_nano,
-        budget.period,
-        budget.rolling,
-    ):
+    if declared is not None and declared.terms != terms_of(budget):
         changes["limit"] = None if declared.limit is None else nano_to_usd(declared.limit)
         changes["period"] = declared.period
         changes["rolling"] = declared.rolling
+        changes["timezone"] = declared.timezone
         changes["carry_over"] = budget.carry_over and not declared.rolling
     return budget.model_copy(update=changes) if changes else budget

@@ -8,12 +8,14 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from routoo_core.budget.account import AccountState, Budget
 from routoo_core.budget.clock import Clock
-from routoo_core.budget.period import Period, Window
+from routoo_core.budget.period import DAY_S, Period, Window
 from routoo_core.errors import ConfigurationError
 from routoo_core.money import NanoUsd
 
 HOLD_TTL_S = 900.0
 """Seconds after which a hold that nobody has settled counts as spent."""
+DECLARED_RETENTION_S = 100 * DAY_S
+"""How long a ledger remembers what a file has declared that no program has read since."""
 FAIR_SHARE_DIVISOR = 8
 """A call that leaves its limit to the router holds at most 1/8 of the available money."""
 
@@ -78,11 +80,24 @@ class LimitTerms(NamedTuple):
         limit: Nano-USD in each period; ``None`` for no limit.
         period: ``run``, ``hour``, ``day`` or ``month``.
         rolling: Whether it holds over any such time, looking back from now.
+        timezone: Where the period begins, an IANA name; ``UTC`` where it does not begin by a clock.
     """
 
     limit: NanoUsd | None
     period: Period
     rolling: bool
+    timezone: str = "UTC"
+
+
+def terms_of(budget: Budget) -> LimitTerms:
+    """What a budget says of its own account."""
+    zone = _zone_that_counts(budget.period, budget.rolling, budget.timezone)
+    return LimitTerms(budget.limit_nano, budget.period, budget.rolling, zone)
+
+
+def _zone_that_counts(period: Period, rolling: bool, timezone: str) -> str:
+    """A time zone, or ``UTC`` for a period that begins in none."""
+    return "UTC" if rolling or period == "run" else timezone
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +111,7 @@ class DeclaredLimit:
         rolling: Whether it holds over any such time, looking back from now.
         source: The file that declared it, or the command.
         set_at: When, seconds since the epoch.
+        timezone: Where the period begins, an IANA name.
     """
 
     account: str
@@ -104,11 +120,13 @@ class DeclaredLimit:
     rolling: bool
     source: str
     set_at: float
+    timezone: str = "UTC"
 
     @property
     def terms(self) -> LimitTerms:
         """What it says, whoever declared it."""
-        return LimitTerms(self.limit, self.period, self.rolling)
+        zone = _zone_that_counts(self.period, self.rolling, self.timezone)
+        return LimitTerms(self.limit, self.period, self.rolling, zone)
 
 
 def amount_to_hold(available: NanoUsd | None, minimum: NanoUsd, maximum: NanoUsd) -> NanoUsd | None:
@@ -252,6 +270,14 @@ class LimitStore(Protocol):
 
     def set_limit(self, limit: DeclaredLimit) -> None:
         """Declare a limit; it replaces the one that the account has."""
+        ...
+
+    def last_declared(self, source: str) -> list[DeclaredLimit]:
+        """What a file said when a program last read it, by account, whether or not it counts."""
+        ...
+
+    def note_declared(self, limits: Sequence[DeclaredLimit]) -> None:
+        """Remember what files say, for ``DECLARED_RETENTION_S``; each replaces the last of its source and account."""
         ...
 
 

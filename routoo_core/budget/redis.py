@@ -16,6 +16,7 @@ from typing import Any
 from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots, paying
 from routoo_core.budget.clock import WALL_CLOCK, Clock
 from routoo_core.budget.ledger import (
+    DECLARED_RETENTION_S,
     FAIR_SHARE_DIVISOR,
     FORGOTTEN_REFUSE,
     HOLD_TTL_S,
@@ -44,6 +45,7 @@ GENERATION_KEY = "{routoo}:generation"
 """A mark that is set once: where it is missing or another one, the server has lost what it kept."""
 COOLDOWNS_KEY = "{routoo}:cooldowns"
 LIMITS_KEY = "{routoo}:limits"
+DECLARATIONS_KEY = "{routoo}:declarations"
 ALERTS_KEY = "{routoo}:alerts"
 PASSWORD_VARIABLE = "ROUTOO_REDIS_PASSWORD"  # noqa: S105
 TIMEOUT_S = 10
@@ -253,19 +255,30 @@ class RedisLedger:
             rows: dict[Any, Any] = self._redis.hgetall(LIMITS_KEY)
         except self._redis_error as error:
             raise self._server_failure(error) from error
-        limits = []
-        for account in sorted(rows):
-            limit, period, rolling, source, set_at = json.loads(rows[account])
-            nano = None if limit is None else int(limit)
-            limits.append(DeclaredLimit(account, nano, period, rolling, source, set_at))
-        return limits
+        return [_read_limit(account, rows[account]) for account in sorted(rows)]
 
     def set_limit(self, limit: DeclaredLimit) -> None:
         """Declare a limit; see :class:`~routoo_core.budget.ledger.LimitStore`."""
-        nano = None if limit.limit is None else str(limit.limit)
-        row = json.dumps([nano, limit.period, limit.rolling, limit.source, limit.set_at])
         try:
-            self._redis.hset(LIMITS_KEY, limit.account, row)
+            self._redis.hset(LIMITS_KEY, limit.account, _write_limit(limit))
+        except self._redis_error as error:
+            raise self._server_failure(error) from error
+
+    def last_declared(self, source: str) -> list[DeclaredLimit]:
+        """What a file last said; see :class:`~routoo_core.budget.ledger.LimitStore`."""
+        try:
+            rows: dict[Any, Any] = self._redis.hgetall(f"{DECLARATIONS_KEY}:{source}")
+        except self._redis_error as error:
+            raise self._server_failure(error) from error
+        return [_read_limit(account, rows[account]) for account in sorted(rows)]
+
+    def note_declared(self, limits: Sequence[DeclaredLimit]) -> None:
+        """Remember what files say; see :class:`~routoo_core.budget.ledger.LimitStore`."""
+        try:
+            for limit in limits:
+                key = f"{DECLARATIONS_KEY}:{limit.source}"
+                self._redis.hset(key, limit.account, _write_limit(limit))
+                self._redis.expire(key, int(DECLARED_RETENTION_S))
         except self._redis_error as error:
             raise self._server_failure(error) from error
 
@@ -337,6 +350,20 @@ def _read_script(name: str) -> str:
     common = folder.joinpath("common.lua").read_text(encoding="utf-8")
     script = folder.joinpath(f"{name}.lua").read_text(encoding="utf-8")
     return f"{constants}\n{common}\n{script}"
+
+
+def _write_limit(limit: DeclaredLimit) -> str:
+    """A declared limit as it is kept under its account; amounts are texts, as they may be large."""
+    amount = None if limit.limit is None else str(limit.limit)
+    fields = [amount, limit.period, limit.rolling, limit.source, limit.set_at, limit.timezone]
+    return json.dumps(fields)
+
+
+def _read_limit(account: str, text: str) -> DeclaredLimit:
+    """What :func:`_write_limit` wrote; ledgers of before say no time zone."""
+    limit, period, rolling, source, set_at, *timezone = json.loads(text)
+    amount = None if limit is None else int(limit)
+    return DeclaredLimit(account, amount, period, rolling, source, set_at, *timezone)
 
 
 def _describe_current(budget: Budget, now: float) -> dict[str, str | bool]:

@@ -20,6 +20,7 @@ from routoo_core.budget.account import (
 )
 from routoo_core.budget.clock import WALL_CLOCK, Clock
 from routoo_core.budget.ledger import (
+    DECLARED_RETENTION_S,
     FORGOTTEN_REBUILD,
     FORGOTTEN_REFUSE,
     HOLD_TTL_S,
@@ -229,20 +230,47 @@ class SqliteLedger:
 
     def limits(self) -> list[DeclaredLimit]:
         """Every declared limit; see :class:`~routoo_core.budget.ledger.LimitStore`."""
-        query = (
-            'SELECT account, "limit", period, rolling, source, set_at FROM limits ORDER BY account'
-        )
+        query = """
+            SELECT account, "limit", period, rolling, source, set_at, timezone
+            FROM limits ORDER BY account
+        """
         with self._transaction("DEFERRED") as db:
-            rows = db.execute(query).fetchall()
-        limits = []
-        for account, limit, period, rolling, source, set_at in rows:
-            limits.append(DeclaredLimit(account, limit, period, bool(rolling), source, set_at))
-        return limits
+            return [_declared_limit(row) for row in db.execute(query)]
 
     def set_limit(self, limit: DeclaredLimit) -> None:
         """Declare a limit; see :class:`~routoo_core.budget.ledger.LimitStore`."""
         with self._transaction("IMMEDIATE") as db:
-            db.execute("INSERT OR REPLACE INTO limits VALUES (?, ?, ?, ?, ?, ?)", astuple(limit))
+            db.execute(
+                """
+                INSERT OR REPLACE INTO limits
+                    (account, "limit", period, rolling, source, set_at, timezone)
+                VALUES (?, ?, ?, ?, ?, ?, ?)
+                """,
+                astuple(limit),
+            )
+
+    def last_declared(self, source: str) -> list[DeclaredLimit]:
+        """What a file last said; see :class:`~routoo_core.budget.ledger.LimitStore`."""
+        query = """
+            SELECT account, "limit", period, rolling, source, set_at, timezone
+            FROM declarations WHERE source = ? ORDER BY account
+        """
+        with self._transaction("DEFERRED") as db:
+            return [_declared_limit(row) for row in db.execute(query, (source,))]
+
+    def note_declared(self, limits: Sequence[DeclaredLimit]) -> None:
+        """Remember what files say; see :class:`~routoo_core.budget.ledger.LimitStore`."""
+        oldest = self.clock() - DECLARED_RETENTION_S
+        with self._transaction("IMMEDIATE") as db:
+            db.executemany(
+                """
+                INSERT OR REPLACE INTO declarations
+                    (account, "limit", period, rolling, source, set_at, timezone)
+                VALUES (?, ?, ?, ?, ?, ?, ?)
+                """,
+                [astuple(limit) for limit in limits],
+            )
+            db.execute("DELETE FROM declarations WHERE set_at < ?", (oldest,))
 
     def claim_alert(self, account: str, window: str, percent: int) -> bool:
         """Whether nobody has raised an alert; see :class:`~routoo_core.budget.ledger.AlertStore`."""
@@ -362,6 +390,12 @@ class SqliteLedger:
             if self._in_memory is None:
                 self._in_memory = _Connection(open_file(self.path), None, self._opening)
             return self._in_memory
+
+
+def _declared_limit(row: tuple[Any, ...]) -> DeclaredLimit:
+    """A row of the limits."""
+    account, limit, period, rolling, source, set_at, timezone = row
+    return DeclaredLimit(account, limit, period, bool(rolling), source, set_at, timezone)
 
 
 def _open(path: str) -> _Connection:

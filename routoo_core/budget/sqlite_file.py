@@ -85,7 +85,21 @@ _ADDED_TABLES = (
         period TEXT NOT NULL,
         rolling INTEGER NOT NULL,
         source TEXT NOT NULL,
-        set_at REAL NOT NULL
+        set_at REAL NOT NULL,
+        timezone TEXT NOT NULL DEFAULT 'UTC'
+    ) WITHOUT ROWID
+    """,
+    # What each file said when a program last read it, whether or not it counts.
+    """
+    CREATE TABLE IF NOT EXISTS declarations (
+        source TEXT NOT NULL,
+        account TEXT NOT NULL,
+        "limit" INTEGER,
+        period TEXT NOT NULL,
+        rolling INTEGER NOT NULL,
+        set_at REAL NOT NULL,
+        timezone TEXT NOT NULL,
+        PRIMARY KEY (source, account)
     ) WITHOUT ROWID
     """,
     """
@@ -134,6 +148,7 @@ def open_file(path: str) -> sqlite3.Connection:
             _create_tables(db, path)
         for statement in _ADDED_TABLES:
             db.execute(statement)
+        _add_time_zones(db)
     except (sqlite3.Error, OSError, ValueError) as error:
         raise ConfigurationError(
             f"ledger {path}: {error}; give the path of a new file or of a ledger"
@@ -206,6 +221,17 @@ def _create_tables(db: sqlite3.Connection, path: str) -> None:
     if _check_schema(db, path):
         for statement in _SCHEMA:
             db.execute(statement)
+    db.execute("COMMIT")
+
+
+def _add_time_zones(db: sqlite3.Connection) -> None:
+    """Give the limits of ledgers of before a time zone, unless another process has done so meanwhile."""
+    query = "SELECT count(*) FROM pragma_table_info('limits') WHERE name = 'timezone'"
+    if db.execute(query).fetchone()[0]:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    if not db.execute(query).fetchone()[0]:
+        db.execute("ALTER TABLE limits ADD COLUMN timezone TEXT NOT NULL DEFAULT 'UTC'")
     db.execute("COMMIT")
 
 

@@ -100,6 +100,9 @@ def set_command(
         bool | None,
         typer.Option("--rolling/--fixed", help="Looking back from now, or by clock and calendar."),
     ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Where the period begins, such as Europe/Zurich.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Change the limit of an account; it binds running processes within a second.
@@ -118,7 +121,7 @@ def set_command(
         raise ConfigurationError("--config: there is no routoo.toml here; name the one to change")
 
     _, ledger = open_configured_account(configuration.path)
-    change = LimitChange(limit, period, rolling)
+    change = LimitChange(limit, period, rolling, timezone)
     changed = change_limit(configuration.path, ledger, name, change)
     place = f"{configuration.path} and the ledger" if changed.is_in_file else "the ledger"
     terms = describe_terms(changed.limit)
