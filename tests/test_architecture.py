@@ -24,7 +24,7 @@ routoo_core.predictor
 routoo_core
     abilities pool_proposal loading
 routoo_core.budget
-    clock period account ledger journal recollection settlements sqlite_file sqlite redis opening tables declared outlook overview alerts cooldowns
+    clock period account ledger journal recollection settlements sqlite_file sqlite_holds sqlite redis opening tables declared outlook overview alerts cooldowns
 routoo_core
     candidates record selector
 routoo_core.budget

@@ -32,13 +32,6 @@ from routoo_core.budget.ledger import (
     amount_to_hold,
     check_on_forgotten,
 )
-from routoo_core.budget.period import (
-    HOUR_S,
-    RETENTION_S,
-    ROLLING_SPAN_S,
-    Window,
-    rolling_window,
-)
 from routoo_core.budget.sqlite_file import (
     IN_MEMORY,
     AccountReader,
@@ -46,17 +39,22 @@ from routoo_core.budget.sqlite_file import (
     add_unbooked,
     file_failure,
     find_file_id,
-    newest_slot_key,
     open_file,
     read_expired_holds,
     recall,
+)
+from routoo_core.budget.sqlite_holds import (
+    book,
+    book_expired_holds,
+    close_reservation,
+    count_call,
+    hold_amount,
 )
 from routoo_core.errors import (
     ConfigurationError,
     HeldShareExceeded,
     LedgerError,
     LedgerForgot,
-    ReservationClosed,
 )
 from routoo_core.lifetimes import PerProcess, fork_safe_lock
 from routoo_core.money import NanoUsd
@@ -135,7 +133,7 @@ class SqliteLedger:
         chain = paying(budget).chain
         self._check_file()
         with self._transaction("IMMEDIATE") as db:
-            _book_expired_holds(db, now)
+            book_expired_holds(db, now)
             reader = AccountReader(db, now, self.ttl)
             states = [reader.current(payer) for payer in chain]
 
@@ -158,7 +156,7 @@ class SqliteLedger:
                 (reservation.id, amount, now + self.ttl),
             )
             for payer, state in zip(chain, states, strict=True):
-                _hold(db, reservation, payer, state)
+                hold_amount(db, reservation, payer, state)
         return reservation
 
     def settle(self, reservation: Reservation, cost: NanoUsd) -> AccountState:
@@ -167,15 +165,15 @@ class SqliteLedger:
         if self.on_forgotten == FORGOTTEN_REBUILD:
             self._check_file()
         with self._transaction("IMMEDIATE") as db:
-            closing = _close(db, reservation, "settled")
+            closing = close_reservation(db, reservation, "settled")
             booking = Booking(
                 spent=closing.spent + cost,
                 held=closing.held,
                 calls=1,
                 overshoot=max(0, cost - reservation.amount),
             )
-            _book(db, reservation.id, booking)
-            _count_call(db, reservation.id, now)
+            book(db, reservation.id, booking)
+            count_call(db, reservation.id, now)
             reader = AccountReader(db, now, self.ttl)
             return reader.period(reservation.account, reservation.window)
 
@@ -183,8 +181,8 @@ class SqliteLedger:
         """Free the hold; see :class:`~routoo_core.budget.ledger.Ledger`."""
         now = self.clock()
         with self._transaction("IMMEDIATE") as db:
-            closing = _close(db, reservation, "released")
-            _book(db, reservation.id, closing)
+            closing = close_reservation(db, reservation, "released")
+            book(db, reservation.id, closing)
             reader = AccountReader(db, now, self.ttl)
             return reader.period(reservation.account, reservation.window)
 
@@ -401,132 +399,3 @@ def _declared_limit(row: tuple[Any, ...]) -> DeclaredLimit:
 def _open(path: str) -> _Connection:
     db = open_file(path)
     return _Connection(db, find_file_id(path))
-
-
-def _hold(
-    db: sqlite3.Connection, reservation: Reservation, budget: Budget, state: AccountState
-) -> None:
-    """Hold a reservation's money in one account; its first hold in a window opens that window."""
-    carried = 0
-    if state.limit is not None and budget.limit_nano is not None:
-        carried = state.limit - budget.limit_nano
-    slot = state.window.slot_at(state.as_of)
-    row = (
-        budget.account,
-        slot.key,
-        slot.start,
-        slot.end,
-        slot.span,
-        state.limit,
-        carried,
-        reservation.amount,
-        state.as_of,
-    )
-    db.execute(
-        """
-        INSERT INTO accounts (account, window, start, "end", span, "limit", carried, held, used)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT DO UPDATE
-            SET "limit" = excluded."limit", held = held + excluded.held, used = excluded.used
-        """,
-        row,
-    )
-    db.execute(
-        "INSERT INTO holds (id, account, window) VALUES (?, ?, ?)",
-        (reservation.id, budget.account, slot.key),
-    )
-
-
-def _book(db: sqlite3.Connection, reservation_id: str, booking: Booking) -> None:
-    """Add to every window that a reservation is held in."""
-    db.execute(
-        """
-        UPDATE accounts
-        SET spent = spent + ?, held = held + ?, calls = calls + ?, overshoot = overshoot + ?
-        WHERE (account, window) IN (SELECT account, window FROM holds WHERE id = ?)
-        """,
-        (booking.spent, booking.held, booking.calls, booking.overshoot, reservation_id),
-    )
-
-
-def _book_expired_holds(db: sqlite3.Connection, now: float) -> None:
-    """Book holds that nobody has settled in time, all that was held; a late settle corrects that."""
-    query = "SELECT id, amount FROM reservations WHERE state = 'open' AND expires <= ?"
-    for reservation_id, amount in db.execute(query, (now,)).fetchall():
-        db.execute("UPDATE reservations SET state = 'expired' WHERE id = ?", (reservation_id,))
-        _book(db, reservation_id, Booking(spent=amount, held=-amount))
-
-
-def _close(db: sqlite3.Connection, reservation: Reservation, outcome: str) -> Booking:
-    """Close a reservation.
-
-    Returns:
-        The booking that takes its hold, or what was booked when it expired, off the accounts.
-    """
-    query = "SELECT state FROM reservations WHERE id = ?"
-    row = db.execute(query, (reservation.id,)).fetchone()
-    state = row[0] if row else "unknown"
-    if state not in {"open", "expired"}:
-        raise ReservationClosed(reservation.id, state)
-
-    db.execute("UPDATE reservations SET state = ? WHERE id = ?", (outcome, reservation.id))
-    if state == "expired":
-        return Booking(spent=-reservation.amount)
-    return Booking(held=-reservation.amount)
-
-
-def _count_call(db: sqlite3.Connection, reservation_id: str, now: float) -> None:
-    """Count a call in each of its accounts; the first one of an hour deletes what is too old."""
-    query = """
-        INSERT INTO arrivals (account, hour, calls) SELECT account, ?, 1 FROM holds WHERE id = ?
-        ON CONFLICT DO UPDATE SET calls = calls + 1
-        RETURNING account, calls
-    """
-    hour_start = now // HOUR_S * HOUR_S
-    rows = db.execute(query, (hour_start, reservation_id)).fetchall()
-    is_first = False
-    for account, calls in rows:
-        if calls == 1:
-            is_first = True
-            _forget_account(db, account, now - RETENTION_S)
-    if is_first:
-        _forget_reservations(db, now - RETENTION_S)
-
-
-def _forget_account(db: sqlite3.Connection, account: str, before: float) -> None:
-    """Delete an account's hourly counts and rolling slots that are older than ``before``.
-
-    A slot that holds money stays. So does the newest of each period, as the account may have used
-    it last.
-    """
-    db.execute("DELETE FROM arrivals WHERE account = ? AND hour < ?", (account, before))
-    db.execute("DELETE FROM alerts WHERE account = ? AND raised < ?", (account, before))
-    for period in ROLLING_SPAN_S:
-        window = rolling_window(period, before)
-        _forget_slots(db, account, window, window.slot_at(before))
-
-
-def _forget_slots(db: sqlite3.Connection, account: str, period: Window, before: Window) -> None:
-    db.execute(
-        """
-        DELETE FROM accounts
-        WHERE account = :account AND window > :period AND window < :before AND held = 0
-            AND window < (
-                SELECT max(window) FROM accounts
-                WHERE account = :account AND window BETWEEN :period AND :newest
-            )
-        """,
-        {
-            "account": account,
-            "period": period.key,
-            "before": before.key,
-            "newest": newest_slot_key(period),
-        },
-    )
-
-
-def _forget_reservations(db: sqlite3.Connection, before: float) -> None:
-    """Delete the closed reservations of all accounts that are older than ``before``."""
-    closed = "SELECT id FROM reservations WHERE state <> 'open' AND expires < ?"
-    for table in ("holds", "reservations"):
-        db.execute(f"DELETE FROM {table} WHERE id IN ({closed})", (before,))  # noqa: S608
