@@ -1,5 +1,6 @@
 """The general router: any prompt, any model by its name alone."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from routoo_core.predictor.ngrams import BUCKETS, SHAPES, ngrams, shorten, text_
 from routoo_core.request import RoutedRequest
 from routoo_integrations.cli import app
 
+ROOT = Path(__file__).parent.parent
 CODE = "Write a Python function that merges two sorted lists, and a unit test for it."
 PROOF = "Prove that there is no largest prime number."
 POEM = "Write a short poem about the sea in winter."
@@ -69,6 +71,24 @@ def test_prompts_are_told_apart_by_kind(model):
     kinds = model.reader.read(PROMPTS).kinds
     assert [SKILLS[number] for number in kinds.argmax(axis=1)] == ["code", "maths", "writing"]
     np.testing.assert_allclose(kinds.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_the_kind_of_english_prompts_is_told(model):
+    """Of prompts that were written independently of those it learnt kinds from."""
+    lines = (
+        (ROOT / "benchmarks/general/blind_prompts.jsonl").read_text(encoding="utf-8").splitlines()
+    )
+    rows = [json.loads(line) for line in lines]
+    english = [row for row in rows if row["language"] == "en"]
+    kinds = model.reader.read([row["prompt"] for row in english]).kinds
+    told = [SKILLS[number] for number in kinds.argmax(axis=1)]
+    right = [kind == row["kind"] for kind, row in zip(told, english, strict=True)]
+    assert np.mean(right) >= 0.9
+    assert not [
+        row
+        for row, sure, is_right in zip(english, kinds.max(axis=1), right, strict=True)
+        if sure > 0.9 and not is_right
+    ]
 
 
 def test_one_prompt_at_a_time_says_the_same_as_all_at_once(model):
