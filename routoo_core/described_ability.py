@@ -19,13 +19,18 @@ class DescribedAbility(Settings):
         scores: Scores of its own, 0–1, by benchmark: ``{ "MMLU-Pro" = 0.71 }``, or ``"LiveBench-2026-06-25/Coding"``.
         ability: On the catalogue's scale, where 0 is a middling model and 1 the spread of all: one number, or one for
             some skills, the others staying as they are.
-        effort: How much it reasons; shown in ``routoo experts``. The provider's own parameter sets it.
+        effort: How much it reasons. It is passed on in the provider's own parameter, and counts for ability and length.
     """
 
     like: Annotated[str, Field(min_length=1)] | None = None
     scores: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     ability: float | dict[str, float] | None = None
     effort: Effort | None = None
+
+    @property
+    def sent_effort(self) -> Effort | None:
+        """The effort to pass on; ``None`` for what the provider does unasked."""
+        return None if self.effort == "default" else self.effort
 
     @field_validator("ability")
     @classmethod

@@ -23,6 +23,7 @@
         ├── OtherModelAnswered              another model answered than was asked
         ├── StreamInterrupted               the expert failed after the caller had seen text
         ├── LedgerError                     a ledger failed
+        │   ├── LedgerForgot                it has lost what it kept
         │   └── ReservationClosed           a reservation was closed twice
         ├── ExpertError                     stands for a provider's error in another process
         └── AllExpertsFailed (ExceptionGroup)   every affordable expert was tried and failed
@@ -310,6 +311,22 @@ class LedgerError(RoutingError, RuntimeError):
     """
 
     reservation: Any = None
+
+
+class LedgerForgot(LedgerError):
+    """A ledger has lost what it kept, so that a limit might be spent again; nothing was done.
+
+    Args:
+        loss: What has happened to it.
+        remedy: How it is undone.
+    """
+
+    def __init__(self, loss: str, remedy: str) -> None:
+        self.loss = loss
+        self.remedy = remedy
+        super().__init__(
+            f'{loss}. {remedy}, restart this process to begin anew, or set on_forgotten = "rebuild" in [budget]'
+        )
 
 
 class ReservationClosed(LedgerError):

@@ -306,8 +306,32 @@ class Pool:
         """
         experts = []
         for name, values in tables.items():
-            experts.append(_read_expert(origin, name, values))
+            for own_name, own_values in _variants(origin, name, values).items():
+                experts.append(_read_expert(origin, own_name, own_values))
         return cls(experts)
+
+
+def _variants(origin: str, name: str, values: Any) -> dict[str, Any]:
+    """A table with ``efforts`` as one for each of them, ``"name (effort)"``; any other as it is.
+
+    Raises:
+        ConfigurationError: ``efforts`` is no list of different words.
+    """
+    if not isinstance(values, dict) or "efforts" not in values:
+        return {name: values}
+    efforts = values["efforts"]
+    is_list = isinstance(efforts, list) and all(isinstance(effort, str) for effort in efforts)
+    if not is_list or not efforts or len(set(efforts)) < len(efforts):
+        raise ConfigurationError(
+            f'{origin}: experts.{name}: efforts: write a list of different ones, such as ["low", "high"]'
+        )
+    if "effort" in values:
+        raise ConfigurationError(f"{origin}: experts.{name}: give effort or efforts, not both")
+    shared = {field: value for field, value in values.items() if field != "efforts"}
+    tables = {}
+    for effort in efforts:
+        tables[f"{name} ({effort})"] = {"model": name, **shared, "effort": effort}
+    return tables
 
 
 def _read_expert(origin: str, name: str, values: Any) -> Expert:

@@ -13,7 +13,7 @@ from pydantic import Field
 from routoo_core.budget.account import Budget
 from routoo_core.budget.alerts import DEFAULT_ALERTS, AlertRule
 from routoo_core.budget.declared import declare_limits, file_source
-from routoo_core.budget.ledger import HOLD_TTL_S, Ledger
+from routoo_core.budget.ledger import FORGOTTEN_REFUSE, HOLD_TTL_S, Ledger
 from routoo_core.budget.opening import open_ledger
 from routoo_core.budget.tables import read_budgets
 from routoo_core.calling.attempts import CHEAPEST, REFUSE
@@ -52,6 +52,7 @@ class BudgetTable(Settings):
     members: Any = ()
     ledger: str = "sqlite:///routoo.db"
     hold_ttl_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = HOLD_TTL_S
+    on_forgotten: str = FORGOTTEN_REFUSE
 
     def __repr_args__(self) -> Any:
         """The fields, the ledger's address without its password."""
@@ -67,10 +68,12 @@ class BudgetTable(Settings):
         Raises:
             ConfigurationError: A field is out of range.
         """
-        return Budget.read(f"{path}: budget", self.model_dump(exclude={"ledger", "hold_ttl_s"}))
+        return Budget.read(f"{path}: budget", self.model_dump(exclude=set(_OF_LEDGER)))
 
 
-_BESIDE_BUDGETS = frozenset({"account", "ledger", "hold_ttl_s"})
+_OF_LEDGER = frozenset({"ledger", "hold_ttl_s", "on_forgotten"})
+"""What ``[budget]`` says of the ledger."""
+_BESIDE_BUDGETS = _OF_LEDGER | {"account"}
 """What ``[budget]`` may say beside ``[budgets]``."""
 
 
@@ -168,6 +171,7 @@ class RouterParts:
         budget = _describe_budget(self.budget)
         budget["ledger"] = self.ledger.url
         budget["hold_ttl_s"] = getattr(self.ledger, "ttl", HOLD_TTL_S)
+        budget["on_forgotten"] = getattr(self.ledger, "on_forgotten", FORGOTTEN_REFUSE)
         if has_password(self.ledger.url):
             raise ConfigurationError(
                 "budget.ledger: the address holds a password, which is not written down; name a variable in its place, "
@@ -223,7 +227,8 @@ def open_account(
     """
     budget = config.read_budget(path)
     url = ledger or config.budget.ledger
-    return budget, open_ledger(url, Path(path).parent, config.budget.hold_ttl_s)
+    table = config.budget
+    return budget, open_ledger(url, Path(path).parent, table.hold_ttl_s, table.on_forgotten)
 
 
 def parts_from_toml(

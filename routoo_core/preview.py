@@ -8,6 +8,7 @@ from typing import Any
 
 from routoo_core.budget.account import AccountState, Budget, binding_account, tightest_share
 from routoo_core.budget.ledger import Ledger, amount_to_hold
+from routoo_core.calling.trials import Trial, trials_of
 from routoo_core.candidates import Candidate
 from routoo_core.limits import ReplyLimit
 from routoo_core.money import NanoUsd, decimal_usd, format_usd, plain_usd
@@ -48,25 +49,14 @@ class Preview:
     Attributes:
         decision: The ranked candidates.
         candidates: The same, with what would be held.
+        first: Whom the call would go to; ``None`` where nobody is affordable.
         accounts: Where each account that pays stands, innermost first.
     """
 
     decision: Decision
     candidates: tuple[CandidatePreview, ...]
+    first: CandidatePreview | None
     accounts: tuple[AccountState, ...]
-
-    @property
-    def first(self) -> CandidatePreview | None:
-        """Whom the call would go to: the first with room for an ample reply, else the first that is affordable."""
-        affordable = [candidate for candidate in self.candidates if candidate.hold is not None]
-        cooling = {skip.expert for skip in self.decision.skipped}
-        for candidate in affordable:
-            is_pinned = candidate.candidate is self.decision.pinned
-            is_cooling = candidate.candidate.expert.name in cooling
-            is_ample = (candidate.hold or 0) >= candidate.candidate.ample_cost
-            if is_pinned or (is_ample and not is_cooling):
-                return candidate
-        return affordable[0] if affordable else None
 
     def describe(self) -> list[str]:
         """What a call would meet, in sentences."""
@@ -132,27 +122,37 @@ def preview_call(
     """
     chain = budget.chain
     states = [ledger.state(payer) for payer in chain]
-    candidates = []
+    held: dict[str, NanoUsd] = {}
+    for trial in trials_of(decision):
+        hold = _amount_held(trial, chain, states)
+        if hold is not None:
+            held.setdefault(trial.candidate.expert.name, hold)
+
+    previews: dict[str, CandidatePreview] = {}
     for candidate in decision.candidates:
-        hold = _amount_held(candidate, chain, states)
+        name = candidate.expert.name
+        hold = held.get(name)
         limit = None if hold is None else candidate.expert.reply_within(hold, request)
-        candidates.append(CandidatePreview(candidate, hold, limit))
-    return Preview(decision, tuple(candidates), tuple(states))
+        previews[name] = CandidatePreview(candidate, hold, limit)
+    first = next(iter(held), None)
+    return Preview(
+        decision=decision,
+        candidates=tuple(previews.values()),
+        first=None if first is None else previews[first],
+        accounts=tuple(states),
+    )
 
 
 def _amount_held(
-    candidate: Candidate, chain: Sequence[Budget], states: Sequence[AccountState]
+    trial: Trial, chain: Sequence[Budget], states: Sequence[AccountState]
 ) -> NanoUsd | None:
-    """What would be held for a candidate, enough for an ample reply if there is room; ``None`` if not affordable."""
+    """What would be held for a trial; ``None`` where it is not affordable."""
     available = binding_account(states).available
+    amount = amount_to_hold(available, trial.minimum, trial.candidate.maximum_cost)
     share = tightest_share(chain, states)
-    for minimum in (candidate.ample_cost, candidate.minimum_cost):
-        amount = amount_to_hold(available, minimum, candidate.maximum_cost)
-        if amount is not None and share is not None:
-            amount = min(amount, share.room) if share.room >= minimum else None
-        if amount is not None:
-            return amount
-    return None
+    if amount is None or share is None:
+        return amount
+    return min(amount, share.room) if share.room >= trial.minimum else None
 
 
 def _describe_account(state: AccountState) -> str:

@@ -24,13 +24,13 @@ routoo_core.predictor
 routoo_core
     abilities pool_proposal loading
 routoo_core.budget
-    clock period account ledger journal settlements sqlite_file sqlite redis opening tables declared outlook overview alerts cooldowns
+    clock period account ledger journal recollection settlements sqlite_file sqlite_holds sqlite redis opening tables declared outlook overview alerts cooldowns
 routoo_core
     candidates record selector
 routoo_core.budget
     pacing goals
 routoo_core.calling
-    attempt attempts
+    attempt trials attempts
 routoo_core
     policies options limit_changes preview router
 routoo_core.calling
@@ -55,7 +55,7 @@ routoo_core.assignment
     predictions quality_table live_costs solver plan target
 routoo_core.training
     prompt_reader general encoded calibration lengths neighbours labels head_ensemble lora fine_tuning algorithms settings
-    processes vectors simple_routers metrics model_card run new_expert suggestion expert_run
+    processes vectors simple_routers metrics model_card run new_expert suggestion expert_run general_labels
 routoo_core.evaluation
     plots report tables predictions rewording paraphrases stress evaluation
     drawings summaries sentences page

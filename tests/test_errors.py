@@ -54,6 +54,7 @@ EXAMPLES = [
     errors.OtherModelAnswered("dear", "gpt-5", "gpt-4"),
     errors.StreamInterrupted("dear", 5),
     errors.LedgerError("the disk is full"),
+    errors.LedgerForgot("the ledger was emptied", "Restore the data"),
     errors.ReservationClosed("id", "settled"),
     ExpertError("RateLimitError", 429),
     AllExpertsFailed("all failed", [ValueError("x"), rate_limit()]),

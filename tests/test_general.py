@@ -1,5 +1,6 @@
 """The general router: any prompt, any model by its name alone."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from routoo_core.predictor.ngrams import BUCKETS, SHAPES, ngrams, shorten, text_
 from routoo_core.request import RoutedRequest
 from routoo_integrations.cli import app
 
+ROOT = Path(__file__).parent.parent
 CODE = "Write a Python function that merges two sorted lists, and a unit test for it."
 PROOF = "Prove that there is no largest prime number."
 POEM = "Write a short poem about the sea in winter."
@@ -69,6 +71,24 @@ def test_prompts_are_told_apart_by_kind(model):
     kinds = model.reader.read(PROMPTS).kinds
     assert [SKILLS[number] for number in kinds.argmax(axis=1)] == ["code", "maths", "writing"]
     np.testing.assert_allclose(kinds.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_the_kind_of_english_prompts_is_told(model):
+    """Of prompts that were written independently of those it learnt kinds from."""
+    lines = (
+        (ROOT / "benchmarks/general/blind_prompts.jsonl").read_text(encoding="utf-8").splitlines()
+    )
+    rows = [json.loads(line) for line in lines]
+    english = [row for row in rows if row["language"] == "en"]
+    kinds = model.reader.read([row["prompt"] for row in english]).kinds
+    told = [SKILLS[number] for number in kinds.argmax(axis=1)]
+    right = [kind == row["kind"] for kind, row in zip(told, english, strict=True)]
+    assert np.mean(right) >= 0.9
+    assert not [
+        row
+        for row, sure, is_right in zip(english, kinds.max(axis=1), right, strict=True)
+        if sure > 0.9 and not is_right
+    ]
 
 
 def test_one_prompt_at_a_time_says_the_same_as_all_at_once(model):
@@ -310,6 +330,103 @@ def test_a_table_can_be_evaluated_with_it(tmp_path):
 def test_a_predictor_loads_for_a_pool_of_any_models():
     predictor = load_predictor(find_router("general-fast"), pool_of({"gpt-5.5": {}, "glm-4.6": {}}))
     assert predictor.experts == ("gpt-5.5", "glm-4.6")
+
+
+# Labels
+
+
+def write_labels(folder, name, score_of):
+    """A table of sums and of poems, each scored by what it asks for."""
+    prompts = ["prompt_id,prompt"]
+    outcomes = ["prompt_id,model,score,completion_tokens"]
+    for number in range(60):
+        is_sum = number % 2 == 0
+        text = (
+            f"What is {number} plus {number + 7}?"
+            if is_sum
+            else f"Write a poem about {number} roses."
+        )
+        prompts.append(f"{number},{text}")
+        outcomes.append(f"{number},{name},{score_of(is_sum)},40")
+    (folder / "p.csv").write_text("\n".join(prompts) + "\n")
+    (folder / "o.csv").write_text("\n".join(outcomes) + "\n")
+    return ["--prompts", str(folder / "p.csv"), "--outcomes", str(folder / "o.csv")]
+
+
+def teach(folder, name, score_of, *options, router="general-fast", out="taught"):
+    command = ["add-expert", "--router", router, *write_labels(folder, name, score_of)]
+    return CliRunner().invoke(app, [*command, "--name", name, "--out", str(folder / out), *options])
+
+
+def test_labels_sharpen_what_the_catalogue_says(tmp_path, model):
+    result = teach(tmp_path, "gpt-4.1-nano", lambda is_sum: 0.0 if is_sum else 1.0)
+    assert result.exit_code == 0, result.output + str(result.exception)
+    assert "learnt from 60 labels" in result.output
+    taught = load_general(tmp_path / "taught")
+    sums, poem = "What is 12 plus 19?", "Write a poem about 12 roses."
+    before = model.bind(describe_names(["gpt-4.1-nano"], model.labels)).predict([sums, poem])[:, 0]
+    after = taught.bind(describe_names(["gpt-4.1-nano"], taught.labels)).predict([sums, poem])[:, 0]
+    assert after[0] < before[0]
+    assert after[1] > before[1]
+
+
+def test_what_is_predicted_for_the_others_stays_as_it_is(tmp_path, model):
+    teach(tmp_path, "my-llm", lambda is_sum: 1.0)
+    taught = load_general(tmp_path / "taught")
+    names = ["gpt-5.5", "gpt-4o(2024-05)"]
+    before = model.bind(describe_names(names, model.labels)).predict(PROMPTS)
+    after = taught.bind(describe_names(names, taught.labels)).predict(PROMPTS)
+    np.testing.assert_array_equal(before, after)
+
+
+def test_a_model_nobody_knows_is_known_by_its_labels(tmp_path):
+    teach(tmp_path, "my-llm", lambda is_sum: 1.0)
+    taught = load_general(tmp_path / "taught")
+    tables = {
+        "my-llm": {
+            "base_url": "http://localhost:1/v1",
+            "input_usd_per_1m": 1,
+            "output_usd_per_1m": 2,
+        }
+    }
+    (described,) = describe_pool(pool_of(tables), taught.labels)
+    assert described.label_names == ("my-llm",)
+    assert "(added from 60 labels)" in (tmp_path / "taught" / "README.md").read_text()
+
+
+def test_labels_start_from_the_prior_that_is_named(tmp_path):
+    teach(tmp_path, "weak", lambda is_sum: 1.0, "--prior", "gpt-3.5-turbo", out="a")
+    teach(tmp_path, "strong", lambda is_sum: 1.0, "--prior", "gpt-5.5", out="b")
+    qualities = {}
+    for name, out in (("weak", "a"), ("strong", "b")):
+        taught = load_general(tmp_path / out)
+        qualities[name] = taught.bind(describe_names([name], taught.labels)).predict([CODE])[0, 0]
+    assert qualities["strong"] > qualities["weak"]
+    refused = teach(tmp_path, "x", lambda is_sum: 1.0, "--prior", "gpt-5.55", out="c")
+    assert "prior: the catalogue does not know 'gpt-5.55'" in str(refused.exception)
+    assert not (tmp_path / "c").exists()
+
+
+def test_labels_under_a_name_that_has_some_are_refused(tmp_path):
+    teach(tmp_path, "my-llm", lambda is_sum: 1.0)
+    again = teach(
+        tmp_path, "my-llm", lambda is_sum: 1.0, router=str(tmp_path / "taught"), out="again"
+    )
+    assert "has labels of 'my-llm' already" in str(again.exception)
+
+
+def test_it_is_said_what_was_read_of_a_prompt(model, tmp_path):
+    predictor = model.bind(describe_names(NAMES, model.labels))
+    code = predictor.describe(CODE)
+    assert code.kinds[0][0] == "code"
+    assert code.difficulty is not None
+    poem = predictor.describe(POEM)
+    assert poem.difficulty is None
+    assert "how hard such prompts are is not known" in poem.explain()
+    assert poem.deviation["gpt-5.5"] > 0.1
+    path = write_configuration(tmp_path, NAMES)
+    shown = CliRunner().invoke(app, ["route", CODE, "--config", str(path)])
+    assert "Kind: writing and reading code" in shown.output
 
 
 # Features

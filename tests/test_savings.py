@@ -8,7 +8,7 @@ import pytest
 
 from routoo_core import Pool, RoutedRequest
 from routoo_core.config import build_router
-from routoo_core.monitoring.expert_costs import CostForecasts
+from routoo_core.monitoring.expert_costs import CostEstimate, CostForecasts
 from routoo_core.monitoring.goals import goal_progress
 from routoo_core.monitoring.routed_calls import RoutedCall
 from routoo_core.monitoring.savings import SavingsEstimator
@@ -83,6 +83,31 @@ def test_nothing_is_saved_where_the_baseline_answered_everything():
     assert "dear answered all of them, so nothing is saved" in result.describe()
 
 
+def test_tries_that_failed_are_a_loss_although_the_baseline_answered_everything():
+    calls = [call("dear", routed=0.013, spent=0.013) for _ in range(30)]
+    result = savings(calls)
+    assert not result.has_no_difference
+    assert result.percent() == "-30%"
+    assert result.describe() == (
+        "Routed, 30 calls cost $0.3900. dear answered all of them; its answers alone cost $0.3000 of that. "
+        "Routing loses $0.0900, -30%."
+    )
+
+
+def test_a_prediction_that_costs_next_to_nothing_makes_no_difference():
+    result = savings([call("dear", predict_s=0.05) for _ in range(30)])
+    assert result.saved < 0
+    assert result.percent() == "0%"
+    assert "nothing is saved" in result.describe()
+
+
+def test_of_no_calls_nothing_is_said_to_be_saved_or_lost():
+    result = SavingsEstimator("dear", [call("dear")]).savings([])
+    assert not result.has_no_difference
+    assert result.describe() == "No call was routed."
+    assert result.percent() == "cannot tell"
+
+
 def test_what_cannot_be_told_is_said_to_be_so():
     calls = [call("cheap", 0.008) for _ in range(5)]  # about what the dear one was expected to cost
     result = savings(calls)
@@ -126,6 +151,48 @@ def test_shadow_calls_are_corrected_as_the_baseline_is():
     estimator = SavingsEstimator("dear", live + shadow)
     assert estimator.routed(shadow).usd == pytest.approx(10 * 0.002, rel=1e-6)
     assert estimator.savings(shadow).saved == pytest.approx(10 * 0.018, rel=1e-6)
+
+
+def shadow_calls(choice, count):
+    """Calls of which it is not known what they really cost."""
+    changes = {"shadow": True, "choice": choice, "answered_by": None, "answer_usd": None}
+    return [call(routed=EXPECTED[choice], **changes) for _ in range(count)]
+
+
+def test_a_forecast_that_holds_with_routing_and_without_makes_no_difference():
+    calls = shadow_calls("dear", 30)
+    result = savings(calls)
+    assert (result.low, result.high) == (pytest.approx(0), pytest.approx(0))
+    assert result.baseline_low < result.baseline_usd < result.baseline_high
+    assert "nothing is saved" in result.describe()
+
+    few = shadow_calls("cheap", 3)
+    alone = savings(few)
+    among_others = SavingsEstimator("dear", calls + few).savings(calls + few)
+    assert among_others.low == pytest.approx(alone.low)
+    assert among_others.high == pytest.approx(alone.high)
+    assert among_others.saved == pytest.approx(alone.saved)
+
+
+def test_the_share_saved_allows_for_calls_that_cost_the_same_either_way():
+    result = savings(shadow_calls("dear", 30) + shadow_calls("cheap", 30))
+    assert result.is_clear
+    low, high = result.share_interval
+    assert 0 < low < result.saved / result.baseline_usd < high < 1
+    fixed = result.spent + result.routing
+    assert low < result.low / (result.low + fixed)
+    assert high > result.high / (result.high + fixed)
+
+
+def test_the_baseline_is_said_to_have_cost_what_its_own_interval_holds():
+    calls = shadow_calls("dear", 10)
+    result = SavingsEstimator("cheap", calls).savings(calls)
+    assert (
+        result.low < -result.spent
+    )  # what the choice would have cost is less sure than the baseline's cost
+    assert 0 < result.baseline_low < result.baseline_usd < result.baseline_high
+    interval = f"(${result.baseline_low:.4f} to ${result.baseline_high:.4f})"
+    assert f"about $0.0100 {interval}" in result.describe()
 
 
 def test_a_record_says_what_a_conversation_would_cost_had_it_stayed(endpoint):
@@ -176,3 +243,37 @@ def test_progress_towards_a_share_saved():
     assert progress.reached == pytest.approx(0.45)
     assert progress.interval is not None
     assert "Saved: 45.0%" in progress.describe()
+
+
+def test_what_was_saved_is_said_without_an_interval_where_the_best_may_have_cost_nothing():
+    answers = [call("dear", paid) for paid in [0.001] * 24 + [2.0]]
+    policy = PolicyRecord("save", {"share": 0.4})
+    under_goal = [call("cheap", policy=policy) for _ in range(3)]
+    forecasts = CostForecasts(answers + under_goal)
+    assert forecasts.estimate(under_goal, lambda _: "dear").low == 0
+    [progress] = goal_progress(answers + under_goal, forecasts)
+    assert progress.reached is not None
+    assert progress.reached > 0.9
+    assert progress.interval is None
+
+
+def test_experts_judged_by_the_ratio_of_all_may_be_wrong_together():
+    calls = []
+    for number in range(40):
+        calls.append(call("dear" if number % 2 else "cheap", shadow=True, answered_by=None))
+    forecasts = CostForecasts(calls)
+    together = forecasts.estimate(calls, lambda made: made.choice)
+    dear = forecasts.estimate([made for made in calls if made.choice == "dear"], lambda _: "dear")
+    cheap = forecasts.estimate(
+        [made for made in calls if made.choice == "cheap"], lambda _: "cheap"
+    )
+    assert together.low == pytest.approx(dear.low + cheap.low)
+    assert together.high == pytest.approx(dear.high + cheap.high)
+
+
+def test_experts_of_answers_of_their_own_are_wrong_independently():
+    pooled = CostEstimate(10.0, 8.0, 14.0, is_pooled=True)
+    own = CostEstimate(10.0, 7.0, 13.0)
+    assert CostEstimate.total([own, own]).low == pytest.approx(20 - 18**0.5)
+    assert CostEstimate.total([pooled, pooled, own]).low == pytest.approx(30 - 5)
+    assert CostEstimate.total([pooled, pooled, own]).high == pytest.approx(30 + 73**0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +40,10 @@ _TABLES_IN_SOURCES = (
     "shaberi_gpt41.outcomes",
 )
 """In the source of a score that was computed from one of the tables."""
+WRITTEN_PROMPTS = (
+    Path(__file__).parent / "prompts_en.jsonl",
+    Path(__file__).parent / "prompts_other_languages.jsonl",
+)
 ENGLISH_SAMPLES = 150
 FOREIGN_SAMPLES = 40
 
@@ -103,6 +108,10 @@ def make_catalogue(
 def kind_examples() -> list[KindExample]:
     """Prompts written for this project, and a few words of a kind's vocabulary at a time."""
     examples = [KindExample(text, kind, language) for text, kind, language in make_prompts()]
+    for path in WRITTEN_PROMPTS:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            examples.append(KindExample(row["prompt"], row["kind"], row["language"]))
     random = np.random.default_rng(1)
     for language, words_of_kind in {"en": WORDS, **FOREIGN_WORDS}.items():
         for kind, text in words_of_kind.items():

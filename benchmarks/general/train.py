@@ -10,13 +10,14 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from measures import SourceFigures, measure
 from sources import TABLES, TASTE_SOURCE, SourceTable, kind_examples, make_catalogue, read_sources
 
 from routoo_core.abilities import describe_names, unknown_ability
-from routoo_core.catalogue.skills import SKILL_NUMBER, SKILLS
+from routoo_core.catalogue.skills import SKILLS
 from routoo_core.catalogue.store import SHIPPED, Catalogue, write_catalogue
 from routoo_core.predictor.checkpoint_folder import (
     CARD_FILE,
@@ -36,7 +37,9 @@ from routoo_core.predictor.general import (
 from routoo_core.text import question_fingerprints
 from routoo_core.training.general import GeneralFit, fit_general
 
-TEST_PROMPTS = Path(__file__).parent / "test_prompts.txt"
+LOOKED_AT = Path(__file__).parent / "test_prompts.txt"
+BLIND = Path(__file__).parent / "blind_prompts.jsonl"
+SURE = 0.7
 REFERENCE_PROMPTS_OF_KIND = 50
 CARD = """# general-fast
 
@@ -147,7 +150,7 @@ def measure_all(
 
 
 def report(folder: Path, model: GeneralModel, figures: dict[str, list[SourceFigures]]) -> None:
-    """Write ``metrics.json``, and say which kinds of the test prompts were told wrong."""
+    """Write ``metrics.json``, and say which prompts were surely taken for another kind."""
     metrics = {}
     for name, rows in figures.items():
         metrics[name] = {
@@ -158,19 +161,61 @@ def report(folder: Path, model: GeneralModel, figures: dict[str, list[SourceFigu
             }
             for row in rows
         }
-    lines = TEST_PROMPTS.read_text(encoding="utf-8").splitlines()
-    prompts = [line.replace("\\n", "\n").split(" ", 2) for line in lines]
-    reading = model.reader.read([text for _, _, text in prompts])
-    right = 0
-    for row, (kind, language, text) in enumerate(prompts):
-        told = SKILLS[int(reading.kinds[row].argmax())]
-        right += told == kind
-        if told != kind:
-            probability = reading.kinds[row, SKILL_NUMBER[told]]
-            print(f"{kind} -> {told} {probability:.2f} ({language}) {text[:60]!r}")
-    print(f"kinds: {right} of {len(prompts)} right")
-    metrics["kinds"] = {"right": right, "prompts": len(prompts)}
+    metrics["kinds"] = {
+        "looked_at": kinds_told(model, read_looked_at()),
+        "blind": kinds_told(model, read_blind()),
+    }
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+
+
+class LabelledPrompt(NamedTuple):
+    """A prompt whose kind and language are known."""
+
+    text: str
+    kind: str
+    language: str
+
+
+def read_looked_at() -> list[LabelledPrompt]:
+    """The prompts whose errors were looked at while the training prompts were written."""
+    prompts = []
+    for line in LOOKED_AT.read_text(encoding="utf-8").splitlines():
+        kind, language, text = line.replace("\\n", "\n").split(" ", 2)
+        prompts.append(LabelledPrompt(text, kind, language))
+    return prompts
+
+
+def read_blind() -> list[LabelledPrompt]:
+    """The prompts that were written independently of the training prompts."""
+    prompts = []
+    for line in BLIND.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        prompts.append(LabelledPrompt(row["prompt"], row["kind"], row["language"]))
+    return prompts
+
+
+def kinds_told(model: GeneralModel, prompts: Sequence[LabelledPrompt]) -> dict[str, list[int]]:
+    """How many are told right, and of how many: of all, of English ones and of the others."""
+    reading = model.reader.read([prompt.text for prompt in prompts])
+    right = []
+    for prompt, kinds in zip(prompts, reading.kinds, strict=True):
+        told = SKILLS[int(kinds.argmax())]
+        right.append(told == prompt.kind)
+        if told != prompt.kind and kinds.max() > SURE:
+            print(
+                f"surely wrong: {prompt.kind} -> {told} {kinds.max():.2f} ({prompt.language}) {prompt.text[:60]!r}"
+            )
+    is_right = np.array(right)
+    is_english = np.array([prompt.language == "en" for prompt in prompts])
+    counts = {}
+    for name, chosen in (
+        ("all", is_english | True),
+        ("English", is_english),
+        ("others", ~is_english),
+    ):
+        counts[name] = [int(is_right[chosen].sum()), int(chosen.sum())]
+    print(f"kinds: {counts}")
+    return counts
 
 
 def _rounded(value: float) -> float | None:

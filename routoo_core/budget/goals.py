@@ -87,7 +87,7 @@ class MatchBest(GoalPolicy):
     """Nearly the quality of always asking the best expert, by prediction, for as little as possible.
 
     Args:
-        quality: The share of that quality which is to be reached at least, above 0 and at most 1.
+        quality: The share of that quality to aim at, above 0 and at most 1.
         reference: Predicted quality of typical prompts, prompts × experts.
         experts: Names of the reference's columns.
     """

@@ -91,13 +91,19 @@ class Journal:
                 waiting.append(settlement)
         return waiting
 
-    def remove(self, settlement: Settlement) -> None:
-        """Forget a settlement, which is booked now."""
+    def remove(self, settlement: Settlement) -> bool:
+        """Forget a settlement, which is booked now.
+
+        Returns:
+            Whether it was there: of several processes that remove it, one hears so.
+        """
         with self._lock:
-            self._in_memory.pop(settlement.reservation.id, None)
+            was_there = self._in_memory.pop(settlement.reservation.id, None) is not None
         if self.folder is not None:
             with suppress(OSError):
-                self._path_of(settlement).unlink(missing_ok=True)
+                self._path_of(settlement).unlink()
+                was_there = True
+        return was_there
 
     def _write(self, settlement: Settlement) -> None:
         if self.folder is None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from routoo_core.budget.account import AccountState, Budget
+from routoo_core.budget.clock import Clock
 from routoo_core.budget.period import DAY_S, Period, Window
+from routoo_core.errors import ConfigurationError
 from routoo_core.money import NanoUsd
 
 HOLD_TTL_S = 900.0
@@ -16,6 +18,10 @@ DECLARED_RETENTION_S = 100 * DAY_S
 """How long a ledger remembers what a file has declared that no program has read since."""
 FAIR_SHARE_DIVISOR = 8
 """A call that leaves its limit to the router holds at most 1/8 of the available money."""
+
+FORGOTTEN_REFUSE = "refuse"
+FORGOTTEN_REBUILD = "rebuild"
+"""What ``on_forgotten`` may say: what follows where a ledger has lost what it kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +279,67 @@ class LimitStore(Protocol):
     def note_declared(self, limits: Sequence[DeclaredLimit]) -> None:
         """Remember what files say, for ``DECLARED_RETENTION_S``; each replaces the last of its source and account."""
         ...
+
+
+class KnownSpending(NamedTuple):
+    """What a process knows of one window of an account; amounts are nano-USD.
+
+    Attributes:
+        account: Whose.
+        window: The window; of a rolling period, one slot.
+        limit: As last seen.
+        spent: As last seen, before the ledger lost it.
+        own: What calls of this process have cost since then.
+        unbooked: What calls cost whose holds the ledger had lost, so that it never booked them.
+    """
+
+    account: str
+    window: Window
+    limit: NanoUsd | None = None
+    spent: NanoUsd = 0
+    own: NanoUsd = 0
+    unbooked: NanoUsd = 0
+
+
+@runtime_checkable
+class RestorableLedger(Protocol):
+    """What a ledger may offer besides: to go on where it has lost what it kept.
+
+    Attributes:
+        on_forgotten: ``refuse`` or ``rebuild``. With the latter, whoever calls restores the ledger.
+        clock: Tells the time.
+    """
+
+    on_forgotten: str
+    clock: Clock
+
+    def restore(self, spending: Sequence[KnownSpending]) -> bool:
+        """Go on with the ledger as it is now, with what is known of the accounts.
+
+        Of each window, the most that any process has seen before the loss counts, and each adds its ``own``. What is
+        spent after the loss is added, and so is ``unbooked``.
+
+        Returns:
+            Whether it had lost what it kept; where it had not, or has been restored before, only ``unbooked`` counts.
+
+        Raises:
+            LedgerError: The ledger failed.
+        """
+        ...
+
+
+def check_on_forgotten(on_forgotten: str) -> str:
+    """The setting, where it is one.
+
+    Raises:
+        ConfigurationError: It is unknown.
+    """
+    known = (FORGOTTEN_REFUSE, FORGOTTEN_REBUILD)
+    if on_forgotten not in known:
+        raise ConfigurationError(
+            f"budget.on_forgotten: {on_forgotten!r} is unknown; choose {' or '.join(known)}"
+        )
+    return on_forgotten
 
 
 @runtime_checkable

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from routoo_core.budget.ledger import HOLD_TTL_S, Ledger
+from routoo_core.budget.ledger import (
+    FORGOTTEN_REBUILD,
+    FORGOTTEN_REFUSE,
+    HOLD_TTL_S,
+    Ledger,
+    RestorableLedger,
+    check_on_forgotten,
+)
 from routoo_core.budget.redis import RedisLedger
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import ConfigurationError
@@ -38,7 +45,12 @@ Given the URL, the folder that relative paths start from, and the seconds after 
 """
 
 
-def open_ledger(url: str, beside: Path | None = None, hold_ttl_s: float = HOLD_TTL_S) -> Ledger:
+def open_ledger(
+    url: str,
+    beside: Path | None = None,
+    hold_ttl_s: float = HOLD_TTL_S,
+    on_forgotten: str = FORGOTTEN_REFUSE,
+) -> Ledger:
     """Open ``memory://``, ``sqlite:///relative.db`` (``sqlite:////absolute.db``) or ``redis://host:6379/0``.
 
     ``${NAME}`` stands for an environment variable: in the address of a Redis server, or as the whole address.
@@ -47,9 +59,10 @@ def open_ledger(url: str, beside: Path | None = None, hold_ttl_s: float = HOLD_T
         url: The ledger's.
         beside: Folder that relative paths start from.
         hold_ttl_s: Seconds after which a hold that nobody has settled counts as spent.
+        on_forgotten: Where the ledger has lost what it kept: ``refuse`` calls, or ``rebuild`` it.
 
     Raises:
-        ConfigurationError: Unknown kind, or the file or the server cannot be opened.
+        ConfigurationError: Unknown kind, the file or the server cannot be opened, or the ledger cannot be rebuilt.
     """
     address = expand_environment(url, "budget.ledger") if is_variable(url) else url
     scheme, separator, _ = address.partition("://")
@@ -59,4 +72,11 @@ def open_ledger(url: str, beside: Path | None = None, hold_ttl_s: float = HOLD_T
     open_kind = LEDGERS[scheme]
     if open_kind is _open_redis:
         address = url  # it reads its own variables, and never repeats what they hold
-    return open_kind(address, beside or Path(), hold_ttl_s)
+    ledger = open_kind(address, beside or Path(), hold_ttl_s)
+    if check_on_forgotten(on_forgotten) == FORGOTTEN_REBUILD:
+        if not isinstance(ledger, RestorableLedger):
+            raise ConfigurationError(
+                f"budget.on_forgotten: a {scheme}:// ledger cannot be rebuilt; leave the setting out"
+            )
+        ledger.on_forgotten = on_forgotten
+    return ledger

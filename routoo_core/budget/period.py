@@ -48,6 +48,10 @@ class Window:
             return None
         return iso_utc(self.end)
 
+    def has_passed(self, now: float) -> bool:
+        """Whether what was spent in it counts no more, neither in it nor in a rolling period that it is a slot of."""
+        return self.end is not None and self.end + (self.span or 0.0) <= now
+
     def slot_at(self, moment: float) -> Window:
         """The slot in which a rolling period keeps the calls of ``moment``.
 

@@ -18,17 +18,21 @@ from routoo_core.budget.clock import WALL_CLOCK, Clock
 from routoo_core.budget.ledger import (
     DECLARED_RETENTION_S,
     FAIR_SHARE_DIVISOR,
+    FORGOTTEN_REFUSE,
     HOLD_TTL_S,
     Cooldown,
     DeclaredLimit,
     HourlyCalls,
+    KnownSpending,
     Reservation,
+    check_on_forgotten,
 )
 from routoo_core.budget.period import HOUR_S, RETENTION_S, ROLLING_SPAN_S, Window
 from routoo_core.errors import (
     ConfigurationError,
     HeldShareExceeded,
     LedgerError,
+    LedgerForgot,
     MissingDependency,
     ReservationClosed,
 )
@@ -47,7 +51,7 @@ PASSWORD_VARIABLE = "ROUTOO_REDIS_PASSWORD"  # noqa: S105
 TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
 
-_SCRIPTS = ("reserve", "close", "state", "accounts", "history")
+_SCRIPTS = ("reserve", "close", "state", "accounts", "history", "restore")
 
 _Row = Sequence[str]
 """A window as the scripts return it: account, key, start, end, span, limit, and the four sums."""
@@ -63,6 +67,7 @@ class RedisLedger:
         ttl: Seconds after which an open hold counts as spent, all of it: its process must have died. A
             settlement that comes later corrects that.
         clock: Tells the time; the machines' clocks should agree to a few seconds.
+        on_forgotten: Where the server has lost its data: ``refuse`` calls, or ``rebuild`` them.
 
     Raises:
         ConfigurationError: The server cannot be reached, its data has another schema, or the URL
@@ -70,7 +75,13 @@ class RedisLedger:
         MissingDependency: ``redis`` is not installed.
     """
 
-    def __init__(self, url: str, ttl: float = HOLD_TTL_S, clock: Clock = WALL_CLOCK) -> None:
+    def __init__(
+        self,
+        url: str,
+        ttl: float = HOLD_TTL_S,
+        clock: Clock = WALL_CLOCK,
+        on_forgotten: str = FORGOTTEN_REFUSE,
+    ) -> None:
         try:
             import redis
         except ImportError as error:
@@ -84,6 +95,7 @@ class RedisLedger:
         self.url = url
         self.ttl = ttl
         self.clock = clock
+        self.on_forgotten = check_on_forgotten(on_forgotten)
         self._redis_error = redis.RedisError
         self._password: str | None = None
         try:
@@ -122,8 +134,8 @@ class RedisLedger:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({redacted_url(self.url)!r})"
 
-    def __reduce__(self) -> tuple[type[RedisLedger], tuple[str, float, Clock]]:
-        return type(self), (self.url, self.ttl, self.clock)
+    def __reduce__(self) -> tuple[type[RedisLedger], tuple[str, float, Clock, str]]:
+        return type(self), (self.url, self.ttl, self.clock, self.on_forgotten)
 
     def reserve(
         self,
@@ -156,9 +168,10 @@ class RedisLedger:
             )
             raise
         if reply.get("is_lost"):
-            raise LedgerError(
+            raise LedgerForgot(
                 f"the ledger {redacted_url(self.url)} has lost what it kept: it was emptied, or restarted without its "
-                "data. Restore the data, or restart this process to begin anew"
+                "data",
+                "Restore the data",
             )
         if "amount" not in reply:
             payer = budget.chain[reply["place"] - 1]
@@ -277,6 +290,20 @@ class RedisLedger:
         except self._redis_error as error:
             raise self._server_failure(error) from error
 
+    def restore(self, spending: Sequence[KnownSpending]) -> bool:
+        """Go on with what the server holds now; see :class:`~routoo_core.budget.ledger.RestorableLedger`."""
+        newest_first = sorted(spending, key=lambda known: known.window.start, reverse=True)
+        request = {
+            "id": uuid.uuid4().hex,
+            "generation": self._generation,
+            "new_generation": uuid.uuid4().hex,
+            "schema": SCHEMA_VERSION,
+            "windows": [_describe_known(known) for known in newest_first],
+        }
+        reply = self._run("restore", request)
+        self._generation = reply["generation"]
+        return bool(reply["is_lost"])
+
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
@@ -354,6 +381,21 @@ def _describe_current(budget: Budget, now: float) -> dict[str, str | bool]:
         "held_share": _text(budget.held_share),
         "carry_over": budget.carry_over,
         "preceding_start": _text(preceding_start),
+    }
+
+
+def _describe_known(known: KnownSpending) -> dict[str, str]:
+    window = known.window
+    return {
+        "account": known.account,
+        "window": window.key,
+        "start": repr(window.start),
+        "end": _text(window.end),
+        "span": _text(window.span),
+        "limit": _text(known.limit),
+        "spent": str(known.spent),
+        "own": str(known.own),
+        "unbooked": str(known.unbooked),
     }
 
 

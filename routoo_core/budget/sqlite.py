@@ -21,30 +21,41 @@ from routoo_core.budget.account import (
 from routoo_core.budget.clock import WALL_CLOCK, Clock
 from routoo_core.budget.ledger import (
     DECLARED_RETENTION_S,
+    FORGOTTEN_REBUILD,
+    FORGOTTEN_REFUSE,
     HOLD_TTL_S,
     Cooldown,
     DeclaredLimit,
     HourlyCalls,
+    KnownSpending,
     Reservation,
     amount_to_hold,
-)
-from routoo_core.budget.period import (
-    HOUR_S,
-    RETENTION_S,
-    ROLLING_SPAN_S,
-    Window,
-    rolling_window,
+    check_on_forgotten,
 )
 from routoo_core.budget.sqlite_file import (
     IN_MEMORY,
     AccountReader,
     Booking,
+    add_unbooked,
+    file_failure,
     find_file_id,
-    newest_slot_key,
     open_file,
     read_expired_holds,
+    recall,
 )
-from routoo_core.errors import HeldShareExceeded, LedgerError, ReservationClosed
+from routoo_core.budget.sqlite_holds import (
+    book,
+    book_expired_holds,
+    close_reservation,
+    count_call,
+    hold_amount,
+)
+from routoo_core.errors import (
+    ConfigurationError,
+    HeldShareExceeded,
+    LedgerError,
+    LedgerForgot,
+)
 from routoo_core.lifetimes import PerProcess, fork_safe_lock
 from routoo_core.money import NanoUsd
 
@@ -69,17 +80,23 @@ class SqliteLedger:
         ttl: Seconds after which an open hold counts as spent, all of it: its process must have died. A
             settlement that comes later corrects that.
         clock: Tells the time.
+        on_forgotten: Where the file was moved or deleted: ``refuse`` calls, or ``rebuild`` it.
 
     Raises:
         ConfigurationError: The file cannot be opened, is not a ledger, or has another schema.
     """
 
     def __init__(
-        self, path: str | Path = IN_MEMORY, ttl: float = HOLD_TTL_S, clock: Clock = WALL_CLOCK
+        self,
+        path: str | Path = IN_MEMORY,
+        ttl: float = HOLD_TTL_S,
+        clock: Clock = WALL_CLOCK,
+        on_forgotten: str = FORGOTTEN_REFUSE,
     ) -> None:
         self.path = str(path)
         self.ttl = ttl
         self.clock = clock
+        self.on_forgotten = check_on_forgotten(on_forgotten)
         self._checked_at = -FILE_CHECK_S
         self._in_memory: _Connection | None = None
         self._opening = fork_safe_lock()
@@ -100,8 +117,8 @@ class SqliteLedger:
             return "memory://"
         return f"sqlite:///{Path(self.path).resolve()}"
 
-    def __reduce__(self) -> tuple[type[SqliteLedger], tuple[str, float, Clock]]:
-        return type(self), (self.path, self.ttl, self.clock)
+    def __reduce__(self) -> tuple[type[SqliteLedger], tuple[str, float, Clock, str]]:
+        return type(self), (self.path, self.ttl, self.clock, self.on_forgotten)
 
     def reserve(
         self,
@@ -116,7 +133,7 @@ class SqliteLedger:
         chain = paying(budget).chain
         self._check_file()
         with self._transaction("IMMEDIATE") as db:
-            _book_expired_holds(db, now)
+            book_expired_holds(db, now)
             reader = AccountReader(db, now, self.ttl)
             states = [reader.current(payer) for payer in chain]
 
@@ -139,22 +156,24 @@ class SqliteLedger:
                 (reservation.id, amount, now + self.ttl),
             )
             for payer, state in zip(chain, states, strict=True):
-                _hold(db, reservation, payer, state)
+                hold_amount(db, reservation, payer, state)
         return reservation
 
     def settle(self, reservation: Reservation, cost: NanoUsd) -> AccountState:
         """Book the cost; see :class:`~routoo_core.budget.ledger.Ledger`."""
         now = self.clock()
+        if self.on_forgotten == FORGOTTEN_REBUILD:
+            self._check_file()
         with self._transaction("IMMEDIATE") as db:
-            closing = _close(db, reservation, "settled")
+            closing = close_reservation(db, reservation, "settled")
             booking = Booking(
                 spent=closing.spent + cost,
                 held=closing.held,
                 calls=1,
                 overshoot=max(0, cost - reservation.amount),
             )
-            _book(db, reservation.id, booking)
-            _count_call(db, reservation.id, now)
+            book(db, reservation.id, booking)
+            count_call(db, reservation.id, now)
             reader = AccountReader(db, now, self.ttl)
             return reader.period(reservation.account, reservation.window)
 
@@ -162,8 +181,8 @@ class SqliteLedger:
         """Free the hold; see :class:`~routoo_core.budget.ledger.Ledger`."""
         now = self.clock()
         with self._transaction("IMMEDIATE") as db:
-            closing = _close(db, reservation, "released")
-            _book(db, reservation.id, closing)
+            closing = close_reservation(db, reservation, "released")
+            book(db, reservation.id, closing)
             reader = AccountReader(db, now, self.ttl)
             return reader.period(reservation.account, reservation.window)
 
@@ -257,6 +276,29 @@ class SqliteLedger:
         with self._transaction("IMMEDIATE") as db:
             return db.execute("INSERT OR IGNORE INTO alerts VALUES (?, ?, ?, ?)", row).rowcount > 0
 
+    def restore(self, spending: Sequence[KnownSpending]) -> bool:
+        """Go on with the file that is there now; see :class:`~routoo_core.budget.ledger.RestorableLedger`.
+
+        A file that was deleted can be read while it is open: all that it held counts as seen.
+        """
+        now = self.clock()
+        connection = self._opened.get()
+        is_lost = self._is_lost(connection)
+        if not is_lost:
+            with self._transaction("IMMEDIATE") as db:
+                add_unbooked(db, spending, now)
+            return False
+
+        try:
+            last_seen = self._read_spending(connection)
+        except LedgerError:  # it is damaged, too
+            last_seen = [known._replace(spent=known.spent + known.own) for known in spending]
+        self._open_anew()
+        with self._transaction("IMMEDIATE") as db:
+            recall(db, last_seen, now)
+            add_unbooked(db, spending, now)
+        return True
+
     def close(self) -> None:
         """Close the file."""
         connection = self._opened.get()
@@ -264,21 +306,49 @@ class SqliteLedger:
             connection.db.close()
 
     def _check_file(self) -> None:
-        """Refuse to hold money in a file that is no longer where others find it; looked at once a second.
+        """Refuse to hold money in a file that is no longer where others find it.
+
+        It is looked at once a second, or at every step where the ledger is to be rebuilt.
 
         Raises:
-            LedgerError: The file was moved, deleted or replaced.
+            LedgerForgot: The file was moved, deleted or replaced.
         """
         moment = time.monotonic()
-        if moment - self._checked_at < FILE_CHECK_S:
+        is_checked = moment - self._checked_at < FILE_CHECK_S
+        if is_checked and self.on_forgotten == FORGOTTEN_REFUSE:
             return
-        file_id = self._opened.get().file_id
-        if file_id is not None and file_id != find_file_id(self.path):
-            raise LedgerError(
-                f"the ledger {self.path} was moved or deleted while it was open. Put the file back, or restart this "
-                "process to begin anew"
+        if self._is_lost(self._opened.get()):
+            raise LedgerForgot(
+                f"the ledger {self.path} was moved or deleted while it was open",
+                "Put the file back",
             )
         self._checked_at = moment
+
+    def _is_lost(self, connection: _Connection) -> bool:
+        """Whether the file that is open is no longer where others find it."""
+        file_id = connection.file_id
+        return file_id is not None and file_id != find_file_id(self.path)
+
+    def _read_spending(self, connection: _Connection) -> list[KnownSpending]:
+        """What is spent in the windows that have not passed."""
+        now = self.clock()
+        with self._transaction("DEFERRED", connection) as db:
+            reader = AccountReader(db, now, self.ttl, read_expired_holds(db, now))
+            states = reader.history(None)
+        spending = []
+        for state in states:
+            if not state.window.has_passed(now):
+                known = KnownSpending(state.account, state.window, state.limit, state.spent)
+                spending.append(known)
+        return spending
+
+    def _open_anew(self) -> None:
+        """Open the file that is there now, or a new one; calls that use the old one end with it."""
+        try:
+            connection = _open(self.path)
+        except ConfigurationError as error:
+            raise LedgerError(f"the ledger {self.path} cannot be opened anew: {error}") from error
+        self._opened = PerProcess(self._connect, connection)
 
     @contextmanager
     def _reading(self) -> Iterator[AccountReader]:
@@ -288,13 +358,15 @@ class SqliteLedger:
             yield AccountReader(db, now, self.ttl, read_expired_holds(db, now))
 
     @contextmanager
-    def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(
+        self, kind: str, connection: _Connection | None = None
+    ) -> Iterator[sqlite3.Connection]:
         """``DEFERRED`` reads one state of the file; ``IMMEDIATE`` keeps others from writing.
 
         Raises:
             LedgerError: SQLite failed: the file is locked for too long, the disk is full.
         """
-        connection = self._opened.get()
+        connection = connection or self._opened.get()
         with connection.lock:
             db = connection.db
             try:
@@ -305,7 +377,7 @@ class SqliteLedger:
                 with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                     db.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    raise _file_failure(self.path, error) from error
+                    raise file_failure(self.path, error) from error
                 raise
 
     def _connect(self) -> _Connection:
@@ -327,157 +399,3 @@ def _declared_limit(row: tuple[Any, ...]) -> DeclaredLimit:
 def _open(path: str) -> _Connection:
     db = open_file(path)
     return _Connection(db, find_file_id(path))
-
-
-_REMEDIES = (
-    ("SQLITE_FULL", "make room on its disk"),
-    ("SQLITE_BUSY", "another process has locked it for long; see which one has it open"),
-    ("SQLITE_LOCKED", "another process has locked it for long; see which one has it open"),
-    ("SQLITE_READONLY", "let this user write to the file and its folder"),
-    ("SQLITE_PERM", "let this user write to the file and its folder"),
-    ("SQLITE_CANTOPEN", "see that its folder is there and may be written to"),
-    ("SQLITE_IOERR", "see that its disk works, and that the file was not moved or deleted"),
-    ("SQLITE_CORRUPT", "restore it from a copy; the file is damaged"),
-    ("SQLITE_NOTADB", "restore it from a copy; the file is no database any more"),
-)
-"""How the names of SQLite's errors begin → what to do."""
-
-
-def _file_failure(path: str, error: sqlite3.Error) -> LedgerError:
-    name = getattr(error, "sqlite_errorname", None) or ""
-    remedy = "see that the file can be used"
-    for beginning, words in _REMEDIES:
-        if name.startswith(beginning):
-            remedy = words
-    return LedgerError(
-        f"the ledger {path} failed ({error}); {remedy}. Nothing is called while it cannot be asked"
-    )
-
-
-def _hold(
-    db: sqlite3.Connection, reservation: Reservation, budget: Budget, state: AccountState
-) -> None:
-    """Hold a reservation's money in one account; its first hold in a window opens that window."""
-    carried = 0
-    if state.limit is not None and budget.limit_nano is not None:
-        carried = state.limit - budget.limit_nano
-    slot = state.window.slot_at(state.as_of)
-    row = (
-        budget.account,
-        slot.key,
-        slot.start,
-        slot.end,
-        slot.span,
-        state.limit,
-        carried,
-        reservation.amount,
-        state.as_of,
-    )
-    db.execute(
-        """
-        INSERT INTO accounts (account, window, start, "end", span, "limit", carried, held, used)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT DO UPDATE
-            SET "limit" = excluded."limit", held = held + excluded.held, used = excluded.used
-        """,
-        row,
-    )
-    db.execute(
-        "INSERT INTO holds (id, account, window) VALUES (?, ?, ?)",
-        (reservation.id, budget.account, slot.key),
-    )
-
-
-def _book(db: sqlite3.Connection, reservation_id: str, booking: Booking) -> None:
-    """Add to every window that a reservation is held in."""
-    db.execute(
-        """
-        UPDATE accounts
-        SET spent = spent + ?, held = held + ?, calls = calls + ?, overshoot = overshoot + ?
-        WHERE (account, window) IN (SELECT account, window FROM holds WHERE id = ?)
-        """,
-        (booking.spent, booking.held, booking.calls, booking.overshoot, reservation_id),
-    )
-
-
-def _book_expired_holds(db: sqlite3.Connection, now: float) -> None:
-    """Book holds that nobody has settled in time, all that was held; a late settle corrects that."""
-    query = "SELECT id, amount FROM reservations WHERE state = 'open' AND expires <= ?"
-    for reservation_id, amount in db.execute(query, (now,)).fetchall():
-        db.execute("UPDATE reservations SET state = 'expired' WHERE id = ?", (reservation_id,))
-        _book(db, reservation_id, Booking(spent=amount, held=-amount))
-
-
-def _close(db: sqlite3.Connection, reservation: Reservation, outcome: str) -> Booking:
-    """Close a reservation.
-
-    Returns:
-        The booking that takes its hold, or what was booked when it expired, off the accounts.
-    """
-    query = "SELECT state FROM reservations WHERE id = ?"
-    row = db.execute(query, (reservation.id,)).fetchone()
-    state = row[0] if row else "unknown"
-    if state not in {"open", "expired"}:
-        raise ReservationClosed(reservation.id, state)
-
-    db.execute("UPDATE reservations SET state = ? WHERE id = ?", (outcome, reservation.id))
-    if state == "expired":
-        return Booking(spent=-reservation.amount)
-    return Booking(held=-reservation.amount)
-
-
-def _count_call(db: sqlite3.Connection, reservation_id: str, now: float) -> None:
-    """Count a call in each of its accounts; the first one of an hour deletes what is too old."""
-    query = """
-        INSERT INTO arrivals (account, hour, calls) SELECT account, ?, 1 FROM holds WHERE id = ?
-        ON CONFLICT DO UPDATE SET calls = calls + 1
-        RETURNING account, calls
-    """
-    hour_start = now // HOUR_S * HOUR_S
-    rows = db.execute(query, (hour_start, reservation_id)).fetchall()
-    is_first = False
-    for account, calls in rows:
-        if calls == 1:
-            is_first = True
-            _forget_account(db, account, now - RETENTION_S)
-    if is_first:
-        _forget_reservations(db, now - RETENTION_S)
-
-
-def _forget_account(db: sqlite3.Connection, account: str, before: float) -> None:
-    """Delete an account's hourly counts and rolling slots that are older than ``before``.
-
-    A slot that holds money stays. So does the newest of each period, as the account may have used
-    it last.
-    """
-    db.execute("DELETE FROM arrivals WHERE account = ? AND hour < ?", (account, before))
-    db.execute("DELETE FROM alerts WHERE account = ? AND raised < ?", (account, before))
-    for period in ROLLING_SPAN_S:
-        window = rolling_window(period, before)
-        _forget_slots(db, account, window, window.slot_at(before))
-
-
-def _forget_slots(db: sqlite3.Connection, account: str, period: Window, before: Window) -> None:
-    db.execute(
-        """
-        DELETE FROM accounts
-        WHERE account = :account AND window > :period AND window < :before AND held = 0
-            AND window < (
-                SELECT max(window) FROM accounts
-                WHERE account = :account AND window BETWEEN :period AND :newest
-            )
-        """,
-        {
-            "account": account,
-            "period": period.key,
-            "before": before.key,
-            "newest": newest_slot_key(period),
-        },
-    )
-
-
-def _forget_reservations(db: sqlite3.Connection, before: float) -> None:
-    """Delete the closed reservations of all accounts that are older than ``before``."""
-    closed = "SELECT id FROM reservations WHERE state <> 'open' AND expires < ?"
-    for table in ("holds", "reservations"):
-        db.execute(f"DELETE FROM {table} WHERE id IN ({closed})", (before,))  # noqa: S608

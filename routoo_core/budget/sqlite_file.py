@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots, carried_over
+from routoo_core.budget.ledger import KnownSpending
 from routoo_core.budget.period import Window
-from routoo_core.errors import ConfigurationError
+from routoo_core.errors import ConfigurationError, LedgerError
 from routoo_core.money import NanoUsd
 
 IN_MEMORY = ":memory:"
@@ -110,6 +111,15 @@ _ADDED_TABLES = (
         PRIMARY KEY (account, window, percent)
     ) WITHOUT ROWID
     """,
+    # What a file that was lost had spent, as far as anybody has seen it; part of what the accounts have spent.
+    """
+    CREATE TABLE IF NOT EXISTS recalled (
+        account TEXT NOT NULL,
+        window TEXT NOT NULL,
+        spent INTEGER NOT NULL,
+        PRIMARY KEY (account, window)
+    ) WITHOUT ROWID
+    """,
 )
 
 _SELECT_STATES = """
@@ -155,6 +165,32 @@ def find_file_id(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+_REMEDIES = (
+    ("SQLITE_FULL", "make room on its disk"),
+    ("SQLITE_BUSY", "another process has locked it for long; see which one has it open"),
+    ("SQLITE_LOCKED", "another process has locked it for long; see which one has it open"),
+    ("SQLITE_READONLY", "let this user write to the file and its folder"),
+    ("SQLITE_PERM", "let this user write to the file and its folder"),
+    ("SQLITE_CANTOPEN", "see that its folder is there and may be written to"),
+    ("SQLITE_IOERR", "see that its disk works, and that the file was not moved or deleted"),
+    ("SQLITE_CORRUPT", "restore it from a copy; the file is damaged"),
+    ("SQLITE_NOTADB", "restore it from a copy; the file is no database any more"),
+)
+"""How the names of SQLite's errors begin → what to do."""
+
+
+def file_failure(path: str, error: sqlite3.Error) -> LedgerError:
+    """The error of a file that SQLite cannot use, with what to do."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    remedy = "see that the file can be used"
+    for beginning, words in _REMEDIES:
+        if name.startswith(beginning):
+            remedy = words
+    return LedgerError(
+        f"the ledger {path} failed ({error}); {remedy}. Nothing is called while it cannot be asked"
+    )
 
 
 def _create_private(path: str) -> None:
@@ -231,6 +267,47 @@ def read_expired_holds(db: sqlite3.Connection, now: float) -> ExpiredHolds:
     for account, window, amount in db.execute(query, (now,)):
         bookings[account, window] = Booking(spent=amount, held=-amount)
     return bookings
+
+
+def recall(db: sqlite3.Connection, spending: Sequence[KnownSpending], now: float) -> None:
+    """Have each window's spending hold the most that anybody has seen of a file that was lost."""
+    query = "SELECT spent FROM recalled WHERE account = ? AND window = ?"
+    for known in spending:
+        key = (known.account, known.window.key)
+        row = db.execute(query, key).fetchone()
+        recalled = 0 if row is None else row[0]
+        if known.spent > recalled:
+            db.execute("INSERT OR REPLACE INTO recalled VALUES (?, ?, ?)", (*key, known.spent))
+            _add_spending(db, known, known.spent - recalled, now)
+
+
+def add_unbooked(db: sqlite3.Connection, spending: Sequence[KnownSpending], now: float) -> None:
+    """Book what calls cost whose holds were lost."""
+    for known in spending:
+        if known.unbooked:
+            _add_spending(db, known, known.unbooked, now)
+
+
+def _add_spending(db: sqlite3.Connection, known: KnownSpending, spent: NanoUsd, now: float) -> None:
+    window = known.window
+    row = (
+        known.account,
+        window.key,
+        window.start,
+        window.end,
+        window.span,
+        known.limit,
+        spent,
+        now,
+    )
+    db.execute(
+        """
+        INSERT INTO accounts (account, window, start, "end", span, "limit", spent, used)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET spent = spent + excluded.spent
+        """,
+        row,
+    )
 
 
 @dataclass(frozen=True, slots=True)

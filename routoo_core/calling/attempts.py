@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 from routoo_core.answering_models import AnsweringModels
 from routoo_core.budget.account import Budget
@@ -15,6 +15,7 @@ from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Reservation
 from routoo_core.budget.settlements import Settlements
 from routoo_core.calling.attempt import Attempt, CallInProgress, Failed, Rejected
+from routoo_core.calling.trials import Trial, trials_of
 from routoo_core.candidates import Candidate
 from routoo_core.errors import (
     AllExpertsFailed,
@@ -27,7 +28,6 @@ from routoo_core.errors import (
 )
 from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.latency import Latencies
-from routoo_core.money import NanoUsd
 from routoo_core.parameters import RefusedParameters
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
@@ -45,18 +45,6 @@ CHEAPEST = "cheapest"
 
 ReadRequest = Callable[[], RoutedRequest]
 """Reads a call as the router needs it."""
-
-
-class Trial(NamedTuple):
-    """A candidate to try.
-
-    Attributes:
-        candidate: Whom.
-        minimum: The least that must be held for it, nano-USD.
-    """
-
-    candidate: Candidate
-    minimum: NanoUsd
 
 
 class CallStarter(Protocol):
@@ -132,6 +120,8 @@ class Attempts(Iterator[Attempt]):
         self._ask_again_without_refused_parameter()
         self._ask_again_after_passing_failure(call)
         for trial in self._untried:
+            if trial.is_second and self._was_tried(trial.candidate):
+                continue
             reservation = self._reserve(call, trial)
             if reservation is not None:
                 return self._begin(call, trial.candidate, reservation, is_driven)
@@ -157,7 +147,7 @@ class Attempts(Iterator[Attempt]):
                 alerts=self._router.alerts,
                 on_end=self._on_end,
             )
-            self._untried = self._trials(decision)
+            self._untried = iter(trials_of(decision))
         return self._call
 
     def _ask_again_without_refused_parameter(self) -> None:
@@ -199,21 +189,8 @@ class Attempts(Iterator[Attempt]):
         self._attempts.append(attempt)
         return attempt
 
-    def _trials(self, decision: Decision) -> Iterator[Trial]:
-        """The candidates with room for an ample reply, then the others: a cheaper one rather than a reply cut short."""
-        cooling = {skip.expert for skip in decision.skipped}
-        pinned = decision.pinned
-        for candidate in decision.candidates:
-            if candidate is pinned:
-                yield Trial(candidate, candidate.minimum_cost)
-            elif candidate.expert.name not in cooling:
-                yield Trial(candidate, candidate.ample_cost)
-        for candidate in decision.candidates:
-            is_tried = any(attempt.candidate is candidate for attempt in self._attempts)
-            is_cooling = candidate.expert.name in cooling
-            may_be_shorter = candidate.minimum_cost < candidate.ample_cost
-            if not is_tried and candidate is not pinned and (is_cooling or may_be_shorter):
-                yield Trial(candidate, candidate.minimum_cost)
+    def _was_tried(self, candidate: Candidate) -> bool:
+        return any(attempt.candidate is candidate for attempt in self._attempts)
 
     def _reserve(self, call: CallInProgress, trial: Trial) -> Reservation | None:
         """Money for a candidate; ``None`` where an account cannot afford it."""

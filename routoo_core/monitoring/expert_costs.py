@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from math import exp, hypot, log, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -33,19 +33,44 @@ class CostEstimate:
         usd: The estimate.
         low: Lower end of its 95 % interval.
         high: Upper end.
+        is_pooled: Whether it rests on the ratio of all experts, whose error every such estimate shares.
     """
 
     usd: float
     low: float
     high: float
+    is_pooled: bool = False
+
+    @property
+    def below(self) -> float:
+        """How far the interval reaches below the estimate."""
+        return self.usd - self.low
+
+    @property
+    def above(self) -> float:
+        """How far it reaches above."""
+        return self.high - self.usd
+
+    def plus(self, known_usd: float) -> CostEstimate:
+        """The same beside calls whose cost is known."""
+        usd = self.usd + known_usd
+        return CostEstimate(usd, self.low + known_usd, self.high + known_usd, self.is_pooled)
 
     @classmethod
     def total(cls, estimates: Sequence[CostEstimate]) -> CostEstimate:
-        """Independent estimates together: their errors add up as squares."""
+        """Estimates of several experts together.
+
+        The errors of pooled ones are one error, so their half-widths add up. The others are independent, so the squares
+        of theirs do.
+        """
         usd = sum(estimate.usd for estimate in estimates)
-        below = sqrt(sum((estimate.usd - estimate.low) ** 2 for estimate in estimates))
-        above = sqrt(sum((estimate.high - estimate.usd) ** 2 for estimate in estimates))
-        return cls(usd, usd - below, usd + above)
+        pooled = [estimate for estimate in estimates if estimate.is_pooled]
+        own = [estimate for estimate in estimates if not estimate.is_pooled]
+        shared_below = sum(estimate.below for estimate in pooled)
+        shared_above = sum(estimate.above for estimate in pooled)
+        below = hypot(shared_below, *(estimate.below for estimate in own))
+        above = hypot(shared_above, *(estimate.above for estimate in own))
+        return cls(usd, max(0.0, usd - below), usd + above)
 
 
 class ExpertCosts:
@@ -92,10 +117,7 @@ class ExpertCosts:
                 forecast_calls.append(call)
             else:
                 known_usd += call.routed
-        forecast = self._forecast(forecast_calls)
-        return CostEstimate(
-            known_usd + forecast.usd, known_usd + forecast.low, known_usd + forecast.high
-        )
+        return self._forecast(forecast_calls).plus(known_usd)
 
     def _is_known(self, call: RoutedCall) -> bool:
         """Whether the expert answered, and it is known what that cost."""
@@ -207,7 +229,7 @@ class _Ratio:
         """What an expert would have cost of which too little is known."""
         usd = self.ratio * expected
         factor = exp(_Z * self.spread)
-        return CostEstimate(usd, usd / factor, usd * factor)
+        return CostEstimate(usd, usd / factor, usd * factor, is_pooled=True)
 
 
 def _pooled_ratio(calls: Sequence[RoutedCall]) -> _Ratio:

@@ -29,7 +29,8 @@ class GoalProgress:
             estimated cost of the expert of the highest predicted quality. ``None`` where the best comes to nothing.
         graded: Number of calls that somebody judged; only for ``match_best``.
         observed: Feedback on them as a share of what was predicted of the best.
-        interval: Ends of the 95 % interval of ``observed``, or for ``save`` of ``reached``.
+        interval: Ends of the 95 % interval of ``observed``, or for ``save`` of ``reached``. ``None`` where one call was
+            judged, or where the best may have cost nothing.
     """
 
     policy: str
@@ -128,8 +129,9 @@ def _saved(target: float, calls: Sequence[RoutedCall], forecasts: CostForecasts)
     spent = sum(call.routed for call in calls)
     reached = None
     interval = None
-    if best.usd and best.low:
+    if best.usd > 0:
         reached = 1 - spent / best.usd
+    if best.low > 0:
         interval = (1 - spent / best.low, 1 - spent / best.high)
     return GoalProgress(SAVE, target, len(calls), reached, interval=interval)
 

@@ -14,6 +14,8 @@ ROUTER_USD_PER_HOUR = 0.10
 """What the machine costs that predicts: two cores in a cloud."""
 
 _SECONDS_PER_HOUR = 3600.0
+_NO_DIFFERENCE = 0.005
+"""Savings below this share of the baseline's cost are none; they read as 0 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,12 @@ class Savings:
         spent: USD that the calls cost, tries that failed included; in shadow, what they would have cost.
         routing: USD of the machine while it predicted.
         baseline_usd: Estimated USD with the baseline, which would have kept its prompt caches.
+        baseline_low: Lower end of its 95 % interval.
+        baseline_high: Upper end.
         low: Lower end of what is saved, 95 %, USD.
         high: Upper end.
+        share_interval: Ends of what is saved as a share of ``baseline_usd``, 95 %; ``None`` where the baseline may have
+            cost nothing.
         quality: Mean quality predicted of the experts that answered, 0–1; ``None`` where nothing is predicted.
         baseline_quality: Mean quality predicted of the baseline on the same calls.
     """
@@ -41,8 +47,11 @@ class Savings:
     spent: float
     routing: float
     baseline_usd: float
+    baseline_low: float
+    baseline_high: float
     low: float
     high: float
+    share_interval: tuple[float, float] | None
     quality: float | None
     baseline_quality: float | None
 
@@ -58,11 +67,15 @@ class Savings:
 
     @property
     def has_no_difference(self) -> bool:
-        """Whether every call went to the baseline."""
-        return self.answered == self.calls
+        """Whether every call went to the baseline, and routing itself cost next to nothing."""
+        if not self._is_all_on_baseline:
+            return False
+        return abs(self.saved) <= _NO_DIFFERENCE * self.baseline_usd
 
     def describe(self) -> str:
         """The savings in a sentence or two."""
+        if not self.calls:
+            return "No call was routed."
         calls = "1 call" if self.calls == 1 else f"{self.calls:,} calls"
         verb = "would cost about" if self.shadow else "cost"
         sentences = [f"Routed, {calls} {verb} {self._usd(self.spent)}."]
@@ -72,12 +85,10 @@ class Savings:
             )
             return " ".join(sentences)
 
-        low = self._usd(self.low + self.spent + self.routing)
-        high = self._usd(self.high + self.spent + self.routing)
-        sentences.append(
-            f"All on {self.baseline}, they would have cost about {self._usd(self.baseline_usd)} ({low} to {high})."
-        )
+        sentences.append(self._describe_baseline())
         sentences.append(self._describe_saved())
+        if self._is_all_on_baseline:
+            return " ".join(sentences)
         if self.quality is not None and self.baseline_quality is not None:
             sentences.append(
                 f"Predicted quality: {self.quality:.3f}, beside {self.baseline_quality:.3f} with {self.baseline}."
@@ -91,15 +102,26 @@ class Savings:
         if not self.is_clear or not self.baseline_usd:
             return "cannot tell"
         share = f"{self.saved / self.baseline_usd:.0%}"
-        lowest_baseline = self.low + self.spent + self.routing
-        if lowest_baseline <= 0:
+        if self.share_interval is None:
             return share
-        highest_baseline = self.high + self.spent + self.routing
-        return f"{share} ({self.low / lowest_baseline:.0%} to {self.high / highest_baseline:.0%})"
+        low, high = (f"{end:.0%}" for end in self.share_interval)
+        return share if low == high else f"{share} ({low} to {high})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "saved": self.saved, "is_clear": self.is_clear}
+
+    @property
+    def _is_all_on_baseline(self) -> bool:
+        return self.calls > 0 and self.answered == self.calls
+
+    def _describe_baseline(self) -> str:
+        usd = self._usd(self.baseline_usd)
+        low = self._usd(self.baseline_low)
+        high = self._usd(self.baseline_high)
+        if self._is_all_on_baseline:
+            return f"{self.baseline} answered all of them; its answers alone cost {usd} of that."
+        return f"All on {self.baseline}, they would have cost about {usd} ({low} to {high})."
 
     def _describe_saved(self) -> str:
         if not self.is_clear:
@@ -136,13 +158,17 @@ class SavingsEstimator:
 
     def savings(self, calls: Sequence[RoutedCall]) -> Savings:
         """What routing saves on some calls of the log."""
-        without_routing = self._forecasts.estimate(calls, lambda _: self._baseline)
+        without_routing = self._on_baseline(calls)
         routed = self.routed(calls)
         seconds = sum(call.predict_s for call in calls)
         routing = seconds / _SECONDS_PER_HOUR * self._usd_per_hour
         saved = without_routing.usd - routed.usd - routing
-        below = hypot(without_routing.usd - without_routing.low, routed.high - routed.usd)
-        above = hypot(without_routing.high - without_routing.usd, routed.usd - routed.low)
+        differing = [call for call in calls if not self._is_alike(call)]
+        baseline = self._on_baseline(differing)
+        choices = self.routed(differing)
+        low = saved - hypot(baseline.below, choices.above)
+        high = saved + hypot(baseline.above, choices.below)
+        alike = self._on_baseline([call for call in calls if self._is_alike(call)])
         comparable = [
             call for call in calls if {call.choice, self._baseline} <= set(call.qualities)
         ]
@@ -154,18 +180,46 @@ class SavingsEstimator:
             spent=routed.usd,
             routing=routing,
             baseline_usd=without_routing.usd,
-            low=saved - below,
-            high=saved + above,
+            baseline_low=without_routing.low,
+            baseline_high=without_routing.high,
+            low=low,
+            high=high,
+            share_interval=_share_interval(low, high, routed.usd + routing, alike),
             quality=_mean([call.qualities[call.choice] for call in comparable]),
             baseline_quality=_mean([call.qualities[self._baseline] for call in comparable]),
         )
+
+    def _on_baseline(self, calls: Sequence[RoutedCall]) -> CostEstimate:
+        return self._forecasts.estimate(calls, lambda _: self._baseline)
+
+    def _is_alike(self, call: RoutedCall) -> bool:
+        """Whether the same forecast holds with routing and without: what it is off by makes no difference."""
+        return call.shadow and call.choice == self._baseline
 
     def routed(self, calls: Sequence[RoutedCall]) -> CostEstimate:
         """What calls cost through the router: known of live calls, forecast of calls in shadow."""
         live_usd = sum(call.routed for call in calls if not call.shadow)
         shadow = [call for call in calls if call.shadow]
         forecast = self._forecasts.estimate(shadow, lambda call: call.choice)
-        return CostEstimate.total([CostEstimate(live_usd, live_usd, live_usd), forecast])
+        return forecast.plus(live_usd)
+
+
+def _share_interval(
+    low: float, high: float, cost: float, alike: CostEstimate
+) -> tuple[float, float] | None:
+    """Ends of the share of the baseline's cost that is saved.
+
+    Args:
+        low: Lower end of what is saved, USD.
+        high: Upper end.
+        cost: USD with routing.
+        alike: Calls that cost the same either way: they are part of the whole whose share is saved.
+    """
+    cost_at_low = cost + alike.above if low > 0 else cost - alike.below
+    cost_at_high = cost - alike.below if high > 0 else cost + alike.above
+    if low + cost_at_low <= 0 or high + cost_at_high <= 0:
+        return None
+    return low / (low + cost_at_low), high / (high + cost_at_high)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from routoo_core.catalogue.entries import Ability
 from routoo_core.catalogue.names import read_model_name
-from routoo_core.catalogue.skills import SKILL_NUMBER
+from routoo_core.catalogue.skills import SKILL_NUMBER, SKILL_TITLES, SKILLS
 from routoo_core.errors import CheckpointError
 from routoo_core.expert_table import ExpertTable
 from routoo_core.predictor.base import Forecast, Quality
@@ -47,6 +47,11 @@ FOREIGN_SHARE = 0.5
 _PROBIT = np.pi / 8
 """How a standard deviation of log-odds pulls a probability to one half (MacKay's approximation)."""
 _LONGEST_REPLY = 32_000.0
+_KINDS_SHOWN = 3
+_LEAST_SHOWN = 0.1
+_HALF = 0.5
+_USUAL = 0.5
+"""Log-odds within which a prompt is about as hard as usual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +158,29 @@ class GeneralModel:
         return GeneralPredictor(self, experts)
 
 
+class PromptDescription(NamedTuple):
+    """What is read of one prompt.
+
+    Attributes:
+        kinds: The likeliest skills that it asks for and their probabilities, likeliest first.
+        difficulty: In log-odds, below 0 where it is harder than usual; ``None`` where nothing is known of such prompts.
+        deviation: Expert → standard deviation of its quality in log-odds, by what the catalogue does not know.
+    """
+
+    kinds: tuple[tuple[str, float], ...]
+    difficulty: float | None
+    deviation: dict[str, float]
+
+    def explain(self) -> str:
+        """In a sentence."""
+        kinds = ", ".join(f"{SKILL_TITLES[kind]} {share:.0%}" for kind, share in self.kinds)
+        if self.difficulty is None:
+            return f"Kind: {kinds}; how hard such prompts are is not known."
+        if abs(self.difficulty) < _USUAL:
+            return f"Kind: {kinds}; about as hard as usual."
+        return f"Kind: {kinds}; {'easier' if self.difficulty > 0 else 'harder'} than usual."
+
+
 class GeneralPredictor:
     """Predicts for the experts that a :class:`GeneralModel` was bound to.
 
@@ -191,6 +219,22 @@ class GeneralPredictor:
         """Quality and lengths of prompts that were read."""
         lengths = np.exp(reading.log_length[:, None] + self._labels.log_length)
         return Forecast(self._quality(reading), np.clip(lengths, 1.0, _LONGEST_REPLY))
+
+    def describe(self, prompt: str) -> PromptDescription:
+        """What is read of a prompt, for people."""
+        reading = self.model.reader.read([prompt])
+        answers = self.model.answers
+        kinds = reading.kinds[0]
+        shown = []
+        for number in np.argsort(-kinds)[:_KINDS_SHOWN]:
+            if kinds[number] >= _LEAST_SHOWN:
+                shown.append((SKILLS[number], float(kinds[number])))
+        effect = float(kinds @ answers.difficulty)
+        known = float(kinds @ (answers.difficulty > 0))
+        difficulty = effect * float(reading.difficulty[0]) if known > _HALF else None
+        doubt = ((skill_weights(reading) * answers.slope) ** 2) @ self._variance.T
+        deviation = dict(zip(self.experts, np.sqrt(doubt[0]).tolist(), strict=True))
+        return PromptDescription(tuple(shown), difficulty, deviation)
 
     def reference_table(self) -> ExpertTable:
         """Predicted quality of typical prompts, prompts × experts, float32."""

@@ -71,7 +71,7 @@ def add_expert_to(
     prior = _check_names(checkpoint, config, expert)
     parts, ensemble = _load_ensemble(checkpoint, config)
 
-    labels = _labels_of(outcomes, expert.name)
+    labels = labels_of(outcomes, expert.name)
     vectors = _encode_labels(labels, config, parts.adapter, progress)
     heads = add_expert(list(ensemble.heads), vectors, labels.scores, prior=prior)
     grown = HeadEnsemble(heads)
@@ -138,7 +138,7 @@ def _check_names(checkpoint: Path, config: CheckpointConfig, expert: NewExpert) 
 
 
 @dataclass(frozen=True)
-class _ExpertLabels:
+class ExpertLabels:
     """Observations of one expert.
 
     Attributes:
@@ -152,11 +152,16 @@ class _ExpertLabels:
     lengths: NDArray[np.float32] = field(repr=False)
 
 
-def _labels_of(outcomes: Outcomes, name: str) -> _ExpertLabels:
-    """The observations of an expert; none when the table lacks it."""
+def labels_of(outcomes: Outcomes, name: str) -> ExpertLabels:
+    """The observations of an expert; none when the table lacks it.
+
+    Args:
+        outcomes: The table.
+        name: Of the expert.
+    """
     if name not in outcomes.experts:
         none = np.empty(0, dtype=np.float32)
-        return _ExpertLabels((), none, none)
+        return ExpertLabels((), none, none)
 
     scores = outcomes.score_table.column(name)
     lengths = np.full_like(scores, np.nan)
@@ -164,11 +169,11 @@ def _labels_of(outcomes: Outcomes, name: str) -> _ExpertLabels:
         lengths = outcomes.length_table.column(name)
     rows = np.flatnonzero(~np.isnan(scores))
     prompts = tuple(outcomes.prompts[row] for row in rows)
-    return _ExpertLabels(prompts, scores[rows], lengths[rows])
+    return ExpertLabels(prompts, scores[rows], lengths[rows])
 
 
 def _grow_parts(
-    parts: PredictorParts, grown: HeadEnsemble, vectors: Vectors, labels: _ExpertLabels
+    parts: PredictorParts, grown: HeadEnsemble, vectors: Vectors, labels: ExpertLabels
 ) -> PredictorParts:
     """The parts of a checkpoint with one more expert, whose heads are ``grown``."""
     quality = grown.quality(vectors)[:, -1:]
@@ -185,7 +190,7 @@ def _grow_parts(
 
 
 def _encode_labels(
-    labels: _ExpertLabels, config: CheckpointConfig, adapter: Adapter | None, progress: Progress
+    labels: ExpertLabels, config: CheckpointConfig, adapter: Adapter | None, progress: Progress
 ) -> Vectors:
     if not labels.prompts:
         return np.empty((0, config.dim), dtype=np.float32)

@@ -119,7 +119,7 @@ def fit_general(
     fitted = fit_reader(texts, targets, advance=advance)
     readings = _split_reading(fitted.reading, sources)
     answers = _fit_answers(sources, readings).answers
-    labels = _fit_labels(sources, readings, answers, fitted.reading)
+    labels = _fit_labels(sources, readings, answers)
     return GeneralFit(fitted.reader, answers, labels, fitted.reading)
 
 
@@ -346,42 +346,51 @@ def _is_judged(sources: Sequence[GeneralSource]) -> NDArray[np.bool_]:
     return judged & ~_has_difficulty(sources)
 
 
-_VARIANCES = {"constant": 1.0, "kinds": 0.25, "forms": 0.25, "tastes": 0.25, "difficulty": 0.003}
+_VARIANCES = {"constant": 0.1, "kinds": 0.1, "forms": 0.1, "tastes": 0.25, "difficulty": 0.003}
 """How far labels may move an expert's parameters from the catalogue's, a priori."""
 
 
 def _fit_labels(
-    sources: Sequence[GeneralSource],
-    readings: Sequence[PromptReading],
-    answers: AnswerModel,
-    reading: PromptReading,
+    sources: Sequence[GeneralSource], readings: Sequence[PromptReading], answers: AnswerModel
 ) -> LabelTable:
-    """What each expert's own labels add, with the catalogue as the prior."""
-    tables = []
-    names: list[str] = []
-    log_lengths: list[float] = []
-    for source, part in zip(sources, readings, strict=True):
-        table = _SourceTensors.of(source, part)
-        tables.append(fit_expert_labels(table, answers))
-        names += source.experts
-        log_lengths += _longer_than_read(source.lengths, part.log_length)
+    """What the labels of every source's experts add."""
+    tables = [
+        fit_source_labels(source, reading, answers)
+        for source, reading in zip(sources, readings, strict=True)
+    ]
     return LabelTable(
-        names=tuple(names),
-        abilities=np.concatenate([source.abilities for source in sources]),
-        constant=_join(tables, "constant"),
-        kinds=_join(tables, "kinds"),
-        forms=_join(tables, "forms"),
-        tastes=_join(tables, "tastes"),
-        difficulty=_join(tables, "difficulty"),
-        log_length=np.array(log_lengths, np.float32),
+        names=tuple(name for table in tables for name in table.names),
+        abilities=np.concatenate([table.abilities for table in tables]),
+        constant=np.concatenate([table.constant for table in tables]),
+        kinds=np.concatenate([table.kinds for table in tables]),
+        forms=np.concatenate([table.forms for table in tables]),
+        tastes=np.concatenate([table.tastes for table in tables]),
+        difficulty=np.concatenate([table.difficulty for table in tables]),
+        log_length=np.concatenate([table.log_length for table in tables]),
     )
 
 
-def _join(tables: Sequence[Mapping[str, Floats]], name: str) -> Floats:
-    return np.concatenate([table[name] for table in tables])
+def fit_source_labels(
+    source: GeneralSource, reading: PromptReading, answers: AnswerModel
+) -> LabelTable:
+    """What each expert's own labels add, with the catalogue's ability as the prior.
+
+    Args:
+        source: The labels.
+        reading: What a reader that has not learnt from them says of the prompts.
+        answers: From kind, difficulty and ability to quality.
+    """
+    table = _SourceTensors.of(source, reading)
+    fitted = _fit_expert_labels(table, answers)
+    return LabelTable(
+        names=tuple(source.experts),
+        abilities=source.abilities,
+        log_length=np.array(_longer_than_read(source.lengths, reading.log_length), np.float32),
+        **fitted,
+    )
 
 
-def fit_expert_labels(table: _SourceTensors, answers: AnswerModel) -> dict[str, Floats]:
+def _fit_expert_labels(table: _SourceTensors, answers: AnswerModel) -> dict[str, Floats]:
     """The label parameters of one source's experts, by maximum a posteriori."""
     slope = torch.from_numpy(answers.slope)
     effect = table.kinds @ torch.from_numpy(answers.difficulty) * table.difficulty

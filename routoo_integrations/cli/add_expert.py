@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from routoo_core.loading import is_general
 from routoo_core.outcomes import read_outcomes
 from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.training.expert_run import NewExpert, add_expert_to
+from routoo_core.training.general_labels import teach_general
 from routoo_integrations.cli.options import JsonOption, OutcomesOption, RouterOption
 from routoo_integrations.cli.outputs import CHECKPOINT_FILES, CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import print_json, print_line, progress
@@ -29,6 +31,8 @@ def add_expert_command(
 ) -> None:
     """Teach a router one more expert from a few labels; what it predicts for the others stays as it is.
 
+    A general router starts from the catalogue's ability of the model, or of --prior; labels sharpen it.
+
     Example: [bold]routoo add-expert --router mmlu-pro --prompts p.csv --outcomes o.csv --name my-llm --out grown[/bold]
     """
     CommandFiles(inputs=[prompts, outcomes], folders={"--out": (folder, CHECKPOINT_FILES)}).check(
@@ -36,7 +40,11 @@ def add_expert_command(
     )
     checkpoint = find_router(router)
     table = read_outcomes(prompts, outcomes)
-    result = add_expert_to(checkpoint, table, NewExpert(name, prior), folder, progress)
+    expert = NewExpert(name, prior)
+    if is_general(checkpoint):
+        result = teach_general(checkpoint, table, expert, folder)
+    else:
+        result = add_expert_to(checkpoint, table, expert, folder, progress)
 
     if as_json:
         print_json(result.to_dict())

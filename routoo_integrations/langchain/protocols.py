@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from routoo_core.endpoint import AZURE, NO_KEY, Endpoint
-from routoo_core.errors import MissingDependency
+from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.experts import Expert
 from routoo_integrations.langchain.providers import check_package
 
+_NO_EFFORT_NONE = frozenset({"anthropic"})
+"""Providers that know no word for not reasoning."""
 _COUNT_FIRST_TRY = frozenset({"google_genai", "google_vertexai"})
 """Providers whose ``max_retries`` counts the first try; 0 would be Google's own number of them."""
 
@@ -22,11 +24,21 @@ def build_chat_model(expert: Expert) -> BaseChatModel:
 
     Raises:
         MissingDependency: Its integration package is not installed.
+        ConfigurationError: The package refuses a setting, such as an effort that its provider does not know.
     """
-    if expert.provider is None:
-        return _build_openai(expert)
-    build = PROTOCOLS.get(expert.provider, _build_provider)
-    return build(expert)
+    build = PROTOCOLS.get(expert.provider or "openai", _build_provider)
+    try:
+        return build(expert)
+    except ValidationError as error:
+        raise ConfigurationError(f"{expert.place}: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The setting that the integration refuses, and why."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    name = "effort" if field == "reasoning_effort" else field
+    return f"{name}: {first['msg']}"
 
 
 def check_provider(expert: Endpoint) -> None:
@@ -61,6 +73,7 @@ def _build_azure(expert: Expert) -> BaseChatModel:
         timeout=expert.timeout_s,
         max_retries=expert.max_retries,
         reply_limit_parameter=expert.limits_replies_by,
+        **_reasoning(expert),
         **expert.azure_settings,
     )
     return model
@@ -82,7 +95,17 @@ def _connection(expert: Expert) -> dict[str, Any]:
         settings["max_retries"] += 1
     if expert.base_url:
         settings["base_url"] = expert.base_url
+    settings.update(_reasoning(expert))
     return settings
+
+
+def _reasoning(expert: Expert) -> dict[str, Any]:
+    """How much the model reasons, as every integration of LangChain's calls it."""
+    if expert.sent_effort is None:
+        return {}
+    if expert.provider in _NO_EFFORT_NONE and expert.sent_effort == "none":
+        return {}  # those models reason only when they are asked to
+    return {"reasoning_effort": expert.sent_effort}
 
 
 def init_named_model(model: str, provider: str, settings: Mapping[str, Any]) -> BaseChatModel:

@@ -175,6 +175,10 @@ def _build_openai_like(expert: Expert) -> LLM:
     clients: dict[str, Any] = {}
     if expert.is_azure:
         clients = _azure_clients(expert)
+    additional: dict[str, Any] = {"stream_options": {"include_usage": True}}
+    if expert.sent_effort is not None:
+        # LlamaIndex's own field reaches only models whose names it knows.
+        additional["reasoning_effort"] = expert.sent_effort
     llm: LLM = OpenAILike(
         model=expert.model,
         api_base=expert.base_url,
@@ -185,7 +189,7 @@ def _build_openai_like(expert: Expert) -> LLM:
         is_function_calling_model="tools" in expert.capabilities,
         max_retries=expert.max_retries,
         timeout=expert.timeout_s,
-        additional_kwargs={"stream_options": {"include_usage": True}},
+        additional_kwargs=additional,
     )
     return llm
 
