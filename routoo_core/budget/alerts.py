@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import math
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
+from weakref import WeakSet
 
 from pydantic import Field, field_validator
 
@@ -23,6 +26,8 @@ from routoo_core.redaction import expand_environment, is_variable, redacted_url
 from routoo_core.settings import Settings
 
 WEBHOOK_TIMEOUT_S = 10.0
+LONGEST_WAIT_AT_END_S = 2.0
+"""How long a program that ends waits for its webhooks."""
 ENCLOSING_EVERY_S = 1.0
 """How often a process looks at the accounts that the paying one is part of."""
 
@@ -82,7 +87,8 @@ class AlertRule(Settings):
         log: Whether it is logged, as a warning.
         webhook: An address that gets it as JSON, with ``text`` as chat services read it. ``${NAME}`` stands for an
             environment variable.
-        callback: A function that gets it; it is called in the thread of the call that was settled.
+        callback: A function that gets it; it is called in the thread of the call that was settled, or in another where
+            an account is looked at a moment later.
     """
 
     at: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.5, 0.8, 1.0)
@@ -142,10 +148,10 @@ class Alerts:
                 )
         self._raised: set[tuple[str, str, int]] = set()
         self._looked_at: dict[str, float] = {}
-        self._later: set[str] = set()
+        self._planned: dict[str, float] = {}
 
     def check(self, budget: Budget, state: AccountState) -> None:
-        """Raise what is due after a settlement; a failure of the ledger is left for the next one.
+        """Raise what is due after a settlement; a failure is logged or left for the next one, and fails no call.
 
         Args:
             budget: The account that paid, within others.
@@ -153,41 +159,39 @@ class Alerts:
         """
         if not self._percents:
             return
-        self._check_state(state)
-        for enclosing in budget.chain[1:]:
-            moment = time.monotonic()
-            next_look = self._looked_at.get(enclosing.account, -math.inf) + ENCLOSING_EVERY_S
-            if moment < next_look:
-                self._check_later(enclosing, next_look - moment)
-                continue
-            self._looked_at[enclosing.account] = moment
-            self._check_account(enclosing, is_exhausted=False)
-
-    def _check_later(self, enclosing: Budget, delay_s: float) -> None:
-        """Look at an account once more, so that the last of many calls is not overlooked."""
-        if enclosing.account in self._later:
-            return
-        self._later.add(enclosing.account)
-
-        def look() -> None:
-            self._later.discard(enclosing.account)
-            self._looked_at[enclosing.account] = time.monotonic()
-            self._check_account(enclosing, is_exhausted=False)
-
-        timer = threading.Timer(delay_s, look)
-        timer.daemon = True
-        try:
-            timer.start()
-        except RuntimeError:  # the interpreter is ending, or has no thread left
-            self._later.discard(enclosing.account)
+        with _failing_no_call():
+            self._check_state(state)
+            for enclosing in budget.chain[1:]:
+                self._check_enclosing(enclosing)
 
     def note_refusal(self, budget: Budget, account: str) -> None:
         """Raise the last alert for the account of a chain whose limit has refused a call."""
         if _WHOLE not in self._percents:
             return
-        for payer in budget.chain:
-            if payer.account == account:
-                self._check_account(payer, is_exhausted=True)
+        with _failing_no_call():
+            for payer in budget.chain:
+                if payer.account == account:
+                    self._check_account(payer, is_exhausted=True)
+
+    def _check_enclosing(self, enclosing: Budget) -> None:
+        """Look at an account that the paying one is part of, at once or a second after the last look."""
+        moment = time.monotonic()
+        next_look = self._looked_at.get(enclosing.account, -math.inf) + ENCLOSING_EVERY_S
+        if moment >= next_look:
+            self._look(enclosing)
+        elif self._planned.get(enclosing.account) != next_look:
+            self._planned[enclosing.account] = next_look
+            timer = threading.Timer(next_look - moment, self._look_later, (enclosing,))
+            timer.daemon = True
+            timer.start()
+
+    def _look_later(self, enclosing: Budget) -> None:
+        with _failing_no_call():
+            self._look(enclosing)
+
+    def _look(self, enclosing: Budget) -> None:
+        self._looked_at[enclosing.account] = time.monotonic()
+        self._check_account(enclosing, is_exhausted=False)
 
     def _check_account(self, payer: Budget, *, is_exhausted: bool) -> None:
         try:
@@ -236,13 +240,7 @@ class Alerts:
         if self._rule.log:
             _LOGGER.warning("%s", alert.describe())
         if self._webhook is not None:
-            sender = threading.Thread(
-                target=_post, args=(self._webhook, alert), name="routoo-alert"
-            )
-            try:
-                sender.start()
-            except RuntimeError:  # no thread left; the call was answered all the same
-                _LOGGER.exception("the webhook of the alerts could not be called")
+            _post_later(self._webhook, alert)
         if self._rule.callback is not None:
             try:
                 self._rule.callback(alert)
@@ -259,6 +257,37 @@ def _period_of(state: AccountState) -> str:
     if state.window.span is None:
         return state.window.key
     return f"{state.window.key} {iso_utc(state.as_of)[:10]}"
+
+
+@contextmanager
+def _failing_no_call() -> Iterator[None]:
+    """Log what goes wrong in the block: the call was answered, or refused, all the same."""
+    try:
+        yield
+    except Exception:
+        _LOGGER.exception("the alerts have failed")
+
+
+_SENDERS: WeakSet[threading.Thread] = WeakSet()
+"""Threads that send alerts."""
+
+
+def _post_later(address: str, alert: Alert) -> None:
+    """Send an alert in a thread of its own, for which the end of the program waits a moment and no longer."""
+    sender = threading.Thread(target=_post, args=(address, alert), name="routoo-alert", daemon=True)
+    try:
+        sender.start()
+    except RuntimeError:  # no thread left
+        _LOGGER.exception("the webhook of the alerts could not be called")
+        return
+    _SENDERS.add(sender)
+
+
+@atexit.register
+def _wait_for_senders() -> None:
+    deadline = time.monotonic() + LONGEST_WAIT_AT_END_S
+    for sender in list(_SENDERS):
+        sender.join(max(0.0, deadline - time.monotonic()))
 
 
 def _post(address: str, alert: Alert) -> None:
