@@ -120,7 +120,7 @@ def change_limit(
 
 
 def find_account(usual_payer: Budget, ledger: Ledger, name: str) -> Budget:
-    """The budget of an account that is declared, that a template fits, or that has been used.
+    """The budget of an account that is declared, here or by another file, that a template fits, or that has been used.
 
     Raises:
         InvalidRequest: It is none of these; the error names the one that was probably meant.
@@ -128,16 +128,17 @@ def find_account(usual_payer: Budget, ledger: Ledger, name: str) -> Budget:
     for declared in (*usual_payer.every_account(), *usual_payer.templates()):
         if declared.account == name:
             return declared
-    used = [state.account for state in ledger.accounts()]
+    known = {state.account for state in ledger.accounts()}
+    known.update(DeclaredLimits(ledger).accounts())
     try:
-        if usual_payer.members or name in used:
+        if usual_payer.members or name in known:
             return usual_payer.for_account(name)
     except InvalidRequest:
-        if name in used:
+        if name in known:
             return Budget(account=name)
         raise
     declared_names = [declared.account for declared in usual_payer.every_account()]
-    raise unknown_account(name, sorted({*declared_names, *used}))
+    raise unknown_account(name, sorted({*declared_names, *known}))
 
 
 def _sharing(usual_payer: Budget, budget: Budget) -> tuple[str, ...]:

@@ -1,11 +1,13 @@
 """``routoo budget set``: what it changes in the ledger and in routoo.toml, and what it says."""
 
+import json
 import sqlite3
 import time
 
 import pytest
 from typer.testing import CliRunner
 
+from routoo_core import Budget
 from routoo_core.budget.declared import declare_limits, file_source
 from routoo_core.budget.ledger import DeclaredLimit
 from routoo_core.budget.sqlite import SqliteLedger
@@ -57,6 +59,11 @@ def start(path):
     return ledger
 
 
+def told(recwarn):
+    """The warnings of ours, apart from Python's of files that a test left open."""
+    return [warning for warning in recwarn if warning.category is UserWarning]
+
+
 def terms(ledger):
     return {limit.account: limit.terms for limit in ledger.limits()}
 
@@ -69,7 +76,7 @@ def test_the_start_after_a_change_changes_nothing_whatever_the_ledger_had(write,
     after = terms(ledger)
     assert after["intern"] == (3 * 10**9, "hour", False, "Asia/Tokyo")
     assert terms(start(path)) == after
-    assert not recwarn.list
+    assert not told(recwarn)
 
 
 def test_the_time_zone_can_be_changed(write):
@@ -88,7 +95,7 @@ def test_the_limit_of_a_template_can_be_changed(write, recwarn):
     assert (user.account, user.limit) == ("user-*", 9)
     after = terms(start(path))
     assert after["user-*"].limit == 9 * 10**9
-    assert not recwarn.list
+    assert not told(recwarn)
 
 
 TENANTS = """\
@@ -173,3 +180,32 @@ def test_a_file_that_cannot_be_written_is_a_configuration_error_and_the_ledger_h
     assert path.read_text() == TEAM
     assert [path.name for path in path.parent.iterdir()] == ["routoo.toml"]
     assert terms(ledger)["intern"].limit == 3 * 10**9
+
+
+# Accounts of other files
+
+
+def test_accounts_that_another_file_declared_are_shown_and_can_be_changed(write):
+    path = write()
+    ledger = start(path)
+    batch = Budget(account="batch", limit="7", members=(Budget(account="job-*", limit="1"),))
+    declare_limits(ledger, batch, "web-2:/app/routoo.toml", time.time())
+    shown = json.loads(run("show", "--json"))
+    limits = {row["account"]: (row["limit"], row["within"]) for row in shown}
+    assert limits == {
+        "team": (50 * 10**9, None),
+        "intern": (2 * 10**9, "team"),
+        "batch": (7 * 10**9, None),
+    }
+    assert run("set", "batch", "8") == "account batch: $8 each day, in the ledger\n"
+
+
+def test_the_account_of_another_file_is_not_shown_within_ours(write):
+    path = write(
+        'router = "mmlu-pro"\n[budget]\naccount = "house"\nlimit = "9"\n'
+        'within = {account = "org", limit = "50"}\n'
+    )
+    declare_limits(start(path), Budget(account="batch", limit="7"), "elsewhere", time.time())
+    rows = {row["account"]: row for row in json.loads(run("show", "--json"))}
+    assert (rows["batch"]["limit"], rows["batch"]["within"]) == (7 * 10**9, None)
+    assert rows["house"]["within"] == "org"

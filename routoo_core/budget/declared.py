@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from routoo_core.budget.account import Budget
+from routoo_core.budget.account import Budget, is_pattern
 from routoo_core.budget.ledger import DeclaredLimit, Ledger, LimitStore, terms_of
 from routoo_core.budget.period import DAY_S
 from routoo_core.money import nano_to_usd, plain_usd
@@ -42,6 +42,14 @@ class DeclaredLimits:
         """
         limits = self._current()
         return _with_limits(budget, limits) if limits else budget
+
+    def accounts(self) -> list[str]:
+        """The accounts that have a limit, templates apart.
+
+        Raises:
+            LedgerError: The ledger failed.
+        """
+        return [name for name in self._current() if not is_pattern(name)]
 
     def _current(self) -> Mapping[str, DeclaredLimit]:
         if self._store is None:

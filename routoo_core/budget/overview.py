@@ -73,6 +73,9 @@ def account_overview(usual_payer: Budget, ledger: Ledger) -> list[AccountOvervie
     for name in last_used:
         if name not in budgets:
             budgets[name] = _budget_of_used(usual_payer, name)
+    for name in limits.accounts():
+        if name not in budgets:
+            budgets[name] = _budget_of_declared(usual_payer, name)
     budgets = {name: limits.apply(budget) for name, budget in budgets.items()}
 
     standings = Standings(ledger)
@@ -114,6 +117,13 @@ def _budget_of_used(usual_payer: Budget, name: str) -> Budget:
         return usual_payer.for_account(name)
     except InvalidRequest:
         return Budget(account=name)
+
+
+def _budget_of_declared(usual_payer: Budget, name: str) -> Budget:
+    """The budget of an account that another file has declared; within others where this one's templates say so."""
+    if usual_payer.members or usual_payer.accounts is not None:
+        return _budget_of_used(usual_payer, name)
+    return Budget(account=name)
 
 
 def _depth_first(budgets: Sequence[Budget], within: str | None) -> list[Budget]:
