@@ -9,7 +9,6 @@ from routoo_core.abilities import describe_names, describe_pool
 from routoo_core.expert_table import ExpertTable
 from routoo_core.experts import Pool
 from routoo_core.predictor.base import Predictor
-from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.predictor.checkpoint_folder import GENERAL, read_algorithm_name
 from routoo_core.predictor.general import GeneralPredictor, load_general
 
@@ -42,7 +41,7 @@ def load_predictor(folder: Path, experts: Pool | Sequence[str], device: str = "a
         return model.bind(describe_names(experts, model.labels))
     from routoo_core.predictor.checkpoint import load_checkpoint
 
-    return BatchingPredictor(load_checkpoint(folder, device))
+    return load_checkpoint(folder, device)
 
 
 def reference_table(folder: Path, predictor: Predictor) -> ExpertTable:

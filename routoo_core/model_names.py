@@ -7,12 +7,13 @@ from typing import Any
 
 _PATH = re.compile(r".*/(?:models|foundation-model|inference-profile)/(.+)")
 """What a provider puts before a name: ``models/``, ``accounts/fireworks/models/``, the ARN of Bedrock."""
-_BEDROCK_VENDOR = re.compile(
+BEDROCK_VENDOR = re.compile(
     r"^(?:(?:us|us-gov|eu|apac|jp|au|ca|sa|global|regional)\.)?"
     r"(?:ai21|amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshotai|moonshot|nvidia|openai|qwen"
     r"|stability|writer|zai)\.(?=[a-z])"
 )
-_BEDROCK_VERSION = re.compile(r"-v?\d+:\d+(?::\w+)?$")
+"""How Bedrock names models: region and vendor before the name."""
+BEDROCK_VERSION = re.compile(r"-v?\d+:\d+(?::\w+)?$")
 _CLAUDE_VERSION = re.compile(r"(claude.*)-v\d(?=$|@)")
 _VARIANT = re.compile(r":(?!free$|batch$)[a-z][a-z-]*$")
 """How a gateway serves a model: ``:nitro``, ``:online``, ``:latest``; what is free or in a batch has its own price."""
@@ -75,8 +76,8 @@ def _model_and_snapshot(name: str) -> tuple[str, str]:
 
     name = name.partition("/versions/")[0]
     name = name.rpartition("/")[2]
-    name = _BEDROCK_VENDOR.sub("", name)
-    name = _BEDROCK_VERSION.sub("", name)
+    name = BEDROCK_VENDOR.sub("", name)
+    name = BEDROCK_VERSION.sub("", name)
     name = _CLAUDE_VERSION.sub(r"\1", name)
     name = _VARIANT.sub("", name)
     name = name.removeprefix("~").replace("gpt-35-", "gpt-3.5-")

@@ -25,6 +25,7 @@ from routoo_core.policies import DEFAULT_POLICY, make_policy, policy_table
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.predictor.checkpoint_folder import find_router, name_of, read_experts
+from routoo_core.predictor.general import GeneralPredictor
 from routoo_core.redaction import has_password, redacted_url
 from routoo_core.selector import Policy, PreferenceRule, as_policy
 from routoo_core.settings import Settings, read_toml
@@ -418,7 +419,9 @@ def _load_checkpoint(
     if isinstance(policy, Policy) and policy.learns:
         reference = reference_table(folder, loaded)
         policy = policy.with_reference(reference.values, reference.experts)
-    return loaded, policy
+    if isinstance(loaded, GeneralPredictor):  # too quick for calls to wait for one another
+        return loaded, policy
+    return BatchingPredictor(loaded), policy
 
 
 # Parts in words

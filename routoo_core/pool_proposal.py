@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from routoo_core.catalogue.entries import Ability, ModelFacts
-from routoo_core.catalogue.providers import ENDPOINTS, ProviderEndpoint
+from routoo_core.catalogue.providers import ENDPOINTS, GATEWAYS, ProviderEndpoint
 from routoo_core.catalogue.store import Catalogue
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert, Pool
 
 EXPERTS_OF_PROVIDER = 3
 
-_OWN_MODELS = tuple(
-    name for name in ENDPOINTS if name not in {"openrouter", "groq", "together", "fireworks"}
-)
+_OWN_MODELS = tuple(name for name in ENDPOINTS if name not in GATEWAYS)
 _NEWEST_MONTHS = 15
 _FEWEST_SCORES = 5
 _DEAREST_USD = 60.0

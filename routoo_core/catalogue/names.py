@@ -5,19 +5,12 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple, get_args
 
-from routoo_core.model_names import without_path
+from routoo_core.model_names import BEDROCK_VENDOR, BEDROCK_VERSION, without_path
 
 Effort = Literal["default", "none", "minimal", "low", "medium", "high", "xhigh"]
 """How much a model reasons before it answers; ``default`` is what its provider does unasked."""
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
-BEDROCK_NAME = re.compile(
-    r"^(?:(?:us|us-gov|eu|apac|jp|au|ca|sa|global)\.)?"
-    r"(?:ai21|amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshotai|nvidia|openai|qwen|writer|zai)\."
-    r"(?=[a-z])"
-)
-"""How Bedrock names models: region and vendor before the name."""
-_BEDROCK_VERSION = re.compile(r"-v?\d+:\d+(?::\w+)?$")
 _BRACKETS = re.compile(r"[-\s]*[(\[]([^)\]]*)[)\]]")
 _VENDOR = re.compile(
     r"^(?:openai|anthropic|google|meta(?=-llama)|mistralai|writer|moonshotai|nvidia|microsoft|alibaba|amazon|xai|x-ai"
@@ -100,7 +93,7 @@ def read_model_name(name: str) -> ModelName:
     """
     lower = without_path(name.strip().lower())
     lower = lower.rpartition("/")[2].removeprefix("~")
-    lower = _BEDROCK_VERSION.sub("", BEDROCK_NAME.sub("", lower))
+    lower = BEDROCK_VERSION.sub("", BEDROCK_VENDOR.sub("", lower))
     remarks = " ".join(_BRACKETS.findall(lower))
     lower = _BRACKETS.sub("", lower) + ("" if not _is_date(remarks) else f"-{remarks}")
     lower = _HOST.sub("", lower).replace("command-r+", "command-r-plus")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from routoo_core.catalogue.entries import ModelFacts
-from routoo_core.catalogue.names import BEDROCK_NAME
+from routoo_core.model_names import BEDROCK_VENDOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ _OTHER_WORDS = {
     "fireworks_ai": "fireworks",
     "together_ai": "together",
 }
-_GATEWAYS = frozenset({"openrouter", "groq", "together", "fireworks"})
+GATEWAYS = frozenset({"openrouter", "groq", "together", "fireworks"})
 """Providers that serve others' models under names that keep what stands before them."""
 
 
@@ -96,11 +96,11 @@ def endpoint_settings(name: str, facts: ModelFacts | None) -> dict[str, Any]:
     Returns:
         An expert's settings; empty where nobody says who serves the model.
     """
-    if BEDROCK_NAME.match(name):
+    if BEDROCK_VENDOR.match(name):
         return {"model": name, "provider": "bedrock_converse"}
     first, _, rest = name.partition("/")
     word = _OTHER_WORDS.get(first.lower(), first.lower())
-    if rest and word in _GATEWAYS:
+    if rest and word in GATEWAYS:
         return {"model": rest, **ENDPOINTS[word].settings()}
 
     provider = word if rest and word in ENDPOINTS else None

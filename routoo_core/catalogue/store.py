@@ -38,6 +38,12 @@ CREATE TABLE abilities (key, effort, mean BLOB, deviation BLOB, scores INTEGER, 
     WITHOUT ROWID;
 CREATE TABLE scale (name PRIMARY KEY, shape, content BLOB) WITHOUT ROWID;
 """
+_SCORES = (
+    "SELECT key, effort, benchmarks.benchmark, category, kind, score, unit, collection, date, sources.source"
+    " FROM scores JOIN benchmarks ON scores.benchmark = benchmarks.number"
+    " JOIN sources ON scores.source = sources.number"
+)
+"""The fields of :class:`PublishedScore`, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +124,7 @@ class Catalogue:
     def scores(self, name: str) -> list[PublishedScore]:
         """The published scores of a model, newest first."""
         key = self.key_of(name)
-        rows = self._all(
-            "SELECT key, effort, benchmarks.benchmark, category, kind, score, unit, collection, date, sources.source"
-            " FROM scores JOIN benchmarks ON scores.benchmark = benchmarks.number"
-            " JOIN sources ON scores.source = sources.number WHERE key = ? ORDER BY date DESC",
-            key,
-        )
+        rows = self._all(f"{_SCORES} WHERE key = ? ORDER BY date DESC", key)
         return [PublishedScore(*row) for row in rows]
 
     def columns(self) -> list[tuple[str, str, str]]:
@@ -157,12 +158,7 @@ class Catalogue:
 
     def all_scores(self) -> list[PublishedScore]:
         """Every score it holds."""
-        rows = self._all(
-            "SELECT key, effort, benchmarks.benchmark, category, kind, score, unit, collection, date, sources.source"
-            " FROM scores JOIN benchmarks ON scores.benchmark = benchmarks.number"
-            " JOIN sources ON scores.source = sources.number"
-        )
-        return [PublishedScore(*row) for row in rows]
+        return [PublishedScore(*row) for row in self._all(_SCORES)]
 
     def _facts(self, key: str) -> ModelFacts:
         row = self._one(f"SELECT {', '.join(_FACT_NAMES)} FROM models WHERE key = ?", key)  # noqa: S608

@@ -96,6 +96,15 @@ class LabelTable:
     difficulty: Floats = field(repr=False)
     log_length: Floats = field(repr=False)
 
+    @classmethod
+    def join(cls, tables: Sequence[LabelTable]) -> LabelTable:
+        """The rows of several tables, one after the other."""
+        names = tuple(name for table in tables for name in table.names)
+        arrays = {}
+        for array in _LABEL_ARRAYS:
+            arrays[array] = np.concatenate([getattr(table, array) for table in tables])
+        return cls(names, **arrays)
+
     def find(self, *names: str) -> tuple[str, ...]:
         """The rows of an expert, none where it has no labels.
 
@@ -232,8 +241,8 @@ class GeneralPredictor:
         effect = float(kinds @ answers.difficulty)
         known = float(kinds @ (answers.difficulty > 0))
         difficulty = effect * float(reading.difficulty[0]) if known > _HALF else None
-        doubt = ((skill_weights(reading) * answers.slope) ** 2) @ self._variance.T
-        deviation = dict(zip(self.experts, np.sqrt(doubt[0]).tolist(), strict=True))
+        deviations = np.sqrt(self._doubt(self._weighted_skills(reading))[0])
+        deviation = dict(zip(self.experts, deviations.tolist(), strict=True))
         return PromptDescription(tuple(shown), difficulty, deviation)
 
     def reference_table(self) -> ExpertTable:
@@ -244,10 +253,9 @@ class GeneralPredictor:
 
     def _quality(self, reading: PromptReading) -> Quality:
         answers = self.model.answers
-        skills = skill_weights(reading)
-        weighted = skills * answers.slope
+        weighted = self._weighted_skills(reading)
         log_odds = weighted @ self._ability.T
-        doubt = (weighted**2) @ self._variance.T
+        doubt = self._doubt(weighted)
         kinds = reading.kinds
         effect = kinds @ answers.difficulty
         shared = kinds @ answers.ease + effect * reading.difficulty
@@ -262,6 +270,15 @@ class GeneralPredictor:
         guess = (kinds @ answers.guess)[:, None]
         quality: Quality = (guess + (1 - guess) / (1 + np.exp(-log_odds))).astype(np.float32)
         return quality
+
+    def _weighted_skills(self, reading: PromptReading) -> Floats:
+        """Log-odds that a unit of each ability is worth, (prompts, skills)."""
+        return skill_weights(reading) * self.model.answers.slope
+
+    def _doubt(self, weighted: Floats) -> Floats:
+        """Variance of the log-odds by what is not known of the abilities, (prompts, experts)."""
+        doubt: Floats = (weighted**2) @ self._variance.T
+        return doubt
 
 
 def skill_weights(reading: PromptReading) -> Floats:

@@ -358,16 +358,7 @@ def _fit_labels(
         fit_source_labels(source, reading, answers)
         for source, reading in zip(sources, readings, strict=True)
     ]
-    return LabelTable(
-        names=tuple(name for table in tables for name in table.names),
-        abilities=np.concatenate([table.abilities for table in tables]),
-        constant=np.concatenate([table.constant for table in tables]),
-        kinds=np.concatenate([table.kinds for table in tables]),
-        forms=np.concatenate([table.forms for table in tables]),
-        tastes=np.concatenate([table.tastes for table in tables]),
-        difficulty=np.concatenate([table.difficulty for table in tables]),
-        log_length=np.concatenate([table.log_length for table in tables]),
-    )
+    return LabelTable.join(tables)
 
 
 def fit_source_labels(

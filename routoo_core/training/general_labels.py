@@ -70,7 +70,7 @@ def teach_general(
     own = fit_source_labels(source, reading, model.answers)
     grown = replace(
         model,
-        labels=_join(model.labels, own),
+        labels=LabelTable.join([model.labels, own]),
         trained=np.union1d(model.trained, question_fingerprints(labels.prompts)),
     )
     added = AddedExpert(
@@ -96,19 +96,6 @@ def _prior_ability(expert: NewExpert) -> Ability:
             f"prior: the catalogue does not know {expert.prior!r}; near names: {near}"
         )
     return ability
-
-
-def _join(labels: LabelTable, own: LabelTable) -> LabelTable:
-    return LabelTable(
-        names=(*labels.names, *own.names),
-        abilities=np.concatenate([labels.abilities, own.abilities]),
-        constant=np.concatenate([labels.constant, own.constant]),
-        kinds=np.concatenate([labels.kinds, own.kinds]),
-        forms=np.concatenate([labels.forms, own.forms]),
-        tastes=np.concatenate([labels.tastes, own.tastes]),
-        difficulty=np.concatenate([labels.difficulty, own.difficulty]),
-        log_length=np.concatenate([labels.log_length, own.log_length]),
-    )
 
 
 def _auc_of(

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from routoo_core.budget.account import Budget
-from routoo_core.catalogue.providers import ENDPOINTS
+from routoo_core.catalogue.providers import ENDPOINTS, GATEWAYS
 from routoo_core.catalogue.store import open_catalogue
 from routoo_core.errors import ConfigurationError
 from routoo_core.pool_proposal import ProposedExpert, propose_pool, providers_with_keys
@@ -64,23 +64,18 @@ def _ask_for_providers() -> list[str]:
     Raises:
         ConfigurationError: There is no key, and nobody to ask.
     """
-    found = [name for name in providers_with_keys() if name not in _ONLY_GATEWAYS]
+    found = [name for name in providers_with_keys() if name not in GATEWAYS]
     if sys.stdin.isatty():
         found = [
             name for name in found if typer.confirm(f"Use {ENDPOINTS[name].title}?", default=True)
         ]
     if not found:
-        variables = ", ".join(
-            ENDPOINTS[name].key for name in ENDPOINTS if name not in _ONLY_GATEWAYS
-        )
+        variables = ", ".join(ENDPOINTS[name].key for name in ENDPOINTS if name not in GATEWAYS)
         raise ConfigurationError(
             f"--provider: no key is in the environment ({variables}); export one, or name a provider: "
             "routoo init --provider openai"
         )
     return found
-
-
-_ONLY_GATEWAYS = frozenset({"openrouter", "groq", "together", "fireworks"})
 
 
 def _experts_toml(proposed: Sequence[ProposedExpert]) -> str:
