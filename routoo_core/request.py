@@ -17,7 +17,9 @@ from routoo_core.tokens import bound_tokens, count_tokens
 MAX_TEXT_CHARS = 16_000
 """What the predictor is given at most; it truncates further, in tokens."""
 SHORT_TURN_WORDS = 6
-"""A turn of fewer words is read with the turns before it."""
+"""A turn of fewer words is read with what the user wrote before it."""
+USER_TURNS_BEFORE = 2
+"""How many of the user's earlier turns are read with one that refers back."""
 
 _PROMPT_OVERHEAD = 64
 """Tokens that chat templates add on their own: a default system prompt, the date, the reply's opening."""
@@ -229,7 +231,10 @@ def _previous_turn(conversation: Sequence[ParsedMessage]) -> Turn | None:
 
 
 def _routed_text(conversation: Sequence[ParsedMessage]) -> str:
-    """The last user turn; with the turns before it when it is short or refers back (not the system's)."""
+    """The last user turn; with the two user turns before it when it is short or refers back.
+
+    Replies are left out: they are long, and say more about the expert than about what is asked.
+    """
     turns: list[ParsedMessage] = []
     asking = None  # place of the last turn in which the user asks something
     for message in conversation:
@@ -242,10 +247,18 @@ def _routed_text(conversation: Sequence[ParsedMessage]) -> str:
         return _text_without_user(conversation)
 
     text = turns[asking].question or question(turns[asking].text)
-    before = [turn.text for turn in turns[:asking]]
-    if before and _needs_context(text):
-        text = "\n".join([*before, text])
+    if _needs_context(text):
+        text = "\n".join([*_user_texts(turns[:asking])[-USER_TURNS_BEFORE:], text])
     return text[-MAX_TEXT_CHARS:]
+
+
+def _user_texts(turns: Sequence[ParsedMessage]) -> list[str]:
+    """What the user asked in these turns; results of tools in the user's name are left out."""
+    texts = []
+    for turn in turns:
+        if turn.role == "user" and not turn.text.startswith(_OBSERVATION):
+            texts.append(turn.question or question(turn.text))
+    return texts
 
 
 def _needs_context(text: str) -> bool:

@@ -30,15 +30,22 @@ def test_the_last_user_turn_is_read_and_the_system_prompt_is_not():
 @pytest.mark.parametrize(
     "follow_up", ["And the second one?", "What about its population in 1900, roughly speaking?"]
 )
-def test_a_turn_that_is_short_or_refers_back_brings_the_turns_before_it(follow_up):
+def test_a_turn_that_is_short_or_refers_back_brings_two_user_turns_and_no_reply(follow_up):
     messages = [
+        user("Hello, I am planning a journey."),
+        {"role": "assistant", "content": "Where to?"},
         user("What is the capital of France?"),
-        {"role": "assistant", "content": "Paris."},
+        {"role": "assistant", "content": "Paris, which has 2.1 million inhabitants."},
+        user("What is the capital of Germany?"),
+        {"role": "assistant", "content": "Berlin."},
         user(follow_up),
     ]
     text = RoutedRequest.from_messages(messages).text
-    assert text.startswith("What is the capital of France?")
-    assert text.endswith(follow_up)
+    assert text.splitlines() == [
+        "What is the capital of France?",
+        "What is the capital of Germany?",
+        follow_up,
+    ]
 
 
 def test_everything_sent_counts_as_prompt_even_if_it_is_not_read():
