@@ -18,7 +18,7 @@ from routoo_core.measures.curve import Array
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.checkpoint_config import read_config
-from routoo_core.predictor.general import load_general
+from routoo_core.predictor.general import read_trained
 from routoo_core.predictor.reference import Reference, read_reference
 from routoo_core.progress import Progress
 from routoo_core.text import question_fingerprints
@@ -105,7 +105,7 @@ def _open_reference(folder: Path) -> Reference:
         return read_reference(folder)
     nothing = ExpertTable.empty((), ())
     prompts = np.empty(0, dtype=np.uint64)
-    return Reference(nothing, nothing, prompts, load_general(folder).trained)
+    return Reference(nothing, nothing, prompts, read_trained(folder))
 
 
 def _check(folder: Path, outcomes: Outcomes, matched: _MatchedPrompts, force: bool) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from routoo_core.catalogue.entries import Ability
@@ -334,6 +334,21 @@ def save_general(folder: Path, model: GeneralModel) -> None:
         reference[name] = np.ascontiguousarray(values.astype(np.float16))
     reference[_TRAINED] = np.unique(model.trained)
     save_file(reference, folder / REFERENCE_FILE)
+
+
+def read_trained(folder: Path) -> NDArray[np.uint64]:
+    """``question_fingerprint`` of every prompt that a checkpoint learnt from, without loading the rest.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    path = folder / REFERENCE_FILE
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            trained: NDArray[np.uint64] = stored.get_tensor(_TRAINED)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); copy the folder again") from error
+    return trained
 
 
 def load_general(folder: Path) -> GeneralModel:
