@@ -54,7 +54,7 @@ routoo_core.universe
 routoo_core.assignment
     predictions quality_table live_costs solver plan target
 routoo_core.training
-    prompt_reader general encoded calibration lengths neighbours labels head_ensemble lora fine_tuning algorithms settings
+    prompt_reader general_corpus general encoded calibration lengths neighbours labels head_ensemble lora fine_tuning algorithms settings
     processes vectors simple_routers metrics model_card run new_expert suggestion expert_run general_labels
 routoo_core.evaluation
     plots report tables predictions rewording paraphrases stress evaluation

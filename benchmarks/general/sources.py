@@ -16,7 +16,7 @@ from routoo_core.catalogue.building import build_catalogue, read_models, read_sc
 from routoo_core.catalogue.entries import PublishedScore
 from routoo_core.catalogue.skills import SKILLS, skills_of
 from routoo_core.catalogue.store import Catalogue, CatalogueContent, write_catalogue
-from routoo_core.training.general import GeneralSource, KindExample
+from routoo_core.training.general_corpus import GeneralSource, KindExample
 
 TABLES = (
     "mmlu_pro",

@@ -25,6 +25,11 @@ TASTES = 6
 """Directions in which experts differ beside the skills."""
 OUTPUTS = 1 + KINDS + TASTES + 2
 """Difficulty, kinds, tastes, length and whether the text is in another language than English."""
+DIFFICULTY_OUTPUT = 0
+KIND_OUTPUTS = slice(1, 1 + KINDS)
+TASTE_OUTPUTS = slice(1 + KINDS, 1 + KINDS + TASTES)
+LENGTH_OUTPUT = OUTPUTS - 2
+FOREIGN_OUTPUT = OUTPUTS - 1
 FORMS = 2
 """Whether a text offers a few answers to choose from, or many."""
 
@@ -135,16 +140,16 @@ def split_outputs(outputs: Floats, forms: Floats) -> PromptReading:
         outputs: (prompts, OUTPUTS).
         forms: (prompts, FORMS).
     """
-    kinds = outputs[:, 1 : 1 + KINDS] - outputs[:, 1 : 1 + KINDS].max(axis=1, keepdims=True)
+    kinds = outputs[:, KIND_OUTPUTS] - outputs[:, KIND_OUTPUTS].max(axis=1, keepdims=True)
     np.exp(kinds, out=kinds)
     kinds /= kinds.sum(axis=1, keepdims=True)
     return PromptReading(
         kinds=kinds,
-        difficulty=outputs[:, 0],
-        tastes=outputs[:, 1 + KINDS : 1 + KINDS + TASTES],
+        difficulty=outputs[:, DIFFICULTY_OUTPUT],
+        tastes=outputs[:, TASTE_OUTPUTS],
         forms=forms,
-        log_length=outputs[:, -2],
-        foreign=np.clip(outputs[:, -1], 0.0, 1.0),
+        log_length=outputs[:, LENGTH_OUTPUT],
+        foreign=np.clip(outputs[:, FOREIGN_OUTPUT], 0.0, 1.0),
     )
 
 

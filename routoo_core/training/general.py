@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,27 +15,25 @@ from routoo_core.predictor.general import AnswerModel, LabelTable, skill_weights
 from routoo_core.predictor.prompt_reader import (
     FORMS,
     KINDS,
-    OUTPUTS,
     TASTES,
     PromptReader,
     PromptReading,
 )
-from routoo_core.training.prompt_reader import ReaderTargets, fit_reader
+from routoo_core.training.general_corpus import (
+    DIFFICULTY_UNIT,
+    Corpus,
+    GeneralSource,
+    KindExample,
+    make_targets,
+)
+from routoo_core.training.prompt_reader import fit_reader
 
 Floats = NDArray[np.float32]
 
-DIFFICULTY_UNIT = 6.0
-"""Log-odds for a unit of difficulty, about the slope of the logistic curve where the experts are."""
 TASTE_UNIT = 3.0
 
 _TEXTS_ENOUGH = 30
 """Labelled prompts of a kind from which its difficulty can be learnt."""
-_EXPERTS_ENOUGH = 8.0
-"""Experts whose answers tell a prompt's difficulty about as well as a guess does."""
-_SAMPLE_OF_KIND = 400
-_EXAMPLE_SHARE = 5.0
-_STEM_LETTERS = 60
-_NOT_LETTERS = re.compile(r"[\W_]+")
 
 _JUDGED_KINDS = ("writing", "chat", "summaries", "languages")
 _JUDGED_SLOPE = 0.6
@@ -46,40 +43,8 @@ _PRIOR_SLOPE = 1.3
 _PRIOR_GUESS = -2.5
 _LEAST = 1e-5
 _MOST_GUESSED = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class GeneralSource:
-    """One table of outcomes to learn from.
-
-    Attributes:
-        name: Of the source.
-        texts: Its prompts.
-        kinds: The skill each asks for; ``None`` where that is not known.
-        experts: Names, one for each column.
-        scores: Observed, float32, 0–1 or NaN, prompts × experts.
-        lengths: Tokens of the answers, or NaN, prompts × experts.
-        abilities: The experts' abilities by the catalogue, (experts, skills).
-        languages: Of the prompts, two letters each.
-    """
-
-    name: str
-    texts: Sequence[str] = field(repr=False)
-    kinds: Sequence[str | None] = field(repr=False)
-    experts: Sequence[str] = field(repr=False)
-    scores: Floats = field(repr=False)
-    lengths: Floats = field(repr=False)
-    abilities: Floats = field(repr=False)
-    languages: Sequence[str] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class KindExample:
-    """A prompt of which only the kind is known."""
-
-    text: str
-    kind: str
-    language: str
+_LOSS_UNIT = 1000
+"""Brings the loss of a table's labels to about 1, where the optimiser's tolerances are meant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,141 +74,20 @@ def fit_general(
         taste_source: The source whose experts' differences become the tastes.
         advance: Called with 1 after each of eight steps.
     """
-    texts = [text for source in sources for text in source.texts]
-    texts += [example.text for example in examples]
-    targets = _make_targets(sources, examples, taste_source, {})
-    reading = fit_reader(texts, targets, advance=advance).reading
-    offsets = _fit_answers(sources, _split_reading(reading, sources)).offsets
+    corpus = Corpus.join(sources, examples)
+    targets = make_targets(corpus, sources, taste_source, {})
+    reading = fit_reader(corpus.texts, targets, advance=advance).reading
+    offsets = _fit_answers(sources, corpus.split(reading)).offsets
 
-    targets = _make_targets(sources, examples, taste_source, offsets)
-    fitted = fit_reader(texts, targets, advance=advance)
-    readings = _split_reading(fitted.reading, sources)
+    targets = make_targets(corpus, sources, taste_source, offsets)
+    fitted = fit_reader(corpus.texts, targets, advance=advance)
+    readings = corpus.split(fitted.reading)
     answers = _fit_answers(sources, readings).answers
     labels = _fit_labels(sources, readings, answers)
     return GeneralFit(fitted.reader, answers, labels, fitted.reading)
 
 
-# What the reader should say
-
-
-def _make_targets(
-    sources: Sequence[GeneralSource],
-    examples: Sequence[KindExample],
-    taste_source: str,
-    offsets: Mapping[str, float],
-) -> ReaderTargets:
-    count = sum(len(source.texts) for source in sources) + len(examples)
-    values = np.full((count, OUTPUTS), np.nan, np.float32)
-    weights = np.ones(count, np.float32)
-    kinds: list[str | None] = []
-    languages: list[str] = []
-    texts: list[str] = []
-    start = 0
-    for source in sources:
-        rows = slice(start, start + len(source.texts))
-        start = rows.stop
-        values[rows, 0] = _surprise(source.scores) + offsets.get(source.name, 0.0) / DIFFICULTY_UNIT
-        observed = np.isfinite(source.scores).sum(axis=1)
-        weights[rows] = observed / (observed + _EXPERTS_ENOUGH) * 1.6
-        values[rows, -2] = _mean_log_length(source.lengths)
-        if source.name == taste_source:
-            values[rows, 1 + KINDS : 1 + KINDS + TASTES] = _principal_tastes(source.scores)
-        kinds += source.kinds
-        languages += source.languages
-        texts += source.texts
-
-    kinds += [example.kind for example in examples]
-    languages += [example.language for example in examples]
-    texts += [example.text for example in examples]
-    values[:, 1 : 1 + KINDS] = _one_hot(kinds)
-    values[:, -1] = [float(language != "en") for language in languages]
-    kind_weights = _kind_weights(kinds, len(examples))
-    return ReaderTargets(values, weights, kind_weights, _groups(texts))
-
-
-def _surprise(scores: Floats) -> Floats:
-    """How much better than usual the experts did on each prompt, (prompts,)."""
-    surprise: Floats = np.nanmean(scores - np.nanmean(scores, axis=0), axis=1)
-    return surprise
-
-
-def _mean_log_length(lengths: Floats) -> Floats:
-    """Of the answers to each prompt, experts that are always longer taken off; NaN where none is known."""
-    known = np.isfinite(lengths)
-    logs = np.log(np.where(known, np.maximum(lengths, 1.0), np.nan))
-    counts = known.sum(axis=0)
-    if not counts.any():
-        return np.full(len(lengths), np.nan, np.float32)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        expert_means = np.nansum(logs, axis=0) / counts
-        centre = np.nanmean(expert_means)
-        centred = logs - expert_means + centre
-        mean: Floats = (np.nansum(centred, axis=1) / known.sum(axis=1)).astype(np.float32)
-    return mean
-
-
-def _principal_tastes(scores: Floats) -> Floats:
-    """The directions in which experts differ most, beside being good, (prompts, TASTES)."""
-    residual = scores - np.nanmean(scores, axis=0)
-    residual = np.nan_to_num(residual - np.nanmean(residual, axis=1, keepdims=True))
-    _, _, directions = np.linalg.svd(residual, full_matrices=False)
-    tastes: Floats = residual @ directions[:TASTES].T
-    return tastes
-
-
-def _one_hot(kinds: Sequence[str | None]) -> Floats:
-    values = np.zeros((len(kinds), KINDS), np.float32)
-    for row, kind in enumerate(kinds):
-        if kind is None:
-            values[row] = np.nan
-        else:
-            values[row, SKILL_NUMBER[kind]] = 1.0
-    return values
-
-
-def _kind_weights(kinds: Sequence[str | None], examples: int) -> Floats:
-    """Each kind counts the same: a sample of its prompts in tables once, the examples written for it five times.
-
-    Args:
-        kinds: Of all prompts, those of the examples last.
-        examples: How many examples there are.
-    """
-    numbers = np.array([-1 if kind is None else SKILL_NUMBER[kind] for kind in kinds])
-    is_example = np.arange(len(kinds)) >= len(kinds) - examples
-    weights = np.zeros(len(kinds), np.float32)
-    random = np.random.default_rng(0)
-    for number in range(KINDS):
-        in_tables = np.flatnonzero((numbers == number) & ~is_example)
-        sample = random.permutation(in_tables)[:_SAMPLE_OF_KIND]
-        weights[sample] = 1 / max(1, len(sample))
-        own = np.flatnonzero((numbers == number) & is_example)
-        weights[own] = _EXAMPLE_SHARE / max(1, len(own))
-    return weights
-
-
-def _groups(texts: Sequence[str]) -> NDArray[np.intp]:
-    """Texts that begin alike are about one question."""
-    number_of_stem: dict[str, int] = {}
-    numbers = []
-    for text in texts:
-        first_line = text[: 2 * _STEM_LETTERS].partition("\n")[0]
-        stem = _NOT_LETTERS.sub("", first_line.lower())[:_STEM_LETTERS]
-        numbers.append(number_of_stem.setdefault(stem, len(number_of_stem)))
-    return np.array(numbers, dtype=np.intp)
-
-
 # From readings to quality
-
-
-def _split_reading(reading: PromptReading, sources: Sequence[GeneralSource]) -> list[PromptReading]:
-    """The part of each source."""
-    parts = []
-    start = 0
-    for source in sources:
-        rows = slice(start, start + len(source.texts))
-        start = rows.stop
-        parts.append(PromptReading(*(values[rows] for values in reading)))
-    return parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,6 +126,51 @@ class _SourceTensors:
         return -(entropy * self.observed).sum()
 
 
+class _AnswerParameters:
+    """Slope, ease, difficulty and guessing of each kind, and how much easier each source is than they say."""
+
+    def __init__(self, sources: int) -> None:
+        self.slope = torch.full((KINDS,), _PRIOR_SLOPE, requires_grad=True)
+        self.ease = torch.zeros(KINDS, requires_grad=True)
+        self.unit = torch.tensor([DIFFICULTY_UNIT], requires_grad=True)
+        self.difficulty = torch.zeros(KINDS, requires_grad=True)
+        self.guess = torch.full((KINDS,), _PRIOR_GUESS, requires_grad=True)
+        self.offset = torch.zeros(sources, requires_grad=True)
+
+    def all(self) -> list[Tensor]:
+        """Every parameter."""
+        return [self.slope, self.ease, self.unit, self.difficulty, self.guess, self.offset]
+
+    def penalty(self) -> Tensor:
+        """How unlikely the parameters are a priori."""
+        slopes = 5.0 * (self.slope - self.slope.mean()).square().sum()
+        eases = 0.1 * self.ease.square().sum()
+        difficulties = 0.5 * self.difficulty.square().sum()
+        guesses = (self.guess - _PRIOR_GUESS).square().sum()
+        return slopes + eases + difficulties + guesses + self.offset.square().sum()
+
+    def loss(self, table: _SourceTensors, number: int) -> Tensor:
+        """Of the observed scores of one source; large sources count less than in proportion to their size."""
+        effect = (self.unit + table.kinds @ self.difficulty) * table.difficulty
+        shared = table.kinds @ self.ease + effect + self.offset[number]
+        log_odds = (table.skills * self.slope) @ table.abilities.T + shared[:, None]
+        share = _MOST_GUESSED * torch.sigmoid(table.kinds @ self.guess)
+        return table.loss(log_odds, share) / table.observed.sum().sqrt()
+
+    def answers(self, sources: Sequence[GeneralSource]) -> AnswerModel:
+        """Their values, and assumptions where the sources have no data."""
+        effect = (self.unit + self.difficulty).detach().numpy()
+        is_judged = _is_judged(sources)
+        slope_share = np.where(is_judged, _JUDGED_SLOPE, 1.0).astype(np.float32)
+        added_ease = np.where(is_judged, _JUDGED_EASE, 0.0).astype(np.float32)
+        return AnswerModel(
+            slope=slope_share * self.slope.detach().numpy(),
+            ease=added_ease + self.ease.detach().numpy(),
+            difficulty=np.where(_has_difficulty(sources), effect, 0.0).astype(np.float32),
+            guess=(_MOST_GUESSED * torch.sigmoid(self.guess)).detach().numpy(),
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class _AnswerFit:
     """The answers' parameters, and how much easier each source is than they say."""
@@ -291,41 +180,22 @@ class _AnswerFit:
 
 
 def _fit_answers(sources: Sequence[GeneralSource], readings: Sequence[PromptReading]) -> _AnswerFit:
-    """Slope, ease, difficulty and guessing of each kind, by all experts of all sources."""
-    tables = [
-        _SourceTensors.of(source, reading)
-        for source, reading in zip(sources, readings, strict=True)
-    ]
-    slope = torch.full((KINDS,), _PRIOR_SLOPE, requires_grad=True)
-    ease = torch.zeros(KINDS, requires_grad=True)
-    unit = torch.tensor([DIFFICULTY_UNIT], requires_grad=True)
-    difficulty = torch.zeros(KINDS, requires_grad=True)
-    guess = torch.full((KINDS,), _PRIOR_GUESS, requires_grad=True)
-    offset = torch.zeros(len(tables), requires_grad=True)
+    """From kind, difficulty and ability to quality, by all experts of all sources."""
+    tables = []
+    for source, reading in zip(sources, readings, strict=True):
+        tables.append(_SourceTensors.of(source, reading))
+    parameters = _AnswerParameters(len(tables))
 
     def loss() -> Tensor:
-        total = 5.0 * (slope - slope.mean()).square().sum()
-        total = total + 0.1 * ease.square().sum() + 0.5 * difficulty.square().sum()
-        total = total + (guess - _PRIOR_GUESS).square().sum() + offset.square().sum()
+        total = parameters.penalty()
         for number, table in enumerate(tables):
-            log_odds = (table.skills * slope) @ table.abilities.T
-            shared = table.kinds @ ease + (unit + table.kinds @ difficulty) * table.difficulty
-            log_odds = log_odds + (shared + offset[number])[:, None]
-            share = _MOST_GUESSED * torch.sigmoid(table.kinds @ guess)
-            total = total + table.loss(log_odds, share) / table.observed.sum().sqrt()
+            total = total + parameters.loss(table, number)
         return total
 
-    _minimise(loss, [slope, ease, unit, difficulty, guess, offset])
-    effect = (unit + difficulty).detach().numpy()
-    is_judged = _is_judged(sources)
-    answers = AnswerModel(
-        slope=np.where(is_judged, _JUDGED_SLOPE, 1.0).astype(np.float32) * slope.detach().numpy(),
-        ease=np.where(is_judged, _JUDGED_EASE, 0.0).astype(np.float32) + ease.detach().numpy(),
-        difficulty=np.where(_has_difficulty(sources), effect, 0.0).astype(np.float32),
-        guess=(_MOST_GUESSED * torch.sigmoid(guess)).detach().numpy(),
-    )
+    _minimise(loss, parameters.all())
     names = [source.name for source in sources]
-    return _AnswerFit(answers, dict(zip(names, offset.tolist(), strict=True)))
+    offsets = dict(zip(names, parameters.offset.tolist(), strict=True))
+    return _AnswerFit(parameters.answers(sources), offsets)
 
 
 def _has_difficulty(sources: Sequence[GeneralSource]) -> NDArray[np.bool_]:
@@ -381,37 +251,60 @@ def fit_source_labels(
     )
 
 
+class _LabelParameters:
+    """What labels add for each of some experts, by the names of :class:`LabelTable`."""
+
+    def __init__(self, experts: int) -> None:
+        self.values = {
+            "constant": torch.zeros(experts, requires_grad=True),
+            "kinds": torch.zeros(experts, KINDS, requires_grad=True),
+            "forms": torch.zeros(experts, FORMS, requires_grad=True),
+            "tastes": torch.zeros(experts, TASTES, requires_grad=True),
+            "difficulty": torch.zeros(experts, requires_grad=True),
+        }
+
+    def penalty(self) -> Tensor:
+        """How unlikely the parameters are a priori."""
+        total = torch.zeros(())
+        for name, values in self.values.items():
+            total = total + values.square().sum() / (2 * _VARIANCES[name])
+        return total
+
+    def log_odds(self, table: _SourceTensors, effect: Tensor) -> Tensor:
+        """What they add, (prompts, experts).
+
+        Args:
+            table: The prompts.
+            effect: Of their difficulty in log-odds, (prompts,).
+        """
+        by_kind = table.kinds @ self.values["kinds"].T
+        by_form = table.forms @ self.values["forms"].T
+        by_taste = TASTE_UNIT * table.tastes @ self.values["tastes"].T
+        by_difficulty = effect[:, None] * self.values["difficulty"]
+        return self.values["constant"] + by_kind + by_form + by_taste + by_difficulty
+
+    def arrays(self) -> dict[str, Floats]:
+        """Their values."""
+        arrays = {name: values.detach().numpy() for name, values in self.values.items()}
+        arrays["tastes"] *= TASTE_UNIT
+        return arrays
+
+
 def _fit_expert_labels(table: _SourceTensors, answers: AnswerModel) -> dict[str, Floats]:
     """The label parameters of one source's experts, by maximum a posteriori."""
     slope = torch.from_numpy(answers.slope)
     effect = table.kinds @ torch.from_numpy(answers.difficulty) * table.difficulty
-    base = (table.skills * slope) @ table.abilities.T
-    base = base + (table.kinds @ torch.from_numpy(answers.ease) + effect)[:, None]
+    shared = table.kinds @ torch.from_numpy(answers.ease) + effect
+    base = (table.skills * slope) @ table.abilities.T + shared[:, None]
     guess = table.kinds @ torch.from_numpy(answers.guess)
-
-    experts = table.scores.shape[1]
-    parameters = {
-        "constant": torch.zeros(experts, requires_grad=True),
-        "kinds": torch.zeros(experts, KINDS, requires_grad=True),
-        "forms": torch.zeros(experts, FORMS, requires_grad=True),
-        "tastes": torch.zeros(experts, TASTES, requires_grad=True),
-        "difficulty": torch.zeros(experts, requires_grad=True),
-    }
+    parameters = _LabelParameters(table.scores.shape[1])
 
     def loss() -> Tensor:
-        log_odds = base + parameters["constant"] + table.kinds @ parameters["kinds"].T
-        log_odds = log_odds + table.forms @ parameters["forms"].T
-        log_odds = log_odds + TASTE_UNIT * table.tastes @ parameters["tastes"].T
-        log_odds = log_odds + effect[:, None] * parameters["difficulty"]
-        total = table.loss(log_odds, guess)
-        for name, values in parameters.items():
-            total = total + values.square().sum() / (2 * _VARIANCES[name])
-        return total / 1000
+        log_odds = base + parameters.log_odds(table, effect)
+        return (table.loss(log_odds, guess) + parameters.penalty()) / _LOSS_UNIT
 
-    _minimise(loss, list(parameters.values()))
-    fitted = {name: values.detach().numpy() for name, values in parameters.items()}
-    fitted["tastes"] *= TASTE_UNIT
-    return fitted
+    _minimise(loss, list(parameters.values.values()))
+    return parameters.arrays()
 
 
 def _longer_than_read(lengths: Floats, log_length: Floats) -> list[float]:

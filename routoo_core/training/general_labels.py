@@ -29,9 +29,11 @@ from routoo_core.predictor.general import (
     load_general,
     save_general,
 )
+from routoo_core.predictor.prompt_reader import Floats
 from routoo_core.text import question_fingerprints
 from routoo_core.training.expert_run import NewExpert, labels_of
-from routoo_core.training.general import Floats, GeneralSource, fit_source_labels
+from routoo_core.training.general import fit_source_labels
+from routoo_core.training.general_corpus import GeneralSource
 from routoo_core.training.metrics import AddedExpert
 
 

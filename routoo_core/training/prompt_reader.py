@@ -12,10 +12,14 @@ from scipy.sparse import csr_matrix
 
 from routoo_core.predictor.ngrams import BUCKETS, SHAPES, ngrams, shorten
 from routoo_core.predictor.prompt_reader import (
+    DIFFICULTY_OUTPUT,
+    FOREIGN_OUTPUT,
     FORMS,
+    KIND_OUTPUTS,
     KINDS,
+    LENGTH_OUTPUT,
     OUTPUTS,
-    TASTES,
+    TASTE_OUTPUTS,
     PromptReader,
     PromptReading,
     bag_of_ngrams,
@@ -27,14 +31,13 @@ Floats = NDArray[np.float32]
 FEWEST_TEXTS = 2
 """A bucket that fewer texts fall into says nothing of others."""
 
-_KIND_OUTPUTS = slice(1, 1 + KINDS)
 _KIND_PENALTY = 0.005
 _KIND_ROUNDS = 60
 _RIDGES = (
-    (slice(0, 1), 3.0),
-    (slice(1 + KINDS, 1 + KINDS + TASTES), 3.0),
-    (slice(OUTPUTS - 2, OUTPUTS - 1), 3.0),
-    (slice(OUTPUTS - 1, OUTPUTS), 1.0),
+    (slice(DIFFICULTY_OUTPUT, DIFFICULTY_OUTPUT + 1), 3.0),
+    (TASTE_OUTPUTS, 3.0),
+    (slice(LENGTH_OUTPUT, LENGTH_OUTPUT + 1), 3.0),
+    (slice(FOREIGN_OUTPUT, FOREIGN_OUTPUT + 1), 1.0),
 )
 """Difficulty, tastes, length and language, each with its penalty."""
 _ROUNDS = 30
@@ -154,7 +157,7 @@ def _solve(
         known = chosen & np.isfinite(targets.values[:, outputs]).all(axis=1)
         if not known.any():
             continue
-        is_difficulty = outputs.start == 0
+        is_difficulty = outputs.start == DIFFICULTY_OUTPUT
         share = targets.weights if is_difficulty else np.ones(len(known), np.float32)
         row_weights = np.sqrt(share)
         wanted = targets.values[known, outputs]
@@ -167,11 +170,11 @@ def _solve(
         ones = np.ones(len(known), np.float32)
         fitted = _fit_kinds(
             entries.matrix(known, ones),
-            targets.values[known, _KIND_OUTPUTS],
+            targets.values[known, KIND_OUTPUTS],
             targets.kind_weights[known],
         )
-        weight[:, _KIND_OUTPUTS] = fitted[:-1]
-        bias[_KIND_OUTPUTS] = fitted[-1]
+        weight[:, KIND_OUTPUTS] = fitted[:-1]
+        bias[KIND_OUTPUTS] = fitted[-1]
     return weight, bias
 
 
