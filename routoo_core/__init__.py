@@ -5,10 +5,15 @@ Importing this package loads neither torch nor a framework; each name is loaded 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Threads of PyTorch that spin at a barrier slow a prediction tenfold while another program needs one of the cores.
+# The OpenMP library reads this once, when PyTorch is loaded; a value of yours stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from routoo_core.budget.account import Budget

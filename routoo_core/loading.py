@@ -10,7 +10,8 @@ from routoo_core.expert_table import ExpertTable
 from routoo_core.experts import Pool
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.checkpoint_folder import GENERAL, read_algorithm_name
-from routoo_core.predictor.general import GeneralPredictor, load_general
+from routoo_core.predictor.general import GeneralPredictor
+from routoo_core.predictor.general_checkpoint import load_general
 
 
 def is_general(folder: Path) -> bool:
@@ -35,7 +36,7 @@ def load_predictor(folder: Path, experts: Pool | Sequence[str], device: str = "a
         ConfigurationError: Nothing says how able an expert is.
     """
     if is_general(folder):
-        model = load_general(folder)
+        model = load_general(folder, device)
         if isinstance(experts, Pool):
             return model.bind(describe_pool(experts, model.labels))
         return model.bind(describe_names(experts, model.labels))

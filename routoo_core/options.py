@@ -23,7 +23,7 @@ from routoo_core.latency import LatencyRule
 from routoo_core.loading import load_predictor, reference_table
 from routoo_core.policies import DEFAULT_POLICY, make_policy, policy_table
 from routoo_core.predictor.base import Predictor
-from routoo_core.predictor.batching import BatchingPredictor
+from routoo_core.predictor.batching import BatchingPredictor, without_batching
 from routoo_core.predictor.checkpoint_folder import find_router, name_of, read_experts
 from routoo_core.predictor.general import GeneralPredictor
 from routoo_core.redaction import has_password, redacted_url
@@ -419,7 +419,7 @@ def _load_checkpoint(
     if isinstance(policy, Policy) and policy.learns:
         reference = reference_table(folder, loaded)
         policy = policy.with_reference(reference.values, reference.experts)
-    if isinstance(loaded, GeneralPredictor):  # too quick for calls to wait for one another
+    if isinstance(loaded, GeneralPredictor) and loaded.is_quick:
         return loaded, policy
     return BatchingPredictor(loaded), policy
 
@@ -438,8 +438,7 @@ def _describe_experts(pool: Pool) -> dict[str, Any]:
 
 
 def _describe_predictor(predictor: Predictor) -> str:
-    if isinstance(predictor, BatchingPredictor):
-        predictor = predictor.predictor
+    predictor = without_batching(predictor)
     folder = getattr(predictor, "folder", None)
     if not isinstance(folder, Path):
         raise _no_description("router", predictor, "train one and name its folder")

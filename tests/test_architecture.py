@@ -19,7 +19,7 @@ routoo_core
     error_evidence failures
     parameters hidden_reasoning answering_models expert_table prompts outcomes embedded
 routoo_core.predictor
-    base checkpoint_folder ngrams prompt_reader general batching weights adapter encoder calibration lengths heads checkpoint_config quality_model
+    base checkpoint_folder ngrams prompt_reader vector_reader general batching weights adapter encoder general_checkpoint calibration lengths heads checkpoint_config quality_model
     head_ensemble neighbours performance reference checkpoint
 routoo_core
     abilities pool_proposal loading
@@ -54,7 +54,7 @@ routoo_core.universe
 routoo_core.assignment
     predictions quality_table live_costs solver plan target
 routoo_core.training
-    prompt_reader general_corpus general encoded calibration lengths neighbours labels head_ensemble lora fine_tuning algorithms settings
+    reader_targets kind_regression vector_reader prompt_reader general_corpus general encoded calibration lengths neighbours labels head_ensemble lora fine_tuning algorithms settings
     processes vectors simple_routers metrics model_card run new_expert suggestion expert_run general_labels
 routoo_core.evaluation
     plots report tables predictions rewording paraphrases stress evaluation

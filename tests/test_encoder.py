@@ -1,12 +1,16 @@
 """Text becomes a vector that depends on the text alone."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.predictor.encoder import EncoderSettings, LocalEncoder, best_dtype
+from routoo_core.predictor.encoder import EncoderSettings, LocalEncoder
 
 TEXTS = ["hi", "what is 12 + 13 ?", "a much longer text about nothing at all, really nothing", "x"]
 
@@ -82,8 +86,19 @@ def test_a_model_that_cannot_be_found_is_named(tmp_path):
         LocalEncoder.load(EncoderSettings(model=str(tmp_path / "nowhere")))
 
 
-def test_the_dtype_chosen_is_one_the_device_computes_in():
-    assert best_dtype(torch.device("cpu")) in {torch.bfloat16, torch.float32}
+def test_a_small_model_computes_in_float32_on_a_cpu(tiny_model):
+    encoder = LocalEncoder.load(EncoderSettings(model=str(tiny_model), layers=(1,)), "cpu")
+    assert encoder.model.dtype == torch.float32
+
+
+def test_threads_of_an_encoder_sleep_at_barriers():
+    """Spinning ones slow a pass tenfold while another program needs a core."""
+    code = "import os, routoo_core.predictor.encoder, torch; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "PASSIVE"
 
 
 def test_layers_that_do_not_rise_are_refused():

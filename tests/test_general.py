@@ -18,7 +18,7 @@ from routoo_core.errors import CheckpointError, ConfigurationError
 from routoo_core.loading import is_general, load_predictor
 from routoo_core.pool_proposal import propose_pool
 from routoo_core.predictor.checkpoint_folder import find_router
-from routoo_core.predictor.general import load_general
+from routoo_core.predictor.general_checkpoint import load_general
 from routoo_core.predictor.ngrams import BUCKETS, SHAPES, ngrams, shorten, text_shape
 from routoo_core.request import RoutedRequest
 from routoo_integrations.cli import app

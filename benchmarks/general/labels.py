@@ -17,7 +17,8 @@ from sources import read_sources, take
 from routoo_core.abilities import unknown_ability
 from routoo_core.catalogue.store import SHIPPED, Catalogue
 from routoo_core.predictor.checkpoint_folder import find_router
-from routoo_core.predictor.general import DescribedExpert, load_general
+from routoo_core.predictor.general import DescribedExpert
+from routoo_core.predictor.general_checkpoint import load_general
 from routoo_core.training.general import fit_source_labels
 
 COUNTS = (0, 20, 50, 200, 900)

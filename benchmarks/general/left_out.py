@@ -14,9 +14,11 @@ import numpy as np
 from measures import measure
 from scipy.stats import spearmanr
 from sources import TABLES, TASTE_SOURCE, kind_examples, read_sources
+from vectors import LAYERS, VectorFile, reader_of
 
 from routoo_core.abilities import unknown_ability
 from routoo_core.catalogue.store import SHIPPED, Catalogue
+from routoo_core.predictor.encoder import EncoderSettings
 from routoo_core.predictor.general import DescribedExpert, GeneralModel
 from routoo_core.training.general import fit_general
 
@@ -30,8 +32,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--encoder", help="a model whose vectors are read too")
+    parser.add_argument("--vectors", type=Path, default=Path("vectors.npz"), help="kept vectors")
     parser.add_argument("--only", action="append", choices=TABLES)
     options = parser.parse_args()
+    vectors = None
+    if options.encoder:
+        vectors = VectorFile(options.vectors, EncoderSettings(model=options.encoder, layers=LAYERS))
     catalogue = Catalogue(SHIPPED)
     tables = read_sources(options.data, catalogue)
     for left_out in tables:
@@ -40,9 +47,16 @@ def main() -> None:
             continue
         others = [table.part(None) for table in tables if table.source.name != name]
         tastes = TASTE_SOURCE if name != TASTE_SOURCE else "zeroeval"
-        fit = fit_general(others, kind_examples(), tastes)
+        encode = None if vectors is None else vectors.encode
+        fit = fit_general(others, kind_examples(), tastes, encode)
         model = GeneralModel(
-            fit.reader, fit.answers, fit.labels, fit.reading, np.empty(0, np.uint64), "", Path()
+            reader=reader_of(fit, vectors),
+            answers=fit.answers,
+            labels=fit.labels,
+            reference=fit.reading,
+            trained=np.empty(0, np.uint64),
+            fingerprint="",
+            folder=Path(),
         )
         source = left_out.source
         experts = []

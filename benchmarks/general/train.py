@@ -1,4 +1,7 @@
-"""Train the general router that ships: python benchmarks/general/train.py --data TABLES --out general-fast
+"""Train the general routers that ship.
+
+    python benchmarks/general/train.py --data TABLES --out general-fast
+    python benchmarks/general/train.py --data TABLES --out general --encoder embedded:smollm2-135m-instruct
 
 Writes the catalogue first (without what was computed from the tables), then fits on the 'train' prompts, and
 measures on the 'dev' prompts: with the labels of each expert, and with none at all.
@@ -9,12 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from measures import SourceFigures, measure
 from sources import TABLES, TASTE_SOURCE, SourceTable, kind_examples, make_catalogue, read_sources
+from vectors import LAYERS, VectorFile, reader_of
 
 from routoo_core.abilities import describe_names, unknown_ability
 from routoo_core.catalogue.skills import SKILLS
@@ -27,13 +32,15 @@ from routoo_core.predictor.checkpoint_folder import (
     METRICS_FILE,
     find_router,
 )
-from routoo_core.predictor.general import (
-    DescribedExpert,
-    GeneralModel,
-    PromptReading,
+from routoo_core.predictor.encoder import EncoderSettings
+from routoo_core.predictor.general import DescribedExpert, GeneralModel, PromptReading
+from routoo_core.predictor.general_checkpoint import (
+    ENCODER,
+    ENCODER_FINGERPRINT,
     load_general,
     save_general,
 )
+from routoo_core.predictor.vector_reader import VectorReader
 from routoo_core.text import question_fingerprints
 from routoo_core.training.general import GeneralFit, fit_general
 
@@ -41,11 +48,10 @@ LOOKED_AT = Path(__file__).parent / "test_prompts.txt"
 BLIND = Path(__file__).parent / "blind_prompts.jsonl"
 SURE = 0.7
 REFERENCE_PROMPTS_OF_KIND = 50
-CARD = """# general-fast
+CARD = """# {name}
 
-Predicts how well any expert would answer any prompt. Hashed n-grams say what kind a prompt is and how hard. The
-catalogue says how able an expert is in that kind, and labels of {labels} experts sharpen it. No PyTorch, no download,
-a fraction of a millisecond a prompt.
+Predicts how well any expert would answer any prompt. {reading}
+The catalogue says how able an expert is in that kind, and labels of {labels} experts sharpen it.
 
 Trained on the `train` prompts of {tables}, on prompts of every kind written for this project, and on the catalogue's
 scores. `metrics.json` has the figures on the `dev` prompts, which it has not seen.
@@ -53,6 +59,10 @@ scores. `metrics.json` has the figures on the `dev` prompts, which it has not se
 Difficulty is unknown for kinds that no table has (writing, chat, summaries, agentic code, instructions, tables,
 languages). There the prediction is the catalogue's ability. Made by `python benchmarks/general/train.py`.
 """
+BY_NGRAMS = """Hashed n-grams say what kind a prompt is and how hard. No PyTorch, no download, a fraction of a
+millisecond a prompt."""
+BY_VECTORS = """The layers of a small language model ({model}) and hashed n-grams say together what kind a prompt is
+and how hard. It needs PyTorch and some tens of milliseconds on a CPU."""
 
 
 def main() -> None:
@@ -63,11 +73,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--catalogue", type=Path, default=SHIPPED)
+    parser.add_argument("--encoder", help="a model whose vectors are read too")
+    parser.add_argument("--vectors", type=Path, default=Path("vectors.npz"), help="kept vectors")
     parser.add_argument("--measure-only", action="store_true", help="of the router in --out")
     options = parser.parse_args()
 
     if not options.measure_only:
         write_catalogue(options.catalogue, make_catalogue(options.data))
+    vectors = None
+    if options.encoder:
+        settings = EncoderSettings(model=options.encoder, layers=LAYERS)
+        vectors = VectorFile(options.vectors, settings)
     catalogue = Catalogue(options.catalogue)
     sources = read_sources(options.data, catalogue)
     if not options.measure_only:
@@ -75,12 +91,18 @@ def main() -> None:
         parts = [table.part("train") for table in sources]
         examples = kind_examples()
         fit = fit_general(
-            parts, examples, TASTE_SOURCE, lambda step: print(".", end="", flush=True)
+            parts,
+            examples,
+            TASTE_SOURCE,
+            None if vectors is None else vectors.encode,
+            lambda step: print(".", end="", flush=True),
         )
         print()
         texts = [text for part in parts for text in part.texts]
-        save(options.out, fit, texts)
+        save(options.out, fit, vectors, texts)
     model = load_general(find_router(options.out))
+    if vectors is not None and isinstance(model.reader, VectorReader):
+        model = replace(model, reader=replace(model.reader, encoder=vectors))
     figures = {
         "labels": measure_all(model, sources, catalogue, options.data, labelled=True),
         "no labels": measure_all(model, sources, catalogue, options.data, labelled=False),
@@ -88,21 +110,31 @@ def main() -> None:
     report(options.out, model, figures)
 
 
-def save(folder: Path, fit: GeneralFit, texts: Sequence[str]) -> None:
+def save(folder: Path, fit: GeneralFit, vectors: VectorFile | None, texts: Sequence[str]) -> None:
     """Write the checkpoint's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
+    config: dict[str, object] = {
         "format": FORMAT,
         "training": {"algorithm": GENERAL, "tables": list(TABLES)},
         "skills": list(SKILLS),
         "labels": list(fit.labels.names),
     }
+    reading = BY_NGRAMS
+    if vectors is not None:
+        reading = BY_VECTORS.format(model=vectors.settings.model)
+        config[ENCODER] = vectors.settings.model_dump(mode="json", exclude_none=True)
+        config[ENCODER_FINGERPRINT] = vectors.fingerprint
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    card = CARD.format(labels=len(fit.labels.names), tables=", ".join(TABLES))
+    card = CARD.format(
+        name=folder.name,
+        reading=reading,
+        labels=len(fit.labels.names),
+        tables=", ".join(TABLES),
+    )
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
     (folder / METRICS_FILE).write_text("{}\n", encoding="utf-8")
     model = GeneralModel(
-        reader=fit.reader,
+        reader=reader_of(fit, vectors),
         answers=fit.answers,
         labels=fit.labels,
         reference=typical_prompts(fit.reading),

@@ -18,7 +18,7 @@ from routoo_core.measures.curve import Array
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.checkpoint_config import read_config
-from routoo_core.predictor.general import read_trained
+from routoo_core.predictor.general_checkpoint import read_trained
 from routoo_core.predictor.reference import Reference, read_reference
 from routoo_core.progress import Progress
 from routoo_core.text import question_fingerprints

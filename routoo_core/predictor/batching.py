@@ -93,6 +93,11 @@ class BatchingPredictor:
         BatchingPredictor.__init__(self, **state)
 
 
+def without_batching(predictor: Predictor) -> Predictor:
+    """The predictor that makes the predictions."""
+    return predictor.predictor if isinstance(predictor, BatchingPredictor) else predictor
+
+
 def _stop_model_of_process(models: dict[int, _ModelThread]) -> None:
     model = models.get(os.getpid())
     if model is not None:

@@ -8,29 +8,20 @@ as in item-response theory: what is learnt from prompts is what kind they are an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
 
 from routoo_core.catalogue.entries import Ability
 from routoo_core.catalogue.names import read_model_name
 from routoo_core.catalogue.skills import SKILL_NUMBER, SKILL_TITLES, SKILLS
-from routoo_core.errors import CheckpointError
 from routoo_core.expert_table import ExpertTable
 from routoo_core.predictor.base import Forecast, Quality
-from routoo_core.predictor.checkpoint_folder import (
-    CONFIG_FILE,
-    REFERENCE_FILE,
-    WEIGHTS_FILE,
-    read_config_values,
-)
 from routoo_core.predictor.prompt_reader import (
     FORMS,
     KINDS,
@@ -38,7 +29,7 @@ from routoo_core.predictor.prompt_reader import (
     Floats,
     PromptReader,
     PromptReading,
-    check_reader,
+    Reader,
 )
 
 FOREIGN_SHARE = 0.5
@@ -72,6 +63,10 @@ class AnswerModel:
     guess: Floats = field(repr=False)
 
 
+LABEL_ARRAYS = ("abilities", "constant", "kinds", "forms", "tastes", "difficulty", "log_length")
+"""The arrays of a :class:`LabelTable`."""
+
+
 @dataclass(frozen=True, eq=False)
 class LabelTable:
     """What labels add to the catalogue, expert by expert, in log-odds.
@@ -101,7 +96,7 @@ class LabelTable:
         """The rows of several tables, one after the other."""
         names = tuple(name for table in tables for name in table.names)
         arrays = {}
-        for array in _LABEL_ARRAYS:
+        for array in LABEL_ARRAYS:
             arrays[array] = np.concatenate([getattr(table, array) for table in tables])
         return cls(names, **arrays)
 
@@ -154,7 +149,7 @@ class GeneralModel:
         folder: The checkpoint's.
     """
 
-    reader: PromptReader
+    reader: Reader
     answers: AnswerModel
     labels: LabelTable
     reference: PromptReading
@@ -215,6 +210,11 @@ class GeneralPredictor:
             digest.update(expert.ability.mean.tobytes())
             digest.update(str(expert.label_names).encode())
         self.fingerprint = digest.hexdigest()[:16]
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a prediction takes less time than gathering calls into batches would."""
+        return isinstance(self.model.reader, PromptReader)
 
     def predict(self, prompts: Sequence[str]) -> Quality:
         """Quality 0–1, shape (prompts, experts)."""
@@ -305,93 +305,6 @@ def _select_labels(labels: LabelTable, experts: Sequence[DescribedExpert]) -> La
         rows = [labels.names.index(name) for name in expert.label_names]
         if not rows:
             continue
-        for name in _LABEL_ARRAYS:
+        for name in LABEL_ARRAYS:
             getattr(table, name)[number] = getattr(labels, name)[rows].mean(axis=0)
     return table
-
-
-_LABEL_ARRAYS = ("abilities", "constant", "kinds", "forms", "tastes", "difficulty", "log_length")
-_ANSWER_ARRAYS = ("slope", "ease", "difficulty", "guess")
-_TRAINED = "trained"
-_READER_ARRAYS = ("idf", "weight", "bucket_scale", "scale", "shape_weight", "bias")
-
-
-def save_general(folder: Path, model: GeneralModel) -> None:
-    """Write the weights and the reference; ``config.json``, card and metrics are the caller's."""
-    arrays: dict[str, NDArray[np.generic]] = {}
-    groups: Sequence[tuple[str, object, Sequence[str]]] = (
-        ("reader", model.reader, _READER_ARRAYS),
-        ("answers", model.answers, _ANSWER_ARRAYS),
-        ("labels", model.labels, _LABEL_ARRAYS),
-    )
-    for group, values, names in groups:
-        for name in names:
-            arrays[f"{group}.{name}"] = np.ascontiguousarray(getattr(values, name))
-    save_file(arrays, folder / WEIGHTS_FILE)
-
-    reference: dict[str, NDArray[np.generic]] = {}
-    for name, values in model.reference._asdict().items():
-        reference[name] = np.ascontiguousarray(values.astype(np.float16))
-    reference[_TRAINED] = np.unique(model.trained)
-    save_file(reference, folder / REFERENCE_FILE)
-
-
-def read_trained(folder: Path) -> NDArray[np.uint64]:
-    """``question_fingerprint`` of every prompt that a checkpoint learnt from, without loading the rest.
-
-    Raises:
-        CheckpointError: The file is missing or damaged.
-    """
-    path = folder / REFERENCE_FILE
-    try:
-        with safe_open(path, framework="numpy") as stored:
-            trained: NDArray[np.uint64] = stored.get_tensor(_TRAINED)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}); copy the folder again") from error
-    return trained
-
-
-def load_general(folder: Path) -> GeneralModel:
-    """Load a checkpoint of the general predictor; no PyTorch is needed.
-
-    Raises:
-        CheckpointError: A part is missing or damaged.
-    """
-    config = read_config_values(folder)
-    path = folder / WEIGHTS_FILE
-    try:
-        arrays = load_file(path)
-        reader = PromptReader(**_arrays_of(arrays, "reader", _READER_ARRAYS))
-        check_reader(reader)
-        answers = AnswerModel(**_arrays_of(arrays, "answers", _ANSWER_ARRAYS))
-        names = tuple(str(name) for name in config["labels"])
-        labels = LabelTable(names, **_arrays_of(arrays, "labels", _LABEL_ARRAYS))
-        if len(labels.constant) != len(names):
-            raise ValueError(
-                f"labels.constant has {len(labels.constant)} rows for {len(names)} names"
-            )
-        path = folder / REFERENCE_FILE
-        stored = load_file(path)
-        trained = stored.pop(_TRAINED).astype(np.uint64)
-        readings = PromptReading(
-            **{name: array.astype(np.float32) for name, array in stored.items()}
-        )
-    except (OSError, SafetensorError, LookupError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"{path}: does not fit config.json ({reason}); copy the folder again"
-        ) from error
-    return GeneralModel(reader, answers, labels, readings, trained, _fingerprint(folder), folder)
-
-
-def _arrays_of(
-    arrays: Mapping[str, NDArray[np.generic]], group: str, names: Sequence[str]
-) -> dict[str, Any]:
-    return {name: arrays[f"{group}.{name}"] for name in names}
-
-
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()[:16]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,26 @@ class PromptReading(NamedTuple):
     foreign: Floats
 
 
+class Reader(Protocol):
+    """Says of prompts what they are."""
+
+    def read(self, prompts: Sequence[str]) -> PromptReading:
+        """Read prompts; thread-safe."""
+        ...
+
+
+class ReaderOutputs(NamedTuple):
+    """What a reader computes for some prompts.
+
+    Attributes:
+        values: (prompts, OUTPUTS).
+        forms: (prompts, FORMS).
+    """
+
+    values: Floats
+    forms: Floats
+
+
 @dataclass(frozen=True, eq=False)
 class PromptReader:
     """The weights, as a checkpoint holds them.
@@ -81,6 +101,11 @@ class PromptReader:
 
     def read(self, prompts: Sequence[str]) -> PromptReading:
         """Read prompts; thread-safe."""
+        outputs = self.outputs(prompts)
+        return split_outputs(outputs.values, outputs.forms)
+
+    def outputs(self, prompts: Sequence[str]) -> ReaderOutputs:
+        """The figures that a reading is made of."""
         outputs = np.empty((len(prompts), OUTPUTS), dtype=np.float32)
         forms = np.empty((len(prompts), FORMS), dtype=np.float32)
         for number, prompt in enumerate(prompts):
@@ -90,8 +115,7 @@ class PromptReader:
             outputs[number] = (values @ rows.astype(np.float32)) * self.scale
             outputs[number] += features.shape @ self.shape_weight
             forms[number] = features.forms
-        outputs += self.bias
-        return split_outputs(outputs, forms)
+        return ReaderOutputs(outputs + self.bias, forms)
 
 
 class Features(NamedTuple):

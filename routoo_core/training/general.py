@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from routoo_core.catalogue.skills import SKILL_NUMBER
+from routoo_core.predictor.base import Vectors
 from routoo_core.predictor.general import AnswerModel, LabelTable, skill_weights
 from routoo_core.predictor.prompt_reader import (
     FORMS,
@@ -19,6 +20,7 @@ from routoo_core.predictor.prompt_reader import (
     PromptReader,
     PromptReading,
 )
+from routoo_core.predictor.vector_reader import VectorWeights
 from routoo_core.training.general_corpus import (
     DIFFICULTY_UNIT,
     Corpus,
@@ -49,9 +51,18 @@ _LOSS_UNIT = 1000
 
 @dataclass(frozen=True, eq=False)
 class GeneralFit:
-    """What was fitted."""
+    """What was fitted.
 
-    reader: PromptReader
+    Attributes:
+        ngrams: The reader of n-grams.
+        weights: On an encoder's vectors, where there were some.
+        answers: From kind, difficulty and ability to quality.
+        labels: What labels add.
+        reading: Of the whole corpus, by readers that had not seen it.
+    """
+
+    ngrams: PromptReader
+    weights: VectorWeights | None
     answers: AnswerModel
     labels: LabelTable
     reading: PromptReading
@@ -61,6 +72,7 @@ def fit_general(
     sources: Sequence[GeneralSource],
     examples: Sequence[KindExample],
     taste_source: str,
+    encode: Callable[[Sequence[str]], Vectors] | None = None,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> GeneralFit:
     """Fit reader, answers and labels.
@@ -72,19 +84,21 @@ def fit_general(
         sources: Tables of outcomes.
         examples: Prompts of which only the kind is known.
         taste_source: The source whose experts' differences become the tastes.
+        encode: Texts → vectors, where an encoder is to read prompts too.
         advance: Called with 1 after each of eight steps.
     """
     corpus = Corpus.join(sources, examples)
+    vectors = None if encode is None else encode(corpus.texts)
     targets = make_targets(corpus, sources, taste_source, {})
-    reading = fit_reader(corpus.texts, targets, advance=advance).reading
+    reading = fit_reader(corpus.texts, targets, vectors, advance=advance).reading
     offsets = _fit_answers(sources, corpus.split(reading)).offsets
 
     targets = make_targets(corpus, sources, taste_source, offsets)
-    fitted = fit_reader(corpus.texts, targets, advance=advance)
+    fitted = fit_reader(corpus.texts, targets, vectors, advance=advance)
     readings = corpus.split(fitted.reading)
     answers = _fit_answers(sources, readings).answers
     labels = _fit_labels(sources, readings, answers)
-    return GeneralFit(fitted.reader, answers, labels, fitted.reading)
+    return GeneralFit(fitted.ngrams, fitted.weights, answers, labels, fitted.reading)
 
 
 # From readings to quality

@@ -22,7 +22,7 @@ from routoo_core.predictor.prompt_reader import (
     Floats,
     PromptReading,
 )
-from routoo_core.training.prompt_reader import ReaderTargets
+from routoo_core.training.reader_targets import ReaderTargets
 
 DIFFICULTY_UNIT = 6.0
 """Log-odds for a unit of difficulty, about the slope of the logistic curve where the experts are."""

@@ -22,13 +22,8 @@ from routoo_core.predictor.checkpoint_folder import (
     METRICS_FILE,
     read_config_values,
 )
-from routoo_core.predictor.general import (
-    DescribedExpert,
-    GeneralModel,
-    LabelTable,
-    load_general,
-    save_general,
-)
+from routoo_core.predictor.general import DescribedExpert, GeneralModel, LabelTable
+from routoo_core.predictor.general_checkpoint import load_general, save_general
 from routoo_core.predictor.prompt_reader import Floats
 from routoo_core.text import question_fingerprints
 from routoo_core.training.expert_run import NewExpert, labels_of

@@ -3,64 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
+from routoo_core.predictor.base import Vectors
 from routoo_core.predictor.ngrams import BUCKETS, SHAPES, ngrams, shorten
 from routoo_core.predictor.prompt_reader import (
-    DIFFICULTY_OUTPUT,
-    FOREIGN_OUTPUT,
     FORMS,
     KIND_OUTPUTS,
-    KINDS,
-    LENGTH_OUTPUT,
     OUTPUTS,
     TASTE_OUTPUTS,
+    Floats,
     PromptReader,
     PromptReading,
     bag_of_ngrams,
     split_outputs,
 )
-
-Floats = NDArray[np.float32]
+from routoo_core.predictor.vector_reader import VectorWeights, average
+from routoo_core.training.kind_regression import fit_kinds
+from routoo_core.training.reader_targets import DIFFICULTY, FOREIGN, LENGTH, ReaderTargets
+from routoo_core.training.vector_reader import fit_vector_weights
 
 FEWEST_TEXTS = 2
 """A bucket that fewer texts fall into says nothing of others."""
 
 _KIND_PENALTY = 0.005
-_KIND_ROUNDS = 60
-_RIDGES = (
-    (slice(DIFFICULTY_OUTPUT, DIFFICULTY_OUTPUT + 1), 3.0),
-    (TASTE_OUTPUTS, 3.0),
-    (slice(LENGTH_OUTPUT, LENGTH_OUTPUT + 1), 3.0),
-    (slice(FOREIGN_OUTPUT, FOREIGN_OUTPUT + 1), 1.0),
-)
-"""Difficulty, tastes, length and language, each with its penalty."""
+_RIDGES = ((DIFFICULTY, 3.0), (TASTE_OUTPUTS, 3.0), (LENGTH, 3.0), (FOREIGN, 1.0))
+"""Outputs that are fitted by ridge regression, each with its penalty."""
 _ROUNDS = 30
 _SMALLEST = 1e-30
 _TOLERANCE = 1e-6
 _LARGEST = 127
-
-
-@dataclass(frozen=True, eq=False)
-class ReaderTargets:
-    """What a reader should say of each text; NaN where nobody knows.
-
-    Attributes:
-        values: float32, (texts, OUTPUTS), in the order of the reader's outputs.
-        weights: How much a text counts for its difficulty, (texts,).
-        kind_weights: How much it counts for the kinds; 0 leaves it out, (texts,).
-        groups: Texts of the same number are about one question and never on both sides of a fold, (texts,).
-    """
-
-    values: Floats = field(repr=False)
-    weights: Floats = field(repr=False)
-    kind_weights: Floats = field(repr=False)
-    groups: NDArray[np.intp] = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,27 +48,34 @@ class _Entries:
     value: Floats
     forms: Floats
 
-    def matrix(self, chosen: NDArray[np.bool_], row_weights: Floats) -> csr_matrix:
-        """The features of chosen texts, each row times its weight."""
+    def matrix(self, chosen: NDArray[np.bool_]) -> csr_matrix:
+        """The features of chosen texts, (chosen texts, features)."""
         number = np.cumsum(chosen) - 1
         is_chosen = chosen[self.row]
-        row = self.row[is_chosen]
-        value = self.value[is_chosen] * row_weights[row]
+        row = number[self.row[is_chosen]]
         shape = (int(chosen.sum()), BUCKETS + SHAPES)
-        return csr_matrix((value, (number[row], self.column[is_chosen])), shape)
+        return csr_matrix((self.value[is_chosen], (row, self.column[is_chosen])), shape)
 
 
 @dataclass(frozen=True, eq=False)
 class FittedReader:
-    """A reader, and what readers that had not seen them say of its own texts."""
+    """A reader, and what readers that had not seen them say of its own texts.
 
-    reader: PromptReader
+    Attributes:
+        ngrams: The reader of n-grams.
+        weights: On the vectors, where there were some.
+        reading: What was read of the texts.
+    """
+
+    ngrams: PromptReader
+    weights: VectorWeights | None
     reading: PromptReading
 
 
 def fit_reader(
     texts: Sequence[str],
     targets: ReaderTargets,
+    vectors: Vectors | None = None,
     folds: int = 3,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> FittedReader:
@@ -101,6 +84,7 @@ def fit_reader(
     Args:
         texts: The prompts.
         targets: What it should say of them.
+        vectors: Of an encoder, (texts, dim); what they say is averaged with what the n-grams say.
         folds: In how many parts the texts are read by a reader of the others.
         advance: Called with 1 after each of ``folds + 1`` fits.
     """
@@ -114,13 +98,16 @@ def fit_reader(
     for number in range(folds):
         held_out = fold_of_text == number
         weight, bias = _solve(entries, targets, ~held_out)
-        matrix = entries.matrix(held_out, np.ones(len(texts), np.float32))
-        outputs[held_out] = matrix @ weight + bias
+        outputs[held_out] = entries.matrix(held_out) @ weight + bias
+        if vectors is not None:
+            by_vectors = fit_vector_weights(vectors, targets, ~held_out).outputs(vectors[held_out])
+            outputs[held_out] = average(outputs[held_out], by_vectors)
         advance(1)
     weight, bias = _solve(entries, targets, everything)
+    weights = None if vectors is None else fit_vector_weights(vectors, targets, everything)
     advance(1)
-    reader = _quantise(weight, bias, idf)
-    return FittedReader(reader, split_outputs(outputs, entries.forms))
+    ngrams = _quantise(weight, bias, idf)
+    return FittedReader(ngrams, weights, split_outputs(outputs, entries.forms))
 
 
 def _inverse_frequencies(texts: Sequence[str]) -> NDArray[np.float16]:
@@ -154,54 +141,21 @@ def _solve(
     weight = np.zeros((BUCKETS + SHAPES, OUTPUTS), np.float32)
     bias = np.zeros(OUTPUTS, np.float32)
     for outputs, penalty in _RIDGES:
-        known = chosen & np.isfinite(targets.values[:, outputs]).all(axis=1)
-        if not known.any():
-            continue
-        is_difficulty = outputs.start == DIFFICULTY_OUTPUT
-        share = targets.weights if is_difficulty else np.ones(len(known), np.float32)
-        row_weights = np.sqrt(share)
-        wanted = targets.values[known, outputs]
-        bias[outputs] = (wanted * share[known, None]).sum(axis=0) / share[known].sum()
-        residual = (wanted - bias[outputs]) * row_weights[known, None]
-        weight[:, outputs] = _ridge(entries.matrix(known, row_weights), residual, penalty)
+        regression = targets.regression(outputs, chosen)
+        if regression is not None:
+            row_weights = np.sqrt(regression.weights)
+            matrix = entries.matrix(regression.rows).multiply(row_weights[:, None]).tocsr()
+            residual = regression.residual * row_weights[:, None]
+            weight[:, outputs] = _ridge(matrix, residual, penalty)
+            bias[outputs] = regression.mean
 
-    known = chosen & (targets.kind_weights > 0)
-    if known.any():
-        ones = np.ones(len(known), np.float32)
-        fitted = _fit_kinds(
-            entries.matrix(known, ones),
-            targets.values[known, KIND_OUTPUTS],
-            targets.kind_weights[known],
-        )
+    kinds = targets.kinds(chosen)
+    if kinds is not None:
+        matrix = entries.matrix(kinds.rows)
+        fitted = fit_kinds(matrix, kinds.kinds, kinds.weights, _KIND_PENALTY)
         weight[:, KIND_OUTPUTS] = fitted[:-1]
         bias[KIND_OUTPUTS] = fitted[-1]
     return weight, bias
-
-
-def _fit_kinds(matrix: csr_matrix, wanted: Floats, weights: Floats) -> Floats:
-    """Multinomial logistic regression; weights (features + 1, KINDS), the bias last."""
-    transposed = matrix.T.tocsr()
-    features = matrix.shape[1]
-    share = weights * (len(weights) / weights.sum())
-
-    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        parameters = flat.reshape(features + 1, KINDS)
-        logits = matrix @ parameters[:-1] + parameters[-1]
-        logits -= logits.max(axis=1, keepdims=True)
-        probability = np.exp(logits)
-        probability /= probability.sum(axis=1, keepdims=True)
-        likelihood = np.log((probability * wanted).sum(axis=1) + _SMALLEST)
-        penalty = _KIND_PENALTY / 2 * np.square(parameters[:-1]).sum()
-        error = share[:, None] * (probability - wanted)
-        gradient = np.vstack(
-            [transposed @ error + _KIND_PENALTY * parameters[:-1], error.sum(axis=0)]
-        )
-        return penalty - float((share * likelihood).sum()), gradient.ravel()
-
-    start = np.zeros((features + 1) * KINDS)
-    result = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _KIND_ROUNDS})
-    fitted: Floats = result.x.reshape(features + 1, KINDS).astype(np.float32)
-    return fitted
 
 
 def _ridge(matrix: csr_matrix, wanted: Floats, penalty: float) -> Floats:

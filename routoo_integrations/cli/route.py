@@ -10,6 +10,7 @@ from rich.table import Table
 from routoo_core.config import read_config
 from routoo_core.limits import ReplyLimit
 from routoo_core.money import format_usd
+from routoo_core.predictor.batching import without_batching
 from routoo_core.predictor.general import GeneralPredictor
 from routoo_core.preview import Preview
 from routoo_core.request import Overrides, RoutedRequest
@@ -39,8 +40,9 @@ def route_command(
     request = RoutedRequest.from_text(text, max_tokens=max_tokens, overrides=overrides)
     preview = router.preview(request)
     description = None
-    if isinstance(router.predictor, GeneralPredictor):
-        description = router.predictor.describe(request.text)
+    predictor = without_batching(router.predictor)
+    if isinstance(predictor, GeneralPredictor):
+        description = predictor.describe(request.text)
 
     if as_json:
         read = None if description is None else description._asdict()
