@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +17,13 @@ from routoo_core.catalogue.providers import ENDPOINTS, GATEWAYS
 from routoo_core.catalogue.store import open_catalogue
 from routoo_core.errors import ConfigurationError
 from routoo_core.pool_proposal import ProposedExpert, propose_pool, providers_with_keys
+from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import out, print_line, print_warning
 
 _THOUSAND = 1000
-_ROUTER = "general-fast"
+_FAST_ROUTER = "general-fast"
+_GPU_ROUTER = "general"
 
 
 def init_command(
@@ -31,6 +35,12 @@ def init_command(
     ] = None,
     limit: Annotated[str, typer.Option(help="USD that may be spent in each period.")] = "5.00",
     period: Annotated[str, typer.Option(help="hour, day or month.")] = "day",
+    router: Annotated[
+        str | None,
+        typer.Option(
+            help="general-fast, general (needs PyTorch), or a folder. Default: general where there is a GPU."
+        ),
+    ] = None,
     folder: Annotated[Path, typer.Option("--out", help="Where the two files go.")] = Path(),
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -44,12 +54,14 @@ def init_command(
     pool_file = folder / "experts.toml"
     CommandFiles({"routoo.toml": config, "experts.toml": pool_file}).check(overwrite)
     Budget.read("--limit", {"account": "default", "limit": limit, "period": period})
+    router = router or _default_router()
+    find_router(router)
     providers = provider or _ask_for_providers()
     proposed = propose_pool(providers, open_catalogue())
 
     folder.mkdir(parents=True, exist_ok=True)
     pool_file.write_text(_experts_toml(proposed), encoding="utf-8")
-    config.write_text(_routoo_toml(limit, period), encoding="utf-8")
+    config.write_text(_routoo_toml(router, limit, period), encoding="utf-8")
     out.print(_proposal_table(proposed))
     print_line(f"Wrote {pool_file} and {config}.")
     for name in dict.fromkeys(providers):
@@ -96,8 +108,15 @@ def _experts_toml(proposed: Sequence[ProposedExpert]) -> str:
     return "\n".join(lines)
 
 
-def _routoo_toml(limit: str, period: str) -> str:
-    return f"""router = "{_ROUTER}"       # knows every model of the catalogue; or a folder 'routoo train' wrote
+def _default_router() -> str:
+    """``general`` where there are a GPU and PyTorch to use it, else ``general-fast``."""
+    has_gpu = shutil.which("nvidia-smi") is not None
+    has_pytorch = find_spec("torch") is not None and find_spec("transformers") is not None
+    return _GPU_ROUTER if has_gpu and has_pytorch else _FAST_ROUTER
+
+
+def _routoo_toml(router: str, limit: str, period: str) -> str:
+    return f"""router = "{router}"       # knows every model of the catalogue; or a folder 'routoo train' wrote
 experts = "experts.toml"
 policy = "match_best"         # the best expert's quality for as little as possible; also "paced", "save", "best"
 
