@@ -48,6 +48,7 @@ class LocalEndpoint:
         changes = {
             "base_url": self.base_url,
             "model": embedded.MODEL,
+            "router_name": expert.predicted_as,
             "api_key_env": None,
             "context_window": window,
             "max_output_tokens": min(expert.max_output_tokens, window),

@@ -13,38 +13,46 @@ from rich.console import Console
 
 from routoo_core import Budget, Pool
 from routoo_core.budget.sqlite import SqliteLedger
-from routoo_core.config import STARTER, build_router
-from routoo_core.experts import Expert
-from routoo_core.predictor.reference import read_reference
+from routoo_core.catalogue.store import open_catalogue
+from routoo_core.config import STARTER, build_router, read_config
+from routoo_core.predictor.checkpoint_folder import find_router
+from routoo_core.predictor.general_checkpoint import load_general
 from routoo_core.testing import Reply
 from routoo_integrations.demo import prompts
 from routoo_integrations.demo.run import converse
 from routoo_integrations.demo.transcript import WIDTH, Demo
 
 
-def make_demo(endpoint, checkpoint, path, limit):
+def make_demo(endpoint, path, limit):
     pool = Pool(
         [
-            endpoint.expert("talker", context_window=8192, expected_output_tokens=64),
             endpoint.expert(
-                "calculator", input_usd_per_1m=20, output_usd_per_1m=20, context_window=8192
+                "talker", context_window=8192, expected_output_tokens=64, like="gpt-5-nano"
+            ),
+            endpoint.expert(
+                "calculator",
+                input_usd_per_1m=20,
+                output_usd_per_1m=20,
+                context_window=8192,
+                like="gpt-5.5",
             ),
         ]
     )
     router = build_router(
         pool,
-        router=checkpoint,
+        router="general-fast",
         budget=Budget(account="demo", limit=limit, period="run", expected_calls=16),
         ledger=f"sqlite:///{path / 'demo.db'}",
     )
     output = io.StringIO()
-    return Demo(router, {"talker"}, Console(file=output, width=WIDTH)), output
+    stand_ins = {"talker": "TALKER_KEY"}
+    return Demo(router, stand_ins, Console(file=output, width=WIDTH)), output
 
 
-def test_it_routes_through_both_frameworks_until_the_money_is_gone(endpoint, checkpoint, tmp_path):
-    demo, output = make_demo(endpoint, checkpoint, tmp_path, limit="0.005")
+def test_it_routes_through_both_frameworks_until_the_money_is_gone(endpoint, tmp_path):
+    demo, output = make_demo(endpoint, tmp_path, limit="0.005")
     endpoint.replies["talker"] = Reply(prompt_tokens=100)
-    converse(demo, read_reference(checkpoint), tmp_path)
+    converse(demo, tmp_path)
     shown = output.getvalue()
     assert len(demo.calls) >= 16
     assert {call.via for call in demo.calls} == {"LangChain", "… streamed", "… batch", "LlamaIndex"}
@@ -62,42 +70,43 @@ def test_it_routes_through_both_frameworks_until_the_money_is_gone(endpoint, che
 
 
 def test_the_prompts_are_many_and_of_many_kinds():
-    asked = [*prompts.CHAIN, prompts.STREAMED, *prompts.BATCH, *prompts.RETRIEVAL]
-    assert len(asked) >= 16
-    assert len({kind for kind, _ in asked}) >= 10
+    asked = [*prompts.CHAIN, prompts.STREAMED, *prompts.BATCH, *prompts.RETRIEVAL, *prompts.MORE]
+    assert len(asked) >= 25
+    reading = load_general(find_router("general-fast")).reader.read(asked)
+    assert len(set(reading.kinds.argmax(axis=1).tolist())) >= 12
 
 
-def test_the_starter_configuration_is_whole_and_known_to_its_router():
-    from routoo_core.config import read_config
-    from routoo_core.predictor.checkpoint import find_router
-
-    config, pool = read_config(STARTER / "routoo.toml"), Pool.from_toml(STARTER / "experts.toml")
-    known = read_reference(find_router(config.router)).experts
-    assert all(isinstance(expert, Expert) and expert.predicted_as in known for expert in pool)
-    assert all(expert.api_key_env for expert in pool)
+def test_the_starter_names_todays_models_and_nothing_else():
+    pool = Pool.from_toml(STARTER / "experts.toml")
+    catalogue = open_catalogue()
+    assert read_config(STARTER / "routoo.toml").router == "general-fast"
+    assert len(pool) >= 4
+    for expert in pool:
+        assert catalogue.find(expert.name) is not None
+        assert expert.key_variable
+        assert expert.output_usd_per_1m > 0
 
 
 SCRIPT = textwrap.dedent("""
     import pathlib, signal, sys
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts the tests may ignore it
-    sys.path.insert(0, sys.argv[4])
+    sys.path.insert(0, sys.argv[3])
     from test_demo import make_demo
-    from routoo_core.predictor.reference import read_reference
     from routoo_core.testing import FakeEndpoint, Reply
     from routoo_integrations.demo.run import converse
 
     with FakeEndpoint() as endpoint:
-        endpoint.replies = {name: Reply(delay_s=float(sys.argv[3])) for name in ("talker", "calculator")}
-        demo, output = make_demo(endpoint, pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), "0.006")
-        converse(demo, read_reference(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2]))
+        endpoint.replies = {name: Reply(delay_s=float(sys.argv[2])) for name in ("talker", "calculator")}
+        demo, output = make_demo(endpoint, pathlib.Path(sys.argv[1]), "0.006")
+        converse(demo, pathlib.Path(sys.argv[1]))
     print(output.getvalue())
 """)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a process is POSIX")
-def test_ctrl_c_leaves_no_process_and_no_hold_behind(checkpoint, tmp_path):
+def test_ctrl_c_leaves_no_process_and_no_hold_behind(tmp_path):
     tests = os.path.dirname(__file__)  # noqa: PTH120
-    command = [sys.executable, "-c", SCRIPT, str(checkpoint), str(tmp_path), "30", tests]
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path), "30", tests]
     running = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

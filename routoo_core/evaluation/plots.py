@@ -34,16 +34,22 @@ class Point:
 
 
 def plot_curve(
-    path: Path, curve: Curve, experts: Mapping[str, tuple[float, float]], here: Point, title: str
+    path: Path,
+    curve: Curve,
+    experts: Mapping[str, tuple[float, float]],
+    here: Point,
+    title: str,
+    quality_label: str = "correct answers, %",
 ) -> None:
     """Draw the quality–cost curve, each expert alone, and where a run operated.
 
     Args:
         path: The PNG to write.
         curve: Of the router, USD per call.
-        experts: Name → (USD per call, mean observed quality).
+        experts: Name → (USD per call, mean quality).
         here: The operating point.
         title: Says on what it was measured.
+        quality_label: What the quality is.
 
     Raises:
         MissingDependency: ``matplotlib`` is not installed.
@@ -61,7 +67,7 @@ def plot_curve(
     _annotate(axes, f"always {best}", (grid[0] * _CALLS, best_quality * 100), offset=(0, 5))
     _draw_experts(axes, experts, best)
     _draw_run(axes, here)
-    _scale_axes(axes, title)
+    _scale_axes(axes, title, quality_label)
     save_figure(figure, path)
 
 
@@ -109,11 +115,11 @@ def _draw_run(axes: Axes, here: Point) -> None:
     )
 
 
-def _scale_axes(axes: Axes, title: str) -> None:
+def _scale_axes(axes: Axes, title: str, quality_label: str) -> None:
     axes.set(
         xscale="log",
         xlabel="USD per 1,000 calls (log scale)",
-        ylabel="correct answers, %",
+        ylabel=quality_label,
         title=title,
     )
     axes.xaxis.set_major_formatter("{x:g}")

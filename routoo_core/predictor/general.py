@@ -180,9 +180,20 @@ class PromptDescription(NamedTuple):
         kinds = ", ".join(f"{SKILL_TITLES[kind]} {share:.0%}" for kind, share in self.kinds)
         if self.difficulty is None:
             return f"Kind: {kinds}; how hard such prompts are is not known."
-        if abs(self.difficulty) < _USUAL:
-            return f"Kind: {kinds}; about as hard as usual."
-        return f"Kind: {kinds}; {'easier' if self.difficulty > 0 else 'harder'} than usual."
+        return f"Kind: {kinds}; {self._beside_usual()}."
+
+    def in_words(self) -> str:
+        """In two or three words: the likeliest kind, and whether the prompt is harder or easier than usual."""
+        likeliest, _ = self.kinds[0]
+        name = likeliest.replace("_", " ")
+        if self.difficulty is None or abs(self.difficulty) < _USUAL:
+            return name
+        return f"{name}, {'easier' if self.difficulty > 0 else 'harder'}"
+
+    def _beside_usual(self) -> str:
+        if self.difficulty is None or abs(self.difficulty) < _USUAL:
+            return "about as hard as usual"
+        return f"{'easier' if self.difficulty > 0 else 'harder'} than usual"
 
 
 class GeneralPredictor:

@@ -54,47 +54,47 @@ def make_chain(router: Router, max_tokens: int) -> Chain:
 
 def make_chain_calls(demo: Demo, chain: Chain) -> None:
     """Make calls one by one, one that is streamed, and a concurrent batch."""
-    for kind, text in prompts.CHAIN:
-        _invoke(demo, chain, kind, text)
-    _stream(demo, chain, *prompts.STREAMED)
+    for text in prompts.CHAIN:
+        _invoke(demo, chain, text)
+    _stream(demo, chain, prompts.STREAMED)
     _run_batch(demo, chain)
 
 
 def make_more_calls(demo: Demo, chain: Chain) -> None:
     """More traffic than the budget was planned for: what is left buys cheaper experts, then nobody."""
     demo.console.rule("[dim]more traffic than the budget was planned for[/dim]", style="dim")
-    for kind, text in islice(cycle(prompts.MORE), MAX_MORE_CALLS):
-        _invoke(demo, chain, kind, text)
+    for text in islice(cycle(prompts.MORE), MAX_MORE_CALLS):
+        _invoke(demo, chain, text)
         if demo.calls[-1].record is None:
             return
 
 
-def _invoke(demo: Demo, chain: Chain, kind: str, text: str) -> None:
+def _invoke(demo: Demo, chain: Chain, text: str) -> None:
     listener = RecordListener()
     try:
         chain.invoke({"question": text}, config=listener.config())
     except BudgetExceeded:
-        demo.add(DemoCall("LangChain", kind, text, None))
+        demo.add(DemoCall("LangChain", text, None))
     else:
-        demo.add(DemoCall("LangChain", kind, text, listener.record))
+        demo.add(DemoCall("LangChain", text, listener.record))
 
 
-def _stream(demo: Demo, chain: Chain, kind: str, text: str) -> None:
+def _stream(demo: Demo, chain: Chain, text: str) -> None:
     listener = RecordListener()
     for _ in chain.stream({"question": text}, config=listener.config()):
         pass
-    demo.add(DemoCall("… streamed", kind, text, listener.record))
+    demo.add(DemoCall("… streamed", text, listener.record))
 
 
 def _run_batch(demo: Demo, chain: Chain) -> None:
     """Make calls at the same time; they are shown in the order in which they were settled."""
     listeners = [RecordListener() for _ in prompts.BATCH]
-    questions = [{"question": text} for _, text in prompts.BATCH]
+    questions = [{"question": text} for text in prompts.BATCH]
     chain.batch(questions, config=[listener.config() for listener in listeners])
 
     calls = []
-    for (kind, text), listener in zip(prompts.BATCH, listeners, strict=True):
-        calls.append(DemoCall("… batch", kind, text, listener.record))
+    for text, listener in zip(prompts.BATCH, listeners, strict=True):
+        calls.append(DemoCall("… batch", text, listener.record))
     for call in sorted(calls, key=_spent_after):
         demo.add(call)
 

@@ -37,13 +37,13 @@ def make_query_engine(router: Router, max_tokens: int) -> BaseQueryEngine:
 def make_query_calls(demo: Demo, engine: BaseQueryEngine) -> None:
     """Ask the questions of which the answers are in the pages."""
     with _decision_records() as records:
-        for kind, text in prompts.RETRIEVAL:
+        for text in prompts.RETRIEVAL:
             try:
                 engine.query(text)
             except BudgetExceeded:
-                demo.add(DemoCall("LlamaIndex", kind, text, None))
+                demo.add(DemoCall("LlamaIndex", text, None))
             else:
-                demo.add(DemoCall("LlamaIndex", kind, text, records[-1]))
+                demo.add(DemoCall("LlamaIndex", text, records[-1]))
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""What the demo's calls come to: who answered, what it cost, and where that is on the quality–cost curve."""
+"""What the demo's calls come to: who answered, what it cost, and what every expert alone would cost and be worth."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,96 +13,147 @@ from rich.markup import escape
 from rich.table import Table
 
 from routoo_core.evaluation.plots import Point, plot_curve
-from routoo_core.experts import Pool
 from routoo_core.measures.curve import Array, Curve, serve, sweep
 from routoo_core.money import format_usd
-from routoo_core.predictor.reference import Reference
 from routoo_core.record import DecisionRecord
 from routoo_integrations.demo.transcript import Demo, candidate_of
 
-TITLE = "What a budget buys (MMLU-Pro questions held out from training)"
+TITLE = "What a budget buys: predicted quality of the demo's prompts"
+QUALITY_LABEL = "predicted quality, %"
 
 
 @dataclass(frozen=True)
-class HeldOutFigures:
-    """What the router and each expert alone make of held-out prompts, at this run's cost of a call.
+class Predictions:
+    """What was predicted for the calls that were answered.
 
     Attributes:
-        curve: The router's quality–cost curve.
-        alone: Expert → mean USD of a call and mean score, when every prompt goes to it.
-        best: The expert of the highest mean score.
+        experts: Those that could serve every call.
+        quality: Calls × experts, 0–1.
+        cost: Mean expected USD of a call to each, (experts,).
     """
 
-    curve: Curve
-    alone: dict[str, tuple[float, float]]
-    best: str
+    experts: tuple[str, ...]
+    quality: Array = field(repr=False)
+    cost: Array = field(repr=False)
+
+    def best(self) -> str:
+        """The expert of the highest mean quality."""
+        return self.experts[int(self.quality.mean(axis=0).argmax())]
+
+    def mean_quality(self, expert: str) -> float:
+        """Of all calls, were they asked of one expert."""
+        return float(self.quality[:, self.experts.index(expert)].mean())
+
+    def mean_cost(self, expert: str) -> float:
+        """Expected USD of a call to one expert."""
+        return float(self.cost[self.experts.index(expert)])
+
+    def curve(self) -> Curve:
+        """What each average spend would buy of these prompts."""
+        return serve(self.quality, self.quality, self.cost, sweep(self.cost)).curve()
 
 
-def report_demo(demo: Demo, reference: Reference, folder: Path) -> None:
-    """Print who answered and what it cost beside "always the best expert"; draw the curve with this run on it.
+def report_demo(demo: Demo, folder: Path) -> None:
+    """Print who answered and what it cost beside every expert alone; draw the curve with this run on it.
 
     Args:
         demo: The calls.
-        reference: Held-out predictions and scores of the router's checkpoint.
         folder: Where the picture goes.
     """
     records = demo.records()
     if not records:
         return
-    figures = _held_out_figures(demo.router.pool, reference, records)
-    _print_shares(demo, records)
-    _print_spend(demo, records, figures.best)
+    predictions = _collect_predictions(records)
+    run = _run_point(records, predictions)
+    _print_experts(demo, records, predictions, run)
+    _print_spend(demo, records, predictions)
 
-    run = _run_point(records, figures)
     picture = folder / "quality-cost.png"
-    plot_curve(picture, figures.curve, figures.alone, run, TITLE)
-
-    _, best_score = figures.alone[figures.best]
+    alone = {
+        expert: (predictions.mean_cost(expert), predictions.mean_quality(expert))
+        for expert in predictions.experts
+    }
+    plot_curve(picture, predictions.curve(), alone, run, TITLE, QUALITY_LABEL)
     demo.console.print(
-        f"At this spend the router answers {run.quality:.1%} of held-out MMLU-Pro questions correctly; always "
-        f"{figures.best}: {best_score:.1%}.\n"
+        "Quality is what the router predicts; nobody graded these replies. docs/models.md and docs/results.md have what "
+        "was measured.\n"
         f"Picture: {picture}   Accounts: routoo budget show --config {folder / 'routoo.toml'}",
         markup=False,
         soft_wrap=True,
     )
 
 
-def _print_shares(demo: Demo, records: Sequence[DecisionRecord]) -> None:
+def _collect_predictions(records: Sequence[DecisionRecord]) -> Predictions:
+    experts = [candidate.expert for candidate in records[0].candidates]
+    for record in records:
+        capable = {candidate.expert for candidate in record.candidates}
+        experts = [expert for expert in experts if expert in capable]
+    quality = np.empty((len(records), len(experts)))
+    cost = np.empty_like(quality)
+    for row, record in enumerate(records):
+        for column, expert in enumerate(experts):
+            candidate = candidate_of(record, expert)
+            if candidate is not None:
+                quality[row, column] = candidate.quality
+                cost[row, column] = float(candidate.expected_usd)
+    return Predictions(tuple(experts), quality, cost.mean(axis=0))
+
+
+def _run_point(records: Sequence[DecisionRecord], predictions: Predictions) -> Point:
+    """This run: what a call cost, and what was predicted of those who answered."""
+    cost = float(_total_settled(records)) / len(records)
+    qualities = []
+    for record in records:
+        candidate = candidate_of(record, record.expert)
+        if candidate is not None:
+            qualities.append(candidate.quality)
+    share = cost / predictions.mean_cost(predictions.best())
+    label = f"this run: {share:.0%} of the cost of always {predictions.best()}"
+    return Point(label, cost, float(np.mean(qualities)))
+
+
+def _print_experts(
+    demo: Demo, records: Sequence[DecisionRecord], predictions: Predictions, run: Point
+) -> None:
+    """Who answered, beside what each would cost and be worth if it answered everything."""
     calls = Counter(record.expert for record in records)
-    table = Table("expert", "calls", "share", title="Who answered", title_justify="left")
-    for expert, count in calls.most_common():
-        share = count / len(records)
-        table.add_row(escape(expert), str(count), f"{share:.0%}")
+    table = Table(
+        "expert", "calls", "share", "everything on it: quality", "USD per 1,000 calls", box=None
+    )
+    for expert in sorted(predictions.experts, key=predictions.mean_cost):
+        table.add_row(
+            escape(expert),
+            str(calls[expert]),
+            f"{calls[expert] / len(records):.0%}",
+            f"{predictions.mean_quality(expert):.2f}",
+            f"{1000 * predictions.mean_cost(expert):.3f}",
+        )
+    table.add_row(
+        "[bold]this run[/bold]",
+        str(len(records)),
+        "100%",
+        f"[bold]{run.quality:.2f}[/bold]",
+        f"[bold]{1000 * run.cost:.3f}[/bold]",
+    )
     demo.console.print()
+    demo.console.print("Who answered, and what each expert would cost and be worth alone:")
     demo.console.print(table)
 
 
-def _print_spend(demo: Demo, records: Sequence[DecisionRecord], best: str) -> None:
+def _print_spend(demo: Demo, records: Sequence[DecisionRecord], predictions: Predictions) -> None:
     """What was spent, beside what everything on the best expert would have cost."""
-    always_best = Decimal(0)
-    for record in records:
-        candidate = candidate_of(record, best)
-        if candidate is not None:
-            always_best += Decimal(candidate.expected_usd)
-    saved = 1 - _total_settled(records) / always_best
-
+    best = predictions.best()
+    always_best = predictions.mean_cost(best) * len(records)
+    saved = 1 - float(_total_settled(records)) / always_best
     state = demo.router.ledger.state(demo.router.budget)
     spent = format_usd(state.spent)
     limit = format_usd(state.limit or 0)
     held = format_usd(state.held)
     refused = len(demo.calls) - len(records)
     demo.console.print(
-        f"Spent {spent} of {limit} for {len(records)} calls ({refused} refused), {held} still held; "
-        f"always {escape(best)} would have cost about ${always_best:.6f}: [bold]{saved:.0%} less[/bold]."
+        f"\nSpent {spent} of {limit} for {len(records)} calls ({refused} refused), {held} still held. "
+        f"Everything on {escape(best)} would have cost about ${always_best:.6f}: [bold]{saved:.0%} less[/bold]."
     )
-
-
-def _run_point(records: Sequence[DecisionRecord], figures: HeldOutFigures) -> Point:
-    """This run on the curve."""
-    cost = float(_total_settled(records)) / len(records)
-    best_cost, _ = figures.alone[figures.best]
-    label = f"this run's spend: {cost / best_cost:.0%} of always {figures.best}"
-    return Point(label, cost, float(figures.curve.at(cost)))
 
 
 def _total_settled(records: Sequence[DecisionRecord]) -> Decimal:
@@ -111,34 +162,3 @@ def _total_settled(records: Sequence[DecisionRecord]) -> Decimal:
     for record in records:
         total += Decimal(record.settled_usd or 0)
     return total
-
-
-def _held_out_figures(
-    pool: Pool, reference: Reference, records: Sequence[DecisionRecord]
-) -> HeldOutFigures:
-    experts = list(pool)
-    held_out = reference.select([expert.predicted_as for expert in experts])
-    scores = held_out.scores.astype(np.float64)
-    quality = held_out.quality.astype(np.float64)
-    cost = np.array([_mean_expected_usd(records, expert.name) for expert in experts])
-    curve = serve(quality, scores, cost, sweep(cost)).curve()
-
-    alone = {}
-    for column, expert in enumerate(experts):
-        alone[expert.name] = (float(cost[column]), _mean(scores[:, column]))
-    best = max(alone, key=lambda name: alone[name][1])
-    return HeldOutFigures(curve, alone, best)
-
-
-def _mean(values: Array) -> float:
-    return float(values.mean())
-
-
-def _mean_expected_usd(records: Sequence[DecisionRecord], expert: str) -> float:
-    """Expected USD of a call to an expert, over the calls in which it was a candidate."""
-    amounts = []
-    for record in records:
-        candidate = candidate_of(record, expert)
-        if candidate is not None:
-            amounts.append(float(candidate.expected_usd))
-    return float(np.mean(amounts))

@@ -13,15 +13,16 @@ from routoo_core import embedded
 from routoo_core.config import STARTER, read_config, read_pool
 from routoo_core.experts import Pool
 from routoo_core.local_endpoint import LocalEndpoint
-from routoo_core.predictor.checkpoint import find_router
-from routoo_core.predictor.reference import Reference, read_reference
 from routoo_core.router import Router
 from routoo_integrations.demo.langchain_calls import make_chain, make_chain_calls, make_more_calls
 from routoo_integrations.demo.llama_index_calls import make_query_calls, make_query_engine
 from routoo_integrations.demo.report import report_demo
 from routoo_integrations.demo.transcript import WIDTH, Demo
 
-REPLY_TOKENS = 64
+REPLY_TOKENS = 400
+"""Room for models that reason before they answer."""
+STAND_IN_TOKENS = 64
+"""What everybody says at most where nobody but the stand-in answers: it is slow, and nobody reads it."""
 
 
 def run_demo(folder: Path, console: Console) -> None:
@@ -43,30 +44,29 @@ def run_demo(folder: Path, console: Console) -> None:
     with LocalEndpoint() as endpoint, _open_demo(path, endpoint, console) as demo:
         if demo.stand_ins:
             _print_stand_ins(demo, endpoint)
-        checkpoint = find_router(read_config(path).router, folder)
-        converse(demo, read_reference(checkpoint), folder)
+        converse(demo, folder)
 
 
-def converse(demo: Demo, reference: Reference, folder: Path) -> None:
+def converse(demo: Demo, folder: Path) -> None:
     """Make the calls, then report on them; Ctrl-C ends the calls early and keeps the report.
 
     Args:
         demo: The router, and where to print.
-        reference: Held-out predictions and scores of the router's checkpoint.
         folder: Where the picture goes.
     """
     demo.print_header()
     try:
         with demo.console.status("calling …"):
-            chain = make_chain(demo.router, REPLY_TOKENS)
+            max_tokens = STAND_IN_TOKENS if demo.is_stand_in_only() else REPLY_TOKENS
+            chain = make_chain(demo.router, max_tokens)
             make_chain_calls(demo, chain)
-            make_query_calls(demo, make_query_engine(demo.router, REPLY_TOKENS))
+            make_query_calls(demo, make_query_engine(demo.router, max_tokens))
             make_more_calls(demo, chain)
     except KeyboardInterrupt:
         demo.console.print(
             "\n[yellow]Interrupted.[/yellow] Holds were let go; what was called is booked."
         )
-    report_demo(demo, reference, folder)
+    report_demo(demo, folder)
 
 
 def _copy_starter(folder: Path) -> Path:
@@ -83,10 +83,10 @@ def _copy_starter(folder: Path) -> Path:
 def _open_demo(path: Path, endpoint: LocalEndpoint, console: Console) -> Iterator[Demo]:
     """The configured router, with the stand-in behind every expert whose key is not set; its ledger is closed after."""
     experts = []
-    stand_ins = set()
+    stand_ins = {}
     for expert in read_pool(path, read_config(path)):
         if expert.key_variable and not expert.api_key():
-            stand_ins.add(expert.name)
+            stand_ins[expert.name] = expert.key_variable
             experts.append(endpoint.stand_in_for(expert))
         else:
             experts.append(expert)
@@ -103,5 +103,5 @@ def _print_stand_ins(demo: Demo, endpoint: LocalEndpoint) -> None:
     demo.console.print(
         f"[yellow]{missing}: {embedded.MODEL} stands in for them on {endpoint.base_url}.[/yellow]\n"
         "The decision, the wire, the usage and the accounting are real; the stand-in's weights are not that expert's.\n"
-        "Set OPENAI_API_KEY or TOGETHER_API_KEY to have those experts called for real.\n"
+        f"Set {' or '.join(sorted(set(demo.stand_ins.values())))} to have those experts called for real.\n"
     )

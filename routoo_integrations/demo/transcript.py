@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -9,14 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from routoo_core.predictor.batching import without_batching
+from routoo_core.predictor.general import GeneralPredictor
 from routoo_core.record import CandidateRecord, DecisionRecord
 from routoo_core.router import Router
 
 COLUMNS = {
     "via": 10,
-    "kind": 11,
-    "prompt": 28,
-    "predicted quality, top three": 53,
+    "prompt": 30,
+    "kind, as read": 22,
+    "predicted quality, top three": 55,
     "chosen": 13,
     "answered by": 11,
     "expected": 9,
@@ -34,13 +37,11 @@ class DemoCall:
 
     Attributes:
         via: How it was made, such as ``LangChain``.
-        kind: The kind of prompt.
         prompt: Its text.
         record: The decision record; ``None`` when the call was refused.
     """
 
     via: str
-    kind: str
     prompt: str
     record: DecisionRecord | None
 
@@ -50,18 +51,22 @@ class Demo:
 
     Args:
         router: Routes every call.
-        stand_ins: Names of the experts that the local model stands in for.
+        stand_ins: The experts that the local model stands in for → the variables that would hold their keys.
         console: Where lines are printed.
 
     Attributes:
         calls: In the order they were added.
     """
 
-    def __init__(self, router: Router, stand_ins: set[str], console: Console) -> None:
+    def __init__(self, router: Router, stand_ins: Mapping[str, str], console: Console) -> None:
         self.router = router
         self.stand_ins = stand_ins
         self.console = console
         self.calls: list[DemoCall] = []
+
+    def is_stand_in_only(self) -> bool:
+        """Whether the local model answers for every expert."""
+        return len(self.stand_ins) == len(self.router.pool)
 
     def records(self) -> list[DecisionRecord]:
         """The records of the calls that were not refused."""
@@ -70,7 +75,7 @@ class Demo:
     def add(self, call: DemoCall) -> None:
         """Show one more call."""
         self.calls.append(call)
-        cells = [call.via, call.kind, escape(call.prompt)]
+        cells = [call.via, escape(call.prompt), self._kind_of(call.prompt)]
         if call.record is None:
             cells.append("[red]refused: nothing is affordable any more[/red]")
             cells.append("[red]nobody[/red]")
@@ -85,6 +90,13 @@ class Demo:
         """Print the columns' names."""
         self._print_line([f"[bold]{name}[/bold]" for name in COLUMNS])
         self.console.rule(style="dim")
+
+    def _kind_of(self, prompt: str) -> str:
+        """The likeliest kind, and how hard the prompt is beside others of it."""
+        predictor = without_batching(self.router.predictor)
+        if not isinstance(predictor, GeneralPredictor):
+            return "–"
+        return predictor.describe(prompt).in_words()
 
     def _answered_by(self, record: DecisionRecord) -> str:
         if record.expert in self.stand_ins:
