@@ -17,6 +17,10 @@ COMMANDS = {
         "route:route_command",
         "Explain who would answer TEXT and why; nobody is called and nothing is charged.",
     ),
+    "serve": (
+        "serve:serve_command",
+        "Serve the router over HTTP, in OpenAI's protocol: any client of it needs a base address and nothing else.",
+    ),
     "experts": (
         "experts:experts_command",
         "Show the pool: prices, windows, capabilities and keys; with --check, whether each expert answers.",

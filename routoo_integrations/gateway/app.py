@@ -1,0 +1,195 @@
+"""The gateway's application: its addresses, and the way of a call through the driver."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.driver import arun, astream
+from routoo_core.request import Overrides, RoutedRequest
+from routoo_core.router import Router
+from routoo_core.threads import off_loop
+from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply, GatewayCall
+from routoo_integrations.gateway.chat import ChatCompletion
+from routoo_integrations.gateway.connections import ExpertConnections, check_pool
+from routoo_integrations.gateway.decision_headers import decision_headers
+from routoo_integrations.gateway.events import JsonObject
+from routoo_integrations.gateway.model_list import list_models
+from routoo_integrations.gateway.problems import Problem, problem_of
+from routoo_integrations.gateway.requests import BODY_TIMEOUT_S, LARGEST_BODY, read_body
+from routoo_integrations.gateway.steering import read_steering
+from routoo_integrations.gateway.streaming import EventStream, EventWriter
+from routoo_integrations.gateway.tool_ids import ToolCallIds
+
+Endpoint = Callable[[Request], Awaitable[Any]]
+"""Answers a request with a response of Starlette's, or another ASGI application."""
+
+
+class CallerCall(Protocol):
+    """A call in the protocol of its caller."""
+
+    @property
+    def model(self) -> str:
+        """What its body names as its model."""
+        ...
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the reply is to come in pieces."""
+        ...
+
+    def routed(self, overrides: Overrides) -> RoutedRequest:
+        """The call as the router reads it."""
+        ...
+
+    def body_for(self, attempt: Attempt) -> JsonObject:
+        """The body for an attempt's expert."""
+        ...
+
+    def whole(self, reply: ExpertReply) -> bytes:
+        """The body of a whole reply."""
+        ...
+
+    def writer(self) -> EventWriter:
+        """Writes a streamed reply."""
+        ...
+
+    def problem_body(self, problem: Problem) -> JsonObject:
+        """The body of an error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLimits:
+    """What the gateway takes from a caller.
+
+    Attributes:
+        largest_body: Bytes of a request's body.
+        body_timeout_s: Seconds within which it must have come.
+        send_timeout_s: Seconds for which a caller may leave a stream unread.
+    """
+
+    largest_body: int = LARGEST_BODY
+    body_timeout_s: float = BODY_TIMEOUT_S
+    send_timeout_s: float = 30.0
+
+
+class Gateway:
+    """Serves a router over HTTP.
+
+    Args:
+        router: Decides, and keeps the money.
+        limits: What it takes from a caller.
+
+    Raises:
+        ConfigurationError: An expert cannot be called, or its key is missing.
+    """
+
+    def __init__(self, router: Router, limits: GatewayLimits | None = None) -> None:
+        check_pool(router.pool)
+        self.router = router
+        self.limits = limits or GatewayLimits()
+        self.connections = ExpertConnections(router.pool)
+        self.tool_ids = ToolCallIds(router.pool)
+        self.started_at = int(time.time())
+
+    def app(self) -> ASGIApp:
+        """The application, for any ASGI server."""
+        routes = [
+            Route("/v1/chat/completions", _guarded(self._chat_completions), methods=["POST"]),
+            Route("/v1/models", _guarded(self._models)),
+            Route("/health/live", _guarded(self._live)),
+            Route("/health/ready", _guarded(self._ready)),
+        ]
+        return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=_HANDLERS)
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await self.connections.close()
+
+    # Calls
+
+    async def _chat_completions(self, request: Request) -> Any:
+        return await self._answer(request, self._read_chat)
+
+    def _read_chat(self, body: JsonObject) -> CallerCall:
+        return ChatCompletion.read(body, self.tool_ids)
+
+    async def _answer(self, request: Request, read: Callable[[JsonObject], CallerCall]) -> Any:
+        """A whole or a streamed reply; what is raised becomes a body in OpenAI's form."""
+        body = await read_body(request, self.limits.largest_body, self.limits.body_timeout_s)
+        call = read(body)
+        overrides = read_steering(self.router, call.model, request.headers)
+        gateway_call = GatewayCall(self.connections, call.body_for)
+
+        def routed() -> RoutedRequest:
+            return call.routed(overrides)
+
+        if call.is_streamed:
+            pieces = astream(self.router, routed, gateway_call)
+            return await self._start_stream(call, pieces)
+        reply = await arun(self.router, routed, gateway_call)
+        headers = decision_headers(reply.attempt, reply.record)
+        return Response(call.whole(reply), media_type="application/json", headers=headers)
+
+    async def _start_stream(
+        self, call: CallerCall, pieces: AsyncGenerator[ExpertEvent, None]
+    ) -> EventStream:
+        """A stream whose first piece is there: until then an error still has a status."""
+        first = await anext(pieces)
+        headers = decision_headers(first.attempt, first.record)
+        return EventStream(first, pieces, call.writer(), headers, self.limits.send_timeout_s)
+
+    # Questions
+
+    async def _models(self, request: Request) -> Response:
+        return JSONResponse(list_models(self.router, self.started_at))
+
+    async def _live(self, request: Request) -> Response:
+        return JSONResponse({"status": "live"})
+
+    async def _ready(self, request: Request) -> Response:
+        """Whether the ledger answers."""
+        await off_loop(lambda: self.router.ledger.state(self.router.budget))
+        return JSONResponse({"status": "ready"})
+
+
+def _guarded(answer: Endpoint) -> Endpoint:
+    """An endpoint whose errors become bodies: none reaches the server, whose log could quote a prompt."""
+
+    async def guarded(request: Request) -> Any:
+        try:
+            return await answer(request)
+        except Exception as error:  # noqa: BLE001 (the caller is told what may be said of it)
+            return _problem_response(problem_of(error))
+
+    return guarded
+
+
+def _problem_response(problem: Problem) -> Response:
+    return JSONResponse(problem.openai_body(), problem.status, headers=problem.headers)
+
+
+async def _answer_wrong_address(request: Request, error: Any) -> Response:
+    message = f"{request.method} {request.url.path} is not served here"
+    problem = Problem(error.status_code, "invalid_request_error", message, "unknown_url")
+    return _problem_response(problem)
+
+
+_HANDLERS: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
+    404: _answer_wrong_address,
+    405: _answer_wrong_address,
+}
