@@ -72,14 +72,14 @@ routoo_integrations.langchain
 routoo_integrations.llama_index
     tools messages refusals reading streams connections clients events calls structured llm selector namespace
 routoo_integrations.gateway
-    events tool_ids problems connections openai_replies calls steering chat decision_headers requests streaming model_list app server
+    events tool_ids problems connections openai_replies calls steering keys access chat decision_headers requests streaming model_list app server
 routoo_integrations
     expert_check
 routoo_integrations.demo
     prompts embedding transcript langchain_calls llama_index_calls report run
 routoo_integrations.cli
     commands lazy terminal options outputs configuration
-    demo init catalogue route serve experts train add_expert suggest_prompts universe predict assign calibrate evaluate replay
+    demo init catalogue route serve key experts train add_expert suggest_prompts universe predict assign calibrate evaluate replay
     feedback grader_options harness_options score budget budget_export
     data_options data_collect data_filter data_decontaminate data_split data_from_logs data_write
 """

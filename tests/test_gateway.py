@@ -11,45 +11,31 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import openai
 import pytest
+from gateway_parts import (
+    ABILITIES,
+    HELLO,
+    TOOL,
+    events_of,
+    make_router,
+    sdk_for,
+    state_of,
+    stream_events,
+)
 from openai import OpenAI
 from pydantic import BaseModel
 from waiting import wait_until
 
-from routoo_core import Budget, Pool
+from routoo_core import Pool
 from routoo_core.config import build_router
 from routoo_core.errors import ConfigurationError
 from routoo_core.testing import FakePredictor, Reply
 from routoo_integrations.gateway.app import Gateway, GatewayLimits
-from routoo_integrations.gateway.events import EventParser
 from routoo_integrations.gateway.server import GatewayServer
-
-HELLO = [{"role": "user", "content": "Hello there, how are you today?"}]
-ALL = {"tools", "json_schema", "images", "audio"}
-TOOL = {
-    "type": "function",
-    "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}},
-}
 
 
 @pytest.fixture
 def router(endpoint):
-    """A router over a cheap and a dear expert that can do everything; the dear one is better."""
     return make_router(endpoint)
-
-
-def make_router(endpoint, limit="0.10", ledger="memory://", settings=(), **options):
-    shared = {"max_output_tokens": 256, "context_window": 4096, "capabilities": ALL}
-    shared |= dict(settings)
-    dear = {"input_usd_per_1m": 10, "output_usd_per_1m": 30, "tokens_per_image": 100}
-    pool = Pool([endpoint.expert("cheap", **shared), endpoint.expert("dear", **dear, **shared)])
-    return build_router(
-        pool,
-        router=FakePredictor({"cheap": 0.4, "dear": 0.9}),
-        policy="best",
-        budget=Budget(limit=limit),
-        ledger=ledger,
-        **options,
-    )
 
 
 @pytest.fixture
@@ -62,27 +48,6 @@ def server(router):
 def client(server):
     with sdk_for(server) as sdk:
         yield sdk
-
-
-def sdk_for(server, max_retries=0):
-    return OpenAI(base_url=server.base_url, api_key="any", max_retries=max_retries)
-
-
-def state_of(router):
-    return router.ledger.state(router.budget)
-
-
-def events_of(response):
-    parser = EventParser()
-    return [event for data in response.iter_bytes() for event in parser.feed(data)]
-
-
-def stream_events(server, body, headers=None):
-    """Every event of a streamed reply, the raw way."""
-    url = f"{server.base_url}/chat/completions"
-    with httpx.stream("POST", url, json={**body, "stream": True}, headers=headers) as response:
-        assert response.status_code == 200
-        return events_of(response)
 
 
 # Whole replies
@@ -368,7 +333,7 @@ def test_models_are_listed_with_prices_and_capabilities(client):
     assert next(iter(models)) == "routoo"
     assert models["routoo/best"] == {"kind": "router", "policy": "best"}
     assert models["dear"]["output_usd_per_1m"] == "30"
-    assert models["dear"]["capabilities"] == sorted(ALL)
+    assert models["dear"]["capabilities"] == sorted(ABILITIES)
     assert "base_url" not in json.dumps(models)
 
 
@@ -462,7 +427,7 @@ def test_an_address_that_is_not_served_is_an_error_in_openais_form(server):
 
 def test_a_body_beyond_the_bound_is_refused(endpoint):
     limits = GatewayLimits(largest_body=1000)
-    with GatewayServer(Gateway(make_router(endpoint), limits), port=0) as server:
+    with GatewayServer(Gateway(make_router(endpoint), limits=limits), port=0) as server:
         url = f"{server.base_url}/chat/completions"
         assert httpx.post(url, content=b" " * 1001).status_code == 413
         pieces = (b" " * 600 for _ in range(3))  # without a declared length
@@ -471,7 +436,7 @@ def test_a_body_beyond_the_bound_is_refused(endpoint):
 
 def test_a_body_that_does_not_come_is_given_up(endpoint):
     limits = GatewayLimits(body_timeout_s=0.2)
-    with GatewayServer(Gateway(make_router(endpoint), limits), port=0) as server:
+    with GatewayServer(Gateway(make_router(endpoint), limits=limits), port=0) as server:
         host, _, port = server.address.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port)), timeout=10) as slow:
             head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{"
@@ -490,7 +455,7 @@ def test_a_caller_that_does_not_read_its_stream_is_let_go(endpoint):
         endpoint, limit=None, settings={"max_output_tokens": 60_000, "context_window": 90_000}
     )
     limits = GatewayLimits(send_timeout_s=0.3)
-    with GatewayServer(Gateway(router, limits), port=0) as server:
+    with GatewayServer(Gateway(router, limits=limits), port=0) as server:
         host, _, port = server.address.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port))) as stalled:
             body = json.dumps({"model": "routoo", "messages": HELLO, "stream": True})

@@ -19,15 +19,16 @@ from routoo_core.calling.driver import arun, astream
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.router import Router
 from routoo_core.threads import off_loop
+from routoo_integrations.gateway.access import Access
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply, GatewayCall
 from routoo_integrations.gateway.chat import ChatCompletion
 from routoo_integrations.gateway.connections import ExpertConnections, check_pool
 from routoo_integrations.gateway.decision_headers import decision_headers
 from routoo_integrations.gateway.events import JsonObject
+from routoo_integrations.gateway.keys import KeyStore
 from routoo_integrations.gateway.model_list import list_models
 from routoo_integrations.gateway.problems import Problem, problem_of
 from routoo_integrations.gateway.requests import BODY_TIMEOUT_S, LARGEST_BODY, read_body
-from routoo_integrations.gateway.steering import read_steering
 from routoo_integrations.gateway.streaming import EventStream, EventWriter
 from routoo_integrations.gateway.tool_ids import ToolCallIds
 
@@ -89,15 +90,23 @@ class Gateway:
 
     Args:
         router: Decides, and keeps the money.
+        keys: Those of its callers; ``None`` where whoever reaches it may call.
         limits: What it takes from a caller.
 
     Raises:
         ConfigurationError: An expert cannot be called, or its key is missing.
     """
 
-    def __init__(self, router: Router, limits: GatewayLimits | None = None) -> None:
+    def __init__(
+        self,
+        router: Router,
+        keys: KeyStore | None = None,
+        limits: GatewayLimits | None = None,
+    ) -> None:
         check_pool(router.pool)
         self.router = router
+        self.keys = keys
+        self.access = Access(router, keys)
         self.limits = limits or GatewayLimits()
         self.connections = ExpertConnections(router.pool)
         self.tool_ids = ToolCallIds(router.pool)
@@ -130,9 +139,11 @@ class Gateway:
 
     async def _answer(self, request: Request, read: Callable[[JsonObject], CallerCall]) -> Any:
         """A whole or a streamed reply; what is raised becomes a body in OpenAI's form."""
+        caller = self.access.caller(request.headers)
+        self.access.count_call(caller)
         body = await read_body(request, self.limits.largest_body, self.limits.body_timeout_s)
         call = read(body)
-        overrides = read_steering(self.router, call.model, request.headers)
+        overrides = self.access.overrides(caller, call.model, request.headers)
         gateway_call = GatewayCall(self.connections, call.body_for)
 
         def routed() -> RoutedRequest:
@@ -156,7 +167,8 @@ class Gateway:
     # Questions
 
     async def _models(self, request: Request) -> Response:
-        return JSONResponse(list_models(self.router, self.started_at))
+        caller = self.access.caller(request.headers)
+        return JSONResponse(list_models(self.router, self.started_at, caller.experts))
 
     async def _live(self, request: Request) -> Response:
         return JSONResponse({"status": "live"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from routoo_core.errors import InvalidRequest
 from routoo_core.policies import POLICIES
@@ -43,13 +42,6 @@ def read_steering(router: Router, model: str, headers: Mapping[str, str]) -> Ove
         if value:
             settings[setting] = value
     return read_overrides(router, settings, account=None)
-
-
-def only_among(overrides: Overrides, experts: frozenset[str]) -> Overrides:
-    """The same with the experts that may answer narrowed down to these."""
-    if overrides.experts is not None:
-        experts &= overrides.experts
-    return replace(overrides, experts=experts)
 
 
 def policy_names(router: Router) -> Iterator[str]:
