@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.driver import arun, astream
+from routoo_core.experts import Expert
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.router import Router
 from routoo_core.threads import off_loop
@@ -26,14 +27,17 @@ from routoo_integrations.gateway.connections import ExpertConnections, check_poo
 from routoo_integrations.gateway.decision_headers import decision_headers
 from routoo_integrations.gateway.events import JsonObject
 from routoo_integrations.gateway.keys import KeyStore
+from routoo_integrations.gateway.messages import MessagesCall, count_tokens
 from routoo_integrations.gateway.model_list import list_models
-from routoo_integrations.gateway.problems import Problem, problem_of
+from routoo_integrations.gateway.problems import Problem, invalid_request, problem_of
 from routoo_integrations.gateway.requests import BODY_TIMEOUT_S, LARGEST_BODY, read_body
 from routoo_integrations.gateway.streaming import EventStream, EventWriter
 from routoo_integrations.gateway.tool_ids import ToolCallIds
 
 Endpoint = Callable[[Request], Awaitable[Any]]
 """Answers a request with a response of Starlette's, or another ASGI application."""
+ProblemBody = Callable[[Problem], JsonObject]
+"""Writes a problem in the form of a protocol."""
 
 
 class CallerCall(Protocol):
@@ -47,6 +51,14 @@ class CallerCall(Protocol):
     @property
     def is_streamed(self) -> bool:
         """Whether the reply is to come in pieces."""
+        ...
+
+    def forwarded_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Headers of the request that experts of the caller's own protocol are sent."""
+        ...
+
+    def may_be_answered_by(self, expert: Expert) -> bool:
+        """Whether it can be put into a form that an expert speaks."""
         ...
 
     def routed(self, overrides: Overrides) -> RoutedRequest:
@@ -63,10 +75,6 @@ class CallerCall(Protocol):
 
     def writer(self) -> EventWriter:
         """Writes a streamed reply."""
-        ...
-
-    def problem_body(self, problem: Problem) -> JsonObject:
-        """The body of an error."""
         ...
 
 
@@ -116,6 +124,14 @@ class Gateway:
         """The application, for any ASGI server."""
         routes = [
             Route("/v1/chat/completions", _guarded(self._chat_completions), methods=["POST"]),
+            Route(
+                "/v1/messages", _guarded(self._messages, Problem.anthropic_body), methods=["POST"]
+            ),
+            Route(
+                "/v1/messages/count_tokens",
+                _guarded(self._count_tokens, Problem.anthropic_body),
+                methods=["POST"],
+            ),
             Route("/v1/models", _guarded(self._models)),
             Route("/health/live", _guarded(self._live)),
             Route("/health/ready", _guarded(self._ready)),
@@ -137,6 +153,19 @@ class Gateway:
     def _read_chat(self, body: JsonObject) -> CallerCall:
         return ChatCompletion.read(body, self.tool_ids)
 
+    async def _messages(self, request: Request) -> Any:
+        return await self._answer(request, self._read_messages)
+
+    def _read_messages(self, body: JsonObject) -> CallerCall:
+        return MessagesCall.read(body, self.tool_ids)
+
+    async def _count_tokens(self, request: Request) -> Response:
+        """How many tokens a prompt has, about: nobody is called and nothing is charged."""
+        self.access.caller(request.headers)
+        body = await read_body(request, self.limits.largest_body, self.limits.body_timeout_s)
+        tokens = await off_loop(lambda: count_tokens(body, self.tool_ids))
+        return JSONResponse({"input_tokens": tokens})
+
     async def _answer(self, request: Request, read: Callable[[JsonObject], CallerCall]) -> Any:
         """A whole or a streamed reply; what is raised becomes a body in OpenAI's form."""
         caller = self.access.caller(request.headers)
@@ -144,7 +173,9 @@ class Gateway:
         body = await read_body(request, self.limits.largest_body, self.limits.body_timeout_s)
         call = read(body)
         overrides = self.access.overrides(caller, call.model, request.headers)
-        gateway_call = GatewayCall(self.connections, call.body_for)
+        overrides = self._among_able(call, overrides)
+        headers = call.forwarded_headers(request.headers)
+        gateway_call = GatewayCall(self.connections, call.body_for, headers)
 
         def routed() -> RoutedRequest:
             return call.routed(overrides)
@@ -155,6 +186,23 @@ class Gateway:
         reply = await arun(self.router, routed, gateway_call)
         headers = decision_headers(reply.attempt, reply.record)
         return Response(call.whole(reply), media_type="application/json", headers=headers)
+
+    def _among_able(self, call: CallerCall, overrides: Overrides) -> Overrides:
+        """What a call sets for itself, with the experts that can be sent it.
+
+        Raises:
+            CallRefused: There are none.
+        """
+        able = {expert.name for expert in self.router.pool if call.may_be_answered_by(expert)}
+        if not able:
+            raise invalid_request(
+                "No expert can be sent this call: it has parts, or is in a protocol, that they do not speak.",
+                "no_capable_expert",
+            )
+        if len(able) == len(self.router.pool):
+            return overrides
+        allowed = able if overrides.experts is None else able & overrides.experts
+        return replace(overrides, experts=frozenset(allowed))
 
     async def _start_stream(
         self, call: CallerCall, pieces: AsyncGenerator[ExpertEvent, None]
@@ -179,26 +227,28 @@ class Gateway:
         return JSONResponse({"status": "ready"})
 
 
-def _guarded(answer: Endpoint) -> Endpoint:
-    """An endpoint whose errors become bodies: none reaches the server, whose log could quote a prompt."""
+def _guarded(answer: Endpoint, body_of: ProblemBody = Problem.openai_body) -> Endpoint:
+    """An endpoint whose errors become bodies: none reaches the server, whose log could quote a prompt.
+
+    Args:
+        answer: The endpoint.
+        body_of: The body of an error in the caller's protocol.
+    """
 
     async def guarded(request: Request) -> Any:
         try:
             return await answer(request)
         except Exception as error:  # noqa: BLE001 (the caller is told what may be said of it)
-            return _problem_response(problem_of(error))
+            problem = problem_of(error)
+            return JSONResponse(body_of(problem), problem.status, headers=problem.headers)
 
     return guarded
-
-
-def _problem_response(problem: Problem) -> Response:
-    return JSONResponse(problem.openai_body(), problem.status, headers=problem.headers)
 
 
 async def _answer_wrong_address(request: Request, error: Any) -> Response:
     message = f"{request.method} {request.url.path} is not served here"
     problem = Problem(error.status_code, "invalid_request_error", message, "unknown_url")
-    return _problem_response(problem)
+    return JSONResponse(problem.openai_body(), problem.status, headers=problem.headers)
 
 
 _HANDLERS: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {

@@ -14,6 +14,7 @@ from routoo_core.errors import NoReply, ReplyCutOff
 from routoo_core.experts import Expert
 from routoo_core.record import DecisionRecord
 from routoo_core.text import parse_json
+from routoo_integrations.gateway.anthropic_replies import MessageEventReader, read_message
 from routoo_integrations.gateway.connections import (
     ExpertConnections,
     ExpertStreamError,
@@ -107,7 +108,26 @@ class OpenAIReplies:
         return ChunkReader(marks_end)
 
 
-REPLY_FORMS: dict[WireProtocol, ReplyForm] = {"openai": OpenAIReplies()}
+class AnthropicReplies:
+    """Messages."""
+
+    def is_reply(self, value: JsonObject) -> bool:
+        """Whether there is a content."""
+        return isinstance(value.get("content"), list)
+
+    def read(self, value: JsonObject) -> Reading:
+        """What a whole reply says."""
+        return read_message(value)
+
+    def reader(self, marks_end: bool) -> EventReader:
+        """A reader for one stream."""
+        return MessageEventReader(marks_end)
+
+
+REPLY_FORMS: dict[WireProtocol, ReplyForm] = {
+    "openai": OpenAIReplies(),
+    "anthropic": AnthropicReplies(),
+}
 """What an expert speaks → how its replies are read."""
 
 

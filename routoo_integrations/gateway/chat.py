@@ -9,6 +9,7 @@ from typing import Any
 
 from routoo_core.arguments import unpriced_arguments
 from routoo_core.calling.attempt import Attempt
+from routoo_core.experts import Expert
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_integrations.call_arguments import (
     read_completions,
@@ -17,6 +18,7 @@ from routoo_integrations.call_arguments import (
     without_reply_limits,
 )
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
+from routoo_integrations.gateway.connections import protocol_of
 from routoo_integrations.gateway.events import DONE, JsonObject, ServerEvent
 from routoo_integrations.gateway.openai_replies import choices_of
 from routoo_integrations.gateway.problems import Problem, invalid_request
@@ -85,7 +87,16 @@ class ChatCompletion:
             wants_usage=bool(options.get("include_usage")),
         )
 
+    @staticmethod
+    def forwarded_headers(headers: Mapping[str, str]) -> dict[str, str]:
+        """None: OpenAI's protocol says everything in its body."""
+        return {}
+
     # To an expert
+
+    def may_be_answered_by(self, expert: Expert) -> bool:
+        """Whether an expert can be sent it: one that speaks the same protocol."""
+        return protocol_of(expert) == "openai"
 
     def routed(self, overrides: Overrides) -> RoutedRequest:
         """The call as the router reads it.
@@ -165,11 +176,6 @@ class ChatCompletion:
     def writer(self) -> ChatWriter:
         """Writes a streamed reply."""
         return ChatWriter(self.tool_ids, self.wants_usage)
-
-    @staticmethod
-    def problem_body(problem: Problem) -> JsonObject:
-        """The body of an error."""
-        return problem.openai_body()
 
 
 class ChatWriter:
