@@ -31,6 +31,7 @@ from routoo_integrations.gateway.messages import MessagesCall, count_tokens
 from routoo_integrations.gateway.model_list import list_models
 from routoo_integrations.gateway.problems import Problem, invalid_request, problem_of
 from routoo_integrations.gateway.requests import BODY_TIMEOUT_S, LARGEST_BODY, read_body
+from routoo_integrations.gateway.responses import ResponsesCall
 from routoo_integrations.gateway.streaming import EventStream, EventWriter
 from routoo_integrations.gateway.tool_ids import ToolCallIds
 
@@ -122,19 +123,15 @@ class Gateway:
 
     def app(self) -> ASGIApp:
         """The application, for any ASGI server."""
+        anthropic = Problem.anthropic_body
         routes = [
-            Route("/v1/chat/completions", _guarded(self._chat_completions), methods=["POST"]),
-            Route(
-                "/v1/messages", _guarded(self._messages, Problem.anthropic_body), methods=["POST"]
-            ),
-            Route(
-                "/v1/messages/count_tokens",
-                _guarded(self._count_tokens, Problem.anthropic_body),
-                methods=["POST"],
-            ),
-            Route("/v1/models", _guarded(self._models)),
-            Route("/health/live", _guarded(self._live)),
-            Route("/health/ready", _guarded(self._ready)),
+            _post("/v1/chat/completions", self._chat_completions),
+            _post("/v1/responses", self._responses),
+            _post("/v1/messages", self._messages, anthropic),
+            _post("/v1/messages/count_tokens", self._count_tokens, anthropic),
+            _get("/v1/models", self._models),
+            _get("/health/live", self._live),
+            _get("/health/ready", self._ready),
         ]
         return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=_HANDLERS)
 
@@ -152,6 +149,12 @@ class Gateway:
 
     def _read_chat(self, body: JsonObject) -> CallerCall:
         return ChatCompletion.read(body, self.tool_ids)
+
+    async def _responses(self, request: Request) -> Any:
+        return await self._answer(request, self._read_response_call)
+
+    def _read_response_call(self, body: JsonObject) -> CallerCall:
+        return ResponsesCall.read(body, self.tool_ids)
 
     async def _messages(self, request: Request) -> Any:
         return await self._answer(request, self._read_messages)
@@ -227,7 +230,15 @@ class Gateway:
         return JSONResponse({"status": "ready"})
 
 
-def _guarded(answer: Endpoint, body_of: ProblemBody = Problem.openai_body) -> Endpoint:
+def _post(path: str, answer: Endpoint, body_of: ProblemBody = Problem.openai_body) -> Route:
+    return Route(path, _guarded(answer, body_of), methods=["POST"])
+
+
+def _get(path: str, answer: Endpoint) -> Route:
+    return Route(path, _guarded(answer, Problem.openai_body))
+
+
+def _guarded(answer: Endpoint, body_of: ProblemBody) -> Endpoint:
     """An endpoint whose errors become bodies: none reaches the server, whose log could quote a prompt.
 
     Args:

@@ -169,7 +169,7 @@ class ChatCompletion:
     def whole(self, reply: ExpertReply) -> bytes:
         """The body of a whole reply: as it came, but for the ids of tool calls."""
         expert = reply.attempt.expert.name
-        if not _mark_calls(reply.value, "message", self.tool_ids, expert):
+        if not mark_calls(reply.value, "message", self.tool_ids, expert):
             return reply.payload
         return json.dumps(reply.value).encode()
 
@@ -236,7 +236,7 @@ class ChatWriter:
         chunk = piece.value
         if piece.event is None:
             return ServerEvent(""), None
-        is_changed = _mark_calls(chunk, "delta", self._tool_ids, piece.attempt.expert.name)
+        is_changed = mark_calls(chunk, "delta", self._tool_ids, piece.attempt.expert.name)
         if not self._wants_usage and "usage" in chunk:
             if not chunk.get("choices"):
                 return piece.event, None
@@ -251,7 +251,7 @@ def _may_be_last(chunk: JsonObject) -> bool:
     return not choices or any(choice.get("finish_reason") for choice in choices)
 
 
-def _mark_calls(value: JsonObject, holder: str, tool_ids: ToolCallIds, expert: str) -> bool:
+def mark_calls(value: JsonObject, holder: str, tool_ids: ToolCallIds, expert: str) -> bool:
     """Mark the ids of all tool calls in a reply or a chunk; whether there were any."""
     has_marked = False
     for choice in choices_of(value):
