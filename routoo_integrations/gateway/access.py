@@ -45,6 +45,22 @@ class Caller:
     experts: frozenset[str] | None = None
     key: AccessKey | None = None
 
+    @property
+    def account(self) -> str | None:
+        """The only account whose figures it may see; ``None`` for all."""
+        if self.key is None or self.key.terms.is_admin:
+            return None
+        return self.key.account
+
+    def check_admin(self) -> None:
+        """Refuse a caller who may not see everybody's figures.
+
+        Raises:
+            CallRefused: It is one.
+        """
+        if self.account is not None:
+            raise _forbidden("This needs a key of an administrator: routoo key create NAME --admin")
+
 
 class Access:
     """Lets callers in, and keeps each within its account.

@@ -16,20 +16,23 @@ from starlette.types import ASGIApp
 
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.driver import arun, astream
+from routoo_core.errors import RoutooError
 from routoo_core.experts import Expert
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.router import Router
 from routoo_core.threads import off_loop
-from routoo_integrations.gateway.access import Access
+from routoo_integrations.gateway.access import Access, Caller
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply, GatewayCall
 from routoo_integrations.gateway.chat import ChatCompletion
 from routoo_integrations.gateway.connections import ExpertConnections, check_pool
 from routoo_integrations.gateway.decision_headers import decision_headers
+from routoo_integrations.gateway.decisions import explain, read_posted, read_question
 from routoo_integrations.gateway.events import JsonObject
 from routoo_integrations.gateway.keys import KeyStore
 from routoo_integrations.gateway.messages import MessagesCall, count_tokens
+from routoo_integrations.gateway.metrics import CONTENT_TYPE, GatewayMetrics
 from routoo_integrations.gateway.model_list import list_models
-from routoo_integrations.gateway.problems import Problem, invalid_request, problem_of
+from routoo_integrations.gateway.problems import CallRefused, Problem, invalid_request, problem_of
 from routoo_integrations.gateway.requests import BODY_TIMEOUT_S, LARGEST_BODY, read_body
 from routoo_integrations.gateway.responses import ResponsesCall
 from routoo_integrations.gateway.streaming import EventStream, EventWriter
@@ -119,21 +122,51 @@ class Gateway:
         self.limits = limits or GatewayLimits()
         self.connections = ExpertConnections(router.pool)
         self.tool_ids = ToolCallIds(router.pool)
+        self.metrics = GatewayMetrics(router)
         self.started_at = int(time.time())
 
     def app(self) -> ASGIApp:
         """The application, for any ASGI server."""
         anthropic = Problem.anthropic_body
         routes = [
-            _post("/v1/chat/completions", self._chat_completions),
-            _post("/v1/responses", self._responses),
-            _post("/v1/messages", self._messages, anthropic),
-            _post("/v1/messages/count_tokens", self._count_tokens, anthropic),
-            _get("/v1/models", self._models),
-            _get("/health/live", self._live),
-            _get("/health/ready", self._ready),
+            self._post("/v1/chat/completions", self._chat_completions),
+            self._post("/v1/responses", self._responses),
+            self._post("/v1/messages", self._messages, anthropic),
+            self._post("/v1/messages/count_tokens", self._count_tokens, anthropic),
+            self._get("/v1/models", self._models),
+            self._get("/v1/decisions", self._decide),
+            self._post("/v1/decisions", self._decide_posted),
+            self._get("/metrics", self._figures),
+            self._get("/health/live", self._live),
+            self._get("/health/ready", self._ready),
         ]
         return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=_HANDLERS)
+
+    def _post(
+        self, path: str, answer: Endpoint, body_of: ProblemBody = Problem.openai_body
+    ) -> Route:
+        return Route(path, self._guarded(answer, body_of), methods=["POST"])
+
+    def _get(self, path: str, answer: Endpoint) -> Route:
+        return Route(path, self._guarded(answer, Problem.openai_body))
+
+    def _guarded(self, answer: Endpoint, body_of: ProblemBody) -> Endpoint:
+        """An endpoint whose errors become bodies: none reaches the server, whose log could quote a prompt.
+
+        Args:
+            answer: The endpoint.
+            body_of: The body of an error in the caller's protocol.
+        """
+
+        async def guarded(request: Request) -> Any:
+            try:
+                return await answer(request)
+            except Exception as error:  # noqa: BLE001 (the caller is told what may be said of it)
+                problem = problem_of(error)
+                self.metrics.note_refusal(problem.code or problem.kind)
+                return JSONResponse(body_of(problem), problem.status, headers=problem.headers)
+
+        return guarded
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -165,30 +198,50 @@ class Gateway:
     async def _count_tokens(self, request: Request) -> Response:
         """How many tokens a prompt has, about: nobody is called and nothing is charged."""
         self.access.caller(request.headers)
-        body = await read_body(request, self.limits.largest_body, self.limits.body_timeout_s)
+        body = await self._read_body(request)
         tokens = await off_loop(lambda: count_tokens(body, self.tool_ids))
         return JSONResponse({"input_tokens": tokens})
 
     async def _answer(self, request: Request, read: Callable[[JsonObject], CallerCall]) -> Any:
-        """A whole or a streamed reply; what is raised becomes a body in OpenAI's form."""
+        """A whole or a streamed reply.
+
+        Raises:
+            CallRefused: There is none; it says what the caller is told.
+        """
         caller = self.access.caller(request.headers)
         self.access.count_call(caller)
-        body = await read_body(request, self.limits.largest_body, self.limits.body_timeout_s)
-        call = read(body)
+        try:
+            return await self._answer_caller(caller, request, read)
+        except RoutooError as error:
+            raise CallRefused(problem_of(error, caller.account)) from error
+
+    async def _answer_caller(
+        self, caller: Caller, request: Request, read: Callable[[JsonObject], CallerCall]
+    ) -> Any:
+        started = time.monotonic()
+        call = read(await self._read_body(request))
         overrides = self.access.overrides(caller, call.model, request.headers)
         overrides = self._among_able(call, overrides)
         headers = call.forwarded_headers(request.headers)
-        gateway_call = GatewayCall(self.connections, call.body_for, headers)
+        note_usage = self.metrics.note_usage
+        gateway_call = GatewayCall(self.connections, call.body_for, headers, note_usage)
+        on_end = self.metrics.note_end
 
         def routed() -> RoutedRequest:
             return call.routed(overrides)
 
         if call.is_streamed:
-            pieces = astream(self.router, routed, gateway_call)
-            return await self._start_stream(call, pieces)
-        reply = await arun(self.router, routed, gateway_call)
-        headers = decision_headers(reply.attempt, reply.record)
-        return Response(call.whole(reply), media_type="application/json", headers=headers)
+            pieces = astream(self.router, routed, gateway_call, on_end=on_end)
+            stream = await self._start_stream(call, pieces)
+            self.metrics.note_first_event(time.monotonic() - started)
+            return stream
+        reply = await arun(self.router, routed, gateway_call, on_end=on_end)
+        self.metrics.note_reply(time.monotonic() - started)
+        reply_headers = decision_headers(reply.attempt, reply.record)
+        return Response(call.whole(reply), media_type="application/json", headers=reply_headers)
+
+    async def _read_body(self, request: Request) -> JsonObject:
+        return await read_body(request, self.limits.largest_body, self.limits.body_timeout_s)
 
     def _among_able(self, call: CallerCall, overrides: Overrides) -> Overrides:
         """What a call sets for itself, with the experts that can be sent it.
@@ -221,6 +274,29 @@ class Gateway:
         caller = self.access.caller(request.headers)
         return JSONResponse(list_models(self.router, self.started_at, caller.experts))
 
+    async def _decide(self, request: Request) -> Response:
+        """Who would answer the prompt that stands in the address."""
+        caller = self.access.caller(request.headers)
+        call = ChatCompletion.read(read_question(request.query_params), self.tool_ids)
+        return await self._explain(caller, call, request)
+
+    async def _decide_posted(self, request: Request) -> Response:
+        """Who would answer the chat that is posted."""
+        caller = self.access.caller(request.headers)
+        call = read_posted(await self._read_body(request), self.tool_ids)
+        return await self._explain(caller, call, request)
+
+    async def _explain(self, caller: Caller, call: ChatCompletion, request: Request) -> Response:
+        overrides = self.access.overrides(caller, call.model, request.headers)
+        decision = await off_loop(lambda: explain(self.router, call.routed(overrides), overrides))
+        return JSONResponse(decision)
+
+    async def _figures(self, request: Request) -> Response:
+        """Everybody's figures, for Prometheus."""
+        self.access.caller(request.headers).check_admin()
+        text = await off_loop(self.metrics.text)
+        return Response(text, media_type=CONTENT_TYPE)
+
     async def _live(self, request: Request) -> Response:
         return JSONResponse({"status": "live"})
 
@@ -228,32 +304,6 @@ class Gateway:
         """Whether the ledger answers."""
         await off_loop(lambda: self.router.ledger.state(self.router.budget))
         return JSONResponse({"status": "ready"})
-
-
-def _post(path: str, answer: Endpoint, body_of: ProblemBody = Problem.openai_body) -> Route:
-    return Route(path, _guarded(answer, body_of), methods=["POST"])
-
-
-def _get(path: str, answer: Endpoint) -> Route:
-    return Route(path, _guarded(answer, Problem.openai_body))
-
-
-def _guarded(answer: Endpoint, body_of: ProblemBody) -> Endpoint:
-    """An endpoint whose errors become bodies: none reaches the server, whose log could quote a prompt.
-
-    Args:
-        answer: The endpoint.
-        body_of: The body of an error in the caller's protocol.
-    """
-
-    async def guarded(request: Request) -> Any:
-        try:
-            return await answer(request)
-        except Exception as error:  # noqa: BLE001 (the caller is told what may be said of it)
-            problem = problem_of(error)
-            return JSONResponse(body_of(problem), problem.status, headers=problem.headers)
-
-    return guarded
 
 
 async def _answer_wrong_address(request: Request, error: Any) -> Response:

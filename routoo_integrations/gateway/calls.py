@@ -14,6 +14,7 @@ from routoo_core.errors import NoReply, ReplyCutOff
 from routoo_core.experts import Expert
 from routoo_core.record import DecisionRecord
 from routoo_core.text import parse_json
+from routoo_core.usage import Usage
 from routoo_integrations.gateway.anthropic_replies import MessageEventReader, read_message
 from routoo_integrations.gateway.connections import (
     ExpertConnections,
@@ -23,6 +24,9 @@ from routoo_integrations.gateway.connections import (
 )
 from routoo_integrations.gateway.events import DONE, JsonObject, ServerEvent
 from routoo_integrations.gateway.openai_replies import ChunkReader, choices_of, read_completion
+
+NoteUsage = Callable[[Attempt, Usage], None]
+"""Takes the usage of a reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +143,13 @@ class GatewayCall:
         connections: Reach the experts.
         body_for: The caller's body in the form of an attempt's expert.
         headers: Of the caller, for experts that speak its protocol.
+        note_usage: Takes what an expert reports of a reply that came to its end.
     """
 
     connections: ExpertConnections
     body_for: Callable[[Attempt], JsonObject]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str]
+    note_usage: NoteUsage
 
     async def asend(self, attempt: Attempt) -> ExpertReply:
         """The whole reply of an expert.
@@ -163,7 +169,10 @@ class GatewayCall:
 
     def read(self, reply: ExpertReply) -> Reading:
         """What the reply says."""
-        return _form_of(reply.attempt.expert).read(reply.value)
+        reading = _form_of(reply.attempt.expert).read(reply.value)
+        if reading.usage is not None:
+            self.note_usage(reply.attempt, reading.usage)
+        return reading
 
     def stamp(self, reply: ExpertReply, record: DecisionRecord) -> ExpertReply:
         """The reply with its record."""
@@ -175,7 +184,7 @@ class GatewayCall:
 
     def reader(self, attempt: Attempt) -> AttemptReader:
         """A reader for one stream."""
-        return AttemptReader(attempt)
+        return AttemptReader(attempt, self.note_usage)
 
     async def _events(self, attempt: Attempt) -> AsyncGenerator[ExpertEvent, None]:
         body = self._encoded(attempt)
@@ -204,10 +213,12 @@ class AttemptReader:
 
     Args:
         attempt: Whose stream.
+        note_usage: Takes what the expert reports of it, once it has come to its end.
     """
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, note_usage: NoteUsage) -> None:
         self._attempt = attempt
+        self._note_usage = note_usage
         self._reader = _form_of(attempt.expert).reader(not attempt.expert.silent_stream_end)
 
     def read(self, piece: ExpertEvent) -> PieceReading:
@@ -221,6 +232,9 @@ class AttemptReader:
 
     def stamp(self, piece: ExpertEvent, record: DecisionRecord) -> ExpertEvent:
         """The last event, with the record."""
+        usage = self._reader.finish().usage
+        if usage is not None:
+            self._note_usage(self._attempt, usage)
         return replace(piece, record=record)
 
     def closing_piece(self) -> ExpertEvent:

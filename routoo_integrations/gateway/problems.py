@@ -100,10 +100,17 @@ def invalid_request(message: str, code: str | None = None, status: int = 400) ->
     return CallRefused(Problem(status, "invalid_request_error", message, code))
 
 
-def problem_of(error: Exception) -> Problem:
-    """What to tell the caller of an error."""
+def problem_of(error: Exception, account: str | None = None) -> Problem:
+    """What to tell the caller of an error.
+
+    Args:
+        error: What was raised.
+        account: The only one whose figures the caller may see; ``None`` for all.
+    """
     if isinstance(error, CallRefused):
         return error.problem
+    if isinstance(error, BudgetExceeded) and account not in {None, error.account}:
+        return _describe_other_budget(error)
     for kind, describe in _DESCRIPTIONS:
         if isinstance(error, kind):
             return describe(error)
@@ -143,6 +150,13 @@ def _describe_budget(error: Any) -> Problem:
         "resets": error.frees or error.resets,
     }
     return Problem(429, "insufficient_quota", str(error), "insufficient_quota", details=details)
+
+
+def _describe_other_budget(error: BudgetExceeded) -> Problem:
+    """A refusal by an account that the caller's own is part of, without its figures."""
+    message = "An account that this one is part of cannot cover the call now."
+    details = {"resets": error.frees or error.resets}
+    return Problem(429, "insufficient_quota", message, "insufficient_quota", details=details)
 
 
 def _describe_group(error: Any) -> Problem:
