@@ -223,12 +223,13 @@ class Gateway:
         overrides = self.access.overrides(caller, call.model, request.headers)
         overrides = self._among_able(call, overrides)
         headers = call.forwarded_headers(request.headers)
-        note_usage = self.metrics.note_usage
-        gateway_call = GatewayCall(self.connections, call.body_for, headers, note_usage)
-        on_end = self.metrics.note_end
+        gateway_call = GatewayCall(self.connections, call.body_for, headers)
 
         def routed() -> RoutedRequest:
             return call.routed(overrides)
+
+        def on_end(attempt: Attempt) -> None:
+            self.metrics.note_end(attempt, gateway_call.usages)
 
         if call.is_streamed:
             pieces = astream(self.router, routed, gateway_call, on_end=on_end)

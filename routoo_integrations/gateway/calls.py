@@ -25,9 +25,6 @@ from routoo_integrations.gateway.connections import (
 from routoo_integrations.gateway.events import DONE, JsonObject, ServerEvent
 from routoo_integrations.gateway.openai_replies import ChunkReader, choices_of, read_completion
 
-NoteUsage = Callable[[Attempt, Usage], None]
-"""Takes the usage of a reply."""
-
 
 @dataclass(frozen=True, slots=True)
 class ExpertReply:
@@ -143,13 +140,13 @@ class GatewayCall:
         connections: Reach the experts.
         body_for: The caller's body in the form of an attempt's expert.
         headers: Of the caller, for experts that speak its protocol.
-        note_usage: Takes what an expert reports of a reply that came to its end.
+        usages: Expert → what it reported of a reply that came to its end.
     """
 
     connections: ExpertConnections
     body_for: Callable[[Attempt], JsonObject]
     headers: Mapping[str, str]
-    note_usage: NoteUsage
+    usages: dict[str, Usage] = field(default_factory=dict)
 
     async def asend(self, attempt: Attempt) -> ExpertReply:
         """The whole reply of an expert.
@@ -171,7 +168,7 @@ class GatewayCall:
         """What the reply says."""
         reading = _form_of(reply.attempt.expert).read(reply.value)
         if reading.usage is not None:
-            self.note_usage(reply.attempt, reading.usage)
+            self.usages[reply.attempt.expert.name] = reading.usage
         return reading
 
     def stamp(self, reply: ExpertReply, record: DecisionRecord) -> ExpertReply:
@@ -184,7 +181,7 @@ class GatewayCall:
 
     def reader(self, attempt: Attempt) -> AttemptReader:
         """A reader for one stream."""
-        return AttemptReader(attempt, self.note_usage)
+        return AttemptReader(attempt, self.usages)
 
     async def _events(self, attempt: Attempt) -> AsyncGenerator[ExpertEvent, None]:
         body = self._encoded(attempt)
@@ -213,12 +210,12 @@ class AttemptReader:
 
     Args:
         attempt: Whose stream.
-        note_usage: Takes what the expert reports of it, once it has come to its end.
+        usages: Where what the expert reports is put, once the stream has come to its end.
     """
 
-    def __init__(self, attempt: Attempt, note_usage: NoteUsage) -> None:
+    def __init__(self, attempt: Attempt, usages: dict[str, Usage]) -> None:
         self._attempt = attempt
-        self._note_usage = note_usage
+        self._usages = usages
         self._reader = _form_of(attempt.expert).reader(not attempt.expert.silent_stream_end)
 
     def read(self, piece: ExpertEvent) -> PieceReading:
@@ -234,7 +231,7 @@ class AttemptReader:
         """The last event, with the record."""
         usage = self._reader.finish().usage
         if usage is not None:
-            self._note_usage(self._attempt, usage)
+            self._usages[self._attempt.expert.name] = usage
         return replace(piece, record=record)
 
     def closing_piece(self) -> ExpertEvent:

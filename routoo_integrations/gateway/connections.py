@@ -6,8 +6,10 @@ import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -106,7 +108,7 @@ def check_pool(pool: Pool) -> None:
         expert.check_key()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ExpertAddress:
     """Where an expert's protocol is spoken, and how a caller identifies itself there.
 
@@ -119,6 +121,15 @@ class ExpertAddress:
     url: str
     headers: Mapping[str, str] = field(repr=False)
     key: str | None = field(repr=False)
+
+    @cached_property
+    def proxy(self) -> str | None:
+        """The proxy that the environment names for it; ``None`` for none."""
+        parts = urlsplit(self.url)
+        if proxy_bypass(parts.netloc):
+            return None
+        proxies = getproxies()
+        return proxies.get(parts.scheme) or proxies.get("all")
 
 
 class ExpertConnections:
@@ -186,13 +197,14 @@ class ExpertConnections:
     ) -> Any:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(connector=connector, trust_env=True)
+            self._session = aiohttp.ClientSession(connector=connector)
         address = self._addresses[expert.name]
         return self._session.post(
             address.url,
             data=body,
             headers={**headers, **address.headers},
             timeout=timeout,
+            proxy=address.proxy,
             allow_redirects=False,  # the key is for this address alone
         )
 

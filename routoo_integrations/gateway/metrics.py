@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from prometheus_client import (
@@ -75,8 +75,13 @@ class GatewayMetrics:
 
     # What happens
 
-    def note_end(self, attempt: Attempt) -> None:
-        """Count the attempts of a call that has ended."""
+    def note_end(self, attempt: Attempt, usages: Mapping[str, Usage]) -> None:
+        """Count the attempts of a call that has ended.
+
+        Args:
+            attempt: The one that ended it.
+            usages: Expert → what it reported.
+        """
         record = attempt.record()
         account = self._label(record.account or "")
         for ended in record.attempts:
@@ -84,14 +89,10 @@ class GatewayMetrics:
             self._usd.labels(ended.expert, account).inc(float(Decimal(ended.settled_usd)))
         if record.remaining_usd is not None:
             self._remaining.labels(account).set(float(Decimal(record.remaining_usd)))
+        for expert, usage in usages.items():
+            for kind, tokens in _kinds_of(usage):
+                self._tokens.labels(expert, account, kind).inc(tokens)
         self._prediction.observe(record.predict_ms / 1e3)
-
-    def note_usage(self, attempt: Attempt, usage: Usage) -> None:
-        """Count the tokens of a reply."""
-        expert = attempt.expert.name
-        account = self._label(attempt.record().account or "")
-        for kind, tokens in _kinds_of(usage):
-            self._tokens.labels(expert, account, kind).inc(tokens)
 
     def note_refusal(self, code: str) -> None:
         """Count a request that was answered with an error."""

@@ -196,11 +196,22 @@ _DESCRIPTIONS = (
 """Our error → what to tell of it; the more special stands first."""
 
 
+def _place_of(error: Exception) -> str:
+    """Where an error was raised; a whole traceback could quote a prompt."""
+    traceback = error.__traceback__
+    if traceback is None:
+        return ""
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    module = traceback.tb_frame.f_globals.get("__name__")
+    return f" in {module}, line {traceback.tb_lineno}"
+
+
 def _describe_other(error: Exception) -> Problem:
     """An expert's refusal of the request itself, in the expert's words; anything else is a fault of ours."""
     failure = read_failure(error)
     if failure.status is not None and 400 <= failure.status < 500:
         sentence = failure.server_sentence or failure.description
         return Problem(400, "invalid_request_error", sentence, "refused_by_expert")
-    _LOGGER.error("a call failed: %s", failure.description)
+    _LOGGER.error("a call failed: %s%s", failure.description, _place_of(error))
     return Problem(500, "server_error", "The gateway failed; its log says more.", "internal_error")
