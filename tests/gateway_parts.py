@@ -24,7 +24,7 @@ def make_router(endpoint, limit="0.10", ledger="memory://", settings=(), budget=
     pool = Pool([endpoint.expert("cheap", **shared), endpoint.expert("dear", **dear, **shared)])
     return build_router(
         pool,
-        router=FakePredictor({"cheap": 0.4, "dear": 0.9}),
+        router=FakePredictor(options.pop("quality", {"cheap": 0.4, "dear": 0.9})),
         policy=options.pop("policy", "best"),
         budget=budget or Budget(limit=limit),
         ledger=ledger,

@@ -30,6 +30,7 @@ from routoo_core.config import build_router
 from routoo_core.errors import ConfigurationError
 from routoo_core.testing import FakePredictor, Reply
 from routoo_integrations.gateway.app import Gateway, GatewayLimits
+from routoo_integrations.gateway.authors import Authors
 from routoo_integrations.gateway.server import GatewayServer
 
 
@@ -592,3 +593,37 @@ def test_the_server_stops_its_thread(router):
         pass
     assert not any(thread.name == "routoo-gateway" for thread in threading.enumerate())
     assert threading.active_count() <= before + 1
+
+
+# Conversations
+
+
+def test_the_next_turn_of_a_conversation_is_recognised_without_a_mark(endpoint):
+    quality = {"cheap": 0.895, "dear": 0.9}  # within the margin that a switch must beat
+    router = make_router(endpoint, quality=quality, policy={"name": "best", "tie": 0.0})
+    endpoint.replies.update({"cheap": Reply("Fine, thanks."), "dear": Reply("Very well.")})
+    with GatewayServer(Gateway(router), port=0) as server, sdk_for(server) as client:
+        for model, text in (("cheap", "Fine, thanks."), ("dear", "Very well.")):
+            for streamed in (False, True):  # the same opening, by either of them
+                opening = {"model": model, "messages": HELLO, "stream": streamed}
+                answered = client.chat.completions.create(**opening)
+                if streamed:
+                    list(answered)
+            turns = [
+                *HELLO,
+                {"role": "assistant", "content": text},
+                {"role": "user", "content": "Please tell me a long story about a bear."},
+            ]
+            raw = client.chat.completions.with_raw_response.create(model="routoo", messages=turns)
+            assert raw.headers["routoo-expert"] == model
+            unknown = [{**turns[0]}, {"role": "assistant", "content": "Else."}, turns[2]]
+            raw = client.chat.completions.with_raw_response.create(model="routoo", messages=unknown)
+            assert raw.headers["routoo-expert"] == "dear"
+
+
+def test_what_is_remembered_of_conversations_is_bounded():
+    authors = Authors([], room=10)
+    for number in range(30):
+        authors.note_reply("Hi", f"Reply {number}", "cheap")
+    assert authors.of_reply("Hi", "Reply 5") is None
+    assert authors.of_reply("Hi", " Reply 29 ") == "cheap"

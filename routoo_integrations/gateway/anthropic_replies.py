@@ -35,6 +35,14 @@ def blocks_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield block
 
 
+def plain_text(reply: Mapping[str, Any]) -> str:
+    """The text of a whole reply, or what an event adds to it."""
+    texts = [_text_field(reply.get("delta"), "text") or ""]
+    for block in blocks_of(reply):
+        texts.append(_text_field(block, "text") or "")
+    return "".join(texts)
+
+
 class MessageEventReader:
     """Adds up the events of one stream.
 

@@ -22,6 +22,7 @@ from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.router import Router
 from routoo_core.threads import off_loop
 from routoo_integrations.gateway.access import Access, Caller
+from routoo_integrations.gateway.authors import Authors
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply, GatewayCall
 from routoo_integrations.gateway.chat import ChatCompletion
 from routoo_integrations.gateway.connections import ExpertConnections, check_pool
@@ -36,7 +37,6 @@ from routoo_integrations.gateway.problems import CallRefused, Problem, invalid_r
 from routoo_integrations.gateway.requests import BODY_TIMEOUT_S, LARGEST_BODY, read_body
 from routoo_integrations.gateway.responses import ResponsesCall
 from routoo_integrations.gateway.streaming import EventStream, EventWriter
-from routoo_integrations.gateway.tool_ids import ToolCallIds
 
 Endpoint = Callable[[Request], Awaitable[Any]]
 """Answers a request with a response of Starlette's, or another ASGI application."""
@@ -71,6 +71,10 @@ class CallerCall(Protocol):
 
     def body_for(self, attempt: Attempt) -> JsonObject:
         """The body for an attempt's expert."""
+        ...
+
+    def note_reply(self, expert: str, text: str) -> None:
+        """Remember who answered, so that the conversation's next turn is recognised."""
         ...
 
     def whole(self, reply: ExpertReply) -> bytes:
@@ -121,7 +125,7 @@ class Gateway:
         self.access = Access(router, keys)
         self.limits = limits or GatewayLimits()
         self.connections = ExpertConnections(router.pool)
-        self.tool_ids = ToolCallIds(router.pool)
+        self.authors = Authors(router.pool)
         self.metrics = GatewayMetrics(router)
         self.started_at = int(time.time())
 
@@ -181,25 +185,25 @@ class Gateway:
         return await self._answer(request, self._read_chat)
 
     def _read_chat(self, body: JsonObject) -> CallerCall:
-        return ChatCompletion.read(body, self.tool_ids)
+        return ChatCompletion.read(body, self.authors)
 
     async def _responses(self, request: Request) -> Any:
         return await self._answer(request, self._read_response_call)
 
     def _read_response_call(self, body: JsonObject) -> CallerCall:
-        return ResponsesCall.read(body, self.tool_ids)
+        return ResponsesCall.read(body, self.authors)
 
     async def _messages(self, request: Request) -> Any:
         return await self._answer(request, self._read_messages)
 
     def _read_messages(self, body: JsonObject) -> CallerCall:
-        return MessagesCall.read(body, self.tool_ids)
+        return MessagesCall.read(body, self.authors)
 
     async def _count_tokens(self, request: Request) -> Response:
         """How many tokens a prompt has, about: nobody is called and nothing is charged."""
         self.access.caller(request.headers)
         body = await self._read_body(request)
-        tokens = await off_loop(lambda: count_tokens(body, self.tool_ids))
+        tokens = await off_loop(lambda: count_tokens(body, self.authors))
         return JSONResponse({"input_tokens": tokens})
 
     async def _answer(self, request: Request, read: Callable[[JsonObject], CallerCall]) -> Any:
@@ -223,7 +227,7 @@ class Gateway:
         overrides = self.access.overrides(caller, call.model, request.headers)
         overrides = self._among_able(call, overrides)
         headers = call.forwarded_headers(request.headers)
-        gateway_call = GatewayCall(self.connections, call.body_for, headers)
+        gateway_call = GatewayCall(self.connections, call.body_for, headers, call.note_reply)
 
         def routed() -> RoutedRequest:
             return call.routed(overrides)
@@ -278,13 +282,13 @@ class Gateway:
     async def _decide(self, request: Request) -> Response:
         """Who would answer the prompt that stands in the address."""
         caller = self.access.caller(request.headers)
-        call = ChatCompletion.read(read_question(request.query_params), self.tool_ids)
+        call = ChatCompletion.read(read_question(request.query_params), self.authors)
         return await self._explain(caller, call, request)
 
     async def _decide_posted(self, request: Request) -> Response:
         """Who would answer the chat that is posted."""
         caller = self.access.caller(request.headers)
-        call = read_posted(await self._read_body(request), self.tool_ids)
+        call = read_posted(await self._read_body(request), self.authors)
         return await self._explain(caller, call, request)
 
     async def _explain(self, caller: Caller, call: ChatCompletion, request: Request) -> Response:

@@ -15,7 +15,11 @@ from routoo_core.experts import Expert
 from routoo_core.record import DecisionRecord
 from routoo_core.text import parse_json
 from routoo_core.usage import Usage
-from routoo_integrations.gateway.anthropic_replies import MessageEventReader, read_message
+from routoo_integrations.gateway.anthropic_replies import (
+    MessageEventReader,
+    plain_text,
+    read_message,
+)
 from routoo_integrations.gateway.connections import (
     ExpertConnections,
     ExpertStreamError,
@@ -23,7 +27,12 @@ from routoo_integrations.gateway.connections import (
     protocol_of,
 )
 from routoo_integrations.gateway.events import DONE, JsonObject, ServerEvent
-from routoo_integrations.gateway.openai_replies import ChunkReader, choices_of, read_completion
+from routoo_integrations.gateway.openai_replies import (
+    ChunkReader,
+    choices_of,
+    first_content,
+    read_completion,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,10 @@ class ReplyForm(Protocol):
         """What a whole reply says."""
         ...
 
+    def said(self, value: JsonObject) -> str:
+        """The text of a whole reply or of an event, as the caller will send it back."""
+        ...
+
     def reader(self, marks_end: bool) -> EventReader:
         """A reader for one stream."""
         ...
@@ -104,6 +117,10 @@ class OpenAIReplies:
         """What a whole reply says."""
         return read_completion(value)
 
+    def said(self, value: JsonObject) -> str:
+        """The content of the first choice."""
+        return first_content(value)
+
     def reader(self, marks_end: bool) -> EventReader:
         """A reader for one stream."""
         return ChunkReader(marks_end)
@@ -119,6 +136,10 @@ class AnthropicReplies:
     def read(self, value: JsonObject) -> Reading:
         """What a whole reply says."""
         return read_message(value)
+
+    def said(self, value: JsonObject) -> str:
+        """The text blocks, or a part of one."""
+        return plain_text(value)
 
     def reader(self, marks_end: bool) -> EventReader:
         """A reader for one stream."""
@@ -140,12 +161,14 @@ class GatewayCall:
         connections: Reach the experts.
         body_for: The caller's body in the form of an attempt's expert.
         headers: Of the caller, for experts that speak its protocol.
+        note_reply: Takes who gave a whole reply, and its text.
         usages: Expert → what it reported of a reply that came to its end.
     """
 
     connections: ExpertConnections
     body_for: Callable[[Attempt], JsonObject]
     headers: Mapping[str, str]
+    note_reply: Callable[[str, str], None]
     usages: dict[str, Usage] = field(default_factory=dict)
 
     async def asend(self, attempt: Attempt) -> ExpertReply:
@@ -173,6 +196,8 @@ class GatewayCall:
 
     def stamp(self, reply: ExpertReply, record: DecisionRecord) -> ExpertReply:
         """The reply with its record."""
+        expert = reply.attempt.expert
+        self.note_reply(expert.name, _form_of(expert).said(reply.value))
         return replace(reply, record=record)
 
     async def aopen(self, attempt: Attempt) -> AsyncGenerator[ExpertEvent, None]:
@@ -181,7 +206,7 @@ class GatewayCall:
 
     def reader(self, attempt: Attempt) -> AttemptReader:
         """A reader for one stream."""
-        return AttemptReader(attempt, self.usages)
+        return AttemptReader(attempt, self)
 
     async def _events(self, attempt: Attempt) -> AsyncGenerator[ExpertEvent, None]:
         body = self._encoded(attempt)
@@ -210,17 +235,20 @@ class AttemptReader:
 
     Args:
         attempt: Whose stream.
-        usages: Where what the expert reports is put, once the stream has come to its end.
+        call: What it answers; told what the expert said and reports, once the stream has come to its end.
     """
 
-    def __init__(self, attempt: Attempt, usages: dict[str, Usage]) -> None:
+    def __init__(self, attempt: Attempt, call: GatewayCall) -> None:
         self._attempt = attempt
-        self._usages = usages
-        self._reader = _form_of(attempt.expert).reader(not attempt.expert.silent_stream_end)
+        self._call = call
+        self._form = _form_of(attempt.expert)
+        self._reader = self._form.reader(not attempt.expert.silent_stream_end)
+        self._said: list[str] = []
 
     def read(self, piece: ExpertEvent) -> PieceReading:
         """What an event adds."""
         text, is_visible = self._reader.read(piece.value)
+        self._said.append(self._form.said(piece.value))
         return PieceReading(text, is_visible, self._reader.has_announced_end)
 
     def finish(self) -> Reading:
@@ -231,7 +259,8 @@ class AttemptReader:
         """The last event, with the record."""
         usage = self._reader.finish().usage
         if usage is not None:
-            self._usages[self._attempt.expert.name] = usage
+            self._call.usages[self._attempt.expert.name] = usage
+        self._call.note_reply(self._attempt.expert.name, "".join(self._said))
         return replace(piece, record=record)
 
     def closing_piece(self) -> ExpertEvent:

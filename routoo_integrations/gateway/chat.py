@@ -17,13 +17,13 @@ from routoo_integrations.call_arguments import (
     without_parameters,
     without_reply_limits,
 )
+from routoo_integrations.gateway.authors import Authors
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
 from routoo_integrations.gateway.connections import protocol_of
 from routoo_integrations.gateway.events import DONE, JsonObject, ServerEvent
 from routoo_integrations.gateway.openai_replies import choices_of
 from routoo_integrations.gateway.problems import Problem, invalid_request
 from routoo_integrations.gateway.steering import model_of
-from routoo_integrations.gateway.tool_ids import ToolCallIds
 
 RECORD_FIELD = "routoo"
 """Where the last event of a stream carries the decision record."""
@@ -44,20 +44,20 @@ class ChatCompletion:
 
     Attributes:
         body: The caller's.
-        tool_ids: Read and mark the ids of tool calls.
+        authors: Read and mark the ids of tool calls.
         model: What the body names as its model.
         is_streamed: Whether the reply is to come in chunks.
         wants_usage: Whether a stream is to report its usage.
     """
 
     body: JsonObject = field(repr=False)
-    tool_ids: ToolCallIds
+    authors: Authors
     model: str
     is_streamed: bool
     wants_usage: bool
 
     @classmethod
-    def read(cls, body: JsonObject, tool_ids: ToolCallIds) -> ChatCompletion:
+    def read(cls, body: JsonObject, authors: Authors) -> ChatCompletion:
         """A call with this body.
 
         Raises:
@@ -81,7 +81,7 @@ class ChatCompletion:
             raise invalid_request("stream: write true or false")
         return cls(
             body=body,
-            tool_ids=tool_ids,
+            authors=authors,
             model=model_of(body),
             is_streamed=is_streamed,
             wants_usage=bool(options.get("include_usage")),
@@ -106,7 +106,7 @@ class ChatCompletion:
         """
         arguments = without_parameters(without_reply_limits(self.body), _NOT_ARGUMENTS)
         return RoutedRequest.from_messages(
-            [self._marked(message) for message in self.body["messages"]],
+            self._marked_messages(),
             max_tokens=read_reply_limit(self.body),
             completions=read_completions(self.body),
             tools=[*(self.body.get("tools") or ()), *(self.body.get("functions") or ())],
@@ -138,29 +138,53 @@ class ChatCompletion:
         body[limit] = attempt.max_tokens
         return body
 
-    def _marked(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """A message with the expert that wrote it, where the ids of its tool calls say so."""
-        marked = without_parameters(message, _OF_OURS)
-        if message.get("role") != "assistant":
-            return marked
-        for call in _tool_calls(message):
-            expert = self.tool_ids.read(call["id"]).expert
-            if expert is not None:
-                marked["expert"] = expert
+    def note_reply(self, expert: str, text: str) -> None:
+        """Remember who answered, so that the conversation's next turn is recognised."""
+        self.authors.note_reply(self._turns()[-1], text, expert)
+
+    def _marked_messages(self) -> list[dict[str, Any]]:
+        """The messages, those of assistants with the expert that wrote them, where that is known."""
+        marked = []
+        for message, turn in zip(self.body["messages"], self._turns(), strict=False):
+            plain = without_parameters(message, _OF_OURS)
+            if message.get("role") == "assistant":
+                expert = self._author(message, turn)
+                if expert is not None:
+                    plain["expert"] = expert
+            marked.append(plain)
         return marked
+
+    def _author(self, message: Mapping[str, Any], turn: str) -> str | None:
+        """Who wrote a message: as the ids of its tool calls say, else as is remembered."""
+        for call in _tool_calls(message):
+            expert = self.authors.read(call["id"]).expert
+            if expert is not None:
+                return expert
+        text = _text_of(message)
+        return self.authors.of_reply(turn, text) if text else None
+
+    def _turns(self) -> list[str]:
+        """Before each message and behind the last one: everything that was said since the last reply."""
+        turns = [""]
+        for message in self.body["messages"]:
+            if message.get("role") == "assistant":
+                turns.append("")
+            else:
+                turns.append(f"{turns[-1]}\n{_text_of(message)}")
+        return turns
 
     def _with_own_ids(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """A message with the ids that the expert itself gave; the same object where none is marked."""
         call_id = message.get("tool_call_id")
         if isinstance(call_id, str):
-            own_id = self.tool_ids.read(call_id).own
+            own_id = self.authors.read(call_id).own
             return message if own_id == call_id else {**message, "tool_call_id": own_id}
         if not any(True for _ in _tool_calls(message)):
             return message
         calls = []
         for call in message["tool_calls"]:
             if isinstance(call, dict) and isinstance(call.get("id"), str):
-                call = {**call, "id": self.tool_ids.read(call["id"]).own}
+                call = {**call, "id": self.authors.read(call["id"]).own}
             calls.append(call)
         return {**message, "tool_calls": calls}
 
@@ -169,13 +193,13 @@ class ChatCompletion:
     def whole(self, reply: ExpertReply) -> bytes:
         """The body of a whole reply: as it came, but for the ids of tool calls."""
         expert = reply.attempt.expert.name
-        if not mark_calls(reply.value, "message", self.tool_ids, expert):
+        if not mark_calls(reply.value, "message", self.authors, expert):
             return reply.payload
         return json.dumps(reply.value).encode()
 
     def writer(self) -> ChatWriter:
         """Writes a streamed reply."""
-        return ChatWriter(self.tool_ids, self.wants_usage)
+        return ChatWriter(self.authors, self.wants_usage)
 
 
 class ChatWriter:
@@ -185,12 +209,12 @@ class ChatWriter:
     carries the decision record, so the one that may be it is held back.
 
     Args:
-        tool_ids: Mark the ids of tool calls.
+        authors: Mark the ids of tool calls.
         wants_usage: Whether the caller asked for usage.
     """
 
-    def __init__(self, tool_ids: ToolCallIds, wants_usage: bool) -> None:
-        self._tool_ids = tool_ids
+    def __init__(self, authors: Authors, wants_usage: bool) -> None:
+        self._authors = authors
         self._wants_usage = wants_usage
         self._waiting: JsonObject | None = None
 
@@ -236,7 +260,7 @@ class ChatWriter:
         chunk = piece.value
         if piece.event is None:
             return ServerEvent(""), None
-        is_changed = mark_calls(chunk, "delta", self._tool_ids, piece.attempt.expert.name)
+        is_changed = mark_calls(chunk, "delta", self._authors, piece.attempt.expert.name)
         if not self._wants_usage and "usage" in chunk:
             if not chunk.get("choices"):
                 return piece.event, None
@@ -251,13 +275,13 @@ def _may_be_last(chunk: JsonObject) -> bool:
     return not choices or any(choice.get("finish_reason") for choice in choices)
 
 
-def mark_calls(value: JsonObject, holder: str, tool_ids: ToolCallIds, expert: str) -> bool:
+def mark_calls(value: JsonObject, holder: str, authors: Authors, expert: str) -> bool:
     """Mark the ids of all tool calls in a reply or a chunk; whether there were any."""
     has_marked = False
     for choice in choices_of(value):
         message = choice.get(holder)
         for call in _tool_calls(message) if isinstance(message, dict) else ():
-            call["id"] = tool_ids.mark(call["id"], expert)
+            call["id"] = authors.mark(call["id"], expert)
             has_marked = True
     return has_marked
 
@@ -270,6 +294,19 @@ def _tool_calls(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for call in calls:
         if isinstance(call, dict) and isinstance(call.get("id"), str) and call["id"]:
             yield call
+
+
+def _text_of(message: Mapping[str, Any]) -> str:
+    """The texts of a message."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    texts = []
+    for part in content if isinstance(content, list) else ():
+        text = part.get("text") if isinstance(part, dict) else None
+        if isinstance(text, str):
+            texts.append(text)
+    return "".join(texts)
 
 
 def _kind(value: object) -> str:

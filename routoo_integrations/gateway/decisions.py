@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.router import Router
+from routoo_integrations.gateway.authors import Authors
 from routoo_integrations.gateway.chat import ChatCompletion
 from routoo_integrations.gateway.events import JsonObject
 from routoo_integrations.gateway.problems import invalid_request
 from routoo_integrations.gateway.steering import ROUTER_MODEL
-from routoo_integrations.gateway.tool_ids import ToolCallIds
 
 
 def read_question(parameters: Mapping[str, str]) -> JsonObject:
@@ -34,7 +34,7 @@ def read_question(parameters: Mapping[str, str]) -> JsonObject:
     return body
 
 
-def read_posted(body: JsonObject, tool_ids: ToolCallIds) -> ChatCompletion:
+def read_posted(body: JsonObject, authors: Authors) -> ChatCompletion:
     """The chat that a body asks about: that of a chat completion, or one with a ``text`` instead of messages.
 
     Raises:
@@ -43,7 +43,7 @@ def read_posted(body: JsonObject, tool_ids: ToolCallIds) -> ChatCompletion:
     if isinstance(body.get("text"), str) and "messages" not in body:
         rest = {name: value for name, value in body.items() if name != "text"}
         body = {**rest, "messages": [{"role": "user", "content": body["text"]}]}
-    return ChatCompletion.read(body, tool_ids)
+    return ChatCompletion.read(body, authors)
 
 
 def explain(router: Router, request: RoutedRequest, overrides: Overrides) -> JsonObject:

@@ -14,13 +14,13 @@ from routoo_core.experts import Expert
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_integrations.call_arguments import without_parameters
 from routoo_integrations.gateway.anthropic_replies import blocks_of
+from routoo_integrations.gateway.authors import Authors
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
 from routoo_integrations.gateway.chat import RECORD_FIELD, ChatCompletion
 from routoo_integrations.gateway.connections import protocol_of
 from routoo_integrations.gateway.events import JsonObject, ServerEvent
 from routoo_integrations.gateway.problems import Problem, invalid_request
 from routoo_integrations.gateway.steering import ROUTER_MODEL
-from routoo_integrations.gateway.tool_ids import ToolCallIds
 from routoo_integrations.gateway.translation import (
     MessageEvents,
     NotTranslatable,
@@ -41,17 +41,17 @@ class MessagesCall:
     Attributes:
         body: The caller's.
         chat: The same as a chat completion; what has no such form is left out of it.
-        tool_ids: Read and mark the ids of tool calls.
+        authors: Read and mark the ids of tool calls.
         is_translatable: Whether all of it has the form of a chat completion.
     """
 
     body: JsonObject = field(repr=False)
     chat: ChatCompletion = field(repr=False)
-    tool_ids: ToolCallIds
+    authors: Authors
     is_translatable: bool
 
     @classmethod
-    def read(cls, body: JsonObject, tool_ids: ToolCallIds) -> MessagesCall:
+    def read(cls, body: JsonObject, authors: Authors) -> MessagesCall:
         """A call with this body.
 
         Raises:
@@ -69,7 +69,7 @@ class MessagesCall:
                 f"messages: they are not in Anthropic's form ({error})"
             ) from error
         chat["model"] = body.get("model", ROUTER_MODEL)
-        return cls(body, ChatCompletion.read(chat, tool_ids), tool_ids, is_translatable)
+        return cls(body, ChatCompletion.read(chat, authors), authors, is_translatable)
 
     @property
     def model(self) -> str:
@@ -135,7 +135,7 @@ class MessagesCall:
         writers = set()
         for block in blocks_of(message):
             if block.get("type") == "tool_use" and isinstance(block.get("id"), str):
-                writers.add(self.tool_ids.read(block["id"]).expert)
+                writers.add(self.authors.read(block["id"]).expert)
         is_foreign = bool(writers - {expert.name, None})
         content = []
         for block in message["content"]:
@@ -147,10 +147,14 @@ class MessagesCall:
     def _with_own_id(self, block: Any) -> Any:
         for name in ("id", "tool_use_id"):
             if isinstance(block, dict) and isinstance(block.get(name), str):
-                own_id = self.tool_ids.read(block[name]).own
+                own_id = self.authors.read(block[name]).own
                 if own_id != block[name]:
                     return {**block, name: own_id}
         return block
+
+    def note_reply(self, expert: str, text: str) -> None:
+        """Remember who answered; see :meth:`ChatCompletion.note_reply`."""
+        self.chat.note_reply(expert, text)
 
     # To the caller
 
@@ -159,25 +163,25 @@ class MessagesCall:
         expert = reply.attempt.expert
         is_own_form = protocol_of(expert) == "anthropic"
         message = reply.value if is_own_form else message_of(reply.value)
-        has_calls = _mark_calls(blocks_of(message), self.tool_ids, expert.name)
+        has_calls = _mark_calls(blocks_of(message), self.authors, expert.name)
         if is_own_form and not has_calls:
             return reply.payload
         return json.dumps(message).encode()
 
     def writer(self) -> MessagesWriter:
         """Writes a streamed reply."""
-        return MessagesWriter(self.tool_ids)
+        return MessagesWriter(self.authors)
 
 
 class MessagesWriter:
     """Writes a stream as Anthropic's events; the last one carries the decision record.
 
     Args:
-        tool_ids: Mark the ids of tool calls.
+        authors: Mark the ids of tool calls.
     """
 
-    def __init__(self, tool_ids: ToolCallIds) -> None:
-        self._tool_ids = tool_ids
+    def __init__(self, authors: Authors) -> None:
+        self._authors = authors
         self._translated = MessageEvents()
 
     def write(self, piece: ExpertEvent) -> Iterator[ServerEvent]:
@@ -215,17 +219,17 @@ class MessagesWriter:
 
     def _mark(self, event: JsonObject, expert: str) -> bool:
         block = event.get("content_block")
-        return isinstance(block, dict) and _mark_calls(iter([block]), self._tool_ids, expert)
+        return isinstance(block, dict) and _mark_calls(iter([block]), self._authors, expert)
 
 
-def count_tokens(body: JsonObject, tool_ids: ToolCallIds) -> int:
+def count_tokens(body: JsonObject, authors: Authors) -> int:
     """How many tokens a body's prompt has, about.
 
     Raises:
         CallRefused: A field has not the form that Anthropic's protocol gives it.
         InvalidRequest: It cannot be routed.
     """
-    call = MessagesCall.read({"max_tokens": 1, **body}, tool_ids)
+    call = MessagesCall.read({"max_tokens": 1, **body}, authors)
     return call.routed(Overrides()).prompt_tokens
 
 
@@ -253,11 +257,11 @@ def _counted_as_text(body: JsonObject) -> JsonObject:
     return chat
 
 
-def _mark_calls(blocks: Iterator[JsonObject], tool_ids: ToolCallIds, expert: str) -> bool:
+def _mark_calls(blocks: Iterator[JsonObject], authors: Authors, expert: str) -> bool:
     """Mark the ids of all tool calls; whether there were any."""
     has_marked = False
     for block in blocks:
         if block.get("type") == "tool_use" and isinstance(block.get("id"), str):
-            block["id"] = tool_ids.mark(block["id"], expert)
+            block["id"] = authors.mark(block["id"], expert)
             has_marked = True
     return has_marked

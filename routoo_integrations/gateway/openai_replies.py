@@ -32,6 +32,16 @@ def choices_of(reply: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
                 yield choice
 
 
+def first_content(reply: Mapping[str, Any]) -> str:
+    """What the first choice of a reply or of a chunk says."""
+    for choice in choices_of(reply):
+        if choice.get("index", 0) == 0:
+            message = choice.get("message") or choice.get("delta")
+            content = message.get("content") if isinstance(message, Mapping) else None
+            return content if isinstance(content, str) else ""
+    return ""
+
+
 class ChunkReader:
     """Adds up the chunks of one stream.
 

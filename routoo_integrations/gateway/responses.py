@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from routoo_core.calling.attempt import Attempt
 from routoo_core.experts import Expert
 from routoo_core.request import Overrides, RoutedRequest
+from routoo_integrations.gateway.authors import Authors
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
 from routoo_integrations.gateway.chat import RECORD_FIELD, ChatCompletion, mark_calls
 from routoo_integrations.gateway.events import JsonObject, ServerEvent
 from routoo_integrations.gateway.problems import Problem
 from routoo_integrations.gateway.response_events import ResponseEvents
 from routoo_integrations.gateway.response_form import chat_body_of, response_of
-from routoo_integrations.gateway.tool_ids import ToolCallIds
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,21 @@ class ResponsesCall:
     Attributes:
         body: The caller's.
         chat: The same as a chat completion.
-        tool_ids: Read and mark the ids of tool calls.
+        authors: Read and mark the ids of tool calls.
     """
 
     body: JsonObject = field(repr=False)
     chat: ChatCompletion = field(repr=False)
-    tool_ids: ToolCallIds
+    authors: Authors
 
     @classmethod
-    def read(cls, body: JsonObject, tool_ids: ToolCallIds) -> ResponsesCall:
+    def read(cls, body: JsonObject, authors: Authors) -> ResponsesCall:
         """A call with this body.
 
         Raises:
             CallRefused: It asks for what is kept or run by OpenAI's own servers, or has not the protocol's form.
         """
-        return cls(body, ChatCompletion.read(chat_body_of(body), tool_ids), tool_ids)
+        return cls(body, ChatCompletion.read(chat_body_of(body), authors), authors)
 
     @property
     def model(self) -> str:
@@ -67,14 +67,18 @@ class ResponsesCall:
         """The call as a chat completion for an attempt's expert."""
         return self.chat.body_for(attempt)
 
+    def note_reply(self, expert: str, text: str) -> None:
+        """Remember who answered; see :meth:`ChatCompletion.note_reply`."""
+        self.chat.note_reply(expert, text)
+
     def whole(self, reply: ExpertReply) -> bytes:
         """The body of a whole reply."""
-        mark_calls(reply.value, "message", self.tool_ids, reply.attempt.expert.name)
+        mark_calls(reply.value, "message", self.authors, reply.attempt.expert.name)
         return json.dumps(response_of(self.body, reply.value)).encode()
 
     def writer(self) -> ResponsesWriter:
         """Writes a streamed reply."""
-        return ResponsesWriter(self.body, self.tool_ids)
+        return ResponsesWriter(self.body, self.authors)
 
 
 class ResponsesWriter:
@@ -82,16 +86,16 @@ class ResponsesWriter:
 
     Args:
         body: The call.
-        tool_ids: Mark the ids of tool calls.
+        authors: Mark the ids of tool calls.
     """
 
-    def __init__(self, body: JsonObject, tool_ids: ToolCallIds) -> None:
-        self._tool_ids = tool_ids
+    def __init__(self, body: JsonObject, authors: Authors) -> None:
+        self._authors = authors
         self._events = ResponseEvents(body)
 
     def write(self, piece: ExpertEvent) -> Iterator[ServerEvent]:
         """The events that follow from one of the expert's."""
-        mark_calls(piece.value, "delta", self._tool_ids, piece.attempt.expert.name)
+        mark_calls(piece.value, "delta", self._authors, piece.attempt.expert.name)
         events = list(self._events.of_chunk(piece.value) if piece.event is not None else ())
         if piece.record is not None:
             events += self._events.ending()
