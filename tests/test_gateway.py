@@ -29,6 +29,7 @@ from routoo_core import Pool
 from routoo_core.config import build_router
 from routoo_core.errors import ConfigurationError
 from routoo_core.testing import FakePredictor, Reply
+from routoo_integrations.gateway import server as gateway_server
 from routoo_integrations.gateway.app import Gateway, GatewayLimits
 from routoo_integrations.gateway.authors import Authors
 from routoo_integrations.gateway.server import GatewayServer
@@ -443,6 +444,21 @@ def test_a_body_that_does_not_come_is_given_up(endpoint):
             head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{"
             slow.sendall(head.encode())
             assert slow.recv(200).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("has_called_before", [False, True])
+def test_a_head_that_does_not_come_is_given_up(server, monkeypatch, has_called_before):
+    monkeypatch.setattr(gateway_server, "HEAD_TIMEOUT_S", 0.3)
+    host, _, port = server.address.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as slow:
+        if has_called_before:
+            slow.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert slow.recv(1000).startswith(b"HTTP/1.1 200")
+        slow.sendall(b"GET /health/live HTTP/1.1\r\nHo")
+        rest = b""
+        while data := slow.recv(1000):
+            rest += data
+    assert b"HTTP/1.1 200" not in rest
 
 
 def test_headers_beyond_the_bound_are_refused(server):

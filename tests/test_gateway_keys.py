@@ -203,6 +203,8 @@ def test_a_key_is_answered_by_its_experts_alone(server, keys):
     for body, headers in (({**BODY, "model": "dear"}, {}), (BODY, {"Routoo-Expert": "dear"})):
         refused = post(server, body, headers={**bearer(key), **headers})
         assert refused.status_code == 403
+    unknown = post(server, {**BODY, "model": "nobody"}, headers=bearer(key))
+    assert "dear" not in unknown.text
     models = httpx.get(f"{server.base_url}/models", headers=bearer(key)).json()["data"]
     names = [model["id"] for model in models]
     assert "cheap" in names

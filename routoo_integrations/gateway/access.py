@@ -124,7 +124,7 @@ class Access:
             return read_steering(self._router, model, headers)
         terms = caller.key.terms
         rest = {name: value for name, value in headers.items() if name != _ACCOUNT_HEADER}
-        overrides = read_steering(self._router, model, rest)
+        overrides = read_steering(self._router, model, rest, caller.experts)
         if terms.policy is not None:
             if overrides.policy is not None:
                 raise _forbidden(

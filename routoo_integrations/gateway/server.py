@@ -26,24 +26,44 @@ _SHUTDOWN_S = 10
 
 
 class BoundedHttp(H11Protocol):
-    """HTTP whose callers must send the head of a request in time."""
+    """HTTP whose callers must send the head of each request in time."""
 
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Give the caller some time for its first request."""
+        """Wait for the first request."""
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._close_if_silent)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait no longer for a head that is there; for one that has only begun, no longer than for another."""
+        super().data_received(data)
+        if self._is_between_requests():
+            self._wait_for_head()
+        else:
+            self._stop_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the caller."""
-        if self._head_timer is not None:
-            self._head_timer.cancel()
+        self._stop_waiting()
         super().connection_lost(exc)
 
-    def _close_if_silent(self) -> None:
-        """Close a connection on which no request has begun."""
-        if self.cycle is None:
+    def _is_between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _wait_for_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._close_if_waiting)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _close_if_waiting(self) -> None:
+        """Close a connection on which the head of a request has not come."""
+        self._head_timer = None
+        if self._is_between_requests():
             self.transport.close()
 
 

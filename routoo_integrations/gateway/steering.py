@@ -24,19 +24,25 @@ _HEADERS = {
 """Header → what a call sets by it."""
 
 
-def read_steering(router: Router, model: str, headers: Mapping[str, str]) -> Overrides:
+def read_steering(
+    router: Router,
+    model: str,
+    headers: Mapping[str, str],
+    experts: frozenset[str] | None = None,
+) -> Overrides:
     """What a call sets for itself.
 
     Args:
         router: The router that will decide.
         model: As the body names it: ``routoo``, ``routoo/`` and a policy, or an expert.
         headers: Of the request, their names in lower case.
+        experts: Those that may be told of; ``None`` for all.
 
     Raises:
         CallRefused: Nobody goes by the name of the model.
         InvalidRequest: A header has a value that cannot be used, or that the router does not allow.
     """
-    settings = _model_settings(router, model)
+    settings = _model_settings(router, model, experts)
     for header, setting in _HEADERS.items():
         value = headers.get(header)
         if value:
@@ -54,7 +60,7 @@ def policy_names(router: Router) -> Iterator[str]:
         yield name
 
 
-def _model_settings(router: Router, model: str) -> dict[str, str]:
+def _model_settings(router: Router, model: str, experts: frozenset[str] | None) -> dict[str, str]:
     if model == ROUTER_MODEL:
         return {}
     if model.startswith(_POLICY_PREFIX):
@@ -66,8 +72,8 @@ def _model_settings(router: Router, model: str) -> dict[str, str]:
 
     names = {expert.name for expert in router.pool} | {expert.model for expert in router.pool}
     if model not in names:
-        known = [ROUTER_MODEL, *(expert.name for expert in router.pool)]
-        raise _unknown_model(model, known)
+        shown = [expert.name for expert in router.pool if experts is None or expert.name in experts]
+        raise _unknown_model(model, [ROUTER_MODEL, *shown])
     return {"routoo_expert": model}
 
 
