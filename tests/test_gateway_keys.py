@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import openai
@@ -13,6 +14,7 @@ from gateway_parts import HELLO, make_router, post, sdk_for, state_of
 from typer.testing import CliRunner
 
 from routoo_core import Budget
+from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import ConfigurationError
 from routoo_core.testing import ManualClock, Reply
 from routoo_integrations.cli import app
@@ -360,3 +362,42 @@ def test_digests_are_of_the_whole_key(keys):
     assert keys.find(key) is not None
     assert keys.find(key[:-1]) is None
     assert keys.find("") is None
+
+
+@contextmanager
+def serving(folder):
+    """A gateway in a process of its own; its address."""
+    command = [sys.executable, "-m", "routoo_core", "serve", "--port", "0"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process.stdout.readline().split(" at ")[1].split("/v1")[0]
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_two_gateways_that_share_a_ledger_stay_within_the_limit_together(folder, endpoint):
+    endpoint.replies["gpt-4o-mini"] = Reply("word " * 50, delay_s=0.05)
+    toml = (folder / "routoo.toml").read_text().replace("5.00", "0.0004")
+    (folder / "routoo.toml").write_text(toml)
+    made = [json.loads(routoo("create", name, "--json").stdout) for name in ("alice", "bob")]
+    body = {"model": "routoo", "messages": HELLO, "max_tokens": 50}
+
+    with serving(folder) as first, serving(folder) as second, ThreadPoolExecutor(50) as pool:
+
+        def call(number):
+            address = (first, second)[number % 2]
+            headers = bearer(made[number // 2 % 2]["key"])
+            url = f"{address}/v1/chat/completions"
+            return httpx.post(url, json=body, headers=headers, timeout=60).status_code
+
+        statuses = list(pool.map(call, range(100)))
+    states = {state.account: state for state in SqliteLedger(folder / "routoo.db").accounts()}
+    billed = sum(
+        bill.tokens.prompt_tokens * 150 + bill.tokens.completion_tokens * 600
+        for bill in endpoint.bills
+    )
+    assert set(statuses) == {200, 429}
+    assert states["team"].spent == billed <= 400_000
+    assert states["alice"].spent + states["bob"].spent == billed
+    assert all(state.held == 0 for state in states.values())
