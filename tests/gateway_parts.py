@@ -20,8 +20,9 @@ def make_router(endpoint, limit="0.10", ledger="memory://", settings=(), budget=
     """A router over a cheap and a dear expert that can do everything; the dear one is better."""
     shared = {"max_output_tokens": 256, "context_window": 4096, "capabilities": ABILITIES}
     shared |= dict(settings)
-    dear = {"input_usd_per_1m": 10, "output_usd_per_1m": 30, "tokens_per_image": 100}
-    pool = Pool([endpoint.expert("cheap", **shared), endpoint.expert("dear", **dear, **shared)])
+    dear = {"input_usd_per_1m": 10, "output_usd_per_1m": 30, "tokens_per_image": 100, **shared}
+    dear |= options.pop("dear_settings", {})
+    pool = Pool([endpoint.expert("cheap", **shared), endpoint.expert("dear", **dear)])
     return build_router(
         pool,
         router=FakePredictor(options.pop("quality", {"cheap": 0.4, "dear": 0.9})),

@@ -72,7 +72,7 @@ routoo_integrations.langchain
 routoo_integrations.llama_index
     tools messages refusals reading streams connections clients events calls structured llm selector namespace
 routoo_integrations.gateway
-    events authors problems connections openai_replies anthropic_replies calls steering keys access chat translation messages response_form response_events responses decision_headers decisions metrics requests streaming model_list app server
+    events authors problems connections openai_replies anthropic_replies calls steering keys access translation anthropic_form chat messages response_form response_events responses decision_headers decisions metrics requests streaming model_list app server
 routoo_integrations
     expert_check
 routoo_integrations.demo

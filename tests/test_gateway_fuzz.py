@@ -7,6 +7,7 @@ import pytest
 from gateway_parts import HELLO, make_router
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from provider_servers import AnthropicServer
 
 from routoo_core.testing import FakeEndpoint, Reply
 from routoo_integrations.gateway.app import Gateway
@@ -87,8 +88,18 @@ def endpoint():
 
 
 @pytest.fixture(scope="module")
-def router(endpoint):
-    return make_router(endpoint, limit="1000")
+def claude():
+    with AnthropicServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["openai", "anthropic"])
+def router(request, endpoint, claude):
+    """The better expert speaks OpenAI's protocol, or Anthropic's."""
+    if request.param == "openai":
+        return make_router(endpoint, limit="1000")
+    settings = {"provider": "anthropic", "base_url": claude.base_url}
+    return make_router(endpoint, limit="1000", dear_settings=settings)
 
 
 @pytest.fixture(scope="module")
@@ -103,19 +114,19 @@ def client():
         yield http
 
 
-def check(client, server, router, endpoint, path, body, headers):
+def check(client, server, router, endpoint, claude, path, body, headers):
     before = router.ledger.state(router.budget).spent
-    answered = len(endpoint.requests)
+    answered = len(endpoint.requests) + len(claude.requests)
     response = client.post(f"{server.address}{path}", content=json.dumps(body), headers=headers)
     assert response.status_code in {200, 400, 404, 429}, (response.status_code, response.text)
     if response.status_code != 200:
         assert response.json()["error"]["message"]
-        assert len(endpoint.requests) == answered
+        assert len(endpoint.requests) + len(claude.requests) == answered
         assert router.ledger.state(router.budget).spent == before
 
 
 FUZZ = settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -124,26 +135,26 @@ FUZZ = settings(
 @FUZZ
 @given(path=PATHS, fields=st.dictionaries(NAMES, VALUES, max_size=3), headers=HEADERS)
 def test_any_fields_beside_a_sound_conversation(
-    client, server, router, endpoint, path, fields, headers
+    client, server, router, endpoint, claude, path, fields, headers
 ):
     body = {"model": "routoo", "max_tokens": 20, "messages": HELLO, "input": "Hello", **fields}
     if path == "/v1/responses":
         del body["max_tokens"]
-    check(client, server, router, endpoint, path, body, headers)
+    check(client, server, router, endpoint, claude, path, body, headers)
 
 
 @FUZZ
 @given(path=PATHS, messages=st.lists(MESSAGES | VALUES, max_size=3), stream=st.booleans())
-def test_any_messages(client, server, router, endpoint, path, messages, stream):
+def test_any_messages(client, server, router, endpoint, claude, path, messages, stream):
     body = {"model": "routoo", "messages": messages, "input": messages, "stream": stream}
     if path != "/v1/responses":
         body["max_tokens"] = 20
-    check(client, server, router, endpoint, path, body, {})
+    check(client, server, router, endpoint, claude, path, body, {})
 
 
 @FUZZ
 @given(path=PATHS, tools=VALUES | st.lists(PARTS | VALUES, max_size=3), choice=VALUES | PARTS)
-def test_any_tools(client, server, router, endpoint, path, tools, choice):
+def test_any_tools(client, server, router, endpoint, claude, path, tools, choice):
     body = {
         "model": "routoo",
         "messages": HELLO,
@@ -153,4 +164,4 @@ def test_any_tools(client, server, router, endpoint, path, tools, choice):
     }
     if path != "/v1/responses":
         body["max_tokens"] = 20
-    check(client, server, router, endpoint, path, body, {})
+    check(client, server, router, endpoint, claude, path, body, {})

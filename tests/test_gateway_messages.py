@@ -12,6 +12,7 @@ from anthropic import (
     RateLimitError,
 )
 from gateway_parts import HELLO, make_router, post, state_of, stream_events
+from gateway_parts import sdk_for as openai_sdk
 from provider_servers import ProviderReply
 from waiting import wait_until
 
@@ -19,6 +20,7 @@ from routoo_core import Budget, Pool
 from routoo_core.config import build_router
 from routoo_core.testing import FakePredictor, Reply
 from routoo_core.usage import Usage
+from routoo_integrations.gateway.anthropic_form import CompletionChunks, completion_of
 from routoo_integrations.gateway.app import Gateway
 from routoo_integrations.gateway.keys import KeyStore, KeyTerms
 from routoo_integrations.gateway.server import GatewayServer
@@ -248,9 +250,130 @@ def test_an_interrupted_stream_of_anthropics_own_does_not_end_cleanly(
     wait_until(lambda: state_of(mixed_router).held == 0)
 
 
-def test_a_caller_of_the_other_protocol_is_answered_by_experts_that_speak_it(mixed_server):
-    response = post(mixed_server, {"model": "routoo", "messages": HELLO})
-    assert response.headers["routoo-expert"] == "cheap"
+def test_a_caller_of_openais_protocol_is_answered_by_anthropics_own(mixed_server, anthropic):
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO"}}
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]},
+        {
+            "role": "assistant",
+            "content": "Let me see.",
+            "tool_calls": [
+                {
+                    "id": "toolu_1.routoo-claude",
+                    "type": "function",
+                    "function": {"name": "weather", "arguments": '{"city": "Bern"}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "toolu_1.routoo-claude", "content": "Sun"},
+    ]
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    with openai_sdk(mixed_server) as client:
+        raw = client.chat.completions.with_raw_response.create(
+            model="routoo",
+            messages=messages,
+            tools=[tool],
+            tool_choice="required",
+            parallel_tool_calls=False,
+            temperature=1.5,
+            stop="END",
+            max_tokens=100,
+        )
+    assert raw.headers["routoo-expert"] == "claude"
+    completion = raw.parse()
+    assert completion.choices[0].message.content == "The answer is four."
+    assert completion.choices[0].finish_reason == "stop"
+    assert completion.usage.total_tokens == 14
+    source = {"type": "base64", "media_type": "image/png", "data": "iVBO"}
+    assert anthropic.requests[0] == {
+        "model": "claude",
+        "max_tokens": 100,
+        "system": "Be brief.",
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "What is it?"},
+                    {"type": "image", "source": source},
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "text", "text": "Let me see."},
+                    {
+                        "type": "tool_use",
+                        "id": "toolu_1",
+                        "name": "weather",
+                        "input": {"city": "Bern"},
+                    },
+                ],
+            },
+            {
+                "role": "user",
+                "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "Sun"}],
+            },
+        ],
+        "temperature": 1.0,
+        "stop_sequences": ["END"],
+        "tools": [{"name": "weather", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+    }
+
+
+def test_a_stream_of_anthropics_own_comes_as_chunks_or_events_of_a_response(
+    mixed_server, mixed_router
+):
+    chat = {"model": "routoo", "messages": HELLO, "stream_options": {"include_usage": True}}
+    events = stream_events(mixed_server, chat)
+    assert events[-1].data == "[DONE]"
+    chunks = [json.loads(event.data) for event in events[:-1]]
+    said = [choice["delta"].get("content") for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(filter(None, said)) == "The answer is four."
+    assert chunks[-1]["usage"]["total_tokens"] == 14
+    assert chunks[-1]["routoo"]["expert"] == "claude"
+    with openai_sdk(mixed_server) as client:
+        with client.responses.stream(model="routoo", input="Hello there, you!") as stream:
+            response = stream.get_final_response()
+        whole = client.responses.create(model="routoo", input="Hello there, you!")
+    assert response.output_text == whole.output_text == "The answer is four."
+    assert response.usage.total_tokens == whole.usage.total_tokens == 14
+    assert state_of(mixed_router).spent == 3 * (10 * 10 + 4 * 30) * 1000
+
+
+def test_what_anthropics_own_cannot_do_goes_to_others(mixed_server):
+    for changes in ({"n": 2}, {"logprobs": True}):
+        body = {"model": "routoo", "messages": HELLO, **changes}
+        assert post(mixed_server, body).headers["routoo-expert"] == "cheap"
+
+
+def test_tool_calls_of_anthropics_own_have_their_form_in_the_other_protocol():
+    use = {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Bern"}}
+    message = {"id": "m", "content": [use], "stop_reason": "tool_use"}
+    choice = completion_of(message)["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    call = choice["message"]["tool_calls"][0]
+    assert json.loads(call["function"]["arguments"]) == {"city": "Bern"}
+
+    chunks = CompletionChunks()
+    made = []
+    for event in (
+        {"type": "message_start", "message": {"id": "m", "model": "claude"}},
+        {"type": "content_block_start", "index": 1, "content_block": {**use, "input": {}}},
+        {
+            "type": "content_block_delta",
+            "index": 1,
+            "delta": {"type": "input_json_delta", "partial_json": '{"city": "Bern"}'},
+        },
+        {"type": "content_block_stop", "index": 1},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+    ):
+        made += chunks.of_event(event)
+    calls = [chunk["choices"][0]["delta"].get("tool_calls") for chunk in made]
+    assert calls[1][0]["id"] == "t1"
+    assert calls[2][0] == {"index": 0, "function": {"arguments": '{"city": "Bern"}'}}
+    assert made[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
 def test_tools_that_anthropic_runs_need_an_expert_that_allows_them(endpoint, anthropic):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from routoo_core.arguments import unpriced_arguments
@@ -17,6 +18,11 @@ from routoo_integrations.call_arguments import (
     without_parameters,
     without_reply_limits,
 )
+from routoo_integrations.gateway.anthropic_form import (
+    CompletionChunks,
+    completion_of,
+    messages_body,
+)
 from routoo_integrations.gateway.authors import Authors
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
 from routoo_integrations.gateway.connections import protocol_of
@@ -24,6 +30,7 @@ from routoo_integrations.gateway.events import DONE, JsonObject, ServerEvent
 from routoo_integrations.gateway.openai_replies import choices_of
 from routoo_integrations.gateway.problems import Problem, invalid_request
 from routoo_integrations.gateway.steering import model_of
+from routoo_integrations.gateway.translation import NotTranslatable
 
 RECORD_FIELD = "routoo"
 """Where the last event of a stream carries the decision record."""
@@ -95,8 +102,8 @@ class ChatCompletion:
     # To an expert
 
     def may_be_answered_by(self, expert: Expert) -> bool:
-        """Whether an expert can be sent it: one that speaks the same protocol."""
-        return protocol_of(expert) == "openai"
+        """Whether an expert can be sent it: one that speaks the same protocol, or another that has a form for it."""
+        return protocol_of(expert) == "openai" or self._messages_form is not None
 
     def routed(self, overrides: Overrides) -> RoutedRequest:
         """The call as the router reads it.
@@ -123,6 +130,8 @@ class ChatCompletion:
         which are the expert's own again.
         """
         expert = attempt.expert
+        if protocol_of(expert) == "anthropic":
+            return self._messages_body_for(attempt)
         body = without_reply_limits(self.body)
         body["model"] = expert.model
         body["messages"] = [self._with_own_ids(message) for message in body["messages"]]
@@ -136,6 +145,28 @@ class ChatCompletion:
         if limit in attempt.withheld:
             limit = _OTHER_LIMIT[limit]
         body[limit] = attempt.max_tokens
+        return body
+
+    @cached_property
+    def _messages_form(self) -> JsonObject | None:
+        """The call in Anthropic's form; ``None`` where it has a part that has none."""
+        messages = [self._with_own_ids(message) for message in self.body["messages"]]
+        try:
+            return messages_body({**self.body, "messages": messages})
+        except (NotTranslatable, TypeError, AttributeError, KeyError):
+            return None
+
+    def _messages_body_for(self, attempt: Attempt) -> JsonObject:
+        """The call in Anthropic's form for an attempt's expert."""
+        expert = attempt.expert
+        body = without_parameters(self._messages_form or {}, attempt.withheld)
+        body["model"] = expert.model
+        body["max_tokens"] = attempt.max_tokens
+        if self.is_streamed:
+            body["stream"] = True
+        if expert.sent_effort not in {None, "none"}:
+            config = body.get("output_config") or {}
+            body["output_config"] = {**config, "effort": expert.sent_effort}
         return body
 
     def note_reply(self, expert: str, text: str) -> None:
@@ -192,14 +223,44 @@ class ChatCompletion:
 
     def whole(self, reply: ExpertReply) -> bytes:
         """The body of a whole reply: as it came, but for the ids of tool calls."""
+        completion = chat_completion(reply)
         expert = reply.attempt.expert.name
-        if not mark_calls(reply.value, "message", self.authors, expert):
+        has_calls = mark_calls(completion, "message", self.authors, expert)
+        if completion is reply.value and not has_calls:
             return reply.payload
-        return json.dumps(reply.value).encode()
+        return json.dumps(completion).encode()
 
     def writer(self) -> ChatWriter:
         """Writes a streamed reply."""
         return ChatWriter(self.authors, self.wants_usage)
+
+
+def chat_completion(reply: ExpertReply) -> JsonObject:
+    """A whole reply as a chat completion: the very object that came, where it is one."""
+    if protocol_of(reply.attempt.expert) == "openai":
+        return reply.value
+    return completion_of(reply.value)
+
+
+class ChatPieces:
+    """Makes chunks of chat completions of the events of one stream, whichever protocol they are of."""
+
+    def __init__(self) -> None:
+        self._chunks = CompletionChunks()
+
+    def of(self, piece: ExpertEvent) -> Iterator[ExpertEvent]:
+        """The pieces that one of the expert's becomes; the last one carries the record, if that did."""
+        if protocol_of(piece.attempt.expert) == "openai" or piece.event is None:
+            yield piece
+            return
+        pieces = []
+        for chunk in self._chunks.of_event(piece.value):
+            event = ServerEvent.of(chunk)
+            pieces.append(replace(piece, event=event, value=chunk, record=None))
+        if piece.record is not None:
+            last = pieces.pop() if pieces else replace(piece, event=None, value={})
+            pieces.append(replace(last, record=piece.record))
+        yield from pieces
 
 
 class ChatWriter:
@@ -216,10 +277,16 @@ class ChatWriter:
     def __init__(self, authors: Authors, wants_usage: bool) -> None:
         self._authors = authors
         self._wants_usage = wants_usage
+        self._pieces = ChatPieces()
         self._waiting: JsonObject | None = None
 
     def write(self, piece: ExpertEvent) -> Iterator[ServerEvent]:
         """The events that follow from one of the expert's."""
+        for chat_piece in self._pieces.of(piece):
+            yield from self._write(chat_piece)
+
+    def _write(self, piece: ExpertEvent) -> Iterator[ServerEvent]:
+        """The events that follow from a chunk."""
         event, chunk = self._own_form(piece)
         if piece.record is not None:
             yield from self._write_last(chunk, piece)

@@ -11,7 +11,13 @@ from routoo_core.experts import Expert
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_integrations.gateway.authors import Authors
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
-from routoo_integrations.gateway.chat import RECORD_FIELD, ChatCompletion, mark_calls
+from routoo_integrations.gateway.chat import (
+    RECORD_FIELD,
+    ChatCompletion,
+    ChatPieces,
+    chat_completion,
+    mark_calls,
+)
 from routoo_integrations.gateway.events import JsonObject, ServerEvent
 from routoo_integrations.gateway.problems import Problem
 from routoo_integrations.gateway.response_events import ResponseEvents
@@ -73,8 +79,9 @@ class ResponsesCall:
 
     def whole(self, reply: ExpertReply) -> bytes:
         """The body of a whole reply."""
-        mark_calls(reply.value, "message", self.authors, reply.attempt.expert.name)
-        return json.dumps(response_of(self.body, reply.value)).encode()
+        completion = chat_completion(reply)
+        mark_calls(completion, "message", self.authors, reply.attempt.expert.name)
+        return json.dumps(response_of(self.body, completion)).encode()
 
     def writer(self) -> ResponsesWriter:
         """Writes a streamed reply."""
@@ -92,9 +99,15 @@ class ResponsesWriter:
     def __init__(self, body: JsonObject, authors: Authors) -> None:
         self._authors = authors
         self._events = ResponseEvents(body)
+        self._pieces = ChatPieces()
 
     def write(self, piece: ExpertEvent) -> Iterator[ServerEvent]:
         """The events that follow from one of the expert's."""
+        for chat_piece in self._pieces.of(piece):
+            yield from self._write(chat_piece)
+
+    def _write(self, piece: ExpertEvent) -> Iterator[ServerEvent]:
+        """The events that follow from a chunk."""
         mark_calls(piece.value, "delta", self._authors, piece.attempt.expert.name)
         events = list(self._events.of_chunk(piece.value) if piece.event is not None else ())
         if piece.record is not None:
