@@ -35,37 +35,65 @@ def messages_body(chat: Mapping[str, Any]) -> JsonObject:
     Raises:
         NotTranslatable: It has a part that Anthropic's models do not know.
     """
+    _check_known(chat)
+    turns: list[JsonObject] = []
+    instructions = []
+    for message in chat["messages"]:
+        if message.get("role") in _SYSTEM_ROLES:
+            instructions.append(_plain_text(message.get("content")))
+        else:
+            _add_turn(turns, *_turn_of(message))
+
+    body: JsonObject = {"messages": turns}
+    if instructions:
+        body["system"] = "\n\n".join(instructions)
+    if isinstance(chat.get("user"), str):
+        body["metadata"] = {"user_id": chat["user"]}
+    body.update(_sampling_of(chat))
+    body.update(_tools_of(chat))
+    body.update(_form_of_reply(chat.get("response_format")))
+    return body
+
+
+def _check_known(chat: Mapping[str, Any]) -> None:
+    """Refuse arguments without which a call would ask for something else.
+
+    Raises:
+        NotTranslatable: Anthropic's models do not know one of them.
+    """
     for name in _ONLY_OPENAIS:
         if chat.get(name):
             raise NotTranslatable(f"{name} is not known to Anthropic's models")
     if (chat.get("n") or 1) != 1:
         raise NotTranslatable("Anthropic's models give one reply")
 
-    body: JsonObject = {"messages": []}
-    instructions = []
-    for message in chat["messages"]:
-        if message.get("role") in _SYSTEM_ROLES:
-            instructions.append(_plain_text(message.get("content")))
-        else:
-            _add_turn(body["messages"], *_turn_of(message))
-    if instructions:
-        body["system"] = "\n\n".join(instructions)
+
+def _sampling_of(chat: Mapping[str, Any]) -> JsonObject:
+    """How tokens are drawn, and where the reply stops."""
+    arguments: JsonObject = {}
     if chat.get("temperature") is not None:
-        body["temperature"] = min(_HIGHEST_TEMPERATURE, chat["temperature"])
+        arguments["temperature"] = min(_HIGHEST_TEMPERATURE, chat["temperature"])
     if chat.get("top_p") is not None:
-        body["top_p"] = chat["top_p"]
-    if chat.get("stop"):
-        body["stop_sequences"] = [chat["stop"]] if isinstance(chat["stop"], str) else chat["stop"]
-    if isinstance(chat.get("user"), str):
-        body["metadata"] = {"user_id": chat["user"]}
-    body.update(_tools_of(chat))
-    form = chat.get("response_format")
-    if _field(form, "type") == "json_schema":
-        schema = _field(_field(form, "json_schema"), "schema")
-        body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
-    elif _field(form, "type") not in {None, "text"}:
+        arguments["top_p"] = chat["top_p"]
+    stop = chat.get("stop")
+    if stop:
+        arguments["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+    return arguments
+
+
+def _form_of_reply(form: Any) -> JsonObject:
+    """The form that a reply must have.
+
+    Raises:
+        NotTranslatable: It is JSON without a schema.
+    """
+    kind = _field(form, "type")
+    if kind in {None, "text"}:
+        return {}
+    if kind != "json_schema":
         raise NotTranslatable("Anthropic's models have no JSON without a schema")
-    return body
+    schema = _field(_field(form, "json_schema"), "schema")
+    return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
 
 
 def _add_turn(turns: list[JsonObject], role: str, blocks: list[JsonObject]) -> None:

@@ -74,20 +74,26 @@ def chat_body_of(body: Mapping[str, Any]) -> JsonObject:
     if choice is not None and chat.get("tools"):
         chat["tool_choice"] = choice
 
-    text = body.get("text")
+    chat.update(_text_arguments(body.get("text")))
+    effort = _field(body.get("reasoning"), "effort")
+    if effort is not None:
+        chat["reasoning_effort"] = effort
+    return chat
+
+
+def _text_arguments(text: Any) -> JsonObject:
+    """The arguments that say what the text of a reply is to be like."""
+    arguments: JsonObject = {}
     form = _field(text, "format")
     if _field(form, "type") == "json_schema":
         schema = {name: value for name, value in form.items() if name != "type"}
-        chat["response_format"] = {"type": "json_schema", "json_schema": schema}
+        arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif _field(form, "type") == "json_object":
-        chat["response_format"] = form
-    for name, value in (
-        ("verbosity", _field(text, "verbosity")),
-        ("reasoning_effort", _field(body.get("reasoning"), "effort")),
-    ):
-        if value is not None:
-            chat[name] = value
-    return chat
+        arguments["response_format"] = form
+    verbosity = _field(text, "verbosity")
+    if verbosity is not None:
+        arguments["verbosity"] = verbosity
+    return arguments
 
 
 def _messages_of(body: Mapping[str, Any]) -> Iterator[JsonObject]:
