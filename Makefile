@@ -61,6 +61,7 @@ bench: $(READY)  ## measure speed (see benchmarks/)
 	$(BIN)/python benchmarks/assignment.py
 	$(BIN)/python benchmarks/ledgers.py
 	$(BIN)/python benchmarks/llama_index_overhead.py
+	$(BIN)/python benchmarks/gateway.py
 	$(BIN)/python benchmarks/universe.py
 	$(BIN)/python benchmarks/decontamination.py
 

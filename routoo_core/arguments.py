@@ -136,7 +136,7 @@ def unpriced_arguments(arguments: Mapping[str, Any]) -> frozenset[str]:
         if name in HOLDERS and isinstance(value, Mapping):
             names |= unpriced_arguments(value)
         elif name == "service_tier":
-            if value not in _USUAL_TIERS:
+            if not isinstance(value, str) or value not in _USUAL_TIERS:
                 names.add(name)
         elif name == "tools" and isinstance(value, Iterable):
             names |= _provider_tools(value)
@@ -154,6 +154,7 @@ def _provider_tools(tools: Iterable[Any]) -> set[str]:
         kind = tool.get("type")
         if kind is None and "name" not in tool:
             kind = next(iter(tool), None)  # Google's have their name as the key
-        if kind is not None and kind not in _OWN_TOOL_TYPES:
+        is_own = isinstance(kind, str) and kind in _OWN_TOOL_TYPES
+        if kind is not None and not is_own:
             names.add(f"tools.{kind}")
     return names

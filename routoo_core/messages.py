@@ -52,9 +52,9 @@ _BASE64 = re.compile(
 """Encoded data, also in lines and as a URL; the groups are possessive, so that the time is linear."""
 _CACHE_MARKS = frozenset({"cache_control", "cachePoint"})
 """Fields by which a part says that the prompt is to be cached up to it (Anthropic's, Bedrock's)."""
-_WRITTEN_SOURCES = frozenset({"text", "content"})
-_NESTED_PARTS = frozenset({"tool_result", "search_result"})
-"""Types of parts whose ``content`` is a list of parts."""
+_WRITTEN_SOURCES = ("text", "content")
+_NESTED_PARTS = ("tool_result", "search_result")
+"""Types of parts whose ``content`` is a list of parts. Not a set, since a type may be no text."""
 
 
 class ParsedMessage(NamedTuple):

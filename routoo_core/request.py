@@ -44,6 +44,9 @@ class Overrides:
         expert: The only one that may answer.
         max_cost: The most the call may cost.
         max_retries: How often an expert is asked again before another takes over, instead of its own ``max_retries``.
+        payer: The budget that pays, instead of the router's own and of ``account``; set by programs that keep accounts
+            of their own.
+        experts: Those that may answer; ``None`` for all.
     """
 
     account: str | None = None
@@ -51,6 +54,8 @@ class Overrides:
     expert: str | None = None
     max_cost: NanoUsd | None = None
     max_retries: int | None = None
+    payer: Any = None
+    experts: frozenset[str] | None = None
 
 
 class Turn(NamedTuple):

@@ -39,7 +39,7 @@ from routoo_core.predictor.base import Predictor, forecast
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.preview import Preview, preview_call
 from routoo_core.record import SkipRecord
-from routoo_core.request import RoutedRequest
+from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.selector import (
     Decision,
     Lagrangian,
@@ -220,7 +220,7 @@ class Router:
             raise InvalidRequest(
                 "max_tokens: required, since the router is strict; pass one with the call"
             )
-        capable = capable_experts(self._eligible(request.overrides.expert), request)
+        capable = capable_experts(self._eligible(request.overrides), request)
 
         started = time.perf_counter()
         prediction = forecast(self.predictor, [request.text])
@@ -274,9 +274,22 @@ class Router:
                 skipped.append(SkipRecord(cooldown.expert, cooldown.reason, seconds))
         return tuple(skipped)
 
-    def _eligible(self, name: str | None) -> Iterable[Expert]:
-        """The expert that alone may answer, or all."""
-        return self.pool if name is None else [self.pool[name]]
+    def _eligible(self, overrides: Overrides) -> Iterable[Expert]:
+        """The expert that alone may answer, or all.
+
+        Raises:
+            InvalidRequest: None of those that may answer is left.
+        """
+        experts: Iterable[Expert] = self.pool
+        if overrides.expert is not None:
+            experts = [self.pool[overrides.expert]]
+        if overrides.experts is None:
+            return experts
+        allowed = [expert for expert in experts if expert.name in overrides.experts]
+        if not allowed:
+            names = ", ".join(sorted(overrides.experts)) or "none"
+            raise InvalidRequest(f"expert: only these may answer this call: {names}")
+        return allowed
 
     def foresee(self, requests: Sequence[RoutedRequest]) -> None:
         """Predict for requests that are about to come, in one pass where the predictor remembers its prompts."""
@@ -321,7 +334,7 @@ class Router:
             InvalidRequest: The account is unknown or cannot pay.
             LedgerError: The ledger failed.
         """
-        payer = self.budget.for_account(request.overrides.account)
+        payer = request.overrides.payer or self.budget.for_account(request.overrides.account)
         if payer.members:  # budgets of calls are compared, which takes long with many members
             payer = payer.model_copy(update={"members": ()})
         return self._limits.apply(payer)

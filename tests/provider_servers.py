@@ -52,6 +52,7 @@ class ProviderServer(LoopbackServer):
     Attributes:
         replies: Model → what to do; others get ``ProviderReply()``.
         requests: Bodies received, in order.
+        headers: Headers received, in the same order; their names are in lower case.
         bills: What each request was billed.
     """
 
@@ -61,12 +62,14 @@ class ProviderServer(LoopbackServer):
         super().__init__(self.handler)
         self.replies = {}
         self.requests = []
+        self.headers = []
         self.bills = []
 
 
 class _Handler(WireHandler):
     def answer(self, model, body, streamed):
         self.endpoint.requests.append(body)
+        self.endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
         reply = self.endpoint.replies.get(model, ProviderReply())
         tokens = NOTHING if reply.status != 200 else reply.tokens
         self.endpoint.bills.append(Bill({**body, "model": model}, tokens))

@@ -71,13 +71,15 @@ routoo_integrations.langchain
     providers azure protocols connections retries runnables added_tokens profiles keywords errors messages reading tools clients calls structured configured chat_model middleware prompt_caching
 routoo_integrations.llama_index
     tools messages refusals reading streams connections clients events calls structured llm selector namespace
+routoo_integrations.gateway
+    events authors problems connections openai_replies anthropic_replies calls steering keys access translation anthropic_form chat messages response_form response_events responses decision_headers decisions metrics requests streaming model_list app server
 routoo_integrations
     expert_check
 routoo_integrations.demo
     prompts embedding transcript langchain_calls llama_index_calls report run
 routoo_integrations.cli
     commands lazy terminal options outputs configuration
-    demo init catalogue route experts train add_expert suggest_prompts universe predict assign calibrate evaluate replay
+    demo init catalogue route serve key experts train add_expert suggest_prompts universe predict assign calibrate evaluate replay
     feedback grader_options harness_options score budget budget_export
     data_options data_collect data_filter data_decontaminate data_split data_from_logs data_write
 """

@@ -18,7 +18,12 @@ from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.errors import OutcomesError
 from routoo_integrations import cli
 from routoo_integrations.cli import app
-from routoo_integrations.cli.commands import BUDGET_COMMANDS, COMMANDS, DATA_COMMANDS
+from routoo_integrations.cli.commands import (
+    BUDGET_COMMANDS,
+    COMMANDS,
+    DATA_COMMANDS,
+    KEY_COMMANDS,
+)
 from routoo_integrations.cli.lazy import LazyCommand, OptionNamingCommand
 from routoo_integrations.cli.terminal import TerminalProgress
 
@@ -69,7 +74,7 @@ def test_help_teaches_what_to_start_with():
     ("name", "target", "line"),
     [
         (name, target, line)
-        for commands in (COMMANDS, BUDGET_COMMANDS, DATA_COMMANDS)
+        for commands in (COMMANDS, BUDGET_COMMANDS, DATA_COMMANDS, KEY_COMMANDS)
         for name, (target, line) in commands.items()
     ],
 )
@@ -455,7 +460,7 @@ def test_files_that_are_not_there_are_named_before_anything_is_loaded(here, monk
 
 def test_every_command_that_writes_files_can_be_told_to_overwrite_them():
     writing = {"--out", "--plot", "--removed", "--prompts-out"}
-    for commands in (COMMANDS, BUDGET_COMMANDS, DATA_COMMANDS):
+    for commands in (COMMANDS, BUDGET_COMMANDS, DATA_COMMANDS, KEY_COMMANDS):
         for name, (target, line) in commands.items():
             options = {
                 option

@@ -13,6 +13,7 @@ from routoo_integrations.cli.commands import (
     CATALOGUE_COMMANDS,
     COMMANDS,
     DATA_COMMANDS,
+    KEY_COMMANDS,
 )
 from routoo_integrations.cli.lazy import lazy_group
 from routoo_integrations.cli.terminal import out, print_error
@@ -47,6 +48,12 @@ catalogue_app = typer.Typer(
     help="What is published of today's models: windows, prices, scores, and the abilities that follow from them.",
 )
 app.add_typer(catalogue_app, name="catalogue")
+key_app = typer.Typer(
+    cls=lazy_group(KEY_COMMANDS),
+    no_args_is_help=True,
+    help="Keys of the gateway ('routoo serve'): each is an account, with a limit and rights of its own.",
+)
+app.add_typer(key_app, name="key")
 
 
 def main() -> None:

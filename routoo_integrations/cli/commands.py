@@ -17,6 +17,10 @@ COMMANDS = {
         "route:route_command",
         "Explain who would answer TEXT and why; nobody is called and nothing is charged.",
     ),
+    "serve": (
+        "serve:serve_command",
+        "Serve the router over HTTP, in OpenAI's protocol: any client of it needs a base address and nothing else.",
+    ),
     "experts": (
         "experts:experts_command",
         "Show the pool: prices, windows, capabilities and keys; with --check, whether each expert answers.",
@@ -149,3 +153,27 @@ CATALOGUE_COMMANDS = {
     ),
 }
 """``routoo catalogue …``."""
+
+KEY_COMMANDS = {
+    "create": (
+        "key:create_command",
+        "Make a key for an account and print it, once: only its SHA-256 is kept, beside the ledger.",
+    ),
+    "list": (
+        "key:list_command",
+        "List the keys: accounts, limits, what they may do, and whether they are in use; never the keys themselves.",
+    ),
+    "rotate": (
+        "key:rotate_command",
+        "Make a new key for an account and print it; the old one opens nothing any more, or for --grace longer.",
+    ),
+    "revoke": (
+        "key:revoke_command",
+        "Let an account's key open nothing, at once, in running gateways too.",
+    ),
+    "expire": (
+        "key:expire_command",
+        "Set when an account's key ends.",
+    ),
+}
+"""``routoo key …``."""

@@ -1,0 +1,158 @@
+"""What the gateway adds to a call beside the bare endpoint, and how many calls a second it serves.
+
+``python benchmarks/gateway.py`` (no network, no GPU; compare figures of one run only). The endpoint, the gateway and
+the caller are processes of their own. Predictions are faked. Rounds are interleaved: each call to the gateway stands
+beside one to the endpoint, and what is shown is their difference.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from routoo_core import Budget, Expert, Pool
+from routoo_core.config import build_router
+from routoo_core.testing import FakeEndpoint, FakePredictor
+from routoo_integrations.gateway.app import Gateway
+from routoo_integrations.gateway.keys import KeyStore, KeyTerms
+from routoo_integrations.gateway.server import GatewayServer
+
+ROUNDS, WARM_UP = 2000, 200
+CALLERS, CALLS = 16, 1500
+PATH = "/v1/chat/completions"
+QUESTION = "A 2 kg block slides down a frictionless incline of 30 degrees and length 5 m from rest. How fast is it?"
+CONVERSATION = [{"role": "user", "content": QUESTION}]
+SPAWNED = multiprocessing.get_context("spawn")
+
+
+def serve_endpoint(ports: Any) -> None:
+    with FakeEndpoint() as endpoint:
+        ports.put(int(endpoint.address.rpartition(":")[2]))
+        Event().wait()
+
+
+def serve_gateway(ports: Any, endpoint_port: int, folder: str) -> None:
+    pool = []
+    for name in ("cheap", "dear"):
+        pool.append(
+            Expert(
+                name=name,
+                model=name,
+                base_url=f"http://127.0.0.1:{endpoint_port}/v1",
+                input_usd_per_1m=1,
+                output_usd_per_1m=1,
+                capabilities={"tools"},
+            )
+        )
+    router = build_router(
+        Pool(pool),
+        router=FakePredictor({"cheap": 0.4, "dear": 0.9}),
+        policy="best",
+        budget=Budget(limit="1000"),
+        ledger=f"sqlite:///{folder}/ledger.db",
+    )
+    keys = KeyStore(Path(folder) / "keys.db")
+    with GatewayServer(Gateway(router, keys), port=0) as server:
+        ports.put(int(server.address.rpartition(":")[2]))
+        Event().wait()
+
+
+@contextmanager
+def running(target: Any, *arguments: Any) -> Iterator[int]:
+    """A process that serves; its port."""
+    ports = SPAWNED.Queue()
+    process = SPAWNED.Process(target=target, args=(ports, *arguments), daemon=True)
+    process.start()
+    try:
+        yield ports.get(timeout=60)
+    finally:
+        process.kill()
+        process.join()
+
+
+class Caller:
+    """A connection that is kept open."""
+
+    def __init__(self, port: int, headers: dict[str, str]) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port)
+        self.headers = {"Content-Type": "application/json", **headers}
+
+    def call(self, body: dict[str, Any]) -> float:
+        """Milliseconds of a call."""
+        payload = json.dumps(body)
+        started = time.perf_counter()
+        self.connection.request("POST", PATH, payload, self.headers)
+        response = self.connection.getresponse()
+        content = response.read()
+        elapsed = time.perf_counter() - started
+        assert response.status == 200, content
+        return elapsed * 1e3
+
+
+def measure_overhead(bare: Caller, routed: Caller, body: dict[str, Any]) -> np.ndarray:
+    """Milliseconds of each pair of calls, (rounds, 2)."""
+    times = []
+    for number in range(WARM_UP + ROUNDS):
+        pair = {}
+        callers = [("bare", bare), ("routed", routed)]
+        for name, caller in callers if number % 2 else reversed(callers):
+            pair[name] = caller.call(body)
+        times.append((pair["bare"], pair["routed"]))
+    return np.array(times[WARM_UP:])
+
+
+def measure_throughput(port: int, headers: dict[str, str], body: dict[str, Any]) -> float:
+    """Calls a second by several callers at once."""
+
+    def work(_: int) -> None:
+        caller = Caller(port, headers)
+        for _ in range(CALLS // CALLERS):
+            caller.call(body)
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(CALLERS) as threads:
+        list(threads.map(work, range(CALLERS)))
+    return CALLS / (time.perf_counter() - started)
+
+
+def main() -> None:
+    table = Table("call", "bare p50", "gateway p50", "difference p50", "p99", title="milliseconds")
+    whole = {"model": "cheap", "messages": CONVERSATION, "max_tokens": 50}
+    routed = {**whole, "model": "routoo"}
+    streamed = {**whole, "stream": True, "stream_options": {"include_usage": True}}
+    with tempfile.TemporaryDirectory() as folder:
+        key = KeyStore(Path(folder) / "keys.db").create("bench", KeyTerms(limit="100"))
+        headers = {"Authorization": f"Bearer {key}"}
+        with (
+            running(serve_endpoint) as endpoint_port,
+            running(serve_gateway, endpoint_port, folder) as gateway_port,
+        ):
+            bare, ours = Caller(endpoint_port, {}), Caller(gateway_port, headers)
+            for name, body in (("one expert", whole), ("routed", routed), ("streamed", streamed)):
+                times = measure_overhead(bare, ours, body)
+                difference = times[:, 1] - times[:, 0]
+                median = np.median(times, axis=0)
+                extremes = np.percentile(difference, [50, 99])
+                values = [*median, *extremes]
+                table.add_row(name, *(f"{value:.2f}" for value in values))
+            rate = measure_throughput(gateway_port, headers, routed)
+    console = Console()
+    console.print(table)
+    console.print(f"{rate:.0f} calls a second by {CALLERS} callers at once")
+
+
+if __name__ == "__main__":
+    main()

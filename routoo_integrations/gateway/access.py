@@ -1,0 +1,295 @@
+"""Who calls: the account that a key stands for, and what its calls may do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from limits import RateLimitItem, parse_many
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from routoo_core.budget.account import Budget
+from routoo_core.errors import ConfigurationError, InvalidRequest
+from routoo_core.experts import Pool
+from routoo_core.policies import make_policy
+from routoo_core.request import Overrides
+from routoo_core.router import Router
+from routoo_core.selector import as_policy
+from routoo_integrations.call_settings import routoo_settings
+from routoo_integrations.gateway.keys import AccessKey, KeyStore, KeyTerms
+from routoo_integrations.gateway.problems import CallRefused, Problem
+from routoo_integrations.gateway.steering import read_steering
+
+KEY_PERIODS = ("hour", "day", "month")
+"""For how long a key's limit is: it outlives the programs that serve it, so it is of no run."""
+
+_ACCOUNT_HEADER = "routoo-account"
+_BEARER = "bearer "
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever makes a call.
+
+    Attributes:
+        payer: Whose budget pays; ``None`` for the router's own.
+        experts: Those that may answer; ``None`` for all.
+        key: What it called with; ``None`` where the gateway has no keys.
+    """
+
+    payer: Budget | None = None
+    experts: frozenset[str] | None = None
+    key: AccessKey | None = None
+
+    @property
+    def account(self) -> str | None:
+        """The only account whose figures it may see; ``None`` for all."""
+        if self.key is None or self.key.terms.is_admin:
+            return None
+        return self.key.account
+
+    def check_admin(self) -> None:
+        """Refuse a caller who may not see everybody's figures.
+
+        Raises:
+            CallRefused: It is one.
+        """
+        if self.account is not None:
+            raise _forbidden("This needs a key of an administrator: routoo key create NAME --admin")
+
+
+class Access:
+    """Lets callers in, and keeps each within its account.
+
+    Args:
+        router: Whose budget the accounts are part of.
+        keys: Where they are kept; ``None`` where whoever reaches the gateway may call.
+    """
+
+    def __init__(self, router: Router, keys: KeyStore | None) -> None:
+        self._router = router
+        self._keys = keys
+        self._revision = 0
+        self._callers: dict[str, Caller] = {}
+        self._rates = MovingWindowRateLimiter(MemoryStorage())
+
+    def caller(self, headers: Mapping[str, str]) -> Caller:
+        """Who sends a request with these headers.
+
+        Raises:
+            CallRefused: There are keys, and it has none that opens, or called too often.
+        """
+        if self._keys is None or not self._keys.has_keys:
+            return Caller()
+        key = self._keys.find(_sent_key(headers))
+        if key is None:
+            raise _unauthorised(
+                "The key is missing or unknown; send it as 'Authorization: Bearer …'."
+            )
+        if not key.is_usable(self._keys.clock()):
+            what = "expired" if key.revoked_at is None else "revoked"
+            raise _unauthorised(f"The key of account {key.account!r} is {what}; ask for a new one.")
+        return self._caller_of(key)
+
+    def count_call(self, caller: Caller) -> None:
+        """Count a call against its key's rate.
+
+        Raises:
+            CallRefused: It has made as many as it may.
+        """
+        key = caller.key
+        if key is None or key.terms.rate is None:
+            return
+        for rate in read_rates(key.terms.rate):
+            if not self._rates.hit(rate, key.id):
+                raise self._called_too_often(key, rate)
+
+    def overrides(self, caller: Caller, model: str, headers: Mapping[str, str]) -> Overrides:
+        """What a call sets for itself, within what its key allows.
+
+        Args:
+            caller: Who calls.
+            model: As the body names it.
+            headers: Of the request, their names in lower case.
+
+        Raises:
+            CallRefused: It asks for more than it may.
+            InvalidRequest: A value cannot be used.
+        """
+        if caller.key is None:
+            return read_steering(self._router, model, headers)
+        terms = caller.key.terms
+        rest = {name: value for name, value in headers.items() if name != _ACCOUNT_HEADER}
+        overrides = read_steering(self._router, model, rest, caller.experts)
+        if terms.policy is not None:
+            if overrides.policy is not None:
+                raise _forbidden(
+                    f"This key's calls are ranked by {terms.policy!r} and no other policy."
+                )
+            with routoo_settings(policy=terms.policy):
+                overrides = read_steering(self._router, model, rest)
+        _check_expert(caller, overrides.expert)
+        payer = self._payer(caller, headers.get(_ACCOUNT_HEADER))
+        return replace(overrides, payer=payer, experts=caller.experts)
+
+    def _payer(self, caller: Caller, account: str | None) -> Budget | None:
+        """The account of a key, or one within it that the call names."""
+        key = caller.key
+        if key is None or not account or account == key.account:
+            return caller.payer
+        if not any(fnmatchcase(account, pattern) for pattern in key.terms.accounts):
+            raise _forbidden(f"This key spends the money of account {key.account!r} alone.")
+        try:
+            return Budget(account=account, within=caller.payer)
+        except ConfigurationError as error:
+            raise InvalidRequest(f"Routoo-Account: {error}") from error
+
+    def _caller_of(self, key: AccessKey) -> Caller:
+        assert self._keys is not None  # noqa: S101
+        if self._revision != self._keys.revision:
+            self._revision = self._keys.revision
+            self._callers.clear()
+        caller = self._callers.get(key.id)
+        if caller is None:
+            payer = payer_of(key.account, key.terms, self._router.budget)
+            caller = Caller(payer, experts_of(key.terms, self._router.pool), key)
+            self._callers[key.id] = caller
+        return caller
+
+    def _called_too_often(self, key: AccessKey, rate: RateLimitItem) -> CallRefused:
+        resets_at = self._rates.get_window_stats(rate, key.id).reset_time
+        problem = Problem(
+            429,
+            "rate_limit_error",
+            f"Account {key.account!r} may make {rate} calls; ask again later.",
+            "rate_limit_exceeded",
+            is_retryable=True,
+            retry_after_s=max(1, round(resets_at - time.time())),
+        )
+        return CallRefused(problem)
+
+
+# What a key's terms mean for a router
+
+
+def check_terms(
+    account: str, terms: KeyTerms, router_budget: Budget, pool: Pool, router_policy: Any
+) -> None:
+    """Refuse terms that mean nothing.
+
+    Args:
+        account: Whose.
+        terms: What its key is to be allowed.
+        router_budget: What routoo.toml declares.
+        pool: The experts.
+        router_policy: The router's own, its name or table.
+
+    Raises:
+        ConfigurationError: The message names the term and the remedy.
+    """
+    payer_of(account, terms, router_budget)
+    if terms.period not in KEY_PERIODS:
+        raise ConfigurationError(
+            f"period: {terms.period!r} is none; choose of {', '.join(KEY_PERIODS)}"
+        )
+    if terms.policy is not None and terms.policy != router_policy:
+        policy = as_policy(make_policy(terms.policy))
+        if policy.learns:
+            raise ConfigurationError(
+                f"policy: {terms.policy!r} learns from all calls; make it the router's own, or choose another"
+            )
+    for pattern in terms.experts:
+        if not any(fnmatchcase(expert.name, pattern) for expert in pool):
+            names = ", ".join(expert.name for expert in pool)
+            raise ConfigurationError(f"experts: {pattern!r} is none; name some of {names}")
+    if terms.rate is not None:
+        read_rates(terms.rate)
+
+
+def payer_of(account: str, terms: KeyTerms, router_budget: Budget) -> Budget:
+    """The budget of a key's account.
+
+    An account that routoo.toml declares has the limit that stands there.
+
+    Raises:
+        ConfigurationError: It is declared and given other terms, or is to be within an account that is not.
+    """
+    declared = {budget.account: budget for budget in router_budget.every_account()}
+    has_own_terms = terms.within is not None or terms.limit is not None
+    if account in declared:
+        if has_own_terms:
+            raise ConfigurationError(
+                f"account: {account!r} has its limit in routoo.toml; leave --limit and --within out"
+            )
+        return declared[account]
+    within = terms.within or router_budget.account
+    if within not in declared:
+        names = ", ".join(declared)
+        raise ConfigurationError(
+            f"within: {within!r} is not declared in routoo.toml; name one of {names}"
+        )
+    fields = {
+        "account": account,
+        "limit": terms.limit,
+        "period": terms.period,
+        "timezone": declared[within].timezone,
+        "within": declared[within],
+    }
+    return Budget.read(f"account {account!r}", fields)
+
+
+def experts_of(terms: KeyTerms, pool: Pool) -> frozenset[str] | None:
+    """The experts that may answer a key's calls; ``None`` for all."""
+    if not terms.experts:
+        return None
+    names = []
+    for expert in pool:
+        if any(fnmatchcase(expert.name, pattern) for pattern in terms.experts):
+            names.append(expert.name)
+    return frozenset(names)
+
+
+def read_rates(text: str) -> list[RateLimitItem]:
+    """The rates of a text such as ``60/minute`` or ``10/second; 1000/day``.
+
+    Raises:
+        ConfigurationError: It says none.
+    """
+    try:
+        return parse_many(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"rate: {text!r} is none; write '60/minute', for example, or '10/second; 1000/day'"
+        ) from error
+
+
+def _sent_key(headers: Mapping[str, str]) -> str:
+    """The key as OpenAI's clients send it, or as Anthropic's do."""
+    authorization = headers.get("authorization", "")
+    if authorization[: len(_BEARER)].lower() == _BEARER:
+        return authorization[len(_BEARER) :].strip()
+    return headers.get("x-api-key", "").strip()
+
+
+def _check_expert(caller: Caller, expert: str | None) -> None:
+    """Refuse an expert that a call names and its key does not allow.
+
+    Raises:
+        CallRefused: It is one.
+    """
+    if caller.experts is None or expert is None or expert in caller.experts:
+        return
+    names = ", ".join(sorted(caller.experts))
+    raise _forbidden(f"This key may be answered by {names} alone.")
+
+
+def _unauthorised(message: str) -> CallRefused:
+    return CallRefused(Problem(401, "authentication_error", message, "invalid_api_key"))
+
+
+def _forbidden(message: str) -> CallRefused:
+    return CallRefused(Problem(403, "permission_error", message, "not_allowed"))

@@ -1,0 +1,289 @@
+"""One call of the gateway, as the driver makes it: the expert's own protocol goes in and comes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.readings import PieceReading, Reading
+from routoo_core.errors import NoReply, ReplyCutOff
+from routoo_core.experts import Expert
+from routoo_core.record import DecisionRecord
+from routoo_core.text import parse_json
+from routoo_core.usage import Usage
+from routoo_integrations.gateway.anthropic_replies import (
+    MessageEventReader,
+    plain_text,
+    read_message,
+)
+from routoo_integrations.gateway.connections import (
+    ExpertConnections,
+    ExpertStreamError,
+    WireProtocol,
+    protocol_of,
+)
+from routoo_integrations.gateway.events import DONE, JsonObject, ServerEvent
+from routoo_integrations.gateway.openai_replies import (
+    ChunkReader,
+    choices_of,
+    first_content,
+    read_completion,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertReply:
+    """A whole reply.
+
+    Attributes:
+        attempt: Whose.
+        payload: As it came.
+        value: What it holds.
+        record: Why this expert answered, and what that cost; ``None`` before it is settled.
+    """
+
+    attempt: Attempt
+    payload: bytes = field(repr=False)
+    value: JsonObject = field(repr=False)
+    record: DecisionRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertEvent:
+    """An event of a streamed reply.
+
+    Attributes:
+        attempt: Whose.
+        event: As it came; ``None`` for one that only carries the record.
+        value: What it holds.
+        record: Of the last one; ``None`` before.
+    """
+
+    attempt: Attempt
+    event: ServerEvent | None = field(repr=False)
+    value: JsonObject = field(repr=False)
+    record: DecisionRecord | None = None
+
+
+class ReplyForm(Protocol):
+    """How replies of one protocol are read."""
+
+    def is_reply(self, value: JsonObject) -> bool:
+        """Whether a value has the form of a whole reply."""
+        ...
+
+    def read(self, value: JsonObject) -> Reading:
+        """What a whole reply says."""
+        ...
+
+    def said(self, value: JsonObject) -> str:
+        """The text of a whole reply or of an event, as the caller will send it back."""
+        ...
+
+    def reader(self, marks_end: bool) -> EventReader:
+        """A reader for one stream."""
+        ...
+
+
+class EventReader(Protocol):
+    """Adds up the events of one stream."""
+
+    @property
+    def has_announced_end(self) -> bool:
+        """Whether no other event may follow."""
+        ...
+
+    def read(self, value: JsonObject) -> tuple[str, bool]:
+        """The text that an event adds, and whether it shows the caller anything."""
+        ...
+
+    def finish(self) -> Reading:
+        """What all events say together."""
+        ...
+
+
+class OpenAIReplies:
+    """Chat completions."""
+
+    def is_reply(self, value: JsonObject) -> bool:
+        """Whether there is a choice."""
+        return any(True for _ in choices_of(value))
+
+    def read(self, value: JsonObject) -> Reading:
+        """What a whole reply says."""
+        return read_completion(value)
+
+    def said(self, value: JsonObject) -> str:
+        """The content of the first choice."""
+        return first_content(value)
+
+    def reader(self, marks_end: bool) -> EventReader:
+        """A reader for one stream."""
+        return ChunkReader(marks_end)
+
+
+class AnthropicReplies:
+    """Messages."""
+
+    def is_reply(self, value: JsonObject) -> bool:
+        """Whether there is a content."""
+        return isinstance(value.get("content"), list)
+
+    def read(self, value: JsonObject) -> Reading:
+        """What a whole reply says."""
+        return read_message(value)
+
+    def said(self, value: JsonObject) -> str:
+        """The text blocks, or a part of one."""
+        return plain_text(value)
+
+    def reader(self, marks_end: bool) -> EventReader:
+        """A reader for one stream."""
+        return MessageEventReader(marks_end)
+
+
+REPLY_FORMS: dict[WireProtocol, ReplyForm] = {
+    "openai": OpenAIReplies(),
+    "anthropic": AnthropicReplies(),
+}
+"""What an expert speaks → how its replies are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCall:
+    """A call for the driver.
+
+    Attributes:
+        connections: Reach the experts.
+        body_for: The caller's body in the form of an attempt's expert.
+        headers: Of the caller, for experts that speak its protocol.
+        note_reply: Takes who gave a whole reply, and its text.
+        usages: Expert → what it reported of a reply that came to its end.
+    """
+
+    connections: ExpertConnections
+    body_for: Callable[[Attempt], JsonObject]
+    headers: Mapping[str, str]
+    note_reply: Callable[[str, str], None]
+    usages: dict[str, Usage] = field(default_factory=dict)
+
+    async def asend(self, attempt: Attempt) -> ExpertReply:
+        """The whole reply of an expert.
+
+        Raises:
+            NoReply: What came is none.
+        """
+        expert = attempt.expert
+        payload = await self.connections.send(expert, self._encoded(attempt), self.headers)
+        value = _parsed_object(payload.decode(errors="replace"), expert)
+        if value.get("error") and not _form_of(expert).is_reply(value):
+            raise ExpertStreamError(value)
+        if not _form_of(expert).is_reply(value):
+            attempt.reported(_form_of(expert).read(value).usage)
+            raise NoReply(expert.name, "no choices")
+        return ExpertReply(attempt, payload, value)
+
+    def read(self, reply: ExpertReply) -> Reading:
+        """What the reply says."""
+        reading = _form_of(reply.attempt.expert).read(reply.value)
+        if reading.usage is not None:
+            self.usages[reply.attempt.expert.name] = reading.usage
+        return reading
+
+    def stamp(self, reply: ExpertReply, record: DecisionRecord) -> ExpertReply:
+        """The reply with its record."""
+        expert = reply.attempt.expert
+        self.note_reply(expert.name, _form_of(expert).said(reply.value))
+        return replace(reply, record=record)
+
+    async def aopen(self, attempt: Attempt) -> AsyncGenerator[ExpertEvent, None]:
+        """The streamed reply of an expert."""
+        return self._events(attempt)
+
+    def reader(self, attempt: Attempt) -> AttemptReader:
+        """A reader for one stream."""
+        return AttemptReader(attempt, self)
+
+    async def _events(self, attempt: Attempt) -> AsyncGenerator[ExpertEvent, None]:
+        body = self._encoded(attempt)
+        events = self.connections.stream(attempt.expert, body, self.headers)
+        async with aclosing(events):
+            async for event in events:
+                if event.data == DONE:
+                    continue  # whoever writes the stream to the caller ends it
+                value = _parsed_object(event.data, attempt.expert)
+                if value.get("error"):
+                    raise ExpertStreamError(value)
+                yield ExpertEvent(attempt, event, value)
+
+    def _encoded(self, attempt: Attempt) -> bytes:
+        """The body as bytes.
+
+        Raises:
+            CallNotPrepared: It cannot be put into the expert's form.
+        """
+        with attempt.preparation():
+            return json.dumps(self.body_for(attempt), allow_nan=False).encode()
+
+
+class AttemptReader:
+    """Reads the events of one attempt for the driver.
+
+    Args:
+        attempt: Whose stream.
+        call: What it answers; told what the expert said and reports, once the stream has come to its end.
+    """
+
+    def __init__(self, attempt: Attempt, call: GatewayCall) -> None:
+        self._attempt = attempt
+        self._call = call
+        self._form = _form_of(attempt.expert)
+        self._reader = self._form.reader(not attempt.expert.silent_stream_end)
+        self._said: list[str] = []
+
+    def read(self, piece: ExpertEvent) -> PieceReading:
+        """What an event adds."""
+        text, is_visible = self._reader.read(piece.value)
+        self._said.append(self._form.said(piece.value))
+        return PieceReading(text, is_visible, self._reader.has_announced_end)
+
+    def finish(self) -> Reading:
+        """What all events say together."""
+        return self._reader.finish()
+
+    def stamp(self, piece: ExpertEvent, record: DecisionRecord) -> ExpertEvent:
+        """The last event, with the record."""
+        usage = self._reader.finish().usage
+        if usage is not None:
+            self._call.usages[self._attempt.expert.name] = usage
+        self._call.note_reply(self._attempt.expert.name, "".join(self._said))
+        return replace(piece, record=record)
+
+    def closing_piece(self) -> ExpertEvent:
+        """An event for the record alone."""
+        return ExpertEvent(self._attempt, None, {})
+
+
+def _form_of(expert: Expert) -> ReplyForm:
+    return REPLY_FORMS[protocol_of(expert)]
+
+
+def _parsed_object(text: str, expert: Expert) -> JsonObject:
+    """A JSON object.
+
+    Raises:
+        NoReply: The text is none.
+    """
+    try:
+        value: Any = parse_json(text)
+    except ValueError as error:
+        if text.lstrip()[:1] in {"", "{", "["}:
+            raise ReplyCutOff(expert.name, "JSON that was cut off") from error
+        raise NoReply(expert.name, "something that is no JSON") from error
+    if not isinstance(value, dict):
+        raise NoReply(expert.name, "JSON that is no object")
+    return value
