@@ -75,8 +75,8 @@ def report_demo(demo: Demo, folder: Path) -> None:
     }
     plot_curve(picture, predictions.curve(), alone, run, TITLE, QUALITY_LABEL)
     demo.console.print(
-        "Quality is what the router predicts; nobody graded these replies. docs/models.md and docs/results.md have what "
-        "was measured.\n"
+        "Quality is what the router predicts; nobody graded these replies. docs/models.md and docs/results.md have "
+        "what was measured.\n"
         f"Picture: {picture}   Accounts: routoo budget show --config {folder / 'routoo.toml'}",
         markup=False,
         soft_wrap=True,
