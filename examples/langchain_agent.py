@@ -10,12 +10,12 @@ from contextlib import nullcontext
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 
-from routoo_core import Budget, Expert
+from routoo_core import Budget, Expert, Pool
 from routoo_core.testing import FakeEndpoint, Reply
 from routoo_integrations.langchain import RoutooChatModel
 
 POPULATION = {"zurich": 436_000, "geneva": 207_000}
-ROUTER_NAMES = {"gpt-4o": "gpt-4o-2024-08-06", "gpt-4o-mini": "gpt-4o-mini-2024-07-18"}
+MODELS = ("gpt-5-mini", "gpt-5.5")
 
 
 @tool
@@ -47,21 +47,18 @@ def scripted(body: dict) -> Reply:
 
 
 def experts(endpoint: FakeEndpoint | None) -> dict[str, Expert]:
-    reached = {"base_url": endpoint.base_url} if endpoint else {"api_key_env": "OPENAI_API_KEY"}
-    can = {"capabilities": {"tools", "json_schema"}, "context_window": 128_000}
-    return {
-        name: Expert(
-            name=name, model=name, router_name=known, **can, **reached
-        )  # prices are looked up
-        for name, known in ROUTER_NAMES.items()
-    }
+    address = {} if endpoint is None else {"base_url": endpoint.base_url, "api_key_env": None}
+    pool = Pool.read(
+        "pool", {name: {} for name in MODELS}
+    )  # prices, windows and capabilities are looked up
+    return {expert.name: expert.model_copy(update=address) for expert in pool}
 
 
 with nullcontext() if os.environ.get("OPENAI_API_KEY") else FakeEndpoint() as endpoint:
     if endpoint:
-        endpoint.replies = dict.fromkeys(ROUTER_NAMES, scripted)
+        endpoint.replies = dict.fromkeys(MODELS, scripted)
     budget = Budget(limit="0.05", period="run", expected_calls=10)
-    model = RoutooChatModel("zeroeval", experts(endpoint), budget=budget, max_tokens=300)
+    model = RoutooChatModel("general-fast", experts(endpoint), budget=budget, max_tokens=300)
     agent = create_agent(model, [population, divide], system_prompt="Look things up; do not guess.")
     run = agent.invoke({"messages": ["How many times as many people live in Zurich as in Geneva?"]})
     for message in run["messages"]:

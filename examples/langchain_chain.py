@@ -3,32 +3,18 @@
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 
-from routoo_core import Budget, Expert
+from routoo_core import Budget, Pool
 from routoo_core.local_endpoint import LocalEndpoint
 from routoo_integrations.langchain import RoutooChatModel
 
-EXPERTS = {
-    "gpt-4o": Expert(
-        name="gpt-4o",
-        model="gpt-4o-2024-05-13",
-        router_name="gpt-4o(2024-05)",
-        context_window=128_000,
-    ),
-    "phi-3-mini": Expert(
-        name="phi-3-mini",
-        model="microsoft/Phi-3-mini-4k-instruct",
-        router_name="Phi-3-mini-4k-instruct",
-        input_usd_per_1m="0.1",
-        output_usd_per_1m="0.1",
-    ),
-}
+POOL = Pool.read("pool", {"gpt-5.5": {}, "gpt-5-nano": {}})  # a name is a whole entry
 
 with (
     LocalEndpoint() as endpoint
-):  # leave this out, and give base_url and api_key_env, to call the experts themselves
-    experts = {name: endpoint.stand_in_for(expert) for name, expert in EXPERTS.items()}
+):  # without it, and with OPENAI_API_KEY set, the experts themselves are called
+    experts = {expert.name: endpoint.stand_in_for(expert) for expert in POOL}
     budget = Budget(limit="0.01", period="run", expected_calls=10)
-    model = RoutooChatModel("mmlu-pro", experts, budget=budget, max_tokens=60)
+    model = RoutooChatModel("general-fast", experts, budget=budget, max_tokens=60)
     chain = (
         ChatPromptTemplate.from_template("Answer in one sentence: {question}")
         | model

@@ -45,7 +45,7 @@ with LocalEndpoint() as endpoint:  # without it, experts.toml's own endpoints an
         endpoint.stand_in_for(expert) for expert in Pool.from_toml(STARTER / "experts.toml")
     )
     budget = Budget(limit="0.01", period="run", expected_calls=5)
-    model = RoutooChatModel("mmlu-pro", pool, budget=budget, max_tokens=60)
+    model = RoutooChatModel("general-fast", pool, budget=budget, max_tokens=60)
     given = {"context": RunnableLambda(best_two), "question": RunnablePassthrough()}
     chain = given | PROMPT | model
     for question in ("What happens to a hold whose process died?", "Where are API keys kept?"):

@@ -63,4 +63,4 @@ if __name__ == "__main__":
             endpoint.stand_in_for(expert) for expert in Pool.from_toml(STARTER / "experts.toml")
         )
         budget = Budget(limit="0.01", period="run", expected_calls=10)
-        asyncio.run(main(build_router(pool, router="mmlu-pro", budget=budget)))
+        asyncio.run(main(build_router(pool, router="general-fast", budget=budget)))

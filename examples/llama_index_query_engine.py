@@ -17,7 +17,7 @@ with LocalEndpoint() as endpoint:  # without it, experts.toml's own endpoints an
         endpoint.stand_in_for(expert) for expert in Pool.from_toml(STARTER / "experts.toml")
     )
     router: Router = build_router(
-        pool, router="mmlu-pro", budget=Budget(limit="0.01", period="run", expected_calls=5)
+        pool, router="general-fast", budget=Budget(limit="0.01", period="run", expected_calls=5)
     )
     pages = sorted((ROOT / "routoo_integrations" / "demo" / "documents").glob("*.md"))
     index = VectorStoreIndex.from_documents(
