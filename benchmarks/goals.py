@@ -65,9 +65,9 @@ class Source:
 
 
 SOURCES = (
-    Source("MMLU-Pro mix", "mmlu_pro", "mmlu-pro", ("open", "mix")),
-    Source("MMLU-Pro frontier", "mmlu_pro", "mmlu-pro", ("open", "mix", "frontier")),
-    Source("MMLU", "helm_mmlu", "mmlu", ("frontier",)),
+    Source("MMLU-Pro mix", "mmlu_pro", "general-fast", ("open", "mix")),
+    Source("MMLU-Pro frontier", "mmlu_pro", "general-fast", ("open", "mix", "frontier")),
+    Source("MMLU", "helm_mmlu", "general-fast", ("frontier",)),
     Source("GPT-4 and Mixtral", "routellm", "gpt4-mixtral", ("pair",)),
     Source("ZeroEval", "zeroeval", "zeroeval", (), "benchmarks/zeroeval_prices.csv"),
 )

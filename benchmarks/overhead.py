@@ -39,7 +39,7 @@ def ledger_pair() -> float:
 
 def decision() -> tuple[float, float]:
     """Wall-ms of one prediction by the shipped router, and of its encoder's bare forward pass on the same tokens."""
-    predictor = load_checkpoint(find_router("mmlu-pro"))
+    predictor = load_checkpoint(find_router("zeroeval"))
     text = RoutedRequest.from_text(QUESTION).text
     tokens = predictor.encoder.tokens([text])
     predictor.predict([text])

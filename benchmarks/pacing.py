@@ -1,6 +1,9 @@
-"""Paced spending beside the offline optimum: python benchmarks/pacing.py --prices pools.csv --pool open --pool mix
+"""Paced spending beside the offline optimum.
 
-Half of the shipped router's held-out prompts are the typical ones that pacing starts from; the other half arrive,
+    python benchmarks/pacing.py --prompts mmlu_pro.prompts.parquet --outcomes mmlu_pro.outcomes.parquet \
+        --prices pools.csv --pool open --pool mix
+
+Half of the prompts that the router has not seen are the typical ones that pacing starts from; the other half arrive,
 through a real ledger and a clock that is moved. Figures are shares of the LP's value, which no assignment can exceed.
 """
 
@@ -20,12 +23,17 @@ from routoo_core.assignment.solver import assign
 from routoo_core.budget.pacing import Paced
 from routoo_core.budget.period import HOUR_S
 from routoo_core.money import NANO_PER_USD
-from routoo_core.predictor.checkpoint import find_router
-from routoo_core.predictor.reference import read_reference
+from routoo_core.outcomes import read_outcomes
+from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.price_list import read_price_list
 from routoo_core.progress import SILENT
 from routoo_core.selector import Ratio
-from routoo_core.simulation.replay import ReplayedCall, ReplaySettings, replay_traffic
+from routoo_core.simulation.replay import (
+    ReplayedCall,
+    ReplaySettings,
+    replay_traffic,
+    replayable_prompts,
+)
 from routoo_core.simulation.traffic import DAY, FIRST_MIDNIGHT, ReplayTraffic, arrival_times
 
 Floats = NDArray[np.float64]
@@ -119,15 +127,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--prompts", type=Path, required=True)
+    parser.add_argument("--outcomes", type=Path, required=True)
     parser.add_argument("--prices", type=Path, required=True)
     parser.add_argument("--pool", action="append", required=True)
-    parser.add_argument("--router", default="mmlu-pro")
+    parser.add_argument("--router", default="general-fast")
     parser.add_argument("--plot", type=Path, help="where the picture goes")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    reference = read_reference(find_router(arguments.router))
-    prices = read_price_list(arguments.prices, arguments.pool, reference.experts).per_million()
-    chosen = reference.select(list(prices)).quality.astype(np.float64)
+    outcomes = read_outcomes(arguments.prompts, arguments.outcomes)
+    prices = read_price_list(arguments.prices, arguments.pool, outcomes.experts).per_million()
+    folder = find_router(arguments.router)
+    _, chosen = replayable_prompts(folder, outcomes, list(prices), None, SILENT)
     cost = np.array(list(prices.values())) * TOKENS / 1e6
     half = np.random.default_rng(arguments.seed).permutation(len(chosen))
     typical, quality = chosen[half[::2]], chosen[half[1::2]]

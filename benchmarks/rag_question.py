@@ -2,7 +2,7 @@
 --prices pools.csv --pool frontier
 
 Held-out MMLU questions, bare and in LlamaIndex's default question-answering template with 2,000 tokens of other MMLU
-questions as context; the shipped ``mmlu`` router chooses for both. Nobody is called.
+questions as context; the router ``general-fast`` chooses for both. Nobody is called.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from rich.console import Console
 from rich.table import Table
 
 from routoo_core import Expert, RoutedRequest
-from routoo_core.predictor.checkpoint import find_router
-from routoo_core.predictor.checkpoint_config import read_config
 from routoo_core.price_list import read_price_list
 from routoo_core.request import Overrides
 from routoo_core.selector import Best, PreferenceRule, Ratio
@@ -166,9 +164,8 @@ def read_held_out(path: Path) -> list[str]:
 
 
 def read_experts(prices: Path, pool: str) -> dict[str, Expert]:
-    """The experts of a pool that the shipped router knows."""
-    known = read_config(find_router("mmlu")).experts
-    price_list = read_price_list(prices, [pool], known)
+    """The experts of a pool."""
+    price_list = read_price_list(prices, [pool])
     experts = {}
     for name, usd_per_1m in price_list.per_million().items():
         experts[name] = uncalled_expert(name, usd_per_1m)
@@ -197,7 +194,7 @@ def main() -> None:
         if form.read_all:
             question_of = str
             sample = questions[: arguments.n // READ_ALL_SHARE]
-        llm = RoutooLLM("mmlu", experts, policy="best", question_of=question_of)
+        llm = RoutooLLM("general-fast", experts, policy="best", question_of=question_of)
         measurement = measure(form, llm, sample, texts)
 
         agreements = [f"{choices.agreement:.1%}" for choices in measurement.choices.values()]

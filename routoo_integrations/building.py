@@ -58,7 +58,7 @@ def make_router(
         return router
     if router is None or experts is None:
         raise ConfigurationError(
-            "give a Router, or experts={name: model} together with router='mmlu-pro' or a folder"
+            "give a Router, or experts={name: model} together with router='general-fast' or a folder"
         )
     pool = experts if isinstance(experts, Pool) else make_pool(experts, describe_model)
     check_experts(pool, check_provider)

@@ -19,7 +19,7 @@ from routoo_integrations.cli import app
 resource = pytest.importorskip("resource")
 
 TEAM = """\
-router = "mmlu-pro"
+router = "general-fast"
 [budgets.team]
 limit = "50.00"
 period = "month"
@@ -99,7 +99,7 @@ def test_the_limit_of_a_template_can_be_changed(write, recwarn):
 
 
 TENANTS = """\
-router = "mmlu-pro"
+router = "general-fast"
 [budget]
 account = "house"
 limit = "1.00"
@@ -126,7 +126,7 @@ def test_a_limit_that_accounts_share_in_the_file_is_changed_in_the_ledger_for_on
 
 def test_every_table_of_an_account_is_changed_wherever_it_stands(write):
     path = write(
-        'router = "mmlu-pro"\n[budget]\naccount = "house"\nlimit = "9"\n'
+        'router = "general-fast"\n[budget]\naccount = "house"\nlimit = "9"\n'
         'within = {account = "org", limit = "50"}\n'
         '[[budget.members]]\naccount = "anna"\nlimit = "1"\n'
         'within = {account = "org", limit = "50"}\n'
@@ -202,7 +202,7 @@ def test_accounts_that_another_file_declared_are_shown_and_can_be_changed(write)
 
 def test_the_account_of_another_file_is_not_shown_within_ours(write):
     path = write(
-        'router = "mmlu-pro"\n[budget]\naccount = "house"\nlimit = "9"\n'
+        'router = "general-fast"\n[budget]\naccount = "house"\nlimit = "9"\n'
         'within = {account = "org", limit = "50"}\n'
     )
     declare_limits(start(path), Budget(account="batch", limit="7"), "elsewhere", time.time())

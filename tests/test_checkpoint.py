@@ -68,13 +68,14 @@ def test_there_is_no_pickle_in_a_checkpoint(checkpoint):
 
 def test_a_name_that_is_neither_shipped_nor_a_folder_is_refused():
     with pytest.raises(
-        CheckpointError, match=r"'mmlu-prone' is neither a folder nor a shipped router \(.*mmlu-pro"
+        CheckpointError,
+        match=r"'general-slow' is neither a folder nor a shipped router \(.*general-fast",
     ):
-        find_router("mmlu-prone")
+        find_router("general-slow")
 
 
 def test_the_shipped_router_is_found_and_whole():
-    assert len(read_reference(find_router("mmlu-pro")).experts) == 33
+    assert len(read_reference(find_router("zeroeval")).experts) == 57
 
 
 def test_a_missing_file_is_named(copy):

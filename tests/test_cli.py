@@ -112,7 +112,7 @@ def test_a_command_in_an_error_is_on_one_line_however_narrow_the_terminal(
     monkeypatch.setattr(cli.terminal.err, "_width", 30)
     monkeypatch.setitem(sys.modules, "redis", None)
     (here / "routoo.toml").write_text(
-        ROUTOO_TOML.format(router="mmlu-pro") + 'ledger = "redis://127.0.0.1:9/0"\n'
+        ROUTOO_TOML.format(router="general-fast") + 'ledger = "redis://127.0.0.1:9/0"\n'
     )
     code, err = fail(monkeypatch, capsys, "budget", "show")
     assert code == 2
@@ -269,23 +269,23 @@ def test_budget_history_and_export_show_every_period(here):
 
 HARNESS = ("score", "--from-harness", "logs", "--out", "new.csv")
 WRITERS = {
-    "predict": ("predict --router mmlu --prompts p.csv --out", "old.csv"),
+    "predict": ("predict --router zeroeval --prompts p.csv --out", "old.csv"),
     "assign": ("assign --scores p.csv --prices p.csv --budget 1 --out", "old.csv"),
     "universe": ("universe --outcomes o.csv --size 2 --out", "old.csv"),
     "universe's plot": ("universe --outcomes o.csv --size 2 --plot", "old.png"),
     "evaluate": (
-        "evaluate --router mmlu --prompts p.csv --outcomes o.csv --prices p.csv --out",
+        "evaluate --router zeroeval --prompts p.csv --outcomes o.csv --prices p.csv --out",
         "old/metrics.json",
     ),
     "replay": (
-        "replay --router mmlu --prompts p.csv --outcomes o.csv --prices p.csv --limit 1 --plot",
+        "replay --router zeroeval --prompts p.csv --outcomes o.csv --prices p.csv --limit 1 --plot",
         "old.png",
     ),
     "feedback": ("feedback p.csv --plot", "old.png"),
-    "suggest-prompts": ("suggest-prompts --router mmlu --prompts p.csv --out", "old.csv"),
+    "suggest-prompts": ("suggest-prompts --router zeroeval --prompts p.csv --out", "old.csv"),
     "train": ("train --prompts p.csv --outcomes o.csv --out", "old/config.json"),
     "add-expert": (
-        "add-expert --router mmlu --prompts p.csv --outcomes o.csv --name new --out",
+        "add-expert --router zeroeval --prompts p.csv --outcomes o.csv --name new --out",
         "old/config.json",
     ),
     "score": ("score --prompts p.csv --experts experts.toml --grader exact --out", "old.csv"),
@@ -343,7 +343,7 @@ def test_nothing_that_is_there_is_overwritten(old, monkeypatch, capsys, command)
 @pytest.mark.parametrize(
     "line",
     [
-        "predict --router mmlu --prompts p.csv --out p.csv",
+        "predict --router zeroeval --prompts p.csv --out p.csv",
         "data split --prompts p.csv --out ./p.csv",
         "data sample --prompts p.csv --out link.csv",
         "data filter --prompts p.csv --outcomes o.csv --expert a --random 1 --out o.csv",
@@ -408,7 +408,7 @@ def broken(here, checkpoint):
             "--n: 2 of 1 prompts",
         ),
         (
-            "evaluate --router mmlu --router broken --prompts p.csv --outcomes o.csv --prices prices.csv --out n",
+            "evaluate --router zeroeval --router broken --prompts p.csv --outcomes o.csv --prices prices.csv --out n",
             "does not know abacus",
         ),
         (

@@ -58,7 +58,7 @@ def test_a_jump_frees_no_money_of_a_call_that_runs():
 
 
 CONFIG = {
-    "router": "mmlu-pro",
+    "router": "general-fast",
     "experts": {
         "gpt-4o(2024-05)": {
             "model": "m",
@@ -82,7 +82,7 @@ def test_holds_that_expire_while_a_call_may_run_are_refused():
 
 def test_a_ledger_keeps_holds_as_long_as_it_is_told(tmp_path):
     file = tmp_path / "routoo.toml"
-    file.write_text('router = "mmlu-pro"\n[budget]\nhold_ttl_s = 3600\n', encoding="utf-8")
+    file.write_text('router = "general-fast"\n[budget]\nhold_ttl_s = 3600\n', encoding="utf-8")
     assert read_config(file).budget.hold_ttl_s == 3600
 
 

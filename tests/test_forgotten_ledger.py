@@ -360,10 +360,12 @@ def test_by_default_calls_are_refused(place, tmp_path):
 
 def test_routoo_toml_says_what_follows_a_loss(tmp_path):
     file = tmp_path / "routoo.toml"
-    file.write_text('router = "mmlu-pro"\n[budget]\non_forgotten = "rebuild"\n', encoding="utf-8")
+    file.write_text(
+        'router = "general-fast"\n[budget]\non_forgotten = "rebuild"\n', encoding="utf-8"
+    )
     assert read_config(file).budget.on_forgotten == "rebuild"
     file.write_text(
-        'router = "mmlu-pro"\n[budget]\non_forgotten = "rebuild"\n[budgets.team]\nlimit = "5"\n',
+        'router = "general-fast"\n[budget]\non_forgotten = "rebuild"\n[budgets.team]\nlimit = "5"\n',
         encoding="utf-8",
     )
     assert read_config(file).read_budget(file).account == "team"

@@ -472,7 +472,7 @@ def test_what_has_no_words_cannot_be_written_down(parts, said, endpoint, checkpo
 def test_routers_are_built_from_config_with_errors_that_name_the_field(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match="config: experts.a: write it as a table"):
-        Router.from_config({"router": "mmlu", "experts": {"a": 3}})
+        Router.from_config({"router": "general-fast", "experts": {"a": 3}})
     assert list(tmp_path.iterdir()) == []  # no ledger is opened for a router that cannot be built
 
 

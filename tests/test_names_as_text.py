@@ -44,7 +44,7 @@ def configuration(tmp_path, monkeypatch):
         budget = Budget(account=name, limit="1")
         ledger.settle(ledger.reserve(budget, minimum=1, maximum=9), 9)
     ledger.close()
-    text = 'router = "mmlu-pro"\n[budget]\nledger = "sqlite:///routoo.db"\n'
+    text = 'router = "general-fast"\n[budget]\nledger = "sqlite:///routoo.db"\n'
     (tmp_path / "routoo.toml").write_text(text, encoding="utf-8")
     return tmp_path
 

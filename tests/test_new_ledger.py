@@ -108,7 +108,7 @@ def test_a_ledger_from_outside_is_opened_by_its_scheme(dict_ledger):
 def test_routoo_toml_names_a_ledger_from_outside(dict_ledger, tmp_path):
     path = tmp_path / "routoo.toml"
     path.write_text(
-        'router = "mmlu-pro"\nexperts = "experts.toml"\n'
+        'router = "general-fast"\nexperts = "experts.toml"\n'
         '[budget]\nlimit = "1"\nledger = "dict://here"\n'
     )
     budget, ledger = open_account(path, read_config(path))

@@ -112,6 +112,6 @@ def test_a_router_that_is_not_there_is_named_and_nothing_is_written(here, monkey
 
 def test_help_teaches_by_example():
     assert (
-        "routoo predict --router mmlu-pro"
+        "routoo predict --router general-fast"
         in CliRunner().invoke(cli.app, ["predict", "--help"]).output
     )

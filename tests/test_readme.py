@@ -13,10 +13,8 @@ from routoo_core import Pool
 from routoo_core.config import read_config
 from routoo_core.errors import InvalidRequest
 from routoo_core.loading import is_general, load_predictor
-from routoo_core.measures.figures import PoolFigures
 from routoo_core.predictor.checkpoint import ROUTERS, find_router
 from routoo_core.testing import Reply
-from routoo_core.training.model_card import figures_table
 from routoo_integrations.langchain import RoutooChatModel
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +64,7 @@ def test_every_setting_that_the_page_about_budgets_shows_is_one(tmp_path):
     page = (ROOT / "docs" / "budgets.md").read_text(encoding="utf-8")
     _, one_account, others = re.findall(r"```toml\n(.*?)```", page, re.S)
     path = tmp_path / "routoo.toml"
-    path.write_text(f'router = "mmlu-pro"\n{others}\n{one_account}')
+    path.write_text(f'router = "general-fast"\n{others}\n{one_account}')
     config = read_config(path)
     budget = config.read_budget(path)
     assert (budget.limit, budget.held_share, config.alerts.at) == (5, 0.25, (0.5, 0.8, 1.0))
@@ -101,10 +99,16 @@ def test_an_example_runs_as_printed(block, endpoint, checkpoint, tmp_path):
     assert len(endpoint.requests) == 2
 
 
-def test_the_table_is_what_the_shipped_router_measured():
-    metrics = json.loads((find_router("mmlu-pro") / "metrics.json").read_text())
-    for row in figures_table(PoolFigures.from_dict(metrics["pool"])):
-        assert row in README
+def test_the_figures_of_the_default_router_are_those_of_the_results_page():
+    """Each row's area, half and match, without their intervals."""
+    rows = [line for line in README.splitlines() if "**0." in line and "[0." in line]
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    curve = page[page.index("<!-- curve -->") : page.index("<!-- end -->")]
+    measured = [line.split("|")[3:8] for line in curve.splitlines() if "[0." in line]
+    assert len(rows) == len(measured) == 6
+    for row, (area, half, _, match, _) in zip(rows, measured, strict=True):
+        assert f"**{area.split()[0]}** {area.strip().partition(' ')[2]}" in row
+        assert row.endswith(f"| {half.split()[0]} | {match.split()[0]} |")
 
 
 NARROW = sorted(

@@ -191,7 +191,7 @@ def test_calls_that_hold_money_are_waited_for_before_the_budget_counts_as_exhaus
 
 def test_the_account_of_a_routoo_toml_can_pay(folder, endpoint):
     (folder / "routoo.toml").write_text(
-        'router = "mmlu-pro"\n[budget]\naccount = "lab"\nlimit = "1.00"\n'
+        'router = "general-fast"\n[budget]\naccount = "lab"\nlimit = "1.00"\n'
     )
     assert run("--config", "routoo.toml", budget=None).exit_code == 0
     (account,) = SqliteLedger("routoo.db").accounts()

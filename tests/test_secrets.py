@@ -108,7 +108,7 @@ def test_a_ledger_that_cannot_be_opened_is_named_without_its_password(
     assert_hidden(repr(RouterOptions(ledger=url)), SECRET)
 
     path = tmp_path / "routoo.toml"
-    path.write_text(f'router = "mmlu"\n[budget]\nlimit = "1"\nledger = "{url}"\n')
+    path.write_text(f'router = "general-fast"\n[budget]\nlimit = "1"\nledger = "{url}"\n')
     assert_hidden(repr(read_config(path)), SECRET)
     for command in (["budget", "show"], ["budget", "history"], ["route", "hi"]):
         monkeypatch.setattr("sys.argv", ["routoo", *command, "--config", str(path)])

@@ -17,7 +17,7 @@ from routoo_core.predictor.head_ensemble import load_head_ensemble
 
 MANY_DIGITS = "9" * 5000
 DEEP = "[" * 5000 + "]" * 5000
-ROUTER = 'router = "mmlu-pro"\n'
+ROUTER = 'router = "general-fast"\n'
 BUDGETS = {
     "a number of 5,000 digits": f"limit = {MANY_DIGITS}",
     "a text of 5,000 digits": f'limit = "{MANY_DIGITS}"',
@@ -102,7 +102,7 @@ def test_a_path_without_a_file_is_refused(path, tmp_path, monkeypatch):
 def test_a_byte_order_mark_is_no_mistake(tmp_path):
     path = tmp_path / "routoo.toml"
     path.write_text("\ufeff" + ROUTER, encoding="utf-8")
-    assert read_config(path).router == "mmlu-pro"
+    assert read_config(path).router == "general-fast"
 
 
 HEADER = "prompt_id,model,score\n"
@@ -159,7 +159,7 @@ DAMAGES = {
 
 
 def weights_of_a_router():
-    return load_file(ROUTERS / "mmlu" / "head.safetensors")
+    return load_file(ROUTERS / "zeroeval" / "head.safetensors")
 
 
 def damaged_parts():
@@ -175,7 +175,7 @@ def test_a_damaged_part_of_a_checkpoint_is_refused(name, damage, tmp_path):
     weights = weights_of_a_router()
     changed = DAMAGES[damage](weights[name])
     folder = tmp_path / "router"
-    shutil.copytree(ROUTERS / "mmlu", folder)
+    shutil.copytree(ROUTERS / "zeroeval", folder)
     save_file({**weights, name: changed}, folder / "head.safetensors")
     with pytest.raises(CheckpointError, match=r"head\.safetensors"):
         load_parts(folder, read_checkpoint(folder), load_head_ensemble)

@@ -33,7 +33,7 @@ def add_expert_command(
 
     A general router starts from the catalogue's ability of the model, or of --prior; labels sharpen it.
 
-    Example: [bold]routoo add-expert --router mmlu-pro --prompts p.csv --outcomes o.csv --name my-llm --out grown[/bold]
+    Example: [bold]routoo add-expert --router general-fast --prompts p.csv --outcomes o.csv --name my --out grown[/bold]
     """
     CommandFiles(inputs=[prompts, outcomes], folders={"--out": (folder, CHECKPOINT_FILES)}).check(
         overwrite

@@ -87,7 +87,7 @@ def calibrate_command(
 
     Example: [bold]routoo calibrate --scores s.parquet --prices prices.csv --target-share gpt-4o=0.3[/bold]
 
-    Or at once: [bold]routoo calibrate --router mmlu-pro --prompts p.csv --prices experts.toml --target-cost 0.01[/bold]
+    Or: [bold]routoo calibrate --router general-fast --prompts p.csv --prices experts.toml --target-cost 0.01[/bold]
     """
     if policy not in TUNABLE_POLICIES:
         names = ", ".join(TUNABLE_POLICIES)

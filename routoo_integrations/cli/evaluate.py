@@ -78,7 +78,7 @@ def evaluate_command(
     a column billions_of_parameters, calls are also shared out by size. Prompts without a split are dealt out by a hash
     of the question: four fifths train, one fifth dev.
 
-    Example: [bold]routoo evaluate --router mmlu --prompts p.parquet --outcomes o.parquet --prices c.csv --out r[/bold]
+    Example: [bold]routoo evaluate --router general-fast --prompts p.csv --outcomes o.csv --prices c.csv --out r[/bold]
     """
     if split == "train":
         raise ConfigurationError(

@@ -32,7 +32,7 @@ def predict_command(
 
     A general router knows any model of the catalogue: name them by --experts.
 
-    Example: [bold]routoo predict --router mmlu-pro --prompts p.parquet --out scores.csv[/bold]
+    Example: [bold]routoo predict --router general-fast --experts experts.toml --prompts p.csv --out scores.csv[/bold]
     """
     check_table_format(target)
     CommandFiles({"--out": target}, inputs=[prompts]).check(overwrite)

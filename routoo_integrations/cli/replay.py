@@ -89,7 +89,7 @@ def replay_command(
     Nobody is called. The prompts are dev prompts that the router did not learn from; those that are not in the stream
     are what pacing starts from.
 
-    Example: [bold]routoo replay --router mmlu --prompts p.csv --outcomes o.csv --prices c.csv --limit 2.00[/bold]
+    Example: [bold]routoo replay --router general-fast --prompts p.csv --outcomes o.csv --prices c.csv --limit 2[/bold]
     """
     _check_arrivals(pattern)
     if cost not in {MEASURED, PAPER}:

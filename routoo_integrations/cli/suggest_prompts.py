@@ -30,7 +30,7 @@ def suggest_prompts_command(
 ) -> None:
     """Choose which prompts to label before adding an expert: spread over everything the router's encoder tells apart.
 
-    Example: [bold]routoo suggest-prompts --router mmlu-pro --prompts all.csv --n 100 --out label-these.csv[/bold]
+    Example: [bold]routoo suggest-prompts --router my-router --prompts all.csv --n 100 --out label-these.csv[/bold]
     """
     check_table_format(target)
     CommandFiles({"--out": target}, inputs=[prompts]).check(overwrite)
