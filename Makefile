@@ -40,19 +40,20 @@ compat-frameworks: $(READY)  ## the frameworks' own test suites with every model
 
 DATA ?= ../shared/data
 REPORT = $(BIN)/routoo evaluate --prompts $(DATA)/$(1).prompts.parquet --outcomes $(DATA)/$(1).outcomes.parquet \
-	--router $(2) --cost paper --out reports/$(3) --overwrite --prices $(or $(4),$(DATA)/pools.csv)
+	--router general-fast $(2) --cost paper --out reports/$(3) --overwrite --prices $(or $(4),$(DATA)/pools.csv)
 REPORTS := mmlu-pro-open mmlu-pro-mix mmlu-pro-frontier mmlu gpt4-mixtral zeroeval
 
 report: $(READY)  ## reports of the shipped routers on held-out prompts, from the tables in DATA=../shared/data
 	@test -d $(DATA) || { echo "no tables in $(DATA): say where they are, make report DATA=…"; exit 2; }
-	$(call REPORT,mmlu_pro,mmlu-pro,mmlu-pro-open) --pool open --guess 0.1 --title "MMLU-Pro, 26 open models"
-	$(call REPORT,mmlu_pro,mmlu-pro,mmlu-pro-mix) --pool open --pool mix --guess 0.1 --title "MMLU-Pro, 26 open models and GPT-4o"
-	$(call REPORT,mmlu_pro,mmlu-pro,mmlu-pro-frontier) --pool open --pool mix --pool frontier --guess 0.1 \
+	$(call REPORT,mmlu_pro,,mmlu-pro-open) --pool open --guess 0.1 --title "MMLU-Pro, 26 open models"
+	$(call REPORT,mmlu_pro,,mmlu-pro-mix) --pool open --pool mix --guess 0.1 --title "MMLU-Pro, 26 open models and GPT-4o"
+	$(call REPORT,mmlu_pro,,mmlu-pro-frontier) --pool open --pool mix --pool frontier --guess 0.1 \
 		--title "MMLU-Pro, open models, GPT-4o and Gemini 1.5"
-	$(call REPORT,helm_mmlu,mmlu,mmlu) --pool frontier --guess 0.25 --title "MMLU, 8 models behind APIs"
-	$(call REPORT,routellm,gpt4-mixtral,gpt4-mixtral) --pool pair --guess 0.25 --title "MMLU and GSM8K, GPT-4 and Mixtral"
-	$(call REPORT,zeroeval,zeroeval,zeroeval,benchmarks/zeroeval_prices.csv) --title "MMLU-Redux, GSM8K, MATH, CRUX, puzzles, 8 models"
+	$(call REPORT,helm_mmlu,,mmlu) --pool frontier --guess 0.25 --title "MMLU, 8 models behind APIs"
+	$(call REPORT,routellm,--router gpt4-mixtral,gpt4-mixtral) --pool pair --guess 0.25 --title "MMLU and GSM8K, GPT-4 and Mixtral"
+	$(call REPORT,zeroeval,--router zeroeval,zeroeval,benchmarks/zeroeval_prices.csv) --title "MMLU-Redux, GSM8K, MATH, CRUX, puzzles, 8 models"
 	$(BIN)/python benchmarks/results.py $(addprefix reports/,$(REPORTS))
+	$(BIN)/python benchmarks/picture.py reports/mmlu-pro-mix
 
 bench: $(READY)  ## measure speed (see benchmarks/)
 	$(BIN)/python benchmarks/overhead.py

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from routoo_core.catalogue.building import build_catalogue, log_odds, read_models, read_scores
 from routoo_core.catalogue.entries import ModelFacts, PublishedScore
 from routoo_core.catalogue.names import looser_keys, read_effort, read_model_name
+from routoo_core.catalogue.providers import endpoint_settings
 from routoo_core.catalogue.skills import RULES, SKILL_NUMBER, SKILLS, skills_of
 from routoo_core.catalogue.store import (
     SHIPPED,
@@ -152,6 +153,13 @@ def test_todays_models_are_in_the_catalogue_that_ships(name):
     ability = catalogue.ability(name)
     assert ability.mean.shape == (len(SKILLS),)
     assert (ability.deviation > 0).all()
+
+
+def test_an_open_model_is_not_called_where_its_maker_does_not_serve_it():
+    catalogue = Catalogue(SHIPPED)
+    assert endpoint_settings("gpt-oss-120b", catalogue.find("gpt-oss-120b")) == {}
+    at_groq = endpoint_settings("groq/openai/gpt-oss-120b", catalogue.find("gpt-oss-120b"))
+    assert at_groq["base_url"] == "https://api.groq.com/openai/v1"
 
 
 def test_an_unknown_model_is_not_found_but_has_near_names():

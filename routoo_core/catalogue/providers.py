@@ -82,6 +82,8 @@ _OTHER_WORDS = {
     "fireworks_ai": "fireworks",
     "together_ai": "together",
 }
+_HOSTS_NO_OPEN_MODELS = frozenset({"openai"})
+"""Their own interface does not serve the models whose weights they publish."""
 GATEWAYS = frozenset({"openrouter", "groq", "together", "fireworks"})
 """Providers that serve others' models under names that keep what stands before them."""
 
@@ -107,6 +109,8 @@ def endpoint_settings(name: str, facts: ModelFacts | None) -> dict[str, Any]:
     if provider is None and facts is not None:
         provider = facts.provider
     if provider not in ENDPOINTS:
+        return {}
+    if provider in _HOSTS_NO_OPEN_MODELS and facts is not None and facts.is_open:
         return {}
     endpoint = ENDPOINTS[provider]
     model = name.rpartition("/")[2]
