@@ -40,6 +40,7 @@ class Candidate:
             ``maximum_cost``.
         continued_cost: The expected cost had it answered the conversation's last turn, nano-USD; ``None`` where that
             changes nothing.
+        deviation: Standard deviation of the quality in log-odds; ``None`` where the predictor does not say.
     """
 
     expert: Expert
@@ -50,6 +51,7 @@ class Candidate:
     minimum_cost: int = 0
     ample_cost: int = 0
     continued_cost: int | None = None
+    deviation: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +271,11 @@ def make_candidates(
         length = None if prediction.lengths is None else float(prediction.lengths[0, column])
         latency = latencies.of(expert.name)
         cost = call_cost(expert, request, length, min_reply_tokens)
-        candidates.append(make_candidate(expert, request, quality, latency, cost))
+        candidate = make_candidate(expert, request, quality, latency, cost)
+        if prediction.deviation is not None:
+            deviation = float(prediction.deviation[0, column])
+            candidate = replace(candidate, deviation=deviation)
+        candidates.append(candidate)
     return tuple(candidates)
 
 

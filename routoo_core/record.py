@@ -33,6 +33,8 @@ class CandidateRecord:
         latency_s: Seconds its replies took lately; ``None`` before the first.
         continued_usd: Expected cost had it answered the conversation's last turn, whose prompt its provider would have
             cached; ``None`` where that changes nothing.
+        deviation: Standard deviation of the quality in log-odds, by what is not known of the expert; ``None`` where the
+            router does not say.
     """
 
     expert: str
@@ -41,6 +43,7 @@ class CandidateRecord:
     maximum_usd: str = "0.000000000"
     latency_s: float | None = None
     continued_usd: str | None = None
+    deviation: float | None = None
 
     @classmethod
     def of(cls, candidate: Candidate) -> CandidateRecord:
@@ -54,6 +57,7 @@ class CandidateRecord:
             decimal_usd(candidate.maximum_cost),
             None if latency is None else round(latency, 3),
             None if continued is None else decimal_usd(continued),
+            None if candidate.deviation is None else round(candidate.deviation, 3),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,6 +69,7 @@ class CandidateRecord:
             "maximum_usd": self.maximum_usd,
             "latency_s": self.latency_s,
             "continued_usd": self.continued_usd,
+            "deviation": self.deviation,
         }
 
 
@@ -127,6 +132,24 @@ class SkipRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptRecord:
+    """What a general router read of the prompt, without its text.
+
+    Attributes:
+        kinds: Skill → probability, of the likelier ones.
+        difficulty: In log-odds, below 0 where the prompt is harder than usual; ``None`` where nothing is known of such
+            prompts.
+    """
+
+    kinds: Mapping[str, float]
+    difficulty: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"kinds": dict(self.kinds), "difficulty": self.difficulty}
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyRecord:
     """The configured policy.
 
@@ -159,6 +182,7 @@ class DecisionRecord:
         predict_ms: Milliseconds the prediction took.
         router: Fingerprint of the predictor.
         skipped: Experts that cool down: they are the last candidates.
+        prompt: What a general router read of the prompt; ``None`` from other routers.
         model: What the endpoint calls the expert.
         account: Whose budget paid; ``None`` for a reply from a cache, which somebody else may have paid for.
         cached: Whether the reply came from a cache and cost nothing.
@@ -185,6 +209,7 @@ class DecisionRecord:
     predict_ms: float = 0.0
     router: str = ""
     skipped: tuple[SkipRecord, ...] = ()
+    prompt: PromptRecord | None = None
     model: str | None = None
     account: str | None = None
     cached: bool = False
@@ -215,6 +240,7 @@ class DecisionRecord:
             "predict_ms": self.predict_ms,
             "router": self.router,
             "skipped": [skip.to_dict() for skip in self.skipped],
+            "prompt": None if self.prompt is None else self.prompt.to_dict(),
             "account": self.account,
             "cached": self.cached,
             "within_limit": self.within_limit,

@@ -37,6 +37,7 @@ from routoo_core.options import (
 from routoo_core.parameters import RefusedParameters
 from routoo_core.predictor.base import Predictor, forecast
 from routoo_core.predictor.batching import BatchingPredictor
+from routoo_core.predictor.general import describe_prompt
 from routoo_core.preview import Preview, preview_call
 from routoo_core.record import SkipRecord
 from routoo_core.request import Overrides, RoutedRequest
@@ -249,6 +250,7 @@ class Router:
             stickiness=stickiness,
             skipped=self._skipped(candidates, cooling) if cooling else (),
             context=context,
+            prompt=describe_prompt(prediction),
         )
 
     def preview(self, request: RoutedRequest) -> Preview:

@@ -20,7 +20,14 @@ from routoo_core.candidates import Candidate, costs, qualities
 from routoo_core.errors import ConfigurationError
 from routoo_core.latency import INDIFFERENT, LatencyRule
 from routoo_core.money import NANO_PER_USD, format_usd
-from routoo_core.record import CandidateRecord, DecisionRecord, PolicyRecord, SkipRecord
+from routoo_core.predictor.general import PromptDescription
+from routoo_core.record import (
+    CandidateRecord,
+    DecisionRecord,
+    PolicyRecord,
+    PromptRecord,
+    SkipRecord,
+)
 from routoo_core.request import RoutedRequest
 
 Array = NDArray[np.floating[Any]]
@@ -285,6 +292,10 @@ class Stickiness:
         return isinf(self.margin)
 
 
+def _prompt_record(prompt: PromptDescription | None) -> PromptRecord | None:
+    return None if prompt is None else PromptRecord(dict(prompt.kinds), prompt.difficulty)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The ranked candidates and the reason for their order; nobody has been called yet.
@@ -298,6 +309,7 @@ class Decision:
         stickiness: What spoke for the expert of the turn before, where there was one.
         skipped: Experts that cool down: they are the last candidates.
         context: What the policy looked at.
+        prompt: What a general router read of the prompt.
     """
 
     candidates: tuple[Candidate, ...]
@@ -308,6 +320,7 @@ class Decision:
     stickiness: Stickiness | None = None
     skipped: tuple[SkipRecord, ...] = ()
     context: PolicyContext | None = field(default=None, repr=False, compare=False)
+    prompt: PromptDescription | None = None
 
     @property
     def pinned(self) -> Candidate | None:
@@ -328,6 +341,7 @@ class Decision:
             predict_ms=round(self.predict_ms, 2),
             router=self.fingerprint,
             skipped=self.skipped,
+            prompt=_prompt_record(self.prompt),
         )
 
     def explain(self) -> str:

@@ -20,6 +20,7 @@ from routoo_core.pool_proposal import propose_pool
 from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.predictor.general_checkpoint import load_general
 from routoo_core.predictor.ngrams import BUCKETS, SHAPES, ngrams, shorten, text_shape
+from routoo_core.record import DecisionRecord
 from routoo_core.request import RoutedRequest
 from routoo_integrations.cli import app
 
@@ -415,18 +416,29 @@ def test_labels_under_a_name_that_has_some_are_refused(tmp_path):
     assert "has labels of 'my-llm' already" in str(again.exception)
 
 
-def test_it_is_said_what_was_read_of_a_prompt(model, tmp_path):
-    predictor = model.bind(describe_names(NAMES, model.labels))
-    code = predictor.describe(CODE)
+def test_it_is_said_what_was_read_of_a_prompt(tmp_path):
+    path = write_configuration(tmp_path, NAMES)
+    router = Router.from_toml(path)
+    code = router.decide(RoutedRequest.from_text(CODE)).prompt
     assert code.kinds[0][0] == "code"
     assert code.difficulty is not None
-    poem = predictor.describe(POEM)
+    poem = router.decide(RoutedRequest.from_text(POEM)).prompt
     assert poem.difficulty is None
     assert "how hard such prompts are is not known" in poem.explain()
-    assert poem.deviation["gpt-5.5"] > 0.1
-    path = write_configuration(tmp_path, NAMES)
     shown = CliRunner().invoke(app, ["route", CODE, "--config", str(path)])
     assert "Kind: writing and reading code" in shown.output
+
+
+def test_a_record_says_the_kind_and_the_doubt_and_no_word_of_the_prompt(tmp_path):
+    router = Router.from_toml(write_configuration(tmp_path, NAMES))
+    record = router.decide(RoutedRequest.from_text(POEM)).record()
+    assert max(record.prompt.kinds, key=record.prompt.kinds.get) == "writing"
+    assert record.prompt.difficulty is None
+    doubts = {candidate.expert: candidate.deviation for candidate in record.candidates}
+    assert doubts["gpt-5.5"] > 0.1
+    written = json.loads(json.dumps(record.to_dict()))
+    assert DecisionRecord.from_dict(written) == record
+    assert "winter" not in json.dumps(written)
 
 
 # Features

@@ -24,10 +24,17 @@ class Forecast(NamedTuple):
     Attributes:
         quality: Prompts × experts, 0–1.
         lengths: Tokens of the answer, prompts × experts; ``None`` if the predictor does not know them.
+        kinds: Probability of each skill of the catalogue, prompts × skills; from general routers.
+        difficulty: Log-odds that a prompt is easier by than usual, NaN where that is not known, (prompts,); from those.
+        deviation: Standard deviation of the quality in log-odds, by what is not known of an expert, prompts × experts;
+            from those.
     """
 
     quality: Quality
     lengths: Lengths | None = None
+    kinds: NDArray[np.float32] | None = None
+    difficulty: NDArray[np.float32] | None = None
+    deviation: NDArray[np.float32] | None = None
 
 
 @runtime_checkable

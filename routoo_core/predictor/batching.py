@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from routoo_core.predictor.base import Forecast, Predictor, Quality, forecast
 
 Row = tuple[NDArray[np.float32], ...]
-"""One prompt's quality, and its lengths if the predictor knows them; each (experts,)."""
+"""One prompt's part of each table of a :class:`Forecast` that the predictor makes; those come first there."""
 
 
 class BatchingPredictor:
@@ -181,8 +181,7 @@ class _ModelThread:
 
     def _predict_rows(self, prompts: list[str]) -> list[Row]:
         """One row for each prompt, copied, so that a remembered row does not keep the whole pass."""
-        quality, lengths = forecast(self._predictor, prompts)
-        tables = [quality] if lengths is None else [quality, lengths]
+        tables = [table for table in forecast(self._predictor, prompts) if table is not None]
         rows = []
         for _, *parts in zip(prompts, *tables, strict=True):
             rows.append(tuple(part.copy() for part in parts))

@@ -40,6 +40,8 @@ _PROBIT = np.pi / 8
 _LONGEST_REPLY = 32_000.0
 _KINDS_SHOWN = 3
 _LEAST_SHOWN = 0.1
+_LEAST_KEPT = 0.02
+"""Likelihood of a kind below which a description leaves it out."""
 _HALF = 0.5
 _USUAL = 0.5
 """Log-odds within which a prompt is about as hard as usual."""
@@ -166,18 +168,20 @@ class PromptDescription(NamedTuple):
     """What is read of one prompt.
 
     Attributes:
-        kinds: The likeliest skills that it asks for and their probabilities, likeliest first.
+        kinds: The skills that it may ask for and their probabilities, likeliest first.
         difficulty: In log-odds, below 0 where it is harder than usual; ``None`` where nothing is known of such prompts.
-        deviation: Expert → standard deviation of its quality in log-odds, by what the catalogue does not know.
     """
 
     kinds: tuple[tuple[str, float], ...]
     difficulty: float | None
-    deviation: dict[str, float]
 
     def explain(self) -> str:
         """In a sentence."""
-        kinds = ", ".join(f"{SKILL_TITLES[kind]} {share:.0%}" for kind, share in self.kinds)
+        parts = []
+        for kind, share in self.kinds[:_KINDS_SHOWN]:
+            if share >= _LEAST_SHOWN:
+                parts.append(f"{SKILL_TITLES[kind]} {share:.0%}")
+        kinds = ", ".join(parts)
         if self.difficulty is None:
             return f"Kind: {kinds}; how hard such prompts are is not known."
         return f"Kind: {kinds}; {self._beside_usual()}."
@@ -238,23 +242,14 @@ class GeneralPredictor:
     def forecast_reading(self, reading: PromptReading) -> Forecast:
         """Quality and lengths of prompts that were read."""
         lengths = np.exp(reading.log_length[:, None] + self._labels.log_length)
-        return Forecast(self._quality(reading), np.clip(lengths, 1.0, _LONGEST_REPLY))
-
-    def describe(self, prompt: str) -> PromptDescription:
-        """What is read of a prompt, for people."""
-        reading = self.model.reader.read([prompt])
-        answers = self.model.answers
-        kinds = reading.kinds[0]
-        shown = []
-        for number in np.argsort(-kinds)[:_KINDS_SHOWN]:
-            if kinds[number] >= _LEAST_SHOWN:
-                shown.append((SKILLS[number], float(kinds[number])))
-        effect = float(kinds @ answers.difficulty)
-        known = float(kinds @ (answers.difficulty > 0))
-        difficulty = effect * float(reading.difficulty[0]) if known > _HALF else None
-        deviations = np.sqrt(self._doubt(self._weighted_skills(reading))[0])
-        deviation = dict(zip(self.experts, deviations.tolist(), strict=True))
-        return PromptDescription(tuple(shown), difficulty, deviation)
+        doubt = self._doubt(self._weighted_skills(reading))
+        return Forecast(
+            quality=self._quality(reading),
+            lengths=np.clip(lengths, 1.0, _LONGEST_REPLY),
+            kinds=reading.kinds,
+            difficulty=self._difficulty(reading),
+            deviation=np.sqrt(doubt),
+        )
 
     def reference_table(self) -> ExpertTable:
         """Predicted quality of typical prompts, prompts × experts, float32."""
@@ -282,6 +277,14 @@ class GeneralPredictor:
         quality: Quality = (guess + (1 - guess) / (1 + np.exp(-log_odds))).astype(np.float32)
         return quality
 
+    def _difficulty(self, reading: PromptReading) -> Floats:
+        """In log-odds, NaN where most of the kinds have no data, (prompts,)."""
+        has_data = self.model.answers.difficulty > 0
+        effect = reading.kinds @ self.model.answers.difficulty
+        is_known = reading.kinds @ has_data > _HALF
+        difficulty: Floats = np.where(is_known, effect * reading.difficulty, np.nan)
+        return difficulty
+
     def _weighted_skills(self, reading: PromptReading) -> Floats:
         """Log-odds that a unit of each ability is worth, (prompts, skills)."""
         return skill_weights(reading) * self.model.answers.slope
@@ -290,6 +293,20 @@ class GeneralPredictor:
         """Variance of the log-odds by what is not known of the abilities, (prompts, experts)."""
         doubt: Floats = (weighted**2) @ self._variance.T
         return doubt
+
+
+def describe_prompt(forecast: Forecast) -> PromptDescription | None:
+    """What a general router read of the one prompt of a forecast; ``None`` from other predictors."""
+    if forecast.kinds is None or forecast.difficulty is None:
+        return None
+    shares = forecast.kinds[0]
+    kinds = []
+    for number in np.argsort(-shares):
+        share = round(float(shares[number]), 3)
+        if share >= _LEAST_KEPT:
+            kinds.append((SKILLS[number], share))
+    difficulty = round(float(forecast.difficulty[0]), 3)
+    return PromptDescription(tuple(kinds), None if np.isnan(difficulty) else difficulty)
 
 
 def skill_weights(reading: PromptReading) -> Floats:

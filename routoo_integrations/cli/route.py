@@ -10,8 +10,6 @@ from rich.table import Table
 from routoo_core.config import read_config
 from routoo_core.limits import ReplyLimit
 from routoo_core.money import format_usd
-from routoo_core.predictor.batching import without_batching
-from routoo_core.predictor.general import GeneralPredictor
 from routoo_core.preview import Preview
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.router import Router
@@ -39,18 +37,12 @@ def route_command(
     overrides = Overrides(account=account)
     request = RoutedRequest.from_text(text, max_tokens=max_tokens, overrides=overrides)
     preview = router.preview(request)
-    description = None
-    predictor = without_batching(router.predictor)
-    if isinstance(predictor, GeneralPredictor):
-        description = predictor.describe(request.text)
-
     if as_json:
-        read = None if description is None else description._asdict()
         record = preview.decision.record().to_dict()
-        print_json({**record, "preview": preview.to_dict(), "prompt": read})
+        print_json({**record, "preview": preview.to_dict()})
         return
-    if description is not None:
-        print_line(description.explain())
+    if preview.decision.prompt is not None:
+        print_line(preview.decision.prompt.explain())
     _show_candidates(preview)
     print_line(preview.decision.explain())
     for sentence in preview.describe():

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from routoo_core.predictor.batching import without_batching
-from routoo_core.predictor.general import GeneralPredictor
+from routoo_core.predictor.general import PromptDescription
 from routoo_core.record import CandidateRecord, DecisionRecord
 from routoo_core.router import Router
 
@@ -75,7 +74,7 @@ class Demo:
     def add(self, call: DemoCall) -> None:
         """Show one more call."""
         self.calls.append(call)
-        cells = [call.via, escape(call.prompt), self._kind_of(call.prompt)]
+        cells = [call.via, escape(call.prompt), _kind_of(call.record)]
         if call.record is None:
             cells.append("[red]refused: nothing is affordable any more[/red]")
             cells.append("[red]nobody[/red]")
@@ -90,13 +89,6 @@ class Demo:
         """Print the columns' names."""
         self._print_line([f"[bold]{name}[/bold]" for name in COLUMNS])
         self.console.rule(style="dim")
-
-    def _kind_of(self, prompt: str) -> str:
-        """The likeliest kind, and how hard the prompt is beside others of it."""
-        predictor = without_batching(self.router.predictor)
-        if not isinstance(predictor, GeneralPredictor):
-            return "–"
-        return predictor.describe(prompt).in_words()
 
     def _answered_by(self, record: DecisionRecord) -> str:
         if record.expert in self.stand_ins:
@@ -127,6 +119,14 @@ def candidate_of(record: DecisionRecord, expert: str) -> CandidateRecord | None:
         if candidate.expert == expert:
             return candidate
     return None
+
+
+def _kind_of(record: DecisionRecord | None) -> str:
+    """The likeliest kind of the prompt, and how hard it is beside others."""
+    if record is None or record.prompt is None:
+        return "–"
+    kinds = tuple(record.prompt.kinds.items())
+    return PromptDescription(kinds, record.prompt.difficulty).in_words()
 
 
 def _best_three(record: DecisionRecord) -> str:
