@@ -17,6 +17,7 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert
 from routoo_core.predictor.general import DescribedExpert, LabelTable
 
+_SAME_ABILITY = 1e-4
 _UNKNOWN_DEVIATION = 0.5
 """Of an ability that somebody states without saying how sure it is."""
 _REASONING_LOG_LENGTH = 1.6
@@ -80,13 +81,27 @@ def describe_names(
 def _describe(expert: Expert, labels: LabelTable, catalogue: Catalogue) -> DescribedExpert:
     ability = ability_of(expert, catalogue)
     has_own_words = expert.like or expert.scores or expert.ability is not None
-    label_names = () if has_own_words else labels.find(expert.predicted_as, expert.model)
+    if has_own_words:
+        label_names = _labels_of_own_words(expert, ability, labels)
+    else:
+        label_names = labels.find(expert.predicted_as, expert.model)
     if ability is None:
         if not label_names:
             raise ConfigurationError(f"{expert.place}: {_unknown(expert.model, catalogue)}")
         ability = unknown_ability()
     log_length = _log_length(_facts_of(expert, catalogue), expert.effort)
     return DescribedExpert(expert.predicted_as, ability, label_names, log_length)
+
+
+def _labels_of_own_words(
+    expert: Expert, ability: Ability | None, labels: LabelTable
+) -> tuple[str, ...]:
+    """The labels that were learnt on top of what the expert's table says; others speak of another model."""
+    name = expert.predicted_as
+    if ability is None or name not in labels.names:
+        return ()
+    is_same = np.allclose(labels.row(name).abilities[0], ability.mean, atol=_SAME_ABILITY)
+    return (name,) if is_same else ()
 
 
 def ability_of(expert: Expert, catalogue: Catalogue) -> Ability | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from routoo_core.errors import OutcomesError
 from routoo_core.monitoring.logged_calls import LoggedCall, read_logged_calls
 from routoo_core.monitoring.ratings import FeedbackScale
-from routoo_core.record import DecisionRecord, PolicyRecord
+from routoo_core.record import DecisionRecord, PolicyRecord, PromptRecord
 
 NO_POLICY = PolicyRecord("")
 SCALE = FeedbackScale(first_of_several=True)
@@ -37,6 +37,7 @@ class RoutedCall:
         predict_s: Seconds that the prediction took.
         policy: The configured policy.
         is_cached: Whether the reply came from a cache, which would have held it without routing as well.
+        prompt: What a general router read of the prompt; ``None`` from other routers.
     """
 
     time: datetime
@@ -54,6 +55,7 @@ class RoutedCall:
     predict_s: float = 0.0
     policy: PolicyRecord = NO_POLICY
     is_cached: bool = False
+    prompt: PromptRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def _routed_call(logged: LoggedCall, record: DecisionRecord, scale: FeedbackScal
         predict_s=record.predict_ms / 1e3,
         policy=record.policy,
         is_cached=record.cached,
+        prompt=record.prompt,
     )
 
 

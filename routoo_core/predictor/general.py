@@ -8,7 +8,7 @@ as in item-response theory: what is learnt from prompts is what kind they are an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -65,7 +65,16 @@ class AnswerModel:
     guess: Floats = field(repr=False)
 
 
-LABEL_ARRAYS = ("abilities", "constant", "kinds", "forms", "tastes", "difficulty", "log_length")
+LABEL_ARRAYS = (
+    "abilities",
+    "constant",
+    "kinds",
+    "forms",
+    "tastes",
+    "difficulty",
+    "log_length",
+    "doubt",
+)
 """The arrays of a :class:`LabelTable`."""
 
 
@@ -82,6 +91,7 @@ class LabelTable:
         tastes: (experts, TASTES).
         difficulty: What more a unit of difficulty is worth, (experts,).
         log_length: How much longer its answers are than others', in logarithms, (experts,).
+        doubt: Share that is left of the ability's standard deviation: 0 once labels are many, (experts,).
     """
 
     names: tuple[str, ...]
@@ -92,6 +102,7 @@ class LabelTable:
     tastes: Floats = field(repr=False)
     difficulty: Floats = field(repr=False)
     log_length: Floats = field(repr=False)
+    doubt: Floats = field(repr=False)
 
     @classmethod
     def join(cls, tables: Sequence[LabelTable]) -> LabelTable:
@@ -101,6 +112,22 @@ class LabelTable:
         for array in LABEL_ARRAYS:
             arrays[array] = np.concatenate([getattr(table, array) for table in tables])
         return cls(names, **arrays)
+
+    def row(self, name: str) -> LabelTable:
+        """A table of one expert's row.
+
+        Raises:
+            ValueError: It has none.
+        """
+        number = self.names.index(name)
+        arrays = {array: getattr(self, array)[number : number + 1] for array in LABEL_ARRAYS}
+        return LabelTable((name,), **arrays)
+
+    def without(self, names: Collection[str]) -> LabelTable:
+        """The table without the rows of some experts."""
+        rows = [number for number, name in enumerate(self.names) if name not in names]
+        arrays = {array: getattr(self, array)[rows] for array in LABEL_ARRAYS}
+        return LabelTable(tuple(self.names[number] for number in rows), **arrays)
 
     def find(self, *names: str) -> tuple[str, ...]:
         """The rows of an expert, none where it has no labels.
@@ -213,12 +240,10 @@ class GeneralPredictor:
         self.described = tuple(experts)
         self.experts = tuple(expert.name for expert in experts)
         self.folder = model.folder
-        self._labels = _select_labels(model.labels, experts)
+        self._labels = select_labels(model.labels, experts)
         self._ability = self._labels.abilities
-        doubts = []
-        for expert in experts:
-            doubts.append(expert.ability.deviation * float(not expert.label_names))
-        self._variance = np.square(np.stack(doubts))
+        deviations = np.stack([expert.ability.deviation for expert in experts])
+        self._variance = np.square(deviations * self._labels.doubt[:, None])
         digest = hashlib.sha256(model.fingerprint.encode())
         for expert in experts:
             digest.update(expert.name.encode())
@@ -317,8 +342,8 @@ def skill_weights(reading: PromptReading) -> Floats:
     return weights
 
 
-def _select_labels(labels: LabelTable, experts: Sequence[DescribedExpert]) -> LabelTable:
-    """The rows of these experts; zeros where one has no labels."""
+def select_labels(labels: LabelTable, experts: Sequence[DescribedExpert]) -> LabelTable:
+    """The rows of these experts; zeros, and all doubt, where one has no labels."""
     table = LabelTable(
         names=tuple(expert.name for expert in experts),
         abilities=np.stack([expert.ability.mean for expert in experts]),
@@ -328,6 +353,7 @@ def _select_labels(labels: LabelTable, experts: Sequence[DescribedExpert]) -> La
         tastes=np.zeros((len(experts), TASTES), np.float32),
         difficulty=np.zeros(len(experts), np.float32),
         log_length=np.array([expert.log_length for expert in experts], np.float32),
+        doubt=np.ones(len(experts), np.float32),
     )
     for number, expert in enumerate(experts):
         rows = [labels.names.index(name) for name in expert.label_names]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -261,8 +261,35 @@ def fit_source_labels(
         names=tuple(source.experts),
         abilities=source.abilities,
         log_length=np.array(_longer_than_read(source.lengths, reading.log_length), np.float32),
+        doubt=np.zeros(len(source.experts), np.float32),
         **fitted,
     )
+
+
+def correct_labels(
+    start: LabelTable, scores: Floats, reading: PromptReading, answers: AnswerModel
+) -> LabelTable:
+    """What labels say once more scores of the same experts are known; those known before are the prior.
+
+    Args:
+        start: What labels said so far.
+        scores: Observed, 0–1 or NaN, prompts × experts.
+        reading: What was read of the prompts.
+        answers: From kind, difficulty and ability to quality.
+    """
+    source = GeneralSource(
+        name="",
+        texts=[""] * len(scores),
+        kinds=[None] * len(scores),
+        experts=start.names,
+        scores=scores,
+        lengths=np.full_like(scores, np.nan),
+        abilities=start.abilities,
+        languages=[""] * len(scores),
+    )
+    fitted = _fit_expert_labels(_SourceTensors.of(source, reading), answers, start)
+    arrays = {name: getattr(start, name) + values for name, values in fitted.items()}
+    return replace(start, **arrays)
 
 
 class _LabelParameters:
@@ -276,6 +303,15 @@ class _LabelParameters:
             "tastes": torch.zeros(experts, TASTES, requires_grad=True),
             "difficulty": torch.zeros(experts, requires_grad=True),
         }
+
+    @classmethod
+    def of(cls, labels: LabelTable) -> _LabelParameters:
+        """Those of a table, as they are."""
+        parameters = cls(len(labels.names))
+        for name in parameters.values:
+            parameters.values[name] = torch.from_numpy(np.array(getattr(labels, name)))
+        parameters.values["tastes"] = parameters.values["tastes"] / TASTE_UNIT
+        return parameters
 
     def penalty(self) -> Tensor:
         """How unlikely the parameters are a priori."""
@@ -304,13 +340,17 @@ class _LabelParameters:
         return arrays
 
 
-def _fit_expert_labels(table: _SourceTensors, answers: AnswerModel) -> dict[str, Floats]:
-    """The label parameters of one source's experts, by maximum a posteriori."""
+def _fit_expert_labels(
+    table: _SourceTensors, answers: AnswerModel, start: LabelTable | None = None
+) -> dict[str, Floats]:
+    """The label parameters of one source's experts, by maximum a posteriori; beside those of ``start``."""
     slope = torch.from_numpy(answers.slope)
     effect = table.kinds @ torch.from_numpy(answers.difficulty) * table.difficulty
     shared = table.kinds @ torch.from_numpy(answers.ease) + effect
     base = (table.skills * slope) @ table.abilities.T + shared[:, None]
     guess = table.kinds @ torch.from_numpy(answers.guess)
+    if start is not None:
+        base = base + _LabelParameters.of(start).log_odds(table, effect)
     parameters = _LabelParameters(table.scores.shape[1])
 
     def loss() -> Tensor:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
 
+from routoo_core.config import read_config, read_pool
 from routoo_core.errors import ConfigurationError
+from routoo_core.loading import is_general
 from routoo_core.monitoring.feedback import (
     FeedbackStats,
     FeedbackSummary,
@@ -18,11 +21,16 @@ from routoo_core.monitoring.feedback import (
 )
 from routoo_core.monitoring.plots import plot_feedback
 from routoo_core.monitoring.ratings import FeedbackScale
-from routoo_core.monitoring.routed_calls import read_routed_calls
+from routoo_core.monitoring.routed_calls import RoutedLog, read_routed_calls
 from routoo_core.monitoring.savings import ROUTER_USD_PER_HOUR
-from routoo_integrations.cli.options import JsonOption, check_png
+from routoo_core.predictor.checkpoint_folder import find_router
+from routoo_integrations.cli.configuration import find_configuration
+from routoo_integrations.cli.options import ConfigOption, JsonOption, check_png
 from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import out, print_json, print_line
+
+if TYPE_CHECKING:
+    from routoo_core.training.grades import LearntExpert
 
 DRIFT = "drift, 95 %"
 
@@ -55,6 +63,13 @@ def feedback_command(
     plot: Annotated[
         Path | None, typer.Option(help="A PNG of money, feedback and who is asked, week by week.")
     ] = None,
+    learn: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for a router that has learnt from the feedback. Off by default."
+        ),
+    ] = None,
+    config: ConfigOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -65,20 +80,29 @@ def feedback_command(
     is routed, it holds the record of router.decide(request), and at its top "answered_by" and "cost_usd" of the call
     that was really made.
 
-    Example: [bold]routoo feedback calls.jsonl --against gpt-4o --plot weeks.png[/bold]
+    With --learn the general router of routoo.toml learns from each expert's own graded calls and is written to a new
+    folder; the one it started from stays. No prompt is needed: records say how each was read.
+
+    Example: [bold]routoo feedback calls.jsonl --against gpt-5.5 --plot weeks.png[/bold]
+    Or: [bold]routoo feedback calls.jsonl --learn my-router[/bold]
     """
     check_png(plot)
+    if learn is not None and learn.exists():
+        raise ConfigurationError(
+            f"--learn: {learn} is there already; name a new folder, so that the old router stays"
+        )
     CommandFiles({"--plot": plot}, inputs=logs).check(overwrite)
     log = read_routed_calls(logs, FeedbackScale(kind, worst, best, first_of_several=True))
     if not log.calls:
         raise ConfigurationError(f"{logs[0]}: holds no calls; log a reply's record, one a line")
 
+    learnt = [] if learn is None else _learn(config, log, logs, learn)
     summary = summarise_feedback(log, against, usd_per_hour)
     if plot:
         plot_feedback(plot, summary.weeks, summary.against, _title(len(log.calls), logs))
 
     if as_json:
-        print_json(summary.to_dict())
+        print_json({**summary.to_dict(), "learnt": [asdict(expert) for expert in learnt]})
         return
     print_line(summary.savings.describe())
     out.print(_money_table(summary))
@@ -87,6 +111,53 @@ def feedback_command(
     out.print(_expert_table(summary))
     for remark in remarks(summary):
         print_line(f"- {remark}")
+    if learn is not None:
+        _show_learnt(learnt, learn)
+
+
+def _learn(
+    config: Path | None, log: RoutedLog, logs: Sequence[Path], out: Path
+) -> list[LearntExpert]:
+    """Teach the configured router what the log's feedback says.
+
+    Raises:
+        ConfigurationError: The router is none that learns so, or nothing of the log can be learnt from.
+    """
+    from routoo_core.training.grades import GradedCall, learn_from_grades
+
+    configuration = find_configuration(config)
+    settings = read_config(configuration.path)
+    checkpoint = find_router(settings.router, configuration.path.parent)
+    if not is_general(checkpoint):
+        raise ConfigurationError(
+            f"{configuration.path}: router: {settings.router!r} does not learn from feedback; only general routers do "
+            "(general-fast, general, or one that learnt before)"
+        )
+    calls = []
+    for call in log.calls:
+        if call.feedback is None or call.answered_by is None or call.prompt is None:
+            continue
+        prompt = call.prompt
+        calls.append(GradedCall(call.answered_by, prompt.kinds, prompt.difficulty, call.feedback))
+    return learn_from_grades(checkpoint, read_pool(configuration.path, settings), calls, logs, out)
+
+
+def _show_learnt(learnt: Sequence[LearntExpert], out_folder: Path) -> None:
+    """What changed, and how to use it or go back."""
+    table = Table("learnt", "graded calls", "mean grade", "predicted before", "now", "± log-odds")
+    for expert in learnt:
+        table.add_row(
+            expert.expert,
+            str(expert.calls),
+            f"{expert.mean_score:.2f}",
+            f"{expert.predicted_before:.2f}",
+            f"{expert.predicted_after:.2f}",
+            f"{expert.doubt_before:.2f} → {expert.doubt_after:.2f}",
+        )
+    out.print(table)
+    print_line(
+        f'Wrote {out_folder}. To use it: router = "{out_folder}" in routoo.toml. To go back: the name that stood there.'
+    )
 
 
 def _title(calls: int, logs: Sequence[Path]) -> str:
