@@ -267,13 +267,18 @@ def fit_source_labels(
 
 
 def correct_labels(
-    start: LabelTable, scores: Floats, reading: PromptReading, answers: AnswerModel
+    start: LabelTable,
+    scores: Floats,
+    lengths: Floats,
+    reading: PromptReading,
+    answers: AnswerModel,
 ) -> LabelTable:
     """What labels say once more scores of the same experts are known; those known before are the prior.
 
     Args:
         start: What labels said so far.
         scores: Observed, 0–1 or NaN, prompts × experts.
+        lengths: Tokens of the answers, or NaN, prompts × experts; an expert without any keeps its length.
         reading: What was read of the prompts.
         answers: From kind, difficulty and ability to quality.
     """
@@ -283,13 +288,16 @@ def correct_labels(
         kinds=[None] * len(scores),
         experts=start.names,
         scores=scores,
-        lengths=np.full_like(scores, np.nan),
+        lengths=lengths,
         abilities=start.abilities,
         languages=[""] * len(scores),
     )
     fitted = _fit_expert_labels(_SourceTensors.of(source, reading), answers, start)
     arrays = {name: getattr(start, name) + values for name, values in fitted.items()}
-    return replace(start, **arrays)
+    longer = np.array(_longer_than_read(lengths, reading.log_length), np.float32)
+    has_lengths = np.isfinite(lengths).any(axis=0)
+    log_length = np.where(has_lengths, longer, start.log_length)
+    return replace(start, log_length=log_length, **arrays)
 
 
 class _LabelParameters:

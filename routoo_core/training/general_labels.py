@@ -1,9 +1,10 @@
-"""``routoo add-expert`` for a general router: labels of one expert, with the catalogue's ability as the prior."""
+"""Labels for a general router: of one expert, or of a whole table, with the catalogue's ability as the prior."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from routoo_core.abilities import unknown_ability
 from routoo_core.catalogue.entries import Ability
 from routoo_core.catalogue.store import open_catalogue
-from routoo_core.errors import ConfigurationError
+from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.files import staging
 from routoo_core.measures.metrics import auc
 from routoo_core.outcomes import Outcomes
@@ -22,12 +23,17 @@ from routoo_core.predictor.checkpoint_folder import (
     METRICS_FILE,
     read_config_values,
 )
-from routoo_core.predictor.general import DescribedExpert, GeneralModel, LabelTable
+from routoo_core.predictor.general import (
+    DescribedExpert,
+    GeneralModel,
+    LabelTable,
+    select_labels,
+)
 from routoo_core.predictor.general_checkpoint import load_general, save_general
-from routoo_core.predictor.prompt_reader import Floats
+from routoo_core.predictor.prompt_reader import Floats, PromptReading
 from routoo_core.text import question_fingerprints
 from routoo_core.training.expert_run import NewExpert, labels_of
-from routoo_core.training.general import fit_source_labels
+from routoo_core.training.general import correct_labels, fit_source_labels
 from routoo_core.training.general_corpus import GeneralSource
 from routoo_core.training.metrics import AddedExpert
 
@@ -73,8 +79,108 @@ def teach_general(
     added = AddedExpert(
         expert.name, len(labels.scores), _auc_of(grown, expert.name, labels.prompts, labels.scores)
     )
+    _write(checkpoint, out, grown, [added])
+    return added
+
+
+def learn_labels(
+    model: GeneralModel,
+    experts: Sequence[DescribedExpert],
+    reading: PromptReading,
+    scores: Floats,
+    lengths: Floats,
+) -> LabelTable:
+    """What a router's labels say of experts once more scores are known, and how much doubt they leave.
+
+    Args:
+        model: The router; what it knows of the experts is the prior.
+        experts: One for each column.
+        reading: What was read of the prompts.
+        scores: Observed, 0–1 or NaN, prompts × experts.
+        lengths: Tokens of the answers, or NaN, prompts × experts.
+    """
+    start = select_labels(model.labels, experts)
+    corrected = correct_labels(start, scores, lengths, reading, model.answers)
+    forecast = model.bind(experts).forecast_reading(reading)
+    observed = np.isfinite(scores)
+    information = (forecast.quality * (1 - forecast.quality) * observed).sum(axis=0)
+    variance = np.zeros_like(information)
+    if forecast.deviation is not None:
+        variance = np.square(forecast.deviation).mean(axis=0)
+    left = (1 / np.sqrt(1 + information * variance)).astype(np.float32)
+    return replace(corrected, doubt=start.doubt * left)
+
+
+def train_from_general(checkpoint: Path, outcomes: Outcomes, out: Path) -> list[AddedExpert]:
+    """Write to ``out`` a general router that has learnt from a table of outcomes, all experts at once.
+
+    The catalogue's ability, and labels where the router has some, are the prior of each expert. It learns from the
+    prompts of the split ``train``; the figures are of ``dev``.
+
+    Args:
+        checkpoint: The router to start from; it stays as it is.
+        outcomes: The table.
+        out: The folder to write.
+
+    Returns:
+        What was learnt of each expert.
+
+    Raises:
+        OutcomesError: A split is empty.
+    """
+    taught = outcomes.take(outcomes.rows("train"))
+    if not len(taught.prompts):
+        raise OutcomesError("no prompt of the table is in the split 'train'; see the column split")
+    model = load_general(checkpoint)
+    experts = _describe_columns(taught.experts, model.labels)
+    reading = model.reader.read(taught.prompts)
+    rows = learn_labels(model, experts, reading, taught.scores, _lengths_of(taught))
+    grown = replace(
+        model,
+        labels=LabelTable.join([model.labels.without(set(rows.names)), rows]),
+        trained=np.union1d(model.trained, question_fingerprints(taught.prompts)),
+    )
+    held_out = outcomes.take(outcomes.rows("dev"))
+    aucs = _held_out_aucs(grown, experts, held_out)
+    added = []
+    for column, name in enumerate(taught.experts):
+        labels = int(np.isfinite(taught.scores[:, column]).sum())
+        added.append(AddedExpert(name, labels, aucs[column]))
     _write(checkpoint, out, grown, added)
     return added
+
+
+def _held_out_aucs(
+    model: GeneralModel, experts: Sequence[DescribedExpert], held_out: Outcomes
+) -> list[float | None]:
+    """Of each expert; ``None`` where all of its answers are correct, all wrong, or there is none."""
+    if not len(held_out.prompts):
+        return [None] * len(experts)
+    taught = [replace(expert, label_names=(expert.name,)) for expert in experts]
+    quality = model.bind(taught).predict(held_out.prompts).astype(np.float64)
+    aucs: list[float | None] = []
+    for column in range(len(experts)):
+        known = np.isfinite(held_out.scores[:, column])
+        observed = held_out.scores[known, column].astype(np.float64)
+        value = auc(quality[known, column], observed) if len(observed) else np.nan
+        aucs.append(None if np.isnan(value) else float(value))
+    return aucs
+
+
+def _describe_columns(names: Sequence[str], labels: LabelTable) -> list[DescribedExpert]:
+    """The experts of a table; middling ones, with all doubt, where nobody knows them."""
+    catalogue = open_catalogue()
+    experts = []
+    for name in names:
+        ability = catalogue.ability(name) or unknown_ability()
+        experts.append(DescribedExpert(name, ability, labels.find(name)))
+    return experts
+
+
+def _lengths_of(outcomes: Outcomes) -> Floats:
+    if outcomes.lengths is None:
+        return np.full_like(outcomes.scores, np.nan)
+    return outcomes.lengths
 
 
 def _prior_ability(expert: NewExpert) -> Ability:
@@ -106,19 +212,21 @@ def _auc_of(
     return None if np.isnan(value) else value
 
 
-def _write(checkpoint: Path, out: Path, model: GeneralModel, added: AddedExpert) -> None:
+def _write(checkpoint: Path, out: Path, model: GeneralModel, added: Sequence[AddedExpert]) -> None:
     """The grown router, whole or not at all."""
     config = read_config_values(checkpoint)
     config["labels"] = list(model.labels.names)
     metrics = json.loads((checkpoint / METRICS_FILE).read_text(encoding="utf-8"))
-    metrics.setdefault("added_experts", []).append(
-        {"name": added.name, "labels": added.labels, "auc": added.auc}
-    )
-    card = (checkpoint / CARD_FILE).read_text(encoding="utf-8").rstrip()
+    lines = [(checkpoint / CARD_FILE).read_text(encoding="utf-8").rstrip(), ""]
+    for expert in added:
+        metrics.setdefault("added_experts", []).append(
+            {"name": expert.name, "labels": expert.labels, "auc": expert.auc}
+        )
+        lines.append(f"- {expert.name} (added from {expert.labels} labels)")
     texts = {
         CONFIG_FILE: json.dumps(config, indent=1) + "\n",
         METRICS_FILE: json.dumps(metrics, indent=1) + "\n",
-        CARD_FILE: f"{card}\n\n- {added.name} (added from {added.labels} labels)\n",
+        CARD_FILE: "\n".join(lines) + "\n",
     }
     with staging(out.parent) as scratch:
         folder = scratch / "router"

@@ -32,11 +32,10 @@ from routoo_core.predictor.general import (
     DescribedExpert,
     GeneralModel,
     LabelTable,
-    select_labels,
 )
 from routoo_core.predictor.general_checkpoint import load_general, save_general
 from routoo_core.predictor.prompt_reader import FORMS, KINDS, TASTES, Floats, PromptReading
-from routoo_core.training.general import correct_labels
+from routoo_core.training.general_labels import learn_labels
 
 LEARNT = "learnt"
 """In metrics.json: what was learnt from grades, oldest first."""
@@ -121,7 +120,9 @@ def learn_from_grades(
         )
     rows = []
     for own in grades:
-        rows.append(_learn_row(model, own))
+        scores = own.scores[:, None]
+        unknown = np.full_like(scores, np.nan)
+        rows.append(learn_labels(model, [own.expert], own.reading, scores, unknown))
     names = {row.names[0] for row in rows}
     labels = LabelTable.join([model.labels.without(names), *rows])
     taught = replace(model, labels=labels)
@@ -185,20 +186,6 @@ def _read_calls(model: GeneralModel, calls: Sequence[GradedCall]) -> PromptReadi
         log_length=np.zeros(count, np.float32),
         foreign=np.zeros(count, np.float32),
     )
-
-
-def _learn_row(model: GeneralModel, grades: _ExpertGrades) -> LabelTable:
-    """The labels of one expert, corrected by its grades, and how much doubt they leave."""
-    start = select_labels(model.labels, [grades.expert])
-    corrected = correct_labels(start, grades.scores[:, None], grades.reading, model.answers)
-    forecast = model.bind([grades.expert]).forecast_reading(grades.reading)
-    quality = forecast.quality[:, 0]
-    deviation = np.zeros_like(quality)
-    if forecast.deviation is not None:
-        deviation = forecast.deviation[:, 0]
-    information = float((quality * (1 - quality)).sum())
-    left = 1 / np.sqrt(1 + information * float(np.square(deviation).mean()))
-    return replace(corrected, doubt=start.doubt * np.float32(left))
 
 
 def _compare(
