@@ -1,4 +1,4 @@
-.PHONY: help demo test check fuzz compat compat-frameworks report bench clean
+.PHONY: help demo test check fuzz compat compat-frameworks compat-clients report bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,6 +38,14 @@ compat: $(READY)  ## LangChain's standard tests and ours with the lowest version
 compat-frameworks: $(READY)  ## the frameworks' own test suites with every model of theirs wrapped in ours
 	$(BIN)/python tests/frameworks/run.py
 
+CLIENTS := openai-agents 'pydantic-ai-slim[openai]' 'smolagents[openai]' haystack-ai autogen-agentchat 'autogen-ext[openai]' \
+	dspy crewai
+
+compat-clients: $(READY)  ## seven agent frameworks, in an environment of their own, against a real gateway
+	$(PYTHON) -m venv .compat-clients
+	.compat-clients/bin/pip install --quiet $(CLIENTS)
+	$(BIN)/python tests/frameworks/gateway_clients.py .compat-clients/bin/python
+
 DATA ?= ../shared/data
 REPORT = $(BIN)/routoo evaluate --prompts $(DATA)/$(1).prompts.parquet --outcomes $(DATA)/$(1).outcomes.parquet \
 	--router general-fast $(2) --cost paper --out reports/$(3) --overwrite --prices $(or $(4),$(DATA)/pools.csv)
@@ -67,7 +75,7 @@ bench: $(READY)  ## measure speed (see benchmarks/)
 	$(BIN)/python benchmarks/decontamination.py
 
 clean:  ## remove the virtual environment and the demo's files
-	rm -rf $(VENV) .compat routoo-demo
+	rm -rf $(VENV) .compat .compat-clients routoo-demo
 
 # torch comes first and alone, at the pinned version: resolved among the others, pip may fetch a larger build.
 $(READY): pyproject.toml constraints.txt
