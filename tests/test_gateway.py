@@ -441,7 +441,7 @@ def test_a_body_that_does_not_come_is_given_up(endpoint):
     with GatewayServer(Gateway(make_router(endpoint), limits=limits), port=0) as server:
         host, _, port = server.address.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port)), timeout=10) as slow:
-            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{"
+            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{"
             slow.sendall(head.encode())
             assert slow.recv(200).startswith(b"HTTP/1.1 408")
 
@@ -452,7 +452,7 @@ def test_a_head_that_does_not_come_is_given_up(server, monkeypatch, has_called_b
     host, _, port = server.address.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as slow:
         if has_called_before:
-            slow.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            slow.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert slow.recv(1000).startswith(b"HTTP/1.1 200")
         slow.sendall(b"GET /health/live HTTP/1.1\r\nHo")
         rest = b""
@@ -476,7 +476,7 @@ def test_a_caller_that_does_not_read_its_stream_is_let_go(endpoint):
         host, _, port = server.address.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port))) as stalled:
             body = json.dumps({"model": "routoo", "messages": HELLO, "stream": True})
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
             stalled.sendall(f"{head}\r\n\r\n{body}".encode())
             wait_until(lambda: state_of(router).calls == 1, 30)
             assert state_of(router).held == 0

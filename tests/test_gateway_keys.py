@@ -81,6 +81,43 @@ def test_from_the_first_key_on_nobody_calls_without(server, keys, endpoint):
     assert post(server, BODY, headers={"x-api-key": key}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1.evil.example"},
+        {"Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"},
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1.evil.example:8484"},
+    ],
+)
+def test_without_keys_no_web_page_of_somebody_else_spends_money(server, endpoint, headers):
+    """A browser sends such requests for any page that is open on this machine."""
+    reply = post(server, BODY, headers=headers)
+    assert reply.status_code == 403
+    assert "routoo key create" in reply.json()["error"]["message"]
+    assert endpoint.requests == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://localhost:3000"},
+        {"Origin": "http://127.0.0.1:5173", "Sec-Fetch-Site": "same-site"},
+        {"Host": "localhost:8484"},
+        {"Host": "[::1]:8484"},
+    ],
+)
+def test_without_keys_this_machines_own_pages_and_programs_are_answered(server, headers):
+    assert post(server, BODY, headers=headers).status_code == 200
+
+
+def test_with_a_key_a_page_of_any_origin_is_answered(server, keys):
+    headers = {**bearer(keys.create("alice", KeyTerms())), "Origin": "https://app.example"}
+    assert post(server, BODY, headers=headers).status_code == 200
+
+
 def test_the_clients_own_error_is_one_of_authentication(server, keys):
     keys.create("alice", KeyTerms())
     with sdk_for(server) as client, pytest.raises(openai.AuthenticationError):

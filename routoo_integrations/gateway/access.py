@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import urlsplit
 
 from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage
@@ -81,9 +83,11 @@ class Access:
         """Who sends a request with these headers.
 
         Raises:
-            CallRefused: There are keys, and it has none that opens, or called too often.
+            CallRefused: There are keys, and it has none that opens; or there are none, and a web page of somebody else
+                sends it through a browser.
         """
         if self._keys is None or not self._keys.has_keys:
+            check_own_machine(headers)
             return Caller()
         key = self._keys.find(_sent_key(headers))
         if key is None:
@@ -265,6 +269,38 @@ def read_rates(text: str) -> list[RateLimitItem]:
         raise ConfigurationError(
             f"rate: {text!r} is none; write '60/minute', for example, or '10/second; 1000/day'"
         ) from error
+
+
+def check_own_machine(headers: Mapping[str, str]) -> None:
+    """Refuse what a web page sends through the browser of somebody on this machine: it would spend their money.
+
+    A page of another origin is told by ``Origin`` or ``Sec-Fetch-Site``, which browsers set and pages cannot; one whose
+    own name was made to point to this machine (DNS rebinding) by ``Host``. Programs send neither of the first two.
+
+    Raises:
+        CallRefused: It is such a request.
+    """
+    host = headers.get("host", "")
+    if not _is_loopback(host):
+        raise _forbidden(
+            f"Host {host!r} is not this machine; without keys only 127.0.0.1 and localhost are answered. "
+            "Make a key: routoo key create NAME --limit 5.00"
+        )
+    origin = headers.get("origin")
+    is_foreign = origin is not None and not _is_loopback(origin.partition("://")[2])
+    if is_foreign or headers.get("sec-fetch-site") == "cross-site":
+        raise _forbidden(
+            "Web pages of other origins are not answered without a key: routoo key create NAME --limit 5.00"
+        )
+
+
+def _is_loopback(authority: str) -> bool:
+    """Whether ``host:port`` is this machine."""
+    try:
+        name = urlsplit(f"//{authority}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _sent_key(headers: Mapping[str, str]) -> str:
