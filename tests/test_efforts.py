@@ -6,7 +6,7 @@ from routoo_core import Pool
 from routoo_core.abilities import describe_pool
 from routoo_core.errors import ConfigurationError
 from routoo_core.predictor.checkpoint_folder import find_router
-from routoo_core.predictor.general import load_general
+from routoo_core.predictor.general_checkpoint import load_general
 from routoo_core.testing import FakePredictor
 from routoo_integrations.langchain import RoutooChatModel
 from routoo_integrations.langchain.protocols import build_chat_model

@@ -143,9 +143,9 @@ def test_several_tables_train_one_router_that_also_learns_lengths(
     assert done.exit_code == 0, done.output
     predictor = load_checkpoint(tmp_path / "both", device="cpu")
     assert predictor.experts == ("calculator", "talker")
-    quality, lengths = predictor.forecast(
-        ["what is 31 + 44 ?", "hello there, dear friend number 1234"]
-    )
+    forecast = predictor.forecast(["what is 31 + 44 ?", "hello there, dear friend number 1234"])
+    quality = forecast.quality
+    lengths = forecast.lengths
     assert quality[0, 0] > quality[0, 1]
     assert quality[1, 1] > quality[1, 0]
     assert (lengths[0] < 30).all()  # 40 characters are 10 tokens
