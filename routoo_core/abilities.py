@@ -9,7 +9,7 @@ import numpy as np
 
 from routoo_core.catalogue.ability_fit import infer_ability
 from routoo_core.catalogue.building import VENDOR, make_score_table
-from routoo_core.catalogue.entries import Ability, ModelFacts, PublishedScore
+from routoo_core.catalogue.entries import Ability, BenchmarkColumn, ModelFacts, PublishedScore
 from routoo_core.catalogue.names import EFFORTS, Effort, read_model_name
 from routoo_core.catalogue.skills import SKILL_NUMBER, SKILLS
 from routoo_core.catalogue.store import Catalogue, open_catalogue
@@ -176,7 +176,7 @@ def _with_own_scores(expert: Expert, facts: ModelFacts | None, catalogue: Catalo
 
 
 def _own_score(
-    expert: Expert, key: str, name: str, value: float, columns: Sequence[tuple[str, str, str]]
+    expert: Expert, key: str, name: str, value: float, columns: Sequence[BenchmarkColumn]
 ) -> PublishedScore:
     """The column of comparable scores that a benchmark's name means; a third party's before a vendor's."""
     benchmark, _, category = name.partition("/")

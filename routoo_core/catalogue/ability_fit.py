@@ -194,28 +194,54 @@ def _expect(
 
     inverse = np.linalg.inv(prior.covariance)
     for group in groups:
-        size = len(group)
-        own = np.eye(size) * (1 - SHARED_BY_VARIANTS) + SHARED_BY_VARIANTS
-        own_inverse = np.linalg.inv(own)
-        prior_precision = np.kron(own_inverse, inverse)
-        precision = prior_precision.copy()
-        blocks = precision.reshape(size, skills, size, skills)
-        for number, variant in enumerate(group):
-            blocks[number, :, number, :] += evidence.precision[variant]
-        target = prior_precision @ prior_mean[group].ravel() + evidence.target[group].ravel()
-
-        group_covariance = np.linalg.inv(precision)
-        blocks = group_covariance.reshape(size, skills, size, skills)
-        mean[group] = (group_covariance @ target).reshape(size, skills)
-        for number, variant in enumerate(group):
-            covariance[variant] = blocks[number, :, number, :]
-
+        own_inverse = _inverse_of_variants(len(group))
+        moments = _expect_model(group, evidence, prior_mean[group], np.kron(own_inverse, inverse))
+        mean[group] = moments.mean
+        covariance[group] = np.einsum("vkvl->vkl", moments.covariance)
         if evidence.target[group].any():
-            deviation = mean[group] - prior_mean[group]
+            deviation = moments.mean - prior_mean[group]
             scatter += deviation.T @ own_inverse @ deviation
-            scatter += np.einsum("vw,vkwl->kl", own_inverse, blocks)
-            variants += size
+            scatter += np.einsum("vw,vkwl->kl", own_inverse, moments.covariance)
+            variants += len(group)
     return _Posterior(mean, covariance, scatter, variants)
+
+
+def _inverse_of_variants(size: int) -> Floats:
+    """Inverse of the correlation between the variants of one model, (size, size)."""
+    correlation = np.full((size, size), SHARED_BY_VARIANTS)
+    np.fill_diagonal(correlation, 1.0)
+    return np.linalg.inv(correlation)
+
+
+@dataclass(frozen=True, eq=False)
+class _ModelMoments:
+    """Moments of one model: mean (variants, skills), covariance (variants, skills, variants, skills)."""
+
+    mean: Floats
+    covariance: Floats
+
+
+def _expect_model(
+    group: Integers, evidence: _Evidence, prior_mean: Floats, prior_precision: Floats
+) -> _ModelMoments:
+    """The abilities of one model's variants.
+
+    Args:
+        group: The variants.
+        evidence: Of all variants.
+        prior_mean: Of these, (variants, skills).
+        prior_precision: (variants · skills, variants · skills).
+    """
+    size, skills = prior_mean.shape
+    precision = prior_precision.copy()
+    blocks = precision.reshape(size, skills, size, skills)
+    for number, variant in enumerate(group):
+        blocks[number, :, number, :] += evidence.precision[variant]
+    target = prior_precision @ prior_mean.ravel() + evidence.target[group].ravel()
+    covariance: Floats = np.linalg.inv(precision).astype(np.float64)
+    mean: Floats = (covariance @ target).reshape(size, skills)
+    by_variant: Floats = covariance.reshape(size, skills, size, skills)
+    return _ModelMoments(mean, by_variant)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from routoo_core.catalogue.ability_fit import (
     FEWEST_SCORES,
@@ -17,7 +18,7 @@ from routoo_core.catalogue.ability_fit import (
     ScoreTable,
     fit_abilities,
 )
-from routoo_core.catalogue.entries import Ability, ModelFacts, PublishedScore
+from routoo_core.catalogue.entries import Ability, BenchmarkColumn, ModelFacts, PublishedScore
 from routoo_core.catalogue.names import EFFORTS, Effort, looser_keys, read_effort, read_model_name
 from routoo_core.catalogue.skills import SKILL_NUMBER, SKILLS, skills_of
 from routoo_core.catalogue.store import CatalogueContent
@@ -203,7 +204,7 @@ def _variants(
 
 def make_score_table(
     scores: Sequence[PublishedScore],
-    columns: Sequence[tuple[str, str, str]],
+    columns: Sequence[BenchmarkColumn],
     variants: Sequence[Variant],
     facts_of_key: Mapping[str, ModelFacts],
 ) -> ScoreTable:
@@ -213,29 +214,46 @@ def make_score_table(
     """
     number_of_variant = {variant: number for number, variant in enumerate(variants)}
     number_of_column = {column: number for number, column in enumerate(columns)}
+    variant_of_score = [number_of_variant[score.key, score.effort] for score in scores]
+    column_of_score = [number_of_column[score.column] for score in scores]
+    return ScoreTable(
+        variant=np.array(variant_of_score, np.intp),
+        benchmark=np.array(column_of_score, np.intp),
+        value=np.array([log_odds(score.score, score.unit) for score in scores]),
+        weight=_score_weights(scores),
+        model=_model_numbers(variants),
+        facts=_facts_matrix(variants, facts_of_key),
+        loadings=_loadings(columns),
+    )
+
+
+def _score_weights(scores: Sequence[PublishedScore]) -> Floats:
+    """How much each score counts, (scores,)."""
+    groups = []
+    for score in scores:
+        skills = skills_of(score.benchmark, score.category)
+        groups.append((score.key, score.effort, score.collection, skills))
+    size_of_group = Counter(groups)
+    return np.array([size_of_group[group] ** -0.5 for group in groups])
+
+
+def _model_numbers(variants: Sequence[Variant]) -> NDArray[np.intp]:
+    """Which variants are of one model, (variants,)."""
     number_of_model: dict[str, int] = {}
+    numbers = []
     for key, _ in variants:
-        number_of_model.setdefault(_stem(key), len(number_of_model))
+        numbers.append(number_of_model.setdefault(_stem(key), len(number_of_model)))
+    return np.array(numbers, np.intp)
+
+
+def _loadings(columns: Sequence[BenchmarkColumn]) -> Floats:
+    """How much each benchmark measures each skill, (columns, skills), rows that sum to 1."""
     loadings = np.zeros((len(columns), len(SKILLS)))
     for number, (benchmark, category, _) in enumerate(columns):
         skills = skills_of(benchmark, category)
         for skill in skills:
             loadings[number, SKILL_NUMBER[skill]] = 1 / len(skills)
-
-    groups = [
-        (score.key, score.effort, score.collection, skills_of(score.benchmark, score.category))
-        for score in scores
-    ]
-    size_of_group = Counter(groups)
-    return ScoreTable(
-        variant=np.array([number_of_variant[score.key, score.effort] for score in scores], np.intp),
-        benchmark=np.array([number_of_column[score.column] for score in scores], np.intp),
-        value=np.array([log_odds(score.score, score.unit) for score in scores]),
-        weight=np.array([size_of_group[group] ** -0.5 for group in groups]),
-        model=np.array([number_of_model[_stem(key)] for key, _ in variants], np.intp),
-        facts=_facts_matrix(variants, facts_of_key),
-        loadings=loadings,
-    )
+    return loadings
 
 
 def log_odds(score: float, unit: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,20 @@ class ModelFacts:
     source: str | None = None
 
 
+class BenchmarkColumn(NamedTuple):
+    """What scores have in common that can be compared.
+
+    Attributes:
+        benchmark: Its name.
+        category: The part of it that was scored; empty for all of it.
+        kind: How it was measured.
+    """
+
+    benchmark: str
+    category: str
+    kind: str
+
+
 @dataclass(frozen=True, slots=True)
 class PublishedScore:
     """One published score.
@@ -82,9 +97,9 @@ class PublishedScore:
     source: str
 
     @property
-    def column(self) -> tuple[str, str, str]:
+    def column(self) -> BenchmarkColumn:
         """Scores of the same column can be compared."""
-        return (self.benchmark, self.category, self.kind)
+        return BenchmarkColumn(self.benchmark, self.category, self.kind)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ import numpy as np
 from platformdirs import user_data_path
 
 from routoo_core.catalogue.ability_fit import Scale
-from routoo_core.catalogue.entries import Ability, ModelFacts, PublishedScore
+from routoo_core.catalogue.entries import Ability, BenchmarkColumn, ModelFacts, PublishedScore
 from routoo_core.catalogue.names import EFFORTS, Effort, looser_keys, read_model_name
 from routoo_core.catalogue.skills import SKILLS
 from routoo_core.errors import ConfigurationError
@@ -62,7 +62,7 @@ class CatalogueContent:
     models: Sequence[ModelFacts]
     aliases: dict[str, str]
     scores: Sequence[PublishedScore]
-    columns: Sequence[tuple[str, str, str]]
+    columns: Sequence[BenchmarkColumn]
     abilities: dict[tuple[str, Effort], Ability]
     scale: Scale
 
@@ -127,10 +127,10 @@ class Catalogue:
         rows = self._all(f"{_SCORES} WHERE key = ? ORDER BY date DESC", key)
         return [PublishedScore(*row) for row in rows]
 
-    def columns(self) -> list[tuple[str, str, str]]:
-        """The columns of comparable scores, in the order of the scale: benchmark, category, kind."""
+    def columns(self) -> list[BenchmarkColumn]:
+        """The columns of comparable scores, in the order of the scale."""
         rows = self._all("SELECT benchmark, category, kind FROM benchmarks ORDER BY number")
-        return [(str(benchmark), str(category), str(kind)) for benchmark, category, kind in rows]
+        return [BenchmarkColumn(*map(str, row)) for row in rows]
 
     def scale(self) -> Scale:
         """The fitted model behind the abilities."""
