@@ -54,7 +54,7 @@ routoo_core.universe
 routoo_core.assignment
     predictions quality_table live_costs solver plan target
 routoo_core.training
-    reader_targets kind_regression vector_reader prompt_reader general_corpus general encoded calibration lengths neighbours labels head_ensemble lora fine_tuning algorithms settings
+    reader_targets kind_regression vector_reader prompt_reader general_corpus general_answers general encoded calibration lengths neighbours labels head_ensemble lora fine_tuning algorithms settings
     processes vectors simple_routers metrics model_card run new_expert suggestion expert_run general_labels grades
 routoo_core.evaluation
     plots report tables predictions rewording paraphrases stress evaluation

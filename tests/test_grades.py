@@ -1,6 +1,8 @@
 """A general router learns from graded calls, and the one it started from stays."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -191,3 +193,11 @@ def test_a_router_of_one_table_says_that_it_does_not_learn_so(here):
 def test_every_skill_of_a_record_is_one_of_the_catalogue(here):
     record = json.loads((here / "calls.jsonl").read_text().splitlines()[0])["routoo"]
     assert set(record["prompt"]["kinds"]) <= set(SKILLS)
+
+
+def test_learning_needs_no_package_that_only_training_from_scratch_needs():
+    code = (
+        "import sys, routoo_core.training.grades, routoo_core.training.general_labels\n"
+        "assert not {'scipy', 'datasets', 'pyarrow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

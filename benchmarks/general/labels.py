@@ -19,7 +19,7 @@ from routoo_core.catalogue.store import SHIPPED, Catalogue
 from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.predictor.general import DescribedExpert
 from routoo_core.predictor.general_checkpoint import load_general
-from routoo_core.training.general import fit_source_labels
+from routoo_core.training.general_answers import fit_source_labels
 
 COUNTS = (0, 20, 50, 200, 900)
 

@@ -33,7 +33,7 @@ from routoo_core.predictor.general_checkpoint import load_general, save_general
 from routoo_core.predictor.prompt_reader import Floats, PromptReading
 from routoo_core.text import question_fingerprints
 from routoo_core.training.expert_run import NewExpert, labels_of
-from routoo_core.training.general import correct_labels, fit_source_labels
+from routoo_core.training.general_answers import correct_labels, fit_source_labels
 from routoo_core.training.general_corpus import GeneralSource
 from routoo_core.training.metrics import AddedExpert
 
