@@ -7,6 +7,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from routoo_core.asking.calls import Answer, Call, answer_key
+from routoo_core.budget.sqlite_file import use_write_ahead_log
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert
 
@@ -54,7 +55,7 @@ class AnswerStore:
         try:
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
             _check_own(self._db, path)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            use_write_ahead_log(self._db)
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(_SCHEMA)
             self._db.execute(_SELECT, ("",))  # fails where the table has other columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,9 @@ from routoo_core.money import NanoUsd
 
 IN_MEMORY = ":memory:"
 BUSY_TIMEOUT_S = 30.0
+_RETRY_S = 0.01
+_PRIMARY_CODE = 0xFF
+"""The part of SQLite's error codes that says the kind of error."""
 
 SCHEMA_VERSION = 7
 _SCHEMA = (
@@ -129,6 +133,27 @@ _SELECT_STATES = """
 _SELECT_SLOTS = 'SELECT window, "end", "limit", spent, held, calls, overshoot FROM accounts'
 
 
+def use_write_ahead_log(db: sqlite3.Connection) -> None:
+    """Switch a file to write-ahead logging, which needs it for itself.
+
+    SQLite does not wait for that by itself: of several programs that open a new file at once, all but one would fail.
+
+    Raises:
+        sqlite3.OperationalError: Others have used the file for :data:`BUSY_TIMEOUT_S`.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
+        else:
+            return
+
+
 def open_file(path: str) -> sqlite3.Connection:
     """Open a ledger's file; a new one gets its tables.
 
@@ -142,7 +167,7 @@ def open_file(path: str) -> sqlite3.Connection:
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         is_new = _check_schema(db, path)
-        db.execute("PRAGMA journal_mode = WAL")
+        use_write_ahead_log(db)
         db.execute("PRAGMA synchronous = NORMAL")
         if is_new:
             _create_tables(db, path)

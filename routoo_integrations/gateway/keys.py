@@ -20,7 +20,7 @@ from typing import Any
 
 from routoo_core.budget.ledger import Ledger
 from routoo_core.budget.sqlite import SqliteLedger
-from routoo_core.budget.sqlite_file import BUSY_TIMEOUT_S, IN_MEMORY
+from routoo_core.budget.sqlite_file import BUSY_TIMEOUT_S, IN_MEMORY, use_write_ahead_log
 from routoo_core.errors import ConfigurationError, LedgerError
 
 _PREFIX = "sk-routoo-"
@@ -307,7 +307,7 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-        db.execute("PRAGMA journal_mode = WAL")
+        use_write_ahead_log(db)
         db.execute(_SCHEMA)
         db.execute(_SELECT).fetchall()
     except (OSError, sqlite3.Error) as error:
