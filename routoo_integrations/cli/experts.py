@@ -64,14 +64,15 @@ def experts_command(
 
 
 def _pool_table(pool: Pool, known: Sequence[str] | None, catalogue: Catalogue) -> Table:
+    longest_name = max(len(expert.name) for expert in pool)
     table = Table(
-        "expert",
-        "$/M in",
-        "$/M out",
-        "window",
-        "reply",
+        Column("expert", no_wrap=True, min_width=longest_name),
+        Column("$/M in", no_wrap=True),
+        Column("$/M out", no_wrap=True),
+        Column("window", no_wrap=True),
+        Column("reply", no_wrap=True),
         "can",
-        Column("key", no_wrap=True),
+        Column("key", overflow="fold"),
         Column("ability", no_wrap=True),
         box=None,
         padding=(0, 2, 0, 0),
