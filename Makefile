@@ -1,4 +1,4 @@
-.PHONY: help demo test check fuzz compat compat-frameworks compat-clients report bench clean
+.PHONY: help demo test check coverage docs dist fuzz fuzz-gateway compat compat-frameworks compat-clients compat-ray lowest report bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,16 +16,36 @@ TESTS := $(if $(CI),,-m "not slow")
 test: $(READY)  ## set up, then run the tests; with CI=1 the slow ones too
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal $(TESTS)
 
+coverage: $(READY)  ## the tests with the lines they reach: a report in coverage/html, at least 90 %
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal $(TESTS) \
+		--cov --cov-report=html --cov-report=term:skip-covered
+
 check: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY)  ## build the site into site/, without a network; a dead link fails
+	$(BIN)/mkdocs build --strict --quiet
+
+RELEASE := $(VENV)/.release
+
+dist: $(RELEASE)  ## build wheel and sdist, check them, and route a call from the wheel on each Python at hand
+	$(BIN)/python scripts/release.py
+
 EXAMPLES ?= 2000
 fuzz: $(READY)  ## generated inputs of every kind, EXAMPLES=2000 of each
-	ROUTOO_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --timeout 0 tests/test_fuzz.py
+	ROUTOO_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --timeout 0 tests/test_fuzz.py tests/test_gateway_fuzz.py
+	ROUTOO_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --timeout 0 tests/test_gateway_openapi.py
 
-LOWEST := langchain-core==1.7.0 langchain-openai==1.0.0 langchain==1.4.0
+MINUTES ?= 30
+GATEWAY_FUZZERS := tests/test_gateway_fuzz.py tests/test_gateway_openapi.py
+fuzz-gateway: $(READY)  ## the gateway alone, with other requests in each round, until MINUTES=30 are over
+	end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while [ $$(date +%s) -lt $$end ]; do \
+		ROUTOO_FUZZ_EXAMPLES=300 $(BIN)/pytest --quiet --timeout 0 $(GATEWAY_FUZZERS) || exit 1; \
+	done
+
+LOWEST = $(shell $(BIN)/python scripts/lowest.py langchain)
 NEWEST := langchain-core langchain-openai langchain
 LANGCHAIN_TESTS := tests/unit_tests tests/integration_tests $(wildcard tests/test_langchain*.py)
 
@@ -38,6 +58,17 @@ compat: $(READY)  ## LangChain's standard tests and ours with the lowest version
 compat-frameworks: $(READY)  ## the frameworks' own test suites with every model of theirs wrapped in ours
 	$(BIN)/python tests/frameworks/run.py
 
+LOWEST_TOOLS := anthropic hypothesis langchain-tests pytest pytest-asyncio pytest-timeout pytest-xdist
+LOWEST_TESTS := router request checks outcomes price_list ledger langchain llama_index gateway_messages telemetry encoder \
+	fine_tuning data evaluate_cli
+
+lowest:  ## tests of every part, in an environment with the lowest versions of all dependencies; fetches them
+	$(PYTHON) -m venv .lowest
+	.lowest/bin/pip install --quiet --constraint constraints.txt torch packaging
+	.lowest/bin/pip install --quiet $$(grep '^torch==' constraints.txt) $$(.lowest/bin/python scripts/lowest.py) \
+		$(LOWEST_TOOLS) --editable '.[all]'
+	OMP_NUM_THREADS=1 .lowest/bin/pytest --numprocesses auto --dist worksteal -m "not slow" $(LOWEST_TESTS:%=tests/test_%.py)
+
 CLIENTS := openai-agents 'pydantic-ai-slim[openai]' 'smolagents[openai]' haystack-ai autogen-agentchat 'autogen-ext[openai]' \
 	dspy crewai
 
@@ -45,6 +76,12 @@ compat-clients: $(READY)  ## seven agent frameworks, in an environment of their 
 	$(PYTHON) -m venv .compat-clients
 	.compat-clients/bin/pip install --quiet $(CLIENTS)
 	$(BIN)/python tests/frameworks/gateway_clients.py .compat-clients/bin/python
+
+compat-ray: $(READY)  ## the gateway on Ray Serve and predictions on Ray Data, in an environment of their own
+	$(PYTHON) -m venv .compat-ray
+	.compat-ray/bin/pip install --quiet --constraint constraints.txt torch
+	.compat-ray/bin/pip install --quiet --constraint constraints.txt --editable '.[all,ray,test]'
+	RAY_USAGE_STATS_ENABLED=0 .compat-ray/bin/pytest tests/test_ray.py
 
 DATA ?= ../shared/data
 REPORT = $(BIN)/routoo evaluate --prompts $(DATA)/$(1).prompts.parquet --outcomes $(DATA)/$(1).outcomes.parquet \
@@ -75,11 +112,15 @@ bench: $(READY)  ## measure speed (see benchmarks/)
 	$(BIN)/python benchmarks/decontamination.py
 
 clean:  ## remove the virtual environment and the demo's files
-	rm -rf $(VENV) .compat .compat-clients routoo-demo
+	rm -rf $(VENV) .compat .compat-clients .compat-ray .lowest routoo-demo site dist coverage
 
 # torch comes first and alone, at the pinned version: resolved among the others, pip may fetch a larger build.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs,test]'
 	@touch $(READY)
+
+$(RELEASE): $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[release]'
+	@touch $(RELEASE)

@@ -15,7 +15,12 @@ from routoo_core.catalogue.skills import SKILL_NUMBER, SKILLS
 from routoo_core.catalogue.store import Catalogue, open_catalogue
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert
-from routoo_core.predictor.general import DescribedExpert, LabelTable
+from routoo_core.predictor.general import (
+    AnswerModel,
+    DescribedExpert,
+    GeneralModel,
+    LabelTable,
+)
 
 _SAME_ABILITY = 1e-4
 _UNKNOWN_DEVIATION = 0.5
@@ -36,13 +41,15 @@ _LENGTH_OF_EFFORT = {
 
 
 def describe_pool(
-    pool: Iterable[Expert], labels: LabelTable, catalogue: Catalogue | None = None
+    pool: Iterable[Expert],
+    model: GeneralModel,
+    catalogue: Catalogue | None = None,
 ) -> list[DescribedExpert]:
     """What the general predictor needs to know of each expert.
 
     Args:
         pool: The experts.
-        labels: Of the checkpoint.
+        model: The checkpoint.
         catalogue: By default the user's, else the one that ships.
 
     Raises:
@@ -52,7 +59,7 @@ def describe_pool(
     described: dict[str, DescribedExpert] = {}
     for expert in pool:
         if expert.predicted_as not in described:
-            described[expert.predicted_as] = _describe(expert, labels, opened)
+            described[expert.predicted_as] = _describe(expert, model, opened)
     return list(described.values())
 
 
@@ -78,9 +85,17 @@ def describe_names(
     return described
 
 
-def _describe(expert: Expert, labels: LabelTable, catalogue: Catalogue) -> DescribedExpert:
+def describe_plans(names: Sequence[str], labels: LabelTable) -> list[DescribedExpert]:
+    """The same for plans, which labels alone know."""
+    return [DescribedExpert(name, unknown_ability(), (name,), 0.0) for name in names]
+
+
+def _describe(expert: Expert, model: GeneralModel, catalogue: Catalogue) -> DescribedExpert:
+    labels = model.labels
     ability = ability_of(expert, catalogue)
-    has_own_words = expert.like or expert.scores or expert.ability is not None
+    if expert.skills:
+        ability = _with_skills(expert, ability, model.answers)
+    has_own_words = expert.like or expert.scores or expert.skills or expert.ability is not None
     if has_own_words:
         label_names = _labels_of_own_words(expert, ability, labels)
     else:
@@ -218,6 +233,17 @@ def _with_stated(stated: float | Mapping[str, float], ability: Ability | None) -
         mean[SKILL_NUMBER[skill]] = value
         deviation[SKILL_NUMBER[skill]] = _UNKNOWN_DEVIATION
     return Ability(mean, deviation, base.scores, base.latest, "stated in its table")
+
+
+def _with_skills(expert: Expert, ability: Ability | None, answers: AnswerModel) -> Ability:
+    """An ability with the skills that its table declares, which are taken at their word."""
+    base = ability or unknown_ability()
+    mean = base.mean.copy()
+    deviation = base.deviation.copy()
+    for skill, quality in expert.skills.items():
+        mean[SKILL_NUMBER[skill]] = answers.ability_for(skill, quality)
+        deviation[SKILL_NUMBER[skill]] = 0.0
+    return Ability(mean, deviation, base.scores, base.latest, "skills in its table")
 
 
 def _log_length(facts: ModelFacts | None, effort: str | None) -> float:

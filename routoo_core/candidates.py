@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from routoo_core.answer import QUOTED_BYTES
 from routoo_core.errors import ContextWindowExceeded, NoCapableExpert
 from routoo_core.experts import Expert
 from routoo_core.latency import Latencies
 from routoo_core.limits import TYPICAL_OUTPUT_TOKENS
 from routoo_core.money import NANO_PER_USD, NanoUsd, format_usd
+from routoo_core.plans import Ask, Plan
 from routoo_core.predictor.base import Forecast
 from routoo_core.prices import TokenPrices
 from routoo_core.request import RoutedRequest
@@ -22,14 +24,20 @@ AMPLE_FACTOR = 4
 """A reply that may be so many times as long as expected is hardly ever cut short."""
 CACHED_PREFIX_TOKENS = 1024
 """The shortest prompt, or prefix of one, that providers cache."""
+_SHOWN_TOKENS = 500
+"""Tokens that an expert probably is shown of what others answered."""
+_SHOWN_TOKEN_BOUND = QUOTED_BYTES + 1000
+"""The most tokens that it is shown, with what it is told about them."""
+_TOKENS_AROUND_ANSWER = 100
+"""The most tokens that stand around one of several answers: its number, a mark that it is cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An expert that could answer.
+    """An expert, or a plan, that could answer.
 
     Attributes:
-        expert: The expert.
+        expert: The expert; of a plan, the one that is asked first.
         quality: Predicted, 0–1.
         expected_cost: What the call will probably cost, nano-USD.
         maximum_cost: The most it can cost, nano-USD.
@@ -41,6 +49,8 @@ class Candidate:
         continued_cost: The expected cost had it answered the conversation's last turn, nano-USD; ``None`` where that
             changes nothing.
         deviation: Standard deviation of the quality in log-odds; ``None`` where the predictor does not say.
+        plan: The plan; ``None`` for an expert alone.
+        steps: A candidate for each step of the plan, whose money is held together.
     """
 
     expert: Expert
@@ -52,6 +62,25 @@ class Candidate:
     ample_cost: int = 0
     continued_cost: int | None = None
     deviation: float | None = None
+    plan: Plan | None = None
+    steps: tuple[Candidate, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it is called: the plan's name, or the expert's."""
+        return self.plan.name if self.plan else self.expert.name
+
+    @property
+    def predicted_as(self) -> str:
+        """What the predictor calls it."""
+        return self.plan.name if self.plan else self.expert.predicted_as
+
+    @property
+    def expert_names(self) -> frozenset[str]:
+        """Everyone who may be asked for it."""
+        if not self.plan:
+            return frozenset({self.expert.name})
+        return frozenset(step.expert.name for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,37 +275,136 @@ def make_candidate(
     )
 
 
-def make_candidates(
-    experts: Sequence[Expert],
-    request: RoutedRequest,
-    prediction: Forecast,
-    columns: Mapping[str, int],
-    latencies: Latencies,
-    min_reply_tokens: int = 0,
-) -> tuple[Candidate, ...]:
-    """The candidates of a request, in the order of the experts.
+@dataclass(frozen=True, slots=True)
+class PredictedCall:
+    """A call, and what is predicted of it.
 
-    Args:
-        experts: Those that can serve it.
+    Attributes:
         request: The call.
         prediction: Predicted for its prompt, one row.
-        columns: Expert → column of the prediction.
+        columns: Expert or plan → column of the prediction.
         latencies: How long experts took lately.
         min_reply_tokens: See :func:`call_cost`.
     """
+
+    request: RoutedRequest
+    prediction: Forecast
+    columns: Mapping[str, int]
+    latencies: Latencies
+    min_reply_tokens: int = 0
+
+
+def make_candidates(experts: Sequence[Expert], call: PredictedCall) -> tuple[Candidate, ...]:
+    """The candidates of a call, in the order of the experts.
+
+    Args:
+        experts: Those that can serve it.
+        call: What is predicted of it.
+    """
+    request = call.request
+    prediction = call.prediction
     candidates = []
     for expert in experts:
-        column = columns[expert.name]
+        column = call.columns[expert.name]
         quality = float(prediction.quality[0, column])
         length = None if prediction.lengths is None else float(prediction.lengths[0, column])
-        latency = latencies.of(expert.name)
-        cost = call_cost(expert, request, length, min_reply_tokens)
+        latency = call.latencies.of(expert.name)
+        cost = call_cost(expert, request, length, call.min_reply_tokens)
         candidate = make_candidate(expert, request, quality, latency, cost)
         if prediction.deviation is not None:
             deviation = float(prediction.deviation[0, column])
             candidate = replace(candidate, deviation=deviation)
         candidates.append(candidate)
     return tuple(candidates)
+
+
+def make_plan_candidates(
+    plans: Sequence[Plan], capable: Sequence[Expert], call: PredictedCall
+) -> tuple[Candidate, ...]:
+    """The candidates of the plans that can serve a call: those whose experts all can.
+
+    Args:
+        plans: Those that are offered.
+        capable: The experts that can serve it.
+        call: What is predicted of it.
+    """
+    request = call.request
+    expert_of = {expert.name: expert for expert in capable}
+    candidates = []
+    for plan in plans:
+        names = {step.expert for step in plan.steps}
+        if not names <= expert_of.keys() or not plan.suits(request):
+            continue
+        steps: list[Candidate] = []
+        for step in plan.steps:
+            step_request = request
+            if step.sees_answers:
+                step_request = _with_answers_shown(request, len(plan.steps))
+            experts = [expert_of[step.expert]]
+            if step.sees_answers and missing_abilities(experts[0], step_request):
+                break
+            steps += make_candidates(experts, replace(call, request=step_request))
+        if len(steps) < len(plan.steps):
+            continue
+        quality = float(call.prediction.quality[0, call.columns[plan.name]])
+        candidate = _plan_candidate(plan, tuple(steps), quality, request)
+        if candidate.minimum_cost <= candidate.maximum_cost:
+            candidates.append(candidate)
+    return tuple(candidates)
+
+
+def _with_answers_shown(request: RoutedRequest, answers: int) -> RoutedRequest:
+    """A call that goes on with what so many others answered, as long as that may be."""
+    around_answers = answers * _TOKENS_AROUND_ANSWER
+    return replace(
+        request,
+        prompt_tokens=request.prompt_tokens + _SHOWN_TOKENS,
+        prompt_token_bound=request.prompt_token_bound + _SHOWN_TOKEN_BOUND + around_answers,
+    )
+
+
+def _plan_candidate(
+    plan: Plan, steps: tuple[Candidate, ...], quality: float, request: RoutedRequest
+) -> Candidate:
+    """A plan's candidate: what its steps cost together, each as often as it is asked."""
+    expected = 0.0
+    for step, candidate in zip(plan.steps, steps, strict=True):
+        expected += step.share * candidate.expected_cost
+    maximum = sum(candidate.maximum_cost for candidate in steps)
+    if request.overrides.max_cost is not None:
+        maximum = min(maximum, request.overrides.max_cost)
+    return Candidate(
+        expert=steps[0].expert,
+        quality=quality,
+        expected_cost=round(expected),
+        maximum_cost=maximum,
+        latency=_plan_latency(plan, steps, request),
+        minimum_cost=sum(candidate.minimum_cost for candidate in steps),
+        ample_cost=sum(candidate.ample_cost for candidate in steps),
+        plan=plan,
+        steps=steps,
+    )
+
+
+def _plan_latency(
+    plan: Plan, candidates: Sequence[Candidate], request: RoutedRequest
+) -> float | None:
+    """Seconds that a plan takes: the slowest of its first round, and the steps behind it; ``None`` before the first.
+
+    A later step that was not measured yet counts as nothing.
+    """
+    first = plan.verdict(request, ())
+    together = first.steps if isinstance(first, Ask) else ()
+    slowest = 0.0
+    seconds = 0.0
+    for place, (step, candidate) in enumerate(zip(plan.steps, candidates, strict=True)):
+        if place in together:
+            if candidate.latency is None:
+                return None
+            slowest = max(slowest, candidate.latency)
+        else:
+            seconds += step.share * (candidate.latency or 0.0)
+    return slowest + seconds
 
 
 def qualities(candidates: Sequence[Candidate]) -> NDArray[np.float64]:

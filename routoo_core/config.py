@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from routoo_core.answer_cache.rule import CacheRule
 from routoo_core.budget.account import Budget
 from routoo_core.budget.alerts import DEFAULT_ALERTS, AlertRule
 from routoo_core.budget.ledger import Ledger
 from routoo_core.budget.opening import open_ledger
+from routoo_core.calling.checks import DEFAULT_CHECKS, CheckRule
 from routoo_core.experts import Pool
 from routoo_core.latency import LatencyRule
 from routoo_core.options import (
@@ -22,6 +24,7 @@ from routoo_core.options import (
     read_config,
     read_pool,
 )
+from routoo_core.plans import Plan
 from routoo_core.policies import make_policy
 from routoo_core.predictor.base import Predictor
 from routoo_core.router import Router
@@ -51,6 +54,9 @@ def build_router(
     switch_margin: float = SWITCH_MARGIN,
     min_reply_tokens: int = 0,
     alerts: AlertRule = DEFAULT_ALERTS,
+    checks: CheckRule = DEFAULT_CHECKS,
+    cache: CacheRule | None = None,
+    plans: Sequence[Plan] | Mapping[str, Any] = (),
     overrides: Iterable[str] = OVERRIDES,
     beside: Path | None = None,
 ) -> Router:
@@ -68,7 +74,10 @@ def build_router(
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
         min_reply_tokens: Where a call sets no limit on its reply, the budget must pay for at least so many tokens.
         alerts: When to say that an account has spent much of its limit, and to whom.
-        overrides: What a call may set for itself: ``account``, ``policy``, ``expert``, ``max_cost``.
+        checks: What of its replies is checked.
+        cache: Which answers are stored and given again; by default none.
+        plans: Ways to ask several experts in one call.
+        overrides: What a call may set for itself; by default all of :data:`routoo_core.options.OVERRIDES`.
         beside: Folder that relative paths start from.
 
     Raises:
@@ -84,6 +93,9 @@ def build_router(
         switch_margin=switch_margin,
         min_reply_tokens=min_reply_tokens,
         alerts=alerts,
+        checks=checks,
+        cache=cache,
+        plans=plans,
         overrides=overrides,
     )
     return Router.from_parts(assemble(pool, router, options, beside))

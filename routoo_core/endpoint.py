@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -60,6 +61,9 @@ class Endpoint(Settings):
             ``tools.web_search``, and may reach this expert all the same. Others are refused.
         silent_stream_end: Whether its streams end without a finish reason and usage, which else means that they were
             cut off.
+        server: Names a server that several experts share, such as the adapters of one model: what it fails with holds
+            for all of them.
+        swap_s: Seconds that the server takes to load this expert's weights when another of its experts was used last.
         requests_per_minute: The most calls that ``routoo score`` starts in a minute.
         tokens_per_minute: The most tokens, of prompts and replies, that it asks for in a minute.
     """
@@ -79,6 +83,8 @@ class Endpoint(Settings):
     unsupported_parameters: frozenset[str] = frozenset()
     pass_through: frozenset[str] = frozenset()
     silent_stream_end: bool = False
+    server: Annotated[str, Field(min_length=1)] | None = None
+    swap_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
     _origin: str = PrivateAttr(default="")
@@ -104,6 +110,12 @@ class Endpoint(Settings):
                 "is no name of an environment variable; put the key into one, and write its name here"
             )
         return value
+
+    @model_validator(mode="after")
+    def _check_swap(self) -> Endpoint:
+        if self.swap_s and self.server is None:
+            raise ValueError("swap_s: is for experts that share a server; name it as server")
+        return self
 
     @model_validator(mode="after")
     def _check_azure(self) -> Endpoint:
@@ -233,5 +245,6 @@ def _first_set(variables: tuple[str, ...]) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def _host_of(base_url: str) -> str:
     return Address(base_url).host_name or ""

@@ -182,7 +182,7 @@ class BudgetExceeded(RoutingError, RuntimeError):
         usd = [f"${amount / 1e9:.6f}" for amount in (limit, spent, held, needed)]
         when = f"It resets at {resets}" if resets else "It does not reset"
         if frees:
-            when = f"Money becomes free as calls grow older, enough of it at {frees}"
+            when = f"Spending leaves the rolling period as it ages; enough is available at {frees}"
         super().__init__(
             f"Budget of account {account!r} cannot cover this call: limit {usd[0]}, spent {usd[1]}, "
             f"held {usd[2]}; the cheapest candidate needs {usd[3]}. {when}; raise the limit, lower "
@@ -204,8 +204,8 @@ class HeldShareExceeded(BudgetExceeded):
         super().__init__(account, share, 0, held, needed)
         usd = [f"${amount / 1e9:.6f}" for amount in (share, held, needed)]
         self.args = (
-            f"Account {account!r} may hold {usd[0]} at once, its held_share of what is left, and holds {usd[1]}; the "
-            f"cheapest candidate needs {usd[2]}. Wait until its calls have ended, or raise held_share.",
+            f"Account {account!r} may reserve at most {usd[0]} at once (its held_share) and has reserved {usd[1]}; the "
+            f"cheapest candidate needs {usd[2]}. Wait until open calls have ended, or raise held_share.",
         )
 
 
@@ -252,7 +252,7 @@ class NoReply(RoutingError, RuntimeError):
         self.expert = expert
         self.what = what
         super().__init__(
-            f"expert {expert!r} answered with {what}, which is no reply; check its base_url and its model"
+            f"expert {expert!r} answered with {what} instead of a reply; check its base_url and model"
         )
 
 
@@ -282,8 +282,8 @@ class OtherModelAnswered(RoutingError, RuntimeError):
         self.asked = asked
         self.answered = answered
         super().__init__(
-            f"expert {expert!r} was asked for model {asked!r} and {answered!r} answered; name that model in "
-            "experts.toml, or set strict_model = false to accept it"
+            f"expert {expert!r} was asked for model {asked!r}, but {answered!r} answered. If both are one "
+            f"model, set answers_as = [{answered!r}] in experts.toml; to accept any model, set strict_model = false"
         )
 
 
@@ -298,9 +298,17 @@ class StreamInterrupted(RoutingError, RuntimeError):
     def __init__(self, expert: str, booked: int) -> None:
         self.expert, self.booked = expert, booked
         super().__init__(
-            f"expert {expert!r} broke off while streaming; the reply is incomplete, ${booked / 1e9:.9f} was booked, "
-            "the most that it can have cost. Ask again, or without streaming, so that another expert can take over."
+            f"expert {expert!r} failed while streaming, so the reply is incomplete. ${booked / 1e9:.9f} was booked, "
+            "the most it can have cost. Try again, or turn streaming off so that another expert can take over."
         )
+
+
+class PredictionFailed(RoutingError, RuntimeError):
+    """The predictor failed, so that nobody can be chosen; nothing was called and nothing is charged."""
+
+
+class PromptUnreadable(PredictionFailed):
+    """The predictor failed with these prompts; with fewer of them, or others, it may not."""
 
 
 class LedgerError(RoutingError, RuntimeError):
@@ -311,6 +319,10 @@ class LedgerError(RoutingError, RuntimeError):
     """
 
     reservation: Any = None
+
+
+class LedgerUnavailable(LedgerError):
+    """A ledger has failed, and another call finds out whether it answers again: this one has asked it nothing."""
 
 
 class LedgerForgot(LedgerError):
@@ -325,7 +337,7 @@ class LedgerForgot(LedgerError):
         self.loss = loss
         self.remedy = remedy
         super().__init__(
-            f'{loss}. {remedy}, restart this process to begin anew, or set on_forgotten = "rebuild" in [budget]'
+            f'{loss}. {remedy}, restart this process to start over, or set on_forgotten = "rebuild" in [budget]'
         )
 
 
@@ -339,7 +351,13 @@ class ReservationClosed(LedgerError):
 
     def __init__(self, reservation_id: str, state: str) -> None:
         self.state = state
-        super().__init__(f"reservation {reservation_id} is {state}; settle a hold once")
+        super().__init__(
+            f"reservation {reservation_id} is {state}; each hold can be settled only once"
+        )
+
+
+class CacheError(RoutingError, RuntimeError):
+    """The store of answers failed; calls go on without it."""
 
 
 class ExpertError(RoutingError, RuntimeError):

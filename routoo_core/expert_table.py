@@ -95,6 +95,18 @@ class ExpertTable:
         row_ids = tuple(self.row_ids[number] for number in numbers)
         return type(self)(row_ids, self.experts, self.values[numbers])
 
+    def with_columns(self, names: Sequence[str], values: Values) -> Self:
+        """The same table with further experts behind its own.
+
+        Args:
+            names: The further experts.
+            values: Rows × further experts.
+
+        Raises:
+            OutcomesError: The values have another shape, or a name is there already.
+        """
+        return type(self)(self.row_ids, (*self.experts, *names), np.hstack([self.values, values]))
+
     def _columns(self, experts: Sequence[str]) -> list[int]:
         """The column numbers of experts."""
         column_of = {name: column for column, name in enumerate(self.experts)}

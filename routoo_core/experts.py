@@ -21,6 +21,7 @@ from routoo_core.described_ability import DescribedAbility
 from routoo_core.endpoint import Endpoint
 from routoo_core.errors import ConfigurationError, UnknownPrice
 from routoo_core.expert_defaults import catalogue_defaults, catalogue_prices
+from routoo_core.expert_variants import expand_table
 from routoo_core.hosts import Address, client_address
 from routoo_core.limits import Limits, ReplyLimit
 from routoo_core.list_prices import ListPrices, Moment, find_list_prices
@@ -258,10 +259,12 @@ class Pool:
     def __init__(self, experts: Iterable[Expert]) -> None:
         self.experts = tuple(experts)
         if not self.experts:
-            raise ConfigurationError("pool: no experts; name at least one")
+            raise ConfigurationError("pool: there are no experts; add at least one")
         repeated = first_repeated(expert.name for expert in self.experts)
         if repeated is not None:
-            raise ConfigurationError(f"pool: {repeated} named twice; each name must be its own")
+            raise ConfigurationError(
+                f"pool: {repeated} is listed twice; give each expert its own name"
+            )
 
     def __iter__(self) -> Iterator[Expert]:
         return iter(self.experts)
@@ -279,6 +282,18 @@ class Pool:
     def __repr__(self) -> str:
         names = ", ".join(expert.name for expert in self.experts)
         return f"Pool({names})"
+
+    def siblings(self) -> dict[str, frozenset[str]]:
+        """Expert → all that share its server, itself too; experts of a server of their own are left out."""
+        by_server: dict[str, set[str]] = {}
+        for expert in self.experts:
+            if expert.server is not None:
+                by_server.setdefault(expert.server, set()).add(expert.name)
+        siblings = {}
+        for names in by_server.values():
+            for name in names:
+                siblings[name] = frozenset(names)
+        return siblings
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Pool:
@@ -306,32 +321,9 @@ class Pool:
         """
         experts = []
         for name, values in tables.items():
-            for own_name, own_values in _variants(origin, name, values).items():
+            for own_name, own_values in expand_table(origin, name, values).items():
                 experts.append(_read_expert(origin, own_name, own_values))
         return cls(experts)
-
-
-def _variants(origin: str, name: str, values: Any) -> dict[str, Any]:
-    """A table with ``efforts`` as one for each of them, ``"name (effort)"``; any other as it is.
-
-    Raises:
-        ConfigurationError: ``efforts`` is no list of different words.
-    """
-    if not isinstance(values, dict) or "efforts" not in values:
-        return {name: values}
-    efforts = values["efforts"]
-    is_list = isinstance(efforts, list) and all(isinstance(effort, str) for effort in efforts)
-    if not is_list or not efforts or len(set(efforts)) < len(efforts):
-        raise ConfigurationError(
-            f'{origin}: experts.{name}: efforts: write a list of different ones, such as ["low", "high"]'
-        )
-    if "effort" in values:
-        raise ConfigurationError(f"{origin}: experts.{name}: give effort or efforts, not both")
-    shared = {field: value for field, value in values.items() if field != "efforts"}
-    tables = {}
-    for effort in efforts:
-        tables[f"{name} ({effort})"] = {"model": name, **shared, "effort": effort}
-    return tables
 
 
 def _read_expert(origin: str, name: str, values: Any) -> Expert:

@@ -92,31 +92,63 @@ def change_limit(
     usual_payer = config.read_budget(path)
     name = account or usual_payer.account
     budget = DeclaredLimits(ledger).apply(find_account(usual_payer, ledger, name))
-    fields = {
-        "account": name,
-        "limit": budget.limit,
-        "period": budget.period,
-        "rolling": budget.rolling,
-        "timezone": budget.timezone,
-    }
-    changed = Budget.read(f"account {name!r}", {**fields, **change.values()})
+    changed = _changed_budget(budget, change)
 
     text = _changed_file(path, config, name, changed)
-    limit = DeclaredLimit(
-        account=name,
-        limit=changed.limit_nano,
-        period=changed.period,
-        rolling=changed.rolling,
-        timezone=changed.timezone,
-        source=COMMAND,
-        set_at=time.time(),
-    )
+    limit = _declared_limit(changed)
     ledger.set_limit(limit)
     if text is None:
         return ChangedLimit(limit, False, _sharing(usual_payer, budget))
     _write_file(path, text)
     ledger.note_declared([replace(limit, source=file_source(path))])
     return ChangedLimit(limit, True)
+
+
+def change_limit_in_ledger(ledger: Ledger, budget: Budget, change: LimitChange) -> DeclaredLimit:
+    """Change the limit of an account that stands in no file, such as that of a key.
+
+    Args:
+        ledger: Keeps the account.
+        budget: The account as it is known.
+        change: What is to change.
+
+    Raises:
+        ConfigurationError: A value is out of range, or the ledger keeps no limits; nothing is changed.
+        LedgerError: The ledger failed.
+    """
+    if not isinstance(ledger, LimitStore):
+        raise ConfigurationError("budget.ledger: this ledger keeps no limits; use SQLite or Redis")
+    limit = _declared_limit(_changed_budget(DeclaredLimits(ledger).apply(budget), change))
+    ledger.set_limit(limit)
+    return limit
+
+
+def _changed_budget(budget: Budget, change: LimitChange) -> Budget:
+    """An account's budget, by itself, with a change.
+
+    Raises:
+        ConfigurationError: A value is out of range.
+    """
+    fields = {
+        "account": budget.account,
+        "limit": budget.limit,
+        "period": budget.period,
+        "rolling": budget.rolling,
+        "timezone": budget.timezone,
+    }
+    return Budget.read(f"account {budget.account!r}", {**fields, **change.values()})
+
+
+def _declared_limit(budget: Budget) -> DeclaredLimit:
+    return DeclaredLimit(
+        account=budget.account,
+        limit=budget.limit_nano,
+        period=budget.period,
+        rolling=budget.rolling,
+        timezone=budget.timezone,
+        source=COMMAND,
+        set_at=time.time(),
+    )
 
 
 def find_account(usual_payer: Budget, ledger: Ledger, name: str) -> Budget:

@@ -4,14 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from routoo_core.abilities import describe_names, describe_pool
+from routoo_core.abilities import describe_names, describe_plans, describe_pool
+from routoo_core.errors import ConfigurationError
 from routoo_core.expert_table import ExpertTable
 from routoo_core.experts import Pool
+from routoo_core.extras import needed_to
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.checkpoint_folder import GENERAL, read_algorithm_name
 from routoo_core.predictor.general import GeneralPredictor
 from routoo_core.predictor.general_checkpoint import load_general
+
+if TYPE_CHECKING:
+    from routoo_core.predictor.reference import Reference
+
+
+def check_plans_known(plans: Sequence[str], known: Sequence[str] | None) -> None:
+    """Refuse plans whose value a router has not learnt.
+
+    Args:
+        plans: Their names.
+        known: What the router predicts for; ``None`` where it does not list that.
+
+    Raises:
+        ConfigurationError: One is unknown.
+    """
+    for plan in plans:
+        if known is not None and plan not in known:
+            raise ConfigurationError(
+                f"plans.{plan}: the router does not know what this plan is worth; teach it by "
+                "`routoo plans fit`, or remove the plan"
+            )
 
 
 def is_general(folder: Path) -> bool:
@@ -23,24 +47,34 @@ def is_general(folder: Path) -> bool:
     return read_algorithm_name(folder) == GENERAL
 
 
-def load_predictor(folder: Path, experts: Pool | Sequence[str], device: str = "auto") -> Predictor:
+def load_predictor(
+    folder: Path,
+    experts: Pool | Sequence[str],
+    device: str = "auto",
+    plans: Sequence[str] = (),
+) -> Predictor:
     """Load a checkpoint; PyTorch only where it needs it.
 
     Args:
         folder: See :func:`~routoo_core.predictor.checkpoint_folder.find_router`.
         experts: Whom to predict for: a pool, or names. A checkpoint of the other algorithms has its own.
         device: Where an encoder runs.
+        plans: Plans to predict for as well; a general router must have labels of them.
 
     Raises:
         CheckpointError: A part of the checkpoint is missing or damaged.
         ConfigurationError: Nothing says how able an expert is.
+        MissingDependency: The checkpoint needs PyTorch, which is not installed.
     """
     if is_general(folder):
         model = load_general(folder, device)
         if isinstance(experts, Pool):
-            return model.bind(describe_pool(experts, model.labels))
+            check_plans_known(plans, model.labels.names)
+            described = describe_pool(experts, model)
+            return model.bind([*described, *describe_plans(plans, model.labels)])
         return model.bind(describe_names(experts, model.labels))
-    from routoo_core.predictor.checkpoint import load_checkpoint
+    with needed_to(f"load the router in {folder}"):
+        from routoo_core.predictor.checkpoint import load_checkpoint
 
     return load_checkpoint(folder, device)
 
@@ -53,6 +87,15 @@ def reference_table(folder: Path, predictor: Predictor) -> ExpertTable:
     """
     if isinstance(predictor, GeneralPredictor):
         return predictor.reference_table()
+    return held_out_reference(folder).quality_table
+
+
+def held_out_reference(folder: Path) -> Reference:
+    """What a checkpoint that was trained on outcomes predicted for held-out prompts, beside what was observed.
+
+    Raises:
+        CheckpointError: An array is missing.
+    """
     from routoo_core.predictor.reference import read_reference
 
-    return read_reference(folder).quality_table
+    return read_reference(folder)

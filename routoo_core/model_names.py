@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 _PATH = re.compile(r".*/(?:models|foundation-model|inference-profile)/(.+)")
@@ -68,6 +69,7 @@ def without_path(name: str) -> str:
     return match[1] if match else name
 
 
+@lru_cache(maxsize=4096)
 def _model_and_snapshot(name: str) -> tuple[str, str]:
     """A model's plain name, and the digits of its snapshot or the word for the latest."""
     name = name.strip().lower()

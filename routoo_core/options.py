@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from routoo_core.answer_cache.rule import CacheRule
 from routoo_core.budget.account import Budget
 from routoo_core.budget.alerts import DEFAULT_ALERTS, AlertRule
 from routoo_core.budget.declared import declare_limits, file_source
@@ -17,14 +18,28 @@ from routoo_core.budget.ledger import FORGOTTEN_REFUSE, HOLD_TTL_S, Ledger
 from routoo_core.budget.opening import open_ledger
 from routoo_core.budget.tables import read_budgets
 from routoo_core.calling.attempts import CHEAPEST, REFUSE
+from routoo_core.calling.checks import DEFAULT_CHECKS, CheckRule
+from routoo_core.descriptions import (
+    describe_alerts,
+    describe_budget,
+    describe_experts,
+    describe_predictor,
+)
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
 from routoo_core.latency import LatencyRule
-from routoo_core.loading import load_predictor, reference_table
+from routoo_core.loading import (
+    check_plans_known,
+    held_out_reference,
+    is_general,
+    load_predictor,
+    reference_table,
+)
+from routoo_core.plans import Plan, check_plans, describe_plan, read_plans
 from routoo_core.policies import DEFAULT_POLICY, make_policy, policy_table
 from routoo_core.predictor.base import Predictor
-from routoo_core.predictor.batching import BatchingPredictor, without_batching
-from routoo_core.predictor.checkpoint_folder import find_router, name_of, read_experts
+from routoo_core.predictor.batching import BatchingPredictor
+from routoo_core.predictor.checkpoint_folder import find_router, read_experts
 from routoo_core.predictor.general import GeneralPredictor
 from routoo_core.redaction import has_password, redacted_url
 from routoo_core.selector import Policy, PreferenceRule, as_policy
@@ -33,7 +48,7 @@ from routoo_core.settings import Settings, read_toml
 STARTER = Path(__file__).parent / "starter"
 """A whole configuration: routoo.toml and experts.toml."""
 SWITCH_MARGIN = 0.02
-OVERRIDES = frozenset({"account", "policy", "expert", "max_cost"})
+OVERRIDES = frozenset({"account", "policy", "expert", "max_cost", "check", "repair", "no_cache"})
 """What a call may set for itself, unless a router allows less."""
 
 
@@ -79,7 +94,7 @@ _BESIDE_BUDGETS = _OF_LEDGER | {"account"}
 
 
 class RoutooToml(Settings):
-    """Everything ``routoo.toml`` may say."""
+    """Everything ``routoo.toml`` may say; ``[gateway]`` is read by ``routoo serve`` alone."""
 
     router: str
     experts: str | dict[str, Any] = "experts.toml"
@@ -91,8 +106,12 @@ class RoutooToml(Settings):
     overrides: frozenset[str] = OVERRIDES
     min_reply_tokens: int = 0
     alerts: AlertRule = DEFAULT_ALERTS
+    checks: CheckRule = DEFAULT_CHECKS
+    cache: CacheRule | None = None
+    plans: dict[str, Any] = Field(default_factory=dict)
     budget: BudgetTable = Field(default_factory=BudgetTable)
     budgets: dict[str, Any] = Field(default_factory=dict)
+    gateway: dict[str, Any] = Field(default_factory=dict)
 
     def read_budget(self, path: str | Path) -> Budget:
         """The budget that ``[budget]`` or ``[budgets]`` describe.
@@ -108,8 +127,8 @@ class RoutooToml(Settings):
         surplus = sorted(self.budget.model_fields_set - _BESIDE_BUDGETS)
         if surplus:
             raise ConfigurationError(
-                f"{path}: budget.{surplus[0]}: write it into a table of [budgets]; beside those, [budget] names "
-                "only the ledger and the account that pays where a call names nobody"
+                f"{path}: budget.{surplus[0]}: move it into a table of [budgets]. Where there are [budgets], "
+                "[budget] holds only the ledger and the default account"
             )
         is_named = "account" in self.budget.model_fields_set
         return read_budgets(str(path), self.budgets, self.budget.account if is_named else None)
@@ -131,6 +150,9 @@ class RouterOptions:
         overrides: What a call may set for itself, of :data:`OVERRIDES`.
         min_reply_tokens: Where a call sets no limit on its reply, the budget must pay for at least so many tokens.
         alerts: When to say that an account has spent much of its limit, and to whom.
+        checks: What of its replies is checked.
+        cache: Which answers are stored and given again; by default none.
+        plans: Ways to ask several experts in one call: objects, or tables by name.
     """
 
     policy: str | Mapping[str, Any] | Policy | PreferenceRule | None = None
@@ -143,6 +165,9 @@ class RouterOptions:
     overrides: Iterable[str] = OVERRIDES
     min_reply_tokens: int = 0
     alerts: AlertRule = DEFAULT_ALERTS
+    checks: CheckRule = DEFAULT_CHECKS
+    cache: CacheRule | None = None
+    plans: Sequence[Plan] | Mapping[str, Any] = ()
 
 
 @dataclass(frozen=True)
@@ -161,6 +186,9 @@ class RouterParts:
     overrides: frozenset[str]
     min_reply_tokens: int
     alerts: AlertRule
+    checks: CheckRule
+    cache: CacheRule | None = None
+    plans: tuple[Plan, ...] = ()
 
     def to_config(self) -> dict[str, Any]:
         """The parts in routoo.toml's words, with the experts' tables inside: plain JSON values, no secrets.
@@ -169,18 +197,18 @@ class RouterParts:
             ConfigurationError: The predictor, the policy or an expert is an object that cannot be
                 written as configuration.
         """
-        budget = _describe_budget(self.budget)
+        budget = describe_budget(self.budget)
         budget["ledger"] = self.ledger.url
         budget["hold_ttl_s"] = getattr(self.ledger, "ttl", HOLD_TTL_S)
         budget["on_forgotten"] = getattr(self.ledger, "on_forgotten", FORGOTTEN_REFUSE)
         if has_password(self.ledger.url):
             raise ConfigurationError(
-                "budget.ledger: the address holds a password, which is not written down; name a variable in its place, "
-                "${NAME}"
+                "budget.ledger: the address contains a password, and passwords are never written to a file. "
+                "Put it in an environment variable and write ${NAME}"
             )
         return {
-            "router": _describe_predictor(self.predictor),
-            "experts": _describe_experts(self.pool),
+            "router": describe_predictor(self.predictor),
+            "experts": describe_experts(self.pool),
             "policy": policy_table(self.policy),
             "on_exhausted": self.on_exhausted,
             "strict": self.strict,
@@ -188,7 +216,10 @@ class RouterParts:
             "switch_margin": self.switch_margin,
             "overrides": sorted(self.overrides),
             "min_reply_tokens": self.min_reply_tokens,
-            "alerts": _describe_alerts(self.alerts),
+            "alerts": describe_alerts(self.alerts),
+            "checks": self.checks.model_dump(mode="json"),
+            "cache": self.cache and self.cache.model_dump(mode="json"),
+            "plans": {plan.name: describe_plan(plan) for plan in self.plans},
             "budget": budget,
         }
 
@@ -265,7 +296,13 @@ def _parts_of_config(
     source: str | None = None,
 ) -> RouterParts:
     experts = pool or read_pool(path, config)
-    _check_hold_ttl(path, config.budget.hold_ttl_s, experts)
+    plans = read_plans(
+        str(path),
+        config.plans,
+        [expert.name for expert in experts],
+        [expert.model for expert in experts],
+    )
+    _check_hold_ttl(path, config.budget.hold_ttl_s, experts, plans)
     budget, store = open_account(path, config, ledger)
     options = RouterOptions(
         policy=config.policy,
@@ -278,21 +315,31 @@ def _parts_of_config(
         overrides=config.overrides,
         min_reply_tokens=config.min_reply_tokens,
         alerts=config.alerts,
+        checks=config.checks,
+        cache=config.cache,
+        plans=plans,
     )
     return assemble(experts, config.router, options, Path(path).parent, source)
 
 
-def _check_hold_ttl(path: str | Path, hold_ttl_s: float, pool: Pool) -> None:
+def _check_hold_ttl(path: str | Path, hold_ttl_s: float, pool: Pool, plans: Sequence[Plan]) -> None:
     """Refuse holds that expire while a call may still run.
 
     Raises:
-        ConfigurationError: An expert's time-out is longer.
+        ConfigurationError: An expert's time-out is longer, or those of a plan's steps together.
     """
+    for plan in plans:
+        seconds = sum(pool[step.expert].timeout_s for step in plan.steps)
+        if seconds > hold_ttl_s:
+            raise ConfigurationError(
+                f"{path}: budget.hold_ttl_s: {hold_ttl_s:g} is less than timeout_s of all steps of plan {plan.name!r} "
+                f"together ({seconds:g}); give at least that, or lower timeout_s of its experts"
+            )
     for expert in pool:
         if expert.timeout_s > hold_ttl_s:
             raise ConfigurationError(
-                f"{path}: budget.hold_ttl_s: {hold_ttl_s:g} is less than timeout_s of expert {expert.name!r} "
-                f"({expert.timeout_s:g}); give at least that"
+                f"{path}: budget.hold_ttl_s: {hold_ttl_s:g} is shorter than timeout_s of expert {expert.name!r} "
+                f"({expert.timeout_s:g} s); set it to at least {expert.timeout_s:g}"
             )
 
 
@@ -327,10 +374,12 @@ def assemble(
         overrides,
         options.min_reply_tokens,
     )
+    plans = _plans_of(options, pool)
     folder = None
     if isinstance(predictor, str | Path):
         folder = find_router(predictor, beside)
         check_known(pool, read_experts(folder))
+        check_plans_known([plan.name for plan in plans], read_experts(folder))
     ledger = options.ledger
     if isinstance(ledger, str):
         ledger = open_ledger(ledger, beside)
@@ -340,7 +389,7 @@ def assemble(
         declare_limits(ledger, budget, source, time.time())
 
     if folder is not None:  # last, since it takes seconds
-        predictor, policy = _load_checkpoint(folder, policy, pool)
+        predictor, policy = _load_checkpoint(folder, policy, pool, plans)
     assert not isinstance(predictor, str | Path)  # noqa: S101
     return RouterParts(
         pool=pool,
@@ -355,7 +404,23 @@ def assemble(
         overrides=overrides,
         min_reply_tokens=options.min_reply_tokens,
         alerts=options.alerts,
+        checks=options.checks,
+        cache=options.cache,
+        plans=plans,
     )
+
+
+def _plans_of(options: RouterOptions, pool: Pool) -> tuple[Plan, ...]:
+    """The plans, each an object.
+
+    Raises:
+        ConfigurationError: One asks an expert that is not in the pool, or a field of its table is wrong.
+    """
+    names = [expert.name for expert in pool]
+    if isinstance(options.plans, Mapping):
+        return read_plans("plans", options.plans, names)
+    check_plans(options.plans, names)
+    return tuple(options.plans)
 
 
 def check_settings(
@@ -382,12 +447,13 @@ def check_settings(
     unknown = sorted(overrides - OVERRIDES)
     if unknown:
         known = ", ".join(sorted(OVERRIDES))
-        raise ConfigurationError(f"overrides: {unknown[0]!r} is unknown; choose of {known}")
+        raise ConfigurationError(f"overrides: {unknown[0]!r} is unknown; choose one of {known}")
     chosen = as_policy(policy)
+    chosen.check_experts(tuple(expert.name for expert in pool))
     is_limited = any(account.limit is not None for account in budget.chain)
     if chosen.needs_limit and not is_limited:
         raise ConfigurationError(
-            f"budget.limit: the {chosen.name} policy spends a limit; set one or choose another policy"
+            f"budget.limit: the {chosen.name} policy needs a limit to spend; set one or choose another policy"
         )
 
 
@@ -412,60 +478,30 @@ def check_known(pool: Pool, known: Sequence[str] | None) -> None:
 
 
 def _load_checkpoint(
-    folder: Path, policy: Policy | PreferenceRule, pool: Pool
+    folder: Path, policy: Policy | PreferenceRule, pool: Pool, plans: Sequence[Plan]
 ) -> tuple[Predictor, Policy | PreferenceRule]:
     """A checkpoint's predictor for a pool, and the policy with its typical prompts."""
-    loaded = load_predictor(folder, pool)
+    loaded = load_predictor(folder, pool, plans=[plan.name for plan in plans])
     if isinstance(policy, Policy) and policy.learns:
         reference = reference_table(folder, loaded)
         policy = policy.with_reference(reference.values, reference.experts)
+    if isinstance(policy, Policy) and policy.needs_evidence:
+        policy = with_held_out_evidence(policy, folder)
     if isinstance(loaded, GeneralPredictor) and loaded.is_quick:
         return loaded, policy
     return BatchingPredictor(loaded), policy
 
 
-# Parts in words
+def with_held_out_evidence(policy: Policy, folder: Path) -> Policy:
+    """A policy that knows how good a checkpoint's predictions for its held-out prompts were.
 
-
-def _describe_experts(pool: Pool) -> dict[str, Any]:
-    tables = {}
-    for expert in pool:
-        if expert.client is not None:
-            part = f"expert {expert.name!r}"
-            raise _no_description(part, expert.client, "describe it by its settings")
-        tables[expert.name] = expert.model_dump(mode="json", exclude={"name"}, exclude_none=True)
-    return tables
-
-
-def _describe_predictor(predictor: Predictor) -> str:
-    predictor = without_batching(predictor)
-    folder = getattr(predictor, "folder", None)
-    if not isinstance(folder, Path):
-        raise _no_description("router", predictor, "train one and name its folder")
-    return name_of(folder)
-
-
-def _describe_alerts(rule: AlertRule) -> dict[str, Any]:
-    if rule.callback is not None:
-        raise _no_description("alerts.callback", rule.callback, "use a webhook")
-    if rule.webhook is not None and redacted_url(rule.webhook) != rule.webhook:
+    Raises:
+        ConfigurationError: A general router has no held-out scores.
+    """
+    if is_general(folder):
         raise ConfigurationError(
-            "alerts.webhook: the address holds a secret, which is not written down; name a variable in its place, "
-            "${NAME}"
+            f"policy: {policy.name}: {folder.name} has no held-out scores, so no lead can be proved; "
+            "train a router on outcomes, or set leads"
         )
-    return rule.model_dump(mode="json", exclude_none=True)
-
-
-def _describe_budget(budget: Budget) -> dict[str, Any]:
-    table = budget.model_dump(
-        mode="json", exclude={"within", "members", "run_id"}, exclude_none=True
-    )
-    if budget.within:
-        table["within"] = _describe_budget(budget.within)
-    table["members"] = [_describe_budget(member) for member in budget.members]
-    return table
-
-
-def _no_description(part: str, value: object, remedy: str) -> ConfigurationError:
-    kind = type(value).__name__
-    return ConfigurationError(f"{part}: a {kind} object cannot be written down; {remedy}")
+    held_out = held_out_reference(folder)
+    return policy.with_evidence(held_out.quality, held_out.scores, held_out.experts)

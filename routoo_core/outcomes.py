@@ -148,6 +148,24 @@ class Outcomes:
         return digest.hexdigest()[:16]
 
 
+def outcome_rows(outcomes: Outcomes) -> list[dict[str, object]]:
+    """A row to write for each pair that was observed; tokens and cost where the table has them."""
+    further = {LENGTHS[0]: outcomes.length_table, COST: outcomes.cost_table}
+    rows: list[dict[str, object]] = []
+    for row, column in zip(*outcomes.score_table.observed.nonzero(), strict=True):
+        values: dict[str, object] = {
+            "prompt_id": outcomes.prompt_ids[row],
+            "model": outcomes.experts[column],
+            "score": float(outcomes.scores[row, column]),
+        }
+        for name, table in further.items():
+            if table is not None:
+                value = float(table.values[row, column])
+                values[name] = None if np.isnan(value) else value
+        rows.append(values)
+    return rows
+
+
 def joined(tables: Sequence[Outcomes]) -> Outcomes:
     """Several tables as one: the prompts of all, the experts of all; pairs no table has are not observed.
 

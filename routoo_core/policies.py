@@ -9,6 +9,7 @@ from typing import Any
 from routoo_core.budget.goals import MatchBest, Save
 from routoo_core.budget.pacing import Paced
 from routoo_core.errors import ConfigurationError
+from routoo_core.guarded import Guarded
 from routoo_core.selector import (
     Best,
     Cheapest,
@@ -20,8 +21,16 @@ from routoo_core.selector import (
     Ratio,
     as_policy,
 )
+from routoo_core.win_rate import WinRate
 
 DEFAULT_POLICY = "match_best"
+
+
+def _guarded(default: str, policy: Any = "best", **settings: Any) -> Guarded:
+    """A guard around a policy that is given as routoo.toml gives policies."""
+    return Guarded(default, policy=as_policy(make_policy(policy)), **settings)
+
+
 POLICIES: dict[str, Callable[..., Policy | PreferenceRule]] = {
     "paced": Paced,
     "match_best": MatchBest,
@@ -31,6 +40,8 @@ POLICIES: dict[str, Callable[..., Policy | PreferenceRule]] = {
     "quality_floor": QualityFloor,
     "best": Best,
     "cheapest": Cheapest,
+    "win_rate": WinRate,
+    "guarded": _guarded,
 }
 """Name in routoo.toml → policy; its other keys there are its keywords."""
 
@@ -79,11 +90,20 @@ def policy_table(policy: Policy | PreferenceRule) -> dict[str, Any]:
         ConfigurationError: It is an object that cannot be written down.
     """
     policy = as_policy(policy)
+    maker = _guarded if type(policy) is Guarded else type(policy)
     for name, kind in POLICIES.items():
-        if type(policy) is kind:
-            return {"name": name, **policy.parameters()}
+        if kind is maker:
+            return {"name": name, **_parameter_table(policy)}
     part = policy.function if isinstance(policy, FunctionPolicy) else policy
     kind_name = type(part).__name__
     raise ConfigurationError(
-        f"policy: a {kind_name} object cannot be written down; use one of {', '.join(POLICIES)}"
+        f"policy: a {kind_name} object cannot be saved to a file; use one of {', '.join(POLICIES)}"
     )
+
+
+def _parameter_table(policy: Policy) -> dict[str, Any]:
+    """A policy's settings; a policy among them as a table of its own."""
+    table = {}
+    for name, value in policy.parameters().items():
+        table[name] = policy_table(value) if isinstance(value, Policy) else value
+    return table

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from routoo_core.budget.account import AccountState, Budget, binding_account, tightest_share
-from routoo_core.budget.ledger import Ledger, amount_to_hold
-from routoo_core.calling.trials import Trial, trials_of
+from routoo_core.budget.account import AccountState, Budget
+from routoo_core.budget.ledger import Ledger
+from routoo_core.calling.trials import amount_held, trials_of
 from routoo_core.candidates import Candidate
 from routoo_core.limits import ReplyLimit
 from routoo_core.money import NanoUsd, decimal_usd, format_usd, plain_usd
@@ -34,7 +33,7 @@ class CandidatePreview:
         """Plain JSON values."""
         limit = self.reply_limit
         return {
-            "expert": self.candidate.expert.name,
+            "expert": self.candidate.name,
             "affordable": self.hold is not None,
             "would_hold_usd": None if self.hold is None else decimal_usd(self.hold),
             "reply_limit": None if limit is None else limit.tokens,
@@ -69,7 +68,7 @@ class Preview:
         elif first.reply_limit is not None:
             tokens = f"{first.reply_limit.tokens:,} tokens"
             sentences.append(
-                f"{first.candidate.expert.name} would be asked. Its reply may have {tokens}, "
+                f"{first.candidate.name} would be asked. Its reply may have {tokens}, "
                 f"{_REASONS[first.reply_limit.limited_by]}."
             )
         for state in self.accounts:
@@ -91,7 +90,7 @@ class Preview:
                 }
             )
         return {
-            "would_ask": None if first is None else first.candidate.expert.name,
+            "would_ask": None if first is None else first.candidate.name,
             "affordable": [candidate.to_dict() for candidate in self.candidates],
             "accounts": accounts,
         }
@@ -124,15 +123,15 @@ def preview_call(
     states = [ledger.state(payer) for payer in chain]
     held: dict[str, NanoUsd] = {}
     for trial in trials_of(decision):
-        hold = _amount_held(trial, chain, states)
+        hold = amount_held(trial, chain, states)
         if hold is not None:
-            held.setdefault(trial.candidate.expert.name, hold)
+            held.setdefault(trial.candidate.name, hold)
 
     previews: dict[str, CandidatePreview] = {}
     for candidate in decision.candidates:
-        name = candidate.expert.name
+        name = candidate.name
         hold = held.get(name)
-        limit = None if hold is None else candidate.expert.reply_within(hold, request)
+        limit = None if hold is None else _reply_limit(candidate, hold, request)
         previews[name] = CandidatePreview(candidate, hold, limit)
     first = next(iter(held), None)
     return Preview(
@@ -143,16 +142,13 @@ def preview_call(
     )
 
 
-def _amount_held(
-    trial: Trial, chain: Sequence[Budget], states: Sequence[AccountState]
-) -> NanoUsd | None:
-    """What would be held for a trial; ``None`` where it is not affordable."""
-    available = binding_account(states).available
-    amount = amount_to_hold(available, trial.minimum, trial.candidate.maximum_cost)
-    share = tightest_share(chain, states)
-    if amount is None or share is None:
-        return amount
-    return min(amount, share.room) if share.room >= trial.minimum else None
+def _reply_limit(candidate: Candidate, hold: NanoUsd, request: RoutedRequest) -> ReplyLimit:
+    """The limit on the reply; of a plan, on that of its last step."""
+    if not candidate.steps:
+        return candidate.expert.reply_within(hold, request)
+    last = candidate.steps[-1]
+    share = last.maximum_cost * hold // max(candidate.maximum_cost, 1)
+    return last.expert.reply_within(share, request)
 
 
 def _describe_account(state: AccountState) -> str:

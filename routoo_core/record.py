@@ -16,9 +16,9 @@ from routoo_core.money import decimal_usd
 
 RECORD_VERSION = 1
 
-Ending = Literal["answered", "failed", "rejected", "abandoned"]
-"""How an attempt ended: *rejected* is a reply that was paid for but does not meet a check, *abandoned* a call whose
-caller stopped waiting."""
+Ending = Literal["answered", "failed", "rejected", "contributed", "abandoned"]
+"""How an attempt ended: *rejected* is a reply that was paid for but does not meet a check, *contributed* one that a
+plan used on its way to another, *abandoned* a call whose caller stopped waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class CandidateRecord:
     """A candidate as it was ranked.
 
     Attributes:
-        expert: Its name.
+        expert: Its name, or a plan's.
         quality: Predicted, 0–1.
         expected_usd: Expected cost, an exact decimal string.
         maximum_usd: Maximum cost, an exact decimal string.
@@ -51,7 +51,7 @@ class CandidateRecord:
         latency = candidate.latency
         continued = candidate.continued_cost
         return cls(
-            candidate.expert.name,
+            candidate.name,
             round(candidate.quality, 4),
             decimal_usd(candidate.expected_cost),
             decimal_usd(candidate.maximum_cost),
@@ -85,6 +85,9 @@ class AttemptRecord:
         settled_usd: Booked for it, an exact decimal string.
         estimated: Whether the expert left tokens unreported, so that what was booked for them is an estimate.
         answered_model: The model that the reply names, where it names one.
+        repairs: Whether the expert was told what was wrong with its last reply.
+        plan: The plan of which it was a step.
+        rewrites: Whether the expert was given the answer to an earlier question that asks for the same.
     """
 
     expert: str
@@ -94,6 +97,9 @@ class AttemptRecord:
     settled_usd: str
     estimated: bool = False
     answered_model: str | None = None
+    repairs: bool = False
+    plan: str | None = None
+    rewrites: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -105,15 +111,18 @@ class AttemptRecord:
             "settled_usd": self.settled_usd,
             "estimated": self.estimated,
             "answered_model": self.answered_model,
+            "repairs": self.repairs,
+            "plan": self.plan,
+            "rewrites": self.rewrites,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class SkipRecord:
-    """An expert that was ranked last, since it failed lately.
+    """A candidate that was ranked last, since an expert of it failed lately.
 
     Attributes:
-        expert: Its name.
+        expert: Its name, or a plan's.
         reason: Why it failed, in the words of :data:`routoo_core.failures.Reason`.
         seconds_left: Until it may be asked first again.
     """
@@ -139,14 +148,20 @@ class PromptRecord:
         kinds: Skill → probability, of the likelier ones.
         difficulty: In log-odds, below 0 where the prompt is harder than usual; ``None`` where nothing is known of such
             prompts.
+        foreign: Share of it that is in another language than English, 0–1.
     """
 
     kinds: Mapping[str, float]
     difficulty: float | None = None
+    foreign: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"kinds": dict(self.kinds), "difficulty": self.difficulty}
+        return {
+            "kinds": dict(self.kinds),
+            "difficulty": self.difficulty,
+            "foreign": self.foreign,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +198,7 @@ class DecisionRecord:
         router: Fingerprint of the predictor.
         skipped: Experts that cool down: they are the last candidates.
         prompt: What a general router read of the prompt; ``None`` from other routers.
+        plan: The plan whose reply it is.
         model: What the endpoint calls the expert.
         account: Whose budget paid; ``None`` for a reply from a cache, which somebody else may have paid for.
         cached: Whether the reply came from a cache and cost nothing.
@@ -210,6 +226,7 @@ class DecisionRecord:
     router: str = ""
     skipped: tuple[SkipRecord, ...] = ()
     prompt: PromptRecord | None = None
+    plan: str | None = None
     model: str | None = None
     account: str | None = None
     cached: bool = False
@@ -226,11 +243,17 @@ class DecisionRecord:
     total_usd: str | None = None
     version: int = RECORD_VERSION
 
+    @property
+    def choice(self) -> str:
+        """The candidate whose reply it is: a plan, or an expert alone."""
+        return self.plan or self.expert
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "version": self.version,
             "expert": self.expert,
+            "plan": self.plan,
             "model": self.model,
             "policy": self.policy.to_dict(),
             "lambda": self.lambda_,

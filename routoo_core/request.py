@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from routoo_core.errors import InvalidRequest
+from routoo_core.expected_form import ANY_FORM, ExpectedForm, expected_form
 from routoo_core.messages import Message, ParsedMessage, parse_message
 from routoo_core.money import NanoUsd
 from routoo_core.question import question
@@ -47,6 +48,9 @@ class Overrides:
         payer: The budget that pays, instead of the router's own and of ``account``; set by programs that keep accounts
             of their own.
         experts: Those that may answer; ``None`` for all.
+        check: A :data:`routoo_core.calling.checks.Check` of every reply.
+        repair: Whether the expert of a rejected reply is asked once more; ``None`` leaves that to the router.
+        no_cache: Whether it is neither answered from the cache of answers nor stored there.
     """
 
     account: str | None = None
@@ -56,6 +60,26 @@ class Overrides:
     max_retries: int | None = None
     payer: Any = None
     experts: frozenset[str] | None = None
+    check: Any = None
+    repair: bool | None = None
+    no_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierAnswer:
+    """The answer to an earlier question that asks for the same in other words.
+
+    Attributes:
+        question: The earlier one.
+        text: The answer.
+        expert: Who gave it.
+        rewriter: The expert that may rewrite it.
+    """
+
+    question: str = field(repr=False)
+    text: str = field(repr=False)
+    expert: str
+    rewriter: str
 
 
 class Turn(NamedTuple):
@@ -87,7 +111,10 @@ class RoutedRequest:
         unpriced: Arguments of the call that may cost more than is held; an expert must allow them.
         caches_prompt: Whether the call asks providers to cache its prompt, which some charge for.
         previous: The turn this one follows, where the messages say who answered it.
+        form: What the call asks its reply to be.
+        is_prefilled: Whether it ends with the beginning of the reply, so that no turn can be put behind it.
         overrides: What this call sets for itself.
+        earlier: An answer that may be rewritten, where the cache has one.
     """
 
     text: str = field(repr=False)
@@ -100,7 +127,10 @@ class RoutedRequest:
     unpriced: frozenset[str] = frozenset()
     caches_prompt: bool = False
     previous: Turn | None = None
+    form: ExpectedForm = ANY_FORM
+    is_prefilled: bool = False
     overrides: Overrides = Overrides()
+    earlier: EarlierAnswer | None = None
 
     @classmethod
     def from_text(
@@ -118,6 +148,7 @@ class RoutedRequest:
         max_tokens: int | None = None,
         completions: int = 1,
         tools: Sequence[Any] = (),
+        must_call: bool = False,
         response_format: Mapping[str, Any] | None = None,
         unpriced: frozenset[str] = frozenset(),
         caches_prompt: bool = False,
@@ -130,6 +161,7 @@ class RoutedRequest:
             max_tokens: The caller's limit on the reply, at least 1.
             completions: How many replies the call asks for, at least 1.
             tools: Tool definitions that travel with the call; they count as prompt.
+            must_call: Whether the call insists on a tool.
             response_format: OpenAI's ``response_format``; a schema is a need.
             unpriced: Further arguments that may cost; see :func:`routoo_core.arguments.unpriced_arguments`.
             caches_prompt: Whether an argument asks for a cache; the messages' own marks are seen anyway.
@@ -165,7 +197,19 @@ class RoutedRequest:
             unpriced=unpriced,
             caches_prompt=caches_prompt or any(message.caches for message in conversation),
             previous=_previous_turn(conversation),
+            form=expected_form(tools, response_format, must_call),
+            is_prefilled=bool(conversation) and conversation[-1].role == "assistant",
             overrides=overrides or Overrides(),
+        )
+
+    def followed_by(self, messages: Sequence[Message]) -> RoutedRequest:
+        """The same call with further messages behind it, which cost; what is asked stays the same."""
+        conversation = [parse_message(message, index) for index, message in enumerate(messages)]
+        tokens, bound = _prompt_tokens(conversation, ())
+        return replace(
+            self,
+            prompt_tokens=self.prompt_tokens + tokens,
+            prompt_token_bound=self.prompt_token_bound + bound,
         )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from routoo_core.answer_cache.opening import AnswerCache
+from routoo_core.answer_cache.rule import CacheRule
 from routoo_core.answering_models import AnsweringModels
 from routoo_core.budget.account import Budget
 from routoo_core.budget.alerts import DEFAULT_ALERTS, AlertRule, Alerts
@@ -20,11 +22,19 @@ from routoo_core.budget.outlook import Standings
 from routoo_core.budget.settlements import Settlements
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.attempts import REFUSE, AsyncAttempts, Attempts, ReadRequest
-from routoo_core.candidates import Candidate, capable_experts, make_candidates
+from routoo_core.calling.checks import DEFAULT_CHECKS, CheckRule
+from routoo_core.candidates import (
+    Candidate,
+    PredictedCall,
+    capable_experts,
+    make_candidates,
+    make_plan_candidates,
+)
 from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
 from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.latency import Latencies, LatencyRule
+from routoo_core.loading import check_plans_known
 from routoo_core.options import (
     OVERRIDES,
     SWITCH_MARGIN,
@@ -35,7 +45,8 @@ from routoo_core.options import (
     parts_from_toml,
 )
 from routoo_core.parameters import RefusedParameters
-from routoo_core.predictor.base import Predictor, forecast
+from routoo_core.plans import Plan, check_plans
+from routoo_core.predictor.base import Forecast, Predictor, forecast
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.predictor.general import describe_prompt
 from routoo_core.preview import Preview, preview_call
@@ -52,6 +63,8 @@ from routoo_core.selector import (
     rank,
     stickiness_of,
 )
+from routoo_core.servers import ServerLatencies
+from routoo_core.telemetry import CHAT
 
 
 class Router:
@@ -75,6 +88,9 @@ class Router:
         min_reply_tokens: Where a call sets no limit on its reply, the budget must pay for at least so many tokens; else
             the call is refused.
         alerts: When to say that an account has spent much of its limit, and to whom.
+        checks: What of its replies is checked.
+        cache: Which answers are stored and given again; by default none.
+        plans: Ways to ask several experts in one call, ranked beside the experts; the predictor must know each of them.
 
     Raises:
         ConfigurationError: The parts do not fit together.
@@ -94,6 +110,9 @@ class Router:
         overrides: frozenset[str] = OVERRIDES,
         min_reply_tokens: int = 0,
         alerts: AlertRule = DEFAULT_ALERTS,
+        checks: CheckRule = DEFAULT_CHECKS,
+        cache: CacheRule | None = None,
+        plans: Sequence[Plan] = (),
     ) -> None:
         self.pool = pool
         self.predictor = predictor
@@ -104,8 +123,8 @@ class Router:
         self.on_exhausted = on_exhausted
         self.strict = strict
         self.latency = latency
-        self.latencies = Latencies()
-        self.cooldowns = Cooldowns(ledger)
+        self.latencies: Latencies = ServerLatencies(pool)
+        self.cooldowns = Cooldowns(ledger, siblings=pool.siblings())
         self.refused_parameters = RefusedParameters()
         self.hidden_reasoning = HiddenReasoning()
         self.answering_models = AnsweringModels(pool)
@@ -113,10 +132,14 @@ class Router:
         self.overrides = overrides
         self.min_reply_tokens = min_reply_tokens
         self.alert_rule = alerts
+        self.operation = CHAT
         self.alerts = Alerts(ledger, alerts)
+        self.checks = checks
+        self.cache = None if cache is None else AnswerCache(cache, ledger, pool, predictor)
+        self.plans = tuple(plans)
         self._limits = DeclaredLimits(ledger)
         self._standings = Standings(ledger)
-        self._columns = _prediction_columns(pool, predictor)
+        self._columns = _prediction_columns(pool, predictor, self.plans)
         self._check()
 
     def _check(self) -> None:
@@ -129,6 +152,8 @@ class Router:
             self.overrides,
             self.min_reply_tokens,
         )
+        names = [expert.name for expert in self.pool]
+        check_plans(self.plans, names, taken=[expert.model for expert in self.pool])
 
     def _is_limited(self) -> bool:
         payers = (self.budget, *self.budget.members)
@@ -184,6 +209,9 @@ class Router:
             overrides=self.overrides,
             min_reply_tokens=self.min_reply_tokens,
             alerts=self.alert_rule,
+            checks=self.checks,
+            cache=None if self.cache is None else self.cache.rule,
+            plans=self.plans,
         )
 
     def to_config(self) -> dict[str, Any]:
@@ -227,14 +255,7 @@ class Router:
         prediction = forecast(self.predictor, [request.text])
         predict_ms = (time.perf_counter() - started) * 1e3
 
-        candidates = make_candidates(
-            capable,
-            request,
-            prediction,
-            self._columns,
-            self.latencies,
-            self.min_reply_tokens,
-        )
+        candidates = self._candidates(capable, request, prediction)
         budget = self.account(request)
         context = PolicyContext(candidates, lambda: self._standings.of_chain(budget))
         policy = as_policy(request.overrides.policy or self.policy)
@@ -253,6 +274,29 @@ class Router:
             prompt=describe_prompt(prediction),
         )
 
+    def _candidates(
+        self, capable: Sequence[Expert], request: RoutedRequest, prediction: Forecast
+    ) -> tuple[Candidate, ...]:
+        """The experts that can serve a call, and the plans that can.
+
+        Raises:
+            InvalidRequest: The call names a plan that cannot serve it.
+        """
+        named = request.overrides.expert
+        call = PredictedCall(
+            request, prediction, self._columns, self.latencies, self.min_reply_tokens
+        )
+        plans = [plan for plan in self.plans if named in {None, plan.name}]
+        offered = make_plan_candidates(plans, capable, call)
+        if named is None or not plans:
+            return (*make_candidates(capable, call), *offered)
+        if not offered:
+            raise InvalidRequest(
+                f"expert: the plan {named!r} cannot serve this call: its experts, or its way to compare or check "
+                "replies, do not suit it; name an expert or leave it out"
+            )
+        return offered
+
     def preview(self, request: RoutedRequest) -> Preview:
         """:meth:`decide`, and what the budget makes of it now: who is affordable, how long the reply may be.
 
@@ -270,10 +314,10 @@ class Router:
         now = self.cooldowns.clock()
         skipped = []
         for candidate in candidates:
-            cooldown = cooling.get(candidate.expert.name)
-            if cooldown is not None:
+            for expert in sorted(candidate.expert_names & cooling.keys())[:1]:
+                cooldown = cooling[expert]
                 seconds = round(cooldown.until - now, 3)
-                skipped.append(SkipRecord(cooldown.expert, cooldown.reason, seconds))
+                skipped.append(SkipRecord(candidate.name, cooldown.reason, seconds))
         return tuple(skipped)
 
     def _eligible(self, overrides: Overrides) -> Iterable[Expert]:
@@ -283,7 +327,8 @@ class Router:
             InvalidRequest: None of those that may answer is left.
         """
         experts: Iterable[Expert] = self.pool
-        if overrides.expert is not None:
+        is_plan = any(plan.name == overrides.expert for plan in self.plans)
+        if overrides.expert is not None and not is_plan:
             experts = [self.pool[overrides.expert]]
         if overrides.experts is None:
             return experts
@@ -349,12 +394,16 @@ class Router:
         return decision
 
 
-def _prediction_columns(pool: Pool, predictor: Predictor) -> dict[str, int]:
-    """Expert name → column of the prediction.
+def _prediction_columns(pool: Pool, predictor: Predictor, plans: Sequence[Plan]) -> dict[str, int]:
+    """Expert or plan → column of the prediction.
 
     Raises:
-        ConfigurationError: The predictor does not know an expert.
+        ConfigurationError: The predictor does not know one.
     """
     check_known(pool, predictor.experts)
+    check_plans_known([plan.name for plan in plans], predictor.experts)
     column_of = {name: column for column, name in enumerate(predictor.experts)}
-    return {expert.name: column_of[expert.predicted_as] for expert in pool}
+    columns = {expert.name: column_of[expert.predicted_as] for expert in pool}
+    for plan in plans:
+        columns[plan.name] = column_of[plan.name]
+    return columns

@@ -63,11 +63,13 @@ class Policy:
         name: Its name in routoo.toml and in decision records.
         needs_limit: Whether it can only serve a budget that has a limit.
         learns: Whether :meth:`observe` changes later rules; such a policy cannot be set for a single call.
+        needs_evidence: Whether it has to see held-out predictions beside scores; see :meth:`with_evidence`.
     """
 
     name: ClassVar[str]
     needs_limit: ClassVar[bool] = False
     learns: ClassVar[bool] = False
+    needs_evidence: ClassVar[bool] = False
 
     def rule(self, context: PolicyContext) -> PreferenceRule:
         """The preference rule for one call; asking for it changes nothing."""
@@ -84,6 +86,31 @@ class Policy:
             experts: Names of the columns.
         """
         return self
+
+    def with_evidence(
+        self,
+        quality: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        experts: tuple[str, ...],
+    ) -> Policy:
+        """This policy, knowing how good predictions for held-out prompts were.
+
+        Args:
+            quality: Predicted, prompts × experts, 0–1.
+            scores: Observed, prompts × experts, 0–1 or NaN.
+            experts: Names of the columns.
+        """
+        return self
+
+    def check_experts(self, experts: tuple[str, ...]) -> None:
+        """Refuse a pool that the policy cannot rank.
+
+        Args:
+            experts: The names in the pool.
+
+        Raises:
+            ConfigurationError: An expert that the policy names is not among them.
+        """
 
     def parameters(self) -> dict[str, Any]:
         """Its settings, as routoo.toml writes them."""
@@ -120,7 +147,10 @@ class Ratio(FixedPolicy):
 
     def __call__(self, quality: Array, cost: Array) -> Array:
         """Preference of each expert."""
-        preference: Array = quality / np.maximum(cost, _FREE) ** self.alpha
+        with np.errstate(
+            over="ignore", divide="ignore"
+        ):  # a large α: a tiny cost is infinitely better
+            preference: Array = quality / np.maximum(cost, _FREE) ** self.alpha
         return preference
 
 
@@ -263,8 +293,11 @@ def describe_policy(policy: Policy | PreferenceRule) -> PolicyRecord:
         if is_dataclass(function) and not isinstance(function, type):
             settings = asdict(function)
         return PolicyRecord(name, settings)
-    parameters = policy.parameters()
-    parameters.pop("lambda", None)
+    parameters = {}
+    for name, value in policy.parameters().items():
+        if name == "lambda":
+            continue
+        parameters[name] = describe_policy(value).to_dict() if isinstance(value, Policy) else value
     return PolicyRecord(policy.name, parameters)
 
 
@@ -293,7 +326,9 @@ class Stickiness:
 
 
 def _prompt_record(prompt: PromptDescription | None) -> PromptRecord | None:
-    return None if prompt is None else PromptRecord(dict(prompt.kinds), prompt.difficulty)
+    if prompt is None:
+        return None
+    return PromptRecord(dict(prompt.kinds), prompt.difficulty, prompt.foreign)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +367,7 @@ class Decision:
         """The decision without a call: no attempts, nothing held or settled."""
         previous = self.stickiness
         return DecisionRecord(
-            expert=self.candidates[0].expert.name,
+            expert=self.candidates[0].name,
             candidates=tuple(CandidateRecord.of(candidate) for candidate in self.candidates),
             policy=self.policy,
             lambda_=self.lambda_,
@@ -359,17 +394,17 @@ class Decision:
             policy += f": {self.describe_lambda()}"
 
         sentence = (
-            f"{first.expert.name}: predicted quality {first.quality:.2f} for "
+            f"{first.name}: predicted quality {first.quality:.2f} for "
             f"{format_usd(first.expected_cost)} ({policy})"
         )
         tied = self._tied_best()
         if tied is not None:
-            sentence += f", as good as {tied.expert.name} ({tied.quality:.2f}) and cheaper"
+            sentence += f", as good as {tied.name} ({tied.quality:.2f}) and cheaper"
         if len(self.candidates) == 1:
             return sentence
         second = self.candidates[1]
         return (
-            f"{sentence}; next {second.expert.name}: {second.quality:.2f} for "
+            f"{sentence}; next {second.name}: {second.quality:.2f} for "
             f"{format_usd(second.expected_cost)}"
         )
 
@@ -429,7 +464,7 @@ def rank(
 
     def order(position: int) -> tuple[bool, bool, bool, float, int]:
         candidate = candidates[position]
-        is_cooling = candidate.expert.name in cooling
+        is_cooling = not candidate.expert_names.isdisjoint(cooling)
         is_pinned = _is_pinned(candidate, stickiness)
         is_slow = latency.is_slow(candidate.latency)
         rank_of_preference = -preferences[position]
@@ -452,14 +487,14 @@ def _preferences(rule: PreferenceRule, quality: Array, cost: Array) -> list[floa
 
 def _is_pinned(candidate: Candidate, stickiness: Stickiness | None) -> bool:
     """Whether a candidate comes first because its tool call is open."""
-    if stickiness is None or stickiness.expert != candidate.expert.name:
+    if stickiness is None or stickiness.expert != candidate.name:
         return False
     return stickiness.open_tool_call
 
 
 def _margin(candidate: Candidate, stickiness: Stickiness | None) -> float:
     """Quality added to a candidate for having answered the last turn."""
-    if stickiness is None or stickiness.expert != candidate.expert.name:
+    if stickiness is None or stickiness.expert != candidate.name:
         return 0.0
     return 0.0 if stickiness.open_tool_call else stickiness.margin
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import is_
 from typing import Any
 
@@ -122,10 +122,27 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: It is no JSON, or nested too deeply to be read.
     """
+    return _parse_json(text, None)
+
+
+def parse_standard_json(text: str | bytes) -> Any:
+    """:func:`parse_json` without what Python alone reads: ``NaN`` and infinities.
+
+    Raises:
+        ValueError: As there, or one of these.
+    """
+    return _parse_json(text, _refuse_constant)
+
+
+def _parse_json(text: str | bytes, parse_constant: Callable[[str], Any] | None) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=parse_constant)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no value of JSON")
 
 
 # Lettered choices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -14,7 +14,18 @@ from routoo_integrations.call_settings import PREFIX
 _REPLY_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 """What the limit on a reply is called; the names mean the same."""
 _COMPLETIONS = ("n", "best_of", "candidate_count", "num_generations")
+_FREE_CHOICES = ("auto", "none")
+"""Choices of tools that insist on none."""
 """What the number of replies is called; a provider writes, and bills, the largest."""
+
+
+def other_keywords(keywords: Mapping[str, Any], left_out: Collection[str]) -> dict[str, Any]:
+    """A message's additional keywords that an expert may read: those with a value, without some by name."""
+    rest = {}
+    for name, value in keywords.items():
+        if value and name not in left_out:
+            rest[name] = value
+    return rest
 
 
 def provider_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +123,19 @@ def _positive_numbers(keywords: Mapping[str, Any], names: Sequence[str]) -> list
         if isinstance(nested, Mapping):
             numbers += _positive_numbers(nested, names)
     return numbers
+
+
+def requires_call(keywords: Mapping[str, Any]) -> bool:
+    """Whether keyword arguments insist on a call of a tool, in any framework's words."""
+    choice = keywords.get("tool_choice")
+    if isinstance(choice, Mapping):
+        allowed = choice.get("allowed_tools")
+        if isinstance(allowed, Mapping):
+            return allowed.get("mode") == "required"
+        return choice.get("mode", choice.get("type")) not in _FREE_CHOICES
+    if isinstance(choice, str):
+        return choice not in _FREE_CHOICES
+    return bool(choice) or bool(keywords.get("tool_required"))
 
 
 # What the predictor reads

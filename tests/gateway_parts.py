@@ -33,6 +33,16 @@ def make_router(endpoint, limit="0.10", ledger="memory://", settings=(), budget=
     )
 
 
+def team_router(endpoint):
+    """The same, with the money of an account that those of keys are part of."""
+    return make_router(endpoint, budget=Budget(account="team", limit="0.10"))
+
+
+def bearer(key):
+    """The header that a client of OpenAI's sends a key in."""
+    return {"Authorization": f"Bearer {key}"}
+
+
 def sdk_for(server, max_retries=0, api_key="any"):
     """OpenAI's own client of a running gateway."""
     return OpenAI(base_url=server.base_url, api_key=api_key, max_retries=max_retries)

@@ -13,7 +13,7 @@ from routoo_integrations.langchain import RoutooChatModel
 
 ANSWER = "The answer is four."
 KEY_VARIABLE = "PROVIDER_KEY"
-TIMEOUT_S = 0.3
+TIMEOUT_S = 1.0
 SETTINGS = {
     "name": "dear",
     "model": "the-model",

@@ -1,5 +1,6 @@
 """Servers on loopback that speak Anthropic's messages protocol and Gemini's, and keep the bill of every request."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ class ProviderReply:
         cut_after: Words of a stream before the connection is cut.
         finish_reason: In the protocol's own words; ``None`` for none, and with Anthropic's no end of the stream.
         hangs: Says nothing until the caller gives up.
+        word_delay_s: Waited before each word of a stream.
     """
 
     text: str = "The answer is four."
@@ -39,6 +41,7 @@ class ProviderReply:
     cut_after: int | None = None
     finish_reason: str | None = "the usual"
     hangs: bool = False
+    word_delay_s: float = 0.0
 
     def words(self):
         """The words of the text, each with the space before it."""
@@ -50,7 +53,7 @@ class ProviderServer(LoopbackServer):
     """Answers every model as told.
 
     Attributes:
-        replies: Model → what to do; others get ``ProviderReply()``.
+        replies: Model → what to do, or a function of the request's body that says so; others get ``ProviderReply()``.
         requests: Bodies received, in order.
         headers: Headers received, in the same order; their names are in lower case.
         bills: What each request was billed.
@@ -71,6 +74,8 @@ class _Handler(WireHandler):
         self.endpoint.requests.append(body)
         self.endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
         reply = self.endpoint.replies.get(model, ProviderReply())
+        if callable(reply):
+            reply = reply(body)
         tokens = NOTHING if reply.status != 200 else reply.tokens
         self.endpoint.bills.append(Bill({**body, "model": model}, tokens))
         try:
@@ -104,6 +109,7 @@ class _Handler(WireHandler):
                 yield BREAK_OFF
                 return
             if word is not None:
+                time.sleep(reply.word_delay_s)
                 yield self.word_event(word)
 
 

@@ -111,9 +111,9 @@ def test_an_account_is_looked_at_later_again_and_again(hook):
     alerts = Alerts(ledger, AlertRule(at=(0.5, 0.8), callback=note))
     alerts.check(BUDGET, spend(ledger, 10))
     alerts.check(BUDGET, spend(ledger, 590))
-    assert seen.acquire(timeout=10)
+    assert seen.acquire(timeout=60)
     alerts.check(BUDGET, spend(ledger, 250))
-    assert seen.acquire(timeout=10)
+    assert seen.acquire(timeout=60)
     assert percents == [50, 80]
 
 

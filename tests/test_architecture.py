@@ -10,54 +10,60 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = """
 routoo_core
-    errors redaction files lifetimes threads progress money text tables plotting settings tokens
-    arguments question messages request latency usage prices model_names hosts list_prices endpoint limits
+    errors extras redaction files lifetimes threads progress money text tables plotting settings tokens
+    json_schema expected_form arguments question messages request answer stated_answers comparison plans latency usage prices model_names hosts list_prices endpoint limits
 routoo_core.catalogue
     names skills entries ability_fit store providers building
 routoo_core
-    described_ability expert_defaults experts price_list
+    described_ability expert_defaults expert_variants experts servers price_list
     error_evidence failures
-    parameters hidden_reasoning answering_models expert_table prompts outcomes embedded
+    parameters hidden_reasoning answering_models expert_table prompts outcomes bradley_terry battles embedded
 routoo_core.predictor
-    base checkpoint_folder ngrams prompt_reader vector_reader general batching weights adapter encoder general_checkpoint calibration lengths heads checkpoint_config quality_model
-    head_ensemble neighbours performance reference checkpoint
+    base checkpoint_folder ngrams prompt_reader vector_reader general batching weights adapter ngram_encoder endpoint_encoder encoder general_checkpoint calibration lengths heads checkpoint_config quality_model
+    head_ensemble neighbours pairwise similarity_ranking matrix_factorisation pair_classifier score_tokens distilled random_router performance reference checkpoint
 routoo_core
     abilities pool_proposal loading
 routoo_core.budget
-    clock period account ledger journal recollection settlements sqlite_file sqlite_holds sqlite redis opening tables declared outlook overview alerts cooldowns
+    clock period account ledger outage journal recollection settlements sqlite_file sqlite_holds sqlite redis opening tables declared outlook overview alerts cooldowns
+routoo_core.answer_cache
+    wording similarity calibration rule answers nearest store redis_store opening
 routoo_core
-    candidates record selector
+    candidates record selector telemetry
+routoo_core.answer_cache
+    asked
 routoo_core.budget
     pacing goals
 routoo_core.calling
-    attempt trials attempts
+    checks follow_up plan_run call booking attempt trials rewriting attempts
 routoo_core
-    policies options limit_changes preview router
+    win_rate guarded policies descriptions options limit_changes preview router
 routoo_core.calling
-    readings passage driver
+    readings passage together recall driver
 routoo_core
     config local_endpoint
 routoo_core.testing
-    fakes bills replies text_completions chat_answers wire endpoint
+    fakes bills replies text_completions chat_answers embeddings wire endpoint
 routoo_core.asking
     calls answers retries likelihoods endpoint local_model clients
     direct rate_limit budget_queue metered_call asker
 routoo_core.scoring
-    reading rows sandbox code_tests grader judge custom graders task estimate run harness
+    rows sandbox graded_process plain_tests code_tests grader judge custom graders task estimate run harness
+routoo_core
+    checks
 routoo_core.data
     rows manifest sources collection splitting resemblance decontamination writing seeds synthesise
-    paraphrase
+    paraphrase arena tiers mt_bench closeness
 routoo_core.measures
-    curve call_costs simple_routers figures metrics subjects
+    curve call_costs simple_routers figures metrics subjects plan_replay
 routoo_core.universe
     observed selection chance routed plots construction
 routoo_core.assignment
-    predictions quality_table live_costs solver plan target
+    predictions on_ray quality_table live_costs solver plan target
 routoo_core.training
-    reader_targets kind_regression vector_reader prompt_reader general_corpus general_answers general encoded calibration lengths neighbours labels head_ensemble lora fine_tuning algorithms settings
-    processes vectors simple_routers metrics model_card run new_expert suggestion expert_run general_labels grades
+    reader_targets kind_regression vector_reader prompt_reader general_corpus general_answers general encoded early_stopping calibration lengths neighbours labels head_ensemble pairwise similarity_ranking matrix_factorisation random_router lora encoder_tuning classifiers distillation fine_tuning algorithms settings
+    processes vectors simple_routers metrics model_card run new_expert suggestion expert_run general_labels grades plan_fit
 routoo_core.evaluation
-    plots report tables predictions rewording paraphrases stress evaluation
+    plots report training_overlap tables predictions rewording paraphrases stress evaluation
     drawings summaries sentences page
 routoo_core.simulation
     traffic replay plots
@@ -68,20 +74,20 @@ routoo_core
 routoo_integrations
     call_settings call_arguments building connections
 routoo_integrations.langchain
-    providers azure protocols connections retries runnables added_tokens profiles keywords errors messages reading tools clients calls structured configured chat_model middleware prompt_caching
+    providers azure protocols connections retries runnables added_tokens profiles keywords errors messages reading recalled tools clients calls structured configured chat_model middleware prompt_caching
 routoo_integrations.llama_index
-    tools messages refusals reading streams connections clients events calls structured llm selector namespace
+    tools messages refusals reading recalled streams connections clients events calls structured llm selector namespace
 routoo_integrations.gateway
-    events authors problems connections openai_replies anthropic_replies calls steering keys access translation anthropic_form chat messages response_form response_events responses decision_headers decisions metrics requests streaming model_list app server
+    events authors problems connections openai_replies anthropic_replies recalled calls steering database keys access activity sessions translation anthropic_form chat completions messages response_form response_events stored_responses responses response_archive settings decision_headers embeddings decisions openapi metrics call_notes requests dashboard page streaming caller_calls model_list app exporters predictor_elsewhere machine served server workers ray_app
 routoo_integrations
     expert_check
 routoo_integrations.demo
     prompts embedding transcript langchain_calls llama_index_calls report run
 routoo_integrations.cli
-    commands lazy terminal options outputs configuration
-    demo init catalogue route serve key experts train add_expert suggest_prompts universe predict assign calibrate evaluate replay
+    commands lazy terminal versions options ray_options outputs configuration
+    demo init catalogue route serve key cache experts train add_expert plans suggest_prompts universe predict assign calibrate evaluate replay
     feedback grader_options harness_options score budget budget_export
-    data_options data_collect data_filter data_decontaminate data_split data_from_logs data_write
+    data_options data_collect data_filter data_decontaminate data_split data_from_logs data_from_battles data_from_mt_bench data_write
 """
 """Every file, in the order of the path: a file may import only from those before it."""
 PACKAGES = ("routoo_core", "routoo_integrations")

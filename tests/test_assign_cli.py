@@ -64,10 +64,10 @@ def test_fewer_tokens_cost_less(here):
         (SCORES + "a,x,0.1\n", (), "'a' × 'x' is given twice"),
         (SCORES.replace("b,y,0.9\n", ""), (), "'b' × 'y' is missing"),
         (SCORES.replace("0.8", "8"), (), "row 3: score 8.0 is not a number from 0 to 1"),
-        (SCORES, ("--policy", "paced"), "--policy: 'paced' needs traffic"),
+        (SCORES, ("--policy", "paced"), "--policy: 'paced' needs live traffic"),
         (SCORES, ("--policy", "cleverest"), "policy: 'cleverest' is unknown"),
         (SCORES, ("--out", "who.xlsx"), "who.xlsx ends in"),
-        (SCORES, ("--prices", "nowhere.csv"), "nowhere.csv: cannot be read"),
+        (SCORES, ("--prices", "nowhere.csv"), "nowhere.csv: there is no such file"),
         (SCORES, ("--budget", "-1"), "budget: -1"),
     ],
 )

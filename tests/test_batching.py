@@ -13,6 +13,7 @@ import pytest
 
 from routoo_core import Pool
 from routoo_core.config import build_router
+from routoo_core.errors import PredictionFailed
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.predictor.checkpoint import load_checkpoint
@@ -156,13 +157,35 @@ def test_without_a_memory_every_call_is_computed(lengths):
     assert lengths.passes == [["a"], ["a"]]
 
 
-def test_an_error_reaches_exactly_the_callers_of_its_pass(lengths, callers):
+def test_a_bad_prompt_fails_its_own_caller_alone(lengths, callers):
     batching = BatchingPredictor(lengths)
-    futures = queue_behind_a_pass(batching, callers, [["bad"], ["beside it"]])
-    for future in futures:
-        with pytest.raises(ValueError, match="a bad prompt"):
-            future.result()
+    calls = [["x" * n] for n in range(1, 8)]
+    *futures, bad = queue_behind_a_pass(batching, callers, [*calls, ["bad"]])
+    for call, future in zip(calls, futures, strict=True):
+        np.testing.assert_array_equal(future.result(), rows(call))
+    with pytest.raises(ValueError, match="a bad prompt"):
+        bad.result()
     np.testing.assert_array_equal(batching.predict(["after"]), rows(["after"]))
+
+
+def test_a_failure_that_is_no_prompts_reaches_all_callers_of_its_pass_after_one_try(
+    lengths, callers
+):
+    batching = BatchingPredictor(lengths)
+    tries = []
+    predict = lengths.predict
+
+    def fail(prompts):
+        if prompts == ["the pass under way"]:
+            return predict(prompts)
+        tries.append(prompts)
+        raise PredictionFailed("the endpoint is down")
+
+    lengths.predict = fail
+    for future in queue_behind_a_pass(batching, callers, [["one"], ["two"]]):
+        with pytest.raises(PredictionFailed, match="the endpoint is down"):
+            future.result()
+    assert len(tries) == 1
 
 
 def test_the_thread_outlives_an_error_and_a_failed_prompt_is_tried_again(lengths):
@@ -171,7 +194,8 @@ def test_the_thread_outlives_an_error_and_a_failed_prompt_is_tried_again(lengths
         with pytest.raises(ValueError, match="a bad prompt"):
             batching.predict(["bad", "good"])
     np.testing.assert_array_equal(batching.predict(["good"]), rows(["good"]))
-    assert (len(lengths.passes), len(lengths.threads)) == (3, 1)
+    assert lengths.passes == [["bad", "good"], ["bad"], ["good"], ["bad"]]
+    assert len(lengths.threads) == 1
 
 
 def test_too_few_rows_are_an_error_of_the_pass(lengths):

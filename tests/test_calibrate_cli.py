@@ -199,7 +199,7 @@ def test_predictions_come_from_a_table_or_from_a_router_and_prompts(
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2
-    assert "give either --scores, or --router and --prompts" in " ".join(
+    assert "pass either --scores, or --router and --prompts" in " ".join(
         capsys.readouterr().err.split()
     )
 
@@ -207,14 +207,14 @@ def test_predictions_come_from_a_table_or_from_a_router_and_prompts(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give one of --target-cost"),
-        (("--target-cost", "1", "--target-quality", "0.5"), "give one of --target-cost"),
+        ((), "pass exactly one of --target-cost"),
+        (("--target-cost", "1", "--target-quality", "0.5"), "pass exactly one of --target-cost"),
         (
             ("--target-share", "huge=0.3"),
             "'huge=0.3' is not EXPERT=0.3 for one of small, middle, large",
         ),
         (("--target-share", "large=lots"), "is not EXPERT=0.3"),
-        (("--target-cost", "1", "--policy", "best"), "'best' has no number to set"),
+        (("--target-cost", "1", "--policy", "best"), "'best' has no parameter to calibrate"),
     ],
 )
 def test_what_is_wrong_is_named(here, monkeypatch, capsys, arguments, message):

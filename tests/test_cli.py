@@ -1,5 +1,6 @@
 """The command line explains, shows, trains, and says what is wrong without a traceback."""
 
+import importlib.metadata
 import inspect
 import io
 import json
@@ -23,6 +24,7 @@ from routoo_integrations.cli.commands import (
     COMMANDS,
     DATA_COMMANDS,
     KEY_COMMANDS,
+    PLANS_COMMANDS,
 )
 from routoo_integrations.cli.lazy import LazyCommand, OptionNamingCommand
 from routoo_integrations.cli.terminal import TerminalProgress
@@ -67,14 +69,14 @@ def test_help_teaches_what_to_start_with():
     text = run("--help")
     for word in ("routoo demo", "route", "budget", "train"):
         assert word in text
-    assert "Explain who would answer" in run("route", "--help")
+    assert "Explain which expert would answer" in run("route", "--help")
 
 
 @pytest.mark.parametrize(
     ("name", "target", "line"),
     [
         (name, target, line)
-        for commands in (COMMANDS, BUDGET_COMMANDS, DATA_COMMANDS, KEY_COMMANDS)
+        for commands in (COMMANDS, BUDGET_COMMANDS, DATA_COMMANDS, KEY_COMMANDS, PLANS_COMMANDS)
         for name, (target, line) in commands.items()
     ],
 )
@@ -94,7 +96,48 @@ def test_a_command_mistyped_is_told_the_one_that_was_meant():
 def test_python_m_routoo_core_is_the_command_line():
     command = [sys.executable, "-m", "routoo_core", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == __version__
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"routoo {__version__}"
+    assert lines[1].startswith(f"Python {sys.version.split()[0]}, ")
+
+
+def test_the_version_names_what_a_bug_report_needs():
+    shown = dict(line.split(maxsplit=1) for line in run("--version").splitlines())
+    assert shown["langchain-core"] == importlib.metadata.version("langchain-core")
+    assert shown["openai"] == importlib.metadata.version("openai")
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("torch", ["train", "--help"], "torch"),
+        ("langchain_core", ["demo"], "langchain"),
+    ],
+)
+def test_a_command_without_its_packages_names_the_extra(package, arguments, extra, tmp_path):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; sys.argv = ['routoo', *{arguments}]\n"
+        "from routoo_integrations.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert f"pip install 'routoo[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "extra"),
+    [
+        ("langchain_core", "routoo_integrations.langchain", "langchain"),
+        ("llama_index", "routoo_integrations.llama_index", "llama-index"),
+    ],
+)
+def test_an_adapter_without_its_framework_names_the_extra(package, module, extra):
+    code = f"import sys; sys.modules[{package!r}] = None\nimport {module}"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert f"pip install 'routoo[{extra}]'" in done.stderr.splitlines()[-1]
 
 
 def test_brackets_in_an_error_are_printed_as_they_are(here, monkeypatch, capsys):
@@ -359,14 +402,14 @@ def test_a_file_that_a_command_reads_is_never_written(old, monkeypatch, capsys, 
     before = files_of(old)
     code, err = fail(monkeypatch, capsys, *line.split(), *flag)
     assert code == 2
-    assert "name another" in err or "name one of its own" in err
+    assert "choose another" in err
     assert files_of(old) == before
 
 
 def test_the_prompts_that_a_grader_reads_are_not_written_from_a_harness(old, monkeypatch, capsys):
     code, err = fail(monkeypatch, capsys, *HARNESS, "--prompts", "p.csv")
     assert code == 2
-    assert "--prompts: names a table to read" in err
+    assert "--prompts: is a table to read" in err
     assert "--prompts-out" in err
 
 
@@ -460,16 +503,16 @@ def test_files_that_are_not_there_are_named_before_anything_is_loaded(here, monk
 
 def test_every_command_that_writes_files_can_be_told_to_overwrite_them():
     writing = {"--out", "--plot", "--removed", "--prompts-out"}
-    for commands in (COMMANDS, BUDGET_COMMANDS, DATA_COMMANDS, KEY_COMMANDS):
+    for commands in (COMMANDS, BUDGET_COMMANDS, DATA_COMMANDS, KEY_COMMANDS, PLANS_COMMANDS):
         for name, (target, line) in commands.items():
             options = {
                 option
                 for one in LazyCommand(name, target, line).load().params
                 for option in one.opts
             }
-            assert ("--overwrite" in options) == bool(options & writing or name == "from-logs"), (
-                name
-            )
+            assert ("--overwrite" in options) == bool(
+                options & writing or name.startswith("from-")
+            ), name
 
 
 def test_a_configuration_error_is_one_message_and_exit_code_2(here, monkeypatch, capsys):

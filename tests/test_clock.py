@@ -75,7 +75,7 @@ CONFIG = {
 def test_holds_that_expire_while_a_call_may_run_are_refused():
     budget = {**CONFIG["budget"], "hold_ttl_s": 60}
     with pytest.raises(
-        ConfigurationError, match=r"hold_ttl_s: 60 is less than timeout_s .*\(120\)"
+        ConfigurationError, match=r"hold_ttl_s: 60 is shorter than timeout_s .*\(120 s\)"
     ):
         parts_from_config({**CONFIG, "budget": budget})
 

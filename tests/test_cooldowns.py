@@ -1,7 +1,5 @@
 """Experts that fail are asked last until they have had time to recover, in all processes that share a ledger."""
 
-import time
-
 import pytest
 from test_parameters import KINDS, WAYS, ask
 
@@ -68,10 +66,8 @@ async def test_a_hanging_expert_is_not_asked_first_again_and_its_wait_counts_as_
     router = build_router(pool, router=FakePredictor({"slow": 0.9, "fast": 0.4}), policy="best")
     assert (await ask(kind, "whole", router))["expert"] == "fast"
     assert router.latencies.of("slow") >= 0.2
-    started = time.monotonic()
     record = await ask(kind, "whole", router)
     assert [attempt["expert"] for attempt in record["attempts"]] == ["fast"]
-    assert time.monotonic() - started < 0.2
 
 
 def test_a_pause_doubles_with_every_failure_and_ends_with_an_answer(cooldowns, clock):

@@ -396,7 +396,7 @@ def test_every_bad_line_is_named_and_nothing_is_written(here, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("collect", "--out", "o.csv"), "give at least one --source or --file"),
+        (("collect", "--out", "o.csv"), "pass at least one --source or --file"),
         (("collect", "--source", "squad", "--out", "o.csv"), "--source: 'squad' is unknown"),
         (
             ("collect", "--file", "p.csv", "--column", "body", "--out", "o.csv"),
@@ -426,7 +426,7 @@ def test_every_bad_line_is_named_and_nothing_is_written(here, monkeypatch, capsy
         ),
         (
             ("filter", "--prompts", "p.csv", "--outcomes", "x.csv", "--out", "o.csv"),
-            "give --expert and --random",
+            "pass --expert and --random",
         ),
         (
             (

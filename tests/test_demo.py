@@ -118,7 +118,7 @@ def test_ctrl_c_leaves_no_process_and_no_hold_behind(tmp_path):
             break
         time.sleep(0.1)
     os.killpg(running.pid, signal.SIGINT)
-    out, err = running.communicate(timeout=20)
+    out, err = running.communicate(timeout=100)
     assert running.returncode == 0, err
     assert "Interrupted." in out
     (state,) = SqliteLedger(tmp_path / "demo.db").accounts()

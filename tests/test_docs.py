@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import typer
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from scripted import LangSmith, StandIn
 from typer.testing import CliRunner
@@ -21,6 +22,8 @@ from routoo_integrations.langchain import RoutooChatModel
 ROOT = Path(__file__).parent.parent
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
 NAMES = ("calculator", "talker")
+GENERATED = {"commands.md", "contributing.md", "changelog.md"}
+"""Pages of the site that its hooks make."""
 ROUTOO_TOML = """
 router = "{checkpoint}"
 policy = "best"
@@ -67,7 +70,23 @@ def page(request, checkpoint, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "page", ["budgets.md", "goals.md", "langchain.md", "llama_index.md"], indirect=True
+    "page",
+    [
+        "budgets.md",
+        "cache.md",
+        "checks.md",
+        "plans.md",
+        "from_routellm.md",
+        "goals.md",
+        "guides/agent.md",
+        "guides/own_models.md",
+        "guides/own_router.md",
+        "guides/team_budget.md",
+        "langchain.md",
+        "llama_index.md",
+        "routing.md",
+    ],
+    indirect=True,
 )
 async def test_every_block_of_a_page_runs(page, capsys):
     code = compile(page, "page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -115,7 +134,7 @@ def test_the_page_on_feedback_runs_and_its_commands_read_what_it_logged(page, la
     assert len(Path("logged-outcomes.csv").read_text().splitlines()) > 1
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*_*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_every_example_runs(path, monkeypatch, capsys):
     """With a predictor that knows the shipped router's experts, and no model behind the endpoint."""
 
@@ -164,6 +183,8 @@ def collected(tmp_path, monkeypatch, endpoint):
         "feedback": {"correctness": 1},
     }
     (tmp_path / "runs.jsonl").write_text(json.dumps(run))
+    fights = [f"m{n % 12},m{(n + 1) % 12},{text},model_a" for n, text in enumerate(questions)]
+    (tmp_path / "arena.csv").write_text("model_a,model_b,prompt,winner\n" + "\n".join(fights))
 
 
 def test_every_command_of_the_page_on_data_runs_as_printed(collected):
@@ -178,11 +199,94 @@ def test_every_command_of_the_page_on_data_runs_as_printed(collected):
         assert done.exit_code == 0, f"{line}\n{done.output}"
         if offline:
             assert Path(
-                command[command.index("--outcomes" if "from-logs" in command else "--out") + 1]
+                command[command.index("--out" if "--out" in command else "--outcomes") + 1]
             ).is_file()
 
 
-@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+@pytest.fixture
+def graded_pair(tmp_path, monkeypatch):
+    """A folder with the tables that docs/pairwise.md speaks of: a dear expert that is better at sums."""
+    monkeypatch.chdir(tmp_path)
+    prompts = ["prompt_id,prompt,split"]
+    outcomes = ["prompt_id,model,score"]
+    for number in range(240):
+        is_sum = number % 2 == 0
+        text = f"What is {number} plus {number}?" if is_sum else f"Write poem {number} about rain."
+        prompts.append(f"{number},{text},{'dev' if number % 5 == 0 else 'train'}")
+        outcomes.append(f"{number},weak,{0 if is_sum else 1}")
+        outcomes.append(f"{number},strong,{0 if number % 7 == 0 else 1}")
+    (tmp_path / "mine.csv").write_text("\n".join(prompts))
+    (tmp_path / "outcomes.csv").write_text("\n".join(outcomes))
+    (tmp_path / "prices.csv").write_text(
+        "model,input_usd_per_1m,output_usd_per_1m\nweak,1,1\nstrong,10,30\n"
+    )
+    (tmp_path / "ngrams.toml").write_text('encoder = { model = "ngrams:256" }\n')
+
+
+def test_the_commands_of_the_page_on_pairwise_routers_train_and_calibrate(graded_pair):
+    """As printed, but with n-grams, which need no language model."""
+    blocks = re.findall(
+        r"```console\n(.*?)```", (DOCS / "pairwise.md").read_text(encoding="utf-8"), re.S
+    )
+    outputs = []
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+        command = shlex.split(line)[1:]
+        if command[0] == "train":
+            command += ["--config", "ngrams.toml"]
+        if command[0] in ("train", "calibrate"):
+            done = CliRunner().invoke(app, command)
+            assert done.exit_code == 0, f"{line}\n{done.output}\n{done.exception}"
+            outputs.append(done.output)
+    assert len(outputs) == 3
+    assert "router-factors-" in outputs[-1]
+
+
+PAGES = sorted(DOCS.rglob("*.md"))
+RUN_AS_PRINTED = {
+    "feedback.md",
+    "gateway.md",  # by tests/test_gateway_docs.py
+    "quickstart.md",  # by tests/test_readme.py
+}
+"""Pages whose Python runs in another test than ``test_every_block_of_a_page_runs``."""
+
+
+def test_python_of_every_page_runs_in_some_test(request):
+    marks = test_every_block_of_a_page_runs.pytestmark
+    run = {page for mark in marks if mark.name == "parametrize" for page in mark.args[1]}
+    for path in PAGES:
+        name = path.relative_to(DOCS).as_posix()
+        if "```python" in path.read_text(encoding="utf-8"):
+            assert name in run | RUN_AS_PRINTED, f"{name} has Python that no test runs"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(DOCS).as_posix())
 def test_every_file_a_page_points_to_is_there(path):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
-        assert (path.parent / target).is_file(), target
+        if target not in GENERATED:
+            assert (path.parent / target).is_file(), target
+
+
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "README.md", *PAGES],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_every_command_a_page_shows_has_the_options_it_is_given(path):
+    """Commands of console blocks, in the prose too; their options are looked up, nothing runs."""
+    root = typer.main.get_command(app)
+    blocks = re.findall(r"```console\n(.*?)```", path.read_text(encoding="utf-8"), re.S)
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+        if not re.match(r"(\.venv/bin/)?routoo ", line):
+            continue
+        command, words = root, shlex.split(line, comments=True)[1:]
+        while words and words[0] != "--help" and hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        known = {"--help"}
+        if words and words[0] != "--help":
+            parameters = command.load().params
+            known |= {
+                option for each in parameters for option in [*each.opts, *each.secondary_opts]
+            }
+        for word in words:
+            if word.startswith("--"):
+                assert word in known, f"{line}: {word}"

@@ -1,10 +1,11 @@
 """One driver makes every call: attempts follow one another until a reply is accepted, each with its settlement."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from routoo_core import RoutedRequest, Usage
+from routoo_core.answer import Answer
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.calling.driver import arun, astream, run, stream
 from routoo_core.calling.readings import PieceReading, Reading
@@ -62,7 +63,7 @@ class TextCall:
         return words()
 
     def read(self, reply):
-        return Reading(reply.text, self.usage)
+        return Reading(reply.text, self.usage, answer=Answer(reply.text))
 
     def stamp(self, reply, record):
         return TextReply(reply.text, record)
@@ -92,10 +93,14 @@ def state(router):
     return router.ledger.state(router.budget)
 
 
-async def ask(how, router, call, **hooks):
+def checked_by(check, repair=False):
+    return replace(HELLO, overrides=Overrides(check=check, repair=repair))
+
+
+async def ask(how, router, call, request=HELLO, **hooks):
     if how == "run":
-        return run(router, HELLO, call, **hooks)
-    return await arun(router, lambda: HELLO, call, **hooks)
+        return run(router, request, call, **hooks)
+    return await arun(router, lambda: request, call, **hooks)
 
 
 async def stream_pieces(how, router, call):
@@ -121,10 +126,11 @@ async def test_a_rejected_reply_stays_paid_and_the_next_candidate_answers(make_r
     router = make_router()
     call = TextCall({"dear": "Perhaps.", "cheap": "Forty-two."})
 
-    def check(reply):
-        return None if "Forty" in reply.text else "no number"
+    def check(answer):
+        return None if "Forty" in answer.text else "no number"
 
-    reply = await ask(how, router, call, check=check)
+    request = checked_by(check)
+    reply = await ask(how, router, call, request)
     assert reply.text == "Forty-two."
     attempts = [(a.expert, a.outcome, a.error, a.settled_usd) for a in reply.record.attempts]
     assert attempts == [
@@ -140,23 +146,12 @@ async def test_when_nothing_passes_the_check_every_rejection_is_in_the_error(mak
     router = make_router()
     call = TextCall({"dear": "Perhaps.", "cheap": HttpError()})
     with pytest.raises(AllExpertsFailed) as caught:
-        await ask(how, router, call, check=lambda reply: "too vague")
+        await ask(how, router, call, checked_by(lambda answer: "too vague"))
     rejection, failure = caught.value.exceptions
     assert isinstance(rejection, ReplyRejected)
     assert (rejection.expert, rejection.reason) == ("dear", "too vague")
     assert isinstance(failure, HttpError)
     assert state(router).spent == 500_000
-
-
-@BOTH
-async def test_a_reply_from_a_cache_calls_nobody_and_costs_nothing(make_router, how):
-    router, call = make_router(), TextCall({"dear": "Forty-two."})
-    cache = {HELLO.text: TextReply("kept")}
-    reply = await ask(how, router, call, lookup=lambda request: cache.get(request.text))
-    assert (reply.text, call.sent, state(router).spent) == ("kept", [], 0)
-    cache.clear()
-    reply = await ask(how, router, call, lookup=lambda request: cache.get(request.text))
-    assert reply.text == "Forty-two."
 
 
 @BOTH
@@ -170,6 +165,19 @@ async def test_the_attempt_that_ends_a_call_is_announced_once(make_router, how):
     with pytest.raises(NotImplementedError):
         await ask(how, make_router(), broken, on_end=ended.append)
     assert [attempt.record().attempts[-1].outcome for attempt in ended] == ["answered", "failed"]
+
+
+@BOTH
+async def test_a_call_that_nobody_answered_is_announced_once_with_what_it_cost(make_router, how):
+    ended = []
+    call = TextCall({"dear": "Perhaps.", "cheap": HttpError()})
+    request = checked_by(lambda answer: "too vague")
+    with pytest.raises(AllExpertsFailed):
+        await ask(how, make_router(), call, request, on_end=ended.append)
+    (last,) = ended
+    outcomes = [attempt.outcome for attempt in last.record().attempts]
+    assert (outcomes[0], outcomes[-1]) == ("rejected", "failed")
+    assert last.record().total_usd == "0.000500000"
 
 
 @pytest.mark.parametrize("how", ["stream", "astream"])

@@ -26,7 +26,7 @@ def test_each_effort_is_an_expert_of_its_own():
 
 def test_more_effort_is_abler_and_writes_more():
     model = load_general(find_router("general-fast"))
-    predictor = model.bind(describe_pool(pool_of(efforts=["none", "high"]), model.labels))
+    predictor = model.bind(describe_pool(pool_of(efforts=["none", "high"]), model))
     forecast = predictor.forecast(["Prove that there is no largest prime number."])
     low, high = forecast.quality[0]
     assert high > low
@@ -43,7 +43,7 @@ def test_efforts_that_are_no_list_are_refused(efforts):
 def test_an_unknown_effort_is_refused():
     with pytest.raises(ConfigurationError, match="effort"):
         pool_of(efforts=["huge"])
-    with pytest.raises(ConfigurationError, match="give effort or efforts"):
+    with pytest.raises(ConfigurationError, match="set effort or efforts"):
         pool_of(effort="low", efforts=["high"])
 
 

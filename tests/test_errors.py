@@ -8,6 +8,7 @@ import pickle
 import pkgutil
 import traceback
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from typing import TypedDict
 
 import httpx
@@ -53,9 +54,13 @@ EXAMPLES = [
     errors.ReplyCutOff("dear"),
     errors.OtherModelAnswered("dear", "gpt-5", "gpt-4"),
     errors.StreamInterrupted("dear", 5),
+    errors.PredictionFailed("the encoder is gone"),
+    errors.PromptUnreadable("the endpoint refused a text"),
     errors.LedgerError("the disk is full"),
+    errors.LedgerUnavailable("the disk is full"),
     errors.LedgerForgot("the ledger was emptied", "Restore the data"),
     errors.ReservationClosed("id", "settled"),
+    errors.CacheError("the file is locked"),
     ExpertError("RateLimitError", 429),
     AllExpertsFailed("all failed", [ValueError("x"), rate_limit()]),
     FinalFailure("all failed", [rate_limit()]),
@@ -67,7 +72,8 @@ def every_kind():
     for package in (routoo_core, routoo_integrations):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
-                importlib.import_module(module.name)
+                with suppress(errors.MissingDependency):  # Ray is installed by hand
+                    importlib.import_module(module.name)
     kinds = {RoutooError}
     waiting = [RoutooError]
     while waiting:

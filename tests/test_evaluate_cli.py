@@ -55,6 +55,9 @@ def test_a_report_stands_by_itself_and_says_what_it_means(run, tmp_path):
     assert page.count('role="img"') == 4
     html.parser.HTMLParser().feed(page)
     assert "beats zero router" in done.output
+    similarity = json.loads((tmp_path / "report" / "metrics.json").read_text())["similarity"]
+    assert 0 < similarity <= 1
+    assert f"to the 'train' prompts is {similarity:.2f}" in " ".join(done.output.split())
     assert not (
         tmp_path / "cache" / "vectors"
     ).exists()  # what was predicted when it was trained is taken, for all
@@ -149,7 +152,7 @@ def test_another_split_is_measured_and_simple_routers_need_something_to_learn_fr
     with pytest.raises(OutcomesError, match="split 'test' has no prompts; the table has 48 dev"):
         run("--split", "test")
     with pytest.raises(
-        ConfigurationError, match="--split: simple routers learn from the 'train' prompts"
+        ConfigurationError, match="--split: the simple routers are trained on 'train'"
     ):
         run("--split", "train")
 
@@ -261,7 +264,7 @@ def test_each_way_is_measured_on_the_prompts_it_changed():
             r"r\.csv: row 1: prompt_id 'p1', and all others, are no 'dev' prompts",
         ),
         ({"p0": ""}, ["--stress", "4"], r"r\.csv: row 1: prompt 'p0' is empty"),
-        ({"p0": "hello"}, [], "--paraphrases: are for --stress"),
+        ({"p0": "hello"}, [], "--paraphrases: works only with --stress"),
     ],
 )
 def test_paraphrases_of_other_prompts_are_refused(run, tmp_path, paraphrases, options, named):
@@ -347,6 +350,20 @@ def test_a_replay_never_passes_the_limit_nor_the_optimum(replay, policy, arrival
     assert sum(found["experts"].values()) == pytest.approx(1 - found["refused"] / 24)
 
 
+def test_a_replay_takes_a_policy_with_settings_and_a_guard_learns_from_the_router(replay):
+    guarded = '{ name = "guarded", default = "calculator", z = 0.0, policy = "cheapest" }'
+    shares = []
+    for policy in (guarded, '{ name = "lagrangian", lambda = 0.0 }'):
+        shares.append(json.loads(replay("--limit", "9", "--policy", policy, "--json"))["experts"])
+    assert shares[0] != shares[1]
+    assert shares[0]["calculator"] > 0
+
+
+def test_a_policy_that_is_no_table_is_refused(replay):
+    with pytest.raises(ConfigurationError, match="--policy: .* is not valid TOML"):
+        replay("--limit", "9", "--policy", "{ name = ")
+
+
 def test_a_replay_pays_for_the_lengths_that_were_observed(replay, table, tmp_path):
     outcomes = tmp_path / "o.csv"
     header, *rows = outcomes.read_text().splitlines()
@@ -389,7 +406,7 @@ def test_users_who_take_turns_share_one_limit_and_a_picture_shows_it(replay, tmp
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--arrivals", "never"], "--arrivals: 'never' is none of even, poisson"),
+        (["--arrivals", "never"], "--arrivals: 'never' is unknown; choose one of even, poisson"),
         (["--calls", "49"], "--calls: there are 48"),
         (["--period", "year"], "--limit, --period: period"),
         (["--policy", "luck"], "policy: 'luck' is unknown"),

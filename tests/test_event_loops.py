@@ -248,6 +248,7 @@ def test_a_model_of_another_package_answers_in_every_loop(
         provider=provider,
         base_url=address,
         api_key_env="OTHER_KEY",
+        answers_as=["claude"],
         **PRICES,
     )
     model = RoutooChatModel(FakePredictor({"dear": 0.9}), {"dear": expert}, max_tokens=50)
@@ -294,6 +295,7 @@ def test_a_given_anthropic_model_answers_in_every_loop(other_providers):
         client=given_model,
         context_window=2048,
         max_output_tokens=256,
+        answers_as=["claude"],
         **PRICES,
     )
     model = RoutooChatModel(FakePredictor({"dear": 0.9}), {"dear": expert}, max_tokens=50)

@@ -98,7 +98,7 @@ def test_keys_are_read_from_the_environment_and_never_shown(monkeypatch):
 
 
 def test_two_experts_of_one_name_are_refused():
-    with pytest.raises(ConfigurationError, match="x named twice"):
+    with pytest.raises(ConfigurationError, match="x is listed twice"):
         Pool([expert(), expert()])
 
 

@@ -13,7 +13,7 @@ ASK = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 STREAM = {**ASK, "stream": True, "stream_options": {"include_usage": True}}
 
 
-def post(endpoint, body, timeout=5):
+def post(endpoint, body, timeout=60):
     return httpx.post(f"{endpoint.base_url}/chat/completions", json=body, timeout=timeout)
 
 

@@ -272,9 +272,7 @@ def test_the_command_draws_it_too(record, decided, tmp_path):
     )
     run(log, "--plot", str(tmp_path / "weeks.png"))
     assert (tmp_path / "weeks.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(
-        ConfigurationError, match=r"--plot: weeks.svg ends in '.svg'; end it in .png"
-    ):
+    with pytest.raises(ConfigurationError, match=r"--plot: weeks.svg must end in .png, not '.svg'"):
         run(log, "--plot", "weeks.svg")
 
 
@@ -320,7 +318,7 @@ def test_times_feedback_and_experts_are_checked(record, tmp_path):
     ):
         run(write(path, {"routoo": record, "time": 1_767_700_000_000_000}))
     path.write_text("")
-    with pytest.raises(ConfigurationError, match="holds no calls"):
+    with pytest.raises(ConfigurationError, match="contains no calls"):
         run(path)
 
 

@@ -174,7 +174,9 @@ def test_a_death_in_mid_stream_is_a_failed_response(client, server, endpoint, ro
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id: this gateway stores no"),
+        ({"previous_response_id": 5}, "previous_response_id"),
+        ({"store": "yes"}, "store"),
         ({"background": True}, "background"),
         ({"input": None}, "input"),
         ({"input": []}, "messages"),

@@ -133,9 +133,9 @@ def test_an_unknown_model_is_refused_with_near_names_and_three_ways(tmp_path):
             "output_usd_per_1m": 2,
         }
     }
-    labels = load_general(find_router("general-fast")).labels
+    model = load_general(find_router("general-fast"))
     with pytest.raises(ConfigurationError) as refused:
-        describe_pool(pool_of(tables), labels)
+        describe_pool(pool_of(tables), model)
     message = str(refused.value)
     assert "does not know 'my-llm'" in message
     assert "like =" in message and "scores =" in message and "ability =" in message
@@ -390,7 +390,7 @@ def test_a_model_nobody_knows_is_known_by_its_labels(tmp_path):
             "output_usd_per_1m": 2,
         }
     }
-    (described,) = describe_pool(pool_of(tables), taught.labels)
+    (described,) = describe_pool(pool_of(tables), taught)
     assert described.label_names == ("my-llm",)
     assert "(added from 60 labels)" in (tmp_path / "taught" / "README.md").read_text()
 

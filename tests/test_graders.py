@@ -19,9 +19,9 @@ from routoo_core.scoring.graders import (
     Pattern,
 )
 from routoo_core.scoring.judge import Judge, PairwiseJudge, Rubric, read_rubric
-from routoo_core.scoring.reading import find_letter, find_number
 from routoo_core.scoring.rows import right_choice
 from routoo_core.scoring.sandbox import sandbox_problem
+from routoo_core.stated_answers import find_letter, find_number
 
 UNSAFE = sandbox_problem() is not None
 """Where no sandbox can be made, code is graded without one."""

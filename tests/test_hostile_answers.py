@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo_core.scoring.graders import GRADERS, make_grader
-from routoo_core.scoring.reading import extract_code, find_letter, find_number, without_thoughts
+from routoo_core.stated_answers import extract_code, find_letter, find_number, without_thoughts
 
 ROWS = {
     "letter": {"choices": ["north", "south", "A cat", "12"], "answer": 1},

@@ -118,7 +118,7 @@ async def test_a_stream_that_breaks_off_is_an_error_and_booked_at_the_most_it_ca
     model, endpoint, how
 ):
     endpoint.replies["dear"] = Reply(drop_after=2)
-    with pytest.raises(StreamInterrupted, match="'dear' broke off while streaming"):
+    with pytest.raises(StreamInterrupted, match="'dear' failed while streaming"):
         await ask(model, how)
     assert spent(model) == most(model, "dear")
 

@@ -234,7 +234,7 @@ def test_what_only_its_expert_can_read_is_taken_out_when_another_goes_on(endpoin
         ToolMessage("2", tool_call_id="t1"),
         HumanMessage("sure?"),
     ]
-    model.bind_tools([add]).invoke(history, routoo_expert="cheap")
+    model.bind_tools([add, weather]).invoke(history, routoo_expert="cheap")
     (sent,) = [
         message for message in endpoint.requests[-1]["messages"] if message["role"] == "assistant"
     ]

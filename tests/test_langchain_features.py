@@ -307,7 +307,7 @@ async def test_any_runnable_can_be_an_expert(endpoint):
     for name, runnable in runnables.items():
         model = RoutooChatModel(
             FakePredictor({name: 1}),
-            {name: priced(name, runnable, added_prompt_tokens=100)},
+            {name: priced(name, runnable, added_prompt_tokens=100, answers_as=["a"])},
             policy="best",
             max_tokens=9,
         )
@@ -448,15 +448,15 @@ def test_copies_share_one_budget(make_router):
     [
         (
             {"router": FakePredictor({"a": 1})},
-            "router: a FakePredictor object cannot be written down; train one",
+            "router: a FakePredictor object cannot be saved to a file; train one",
         ),
         (
             {"policy": lambda quality, cost: quality},
-            "policy: a function object cannot be written down; use one of paced",
+            "policy: a function object cannot be saved to a file; use one of paced",
         ),
         (
             {"client": RunnableLambda(str)},
-            "expert 'a': a RunnableLambda object cannot be written down",
+            "expert 'a': a RunnableLambda object cannot be saved to a file",
         ),
     ],
 )

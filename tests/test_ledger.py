@@ -122,7 +122,7 @@ def test_a_hold_is_closed_once(ledger, budget):
     held = hold(ledger, budget, 100)
     ledger.settle(held, 40)
     for close in (lambda: ledger.settle(held, 40), lambda: ledger.release(held)):
-        with pytest.raises(LedgerError, match="settle a hold once"):
+        with pytest.raises(LedgerError, match="each hold can be settled only once"):
             close()
     assert ledger.state(budget).spent == 40
 
@@ -458,7 +458,9 @@ def test_the_open_calls_of_an_account_leave_room_for_the_others(ledger):
     ann = Budget(account="ann", limit="0.001", period="month", within=firm, held_share=0.5)
     bob = ann.for_account("bob")
     first = hold(ledger, ann, 400_000)
-    with pytest.raises(HeldShareExceeded, match=r"'ann' may hold \$0\.000500 at once") as caught:
+    with pytest.raises(
+        HeldShareExceeded, match=r"'ann' may reserve at most \$0\.000500 at once"
+    ) as caught:
         hold(ledger, ann, 200_000)
     assert (caught.value.account, caught.value.held) == ("ann", 400_000)
     other = hold(ledger, bob, 400_000)
@@ -586,7 +588,8 @@ def test_a_refusal_says_when_a_rolling_period_has_freed_enough(ledger, rolling, 
         ledger.settle(hold(ledger, rolling, amount), amount)
         clock.advance(3600)
     with pytest.raises(
-        BudgetExceeded, match="Money becomes free as calls grow older, enough of it at"
+        BudgetExceeded,
+        match="Spending leaves the rolling period as it ages; enough is available at",
     ) as caught:
         hold(ledger, rolling, 600_000)
     assert caught.value.resets is None
@@ -652,7 +655,7 @@ def test_accounts_that_roll_and_accounts_that_do_not_nest(ledger, clock):
     clock.advance(DAY - 3600)
     ledger.settle(hold(ledger, ann, 600_000), 600_000)
     clock.advance(7200)  # another day for Ann, the same 24 hours for the team
-    with pytest.raises(BudgetExceeded, match="account 'team'.*enough of it at"):
+    with pytest.raises(BudgetExceeded, match="account 'team'.*enough is available at"):
         hold(ledger, ann, 500_000)
     assert ledger.state(ann).held == 0
     ledger.settle(hold(ledger, ann, 400_000), 400_000)

@@ -326,7 +326,7 @@ async def test_whole_json_where_a_stream_was_asked_for_is_a_reply_or_replaced(
 @IN_EVERY_WAY
 async def test_a_silent_expert_is_replaced_and_booked(endpoint, make_router, way):
     endpoint.replies["dear"] = Reply(hang_after=0)
-    router = make_router(timeout_s=0.5)
+    router = make_router(timeout_s=1.5)
     ending = await call(way, router)
     assert (ending.text, ending.expert) == (ANSWER, "cheap")
     assert ending.booked >= billed(endpoint, router)

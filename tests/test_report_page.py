@@ -10,14 +10,6 @@ from routoo_integrations.cli import app
 
 SIZED = "model,input_usd_per_1m,output_usd_per_1m,billions_of_parameters\ncalculator,1,3,70\ntalker,1,1,\n"
 VIEWS = [(width, scheme) for width in (1400, 390) for scheme in ("light", "dark")]
-SWITCHES = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-)
-
 pytestmark = pytest.mark.skipif(
     not (shutil.which("chromium") and shutil.which("chromedriver")),
     reason="no browser: apt-get install chromium chromium-driver",
@@ -49,20 +41,6 @@ def page(checkpoint, toy_outcomes, tmp_path_factory):
             catch_exceptions=False,
         )
     return (folder / "report" / "index.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-    options = ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(switch)
-    driver = Chrome(options, ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(params=VIEWS, ids=lambda view: f"{view[0]} px, {view[1]}")

@@ -21,7 +21,7 @@ from routoo_integrations.llama_index import RoutooLLM
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
-    monkeypatch.setattr("routoo_core.calling.attempts.FIRST_RETRY_PAUSE_S", 0.001)
+    monkeypatch.setattr("routoo_core.calling.trials.FIRST_RETRY_PAUSE_S", 0.001)
 
 
 def failing_first(times, **failure):

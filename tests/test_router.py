@@ -2,8 +2,10 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
+from waiting import wait_until
 
 from routoo_core import Budget, Pool, RoutedRequest, Usage
 from routoo_core.config import build_router
@@ -107,7 +109,7 @@ def test_a_fault_of_the_request_or_the_caller_leaves_the_loop_and_holds_nothing(
 
 def test_after_the_first_text_there_is_no_fallback_and_the_error_says_so(make_router):
     router = make_router()
-    with pytest.raises(StreamInterrupted, match="'dear' broke off"):
+    with pytest.raises(StreamInterrupted, match="'dear' failed while streaming"):
         for attempt in router.attempts(HELLO):
             with attempt:
                 attempt.received("The answer is")
@@ -303,13 +305,39 @@ async def test_a_cancelled_call_holds_nothing_and_is_booked_at_the_most_it_can_h
 
 async def test_what_a_thread_made_after_the_wait_was_cancelled_is_undone():
     undone, go = threading.Event(), threading.Event()
-    waiting = asyncio.create_task(off_loop(lambda: go.wait(5), undo=lambda _: undone.set()))
+    waiting = asyncio.create_task(off_loop(lambda: go.wait(60), undo=lambda _: undone.set()))
     await asyncio.sleep(0.05)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     go.set()
-    assert undone.wait(5)
+    assert undone.wait(60)
+
+
+async def test_what_a_thread_raises_reaches_whoever_waits_and_nobody_else(caplog):
+    with pytest.raises(KeyError, match="lost"):
+        await off_loop(lambda: {}["lost"])
+    go = threading.Event()
+    waiting = asyncio.create_task(off_loop(lambda: go.wait(60) and {}["lost"]))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    go.set()
+    await off_loop(lambda: None)
+    assert not caplog.records
+
+
+async def test_a_result_that_is_there_when_the_wait_is_cancelled_is_undone_once():
+    undone = []
+    waiting = asyncio.create_task(off_loop(lambda: "held", undo=undone.append))
+    await asyncio.sleep(0)
+    time.sleep(0.2)  # the thread ends, and the loop does not know yet
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await asyncio.sleep(0.05)
+    wait_until(lambda: undone == ["held"])
 
 
 def test_a_call_is_paid_by_every_account_it_is_within_and_the_tightest_refuses(

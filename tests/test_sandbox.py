@@ -1,17 +1,23 @@
 """Code that models write does no harm, even if it means to."""
 
+import json
 import os
 import socket
 import sys
 import time
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from routoo_core.errors import ConfigurationError
 from routoo_core.scoring import sandbox
 from routoo_core.scoring.code_tests import tests_pass as passes
+from routoo_core.scoring.graded_process import decode, encode
 from routoo_core.scoring.graders import Code
+from routoo_core.scoring.plain_tests import functions_under_test
 from routoo_core.scoring.sandbox import sandbox_problem
 from routoo_integrations.cli import app
 
@@ -133,6 +139,91 @@ def test_it_ends_when_its_time_is_over(code):
 )
 def test_it_does_not_pass_by_leaving(code):
     assert not passes(code, "assert False")
+
+
+FORGERIES = {
+    "an object equal to everything": "class Any:\n    def __eq__(self, other): return True\ndef f(x): return Any()",
+    "a number equal to everything": "class Any(int):\n    def __eq__(self, other): return True\n"
+    "    __hash__ = int.__hash__\ndef f(x): return Any(1)",
+    "a password from the frames": "import sys, os\ndef f(x):\n    frame = sys._getframe()\n    while frame:\n"
+    "        for value in list(frame.f_locals.values()):\n            if isinstance(value, bytes): os.write(3, value)\n"
+    "        frame = frame.f_back\n    os._exit(0)",
+    "other built-ins": "import builtins\nbuiltins.AssertionError = type('Quiet', (Exception,), {})\n"
+    "builtins.abs = lambda x: 0\ndef f(x): return 1",
+    "a reply of one's own": "import os, json\nfor fd in range(3, 20):\n    try: os.write(fd, b'passed\\n')\n"
+    "    except OSError: pass\ndef f(x): return 1",
+    "too long a result": "def f(x): return 'x' * (2 << 20)",
+    "no end": "def f(x):\n    while True: yield x",
+}
+
+
+@in_sandbox
+@pytest.mark.parametrize("code", FORGERIES.values(), ids=FORGERIES)
+def test_a_program_cannot_claim_a_plain_test(code):
+    assert not passes(code, "assert f(3) == 9\nassert abs(f(3) - 9) < 0.5", timeout_s=2)
+
+
+@in_sandbox
+@pytest.mark.parametrize(
+    ("code", "tests"),
+    [
+        ("def f(x): return x * x", "assert f(3) == 9 and f(1.5) == 2.25\nassert f(10 ** 30) == 10 ** 60"),
+        ("def f(x): return {x: [1, (2, 3)], None: {4}}", "assert f('a') == {'a': [1, (2, 3)], None: {4}}"),
+        ("def f(x): x.sort()", "items = [3, 1, 2]\nassert f(items) is None\nassert items == [1, 2, 3]"),
+        ("def f(x):\n    while x: yield x; x -= 1", "assert list(f(3)) == [3, 2, 1]"),
+        (
+            "def f(x): return x + 1",
+            "def check(candidate):\n    for n in range(5):\n        assert candidate(n) == n + 1\ncheck(f)",
+        ),
+        ("def f(x): return x ** 0.5", "import math\nassert math.isclose(f(2), math.sqrt(2))"),
+        ("def g(x): return x\ndef f(x): return g(x)", "assert [g(n) for n in (1, 2)] == [f(1), 2]"),
+        ("def f(x): return dict.fromkeys(x).keys()", "assert list(f('ba')) == ['b', 'a']"),
+        ("from fractions import Fraction\ndef f(x): return Fraction(1, x)", "assert f(2) == 0.5"),
+        ("def f(*a, k=0): return b'x' * (len(a) + k)", "assert f(1, 2, k=1) == b'xxx'"),
+    ],
+)  # fmt: skip
+def test_plain_tests_judge_as_they_would_in_one_process(code, tests):
+    assert functions_under_test(tests)
+    assert passes(code, tests)
+    assert not passes("def f(*a, **k): return 7\ng = f", tests)
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "assert Stack().pop() is None",
+        "assert Point(1) == Point(1)",
+        "assert f(1).x == 2",
+        "assert LIMIT == 3",
+        "try:\n    f(0)\nexcept ValueError:\n    pass",
+        "assert f(lambda x: x) == 1",
+        "a = [1]\nassert f(a) is a",
+        "import os\nassert f(1) == 2",
+        "from answer import f",
+        "assert f(",
+        "pass",
+    ],
+)
+def test_tests_that_need_the_program_s_objects_run_beside_it(tests):
+    assert functions_under_test(tests) == frozenset()
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.fractions() | st.decimals(allow_nan=False)
+    | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(), inner),
+    max_leaves=10,
+))  # fmt: skip
+def test_plain_values_pass_between_processes_unchanged(value):
+    passed = decode(json.loads(json.dumps(encode(value))))
+    assert passed == value
+    assert type(passed) is type(value)
+
+
+@pytest.mark.parametrize("value", [np.bool_(True), np.int64(3), np.float32(0.5)])
+def test_numbers_of_numpy_pass_as_plain_ones(value):
+    assert encode(value) == value.item()
+    assert type(encode(value)) is type(value.item())
 
 
 def test_without_a_sandbox_nothing_is_run_unless_told(monkeypatch, tmp_path):

@@ -148,7 +148,7 @@ def test_grading_again_otherwise_asks_nobody(folder, endpoint):
     write(folder / "p.csv", pattern=["no"] * 40)
     before = rows()
     refused = run(grader="regex", budget="0.00")
-    assert "another score of bad on p0, as of another grader" in str(refused.exception)
+    assert "a different score of bad on p0, from another grader" in str(refused.exception)
     assert rows() == before
     done = run("--overwrite", grader="regex", budget="0.00")
     assert done.exit_code == 0, done.output
@@ -423,7 +423,10 @@ def test_a_grader_that_fails_on_an_answer_leaves_it_without_a_score(folder, monk
 
 @pytest.mark.parametrize(
     ("flag", "message"),
-    [("runs_code", "add --allow-code"), ("needs_judge", "--judge: names the expert")],
+    [
+        ("runs_code", "pass --allow-code"),
+        ("needs_judge", "--judge: works only with --grader judge"),
+    ],
 )
 def test_a_grader_from_outside_says_what_the_command_must_be_given(
     folder, endpoint, monkeypatch, flag, message
@@ -532,9 +535,9 @@ def test_a_way_of_reporting_likelihoods_from_outside_is_added_to_the_dict(
             "p.csv: row 40: answer: 'one' is not a number",
         ),
         ({"grader": "sense"}, {}, "--grader: 'sense' is unknown; choose one of letter"),
-        ({"grader": "code"}, {"tests": ["pass"] * 40}, "add --allow-code"),
-        ({"grader": "judge"}, {}, "--judge: names the expert"),
-        ({"budget": None}, {"answer": ["1"] * 40}, "--budget: say how many USD"),
+        ({"grader": "code"}, {"tests": ["pass"] * 40}, "pass --allow-code"),
+        ({"grader": "judge"}, {}, "--judge: works only with --grader judge"),
+        ({"budget": None}, {"answer": ["1"] * 40}, "--budget: pass how many USD"),
         ({"budget": "much"}, {"answer": ["1"] * 40}, "--budget: limit"),
         ({"out": "o.json"}, {"answer": ["1"] * 40}, "o.json ends in '.json'"),
     ],

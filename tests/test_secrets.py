@@ -247,6 +247,6 @@ def test_a_ledger_of_ones_own_is_not_written_down_with_its_password(endpoint):
         budget=Budget(limit="1.00"),
     )
     router.ledger = Address()
-    with pytest.raises(ConfigurationError, match="holds a password") as caught:
+    with pytest.raises(ConfigurationError, match="contains a password") as caught:
         router.to_config()
     assert_hidden(shown_by(caught.value), SECRET)

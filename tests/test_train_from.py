@@ -106,8 +106,8 @@ def test_the_command_says_what_was_learnt_and_how_to_use_it(tables, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--from", "zeroeval"), "name a general router"),
-        (("--from", "general-fast", "--preset", "knn"), "leave out --preset"),
+        (("--from", "zeroeval"), "is not a general router"),
+        (("--from", "general-fast", "--preset", "knn"), "cannot be combined with --preset"),
     ],
 )
 def test_what_cannot_be_sharpened_is_refused(tables, tmp_path, more, message):

@@ -224,7 +224,7 @@ def test_an_objective_added_from_outside_is_chosen_by_its_name(here, monkeypatch
             "--objective: 'routed' needs a table of prompts with a 'domain' column",
         ),
         (OUTCOMES, ("--out", "u.xlsx"), "u.xlsx ends in"),
-        (OUTCOMES, ("--plot", "u.svg"), "--plot: u.svg ends in"),
+        (OUTCOMES, ("--plot", "u.svg"), "--plot: u.svg must end in .png"),
         (OUTCOMES, ("--guess-rate", "1"), "--guess-rate: 1.0 is not"),
         (
             OUTCOMES,

@@ -1,4 +1,4 @@
-"""The README's five commands lead from three endpoints and two hundred prompts to a router that routes."""
+"""The five commands of the page on training lead from three endpoints and two hundred prompts to a router that routes."""
 
 import re
 import shlex
@@ -12,9 +12,8 @@ from typer.testing import CliRunner
 from routoo_core.testing import Reply
 from routoo_integrations.cli import app
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-SECTION = README[README.index("### From your experts to your router") :]
-COMMANDS = re.search(r"```console\n(.*?)```", SECTION, re.S)[1].strip().splitlines()
+PAGE = (Path(__file__).parent.parent / "docs" / "training.md").read_text(encoding="utf-8")
+COMMANDS = re.search(r"```console\n(.*?)```", PAGE, re.S)[1].strip().splitlines()
 EXPERT = """
 [experts.{name}]
 base_url = "{url}"
@@ -43,7 +42,7 @@ def greetings(body):
 
 @pytest.fixture
 def folder(endpoint, tiny_model, tmp_path, monkeypatch):
-    """What the README's reader has: experts, prompts with answers, and routoo.toml for the router to come."""
+    """What the page's reader has: experts, prompts with answers, and routoo.toml for the router to come."""
     endpoint.replies = {"calculator": sums, "talker": greetings, "mute": Reply("no idea")}
     prices = {"calculator": 3, "talker": 1, "mute": 2}
     experts = [

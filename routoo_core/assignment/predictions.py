@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +20,18 @@ from routoo_core.progress import Progress
 
 _CHUNK = 64  # prompts predicted between two steps of the progress bar
 
+PredictorLoader = Callable[[Path, Pool | tuple[str, ...]], Predictor]
+"""A checkpoint's folder, and the experts that a general one is to predict for."""
+
+
+@runtime_checkable
+class BulkPredictor(Predictor, Protocol):
+    """A predictor that has a way of its own with many prompts."""
+
+    def predict_many(self, prompts: Sequence[str], progress: Progress) -> Quality:
+        """Predict for all prompts, with a progress bar; shape (prompts, experts)."""
+        ...
+
 
 @dataclass(frozen=True)
 class PredictionInput:
@@ -29,12 +42,14 @@ class PredictionInput:
         prompt_ids: One for each prompt.
         prompts: The texts.
         named: Whom a general router is to predict for: a pool, or names.
+        load: Loads the router.
     """
 
     folder: Path
     prompt_ids: tuple[str, ...] = field(repr=False)
     prompts: tuple[str, ...] = field(repr=False)
     named: Pool | tuple[str, ...] = ()
+    load: PredictorLoader = load_predictor
 
     @cached_property
     def experts(self) -> tuple[str, ...]:
@@ -49,11 +64,14 @@ class PredictionInput:
             raise ConfigurationError(
                 f"{self.folder.name}: predicts for any expert; name them by --experts, an experts.toml or names"
             )
-        return load_predictor(self.folder, self.named)
+        return self.load(self.folder, self.named)
 
 
 def read_prediction_input(
-    router: str, prompts: Path, named: Pool | tuple[str, ...] = ()
+    router: str,
+    prompts: Path,
+    named: Pool | tuple[str, ...] = (),
+    load: PredictorLoader = load_predictor,
 ) -> PredictionInput:
     """Find a router, and read prompts.
 
@@ -61,6 +79,7 @@ def read_prediction_input(
         router: A shipped router's name, or a checkpoint folder.
         prompts: Parquet or CSV with ``prompt_id, prompt``.
         named: Whom a general router is to predict for: a pool, or names.
+        load: Loads the router when it is first asked for.
 
     Raises:
         CheckpointError: There is no such router.
@@ -70,7 +89,7 @@ def read_prediction_input(
 
     folder = find_router(router)
     table = read_prompts(prompts)
-    return PredictionInput(folder, table.ids, table.texts, named)
+    return PredictionInput(folder, table.ids, table.texts, named, load)
 
 
 def predict_table(loaded: PredictionInput, progress: Progress) -> ExpertTable:
@@ -81,12 +100,19 @@ def predict_table(loaded: PredictionInput, progress: Progress) -> ExpertTable:
 
 
 def predict_all(predictor: Predictor, prompts: Sequence[str], progress: Progress) -> Quality:
-    """Predict in chunks, with a progress bar; shape (prompts, experts)."""
+    """Predict in chunks, or in the predictor's own way, with a progress bar; shape (prompts, experts)."""
+    if isinstance(predictor, BulkPredictor):
+        return predictor.predict_many(prompts, progress)
     chunks = [np.empty((0, len(predictor.experts)), dtype=np.float32)]
     with progress.bar("Predicting", len(prompts)) as advance:
-        for start in range(0, len(prompts), _CHUNK):
-            end = start + _CHUNK
-            chunk = predictor.predict(prompts[start:end])
+        for _, some_prompts in chunks_of(prompts):
+            chunk = predictor.predict(some_prompts)
             chunks.append(chunk)
             advance(len(chunk))
     return np.concatenate(chunks)
+
+
+def chunks_of(prompts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+    """The prompts that are predicted in one pass, each with the place of the first of them."""
+    for start in range(0, len(prompts), _CHUNK):
+        yield start, prompts[start : start + _CHUNK]

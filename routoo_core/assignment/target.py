@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError
 from routoo_core.selector import Lagrangian, PreferenceRule, QualityFloor, Ratio
+from routoo_core.win_rate import PairRule
 
 Floats = NDArray[np.floating[Any]]
 
@@ -59,6 +60,15 @@ TUNABLE_POLICIES: dict[str, TunablePolicy] = {
     "ratio": TunablePolicy("alpha", Ratio, _first_alphas),
     "quality_floor": TunablePolicy("floor", QualityFloor, _first_floors),
 }
+
+
+def win_rate_of(strong: int, weak: int) -> TunablePolicy:
+    """The threshold of ``win_rate`` for two columns."""
+
+    def make(threshold: float) -> PreferenceRule:
+        return PairRule(threshold, strong, weak)
+
+    return TunablePolicy("threshold", make, _first_floors)
 
 
 @dataclass(frozen=True)

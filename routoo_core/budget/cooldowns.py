@@ -58,6 +58,9 @@ PAUSES: Mapping[str, Pause] = {
 }
 """A :data:`~routoo_core.failures.Reason` → the pause; after any other the expert is asked as before."""
 
+REASONS_OF_SERVERS = frozenset({"throttled", "unavailable", "timeout", "unreachable", "credit"})
+"""Reasons that hold for all experts of one server; a refused key or model, and no reply, are an expert's own."""
+
 
 @contextmanager
 def _as_advice() -> Iterator[None]:
@@ -74,10 +77,17 @@ class Cooldowns:
     Args:
         ledger: Of the router; other processes with the same one share what is known.
         clock: Tells the time.
+        siblings: Expert → all that share its server, which fail together for :data:`REASONS_OF_SERVERS`.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock = time.time,
+        siblings: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
         self.clock = clock
+        self._siblings = siblings or {}
         self._store = ledger if isinstance(ledger, CooldownStore) else None
         self._cooldowns: dict[str, Cooldown] = {}
         self._read_at = -REFRESH_S
@@ -92,6 +102,10 @@ class Cooldowns:
         with self._lock:
             return {name: entry for name, entry in self._cooldowns.items() if entry.until > now}
 
+    def knows(self, expert: str) -> bool:
+        """Whether an expert has failed since it last answered."""
+        return expert in self._cooldowns
+
     def note_call(self, expert: str) -> None:
         """Note that an expert is being asked: if it has just cooled down, the others wait for its answer."""
         cooldown = self._cooldowns.get(expert)
@@ -100,6 +114,12 @@ class Cooldowns:
         pause = PAUSES.get(cooldown.reason)
         if pause is not None and cooldown.failures >= pause.failures:
             self._set(replace(cooldown, until=self.clock() + pause.first_s))
+
+    def sharing(self, expert: str, reason: str) -> frozenset[str]:
+        """The experts that fail with one for a reason, itself too."""
+        if reason in REASONS_OF_SERVERS:
+            return self._siblings.get(expert, frozenset({expert}))
+        return frozenset({expert})
 
     def note_failure(self, expert: str, failure: Failure) -> None:
         """Note a failure."""
@@ -114,21 +134,34 @@ class Cooldowns:
         self._set(Cooldown(expert, failure.reason, self.clock() + seconds, failures))
 
     def note_answer(self, expert: str) -> None:
-        """Note that an expert has answered: it is asked as before."""
-        if expert not in self._cooldowns:
+        """Note that an expert has answered: it is asked as before, and so are those that its server held back."""
+        cooldown = self._cooldowns.get(expert)
+        if cooldown is None:
             return
         with self._lock:
-            self._cooldowns.pop(expert, None)
+            recovered = []
+            for name in self.sharing(expert, cooldown.reason):
+                sibling = self._cooldowns.get(name)
+                if sibling is not None and sibling.reason == cooldown.reason:
+                    del self._cooldowns[name]
+                    recovered.append(name)
         with _as_advice():
             if self._store is not None:
-                self._store.clear_cooldown(expert)
+                for name in recovered:
+                    self._store.clear_cooldown(name)
 
     def _set(self, cooldown: Cooldown) -> None:
+        """Set a cooldown, of its expert and of those that fail with it."""
+        cooldowns = []
+        for name in self.sharing(cooldown.expert, cooldown.reason):
+            cooldowns.append(replace(cooldown, expert=name))
         with self._lock:
-            self._cooldowns[cooldown.expert] = cooldown
+            for shared in cooldowns:
+                self._cooldowns[shared.expert] = shared
         with _as_advice():
             if self._store is not None:
-                self._store.set_cooldown(cooldown)
+                for shared in cooldowns:
+                    self._store.set_cooldown(shared)
 
     def _refresh(self) -> None:
         """Read what other processes have noted, at most every :data:`REFRESH_S`."""

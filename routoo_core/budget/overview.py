@@ -57,12 +57,15 @@ class AccountOverview:
         }
 
 
-def account_overview(usual_payer: Budget, ledger: Ledger) -> list[AccountOverview]:
+def account_overview(
+    usual_payer: Budget, ledger: Ledger, others: Sequence[Budget] = ()
+) -> list[AccountOverview]:
     """Every account that is declared or has been used, each followed by those that are part of it.
 
     Args:
         usual_payer: The budget with its members, as configured.
         ledger: Keeps the accounts.
+        others: Further accounts, such as those of keys, whether or not they have been used.
 
     Raises:
         LedgerError: The ledger failed.
@@ -70,6 +73,8 @@ def account_overview(usual_payer: Budget, ledger: Ledger) -> list[AccountOvervie
     last_used = {state.account: state for state in ledger.accounts()}
     limits = DeclaredLimits(ledger)
     budgets = {account.account: account for account in usual_payer.every_account()}
+    for other in others:
+        budgets.setdefault(other.account, other)
     for name in last_used:
         if name not in budgets:
             budgets[name] = _budget_of_used(usual_payer, name)

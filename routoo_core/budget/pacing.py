@@ -324,4 +324,4 @@ def served_by_lambda(
 
 
 def _names_of(candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    return tuple(candidate.expert.predicted_as for candidate in candidates)
+    return tuple(candidate.predicted_as for candidate in candidates)

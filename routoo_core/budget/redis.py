@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
 from typing import Any
@@ -27,12 +28,14 @@ from routoo_core.budget.ledger import (
     Reservation,
     check_on_forgotten,
 )
+from routoo_core.budget.outage import Outage
 from routoo_core.budget.period import HOUR_S, RETENTION_S, ROLLING_SPAN_S, Window
 from routoo_core.errors import (
     ConfigurationError,
     HeldShareExceeded,
     LedgerError,
     LedgerForgot,
+    LedgerUnavailable,
     MissingDependency,
     ReservationClosed,
 )
@@ -50,6 +53,8 @@ ALERTS_KEY = "{routoo}:alerts"
 PASSWORD_VARIABLE = "ROUTOO_REDIS_PASSWORD"  # noqa: S105
 TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
+_RETRIES = 2
+"""A connection that the server closed is opened again; what timed out is not sent again."""
 
 _SCRIPTS = ("reserve", "close", "state", "accounts", "history", "restore")
 
@@ -97,14 +102,14 @@ class RedisLedger:
         self.clock = clock
         self.on_forgotten = check_on_forgotten(on_forgotten)
         self._redis_error = redis.RedisError
+        self._outage = Outage((redis.RedisError,), self._server_failure)
         self._password: str | None = None
         try:
             self._redis = redis.Redis.from_url(
                 address,
                 password=os.environ.get(PASSWORD_VARIABLE),
                 decode_responses=True,
-                socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=CONNECT_TIMEOUT_S,
+                **connection_settings(),
             )
             self._password = self._redis.connection_pool.connection_kwargs.get("password")
             self._redis.setnx(SCHEMA_KEY, SCHEMA_VERSION)
@@ -162,6 +167,8 @@ class RedisLedger:
         window = budget.window(now)
         try:
             reply = self._run("reserve", request)
+        except LedgerUnavailable:
+            raise
         except LedgerError as error:  # its answer may be lost, and the money held
             error.reservation = Reservation(
                 reservation_id, budget.account, window, maximum, enforce
@@ -215,19 +222,15 @@ class RedisLedger:
 
     def arrivals(self, account: str) -> list[HourlyCalls]:
         """How many calls of the account were settled in each hour, oldest first."""
-        try:
+        with self._asking():
             calls_by_hour = self._redis.hgetall(f"{{routoo}}:arrivals:{account}")
-        except self._redis_error as error:
-            raise self._server_failure(error) from error
         hours = [HourlyCalls(float(start), int(calls)) for start, calls in calls_by_hour.items()]
         return sorted(hours)
 
     def cooldowns(self) -> list[Cooldown]:
         """The last cooldown of every expert; see :class:`~routoo_core.budget.ledger.CooldownStore`."""
-        try:
+        with self._asking():
             rows: dict[Any, Any] = self._redis.hgetall(COOLDOWNS_KEY)
-        except self._redis_error as error:
-            raise self._server_failure(error) from error
         cooldowns = []
         for expert in sorted(rows):
             reason, until, failures = json.loads(rows[expert])
@@ -237,58 +240,44 @@ class RedisLedger:
     def set_cooldown(self, cooldown: Cooldown) -> None:
         """Remember a cooldown; see :class:`~routoo_core.budget.ledger.CooldownStore`."""
         row = json.dumps([cooldown.reason, cooldown.until, cooldown.failures])
-        try:
+        with self._asking():
             self._redis.hset(COOLDOWNS_KEY, cooldown.expert, row)
-        except self._redis_error as error:
-            raise self._server_failure(error) from error
 
     def clear_cooldown(self, expert: str) -> None:
         """Forget a cooldown; see :class:`~routoo_core.budget.ledger.CooldownStore`."""
-        try:
+        with self._asking():
             self._redis.hdel(COOLDOWNS_KEY, expert)
-        except self._redis_error as error:
-            raise self._server_failure(error) from error
 
     def limits(self) -> list[DeclaredLimit]:
         """Every declared limit; see :class:`~routoo_core.budget.ledger.LimitStore`."""
-        try:
+        with self._asking():
             rows: dict[Any, Any] = self._redis.hgetall(LIMITS_KEY)
-        except self._redis_error as error:
-            raise self._server_failure(error) from error
         return [_read_limit(account, rows[account]) for account in sorted(rows)]
 
     def set_limit(self, limit: DeclaredLimit) -> None:
         """Declare a limit; see :class:`~routoo_core.budget.ledger.LimitStore`."""
-        try:
+        with self._asking():
             self._redis.hset(LIMITS_KEY, limit.account, _write_limit(limit))
-        except self._redis_error as error:
-            raise self._server_failure(error) from error
 
     def last_declared(self, source: str) -> list[DeclaredLimit]:
         """What a file last said; see :class:`~routoo_core.budget.ledger.LimitStore`."""
-        try:
+        with self._asking():
             rows: dict[Any, Any] = self._redis.hgetall(f"{DECLARATIONS_KEY}:{source}")
-        except self._redis_error as error:
-            raise self._server_failure(error) from error
         return [_read_limit(account, rows[account]) for account in sorted(rows)]
 
     def note_declared(self, limits: Sequence[DeclaredLimit]) -> None:
         """Remember what files say; see :class:`~routoo_core.budget.ledger.LimitStore`."""
-        try:
+        with self._asking():
             for limit in limits:
                 key = f"{DECLARATIONS_KEY}:{limit.source}"
                 self._redis.hset(key, limit.account, _write_limit(limit))
                 self._redis.expire(key, int(DECLARED_RETENTION_S))
-        except self._redis_error as error:
-            raise self._server_failure(error) from error
 
     def claim_alert(self, account: str, window: str, percent: int) -> bool:
         """Whether nobody has raised an alert; see :class:`~routoo_core.budget.ledger.AlertStore`."""
         key = f"{ALERTS_KEY}:{json.dumps([account, window, percent])}"
-        try:
+        with self._asking():
             return bool(self._redis.set(key, 1, nx=True, ex=int(RETENTION_S)))
-        except self._redis_error as error:
-            raise self._server_failure(error) from error
 
     def restore(self, spending: Sequence[KnownSpending]) -> bool:
         """Go on with what the server holds now; see :class:`~routoo_core.budget.ledger.RestorableLedger`."""
@@ -331,11 +320,42 @@ class RedisLedger:
         )
 
     def _run(self, name: str, request: Mapping[str, object]) -> Any:
-        try:
+        with self._asking():
             reply = self._scripts[name](args=[json.dumps(request)])
-        except self._redis_error as error:
-            raise self._server_failure(error) from error
         return json.loads(reply)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Ask the server.
+
+        Raises:
+            LedgerUnavailable: It has failed, and does not answer yet; nothing was asked.
+            LedgerError: It failed.
+        """
+        with self._outage.asking() as turn:
+            if self._outage.is_on:
+                self._check_server()
+            with turn():
+                yield
+
+    def _check_server(self) -> None:
+        try:
+            self._redis.ping()
+        except self._redis_error as error:
+            raise LedgerUnavailable(str(self._server_failure(error))) from error
+
+
+def connection_settings() -> dict[str, Any]:
+    """How long a client of Redis waits, and what it tries again."""
+    from redis import ConnectionError as RedisConnectionError
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return {
+        "socket_timeout": TIMEOUT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), _RETRIES, supported_errors=(RedisConnectionError,)),
+    }
 
 
 def _read_script(name: str) -> str:

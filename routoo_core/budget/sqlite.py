@@ -32,8 +32,11 @@ from routoo_core.budget.ledger import (
     amount_to_hold,
     check_on_forgotten,
 )
+from routoo_core.budget.outage import Outage
 from routoo_core.budget.sqlite_file import (
     IN_MEMORY,
+    PATIENCE_S,
+    PROBE_S,
     AccountReader,
     Booking,
     add_unbooked,
@@ -42,6 +45,7 @@ from routoo_core.budget.sqlite_file import (
     open_file,
     read_expired_holds,
     recall,
+    set_patience,
 )
 from routoo_core.budget.sqlite_holds import (
     book,
@@ -98,6 +102,8 @@ class SqliteLedger:
         self.clock = clock
         self.on_forgotten = check_on_forgotten(on_forgotten)
         self._checked_at = -FILE_CHECK_S
+        # Who only reads does not wait for those who write, so the one may fail without the other.
+        self._outages = {"IMMEDIATE": self._new_outage(), "DEFERRED": self._new_outage()}
         self._in_memory: _Connection | None = None
         self._opening = fork_safe_lock()
         # What is wrong with a file is said at once; accounts in memory are opened by the first call, as a model may be
@@ -367,18 +373,42 @@ class SqliteLedger:
             LedgerError: SQLite failed: the file is locked for too long, the disk is full.
         """
         connection = connection or self._opened.get()
-        with connection.lock:
+        outage = self._outages[kind]
+        with outage.asking() as turn, self._turn(connection), turn():
             db = connection.db
             try:
                 db.execute(f"BEGIN {kind}")
                 yield db
                 db.execute("COMMIT")
-            except BaseException as error:
+            except BaseException:
                 with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                     db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise file_failure(self.path, error) from error
                 raise
+
+    def _new_outage(self) -> Outage:
+        return Outage((sqlite3.Error,), lambda error: file_failure(self.path, error), self._adjust)
+
+    def _adjust(self, is_failing: bool) -> None:
+        """While the file fails, who finds out whether it still does keeps nobody waiting."""
+        with suppress(sqlite3.Error):  # it may be closed
+            set_patience(self._connection, PROBE_S if is_failing else PATIENCE_S)
+
+    @contextmanager
+    def _turn(self, connection: _Connection) -> Iterator[None]:
+        """One thread's turn to use a connection.
+
+        Raises:
+            LedgerError: Other calls of this process have used it for too long.
+        """
+        if not connection.lock.acquire(timeout=PATIENCE_S):
+            raise LedgerError(
+                f"the ledger {self.path} is used by other calls of this process for long; see whether its disk is "
+                "slow. Nothing is called while it cannot be asked"
+            )
+        try:
+            yield
+        finally:
+            connection.lock.release()
 
     def _connect(self) -> _Connection:
         """A connection for a forked child, as one to a file must not cross a fork; in memory, the copy it got."""

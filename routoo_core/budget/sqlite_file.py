@@ -19,6 +19,11 @@ from routoo_core.money import NanoUsd
 
 IN_MEMORY = ":memory:"
 BUSY_TIMEOUT_S = 30.0
+"""Seconds for which a program that starts waits for a file that others use."""
+PATIENCE_S = 10.0
+"""Seconds for which a call waits for a file that others have locked."""
+PROBE_S = 0.1
+"""The same while the file has failed, as other calls of the process wait for their turn meanwhile."""
 _RETRY_S = 0.01
 _PRIMARY_CODE = 0xFF
 """The part of SQLite's error codes that says the kind of error."""
@@ -174,11 +179,17 @@ def open_file(path: str) -> sqlite3.Connection:
         for statement in _ADDED_TABLES:
             db.execute(statement)
         _add_time_zones(db)
+        set_patience(db, PATIENCE_S)
     except (sqlite3.Error, OSError, ValueError) as error:
         raise ConfigurationError(
             f"ledger {path}: {error}; give the path of a new file or of a ledger"
         ) from error
     return db
+
+
+def set_patience(db: sqlite3.Connection, seconds: float) -> None:
+    """Set for how long a connection waits for a file that others have locked."""
+    db.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
 
 def find_file_id(path: str) -> tuple[int, int] | None:
@@ -206,7 +217,7 @@ _REMEDIES = (
 """How the names of SQLite's errors begin → what to do."""
 
 
-def file_failure(path: str, error: sqlite3.Error) -> LedgerError:
+def file_failure(path: str, error: Exception) -> LedgerError:
     """The error of a file that SQLite cannot use, with what to do."""
     name = getattr(error, "sqlite_errorname", None) or ""
     remedy = "see that the file can be used"

@@ -2,111 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from routoo_core.answering_models import AnsweringModels
-from routoo_core.budget.account import AccountState, Budget
-from routoo_core.budget.alerts import Alerts
-from routoo_core.budget.cooldowns import Cooldowns
+from routoo_core.answer import Answer
 from routoo_core.budget.ledger import Reservation
-from routoo_core.budget.settlements import Settlements
+from routoo_core.calling.booking import AttemptBooking
+from routoo_core.calling.call import (
+    Answered,
+    CallInProgress,
+    Contributed,
+    Failed,
+    Outcome,
+    Rejected,
+)
+from routoo_core.calling.follow_up import FollowUp
+from routoo_core.calling.plan_run import PlanStep, ReplyAtHand
 from routoo_core.candidates import Candidate
 from routoo_core.errors import CallNotPrepared, InvalidRequest, RoutooError, StreamInterrupted
 from routoo_core.experts import Expert
 from routoo_core.failures import Failure, read_failure
-from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.limits import ReplyLimit
-from routoo_core.money import NanoUsd, decimal_usd
-from routoo_core.parameters import RefusedParameters
+from routoo_core.money import decimal_usd
 from routoo_core.record import AttemptRecord, DecisionRecord, Ending
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
+from routoo_core.telemetry import AttemptFacts
 from routoo_core.threads import off_loop
-from routoo_core.tokens import count_tokens
 from routoo_core.usage import Usage
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The expert replied."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The expert failed in a way that another may not share: the next candidate may answer.
-
-    Attributes:
-        error: What went wrong.
-        failure: What that means.
-    """
-
-    error: Exception
-    failure: Failure
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The expert's reply was paid for, but does not meet a check: the next candidate may answer.
-
-    Attributes:
-        reason: Why, without text of the prompt or the reply.
-    """
-
-    reason: str
-
-
-Outcome = Answered | Failed | Rejected
-
-
-@dataclass(slots=True)
-class CallInProgress:
-    """What all attempts of one call share.
-
-    Attributes:
-        request: The call.
-        decision: Its ranked candidates.
-        budget: Whose money is held.
-        settlements: Where money is held and settled.
-        observe_latency: Takes an expert's name and the seconds of a reply that came with its usage, or of a wait for
-            one that did not come.
-        cooldowns: Told of failures and answers.
-        refused_parameters: Arguments that experts do not take.
-        hidden_reasoning: Which experts write more than they show.
-        answering_models: What a call costs by the model that answered.
-        alerts: Told of what accounts have spent.
-        on_end: Takes the attempt that ended the call, whether it was answered or raised; called in the caller's
-            thread, except for a stream that the caller left before its end.
-        records: Of the attempts that ended, in order.
-        settled: Booked for them together, nano-USD.
-    """
-
-    request: RoutedRequest
-    decision: Decision
-    budget: Budget
-    settlements: Settlements
-    observe_latency: Callable[[str, float], None]
-    cooldowns: Cooldowns
-    refused_parameters: RefusedParameters
-    hidden_reasoning: HiddenReasoning
-    answering_models: AnsweringModels
-    alerts: Alerts
-    on_end: Callable[[Attempt], None] | None = None
-    records: list[AttemptRecord] = field(default_factory=list)
-    settled: int = 0
-    _decision_record: DecisionRecord | None = None
-
-    def decision_record(self) -> DecisionRecord:
-        """The record of the decision, made once for all attempts."""
-        if self._decision_record is None:
-            self._decision_record = self.decision.record()
-        return self._decision_record
 
 
 class Attempt:
@@ -128,11 +57,17 @@ class Attempt:
         reservation: The money held for it.
         is_driven: Whether the driver makes the call, so that every error in it is the expert's. Code of one's own may
             have faults of its own, which are nobody else's.
+        follow_up: What the expert is told beyond the call.
+        step: The step of a plan that it is; ``None`` for an expert alone.
 
     Attributes:
         candidate: Whom to call, and at what expected cost.
+        contribution: What it adds to its plan; ``None`` where it adds nothing.
+        reply: The reply that its plan may take.
+        peers: The attempts of one round of a plan, which are made together; else itself alone.
+        is_sent: Whether another thread or task makes the call.
+        is_entered: Whether its context was entered, which settles it on leaving.
         outcome: How it ended; ``None`` while it runs, and when an error left the loop.
-        answered_model: The model that the reply names, where it names one.
     """
 
     def __init__(
@@ -141,30 +76,42 @@ class Attempt:
         candidate: Candidate,
         reservation: Reservation,
         is_driven: bool = False,
+        follow_up: FollowUp | None = None,
+        step: PlanStep | None = None,
     ) -> None:
         self.candidate = candidate
+        self.follow_up = follow_up
+        self.step = step
+        self.contribution: Answer | None = None
+        self.reply: ReplyAtHand | None = None
+        self.peers: tuple[Attempt, ...] = (self,)
+        self.is_sent = False
+        self.is_entered = False
         self.outcome: Outcome | None = None
-        self.answered_model: str | None = None
         self._call = call
-        self._reservation = reservation
+        request = follow_up.request if follow_up else call.request
+        self._booking = AttemptBooking(call, candidate.expert, request, reservation)
         self._is_driven = is_driven
-        self._started = time.monotonic()
-        self._received: list[str] = []
+        self._started_ns = time.time_ns()
+        self._first_shown_ns: int | None = None
         self._reported: Usage | None = None
         self._reported_model: str | None = None
         self._is_shown = False
         self._settling = threading.Lock()
-        self._settled: int | None = None
-        self._is_estimated = False
-        self._state: AccountState | None = None
         self._is_settled_within = False
         self._is_left = False
-        self._has_ended = False
+        self._is_broken_off = False
+        self._place_in_records: int | None = None
 
     @property
     def expert(self) -> Expert:
         """Whom to call."""
         return self.candidate.expert
+
+    @property
+    def request(self) -> RoutedRequest:
+        """What the expert is asked: the call, with what it is told beyond that."""
+        return self.follow_up.request if self.follow_up else self._call.request
 
     @property
     def decision(self) -> Decision:
@@ -181,10 +128,15 @@ class Attempt:
         """The limit on each reply that the window has room for and the hold pays for, at least 1."""
         return self.reply_limit.tokens
 
-    @cached_property
+    @property
     def reply_limit(self) -> ReplyLimit:
         """That limit, and what sets it."""
-        return self.expert.reply_within(self._reservation.amount, self._call.request)
+        return self._booking.reply_limit
+
+    @property
+    def answered_model(self) -> str | None:
+        """The model that the reply names, where it names one."""
+        return self._booking.answered_model
 
     @property
     def withheld(self) -> frozenset[str]:
@@ -214,7 +166,7 @@ class Attempt:
             is_shown: Whether the caller sees it at once, so that no other expert can take over.
         """
         if text:
-            self._received.append(text)
+            self._booking.receive(text)
             self._is_shown = self._is_shown or is_shown
 
     def reported(self, usage: Usage | None, model: str | None = None) -> None:
@@ -230,6 +182,7 @@ class Attempt:
     def shown(self) -> None:
         """Note that the caller has been handed a part of the reply: no other expert can take over."""
         self._is_shown = True
+        self._first_shown_ns = self._first_shown_ns or time.time_ns()
 
     def settle(self, usage: Usage | None = None, model: str | None = None) -> None:
         """Book what the expert reported; what it does not report is estimated from the prompt and the text received.
@@ -239,35 +192,114 @@ class Attempt:
             model: The model that the reply names.
         """
         with self._settling:
-            self._settle(usage, model)
+            self._booking.settle(usage, model)
 
     async def asettle(self, usage: Usage | None = None, model: str | None = None) -> None:
         """:meth:`settle` off the event loop."""
         await off_loop(lambda: self.settle(usage, model))
 
+    def arrived(self) -> None:
+        """Note that the reply is there, though it is read later."""
+        self._booking.stop()
+
     def leave(self) -> None:
         """Note that the caller has left the stream; :meth:`settle_left` follows when it has been read on."""
         self._is_left = True
 
-    def settle_left(self, usage: Usage | None, model: str | None, is_complete: bool) -> None:
-        """Book a stream that the caller has left.
+    def settle_left(
+        self,
+        usage: Usage | None,
+        model: str | None,
+        is_complete: bool,
+        error: Exception | None = None,
+    ) -> None:
+        """Book a reply that the caller has left.
 
         Args:
             usage: As reported.
             model: The model that the reply names.
-            is_complete: Whether the stream has been read to its end; else the most that it can have cost is booked.
+            is_complete: Whether it has been read to its end; else the most that it can have cost is booked.
+            error: What ended it; booked as if the caller had waited for it.
         """
         left = GeneratorExit()
         try:
             with self._settling:
-                if is_complete:
-                    self._settle(usage, model)
+                if error is not None:
+                    self._close_reservation(read_failure(error))
+                elif is_complete:
+                    self._booking.settle(usage, model)
                 else:
-                    self._settle_unfinished(usage, model)
+                    self._booking.settle_unfinished(usage, model)
         finally:
             self._note_end(left, read_failure(left))
-            if self._call.on_end:
-                self._call.on_end(self)
+            self.abandon_plan()
+            self._end_call(left)
+
+    def holds_back(self, calls_tool: bool) -> bool:
+        """Whether a reply is checked when it is whole, so that no part of it may be shown before.
+
+        Args:
+            calls_tool: Whether it calls a tool, as far as it has come.
+        """
+        return self.step is not None or self._call.checks.holds_back(calls_tool)
+
+    def accepts(self, answer: Answer, model: str | None, reply: Any) -> bool:
+        """Whether a reply is the call's; else it stays paid for, and another try or the next step of a plan follows.
+
+        A reply of a wrong form is let through where no other try can be paid.
+
+        Args:
+            answer: What it says.
+            model: The model that it names.
+            reply: The reply itself, which is kept where it may be the call's after all.
+        """
+        if self.is_other_model(model):
+            self.reject(f"model {model!r} answered, and strict_model refuses it")
+            return False
+        checks = self._call.checks
+        if self.step is not None:
+            self._contribute(answer, reply, self.step.is_checked)
+            return False
+        found = checks.find_fault(answer)
+        if found is None:
+            return True
+        repair = None
+        if checks.repairs and self.follow_up is None:
+            repair = FollowUp.repair(self._call.request, answer, found.fault)
+        if found.is_of_form:
+            if not self._call.can_go_on(repair, self._booking.settled or 0):
+                return True
+            checks.stop_checking_form()
+            self._call.rejected_reply = ReplyAtHand(self, reply)
+        self.reject(found.fault.reason, repair)
+        return False
+
+    def _contribute(self, answer: Answer, reply: Any, is_checked: bool) -> None:
+        """Hand a reply to the plan; one with a fault adds nothing to it."""
+        found = self._call.checks.find_fault(answer) if is_checked else None
+        if found is None:
+            self.contribution = answer
+            self.reply = ReplyAtHand(self, reply, is_accepted=True)
+            self.outcome = Contributed()
+            return
+        if found.is_of_form:
+            self._call.rejected_reply = ReplyAtHand(self, reply)
+        self.reject(found.fault.reason)
+
+    async def aaccepts(self, answer: Answer, model: str | None, reply: Any) -> bool:
+        """:meth:`accepts` off the event loop, where a check may take its time."""
+        if not self.holds_back(bool(answer.tool_calls)):
+            return self.accepts(answer, model, reply)
+        return await off_loop(lambda: self.accepts(answer, model, reply))
+
+    def hand_over(self) -> None:
+        """End the call with this reply, which was kept while others were tried."""
+        self.outcome = Answered()
+        if self._place_in_records is not None:
+            records = self._call.records
+            record = records[self._place_in_records]
+            records[self._place_in_records] = replace(record, outcome="answered")
+        self._end_call(None)
 
     def is_other_model(self, model: str | None) -> bool:
         """Whether a reply of this model is to be refused: another than was asked, at an expert that is strict."""
@@ -278,36 +310,40 @@ class Attempt:
     def release(self) -> None:
         """Give the money back; nothing was spent."""
         with self._settling:
-            self._release()
+            self._booking.release()
 
-    def reject(self, reason: str) -> None:
+    def reject(self, reason: str, repair: FollowUp | None = None) -> None:
         """Let the next candidate try: the reply, which stays paid for, does not meet a check.
 
         Args:
             reason: Goes into the decision record; without text of the prompt or the reply.
+            repair: What the same expert is told, which is then asked first.
         """
-        self.outcome = Rejected(reason)
+        self.outcome = Rejected(reason, repair)
 
     def record(self) -> DecisionRecord:
         """The decision record, with every attempt so far; no prompt text, no secrets."""
         attempts = list(self._call.records)
         total = self._call.settled
-        if not self._has_ended:
+        if self._place_in_records is None:
             attempts.append(self._attempt_record())
-            total += self._settled or 0
-        state = self._state
+            total += self._booking.settled or 0
+        state = self._call.state
         remaining = state.available if state else None
         return replace(
             self._call.decision_record(),
             expert=self.expert.name,
+            plan=self.step.run.plan.name if self.step else None,
             model=self.expert.model,
-            account=self._reservation.account,
-            within_limit=self._reservation.enforced,
-            held_usd=decimal_usd(self._reservation.amount),
+            account=self._booking.reservation.account,
+            within_limit=self._booking.reservation.enforced,
+            held_usd=decimal_usd(self._booking.reservation.amount),
             reply_limit=self.reply_limit.tokens,
             limited_by=self.reply_limit.limited_by,
-            settled_usd=None if self._settled is None else decimal_usd(self._settled),
-            estimated=self._is_estimated,
+            settled_usd=None
+            if self._booking.settled is None
+            else decimal_usd(self._booking.settled),
+            estimated=self._booking.is_estimated,
             answered_model=self.answered_model,
             spent_usd=decimal_usd(state.spent) if state else None,
             remaining_usd=None if remaining is None else decimal_usd(remaining),
@@ -316,6 +352,7 @@ class Attempt:
         )
 
     def __enter__(self) -> Self:
+        self._enter()
         return self
 
     def __exit__(
@@ -324,18 +361,35 @@ class Attempt:
         try:
             return self._leave(error)
         finally:
-            self._tell_end()
+            self._tell_end(error)
 
     async def __aenter__(self) -> Self:
+        self._enter()
         return self
+
+    def _enter(self) -> None:
+        self.is_entered = True
+        if not self.is_sent:
+            self._booking.restart()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> bool:
         try:
-            return await off_loop(lambda: self._leave(error))
+            if error is None and self._is_closed_without_ledger():
+                return self._leave(None)
+            return await off_loop(lambda: self._leave(error), undo=self._break_off)
+        except asyncio.CancelledError:
+            self._is_broken_off = True
+            raise
         finally:
-            self._tell_end()
+            self._tell_end(error)
+
+    def _is_closed_without_ledger(self) -> bool:
+        """Whether nothing is left to write: it is settled, and its expert does not recover from a failure."""
+        return self._booking.settled is not None and not self._call.cooldowns.knows(
+            self.expert.name
+        )
 
     # Leaving: settle or release what is still held, then say whether the next candidate may try
 
@@ -345,13 +399,40 @@ class Attempt:
         failure = None if error is None else read_failure(error)
         try:
             with self._settling:  # a settlement that nobody waits for any more is waited for here
-                self._is_settled_within = self._settled is not None
+                self._is_settled_within = self._booking.settled is not None
                 if not self._is_settled_within:
                     self._close_reservation(failure)
             swallowed = self._close(error, failure)
+            self._is_broken_off = error is not None and not swallowed
+        except BaseException:
+            self._is_broken_off = True
+            raise
         finally:
             self._note_end(error, failure)
+            if not self._is_replaced:
+                self.abandon_plan()
         return swallowed
+
+    def _break_off(self, _: bool) -> None:
+        """End the plan of a call that was cancelled while this attempt was being left."""
+        self._is_broken_off = True
+        self.abandon_plan()
+
+    def abandon_plan(self) -> None:
+        """Give back what is held for the steps of its plan that nobody was asked for."""
+        if self.step is None:
+            return
+        for peer in self.peers:
+            if not peer.is_sent and not peer.is_entered:
+                peer.release()
+        self.step.run.close()
+
+    @property
+    def _is_replaced(self) -> bool:
+        """Whether the call goes on with another try, or with what its plan says."""
+        if self._is_broken_off:
+            return False
+        return isinstance(self.outcome, Failed | Rejected | Contributed)
 
     def _close(self, error: BaseException | None, failure: Failure | None) -> bool:
         """Whether an error is swallowed, since the next candidate may answer."""
@@ -367,7 +448,7 @@ class Attempt:
         if not failure.another_may_succeed or self._is_fault_of_caller(failure):
             return False
         if self._is_shown:
-            raise StreamInterrupted(self.expert.name, self._settled or 0) from error
+            raise StreamInterrupted(self.expert.name, self._booking.settled or 0) from error
         self.outcome = Failed(error, failure)
         return True
 
@@ -378,98 +459,55 @@ class Attempt:
     def _close_reservation(self, failure: Failure | None) -> None:
         """Book what the call may have cost, or nothing where the expert did no work."""
         if failure is None:
-            self._settle(self._reported, self._reported_model)
+            self._booking.settle(self._reported, self._reported_model)
             return
         if failure.has_whole_reply:
-            self._received.append(failure.reply_text)
-            self._settle(failure.usage or self._reported, self._reported_model)
-        elif failure.may_be_billed or self._reported or any(self._received):
-            self._settle_unfinished(self._reported, self._reported_model)
+            self._booking.receive(failure.reply_text)
+            self._booking.settle(failure.usage or self._reported, self._reported_model)
+        elif failure.may_be_billed or self._reported or self._booking.has_text:
+            self._booking.settle_unfinished(self._reported, self._reported_model)
         else:
-            self._release()
-
-    def _release(self) -> None:
-        self._state = self._call.settlements.release(self._reservation)
-        self._settled = 0
-
-    def _settle(self, usage: Usage | None, model: str | None) -> None:
-        if usage:
-            self._observe_latency()
-            self._call.hidden_reasoning.note(self.expert, usage)
-        if not self._is_counted(usage) and self._call.hidden_reasoning.of(self.expert):
-            self._settle_unfinished(usage, model)
-            return
-        complete_usage = self._complete_usage(usage)
-        self._book(self._call.answering_models.cost(self.expert, model, complete_usage), model)
-
-    def _settle_unfinished(self, reported: Usage | None, model: str | None) -> None:
-        """Book the most that a reply can have cost which did not come to its end, or hides what it cost.
-
-        What an expert writes without showing it, such as reasoning, is known from the usage at the end alone. So all
-        that is held is booked, less what is reported not to have been used for the prompt.
-        """
-        self._is_estimated = True
-        cost = self._reservation.amount - self._unused_for_prompt(reported)
-        models = self._call.answering_models
-        if models.is_other(self.expert, model):
-            cost = max(cost, models.cost(self.expert, model, self._largest_usage()))
-        self._book(cost, model)
-
-    def _largest_usage(self) -> Usage:
-        """The most tokens that the call can have used."""
-        request = self._call.request
-        return Usage(self.expert.prompt_token_bound(request), self.max_tokens * request.completions)
-
-    def _unused_for_prompt(self, reported: Usage | None) -> NanoUsd:
-        """What was held for the prompt, and is reported not to have been used."""
-        if reported is None or not reported.prompt_tokens:
-            return 0
-        bound = self.expert.prompt_token_bound(self._call.request)
-        used = self.expert.cost(reported.prompt_only())
-        return max(0, self.expert.maximum_cost(bound, 0) - used)
-
-    def _book(self, cost: NanoUsd, model: str | None) -> None:
-        self.answered_model = model
-        self._state = self._call.settlements.settle(self._reservation, cost)
-        self._settled = cost
-        if self._state is not None:
-            self._call.alerts.check(self._call.budget, self._state)
-
-    def _complete_usage(self, usage: Usage | None) -> Usage:
-        """What was reported, with an estimate of what was not."""
-        if usage and usage.prompt_tokens and self._is_counted(usage):
-            return usage
-        text = "".join(self._received)
-        self._is_estimated = True
-        estimate = Usage(self.expert.prompt_tokens(self._call.request), count_tokens(text))
-        return usage.filled(estimate) if usage else estimate
-
-    def _is_counted(self, usage: Usage | None) -> bool:
-        """Whether a usage says how much was written: a count, or none of a reply that has no text."""
-        if usage is None:
-            return False
-        return usage.completion_tokens > 0 or (usage.prompt_tokens > 0 and not any(self._received))
-
-    def _observe_latency(self) -> None:
-        self._call.observe_latency(self.expert.name, time.monotonic() - self._started)
+            self._booking.release()
 
     def _note_end(self, error: BaseException | None, failure: Failure | None) -> None:
         """Add the attempt to those of the call that ended, and note how the expert is doing."""
-        self._call.records.append(self._attempt_record(error, failure))
-        self._call.settled += self._settled or 0
-        self._has_ended = True
+        record = self._attempt_record(error, failure)
+        self._place_in_records = len(self._call.records)
+        self._call.records.append(record)
+        self._call.trace.note_attempt(self._facts(record, failure))
+        self._call.settled += self._booking.settled or 0
         if failure is None:
             self._call.cooldowns.note_answer(self.expert.name)
         elif isinstance(error, Exception) and not self._is_settled_within:
             if failure.reason == "timeout":
-                self._observe_latency()
+                self._booking.observe_latency()
             self._call.cooldowns.note_failure(self.expert.name, failure)
 
-    def _tell_end(self) -> None:
-        """Call ``on_end``, unless another candidate takes over or the stream is read on, which ends it later."""
-        is_replaced = isinstance(self.outcome, Failed | Rejected)
-        if self._call.on_end and not is_replaced and not self._is_left:
-            self._call.on_end(self)
+    def _tell_end(self, error: BaseException | None) -> None:
+        """End the call, unless another candidate takes over or the stream is read on, which ends it later."""
+        if not self._is_replaced and not self._is_left:
+            self._end_call(error)
+
+    def _end_call(self, error: BaseException | None) -> None:
+        if self._call.has_ended:
+            return
+        self._call.has_ended = True
+        error_type = type(error).__name__ if isinstance(error, Exception) else None
+        self._call.trace.end(self.decision.predict_ms, self.record, error_type)
+        self._call.end(self)
+
+    def _facts(self, record: AttemptRecord, failure: Failure | None) -> AttemptFacts:
+        """What is traced of the attempt."""
+        return AttemptFacts(
+            expert=self.expert,
+            record=record,
+            account=self._booking.reservation.account,
+            started_ns=self._started_ns,
+            first_shown_ns=self._first_shown_ns,
+            max_tokens=self.max_tokens,
+            usage=self._booking.usage,
+            failure=failure,
+        )
 
     def _attempt_record(
         self, error: BaseException | None = None, failure: Failure | None = None
@@ -479,10 +517,13 @@ class Attempt:
             expert=self.expert.name,
             outcome=ending,
             error=problem,
-            held_usd=decimal_usd(self._reservation.amount),
-            settled_usd=decimal_usd(self._settled or 0),
-            estimated=self._is_estimated,
+            held_usd=decimal_usd(self._booking.reservation.amount),
+            settled_usd=decimal_usd(self._booking.settled or 0),
+            estimated=self._booking.is_estimated,
             answered_model=self.answered_model,
+            repairs=self.follow_up is not None and self.follow_up.is_repair,
+            plan=self.step.run.plan.name if self.step else None,
+            rewrites=self.follow_up is not None and self.follow_up.is_rewriting,
         )
 
     def _ending(
@@ -491,6 +532,8 @@ class Attempt:
         """How the attempt ended, and what the record says of it."""
         if isinstance(self.outcome, Rejected):
             return "rejected", self.outcome.reason
+        if isinstance(self.outcome, Contributed):
+            return "contributed", None
         if failure is None or (isinstance(error, GeneratorExit) and self._is_settled_within):
             return "answered", None
         ending: Ending = "failed" if isinstance(error, Exception) else "abandoned"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from operator import attrgetter
 from typing import Protocol, Self
 
 from routoo_core.answering_models import AnsweringModels
@@ -14,27 +15,41 @@ from routoo_core.budget.alerts import Alerts
 from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Reservation
 from routoo_core.budget.settlements import Settlements
-from routoo_core.calling.attempt import Attempt, CallInProgress, Failed, Rejected
-from routoo_core.calling.trials import Trial, trials_of
+from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.call import CallInProgress, Contributed, Failed, Rejected
+from routoo_core.calling.checks import CheckRule, ReplyChecks
+from routoo_core.calling.follow_up import FollowUp
+from routoo_core.calling.plan_run import PlanRun, PlanStep, ReplyAtHand
+from routoo_core.calling.rewriting import rewriting_trials
+from routoo_core.calling.trials import (
+    Trial,
+    amount_held,
+    put_last,
+    repair_trial,
+    retry_pause_s,
+    trials_of,
+    within_limit,
+)
 from routoo_core.candidates import Candidate
 from routoo_core.errors import (
     AllExpertsFailed,
     BudgetExceeded,
     ContextWindowExceeded,
     HeldShareExceeded,
+    InvalidRequest,
+    LedgerError,
     ReplyRejected,
     RoutingError,
     all_experts_failed,
 )
 from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.latency import Latencies
+from routoo_core.money import NanoUsd
 from routoo_core.parameters import RefusedParameters
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
+from routoo_core.telemetry import CallTrace
 from routoo_core.threads import off_loop
-
-FIRST_RETRY_PAUSE_S = 0.25
-LONGEST_RETRY_PAUSE_S = 8.0
 
 _REJECTED = "rejected"
 """Why an attempt failed whose reply was refused by a check."""
@@ -57,7 +72,9 @@ class CallStarter(Protocol):
     hidden_reasoning: HiddenReasoning
     answering_models: AnsweringModels
     alerts: Alerts
+    checks: CheckRule
     on_exhausted: str
+    operation: str
 
     def account(self, request: RoutedRequest) -> Budget:
         """Whose budget pays."""
@@ -83,7 +100,7 @@ class Attempts(Iterator[Attempt]):
     Args:
         router: Decides, and keeps the ledger.
         read_request: Reads the call; not before the first attempt, since a long conversation takes a while.
-        on_end: Takes the attempt that ended the call, whether it was answered or raised.
+        on_end: Takes the attempt that ended the call, whether it was answered or raised; the last where all failed.
     """
 
     def __init__(
@@ -96,17 +113,26 @@ class Attempts(Iterator[Attempt]):
         self._read_request = read_request
         self._on_end = on_end
         self._call: CallInProgress | None = None
-        self._untried: Iterator[Trial] = iter(())
+        self._trace: CallTrace | None = None
+        self._untried: deque[Trial] = deque()
         self._refusals: list[BudgetExceeded] = []
         self._attempts: list[Attempt] = []
+        self._tried: list[Candidate] = []
+        self._plan: PlanRun | None = None
+        self._peers: deque[Attempt] = deque()
 
     def __next__(self) -> Attempt:
         if self._attempts and not self._may_go_on():
             raise StopIteration
-        return self._start_next(is_driven=False)
+        attempt = self._start_next(is_driven=False)
+        assert isinstance(attempt, Attempt)  # noqa: S101 (replies are kept for drivers alone)
+        return attempt
 
-    def start_next(self) -> Attempt:
+    def start_next(self) -> Attempt | ReplyAtHand:
         """Hold money for the next affordable candidate; for drivers, whose errors are all the expert's.
+
+        Returns:
+            An attempt to make, or a reply of an earlier one that is the call's after all.
 
         Raises:
             BudgetExceeded: Nothing is affordable, and ``on_exhausted`` is ``refuse``.
@@ -115,22 +141,124 @@ class Attempts(Iterator[Attempt]):
         """
         return self._start_next(is_driven=True)
 
-    def _start_next(self, is_driven: bool) -> Attempt:
-        call = self._open_call()
-        self._ask_again_without_refused_parameter()
-        self._ask_again_after_passing_failure(call)
-        for trial in self._untried:
+    def _start_next(self, is_driven: bool) -> Attempt | ReplyAtHand:
+        if self._trace is None:
+            self._trace = CallTrace(self._router.operation)
+        try:
+            return self._start_attempt(self._trace, is_driven)
+        except BaseException as error:
+            self._abandon_plan()
+            if isinstance(error, Exception):
+                self._trace.fail(type(error).__name__)
+            raise
+
+    def _abandon_plan(self) -> None:
+        """Give back what is held for a plan that cannot go on."""
+        if self._plan is not None:
+            for peer in self._peers:
+                peer.abandon_plan()
+            self._plan.close()
+            self._plan = None
+
+    def _start_attempt(self, trace: CallTrace, is_driven: bool) -> Attempt | ReplyAtHand:
+        call = self._open_call(trace, is_driven)
+        if self._plan is not None:
+            next_of_plan = self._go_on_with_plan(call, self._plan)
+            if next_of_plan is not None:
+                return next_of_plan
+        else:
+            self._ask_again_without_refused_parameter()
+            self._ask_again_after_passing_failure(call)
+            self._ask_again_to_repair()
+            self._ask_other_servers_first(call)
+        while self._untried:
+            trial = self._untried.popleft()
             if trial.is_second and self._was_tried(trial.candidate):
                 continue
-            reservation = self._reserve(call, trial)
+            if trial.candidate.plan is not None:
+                first_step = self._begin_plan(call, trial)
+                if first_step is not None:
+                    return first_step
+                continue
+            reservation = self._reserve(call, trial, call.settled)
             if reservation is not None:
-                return self._begin(call, trial.candidate, reservation, is_driven)
+                return self._begin(call, trial, reservation, is_driven)
+        if call.rejected_reply is not None:
+            return _handed_over(call.rejected_reply)
         if self._attempts:
+            self._tell_failure()
             raise self._all_failed(call)
         candidate, reservation = self._reserve_beyond_limit(call)
-        return self._begin(call, candidate, reservation, is_driven)
+        return self._begin(call, Trial(candidate, 0), reservation, is_driven)
 
-    def _open_call(self) -> CallInProgress:
+    def _go_on_with_plan(self, call: CallInProgress, plan: PlanRun) -> Attempt | ReplyAtHand | None:
+        """The next step of a plan, or its reply; ``None`` where it has come to nothing."""
+        last = self._attempts[-1]
+        if last.step is not None:
+            plan.note(last.step, last.contribution, last.reply)
+        if isinstance(last.outcome, Failed) and last.outcome.failure.parameter is not None:
+            self._router.refused_parameters.learn(last.expert, last.outcome.failure.parameter)
+        if not self._peers:
+            self._begin_steps(call, plan.next_steps())
+        if self._peers:
+            return self._next_peer()
+        self._plan = None
+        reply = plan.reply()
+        return None if reply is None else _handed_over(reply)
+
+    def _begin_plan(self, call: CallInProgress, trial: Trial) -> Attempt | None:
+        """The first step of a plan whose money is held as a whole; ``None`` where it is not affordable."""
+        candidate = trial.candidate
+        reservations = self._reserve_steps(call, trial)
+        if reservations is None or candidate.plan is None:
+            return None
+        self._tried.append(candidate)
+        self._plan = PlanRun(
+            candidate.plan, candidate.steps, call.request, reservations, call.settlements
+        )
+        self._begin_steps(call, self._plan.next_steps())
+        return self._next_peer()
+
+    def _reserve_steps(self, call: CallInProgress, trial: Trial) -> list[Reservation] | None:
+        """Money for every step of a plan; ``None`` where there is no room for one, and then none is held."""
+        with ExitStack() as undo:
+            reservations = []
+            committed = call.settled
+            is_ample = trial.minimum > trial.candidate.minimum_cost
+            steps = [
+                Trial(step, step.ample_cost if is_ample else step.minimum_cost)
+                for step in trial.candidate.steps
+            ]
+            needed_later = sum(step.minimum for step in steps)
+            for step in steps:
+                needed_later -= step.minimum
+                reservation = self._reserve(call, step, committed + needed_later)
+                if reservation is None:
+                    return None
+                undo.callback(call.settlements.release, reservation)
+                reservations.append(reservation)
+                committed += reservation.amount
+            undo.pop_all()
+        return reservations
+
+    def _begin_steps(self, call: CallInProgress, steps: Sequence[PlanStep]) -> None:
+        """Begin steps of a plan that are asked together."""
+        peers = []
+        for step in steps:
+            call.cooldowns.note_call(step.candidate.expert.name)
+            peers.append(
+                Attempt(call, step.candidate, step.reservation, True, step.follow_up, step)
+            )
+        for attempt in peers:
+            attempt.peers = tuple(peers)
+        self._peers.extend(peers)
+
+    def _next_peer(self) -> Attempt:
+        attempt = self._peers.popleft()
+        self._attempts.append(attempt)
+        return attempt
+
+    def _open_call(self, trace: CallTrace, is_driven: bool) -> CallInProgress:
         if self._call is None:
             request = self._read_request()
             decision = self._router.start(request)
@@ -145,9 +273,18 @@ class Attempts(Iterator[Attempt]):
                 hidden_reasoning=self._router.hidden_reasoning,
                 answering_models=self._router.answering_models,
                 alerts=self._router.alerts,
+                trace=trace,
+                checks=ReplyChecks(request, self._router.checks),
+                can_go_on=self._can_go_on,
                 on_end=self._on_end,
             )
-            self._untried = iter(trials_of(decision))
+            for trial in rewriting_trials(decision, request) + trials_of(decision):
+                if is_driven or trial.candidate.plan is None:
+                    self._untried.append(trial)
+            if not self._untried:
+                raise InvalidRequest(
+                    "expert: a plan needs its experts' replies; call it through an adapter"
+                )
         return self._call
 
     def _ask_again_without_refused_parameter(self) -> None:
@@ -155,50 +292,108 @@ class Attempts(Iterator[Attempt]):
         outcome = self._attempts[-1].outcome if self._attempts else None
         if not isinstance(outcome, Failed) or outcome.failure.parameter is None:
             return
-        candidate = self._attempts[-1].candidate
-        if self._router.refused_parameters.learn(candidate.expert, outcome.failure.parameter):
-            self._untried = chain([Trial(candidate, candidate.minimum_cost)], self._untried)
+        attempt = self._attempts[-1]
+        if self._router.refused_parameters.learn(attempt.expert, outcome.failure.parameter):
+            self._untried.appendleft(_again(attempt))
 
     def _ask_again_after_passing_failure(self, call: CallInProgress) -> None:
         """Put an expert first again that may be retried, after a short wait; each try is held and booked by itself."""
         outcome = self._attempts[-1].outcome if self._attempts else None
         if not isinstance(outcome, Failed) or not outcome.failure.may_succeed_later:
             return
-        candidate = self._attempts[-1].candidate
-        tries = sum(attempt.expert is candidate.expert for attempt in self._attempts)
+        last = self._attempts[-1]
+        tries = sum(attempt.expert is last.expert for attempt in self._attempts)
         retries = call.request.overrides.max_retries
         if retries is None:
-            retries = candidate.expert.max_retries
+            retries = last.expert.max_retries
         if tries > retries:
             return
-        time.sleep(_pause_s(tries, outcome.failure.retry_after_s))
-        self._untried = chain([Trial(candidate, candidate.minimum_cost)], self._untried)
+        time.sleep(retry_pause_s(tries, outcome.failure.retry_after_s))
+        self._untried.appendleft(_again(last))
+
+    def _ask_again_to_repair(self) -> None:
+        """Put an expert first again whose reply was rejected, if it is to be told what was wrong."""
+        outcome = self._attempts[-1].outcome if self._attempts else None
+        if isinstance(outcome, Rejected) and outcome.repair is not None:
+            self._untried.extendleft(self._repairs(outcome.repair))
+
+    def _ask_other_servers_first(self, call: CallInProgress) -> None:
+        """Put last whoever shares the server that has just failed, behind a try of the same expert once more."""
+        outcome = self._attempts[-1].outcome if self._attempts else None
+        if isinstance(outcome, Failed):
+            last = self._attempts[-1].expert.name
+            failing = call.cooldowns.sharing(last, outcome.failure.reason) - {last}
+            self._untried = deque(put_last(self._untried, failing))
+
+    def _repairs(self, repair: FollowUp) -> list[Trial]:
+        """The trial of the expert that was asked last, told what was wrong; empty where it cannot be asked."""
+        trial = repair_trial(self._attempts[-1].candidate, repair)
+        return [] if trial is None else [trial]
+
+    def _can_go_on(self, repair: FollowUp | None, settled: NanoUsd) -> bool:
+        """Whether another try can be paid now; not where the ledger cannot say so.
+
+        Args:
+            repair: What the expert that was asked last would be told.
+            settled: Booked for the try that is ending.
+        """
+        call = self._call
+        if call is None:
+            return False
+        trials = self._repairs(repair) if repair else []
+        for trial in self._untried:
+            if not self._was_tried(trial.candidate):
+                trials.append(trial)
+        if not trials:
+            return False
+        chain = call.budget.chain
+        try:
+            states = [call.settlements.ledger.state(payer) for payer in chain]
+        except LedgerError:
+            return False
+        for trial in trials:
+            capped = within_limit(trial, call.request.overrides.max_cost, call.settled + settled)
+            if capped is not None and amount_held(capped, chain, states) is not None:
+                return True
+        return False
 
     def _may_go_on(self) -> bool:
-        return isinstance(self._attempts[-1].outcome, Failed | Rejected)
+        return isinstance(self._attempts[-1].outcome, Failed | Rejected | Contributed)
 
     def _begin(
         self,
         call: CallInProgress,
-        candidate: Candidate,
+        trial: Trial,
         reservation: Reservation,
         is_driven: bool,
     ) -> Attempt:
-        call.cooldowns.note_call(candidate.expert.name)
-        attempt = Attempt(call, candidate, reservation, is_driven)
+        call.cooldowns.note_call(trial.candidate.expert.name)
+        attempt = Attempt(call, trial.candidate, reservation, is_driven, trial.follow_up)
+        self._tried.append(trial.candidate)
         self._attempts.append(attempt)
         return attempt
 
     def _was_tried(self, candidate: Candidate) -> bool:
-        return any(attempt.candidate is candidate for attempt in self._attempts)
+        return any(tried is candidate for tried in self._tried)
 
-    def _reserve(self, call: CallInProgress, trial: Trial) -> Reservation | None:
-        """Money for a candidate; ``None`` where an account cannot afford it."""
+    def _reserve(
+        self, call: CallInProgress, trial: Trial, committed: NanoUsd
+    ) -> Reservation | None:
+        """Money for a candidate; ``None`` where an account, or what the call may cost, has no room for it.
+
+        Args:
+            call: The call.
+            trial: Whom it is to ask.
+            committed: Booked for the call, and held for the other steps of a plan.
+        """
+        capped = within_limit(trial, call.request.overrides.max_cost, committed)
+        if capped is None:
+            return None
         try:
             return call.settlements.reserve(
                 call.budget,
-                minimum=trial.minimum,
-                maximum=trial.candidate.maximum_cost,
+                minimum=capped.minimum,
+                maximum=capped.candidate.maximum_cost,
             )
         except BudgetExceeded as error:
             self._refusals.append(error)
@@ -210,12 +405,19 @@ class Attempts(Iterator[Attempt]):
         Raises:
             BudgetExceeded: There is none; the error names what the cheapest candidate needs.
         """
-        refusal = min(self._refusals, key=_amount_needed)
+        if not self._refusals:
+            raise InvalidRequest(
+                "max_cost: it is less than the steps of the plan need together; raise it, or name an expert"
+            )
+        refusal = min(self._refusals, key=attrgetter("needed"))
         if not isinstance(refusal, HeldShareExceeded):
             call.alerts.note_refusal(call.budget, refusal.account)
         if self._router.on_exhausted == REFUSE:
             raise refusal
-        candidate = self._last_resort(call.decision.candidates)
+        alone = [candidate for candidate in call.decision.candidates if candidate.plan is None]
+        if not alone:
+            raise refusal
+        candidate = self._last_resort(alone)
         reservation = call.settlements.reserve(
             call.budget,
             minimum=0,
@@ -224,12 +426,18 @@ class Attempts(Iterator[Attempt]):
         )
         return candidate, reservation
 
-    def _last_resort(self, candidates: tuple[Candidate, ...]) -> Candidate:
+    def _last_resort(self, candidates: Sequence[Candidate]) -> Candidate:
         """The candidate that ``on_exhausted`` names, else the cheapest."""
         for candidate in candidates:
             if candidate.expert.name == self._router.on_exhausted:
                 return candidate
-        return min(candidates, key=_expected_cost)
+        return min(candidates, key=attrgetter("expected_cost"))
+
+    def _tell_failure(self) -> None:
+        """End the call with its last attempt, though nobody answered: rejected replies were paid for."""
+        if self._on_end is not None:
+            self._on_end(self._attempts[-1])
+            self._on_end = None
 
     def _all_failed(self, call: CallInProgress) -> RoutingError:
         """The error that says how each attempt ended."""
@@ -287,29 +495,26 @@ class AsyncAttempts:
             raise StopAsyncIteration
         return attempt
 
-    async def start_next(self) -> Attempt:
+    async def start_next(self) -> Attempt | ReplyAtHand:
         """:meth:`Attempts.start_next`, async."""
         return await off_loop(self._attempts.start_next, undo=_release)
 
 
-def _release(attempt: Attempt | None) -> None:
+def _again(attempt: Attempt) -> Trial:
+    """The same once more."""
+    return Trial(attempt.candidate, attempt.candidate.minimum_cost, follow_up=attempt.follow_up)
+
+
+def _handed_over(reply: ReplyAtHand) -> ReplyAtHand:
+    """A reply that ends the call."""
+    reply.attempt.hand_over()
+    return reply
+
+
+def _release(attempt: Attempt | ReplyAtHand | None) -> None:
     """Give back the money of an attempt that nobody waits for any more."""
-    if attempt is not None:
-        attempt.release()
-
-
-def _pause_s(tries: int, retry_after_s: float | None) -> float:
-    """Seconds before an expert is asked again."""
-    pause = min(LONGEST_RETRY_PAUSE_S, FIRST_RETRY_PAUSE_S * 2.0 ** (tries - 1))
-    pause *= 1 - random.random() / 4  # noqa: S311 (callers that failed together do not come back together)
-    if retry_after_s is None:
-        return pause
-    return min(LONGEST_RETRY_PAUSE_S, max(pause, retry_after_s))
-
-
-def _amount_needed(error: BudgetExceeded) -> int:
-    return error.needed
-
-
-def _expected_cost(candidate: Candidate) -> int:
-    return candidate.expected_cost
+    if isinstance(attempt, Attempt):
+        if attempt.step is None:
+            attempt.release()
+        else:
+            attempt.abandon_plan()

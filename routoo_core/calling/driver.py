@@ -1,7 +1,7 @@
 """The driver of a call: decide, hold, call, read, settle, move on; once for each of the four ways of a call.
 
 An adapter says how it calls an expert and how it reads the reply, as one of the small protocols below. The
-driver tries the affordable candidates until one answers::
+driver tries the affordable candidates until one gives a reply that its call's checks accept::
 
     reply = run(router, request, call)
 """
@@ -9,15 +9,18 @@ driver tries the affordable candidates until one answers::
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.attempts import ReadRequest
 from routoo_core.calling.passage import Passage
+from routoo_core.calling.plan_run import ReplyAtHand
 from routoo_core.calling.readings import AsyncStream, Piece, Reading, StreamReader
+from routoo_core.calling.recall import CallCache
+from routoo_core.calling.together import AsyncSentTogether, SentTogether
 from routoo_core.record import DecisionRecord
 from routoo_core.request import RoutedRequest
-from routoo_core.threads import off_loop
 
 if TYPE_CHECKING:
     from routoo_core.router import Router
@@ -85,10 +88,6 @@ class AsyncStreamedCall(Protocol[Piece]):
         ...
 
 
-Check = Callable[[Any], str | None]
-"""Looks at a reply that was paid for: ``None`` accepts it, a text says why another expert must answer."""
-Lookup = Callable[[RoutedRequest], Any]
-"""Looks a request up in a cache: a reply, or ``None`` to call an expert."""
 OnEnd = Callable[[Attempt], None]
 """Takes the attempt that ended a call."""
 
@@ -98,8 +97,6 @@ def run(
     request: RoutedRequest,
     call: WholeCall[Reply],
     *,
-    lookup: Lookup | None = None,
-    check: Check | None = None,
     on_end: OnEnd | None = None,
 ) -> Reply:
     """The first reply that an affordable expert gives, settled and stamped.
@@ -108,9 +105,7 @@ def run(
         router: Ranks the candidates and holds the money.
         request: The call as the router reads it.
         call: How the adapter calls an expert and reads its reply.
-        lookup: Asked before any expert is called, such as a cache; what it returns is returned as it is.
-        check: Looks at each reply after it was paid for; a rejected one lets the next candidate answer.
-        on_end: Takes the attempt that ended the call, also where its error reached the caller; nothing is ended where
+        on_end: Takes the attempt that ended the call, also where its error reached the caller; the last one where
             every expert failed.
 
     Raises:
@@ -118,20 +113,26 @@ def run(
         AllExpertsFailed: Everything affordable failed or was rejected.
         NoCapableExpert: No expert can serve the request.
     """
-    cached: Reply | None = lookup(request) if lookup else None
+    cache = CallCache(router, lambda: request, call)
+    cached: Reply | None = cache.reply()
     if cached is not None:
         return cached
-    attempts = router.attempts(request, on_end)
-    while True:
-        with attempts.start_next() as attempt:
-            reply = call.send(attempt)
-            reading = call.read(reply)
-            attempt.received(reading.text, is_shown=False)
-            attempt.settle(reading.usage, reading.model)
-            fault = _fault(attempt, reading, reply, check)
-            if fault is None:
-                return call.stamp(reply, attempt.record())
-            attempt.reject(fault)
+    attempts = router.attempts(cache.request(), on_end)
+    with closing(SentTogether(call)) as sent:
+        while True:
+            following = attempts.start_next()
+            if isinstance(following, ReplyAtHand):
+                if following.is_accepted:
+                    cache.keep(call.read(following.reply), following.attempt)
+                return call.stamp(following.reply, following.attempt.record())
+            with following as attempt:
+                reply = sent.reply(attempt)
+                reading = call.read(reply)
+                attempt.received(reading.text, is_shown=False)
+                attempt.settle(reading.usage, reading.model)
+                if attempt.accepts(reading.answer, reading.model, reply):
+                    cache.keep(reading, attempt)
+                    return call.stamp(reply, attempt.record())
 
 
 async def arun(
@@ -139,26 +140,29 @@ async def arun(
     read_request: ReadRequest,
     call: AsyncWholeCall[Reply],
     *,
-    lookup: Lookup | None = None,
-    check: Check | None = None,
     on_end: OnEnd | None = None,
 ) -> Reply:
     """:func:`run`, async: the call is read off the event loop, where the predictor and the ledger work as well."""
-    if lookup is not None:
-        cached: Reply | None = lookup(await off_loop(read_request))
-        if cached is not None:
-            return cached
-    attempts = router.attempts_off_loop(read_request, on_end)
-    while True:
-        async with await attempts.start_next() as attempt:
-            reply = await call.asend(attempt)
-            reading = call.read(reply)
-            attempt.received(reading.text, is_shown=False)
-            await attempt.asettle(reading.usage, reading.model)
-            fault = _fault(attempt, reading, reply, check)
-            if fault is None:
-                return call.stamp(reply, attempt.record())
-            attempt.reject(fault)
+    cache = CallCache(router, read_request, call)
+    cached: Reply | None = await cache.areply()
+    if cached is not None:
+        return cached
+    attempts = router.attempts_off_loop(cache.request, on_end)
+    async with aclosing(AsyncSentTogether(call)) as sent:
+        while True:
+            following = await attempts.start_next()
+            if isinstance(following, ReplyAtHand):
+                if following.is_accepted:
+                    await cache.akeep(call.read(following.reply), following.attempt)
+                return call.stamp(following.reply, following.attempt.record())
+            async with following as attempt:
+                reply = await sent.reply(attempt)
+                reading = call.read(reply)
+                attempt.received(reading.text, is_shown=False)
+                await attempt.asettle(reading.usage, reading.model)
+                if await attempt.aaccepts(reading.answer, reading.model, reply):
+                    await cache.akeep(reading, attempt)
+                    return call.stamp(reply, attempt.record())
 
 
 def stream(
@@ -173,7 +177,7 @@ def stream(
     An expert that fails before its first visible piece is replaced by the next candidate. Afterwards the caller has
     seen a part of the reply, and the failure is a ``StreamInterrupted``; so is a stream that ends without a sign of
     its end. A stream that is closed early is read on for a short while, off the caller's path, so that what it cost is
-    known; else the most that it can have cost is booked.
+    known; else the most that it can have cost is booked. A checked reply is shown once it is whole and accepted.
 
     Raises:
         StreamInterrupted: The expert failed after its first visible piece.
@@ -181,17 +185,30 @@ def stream(
         AllExpertsFailed: Everything affordable failed.
         NoCapableExpert: No expert can serve the request.
     """
-    attempts = router.attempts(request, on_end)
+    cache = CallCache(router, lambda: request, call)
+    cached: Piece | None = cache.piece()
+    if cached is not None:
+        yield cached
+        return
+    attempts = router.attempts(cache.request(), on_end)
     while True:
-        with attempts.start_next() as attempt:
+        following = attempts.start_next()
+        if isinstance(following, ReplyAtHand):
+            if following.is_accepted:
+                cache.keep(following.reply.end(), following.attempt)
+            yield from following.reply.closing_pieces()
+            return
+        with following as attempt:
             passage = Passage(attempt, call.reader(attempt))
             with passage.pieces_of(call.open(attempt)) as pieces:
                 for piece in pieces:
                     yield from passage.let_through(piece)
             ending = passage.end()
             attempt.settle(ending.usage, ending.model)
-            yield from passage.closing_pieces()
-            return
+            if passage.is_open or attempt.accepts(ending.answer, ending.model, passage):
+                cache.keep(ending, attempt)
+                yield from passage.closing_pieces()
+                return
 
 
 async def astream(
@@ -202,9 +219,21 @@ async def astream(
     on_end: OnEnd | None = None,
 ) -> AsyncGenerator[Piece, None]:
     """:func:`stream`, async, with as little on the event loop as :func:`arun`."""
-    attempts = router.attempts_off_loop(read_request, on_end)
+    cache = CallCache(router, read_request, call)
+    cached: Piece | None = await cache.apiece()
+    if cached is not None:
+        yield cached
+        return
+    attempts = router.attempts_off_loop(cache.request, on_end)
     while True:
-        async with await attempts.start_next() as attempt:
+        following = await attempts.start_next()
+        if isinstance(following, ReplyAtHand):
+            if following.is_accepted:
+                await cache.akeep(following.reply.end(), following.attempt)
+            for piece in following.reply.closing_pieces():
+                yield piece
+            return
+        async with following as attempt:
             passage = Passage(attempt, call.reader(attempt))
             async with passage.apieces_of(await call.aopen(attempt)) as pieces:
                 async for piece in pieces:
@@ -212,13 +241,8 @@ async def astream(
                         yield visible_piece
             ending = passage.end()
             await attempt.asettle(ending.usage, ending.model)
-            for piece in passage.closing_pieces():
-                yield piece
-            return
-
-
-def _fault(attempt: Attempt, reading: Reading, reply: Any, check: Check | None) -> str | None:
-    """Why a reply is rejected: another model's, or refused by the check; ``None`` where it is accepted."""
-    if attempt.is_other_model(reading.model):
-        return f"model {reading.model!r} answered, and strict_model refuses it"
-    return check(reply) if check else None
+            if passage.is_open or await attempt.aaccepts(ending.answer, ending.model, passage):
+                await cache.akeep(ending, attempt)
+                for piece in passage.closing_pieces():
+                    yield piece
+                return

@@ -16,6 +16,7 @@ from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.readings import AsyncStream, Piece, Reading, StreamReader
 from routoo_core.errors import OtherModelAnswered, ReplyCutOff
 from routoo_core.lifetimes import PerProcess
+from routoo_core.threads import off_loop
 
 DRAIN_S = 2.0
 """Seconds for which a stream that its caller has left is read on, as most report their usage at the end."""
@@ -37,7 +38,8 @@ class Passage(Generic[Piece]):
     """Lets the pieces of one stream through to the caller, from the first on that shows anything.
 
     Once the stream has announced its end, each piece waits for the one behind it, since the last one carries the
-    record. A strict expert's pieces are held back until the stream names its model, or ends without.
+    record. A strict expert's pieces are held back until the stream names its model, or ends without. Those of a reply
+    that is checked are held back until it is whole.
 
     Args:
         attempt: Whose stream.
@@ -50,6 +52,12 @@ class Passage(Generic[Piece]):
         self._waiting_pieces: list[_WaitingPiece[Piece]] = []
         self._is_open = False
         self._is_empty = True
+        self._calls_tool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the caller has been shown a part of it."""
+        return self._is_open
 
     @contextmanager
     def pieces_of(self, stream: Generator[Piece, Any, Any]) -> Iterator[Iterator[Piece]]:
@@ -83,6 +91,7 @@ class Passage(Generic[Piece]):
         """The pieces to hand to the caller now that this one has come."""
         self._is_empty = False
         reading = self._reader.read(piece)
+        self._calls_tool = self._calls_tool or reading.calls_tool
         self._attempt.received(reading.text, self._is_open)
         self._waiting_pieces.append(_WaitingPiece(piece, reading.is_visible))
         count = len(self._waiting_pieces)
@@ -90,7 +99,8 @@ class Passage(Generic[Piece]):
             count -= 1
         if not self._is_open:
             has_content = any(waiting.is_visible for waiting in self._waiting_pieces[:count])
-            if not has_content or self._waits_for_model():
+            is_held_back = self._attempt.holds_back(self._calls_tool)
+            if not has_content or is_held_back or self._waits_for_model():
                 return ()
             self._is_open = True
             self._attempt.shown()
@@ -114,6 +124,9 @@ class Passage(Generic[Piece]):
 
     def closing_pieces(self) -> Sequence[Piece]:
         """The pieces that are left once the stream is settled; the last one carries the record."""
+        if not self._is_open:  # it was held back
+            self._is_open = True
+            self._attempt.shown()
         pieces = self._take_waiting_pieces(len(self._waiting_pieces))
         if not pieces:
             pieces.append(self._reader.closing_piece())
@@ -198,11 +211,12 @@ class Passage(Generic[Piece]):
                 async for piece in pieces:
                     self._read_unseen(piece)
                 is_exhausted = True
+        except asyncio.CancelledError:
+            self._settle_left(is_exhausted=False)  # the loop ends, and waits for no thread
+            raise
         except Exception as error:  # noqa: BLE001 (nobody is left to take it)
             self._log_failure(error)
-        finally:
-            # A short wait of the loop, which may be about to end: a thread might not be waited for.
-            self._settle_left(is_exhausted)
+        await off_loop(lambda: self._settle_left(is_exhausted))
 
     def _read_unseen(self, piece: Piece) -> None:
         """Note what a piece adds that reaches nobody any more."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from routoo_core.candidates import Candidate
+from routoo_core.budget.account import AccountState, Budget, binding_account, tightest_share
+from routoo_core.budget.ledger import amount_to_hold
+from routoo_core.calling.follow_up import FollowUp
+from routoo_core.candidates import Candidate, call_cost, make_candidate, missing_abilities
 from routoo_core.money import NanoUsd
 from routoo_core.selector import Decision
+
+FIRST_RETRY_PAUSE_S = 0.25
+LONGEST_RETRY_PAUSE_S = 8.0
 
 
 class Trial(NamedTuple):
@@ -16,11 +25,13 @@ class Trial(NamedTuple):
         candidate: Whom.
         minimum: The least that must be held for it, nano-USD.
         is_second: Whether it is for a candidate that had no room for an ample reply.
+        follow_up: What its expert is told of its last reply; ``None`` for a first try.
     """
 
     candidate: Candidate
     minimum: NanoUsd
     is_second: bool = False
+    follow_up: FollowUp | None = None
 
 
 def trials_of(decision: Decision) -> list[Trial]:
@@ -36,10 +47,82 @@ def trials_of(decision: Decision) -> list[Trial]:
         least = Trial(candidate, candidate.minimum_cost)
         if candidate is pinned:
             first_round.append(least)
-        elif candidate.expert.name in cooling:
+        elif candidate.name in cooling:
             second_round.append(least)
         else:
             first_round.append(Trial(candidate, candidate.ample_cost))
             if candidate.minimum_cost < candidate.ample_cost:
                 second_round.append(least._replace(is_second=True))
     return first_round + second_round
+
+
+def put_last(trials: Iterable[Trial], experts: Collection[str]) -> list[Trial]:
+    """Trials in their order, those of some experts behind all others."""
+    others: list[Trial] = []
+    last: list[Trial] = []
+    for trial in trials:
+        (last if trial.candidate.expert.name in experts else others).append(trial)
+    return others + last
+
+
+def repair_trial(candidate: Candidate, repair: FollowUp) -> Trial | None:
+    """The trial of a candidate that is asked again, at what the longer prompt costs.
+
+    Returns:
+        ``None`` where its window has no room for that.
+    """
+    expert = candidate.expert
+    request = repair.request
+    if missing_abilities(expert, request):
+        return None
+    cost = call_cost(expert, request)
+    priced = make_candidate(expert, request, candidate.quality, candidate.latency, cost)
+    priced = replace(priced, deviation=candidate.deviation)
+    # The repaired reply is allowed at least what the first one was.
+    minimum = min(max(priced.minimum_cost, candidate.minimum_cost), priced.maximum_cost)
+    return Trial(priced, minimum, follow_up=repair)
+
+
+def amount_held(
+    trial: Trial, chain: Sequence[Budget], states: Sequence[AccountState]
+) -> NanoUsd | None:
+    """What would be held for a trial; ``None`` where it is not affordable.
+
+    Args:
+        trial: Whom.
+        chain: The accounts that pay, innermost first.
+        states: Where each of them stands.
+    """
+    available = binding_account(states).available
+    amount = amount_to_hold(available, trial.minimum, trial.candidate.maximum_cost)
+    share = tightest_share(chain, states)
+    if amount is None or share is None:
+        return amount
+    return min(amount, share.room) if share.room >= trial.minimum else None
+
+
+def retry_pause_s(tries: int, retry_after_s: float | None) -> float:
+    """Seconds before an expert is asked again."""
+    pause = min(LONGEST_RETRY_PAUSE_S, FIRST_RETRY_PAUSE_S * 2.0 ** (tries - 1))
+    pause *= 1 - random.random() / 4  # noqa: S311 (callers that failed together do not come back together)
+    if retry_after_s is None:
+        return pause
+    return min(LONGEST_RETRY_PAUSE_S, max(pause, retry_after_s))
+
+
+def within_limit(trial: Trial, limit: NanoUsd | None, committed: NanoUsd) -> Trial | None:
+    """A trial that keeps to what its call may cost; ``None`` where none does.
+
+    Args:
+        trial: Whom it is to ask.
+        limit: The most the call may cost; ``None`` for no limit.
+        committed: Booked for its tries so far, and held for the other steps of a plan.
+    """
+    if limit is None or not committed:
+        return trial
+    left = limit - committed
+    if trial.minimum > left:
+        return None
+    candidate = trial.candidate
+    maximum = min(candidate.maximum_cost, left)
+    return trial._replace(candidate=replace(candidate, maximum_cost=maximum))

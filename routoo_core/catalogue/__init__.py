@@ -1,1 +1,1 @@
-"""What is published of today's models: windows, prices, scores, and the abilities that follow from them."""
+"""Published facts about current models: windows, prices, scores, and the abilities that follow from them."""

@@ -12,7 +12,7 @@ from routoo_core.data.rows import PromptRow, draw_rows, read_prompt_rows
 from routoo_core.data.writing import Writer, WrittenPrompts, count_missing
 from routoo_core.errors import OutcomesError
 from routoo_core.prompts import split_of
-from routoo_core.scoring.reading import find_numbers, without_thoughts
+from routoo_core.stated_answers import find_numbers, without_thoughts
 from routoo_core.text import choices_listed, without_choices, words_of
 
 TEMPERATURE = 0.7

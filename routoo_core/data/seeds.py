@@ -13,8 +13,8 @@ from pathlib import Path
 
 from routoo_core.errors import OutcomesError
 from routoo_core.prompts import read_prompts
-from routoo_core.scoring.reading import LETTERS
 from routoo_core.scoring.rows import GraderRow, read_choices, right_choice
+from routoo_core.stated_answers import LETTERS
 from routoo_core.tables import read_columns
 
 _QUESTION = re.compile(

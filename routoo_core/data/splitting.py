@@ -34,7 +34,7 @@ class HardPrompts:
         expert: The reference, as the outcomes call it.
         others: How many of those it did not fail, at random.
         at_most: A score up to which it failed, 0–1.
-        seed: Another seed draws others.
+        seed: A different seed gives a different sample.
     """
 
     expert: str
@@ -141,7 +141,7 @@ def sample_prompts(rows: Sequence[PromptRow], count: int, seed: int) -> Selectio
     Args:
         rows: Prompts.
         count: How many.
-        seed: Another seed draws others.
+        seed: A different seed gives a different sample.
 
     Raises:
         ConfigurationError: There are fewer rows.

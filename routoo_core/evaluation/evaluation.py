@@ -11,18 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from routoo_core.data.decontamination import decontaminate
-from routoo_core.data.rows import PromptRow
+from routoo_core.assignment.predictions import PredictorLoader
 from routoo_core.errors import OutcomesError
 from routoo_core.evaluation.predictions import (
     CheckpointPredictions,
-    PredictorLoader,
     check_predictable,
     predict,
 )
 from routoo_core.evaluation.report import (
     CurveBand,
-    NearDuplicates,
     PredictionRow,
     Report,
     StressRow,
@@ -37,6 +34,10 @@ from routoo_core.evaluation.tables import (
     rule_points,
     tier_bounds,
     tier_rows,
+)
+from routoo_core.evaluation.training_overlap import (
+    count_near_duplicates,
+    similarity_to_training,
 )
 from routoo_core.loading import is_general, load_predictor
 from routoo_core.measures.call_costs import COST_MODELS, MEASURED, PAPER, CallCosts
@@ -103,6 +104,7 @@ def evaluate(
     prices: PriceList,
     progress: Progress,
     settings: EvaluationSettings = EvaluationSettings(),
+    load: PredictorLoader = load_predictor,
 ) -> Report:
     """Measure routers on the prompts of one split of a table, beside simple routers.
 
@@ -112,6 +114,7 @@ def evaluate(
         prices: The pool: the experts that have a price.
         progress: Where progress goes.
         settings: What is measured.
+        load: Loads a router.
 
     Raises:
         OutcomesError: No prompt of the split was observed with every expert of the pool, or an expert is not in the
@@ -119,7 +122,7 @@ def evaluate(
         ConfigurationError: A router does not know an expert, or learnt from some of the prompts.
     """
     folders = {name_of(folder): folder for folder in checkpoints}
-    load = cache(load_predictor)
+    load = cache(load)
 
     selected = select_prompts(outcomes, prices, settings.split, settings.cost_model)
     predicted = predict_prompts(folders, selected, progress, settings.force, load)
@@ -129,8 +132,9 @@ def evaluate(
     experts = tuple(selected.table.experts)
     stress_rows = stress_first_router(load(first, experts), selected, served, settings, progress)
     resembling = count_near_duplicates(selected.table, settings.split, progress)
+    similarity = similarity_to_training(selected.table, selected.rows)
 
-    return replace(report, stress=stress_rows, resembling=resembling)
+    return replace(report, stress=stress_rows, resembling=resembling, similarity=similarity)
 
 
 # 1. Select the prompts
@@ -441,7 +445,6 @@ def stress_first_router(
     if not settings.stressed:
         return ()
 
-    baseline = measure_baseline(selected.scores, selected.cost)
     measured = selected.measured
     baseline = measure_baseline(selected.scores, selected.cost)
     budget = COMPARISON_BUDGET * baseline.best_cost
@@ -473,19 +476,3 @@ def _stressed_rows(measured: Outcomes, settings: EvaluationSettings) -> list[int
         else:
             without_paraphrase.append(row)
     return [*with_paraphrase, *without_paraphrase][: settings.stressed]
-
-
-def count_near_duplicates(table: Outcomes, split: str, progress: Progress) -> NearDuplicates:
-    """Count the prompts of a split that are, contain or resemble a ``train`` prompt.
-
-    Raises:
-        MissingDependency: ``datasketch`` is not installed.
-    """
-    measured = _prompts_to_compare(table, split)
-    train = _prompts_to_compare(table, "train")
-    counts = decontaminate(measured, train, progress=progress).counts()
-    return NearDuplicates(counts["exact"], counts["ngram"], counts["near"])
-
-
-def _prompts_to_compare(table: Outcomes, split: str) -> list[PromptRow]:
-    return [PromptRow.of(table.prompt_ids[row], table.prompts[row]) for row in table.rows(split)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.assignment.predictions import predict_all
+from routoo_core.assignment.predictions import PredictorLoader, predict_all
 from routoo_core.errors import ConfigurationError
 from routoo_core.evaluation.report import PromptCounts
 from routoo_core.expert_table import ExpertTable
@@ -22,9 +22,6 @@ from routoo_core.predictor.general_checkpoint import read_trained
 from routoo_core.predictor.reference import Reference, read_reference
 from routoo_core.progress import Progress
 from routoo_core.text import question_fingerprints
-
-PredictorLoader = Callable[[Path, tuple[str, ...]], Predictor]
-"""A checkpoint's folder, and the experts that a general one is to predict for."""
 
 _NOT_HELD_OUT = -1
 

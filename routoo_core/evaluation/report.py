@@ -295,7 +295,7 @@ class Report:
     """Routers beside simple ones on the prompts of one split: the contents of ``metrics.json``.
 
     Attributes:
-        title: Of the page.
+        title: Title of the report.
         cost_unit: What all costs are, such as ``USD per 1,000 calls``.
         split: Which prompts were measured.
         prompts: How many.
@@ -314,6 +314,8 @@ class Report:
         rules: The two rules of the first router.
         stress: What rewording changes in the choices of the first router; empty where it was not measured.
         resembling: Prompts that resemble one to learn from.
+        similarity: Mean over the prompts of the largest cosine with a ``train`` prompt, 0–1, on hashed n-grams;
+            ``None`` without ``train`` prompts.
     """
 
     title: str
@@ -335,6 +337,7 @@ class Report:
     rules: RulePoints = field(repr=False)
     stress: tuple[StressRow, ...] = ()
     resembling: NearDuplicates = NearDuplicates()
+    similarity: float | None = None
 
     @property
     def routers(self) -> tuple[str, ...]:
@@ -372,6 +375,7 @@ class Report:
             "rules": self.rules.to_dict(),
             "stress": [asdict(row) for row in self.stress],
             "resembling": asdict(self.resembling),
+            "similarity": self.similarity,
         }
 
     @classmethod
@@ -401,6 +405,7 @@ class Report:
             rules=RulePoints.from_dict(values["rules"]),
             stress=tuple(StressRow(**row) for row in values["stress"]),
             resembling=NearDuplicates(**values["resembling"]),
+            similarity=values.get("similarity"),
         )
 
 

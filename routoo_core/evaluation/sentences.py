@@ -17,6 +17,7 @@ def sentences(report: Report) -> list[str]:
         *_comparisons(report),
         *_missing_routers(report),
         *_near_duplicates(report),
+        *_similarity(report),
         _match(report),
     ]
 
@@ -69,6 +70,16 @@ def _near_duplicates(report: Report) -> list[str]:
         f"Caution: {resembling.total} of {prompts} prompts resemble one that routers learnt from: {', '.join(kinds)}. "
         "Figures on them may flatter. To list them, or to measure without them: routoo data decontaminate --prompts "
         "DEV --against TRAIN --out CLEAN --removed WHY"
+    ]
+
+
+def _similarity(report: Report) -> list[str]:
+    """How far the prompts are from those to learn from."""
+    if report.similarity is None:
+        return []
+    return [
+        f"The similarity of these prompts to the 'train' prompts is {report.similarity:.2f}; "
+        "1 would be the same texts. Expect less on prompts that are further away."
     ]
 
 

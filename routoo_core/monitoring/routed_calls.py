@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +40,7 @@ class RoutedCall:
         policy: The configured policy.
         is_cached: Whether the reply came from a cache, which would have held it without routing as well.
         prompt: What a general router read of the prompt; ``None`` from other routers.
+        fingerprint: 64 bits that tell this call from others, however it is graded.
     """
 
     time: datetime
@@ -56,6 +59,7 @@ class RoutedCall:
     policy: PolicyRecord = NO_POLICY
     is_cached: bool = False
     prompt: PromptRecord | None = None
+    fingerprint: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def read_routed_calls(paths: Sequence[Path], scale: FeedbackScale = SCALE) -> Ro
     failed = 0
     for logged in read_logged_calls(paths):
         if logged.record is not None:
-            calls.append(_routed_call(logged, logged.record, scale))
+            calls.append(routed_call(logged, logged.record, scale))
         elif logged.failed:
             failed += 1
         else:
@@ -105,8 +109,17 @@ def read_routed_calls(paths: Sequence[Path], scale: FeedbackScale = SCALE) -> Ro
     return RoutedLog(tuple(calls), failed)
 
 
-def _routed_call(logged: LoggedCall, record: DecisionRecord, scale: FeedbackScale) -> RoutedCall:
-    """A logged call beside what was decided."""
+def routed_call(logged: LoggedCall, record: DecisionRecord, scale: FeedbackScale) -> RoutedCall:
+    """A logged call beside what was decided.
+
+    Args:
+        logged: The call.
+        record: Its own.
+        scale: How feedback becomes a score.
+
+    Raises:
+        OutcomesError: An amount, the time or the feedback cannot be read; names the source of the call.
+    """
     qualities = {candidate.expert: candidate.quality for candidate in record.candidates}
     expected_usd = _expected_usd(logged, record)
     if logged.in_shadow:
@@ -115,9 +128,9 @@ def _routed_call(logged: LoggedCall, record: DecisionRecord, scale: FeedbackScal
         answer_usd = spent
         if spent is None and answered_by is not None:
             spent = expected_usd.get(answered_by)
-        routed = expected_usd[record.expert]
+        routed = expected_usd[record.choice]
     else:
-        answered_by = record.expert
+        answered_by = record.choice
         spent = _usd(logged, "total_usd", record.total_usd or record.settled_usd or "0")
         answer_usd = (
             None if record.cached else _usd(logged, "settled_usd", record.settled_usd or "0")
@@ -127,7 +140,7 @@ def _routed_call(logged: LoggedCall, record: DecisionRecord, scale: FeedbackScal
     return RoutedCall(
         time=logged.time,
         shadow=logged.in_shadow,
-        choice=record.expert,
+        choice=record.choice,
         answered_by=answered_by,
         predicted=None if answered_by is None else qualities.get(answered_by),
         spent=spent,
@@ -141,7 +154,14 @@ def _routed_call(logged: LoggedCall, record: DecisionRecord, scale: FeedbackScal
         policy=record.policy,
         is_cached=record.cached,
         prompt=record.prompt,
+        fingerprint=_fingerprint(logged.time, record),
     )
+
+
+def _fingerprint(time: datetime, record: DecisionRecord) -> int:
+    """64 bits of when a call was made and what was decided."""
+    text = json.dumps([time.timestamp(), record.to_dict()], sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def _expected_usd(logged: LoggedCall, record: DecisionRecord) -> dict[str, float]:
@@ -149,9 +169,9 @@ def _expected_usd(logged: LoggedCall, record: DecisionRecord) -> dict[str, float
     expected = {}
     for candidate in record.candidates:
         expected[candidate.expert] = _usd(logged, "candidates", candidate.expected_usd)
-    if record.expert not in expected:
+    if record.choice not in expected:
         raise OutcomesError(
-            f"{logged.source}: routoo: expert {record.expert!r} is none of the candidates; "
+            f"{logged.source}: routoo: expert {record.choice!r} is none of the candidates; "
             "log the whole record"
         )
     return expected

@@ -26,6 +26,8 @@ _CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."  # how peft names what it wraps
 _DOWN = ".lora_A.weight"
 _UP = ".lora_B.weight"
+_FULL = "FULL"
+"""Stands in the configuration of a folder that holds all weights."""
 
 
 class LoraSettings(Settings):
@@ -42,6 +44,8 @@ class LoraSettings(Settings):
         head_learning_rate: The highest one of the heads, which were trained before.
         batch_size: Prompts in one forward pass.
         accumulate: Passes before one step of the optimiser.
+        all_weights: Train every weight of the encoder instead of adapters; ``first_layer``, ``rank``, ``alpha``,
+            ``dropout`` and ``matrices`` then say nothing. Only for ``bert`` and ``causal``.
         checkpointing: Recompute activations instead of keeping them: slower, far less memory.
     """
 
@@ -57,6 +61,7 @@ class LoraSettings(Settings):
     batch_size: Annotated[int, Field(ge=1)] = 32
     accumulate: Annotated[int, Field(ge=1)] = 1
     checkpointing: bool = False
+    all_weights: bool = False
 
 
 def adapted_modules(model: nn.Module, lora: LoraSettings) -> list[str]:
@@ -141,6 +146,8 @@ class Adapter:
             raise CheckpointError(
                 f"{folder}: cannot be read ({error}); copy the router's whole folder again"
             ) from error
+        if config.get("peft_type") == _FULL:
+            return FullWeights.of(weights)
         if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("use_rslora"):
             raise CheckpointError(f"{folder / _CONFIG}: only plain LoRA adapters can be merged")
         return cls.from_peft(config["r"], config["lora_alpha"], weights)
@@ -173,6 +180,38 @@ class Adapter:
         for name in sorted(self.weights):
             digest.update(name.encode() + self.weights[name].float().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+class FullWeights(Adapter):
+    """All weights of an encoder, as full fine-tuning left them."""
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Tensor]) -> FullWeights:
+        """Of weights by their names in the encoder."""
+        return cls(rank=0, alpha=0.0, weights=dict(weights))
+
+    def save(self, folder: Path, model: str) -> None:
+        """Write what :meth:`Adapter.load` reads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"peft_type": _FULL, "base_model_name_or_path": model}
+        (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        weights = {name: value.contiguous() for name, value in self.weights.items()}
+        save_file(weights, folder / WEIGHTS)
+
+    @torch.no_grad()
+    def merge_into(self, model: nn.Module) -> None:
+        """Put the weights in place of the encoder's.
+
+        Raises:
+            CheckpointError: They are of another model.
+        """
+        parameters = dict(model.named_parameters())
+        for name, value in self.weights.items():
+            if name not in parameters or parameters[name].shape != value.shape:
+                raise CheckpointError(
+                    f"adapter: {name} does not fit the encoder; use the one it was trained with"
+                )
+            parameters[name].copy_(value)
 
 
 def _matrix_name(module: str) -> str:

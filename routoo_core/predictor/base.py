@@ -28,6 +28,7 @@ class Forecast(NamedTuple):
         difficulty: Log-odds that a prompt is easier by than usual, NaN where that is not known, (prompts,); from those.
         deviation: Standard deviation of the quality in log-odds, by what is not known of an expert, prompts × experts;
             from those.
+        foreign: Share of each prompt that is in another language than English, 0–1, (prompts,); from those.
     """
 
     quality: Quality
@@ -35,6 +36,7 @@ class Forecast(NamedTuple):
     kinds: NDArray[np.float32] | None = None
     difficulty: NDArray[np.float32] | None = None
     deviation: NDArray[np.float32] | None = None
+    foreign: NDArray[np.float32] | None = None
 
 
 @runtime_checkable

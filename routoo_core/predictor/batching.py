@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routoo_core.errors import PredictionFailed, PromptUnreadable
 from routoo_core.predictor.base import Forecast, Predictor, Quality, forecast
 
 Row = tuple[NDArray[np.float32], ...]
@@ -52,7 +53,11 @@ class BatchingPredictor:
         return self.predictor.fingerprint
 
     def predict(self, prompts: Sequence[str]) -> Quality:
-        """Quality 0–1, shape (prompts, experts); an error of a pass is raised in every call that shared it."""
+        """Quality 0–1, shape (prompts, experts).
+
+        A prompt that a pass fails with is no other call's trouble: the pass is made again in parts, without it. A
+        ``PredictionFailed`` that says nothing of prompts is raised in every call that shared the pass.
+        """
         return self.forecast(prompts).quality
 
     def forecast(self, prompts: Sequence[str]) -> Forecast:
@@ -169,15 +174,26 @@ class _ModelThread:
     def _run_pass(self, prompts: list[str]) -> None:
         try:
             rows = self._predict_rows(prompts)
+        except Exception as error:  # noqa: BLE001 (it is raised again in the calls that wait for it)
+            if len(prompts) > 1 and _may_be_of_one_prompt(error):
+                half = len(prompts) // 2
+                self._run_pass(prompts[:half])
+                self._run_pass(prompts[half:])
+                return
+            self._fail(prompts, error)
+            return
         # Whatever is raised, also KeyboardInterrupt, is raised again in the calls that wait for it.
         except BaseException as error:  # noqa: BLE001
-            for future in self._take_pending(prompts):
-                future.set_exception(error)
+            self._fail(prompts, error)
             return
 
         futures = self._take_pending(prompts, remember=True)
         for future, row in zip(futures, rows, strict=True):
             future.set_result(row)
+
+    def _fail(self, prompts: list[str], error: BaseException) -> None:
+        for future in self._take_pending(prompts):
+            future.set_exception(error)
 
     def _predict_rows(self, prompts: list[str]) -> list[Row]:
         """One row for each prompt, copied, so that a remembered row does not keep the whole pass."""
@@ -196,3 +212,8 @@ class _ModelThread:
             while len(self._recent) > self._remembered:
                 self._recent.popitem(last=False)
         return futures
+
+
+def _may_be_of_one_prompt(error: Exception) -> bool:
+    """Whether a pass may fail for one of its prompts alone; an endpoint that is down fails for each, after a while."""
+    return isinstance(error, PromptUnreadable) or not isinstance(error, PredictionFailed)

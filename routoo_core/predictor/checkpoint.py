@@ -43,13 +43,19 @@ from routoo_core.predictor.checkpoint_folder import METRICS_FILE as METRICS_FILE
 from routoo_core.predictor.checkpoint_folder import ROUTERS as ROUTERS
 from routoo_core.predictor.checkpoint_folder import find_router as find_router
 from routoo_core.predictor.checkpoint_folder import name_of as name_of
+from routoo_core.predictor.distilled import load_distillation, load_sufficiency
 from routoo_core.predictor.encoder import load_encoder
 from routoo_core.predictor.head_ensemble import load_head_ensemble
 from routoo_core.predictor.lengths import LengthModel
+from routoo_core.predictor.matrix_factorisation import load_matrix_factorisation
 from routoo_core.predictor.neighbours import load_neighbours
+from routoo_core.predictor.pair_classifier import load_pair_classifier
 from routoo_core.predictor.performance import PerformancePredictor, PredictorParts
 from routoo_core.predictor.quality_model import LoadQualityModel, Weights
+from routoo_core.predictor.random_router import load_random
 from routoo_core.predictor.reference import Reference, save_reference
+from routoo_core.predictor.score_tokens import load_score_tokens
+from routoo_core.predictor.similarity_ranking import load_similarity_ranking
 from routoo_core.predictor.weights import check_finite
 
 _CALIBRATION = "calibration"
@@ -141,6 +147,13 @@ def encoded_predictor(load_model: LoadQualityModel) -> LoadPredictor:
 PREDICTORS: dict[str, LoadPredictor] = {
     "performance": encoded_predictor(load_head_ensemble),
     "knn": encoded_predictor(load_neighbours),
+    "sw_ranking": encoded_predictor(load_similarity_ranking),
+    "mf": encoded_predictor(load_matrix_factorisation),
+    "bert": encoded_predictor(load_pair_classifier),
+    "causal": encoded_predictor(load_score_tokens),
+    "hybrid": encoded_predictor(load_sufficiency),
+    "zooter": encoded_predictor(load_distillation),
+    "random": encoded_predictor(load_random),
 }
 """What a checkpoint is served by, for each ``training.algorithm`` of ``config.json``."""
 

@@ -20,6 +20,8 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.lifetimes import PerProcess
 from routoo_core.predictor.adapter import Adapter
 from routoo_core.predictor.base import Encoder, Vectors
+from routoo_core.predictor.endpoint_encoder import SCHEMES, read_endpoint_encoder
+from routoo_core.predictor.ngram_encoder import NGRAMS, read_ngram_encoder
 from routoo_core.settings import Settings
 
 EMBEDDED = f"embedded:{embedded.MODEL}"
@@ -34,11 +36,14 @@ class EncoderSettings(Settings):
     """Which vector represents a prompt.
 
     Attributes:
-        model: ``embedded:…``, a hub id, a local folder, a local ``.gguf`` file, or ``name:…`` of :data:`ENCODERS`.
+        model: ``embedded:…``, a hub id, a local folder, a local ``.gguf`` file, ``ngrams:1024`` for hashed
+            n-grams without a language model, ``https://HOST/v1#MODEL`` for an embedding endpoint, or another
+            ``name:…`` of :data:`ENCODERS`.
         revision: The hub revision; ignored for local models.
         layers: Hidden layers to pool and concatenate, 1 … depth, rising; empty is the last (with its final norm).
         pooling: ``mean`` over tokens, ``last`` token (paper §3.2), or ``cls`` (first).
         max_tokens: Longer prompts keep their head and their tail.
+        instruction: Put after every prompt, such as what the next token should say.
     """
 
     model: str = EMBEDDED
@@ -46,6 +51,7 @@ class EncoderSettings(Settings):
     layers: tuple[Annotated[int, Field(ge=1)], ...] = (12, 16, 20)
     pooling: Pooling = "mean"
     max_tokens: Annotated[int, Field(ge=8)] = 512
+    instruction: str = ""
 
     @field_validator("layers")
     @classmethod
@@ -146,7 +152,8 @@ class LocalEncoder:
         """Token ids of each prompt, cut to ``max_tokens``, never empty."""
         if not prompts:
             return []
-        return [self._truncate(ids) for ids in self.tokenizer(list(prompts))["input_ids"]]
+        texts = [prompt + self.settings.instruction for prompt in prompts]
+        return [self._truncate(ids) for ids in self.tokenizer(texts)["input_ids"]]
 
     def pad(self, batch: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask of a batch, padded on the right whatever the tokenizer's habit; (prompts, tokens)."""
@@ -208,8 +215,19 @@ class LocalEncoder:
         return (states * mask.unsqueeze(-1)).sum(1) / lengths.unsqueeze(-1)
 
 
-ENCODERS: dict[str, Callable[[EncoderSettings], Encoder]] = {}
-"""Encoders that are no local language model, such as an embedding endpoint: ``name`` → load.
+def _load_ngrams(settings: EncoderSettings) -> Encoder:
+    return read_ngram_encoder(settings.model)
+
+
+def _load_endpoint(settings: EncoderSettings) -> Encoder:
+    return read_endpoint_encoder(settings.model, settings.max_tokens)
+
+
+ENCODERS: dict[str, Callable[[EncoderSettings], Encoder]] = {
+    NGRAMS: _load_ngrams,
+    **dict.fromkeys(SCHEMES, _load_endpoint),
+}
+"""Encoders that are no local language model: ``name`` → load.
 
 ``ENCODERS["acme"] = load_acme`` serves every ``model = "acme:…"`` in ``EncoderSettings``.
 """

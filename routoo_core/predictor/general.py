@@ -8,6 +8,7 @@ as in item-response theory: what is learnt from prompts is what kind they are an
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,6 +44,8 @@ _LEAST_SHOWN = 0.1
 _LEAST_KEPT = 0.02
 """Likelihood of a kind below which a description leaves it out."""
 _HALF = 0.5
+_SURE = 0.005
+"""Stands for a share of good answers of 0, and 1 less it for one of 1."""
 _USUAL = 0.5
 """Log-odds within which a prompt is about as hard as usual."""
 
@@ -64,6 +67,20 @@ class AnswerModel:
     difficulty: Floats = field(repr=False)
     guess: Floats = field(repr=False)
 
+    def ability_for(self, skill: str, quality: float) -> float:
+        """The ability at which prompts of a kind and of usual difficulty are answered so well.
+
+        Args:
+            skill: The kind.
+            quality: 0–1; the ends are pulled in, since no finite ability reaches them.
+        """
+        number = SKILL_NUMBER[skill]
+        guess = float(self.guess[number])
+        share = (quality - guess) / (1 - guess)
+        share = min(max(share, _SURE), 1 - _SURE)
+        log_odds = math.log(share / (1 - share))
+        return (log_odds - float(self.ease[number])) / float(self.slope[number])
+
 
 LABEL_ARRAYS = (
     "abilities",
@@ -83,7 +100,7 @@ class LabelTable:
     """What labels add to the catalogue, expert by expert, in log-odds.
 
     Attributes:
-        names: The experts that have labels.
+        names: The experts that have labels, each once.
         abilities: What the catalogue said when the labels were learnt, (experts, KINDS); they add to that.
         constant: (experts,).
         kinds: For each kind, (experts, KINDS).
@@ -106,12 +123,19 @@ class LabelTable:
 
     @classmethod
     def join(cls, tables: Sequence[LabelTable]) -> LabelTable:
-        """The rows of several tables, one after the other."""
-        names = tuple(name for table in tables for name in table.names)
+        """The rows of several tables, one after the other.
+
+        Raises:
+            ValueError: A name stands in two of them.
+        """
+        names: list[str] = []
+        for table in tables:
+            names += table.names
+        check_label_names(names)
         arrays = {}
         for array in LABEL_ARRAYS:
             arrays[array] = np.concatenate([getattr(table, array) for table in tables])
-        return cls(names, **arrays)
+        return cls(tuple(names), **arrays)
 
     def row(self, name: str) -> LabelTable:
         """A table of one expert's row.
@@ -147,6 +171,19 @@ class LabelTable:
         return {name: read_model_name(name).key for name in self.names}
 
 
+def check_label_names(names: Sequence[str]) -> None:
+    """A name stands for one row.
+
+    Raises:
+        ValueError: One stands for two.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"labels has two rows of {name!r}")
+        seen.add(name)
+
+
 @dataclass(frozen=True, eq=False)
 class DescribedExpert:
     """An expert to predict for.
@@ -176,6 +213,7 @@ class GeneralModel:
         trained: ``question_fingerprint`` of every prompt it learnt from.
         fingerprint: Of the files.
         folder: The checkpoint's.
+        graded: Fingerprint of every graded call that it learnt from.
     """
 
     reader: Reader
@@ -185,6 +223,7 @@ class GeneralModel:
     trained: NDArray[np.uint64] = field(repr=False)
     fingerprint: str
     folder: Path
+    graded: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64), repr=False)
 
     def bind(self, experts: Sequence[DescribedExpert]) -> GeneralPredictor:
         """The predictor of a pool."""
@@ -197,10 +236,12 @@ class PromptDescription(NamedTuple):
     Attributes:
         kinds: The skills that it may ask for and their probabilities, likeliest first.
         difficulty: In log-odds, below 0 where it is harder than usual; ``None`` where nothing is known of such prompts.
+        foreign: Share of it that is in another language than English, 0–1.
     """
 
     kinds: tuple[tuple[str, float], ...]
     difficulty: float | None
+    foreign: float = 0.0
 
     def explain(self) -> str:
         """In a sentence."""
@@ -274,6 +315,7 @@ class GeneralPredictor:
             kinds=reading.kinds,
             difficulty=self._difficulty(reading),
             deviation=np.sqrt(doubt),
+            foreign=reading.foreign,
         )
 
     def reference_table(self) -> ExpertTable:
@@ -331,7 +373,11 @@ def describe_prompt(forecast: Forecast) -> PromptDescription | None:
         if share >= _LEAST_KEPT:
             kinds.append((SKILLS[number], share))
     difficulty = round(float(forecast.difficulty[0]), 3)
-    return PromptDescription(tuple(kinds), None if np.isnan(difficulty) else difficulty)
+    return PromptDescription(
+        kinds=tuple(kinds),
+        difficulty=None if np.isnan(difficulty) else difficulty,
+        foreign=0.0 if forecast.foreign is None else round(float(forecast.foreign[0]), 3),
+    )
 
 
 def skill_weights(reading: PromptReading) -> Floats:

@@ -20,7 +20,13 @@ from routoo_core.predictor.checkpoint_folder import (
     WEIGHTS_FILE,
     read_config_values,
 )
-from routoo_core.predictor.general import LABEL_ARRAYS, AnswerModel, GeneralModel, LabelTable
+from routoo_core.predictor.general import (
+    LABEL_ARRAYS,
+    AnswerModel,
+    GeneralModel,
+    LabelTable,
+    check_label_names,
+)
 from routoo_core.predictor.prompt_reader import PromptReader, PromptReading, Reader, check_reader
 from routoo_core.predictor.vector_reader import VectorReader, VectorWeights
 
@@ -32,6 +38,7 @@ _ANSWER_ARRAYS = ("slope", "ease", "difficulty", "guess")
 _READER_ARRAYS = ("idf", "weight", "bucket_scale", "scale", "shape_weight", "bias")
 _VECTOR_ARRAYS = ("centre", "unit", "weight", "bias")
 _TRAINED = "trained"
+_GRADED = "graded"
 
 
 def save_general(folder: Path, model: GeneralModel) -> None:
@@ -50,6 +57,8 @@ def save_general(folder: Path, model: GeneralModel) -> None:
     for name, values in model.reference._asdict().items():
         reference[name] = np.ascontiguousarray(values.astype(np.float16))
     reference[_TRAINED] = np.unique(model.trained)
+    if len(model.graded):
+        reference[_GRADED] = np.unique(model.graded)
     save_file(reference, folder / REFERENCE_FILE)
 
 
@@ -87,6 +96,7 @@ def load_general(folder: Path, device: str = "auto") -> GeneralModel:
         check_reader(ngrams)
         answers = AnswerModel(**_arrays_of(arrays, "answers", _ANSWER_ARRAYS))
         names = tuple(str(name) for name in config["labels"])
+        check_label_names(names)
         labels = LabelTable(names, **_arrays_of(arrays, "labels", LABEL_ARRAYS))
         if len(labels.constant) != len(names):
             raise ValueError(
@@ -99,6 +109,7 @@ def load_general(folder: Path, device: str = "auto") -> GeneralModel:
         path = folder / REFERENCE_FILE
         stored = load_file(path)
         trained = stored.pop(_TRAINED).astype(np.uint64)
+        graded = stored.pop(_GRADED, np.empty(0)).astype(np.uint64)
         readings = PromptReading(
             **{name: array.astype(np.float32) for name, array in stored.items()}
         )
@@ -107,7 +118,16 @@ def load_general(folder: Path, device: str = "auto") -> GeneralModel:
         raise CheckpointError(
             f"{path}: does not fit config.json ({reason}); copy the folder again"
         ) from error
-    return GeneralModel(reader, answers, labels, readings, trained, _fingerprint(folder), folder)
+    return GeneralModel(
+        reader=reader,
+        answers=answers,
+        labels=labels,
+        reference=readings,
+        trained=trained,
+        fingerprint=_fingerprint(folder),
+        folder=folder,
+        graded=graded,
+    )
 
 
 def _load_vector_reader(

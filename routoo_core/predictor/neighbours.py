@@ -12,7 +12,7 @@ from pydantic import Field
 
 from routoo_core.predictor.base import Quality, Vectors
 from routoo_core.predictor.checkpoint_config import CheckpointConfig
-from routoo_core.predictor.quality_model import Weights
+from routoo_core.predictor.quality_model import Weights, read_array
 from routoo_core.settings import Settings
 
 Floats = NDArray[np.float32]
@@ -105,20 +105,15 @@ def load_neighbours(weights: Weights, config: CheckpointConfig) -> Neighbours:
         KeyError: A tensor is missing.
         RuntimeError: The profiles are of other vectors or experts.
     """
+    experts = len(config.experts)
+    places = read_array(weights, "places", None, config.dim)
     profiles = Profiles(
-        mean=weights["mean"].float().numpy(),
-        scale=weights["scale"].float().numpy(),
-        places=weights["places"].float().numpy(),
-        sums=weights["sums"].float().numpy(),
-        counts=weights["counts"].float().numpy(),
+        mean=read_array(weights, "mean", config.dim),
+        scale=read_array(weights, "scale", config.dim),
+        places=places,
+        sums=read_array(weights, "sums", len(places), experts),
+        counts=read_array(weights, "counts", len(places), experts),
     )
-    dim = profiles.places.shape[1]
-    experts = profiles.sums.shape[1]
-    if dim != config.dim or experts != len(config.experts):
-        raise RuntimeError(
-            f"profiles of {dim} dimensions and {experts} experts, "
-            f"not of {config.dim} dimensions and {len(config.experts)} experts"
-        )
     return Neighbours(profiles, config.training.settings_of(NearestSettings).neighbours)
 
 

@@ -1,8 +1,9 @@
 """Python that a model wrote, run with tests in a sandbox.
 
 What it can do is bounded: computing time, memory, processes, disk and output. It can reach nothing, see
-:mod:`routoo_core.scoring.sandbox`. What it can claim is not bounded: it runs in one process with its tests. So a
-program that means to can pass tests that it should fail; look at the answers of a model that you do not trust.
+:mod:`routoo_core.scoring.sandbox`. Where the tests only compare what functions return with plain values, they run apart
+from the program, which can then claim nothing: see :mod:`routoo_core.scoring.plain_tests`. Other tests run in one
+process with the program. There, one that means to can pass tests that it should fail.
 """
 
 from __future__ import annotations
@@ -16,61 +17,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from routoo_core.scoring import graded_process
+from routoo_core.scoring.graded_process import Task, judge_calls, run_together, serve_calls
+from routoo_core.scoring.plain_tests import functions_under_test
 from routoo_core.scoring.sandbox import check_sandbox, sandboxed
 
 _OUTPUT_LIMIT = 4096
-"""Bytes that a program may write to its result before it is stopped; what it prints goes nowhere."""
-_FORBIDDEN_EVENTS = (
-    "socket.",
-    "subprocess.",
-    "os.system",
-    "os.exec",
-    "os.fork",
-    "os.posix_spawn",
-    "os.spawn",
-    "os.kill",
-    "ctypes.",
-)
-_RUNNER = f"""
-import json, os, resource, sys
-
-task = json.loads(sys.stdin.readline())
-result = os.dup(1)
-nowhere = os.open("/dev/null", os.O_RDWR)
-for stream in (0, 1, 2):
-    os.dup2(nowhere, stream)
-limits = {{
-    resource.RLIMIT_CPU: task["timeout_s"],
-    resource.RLIMIT_AS: task["memory_mb"] << 20,
-    resource.RLIMIT_FSIZE: 16 << 20,
-    resource.RLIMIT_NOFILE: 64,
-    resource.RLIMIT_CORE: 0,
-}}
-if task["processes"]:
-    limits[resource.RLIMIT_NPROC] = task["processes"]
-for kind, limit in limits.items():
-    resource.setrlimit(kind, (limit, limit))
-answer = compile(task["code"], "answer.py", "exec")
-tests = compile(task["tests"], "tests.py", "exec")
-password = task.pop("password").encode()
-
-def refuse(event, arguments):
-    if event.startswith({_FORBIDDEN_EVENTS!r}):
-        raise PermissionError(event + " is not allowed in an answer")
-
-sys.addaudithook(refuse)
-names = {{"__name__": "answer"}}
-exec(answer, names)
-exec(tests, names)
-os.write(result, password)
-os._exit(0)
-"""
+"""Bytes that a process may write to its result before it is stopped; what a program prints goes nowhere."""
+_SOURCE = Path(graded_process.__file__).read_text(encoding="utf-8")
 _PROCESSES = 16
 """In a sandbox; without one, everything that the user runs would count."""
+
+
+@dataclass(frozen=True)
+class _Pipe:
+    """Both ends of a pipe."""
+
+    reader: IO[bytes]
+    writer: IO[bytes]
 
 
 def tests_pass(
@@ -92,46 +62,108 @@ def tests_pass(
     """
     if not unsafe:
         check_sandbox()
-    # The password comes at the very end, so that exit(0) is not success.
-    password = secrets.token_hex(16)
-    task = {
-        "code": code,
-        "tests": tests,
+    limits: Task = {
         "timeout_s": timeout_s,
         "memory_mb": memory_mb,
         "processes": None if unsafe else _PROCESSES,
-        "password": password,
     }
-    program = [sys.executable, "-I", "-c", _RUNNER]
-    with tempfile.TemporaryDirectory(prefix="routoo-code-") as folder:
-        command = program if unsafe else sandboxed(program, Path(folder))
-        output = _run(command, folder, json.dumps(task) + "\n", 2 * timeout_s)
+    # The password comes at the very end, so that exit(0) is not success.
+    password = secrets.token_hex(16)
+    deadline = time.monotonic() + 2 * timeout_s
+    program: Task = {**limits, "code": code}
+    judging: Task = {**limits, "tests": tests, "password": password}
+    functions = functions_under_test(tests)
+    if functions:
+        judging["functions"] = sorted(functions)
+        output = _run_apart(program, judging, deadline, unsafe)
+    else:
+        output = _run_together({**program, **judging}, deadline, unsafe)
     return output == password.encode()
 
 
-def _run(command: list[str], folder: str, task: str, timeout_s: float) -> bytes:
-    """What a runner gives as its result: nothing where it takes too long or writes too much."""
-    process = subprocess.Popen(  # noqa: S603
-        command,
-        cwd=folder,
-        env={},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    assert process.stdin is not None  # noqa: S101
-    assert process.stdout is not None  # noqa: S101
-    try:
-        with suppress(BrokenPipeError):  # it ended before it had read everything
-            process.stdin.write(task.encode())
-            process.stdin.close()
-        return _read_result(process.stdout, time.monotonic() + timeout_s)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.stdout.close()
-        process.wait()
+def _run_together(task: Task, deadline: float, unsafe: bool) -> bytes:
+    """What a process writes that runs a program and then its tests."""
+    with (
+        _pipe() as orders,
+        _pipe() as result,
+        _started(run_together, orders.reader, result.writer, unsafe),
+    ):
+        orders.reader.close()
+        result.writer.close()
+        _send(orders.writer, task)
+        return _read_result(result.reader, deadline)
+
+
+def _run_apart(program: Task, judging: Task, deadline: float, unsafe: bool) -> bytes:
+    """What the tests' process writes, whose functions are called in the program's process."""
+    with _pipe() as requests, _pipe() as replies, _pipe() as orders, _pipe() as result:
+        shared = (requests.writer.fileno(), replies.reader.fileno())
+        judging = {**judging, "requests": shared[0], "replies": shared[1]}
+        with (
+            _started(serve_calls, requests.reader, replies.writer, unsafe),
+            _started(judge_calls, orders.reader, result.writer, unsafe, shared),
+        ):
+            for end in (requests.reader, replies.writer, orders.reader, result.writer):
+                end.close()
+            _send(requests.writer, program)
+            _send(orders.writer, judging)
+            return _read_result(result.reader, deadline)
+
+
+@contextmanager
+def _pipe() -> Iterator[_Pipe]:
+    """A pipe, whose ends are closed afterwards."""
+    reader, writer = os.pipe()
+    with (
+        os.fdopen(reader, "rb", buffering=0) as source,
+        os.fdopen(writer, "wb", buffering=0) as sink,
+    ):
+        yield _Pipe(source, sink)
+
+
+@contextmanager
+def _started(
+    entry: Callable[[], None],
+    stdin: IO[bytes],
+    stdout: IO[bytes],
+    unsafe: bool,
+    shared: Sequence[int] = (),
+) -> Iterator[None]:
+    """A process that runs a function of :mod:`routoo_core.scoring.graded_process`, and is killed afterwards.
+
+    Args:
+        entry: The function.
+        stdin: What it reads.
+        stdout: What it writes.
+        unsafe: Whether it runs without a sandbox.
+        shared: Further files that it may use, by their numbers.
+    """
+    program = [sys.executable, "-I", "-c", f"{_SOURCE}\n{entry.__name__}()\n"]
+    with tempfile.TemporaryDirectory(prefix="routoo-code-") as folder:
+        process = subprocess.Popen(  # noqa: S603
+            program if unsafe else sandboxed(program, Path(folder)),
+            cwd=folder,
+            env={},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=shared,
+        )
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _send(stream: IO[bytes], task: Task) -> None:
+    """Write a task in a line of its own; a process that has ended before it has read everything is no error."""
+    rest = memoryview(json.dumps(task).encode() + b"\n")
+    with suppress(BrokenPipeError):
+        while rest:
+            rest = rest[stream.write(rest) :]
 
 
 def _read_result(stream: IO[bytes], deadline: float) -> bytes:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from routoo_core.asking.calls import Answer, Call, Chat
-from routoo_core.scoring.reading import without_thoughts
 from routoo_core.scoring.rows import GraderRow
+from routoo_core.stated_answers import without_thoughts
 
 
 @dataclass(frozen=True)

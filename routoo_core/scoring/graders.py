@@ -16,14 +16,14 @@ from routoo_core.scoring.code_tests import tests_pass
 from routoo_core.scoring.custom import CUSTOM_PREFIX, CustomGrader, load_custom_grader
 from routoo_core.scoring.grader import Grader
 from routoo_core.scoring.judge import Judge, PairwiseJudge
-from routoo_core.scoring.reading import (
+from routoo_core.scoring.rows import GraderRow, read_choices, right_choice
+from routoo_core.stated_answers import (
     LETTERS,
     extract_code,
     find_letter,
     find_number,
     normalise_answer,
 )
-from routoo_core.scoring.rows import GraderRow, read_choices, right_choice
 
 PATTERN_TIMEOUT_S = 2.0
 """How long a pattern may search one answer."""

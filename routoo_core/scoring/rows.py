@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from routoo_core.scoring.reading import LETTERS
+from routoo_core.stated_answers import LETTERS
 from routoo_core.text import parse_choices
 
 GraderRow = Mapping[str, Any]

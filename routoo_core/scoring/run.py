@@ -146,6 +146,21 @@ def read_scored_pairs(path: Path) -> ScoredPairs | None:
     return scores
 
 
+def write_answers(path: Path, result: ScoringResult) -> None:
+    """Write what experts answered: ``prompt_id, model, answer``; of several calls, the first.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
+    """
+    pairs = [pair for pair in result.graded if pair.answers]
+    columns = {
+        "prompt_id": [pair.row["prompt_id"] for pair in pairs],
+        "model": [pair.expert.name for pair in pairs],
+        "answer": [pair.answers[0].text for pair in pairs],
+    }
+    write_table(path, columns)
+
+
 def write_outcomes(path: Path, result: ScoringResult) -> None:
     """Write a table of outcomes, one row for each score.
 

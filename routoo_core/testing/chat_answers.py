@@ -132,7 +132,10 @@ class ChatAnswer:
 
 
 def _tool_call(index: int, call: Mapping[str, Any]) -> JsonObject:
-    function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
+    arguments = call["arguments"]
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments)
+    function = {"name": call["name"], "arguments": arguments}
     return {
         "index": index,
         "id": f"call_{index}_{time.monotonic_ns()}",

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from routoo_core.experts import Expert
 from routoo_core.testing.bills import Bill, JsonObject
 from routoo_core.testing.chat_answers import ChatAnswer
+from routoo_core.testing.embeddings import EmbeddingAnswer
 from routoo_core.testing.replies import AUTO, Reply
 from routoo_core.testing.text_completions import TextAnswer
 from routoo_core.testing.wire import LoopbackServer, WireHandler, encode_body
@@ -73,18 +74,39 @@ class _Handler(WireHandler):
     def post(self, body: JsonObject) -> None:
         """Answer a request; everything but its completions is for llama.cpp."""
         path = urlsplit(self.path).path
-        if path.endswith("/completions"):
+        if path.endswith("/embeddings"):
+            self._embed(body)
+        elif path.endswith("/completions"):
             self._complete(body, is_chat=path.endswith("/chat/completions"))
         elif path.endswith("/tokenize") and self.endpoint.llama:
             self.send_body(200, {"tokens": [ord(character) for character in body["content"]]})
         else:
             self._send_error(404, Reply(), f"{self.path} is not served")
 
-    def _complete(self, body: JsonObject, is_chat: bool) -> None:
+    def _note(self, body: JsonObject) -> None:
         endpoint = self.endpoint
         endpoint.paths.append(self.path)
         endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
         endpoint.requests.append(body)
+
+    def _embed(self, body: JsonObject) -> None:
+        self._note(body)
+        reply = self.endpoint.reply_to(body)
+        time.sleep(reply.delay_s)
+        if not reply.answers:
+            self._refuse_or_improvise(body, reply)
+            return
+        answer = EmbeddingAnswer(body)
+        whole = answer.whole()
+        reported = whole["usage"] if reply.report_usage else None
+        if reported is None:
+            del whole["usage"]
+        self._bill(body, answer.tokens, reported)
+        self.send_body(200, whole, reply.headers)
+
+    def _complete(self, body: JsonObject, is_chat: bool) -> None:
+        endpoint = self.endpoint
+        self._note(body)
         try:
             self._answer(body, endpoint.reply_to(body), is_chat)
         except ConnectionError:

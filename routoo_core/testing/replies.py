@@ -45,7 +45,8 @@ class Reply:
         prompt_tokens: Billed for the prompt.
         cached_tokens: Of these, read from the prompt cache.
         report_usage: ``False`` leaves the usage out.
-        tool_calls: Calls it makes after the text, each ``{"name": …, "arguments": {…}}``.
+        tool_calls: Calls it makes after the text, each ``{"name": …, "arguments": {…}}``; arguments that are a text are
+            sent as they are.
         word_delay_s: Waited before each word of a stream.
         headers: Sent along with an error or a body, such as ``{"Retry-After": "1"}``.
         logprob: Reported for every word of a text it is to echo (completions); ``None`` reports none.
@@ -110,12 +111,13 @@ class Reply:
 
     def words(self, body: Mapping[str, Any]) -> tuple[list[str], str | None]:
         """The words of the text up to the call's stop sequences and limit, and the finish reason."""
-        stops = body.get("stop") or []
-        if isinstance(stops, str):
+        stops = body.get("stop")
+        if not isinstance(stops, list):
             stops = [stops]
         text = self.text if self.refusal is None else self.refusal
         for stop in stops:
-            text = text.partition(stop)[0]
+            if isinstance(stop, str) and stop:
+                text = text.partition(stop)[0]
 
         words = WORD.findall(text.strip())
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(words)

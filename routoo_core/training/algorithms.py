@@ -27,21 +27,51 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from routoo_core.predictor.adapter import Adapter
 from routoo_core.predictor.checkpoint import PREDICTORS, encoded_predictor
+from routoo_core.predictor.distilled import load_distillation, load_sufficiency
 from routoo_core.predictor.head_ensemble import HeadEnsemble, load_head_ensemble
+from routoo_core.predictor.matrix_factorisation import load_matrix_factorisation
 from routoo_core.predictor.neighbours import load_neighbours
+from routoo_core.predictor.pair_classifier import load_pair_classifier
 from routoo_core.predictor.quality_model import LoadQualityModel, QualityModel
+from routoo_core.predictor.random_router import load_random
+from routoo_core.predictor.score_tokens import load_score_tokens
+from routoo_core.predictor.similarity_ranking import load_similarity_ranking
 from routoo_core.progress import Update
 from routoo_core.settings import Settings
+from routoo_core.training.classifiers import (
+    PairClassifierSettings,
+    fit_pair_classifier,
+    fit_score_tokens,
+    tune_pair_classifier,
+    tune_score_tokens,
+)
+from routoo_core.training.distillation import (
+    DistillationSettings,
+    SufficiencySettings,
+    fit_distillation,
+    fit_sufficiency,
+)
+from routoo_core.training.early_stopping import ScheduleSettings
 from routoo_core.training.encoded import EncodedOutcomes
 from routoo_core.training.head_ensemble import (
     HeadTrainingSettings,
     fit_head_ensemble,
     settings_for_all_rows,
 )
-from routoo_core.training.lora import FineTuning
+from routoo_core.training.lora import FineTuning, Tuned
+from routoo_core.training.matrix_factorisation import (
+    FactorisationSettings,
+    factorisation_settings_for_all_rows,
+    fit_factorisation,
+)
 from routoo_core.training.neighbours import NeighbourSettings, fit_neighbours
+from routoo_core.training.pairwise import with_scale_of
+from routoo_core.training.random_router import RandomSettings, fit_random
+from routoo_core.training.similarity_ranking import (
+    RankingTrainingSettings,
+    fit_similarity_ranking,
+)
 
 S = TypeVar("S", bound=Settings)
 M = TypeVar("M", bound=QualityModel)
@@ -69,7 +99,7 @@ class Algorithm(Generic[S, M]):
     fit: Fit[S, M]
     load: LoadQualityModel
     refit_settings: Callable[[S, M], S] | None = None
-    fine_tune: Callable[[M, EncodedOutcomes, FineTuning, Update], Adapter] | None = None
+    fine_tune: Callable[[M, EncodedOutcomes, FineTuning, Update], Tuned] | None = None
 
     def refit(self, data: EncodedOutcomes, settings: S, model: M, seed: int, progress: Update) -> M:
         """Fit all rows in the way that ``model`` was fitted."""
@@ -81,11 +111,11 @@ class Algorithm(Generic[S, M]):
 
 def _fine_tune_heads(
     ensemble: HeadEnsemble, data: EncodedOutcomes, plan: FineTuning, progress: Update
-) -> Adapter:
+) -> Tuned:
     # peft and accelerate take seconds to import, and only LoRA needs them.
     from routoo_core.training.fine_tuning import fine_tune_ensemble
 
-    return fine_tune_ensemble(ensemble, data, plan, progress)
+    return Tuned(ensemble, fine_tune_ensemble(ensemble, data, plan, progress))
 
 
 ALGORITHMS: dict[str, Algorithm[Any, Any]] = {
@@ -97,6 +127,33 @@ ALGORITHMS: dict[str, Algorithm[Any, Any]] = {
         fine_tune=_fine_tune_heads,
     ),
     "knn": Algorithm(NeighbourSettings, fit_neighbours, load_neighbours),
+    "sw_ranking": Algorithm(
+        RankingTrainingSettings,
+        fit_similarity_ranking,
+        load_similarity_ranking,
+        refit_settings=with_scale_of,
+    ),
+    "mf": Algorithm(
+        FactorisationSettings,
+        fit_factorisation,
+        load_matrix_factorisation,
+        refit_settings=factorisation_settings_for_all_rows,
+    ),
+    "bert": Algorithm(
+        PairClassifierSettings,
+        fit_pair_classifier,
+        load_pair_classifier,
+        refit_settings=with_scale_of,
+        fine_tune=tune_pair_classifier,
+    ),
+    "causal": Algorithm(
+        ScheduleSettings, fit_score_tokens, load_score_tokens, fine_tune=tune_score_tokens
+    ),
+    "hybrid": Algorithm(SufficiencySettings, fit_sufficiency, load_sufficiency),
+    "zooter": Algorithm(
+        DistillationSettings, fit_distillation, load_distillation, refit_settings=with_scale_of
+    ),
+    "random": Algorithm(RandomSettings, fit_random, load_random),
 }
 """Algorithms by the name that ``algorithm`` gives them; ``performance`` is the paper's kind."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft import get_peft_model, get_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from routoo_core.predictor.head_ensemble import HeadEnsemble
 from routoo_core.predictor.heads import Head
 from routoo_core.progress import Update
 from routoo_core.training.encoded import EncodedOutcomes
+from routoo_core.training.encoder_tuning import peft_config
 from routoo_core.training.head_ensemble import (
     HeadTrainingSettings,
     masked_cross_entropy,
@@ -70,7 +71,7 @@ def fine_tune(
     inputs = _run_lower_layers(encoder, data, lora.first_layer, progress)
 
     torch.manual_seed(plan.seed)
-    adapted = get_peft_model(encoder.model, _peft_config(lora, target_modules))
+    adapted = get_peft_model(encoder.model, peft_config(lora, target_modules))
     if lora.checkpointing:
         encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
 
@@ -112,15 +113,6 @@ def _head_settings(plan: FineTuning) -> HeadTrainingSettings:
     settings = plan.algorithm_settings
     assert isinstance(settings, HeadTrainingSettings)  # noqa: S101
     return settings
-
-
-def _peft_config(lora: LoraSettings, target_modules: list[str]) -> LoraConfig:
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]
-        lora_dropout=lora.dropout,
-        target_modules=target_modules,
-    )
 
 
 @dataclass(frozen=True)

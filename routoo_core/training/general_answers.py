@@ -165,11 +165,13 @@ _VARIANCES = {"constant": 0.1, "kinds": 0.1, "forms": 0.1, "tastes": 0.25, "diff
 def fit_labels(
     sources: Sequence[GeneralSource], readings: Sequence[PromptReading], answers: AnswerModel
 ) -> LabelTable:
-    """What the labels of every source's experts add."""
-    tables = [
-        fit_source_labels(source, reading, answers)
-        for source, reading in zip(sources, readings, strict=True)
-    ]
+    """What the labels of every source's experts add; of an expert of several sources the first one counts."""
+    tables: list[LabelTable] = []
+    names: set[str] = set()
+    for source, reading in zip(sources, readings, strict=True):
+        table = fit_source_labels(source, reading, answers).without(names)
+        names.update(table.names)
+        tables.append(table)
     return LabelTable.join(tables)
 
 

@@ -7,7 +7,6 @@ others would have said.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -50,12 +49,16 @@ class GradedCall:
         kinds: Skill → probability, as the prompt was read.
         difficulty: Log-odds that the prompt is easier by than usual; ``None`` where that was not known.
         score: The grade, 0–1.
+        foreign: Share of the prompt that is in another language than English, 0–1.
+        fingerprint: 64 bits that tell the call from others; it counts once.
     """
 
     expert: str
     kinds: Mapping[str, float]
     difficulty: float | None
     score: float
+    foreign: float
+    fingerprint: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,19 @@ class LearntExpert:
     doubt_after: float
 
 
+@dataclass(frozen=True, slots=True)
+class LearntGrades:
+    """What a router learnt from a log.
+
+    Attributes:
+        experts: The one with the most calls first.
+        repeated: Graded calls that it had learnt from before, or that the log holds twice; they did not count again.
+    """
+
+    experts: tuple[LearntExpert, ...]
+    repeated: int
+
+
 @dataclass(frozen=True, eq=False)
 class _ExpertGrades:
     """The graded calls of one expert, as arrays."""
@@ -91,33 +107,32 @@ class _ExpertGrades:
 
 
 def learn_from_grades(
-    checkpoint: Path, pool: Pool, calls: Sequence[GradedCall], logs: Sequence[Path], out: Path
-) -> list[LearntExpert]:
+    checkpoint: Path, pool: Pool, calls: Sequence[GradedCall], out: Path
+) -> LearntGrades:
     """Write to ``out`` a general router that has learnt from graded calls; ``checkpoint`` stays as it is.
 
     Args:
         checkpoint: The router to start from.
         pool: The experts of the calls.
-        calls: The graded calls; of experts that are not in the pool nothing is learnt.
-        logs: The files they come from, which cannot be learnt from twice.
+        calls: The graded calls. Of experts that are not in the pool nothing is learnt, and each call counts once.
         out: The folder to write; must not be ``checkpoint``.
 
-    Returns:
-        What changed, the expert with the most calls first.
-
     Raises:
-        ConfigurationError: There is no graded call of the pool, or a log was learnt from before.
+        ConfigurationError: There is no graded call of the pool, or each was learnt from before.
     """
-    digests = [hashlib.sha256(log.read_bytes()).hexdigest()[:16] for log in logs]
-    metrics = json.loads((checkpoint / METRICS_FILE).read_text(encoding="utf-8"))
-    _check_logs(metrics.get(LEARNT, []), logs, digests)
     model = load_general(checkpoint)
-    grades = _collect_grades(model, pool, calls)
-    if not grades:
+    usable = _usable_calls(pool, calls)
+    if not usable:
         raise ConfigurationError(
-            f"{logs[0]}: has no graded call of an expert of the pool whose record says what was read of the prompt; "
+            "the log has no graded call of an expert of the pool whose record says what was read of the prompt; "
             "log grades beside records of a general router"
         )
+    new = _new_calls(model, usable)
+    if not new:
+        raise ConfigurationError(
+            "the log has no graded call that this router has not learnt from already; give a log with new calls"
+        )
+    grades = _collect_grades(model, pool, new)
     rows = []
     for own in grades:
         scores = own.scores[:, None]
@@ -125,39 +140,44 @@ def learn_from_grades(
         rows.append(learn_labels(model, [own.expert], own.reading, scores, unknown))
     names = {row.names[0] for row in rows}
     labels = LabelTable.join([model.labels.without(names), *rows])
-    taught = replace(model, labels=labels)
+    fingerprints = np.array([call.fingerprint for call in new], np.uint64)
+    taught = replace(model, labels=labels, graded=np.union1d(model.graded, fingerprints))
     learnt = [_compare(model, taught, own, row) for own, row in zip(grades, rows, strict=True)]
     learnt.sort(key=lambda expert: -expert.calls)
-    _write(checkpoint, out, taught, learnt, digests)
-    return learnt
+    _write(checkpoint, out, taught, learnt)
+    return LearntGrades(tuple(learnt), repeated=len(usable) - len(new))
 
 
-def _check_logs(
-    learnt: Sequence[Mapping[str, object]], logs: Sequence[Path], digests: Sequence[str]
-) -> None:
-    """Refuse a log that was learnt from already: its grades would count twice."""
-    before: set[str] = set()
-    for entry in learnt:
-        known = entry.get("logs")
-        before.update(known if isinstance(known, list) else [])
-    for log, digest in zip(logs, digests, strict=True):
-        if digest in before:
-            raise ConfigurationError(
-                f"{log}: this router has learnt from it already; give only logs that are new"
-            )
+def _usable_calls(pool: Pool, calls: Sequence[GradedCall]) -> list[GradedCall]:
+    """The calls of experts of the pool, where the record says what kind of prompt it was."""
+    names = {expert.name for expert in pool}
+    usable = []
+    for call in calls:
+        if call.expert in names and any(kind in SKILL_NUMBER for kind in call.kinds):
+            usable.append(call)
+    return usable
+
+
+def _new_calls(model: GeneralModel, calls: Sequence[GradedCall]) -> list[GradedCall]:
+    """Each call that the router has not learnt from, once: a log grows, and is given again."""
+    seen = set(model.graded.tolist())
+    new = []
+    for call in calls:
+        if call.fingerprint not in seen:
+            seen.add(call.fingerprint)
+            new.append(call)
+    return new
 
 
 def _collect_grades(
     model: GeneralModel, pool: Pool, calls: Sequence[GradedCall]
 ) -> list[_ExpertGrades]:
     """The calls of each expert of the pool that has some."""
-    names = {expert.name for expert in pool}
     calls_of: dict[str, list[GradedCall]] = {}
     for call in calls:
-        if call.expert in names and any(kind in SKILL_NUMBER for kind in call.kinds):
-            calls_of.setdefault(pool[call.expert].predicted_as, []).append(call)
+        calls_of.setdefault(pool[call.expert].predicted_as, []).append(call)
     grades = []
-    for expert in describe_pool(pool, model.labels):
+    for expert in describe_pool(pool, model):
         own = calls_of.get(expert.name)
         if own:
             scores = np.array([call.score for call in own], np.float32)
@@ -166,7 +186,7 @@ def _collect_grades(
 
 
 def _read_calls(model: GeneralModel, calls: Sequence[GradedCall]) -> PromptReading:
-    """What records say was read of the prompts; they do not hold tastes, forms and languages."""
+    """What records say was read of the prompts; they do not hold tastes and forms."""
     count = len(calls)
     kinds = np.zeros((count, KINDS), np.float32)
     log_odds = np.zeros(count, np.float32)
@@ -184,7 +204,7 @@ def _read_calls(model: GeneralModel, calls: Sequence[GradedCall]) -> PromptReadi
         tastes=np.zeros((count, TASTES), np.float32),
         forms=np.zeros((count, FORMS), np.float32),
         log_length=np.zeros(count, np.float32),
-        foreign=np.zeros(count, np.float32),
+        foreign=np.array([call.foreign for call in calls], np.float32),
     )
 
 
@@ -214,7 +234,6 @@ def _write(
     out: Path,
     model: GeneralModel,
     learnt: Sequence[LearntExpert],
-    digests: Sequence[str],
 ) -> None:
     """The new router, whole or not at all."""
     config = read_config_values(checkpoint)
@@ -225,7 +244,6 @@ def _write(
     entry = {
         "date": date,
         "from": name_of(checkpoint),
-        "logs": list(digests),
         "experts": [asdict(expert) for expert in learnt],
     }
     metrics.setdefault(LEARNT, []).append(entry)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from routoo_core.predictor.adapter import LoraSettings
+from routoo_core.predictor.adapter import Adapter, LoraSettings
 from routoo_core.predictor.encoder import EncoderSettings
+from routoo_core.predictor.quality_model import QualityModel
 from routoo_core.settings import Settings
 
 
@@ -27,3 +28,16 @@ class FineTuning:
     algorithm_settings: Settings
     seed: int
     resume_file: Path
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came of it.
+
+    Attributes:
+        model: Fitted to the tuned encoder's vectors.
+        adapter: What the encoder learnt.
+    """
+
+    model: QualityModel
+    adapter: Adapter

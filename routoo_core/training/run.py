@@ -163,7 +163,9 @@ def _fit(data: EncodedOutcomes, config: TrainingConfig, progress: Progress) -> _
             resume_file=_resume_file(config, data.outcomes),
         )
         with progress.status("Training the encoder …") as update:
-            adapter = algorithm.fine_tune(model, data, plan, update)
+            tuned = algorithm.fine_tune(model, data, plan, update)
+        model = tuned.model
+        adapter = tuned.adapter
 
     prompts = data.outcomes.prompts
     train_prompts = tuple(prompts[row] for row in data.outcomes.rows("train"))

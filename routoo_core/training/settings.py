@@ -10,6 +10,7 @@ from pydantic import field_validator, model_validator
 from routoo_core.errors import ConfigurationError
 from routoo_core.predictor.adapter import LoraSettings
 from routoo_core.predictor.encoder import EncoderSettings
+from routoo_core.predictor.score_tokens import INSTRUCTION
 from routoo_core.settings import Settings
 from routoo_core.training.algorithms import ALGORITHMS
 
@@ -24,8 +25,8 @@ class TrainingConfig(Settings):
     change several presets.
 
     Attributes:
-        algorithm: ``performance`` (encoder and heads, the paper's kind), ``knn`` (encoder and neighbours), or another
-            name in ``ALGORITHMS``.
+        algorithm: ``performance`` (encoder and heads, the paper's kind), ``knn`` (encoder and neighbours),
+            ``sw_ranking``, ``mf``, ``bert``, ``causal`` and ``random`` (RouteLLM's), or another name in ``ALGORITHMS``.
         encoder: The query encoder.
         lora: Train the encoder too, after the heads; without it the encoder stays frozen.
         open_questions: Also train on multiple-choice prompts without their choices.
@@ -64,6 +65,10 @@ class TrainingConfig(Settings):
         if ALGORITHMS[self.algorithm].fine_tune is None:
             raise ValueError(
                 f"lora: {self.algorithm!r} has no heads to train it with; leave lora out"
+            )
+        if self.lora.all_weights and self.algorithm == DEFAULT_ALGORITHM:
+            raise ValueError(
+                f"lora.all_weights: {self.algorithm!r} trains adapters alone; leave it out, or take 'bert' or 'causal'"
             )
         layers = self.encoder.layers
         if layers and self.lora.first_layer > max(layers):
@@ -112,6 +117,23 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     },
     "knn": {"algorithm": "knn"},
+    "sw-ranking": {"algorithm": "sw_ranking"},
+    "mf": {"algorithm": "mf"},
+    "hybrid": {"algorithm": "hybrid", "open_questions": False},
+    "zooter": {"algorithm": "zooter"},
+    "random": {"algorithm": "random"},
+    "bert": {
+        "algorithm": "bert",
+        "encoder": {"model": "google-bert/bert-base-uncased", "layers": [], "pooling": "cls"},
+        "open_questions": False,
+        "lora": {"all_weights": True, "learning_rate": 1e-5, "batch_size": 16},
+    },
+    "causal": {
+        "algorithm": "causal",
+        "encoder": {"layers": [], "pooling": "last", "instruction": INSTRUCTION},
+        "open_questions": False,
+        "lora": {"first_layer": 1, "batch_size": 8},
+    },
 }
 """Named starting points of a TrainingConfig. ``paper`` is §4.1; it gives no learning rate, epochs or batch size."""
 

@@ -39,7 +39,7 @@ def encode_cached(
     Returns:
         Float32, (prompts, dim).
     """
-    encoder_key = settings.model_dump_json()
+    encoder_key = settings.model_dump_json(exclude={"instruction"}) + settings.instruction
     if adapter is not None:
         encoder_key += adapter.fingerprint()
 

@@ -6,17 +6,20 @@ from typing import Annotated
 
 import typer
 
-from routoo_core import __version__
 from routoo_core.errors import ConfigurationError, RoutooError
+from routoo_core.extras import missing_dependency
 from routoo_integrations.cli.commands import (
     BUDGET_COMMANDS,
+    CACHE_COMMANDS,
     CATALOGUE_COMMANDS,
     COMMANDS,
     DATA_COMMANDS,
     KEY_COMMANDS,
+    PLANS_COMMANDS,
 )
 from routoo_integrations.cli.lazy import lazy_group
 from routoo_integrations.cli.terminal import out, print_error
+from routoo_integrations.cli.versions import version_lines
 
 app = typer.Typer(
     name="routoo",
@@ -32,7 +35,7 @@ Commands that need a configuration read --config, else $ROUTOO_CONFIG, ./routoo.
 budget_app = typer.Typer(
     cls=lazy_group(BUDGET_COMMANDS),
     no_args_is_help=True,
-    help="Look into the accounts: what is spent, held and left.",
+    help="Show and change accounts: what is spent, held and left.",
 )
 data_app = typer.Typer(
     cls=lazy_group(DATA_COMMANDS),
@@ -45,7 +48,7 @@ app.add_typer(data_app, name="data")
 catalogue_app = typer.Typer(
     cls=lazy_group(CATALOGUE_COMMANDS),
     no_args_is_help=True,
-    help="What is published of today's models: windows, prices, scores, and the abilities that follow from them.",
+    help="Published facts about current models: windows, prices, scores, and the abilities that follow from them.",
 )
 app.add_typer(catalogue_app, name="catalogue")
 key_app = typer.Typer(
@@ -54,6 +57,18 @@ key_app = typer.Typer(
     help="Keys of the gateway ('routoo serve'): each is an account, with a limit and rights of its own.",
 )
 app.add_typer(key_app, name="key")
+cache_app = typer.Typer(
+    cls=lazy_group(CACHE_COMMANDS),
+    no_args_is_help=True,
+    help="Answers that are stored and given again ('[cache]' in routoo.toml).",
+)
+app.add_typer(cache_app, name="cache")
+plans_app = typer.Typer(
+    cls=lazy_group(PLANS_COMMANDS),
+    no_args_is_help=True,
+    help="Several experts in one call: what such plans are worth.",
+)
+app.add_typer(plans_app, name="plans")
 
 
 def main() -> None:
@@ -65,18 +80,31 @@ def main() -> None:
         if isinstance(error, ConfigurationError):
             raise SystemExit(2) from None
         raise SystemExit(1) from None
+    except ModuleNotFoundError as error:
+        missing = missing_dependency(error, "run this command")
+        if missing is None:
+            raise
+        print_error(missing)
+        raise SystemExit(2) from None
 
 
 def _print_version(requested: bool) -> None:
     if requested:
-        out.print(__version__)
+        for line in version_lines():
+            out.print(line, highlight=False, soft_wrap=True)
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the versions that a bug report needs.",
+        ),
     ] = False,
 ) -> None:
     pass

@@ -21,15 +21,16 @@ def add_expert_command(
     router: RouterOption,
     prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt.")],
     outcomes: OutcomesOption,
-    name: Annotated[str, typer.Option(help="The new expert, as the outcomes call it.")],
+    name: Annotated[str, typer.Option(help="The new expert's name in the outcomes.")],
     folder: Annotated[Path, typer.Option("--out", help="The grown router's folder.")],
     prior: Annotated[
-        str | None, typer.Option(help="The known expert it is most like; by default the mean.")
+        str | None,
+        typer.Option(help="The known expert that it resembles most; by default the mean of all."),
     ] = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Teach a router one more expert from a few labels; what it predicts for the others stays as it is.
+    """Add one expert to a router from a few labels; predictions for the others do not change.
 
     A general router starts from the catalogue's ability of the model, or of --prior; labels sharpen it.
 

@@ -82,7 +82,7 @@ def _greedy_policy(name: str, alpha: float, floor: float) -> PreferenceRule | No
     policy = make_policy(table)
     if isinstance(policy, Policy) and not isinstance(policy, FixedPolicy):
         raise ConfigurationError(
-            "--policy: 'paced' needs traffic; offline, lagrangian is its optimum"
+            "--policy: 'paced' needs live traffic; use lagrangian, its offline optimum"
         )
     return policy
 

@@ -46,9 +46,9 @@ def show_command(config: ConfigOption = None, as_json: JsonOption = False) -> No
 
 def watch_command(
     config: ConfigOption = None,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between updates.")] = 2.0,
     looks: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many; by default at Ctrl-C.")
+        int | None, typer.Option(min=1, help="Stop after this many updates; by default at Ctrl-C.")
     ] = None,
 ) -> None:
     """Show the accounts as 'budget show' does, again and again until Ctrl-C.
@@ -66,7 +66,7 @@ def watch_command(
 
 
 def history_command(
-    account: Annotated[str | None, typer.Argument(help="Whose; by default everybody's.")] = None,
+    account: Annotated[str | None, typer.Argument(help="The account; by default all.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -89,7 +89,7 @@ def history_command(
 
 def set_command(
     account: Annotated[
-        str, typer.Argument(help="Whose limit; may be left out for the account that usually pays.")
+        str, typer.Argument(help="The account; may be omitted for the default account.")
     ],
     limit: Annotated[
         str | None,
@@ -98,7 +98,9 @@ def set_command(
     period: Annotated[str | None, typer.Option(help="run, hour, day or month.")] = None,
     rolling: Annotated[
         bool | None,
-        typer.Option("--rolling/--fixed", help="Looking back from now, or by clock and calendar."),
+        typer.Option(
+            "--rolling/--fixed", help="Count the period back from now, or by clock and calendar."
+        ),
     ] = None,
     timezone: Annotated[
         str | None, typer.Option(help="Where the period begins, such as Europe/Zurich.")
@@ -118,7 +120,7 @@ def set_command(
         limit = account
     configuration = find_configuration(config)
     if configuration.is_built_in:
-        raise ConfigurationError("--config: there is no routoo.toml here; name the one to change")
+        raise ConfigurationError("--config: there is no routoo.toml here; pass the one to change")
 
     _, ledger = open_configured_account(configuration.path)
     change = LimitChange(limit, period, rolling, timezone)

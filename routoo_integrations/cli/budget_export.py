@@ -17,7 +17,7 @@ from routoo_integrations.cli.terminal import print_line
 
 def export_command(
     target: TableOption,
-    account: Annotated[str | None, typer.Option(help="Whose; by default everybody's.")] = None,
+    account: Annotated[str | None, typer.Option(help="The account; by default all.")] = None,
     config: ConfigOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:

@@ -23,8 +23,10 @@ from routoo_core.assignment.target import (
     QualityAtLeast,
     ShareOf,
     Target,
+    TunablePolicy,
     calibrate,
     is_met,
+    win_rate_of,
 )
 from routoo_core.errors import ConfigurationError
 from routoo_core.expert_table import ExpertTable
@@ -32,9 +34,14 @@ from routoo_core.experts import Pool
 from routoo_core.options import check_known
 from routoo_core.price_list import read_price_list
 from routoo_core.prices import PriceList
+from routoo_core.win_rate import RouterName, WinRate
 from routoo_integrations.cli.options import JsonOption, PoolOption, PricesOption, TokensOption
 from routoo_integrations.cli.terminal import print_json, print_line, print_warning, progress
 
+STRONG = "strong"
+WEAK = "weak"
+PAIR = (STRONG, WEAK)
+"""What two experts may be called in ``--target-share``."""
 LIVE = "live"
 PAPER = "paper"
 
@@ -55,16 +62,19 @@ def calibrate_command(
         typer.Option(help="With --router: typical prompts, Parquet or CSV: prompt_id, prompt."),
     ] = None,
     policy: Annotated[
-        str, typer.Option(help="What to set: lagrangian, ratio or quality_floor.")
+        str, typer.Option(help=f"What to set: {', '.join((*TUNABLE_POLICIES, WinRate.name))}.")
     ] = "lagrangian",
     target_cost: Annotated[
-        float | None, typer.Option(help="At most so many USD a call, on average.")
+        float | None, typer.Option(help="The highest average cost of a call, in USD.")
     ] = None,
     target_quality: Annotated[
-        float | None, typer.Option(help="At least this predicted quality, on average.")
+        float | None, typer.Option(help="The lowest average predicted quality.")
     ] = None,
     target_share: Annotated[
-        str | None, typer.Option(help="EXPERT=0.3: this share of the calls for one expert.")
+        str | None,
+        typer.Option(
+            help="EXPERT=0.3: this share of the calls for one expert; of two also strong=0.5, the dearer one."
+        ),
     ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="With --router: the limit on each reply.")
@@ -89,10 +99,10 @@ def calibrate_command(
 
     Or: [bold]routoo calibrate --router general-fast --prompts p.csv --prices experts.toml --target-cost 0.01[/bold]
     """
-    if policy not in TUNABLE_POLICIES:
-        names = ", ".join(TUNABLE_POLICIES)
+    if policy not in (*TUNABLE_POLICIES, WinRate.name):
+        names = ", ".join((*TUNABLE_POLICIES, WinRate.name))
         raise ConfigurationError(
-            f"--policy: {policy!r} has no number to set; choose one of {names}"
+            f"--policy: {policy!r} has no parameter to calibrate; choose one of {names}"
         )
     if cost not in {LIVE, PAPER}:
         raise ConfigurationError(f"--cost: {cost!r} is unknown; choose {LIVE} or {PAPER}")
@@ -100,7 +110,8 @@ def calibrate_command(
     source = _read_source(scores, router, prompts, _named(prices, price_list))
     if source.unpredicted is not None and cost == LIVE:
         experts = _experts(prices, price_list, source.experts)
-        target = _read_target(target_cost, target_quality, target_share, _names(experts))
+        usd_per_call = read_price_list(prices, pool or (), _names(experts)).per_call(tokens)
+        target = _read_target(target_cost, target_quality, target_share, usd_per_call)
         table = call_table(
             experts,
             source.unpredicted.predictor,
@@ -110,18 +121,36 @@ def calibrate_command(
         )
     else:
         usd_per_call = read_price_list(prices, pool or (), source.experts).per_call(tokens)
-        target = _read_target(target_cost, target_quality, target_share, tuple(usd_per_call))
+        target = _read_target(target_cost, target_quality, target_share, usd_per_call)
         table = _averaged_table(source.table(), usd_per_call)
 
-    tunable = TUNABLE_POLICIES[policy]
+    tunable = _tunable(policy, table.experts, usd_per_call)
     best = calibrate(table.quality, table.usd, tunable, target, table.can_serve)
     expectation = PolicyExpectation(
-        policy, tunable.field, best, table.experts, is_met(target, best)
+        policy, tunable.field, best, table.experts, is_met(target, best), router
     )
     if as_json:
         print_json(expectation.to_dict())
     else:
         expectation.show()
+
+
+def _tunable(
+    policy: str, experts: tuple[str, ...], usd_per_call: dict[str, float]
+) -> TunablePolicy:
+    """The policy whose number is set; of ``win_rate`` the dearer one of two experts is the strong one.
+
+    Raises:
+        ConfigurationError: There are not two experts for it.
+    """
+    if policy != WinRate.name:
+        return TUNABLE_POLICIES[policy]
+    if len(experts) != len(PAIR):
+        raise ConfigurationError(
+            f"--policy: win_rate compares two experts, not {len(experts)}; keep only two in --prices"
+        )
+    strong = int(usd_per_call[experts[1]] >= usd_per_call[experts[0]])
+    return win_rate_of(strong, 1 - strong)
 
 
 @dataclass(frozen=True)
@@ -166,7 +195,7 @@ def _read_source(
         return QualitySource(predicted=read_predicted_quality(scores))
     if router and prompts and not scores:
         return QualitySource(unpredicted=read_prediction_input(router, prompts, named))
-    raise ConfigurationError("give either --scores, or --router and --prompts to predict them now")
+    raise ConfigurationError("pass either --scores, or --router and --prompts")
 
 
 def _experts(prices: Path, price_list: PriceList, known: tuple[str, ...]) -> Pool:
@@ -186,7 +215,7 @@ def _known_prices(price_list: PriceList, known: tuple[str, ...], path: Path) -> 
     """
     selected = price_list.select(known)
     if not selected.models:
-        raise ConfigurationError(f"{path}: no row is of a model that the router knows")
+        raise ConfigurationError(f"{path}: the router knows none of its models")
     return selected
 
 
@@ -203,12 +232,22 @@ def _averaged_table(predicted: ExpertTable, usd_per_call: dict[str, float]) -> C
 
 
 def _read_target(
-    cost: float | None, quality: float | None, share: str | None, experts: tuple[str, ...]
+    cost: float | None, quality: float | None, share: str | None, usd_per_call: dict[str, float]
 ) -> Target:
-    """The one target among the options."""
+    """The one target among the options.
+
+    Args:
+        cost: ``--target-cost``.
+        quality: ``--target-quality``.
+        share: ``--target-share``.
+        usd_per_call: What a call to each expert costs; the dearer one of two is the strong one.
+    """
+    experts = tuple(usd_per_call)
     options = [option for option in (cost, quality, share) if option is not None]
     if len(options) != 1:
-        raise ConfigurationError("give one of --target-cost, --target-quality and --target-share")
+        raise ConfigurationError(
+            "pass exactly one of --target-cost, --target-quality and --target-share"
+        )
 
     if cost is not None:
         return CostAtMost(cost)
@@ -216,6 +255,8 @@ def _read_target(
         return QualityAtLeast(quality)
 
     expert, _, number = str(share).rpartition("=")
+    if expert in PAIR and expert not in experts and len(experts) == len(PAIR):
+        expert = (max if expert == STRONG else min)(experts, key=usd_per_call.__getitem__)
     is_share = number.replace(".", "", 1).isdigit() and 0 <= float(number) <= 1
     if expert not in experts or not is_share:
         raise ConfigurationError(
@@ -234,6 +275,7 @@ class PolicyExpectation:
         best: The number, and what it leads to.
         experts: One for each of the shares.
         is_met: Whether the target is met.
+        router: The router that predicted; ``None`` for a table.
     """
 
     policy: str
@@ -241,6 +283,14 @@ class PolicyExpectation:
     best: Expectation
     experts: tuple[str, ...]
     is_met: bool
+    router: str | None = None
+
+    @property
+    def model_name(self) -> str | None:
+        """A win rate's router and threshold in one name, as the gateway's callers may give it."""
+        if self.policy != WinRate.name or self.router is None:
+            return None
+        return str(RouterName(Path(self.router).name, self.best.value))
 
     def shares(self) -> dict[str, float]:
         """Expert → its share of the calls, of those that get any."""
@@ -252,9 +302,11 @@ class PolicyExpectation:
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
+        named = {"model": self.model_name} if self.model_name else {}
         return {
             "policy": self.policy,
             self.field: self.best.value,
+            **named,
             "met": self.is_met,
             "mean_quality": self.best.quality,
             "mean_cost_usd": self.best.cost,
@@ -267,6 +319,8 @@ class PolicyExpectation:
         if not self.is_met:
             print_warning("The target is out of reach; this is the nearest.")
         print_line(f'policy = {{ name = "{self.policy}", {self.field} = {best.value:.6g} }}')
+        if self.model_name is not None:
+            print_line(f"or, for one call through the gateway: model = {self.model_name}")
         print_line(f"expect a mean quality of {best.quality:.3f} for ${best.cost:.6f} a call")
         for expert, share in sorted(self.shares().items(), key=lambda item: -item[1]):
             print_line(f"{share:>7.1%}  {expert}")

@@ -28,7 +28,7 @@ _NEWEST_SCORES = 8
 
 def show_command(
     model: Annotated[
-        str, typer.Argument(help="However it is written: gpt-5.5, anthropic/claude-haiku-4.5.")
+        str, typer.Argument(help="In any common spelling: gpt-5.5, anthropic/claude-haiku-4.5.")
     ],
     as_json: JsonOption = False,
 ) -> None:
@@ -101,7 +101,9 @@ def update_command(
     current = open_catalogue()
     new_scores = read_scores(source)
     if not new_scores:
-        raise ConfigurationError(f"{source}: holds no score; columns are model, benchmark, score")
+        raise ConfigurationError(
+            f"{source}: contains no scores; its columns must be model, benchmark, score"
+        )
     new_models = read_models(models) if models is not None else []
     with progress.status("fitting abilities …"):
         content = build_catalogue(

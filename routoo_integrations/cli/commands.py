@@ -7,7 +7,7 @@ function's docstring: the list of commands is printed without importing the func
 COMMANDS = {
     "demo": (
         "demo:demo_command",
-        "Run the main job here and now: LangChain and LlamaIndex calls, routed under a budget that runs out.",
+        "Route LangChain and LlamaIndex calls under a budget that runs out.",
     ),
     "init": (
         "init:init_command",
@@ -15,7 +15,7 @@ COMMANDS = {
     ),
     "route": (
         "route:route_command",
-        "Explain who would answer TEXT and why; nobody is called and nothing is charged.",
+        "Explain which expert would answer TEXT, and why. No expert is called and nothing is charged.",
     ),
     "serve": (
         "serve:serve_command",
@@ -31,17 +31,15 @@ COMMANDS = {
     ),
     "add-expert": (
         "add_expert:add_expert_command",
-        "Teach a router one more expert from a few labels; what it predicts for the others stays as it is.",
+        "Add one expert to a router from a few labels; predictions for the others do not change.",
     ),
     "suggest-prompts": (
         "suggest_prompts:suggest_prompts_command",
-        "Choose which prompts to label before adding an expert: spread over everything the router's encoder tells "
-        "apart.",
+        "Choose prompts to label before adding an expert: a diverse sample by the router's encoder.",
     ),
     "universe": (
         "universe:universe_command",
-        "Choose the experts that complement one another best: greedily, with a bound of how far from optimal that can "
-        "be.",
+        "Choose a small, complementary set of experts greedily, with a bound on the distance from the optimum.",
     ),
     "predict": (
         "predict:predict_command",
@@ -61,12 +59,11 @@ COMMANDS = {
     ),
     "replay": (
         "replay:replay_command",
-        "Run a stream of prompts through the router and a ledger, answered by what was observed: what would a budget "
-        "do?",
+        "Simulate a budget: replay prompts through the router and a ledger, with observed outcomes as answers.",
     ),
     "feedback": (
         "feedback:feedback_command",
-        "Sum real calls up by week: spend, savings, what people thought, and whether the predictions drift from that.",
+        "Summarise real calls by week: spend, savings, feedback, and drift of the predictions from it.",
     ),
     "score": (
         "score:score_command",
@@ -107,7 +104,7 @@ DATA_COMMANDS = {
     ),
     "filter": (
         "data_filter:filter_command",
-        "Keep the prompts that a reference expert fails, and some of the others at random: what is hard teaches most.",
+        "Keep the prompts that a reference expert fails, and a random sample of the others.",
     ),
     "decontaminate": (
         "data_decontaminate:decontaminate_command",
@@ -126,6 +123,14 @@ DATA_COMMANDS = {
         "Turn logs with feedback into prompts and outcomes, as 'routoo train' reads them; the shapes are in "
         "docs/data.md.",
     ),
+    "from-battles": (
+        "data_from_battles:from_battles_command",
+        "Turn battles into prompts and outcomes, as 'routoo train' reads them: 1 for the winner, 0.5 each for a tie.",
+    ),
+    "from-mt-bench": (
+        "data_from_mt_bench:from_mt_bench_command",
+        "Turn MT-Bench's questions and grades into prompts and outcomes, to evaluate a router on them.",
+    ),
     "synthesise": (
         "data_write:synthesise_command",
         "Have an expert write more prompts like yours: multiple choice where they have choices, else prompts as they "
@@ -133,7 +138,7 @@ DATA_COMMANDS = {
     ),
     "paraphrase": (
         "data_write:paraphrase_command",
-        "Have an expert say prompts in other words, for 'routoo evaluate --stress 60 --paraphrases': prompt_id, prompt.",  # noqa: E501
+        "Have an expert paraphrase prompts, for 'routoo evaluate --stress 60 --paraphrases': prompt_id, prompt.",
     ),
 }
 """``routoo data …``."""
@@ -154,6 +159,14 @@ CATALOGUE_COMMANDS = {
 }
 """``routoo catalogue …``."""
 
+PLANS_COMMANDS = {
+    "fit": (
+        "plans:fit_command",
+        "Learn what the plans of routoo.toml are worth from stored answers; no expert is called.",
+    ),
+}
+"""``routoo plans …``."""
+
 KEY_COMMANDS = {
     "create": (
         "key:create_command",
@@ -165,11 +178,11 @@ KEY_COMMANDS = {
     ),
     "rotate": (
         "key:rotate_command",
-        "Make a new key for an account and print it; the old one opens nothing any more, or for --grace longer.",
+        "Create a new key for an account and print it; the old one stops working, at once or after --grace.",
     ),
     "revoke": (
         "key:revoke_command",
-        "Let an account's key open nothing, at once, in running gateways too.",
+        "Revoke an account's key; running gateways refuse it at once.",
     ),
     "expire": (
         "key:expire_command",
@@ -177,3 +190,19 @@ KEY_COMMANDS = {
     ),
 }
 """``routoo key …``."""
+
+CACHE_COMMANDS = {
+    "show": (
+        "cache:show_command",
+        "Show how many answers are stored for each account, how often they were given again, and what that saved.",
+    ),
+    "clear": (
+        "cache:clear_command",
+        "Forget the stored answers of an account and of those within it, or all.",
+    ),
+    "calibrate": (
+        "cache:calibrate_command",
+        "Choose the similarity from which questions count as the same, for a precision, from labelled pairs.",
+    ),
+}
+"""``routoo cache …``."""

@@ -101,7 +101,7 @@ class Payment:
             ConfigurationError: Both are named, or nobody is although an expert costs money.
         """
         if self.limit is not None and self.config is not None:
-            raise ConfigurationError("give either --budget or --config")
+            raise ConfigurationError("pass either --budget or --config, not both")
         if self.config is not None:
             return open_account(self.config, read_config(self.config))
 
@@ -109,7 +109,7 @@ class Payment:
             for expert in pool:
                 if expert.maximum_cost(1, 1):
                     raise ConfigurationError(
-                        "--budget: say how many USD the answers may cost, or name a routoo.toml by --config"
+                        "--budget: pass how many USD the answers may cost, or pass a routoo.toml with --config"
                     )
         settings = {"account": "score", "limit": self.limit, "period": "run", "run_id": "score"}
         budget = Budget.read("--budget", settings)

@@ -56,7 +56,7 @@ def collect_command(
     """
     check_step_files({"--out": table}, file or (), overwrite)
     if not source and not file:
-        raise ConfigurationError("give at least one --source or --file")
+        raise ConfigurationError("pass at least one --source or --file")
     columns = _read_columns(column or ())
 
     prompts: list[CollectedPrompt] = []

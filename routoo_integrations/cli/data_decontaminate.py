@@ -31,10 +31,10 @@ def decontaminate_command(
         int, typer.Option(help="Words in a row that no evaluation prompt may share.")
     ] = 12,
     similarity: Annotated[
-        float, typer.Option(help="From which two texts are near-duplicates, 0.3–1.")
+        float, typer.Option(help="Similarity from which two texts are near-duplicates, 0.3–1.")
     ] = 0.5,
     repeats: Annotated[
-        bool, typer.Option("--repeats", help="Leave out near-duplicates among the prompts too.")
+        bool, typer.Option("--repeats", help="Remove near-duplicates among the prompts too.")
     ] = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,

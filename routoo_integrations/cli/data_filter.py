@@ -29,10 +29,11 @@ def filter_command(
         str | None, typer.Option(help="The reference expert, as the outcomes call it.")
     ] = None,
     others: Annotated[
-        int | None, typer.Option("--random", help="Prompts it did not fail to keep as well.")
+        int | None,
+        typer.Option("--random", help="How many prompts that it passed to keep as well."),
     ] = None,
     at_most: Annotated[
-        float, typer.Option(min=0, max=1, help="A score up to which it failed.")
+        float, typer.Option(min=0, max=1, help="The highest score that counts as failed.")
     ] = 0.0,
     preset: Annotated[
         str | None, typer.Option(help="paper: SOLAR-10.7B-v1.0 and 10,000 others.")
@@ -41,7 +42,7 @@ def filter_command(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep the prompts that a reference expert fails, and some of the others at random: what is hard teaches most.
+    """Keep the prompts that a reference expert fails, and a random sample of the others.
 
     A prompt it was not run on is left out, and counted. The paper kept 45,645 + 10,000 of 101,434.
 
@@ -57,11 +58,13 @@ def filter_command(
 def _read_hard(preset: str | None, expert: str | None, count: int | None) -> HardPrompts:
     """Whose failures are kept, and how many others: the options, else the preset."""
     if preset is not None and preset not in PRESETS:
-        raise ConfigurationError(f"--preset: {preset!r} is unknown; there is {', '.join(PRESETS)}")
+        raise ConfigurationError(
+            f"--preset: {preset!r} is unknown; choose one of {', '.join(PRESETS)}"
+        )
     if preset is not None:
         expert = expert or PRESETS[preset].expert
         if count is None:
             count = PRESETS[preset].others
     if not expert or count is None or count < 0:
-        raise ConfigurationError("give --expert and --random (at least 0), or --preset paper")
+        raise ConfigurationError("pass --expert and --random (0 or more), or --preset paper")
     return HardPrompts(expert, count)

@@ -25,7 +25,8 @@ def from_logs_command(
         Path, typer.Option(help="The table of outcomes to write, .parquet or .csv.")
     ],
     feedback: Annotated[
-        str | None, typer.Option(help="Which feedback is the score, where there are several.")
+        str | None,
+        typer.Option(help="The kind of feedback to use as the score, if there are several."),
     ] = None,
     worst: Annotated[float, typer.Option(help="Feedback that becomes score 0.")] = 0.0,
     best: Annotated[float, typer.Option(help="Feedback that becomes score 1.")] = 1.0,

@@ -17,7 +17,7 @@ from routoo_integrations.cli.terminal import print_json, print_line
 PromptsOption = Annotated[
     Path, typer.Option(help="Parquet, CSV or JSONL: prompt_id, prompt; other columns are kept.")
 ]
-SeedOption = Annotated[int, typer.Option(help="Another seed draws others.")]
+SeedOption = Annotated[int, typer.Option(help="A different seed gives a different sample.")]
 
 
 NOT_IN_MANIFEST = frozenset({"as_json", "overwrite"})

@@ -59,7 +59,9 @@ def synthesise_command(
     each: Annotated[int | None, typer.Option(help="Prompts asked for at once.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds shown in a request.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0–2, by default 0.7.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another one draws other seeds.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="A different value gives different seeds.")
+    ] = None,
     budget: LimitOption = None,
     config: PayerOption = None,
     answers: AnswersOption = Path("answers.db"),
@@ -105,7 +107,7 @@ def paraphrase_command(
     count: Annotated[
         int, typer.Option("--n", min=1, help="How many of the dev prompts, at most.")
     ] = 60,
-    seed: Annotated[int, typer.Option(help="Another seed draws others.")] = 0,
+    seed: Annotated[int, typer.Option(help="A different seed gives a different sample.")] = 0,
     budget: LimitOption = None,
     config: PayerOption = None,
     answers: AnswersOption = Path("answers.db"),
@@ -113,7 +115,7 @@ def paraphrase_command(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Have an expert say prompts in other words, for 'routoo evaluate --stress 60 --paraphrases': prompt_id, prompt.
+    """Have an expert paraphrase prompts, for 'routoo evaluate --stress 60 --paraphrases': prompt_id, prompt.
 
     Lettered choices stay as they are. Replies with the same words, other numbers, choices or paragraphs of their own,
     empty ones and those that the limit on tokens cut off are dropped and counted. Answers are kept as they come, so

@@ -14,10 +14,10 @@ from routoo_integrations.demo.run import run_demo
 
 def demo_command(
     folder: Annotated[
-        Path, typer.Option(help="Where configuration, ledger and picture go.")
+        Path, typer.Option(help="Folder for the configuration, ledger and picture.")
     ] = DEMO_FOLDER,
 ) -> None:
-    """Run the main job here and now: LangChain and LlamaIndex calls, routed under a budget that runs out.
+    """Route LangChain and LlamaIndex calls under a budget that runs out.
 
     Experts whose API-key variable is set are called for real; the others are answered by a small local model,
     and every such row says so.

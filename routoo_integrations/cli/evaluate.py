@@ -19,6 +19,7 @@ from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.price_list import read_price_list
 from routoo_integrations.cli.options import JsonOption, PoolOption, PricesOption
 from routoo_integrations.cli.outputs import REPORT_FILES, CommandFiles, OverwriteOption
+from routoo_integrations.cli.ray_options import RayGpusOption, RayOption, predictor_loader
 from routoo_integrations.cli.terminal import print_json, print_line, progress, short_path
 
 
@@ -42,7 +43,7 @@ def evaluate_command(
     ],
     pool: PoolOption = None,
     split: Annotated[
-        str, typer.Option(help="Which prompts to measure on; simple routers learn from train.")
+        str, typer.Option(help="The split to measure on; simple routers learn from train.")
     ] = "dev",
     guess: Annotated[
         float, typer.Option(min=0, max=0.99, help="Rate of lucky guesses: 0.25 with four choices.")
@@ -57,17 +58,19 @@ def evaluate_command(
         int,
         typer.Option(
             min=0,
-            help="On so many prompts: who is asked when only the wording changes, or attacks it?",
+            help="Reword this many prompts, also adversarially, and report how often the choice changes.",
         ),
     ] = 0,
     paraphrases: Annotated[
         Path | None,
         typer.Option(help="For --stress: what 'routoo data paraphrase' wrote about these prompts."),
     ] = None,
-    title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
     force: Annotated[
-        bool, typer.Option(help="Also on prompts a router learnt from; the report is stamped.")
+        bool, typer.Option(help="Measure on a router's training prompts too; the report says so.")
     ] = False,
+    on_ray: RayOption = False,
+    ray_gpus: RayGpusOption = 0.0,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,11 +85,11 @@ def evaluate_command(
     """
     if split == "train":
         raise ConfigurationError(
-            "--split: simple routers learn from the 'train' prompts; measure on others"
+            "--split: the simple routers are trained on 'train'; measure on another split"
         )
     if paraphrases and not stress:
         raise ConfigurationError(
-            "--paraphrases: are for --stress; say by --stress N on how many prompts"
+            "--paraphrases: works only with --stress; add --stress N, the number of prompts"
         )
     if cost not in COST_MODELS:
         raise ConfigurationError(f"--cost: {cost!r} is unknown; choose {' or '.join(COST_MODELS)}")
@@ -110,7 +113,8 @@ def evaluate_command(
         cost_model=cost,
         paraphrases=reworded,
     )
-    result = evaluate(checkpoints, table, price_list, progress, settings)
+    load = predictor_loader(on_ray, ray_gpus)
+    result = evaluate(checkpoints, table, price_list, progress, settings, load)
     write_report(report, result)
 
     if as_json:

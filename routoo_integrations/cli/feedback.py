@@ -30,7 +30,7 @@ from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import out, print_json, print_line
 
 if TYPE_CHECKING:
-    from routoo_core.training.grades import LearntExpert
+    from routoo_core.training.grades import LearntGrades
 
 DRIFT = "drift, 95 %"
 
@@ -42,13 +42,11 @@ def feedback_command(
     ],
     against: Annotated[
         str | None,
-        typer.Option(
-            help="What would everything on this expert have cost? By default the dearest."
-        ),
+        typer.Option(help="The expert to compare costs with; by default the dearest."),
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option("--feedback", help="Which feedback counts, where there are several kinds."),
+        typer.Option("--feedback", help="The kind of feedback to use, if there are several."),
     ] = None,
     worst: Annotated[float, typer.Option(help="Feedback that becomes score 0.")] = 0.0,
     best: Annotated[float, typer.Option(help="Feedback that becomes score 1.")] = 1.0,
@@ -57,7 +55,7 @@ def feedback_command(
         typer.Option(
             "--router-usd-per-hour",
             min=0,
-            help="What the machine costs that predicts; taken off what is saved.",
+            help="Cost of the machine that predicts; subtracted from the savings.",
         ),
     ] = ROUTER_USD_PER_HOUR,
     plot: Annotated[
@@ -65,15 +63,13 @@ def feedback_command(
     ] = None,
     learn: Annotated[
         Path | None,
-        typer.Option(
-            help="A folder for a router that has learnt from the feedback. Off by default."
-        ),
+        typer.Option(help="Write a router that has learnt from the feedback to this folder."),
     ] = None,
     config: ConfigOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Sum real calls up by week: spend, savings, what people thought, and whether the predictions drift from that.
+    """Summarise real calls by week: spend, savings, feedback, and drift of the predictions from it.
 
     A line holds the record of a reply under "routoo" (at any depth, so a LangSmith run will do), a "time", and
     optionally a "feedback": from 0 to 1, "up" or "down", read as by 'routoo data from-logs'. In shadow, before anything
@@ -89,20 +85,21 @@ def feedback_command(
     check_png(plot)
     if learn is not None and learn.exists():
         raise ConfigurationError(
-            f"--learn: {learn} is there already; name a new folder, so that the old router stays"
+            f"--learn: {learn} exists already; choose a new folder, because the old router is kept"
         )
     CommandFiles({"--plot": plot}, inputs=logs).check(overwrite)
     log = read_routed_calls(logs, FeedbackScale(kind, worst, best, first_of_several=True))
     if not log.calls:
-        raise ConfigurationError(f"{logs[0]}: holds no calls; log a reply's record, one a line")
+        raise ConfigurationError(f"{logs[0]}: contains no calls; log one reply's record per line")
 
-    learnt = [] if learn is None else _learn(config, log, logs, learn)
+    learnt = None if learn is None else _learn(config, log, learn)
     summary = summarise_feedback(log, against, usd_per_hour)
     if plot:
         plot_feedback(plot, summary.weeks, summary.against, _title(len(log.calls), logs))
 
     if as_json:
-        print_json({**summary.to_dict(), "learnt": [asdict(expert) for expert in learnt]})
+        experts = () if learnt is None else learnt.experts
+        print_json({**summary.to_dict(), "learnt": [asdict(expert) for expert in experts]})
         return
     print_line(summary.savings.describe())
     out.print(_money_table(summary))
@@ -111,13 +108,11 @@ def feedback_command(
     out.print(_expert_table(summary))
     for remark in remarks(summary):
         print_line(f"- {remark}")
-    if learn is not None:
+    if learn is not None and learnt is not None:
         _show_learnt(learnt, learn)
 
 
-def _learn(
-    config: Path | None, log: RoutedLog, logs: Sequence[Path], out: Path
-) -> list[LearntExpert]:
+def _learn(config: Path | None, log: RoutedLog, out: Path) -> LearntGrades:
     """Teach the configured router what the log's feedback says.
 
     Raises:
@@ -130,22 +125,29 @@ def _learn(
     checkpoint = find_router(settings.router, configuration.path.parent)
     if not is_general(checkpoint):
         raise ConfigurationError(
-            f"{configuration.path}: router: {settings.router!r} does not learn from feedback; only general routers do "
-            "(general-fast, general, or one that learnt before)"
+            f"{configuration.path}: router: {settings.router!r} cannot learn from feedback; only general routers can "
+            "(general-fast, general, or one made by --learn)"
         )
     calls = []
     for call in log.calls:
         if call.feedback is None or call.answered_by is None or call.prompt is None:
             continue
-        prompt = call.prompt
-        calls.append(GradedCall(call.answered_by, prompt.kinds, prompt.difficulty, call.feedback))
-    return learn_from_grades(checkpoint, read_pool(configuration.path, settings), calls, logs, out)
+        graded = GradedCall(
+            expert=call.answered_by,
+            kinds=call.prompt.kinds,
+            difficulty=call.prompt.difficulty,
+            score=call.feedback,
+            foreign=call.prompt.foreign,
+            fingerprint=call.fingerprint,
+        )
+        calls.append(graded)
+    return learn_from_grades(checkpoint, read_pool(configuration.path, settings), calls, out)
 
 
-def _show_learnt(learnt: Sequence[LearntExpert], out_folder: Path) -> None:
+def _show_learnt(learnt: LearntGrades, out_folder: Path) -> None:
     """What changed, and how to use it or go back."""
     table = Table("learnt", "graded calls", "mean grade", "predicted before", "now", "± log-odds")
-    for expert in learnt:
+    for expert in learnt.experts:
         table.add_row(
             expert.expert,
             str(expert.calls),
@@ -155,6 +157,10 @@ def _show_learnt(learnt: Sequence[LearntExpert], out_folder: Path) -> None:
             f"{expert.doubt_before:.2f} → {expert.doubt_after:.2f}",
         )
     out.print(table)
+    if learnt.repeated:
+        print_line(
+            f"{learnt.repeated} graded calls were learnt from before and did not count again."
+        )
     print_line(
         f'Wrote {out_folder}. To use it: router = "{out_folder}" in routoo.toml. To go back: the name that stood there.'
     )

@@ -22,9 +22,7 @@ TemplateOption = Annotated[
     str | None,
     typer.Option(help=r"likelihood: what stands before a choice, such as 'Q: {prompt}\nA:'."),
 ]
-ToleranceOption = Annotated[
-    float, typer.Option(help="numeric: how far off, as a share of the right number.")
-]
+ToleranceOption = Annotated[float, typer.Option(help="numeric: allowed relative error.")]
 JudgeOption = Annotated[
     str | None, typer.Option(help="judge: the expert of the same file that grades.")
 ]
@@ -36,13 +34,11 @@ PairwiseOption = Annotated[
 ]
 AllowCodeOption = Annotated[
     bool,
-    typer.Option("--allow-code", help="code: yes, run what the experts write, in a sandbox."),
+    typer.Option("--allow-code", help="code: run the code that experts write, in a sandbox."),
 ]
 UnsafeOption = Annotated[
     bool,
-    typer.Option(
-        "--unsafe", help="code: run it without a sandbox, so that it can do what you can."
-    ),
+    typer.Option("--unsafe", help="code: run it without a sandbox, with your own permissions."),
 ]
 
 
@@ -56,7 +52,7 @@ class GraderOptions:
         temperature: 0–2; below 0 leaves it to the endpoint.
         normalised: Of ``likelihood``: divide by the choices' length.
         template: Of ``likelihood``: what stands before a choice.
-        tolerance: Of ``numeric``: how far off, as a share of the right number.
+        tolerance: Of ``numeric``: allowed relative error.
         judge: Name of the expert that grades.
         rubric: Of ``judge``: a TOML file with levels.
         pairwise: Of ``judge``: compare with the column ``reference``.
@@ -109,11 +105,11 @@ class GraderOptions:
         """Refuse options that do not go together."""
         if grader.runs_code and not self.allow_code:
             raise ConfigurationError(
-                f"--grader: {self.name} runs what the experts write on this machine; add --allow-code to allow it"
+                f"--grader: {self.name} runs what the experts write on this machine; pass --allow-code to allow that"
             )
         if grader.runs_code and not self.unsafe:
             check_sandbox()
         if grader.needs_judge != (self.judge is not None):
             raise ConfigurationError(
-                "--judge: names the expert for --grader judge; give both or neither"
+                "--judge: works only with --grader judge; pass both or neither"
             )

@@ -84,7 +84,7 @@ def _ask_for_providers() -> list[str]:
     if not found:
         variables = ", ".join(ENDPOINTS[name].key for name in ENDPOINTS if name not in GATEWAYS)
         raise ConfigurationError(
-            f"--provider: no key is in the environment ({variables}); export one, or name a provider: "
+            f"--provider: no API key is set ({variables}); export one, or choose a provider: "
             "routoo init --provider openai"
         )
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +14,16 @@ from routoo_core.config import open_account, read_config, read_pool
 from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.options import RoutooToml
 from routoo_integrations.cli.configuration import find_configuration
-from routoo_integrations.cli.options import ConfigOption, JsonOption
+from routoo_integrations.cli.options import ConfigOption, JsonOption, duration_s, is_duration
 from routoo_integrations.cli.terminal import out, print_json, print_line, print_note
 
 try:
     from routoo_integrations.gateway.access import check_terms
     from routoo_integrations.gateway.keys import AccessKey, KeyStore, KeyTerms, keys_beside
+    from routoo_integrations.gateway.settings import GatewaySettings
 except ImportError as error:
     raise MissingDependency(error.name or "limits", "gateway", "keep keys") from error
 
-_UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+)([mhd])")
 _NEVER = "never"
 
 AccountArgument = Annotated[str, typer.Argument(help="The account that the key stands for.")]
@@ -42,14 +40,14 @@ def create_command(
     limit: Annotated[str | None, typer.Option(help="USD that it may spend in each period.")] = None,
     period: Annotated[str, typer.Option(help="hour, day or month.")] = "day",
     experts: Annotated[
-        str | None, typer.Option(help="Who may answer it: names or patterns, 'cheap,gpt-*'.")
+        str | None, typer.Option(help="Experts that may answer: names or patterns, 'cheap,gpt-*'.")
     ] = None,
     policy: Annotated[
-        str | None, typer.Option(help="The policy that ranks its calls, and no other.")
+        str | None, typer.Option(help="The only policy that its calls may use.")
     ] = None,
     accounts: Annotated[
         str | None,
-        typer.Option(help="Accounts within its own that a call may let pay, such as 'alice-*'."),
+        typer.Option(help="Sub-accounts that its calls may charge, such as 'alice-*'."),
     ] = None,
     rate: Annotated[
         str | None, typer.Option(help="How often it may call: '60/minute', '10/second; 1000/day'.")
@@ -58,14 +56,14 @@ def create_command(
         str | None, typer.Option(help="When it ends: a time such as 30d or 12h, or a date.")
     ] = None,
     admin: Annotated[
-        bool, typer.Option("--admin", help="It may read everybody's figures.")
+        bool, typer.Option("--admin", help="Allow it to read the figures of all accounts.")
     ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key for an account and print it, once: only its SHA-256 is kept, beside the ledger.
 
-    From the first key on, nobody calls the gateway without one. Running gateways know the key at once.
+    Once a key exists, every call needs one. Running gateways know the key at once.
 
     Example: [bold]routoo key create alice --within team --limit 5.00 --period day[/bold]
     """
@@ -81,7 +79,8 @@ def create_command(
         is_admin=admin,
     )
     budget = toml.read_budget(path)
-    check_terms(account, terms, budget, read_pool(path, toml), toml.policy)
+    embeddings = GatewaySettings.of_toml(toml, str(path)).embeddings
+    check_terms(account, terms, budget, read_pool(path, toml), toml.policy, embeddings)
     key = keys.create(account, terms, _moment(expires))
     _print_key(account, key, as_json)
 
@@ -89,24 +88,24 @@ def create_command(
 def rotate_command(
     account: AccountArgument,
     grace: Annotated[
-        str | None, typer.Option(help="How long the old key still opens, such as 1h.")
+        str | None, typer.Option(help="How long the old key still works, such as 1h.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a new key for an account and print it; the old one opens nothing any more, or for --grace longer.
+    """Create a new key for an account and print it; the old one stops working, at once or after --grace.
 
     What the account has spent, and what it may do, stays as it is. A key that was revoked is in use again.
 
     Example: [bold]routoo key rotate alice --grace 1h[/bold]
     """
     _, _, keys = _open_keys(config)
-    grace_s = 0.0 if grace is None else _duration_s("grace", grace)
+    grace_s = 0.0 if grace is None else duration_s("grace", grace)
     _print_key(account, keys.rotate(account, grace_s), as_json)
 
 
 def revoke_command(account: AccountArgument, config: ConfigOption = None) -> None:
-    """Let an account's key open nothing, at once, in running gateways too.
+    """Revoke an account's key; running gateways refuse it at once.
 
     Example: [bold]routoo key revoke alice[/bold]
     """
@@ -157,7 +156,7 @@ def _open_keys(option: Path | None) -> tuple[Path, RoutooToml, KeyStore]:
     """
     configuration = find_configuration(option)
     if configuration.is_built_in:
-        raise ConfigurationError("--config: there is no routoo.toml here; name one")
+        raise ConfigurationError("--config: there is no routoo.toml here; pass its path")
     toml = read_config(configuration.path)
     _, ledger = open_account(configuration.path, toml)
     return configuration.path, toml, KeyStore(keys_beside(ledger, configuration.path.parent))
@@ -185,27 +184,15 @@ def _moment(text: str | None) -> float | None:
     """
     if text is None:
         return None
-    if _DURATION.fullmatch(text):
-        return time.time() + _duration_s("expires", text)
+    if is_duration(text):
+        return time.time() + duration_s("expires", text)
     try:
         date = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigurationError(
-            f"expires: {text!r} is no time; write 30d, 12h or a date such as 2027-01-31"
+            f"expires: {text!r} is not a time; write 30d, 12h or a date such as 2027-01-31"
         ) from None
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-
-
-def _duration_s(option: str, text: str) -> float:
-    """Seconds of a duration such as ``12h``.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ConfigurationError(f"{option}: {text!r} is no duration; write 30m, 12h or 30d")
-    return int(match[1]) * _UNITS_S[match[2]]
 
 
 def _describe(key: AccessKey) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -39,18 +40,39 @@ TokensOption = Annotated[
 LimitOption = Annotated[
     str | None,
     typer.Option(
-        "--budget", help="USD that all answers in --answers may cost together, over all runs."
+        "--budget", help="USD that all answers in --answers may cost in total, over all runs."
     ),
 ]
 PayerOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", help="Instead of --budget: the account of this routoo.toml pays."
+        "--config", "-c", help="Instead of --budget: charge the account of this routoo.toml."
     ),
 ]
 AnswersOption = Annotated[
-    Path, typer.Option("--answers", help="Where answers are kept; using them again is free.")
+    Path, typer.Option("--answers", help="The file where answers are kept; reusing them is free.")
 ]
+
+
+_DURATION = re.compile(r"(\d{1,6})([mhd])")
+_UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def is_duration(text: str) -> bool:
+    """Whether a text is a duration such as ``12h``."""
+    return _DURATION.fullmatch(text) is not None
+
+
+def duration_s(option: str, text: str) -> float:
+    """Seconds of a duration such as ``30m``, ``12h`` or ``30d``.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ConfigurationError(f"{option}: {text!r} is not a duration; write 30m, 12h or 30d")
+    return int(match[1]) * _UNITS_S[match[2]]
 
 
 def check_png(plot: Path | None) -> None:
@@ -60,4 +82,4 @@ def check_png(plot: Path | None) -> None:
         ConfigurationError: The suffix is another.
     """
     if plot and plot.suffix != ".png":
-        raise ConfigurationError(f"--plot: {plot} ends in {plot.suffix!r}; end it in .png")
+        raise ConfigurationError(f"--plot: {plot} must end in .png, not {plot.suffix!r}")

@@ -59,17 +59,19 @@ class CommandFiles:
         inputs = [path for path in self.inputs if path is not None]
         for path in inputs:
             if not path.exists():
-                raise ConfigurationError(f"{path}: cannot be read (no such file); check the path")
+                raise ConfigurationError(f"{path}: there is no such file; check the path")
 
         options: dict[Path, str] = {}
         for option, path in self._files():
             earlier = options.setdefault(path.resolve(), option)
             if earlier != option:
-                raise ConfigurationError(f"{option}: {earlier} names {path} too; name another file")
+                raise ConfigurationError(
+                    f"{option}: {earlier} writes to {path} too; choose another file"
+                )
             _check_output(option, path, inputs, overwrite)
         for option, (folder, _) in self.folders.items():
             if folder.exists() and not folder.is_dir():
-                raise ConfigurationError(f"{option}: {folder} is a file; name a folder")
+                raise ConfigurationError(f"{option}: {folder} is a file; choose a folder")
 
     def _files(self) -> Iterable[tuple[str, Path]]:
         for option, path in self.outputs.items():
@@ -89,7 +91,7 @@ def check_answers_file(answers: Path, others: Iterable[Path | None]) -> None:
     for path in others:
         if path is not None and _is_same_file(answers, path):
             raise ConfigurationError(
-                f"--answers: {answers} is another file of this command; name one of its own"
+                f"--answers: {answers} is used for something else by this command; choose another file"
             )
 
 
@@ -98,11 +100,11 @@ def _check_output(option: str, path: Path, inputs: Iterable[Path], overwrite: bo
     for read in inputs:
         if _is_same_file(path, read):
             raise ConfigurationError(
-                f"{option}: {path} is read by the same command; name another file"
+                f"{option}: {path} is an input of the same command; choose another file"
             )
     if os.path.lexists(path) and not overwrite:
         raise ConfigurationError(
-            f"{option}: {path} is there already; name another file, or replace it with --overwrite"
+            f"{option}: {path} exists already; choose another file, or replace it with --overwrite"
         )
     folder = _nearest_folder(path)
     if not folder.is_dir() or not os.access(folder, os.W_OK):

@@ -14,6 +14,7 @@ from routoo_core.experts import Pool
 from routoo_core.tables import check_table_format
 from routoo_integrations.cli.options import JsonOption, RouterOption, TableOption
 from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
+from routoo_integrations.cli.ray_options import RayGpusOption, RayOption, predictor_loader
 from routoo_integrations.cli.terminal import print_json, print_line, progress
 
 
@@ -25,6 +26,8 @@ def predict_command(
         list[str] | None,
         typer.Option(help="For a general router: experts.toml, or a model's name; repeatable."),
     ] = None,
+    on_ray: RayOption = False,
+    ray_gpus: RayGpusOption = 0.0,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,7 +40,8 @@ def predict_command(
     check_table_format(target)
     CommandFiles({"--out": target}, inputs=[prompts]).check(overwrite)
     named = read_named_experts(experts or [])
-    table = predict_table(read_prediction_input(router, prompts, named), progress)
+    load = predictor_loader(on_ray, ray_gpus)
+    table = predict_table(read_prediction_input(router, prompts, named, load), progress)
     write_predicted_quality(target, table)
 
     prompt_count = len(table)

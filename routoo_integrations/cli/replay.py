@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from routoo_core.config import make_policy
 from routoo_core.errors import ConfigurationError
 from routoo_core.measures.call_costs import MEASURED, PAPER
 from routoo_core.money import NANO_PER_USD
+from routoo_core.options import with_held_out_evidence
 from routoo_core.outcomes import read_outcomes
 from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.price_list import read_price_list
@@ -40,9 +42,9 @@ from routoo_integrations.cli.outputs import CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import print_json, print_line, progress
 
 ArrivalsOption = Annotated[str, typer.Option("--arrivals", help="even, poisson, bursts or office.")]
-DaysOption = Annotated[int, typer.Option(min=1, help="Over how many days they come.")]
+DaysOption = Annotated[int, typer.Option(min=1, help="The number of days over which calls arrive.")]
 AccountsOption = Annotated[
-    int, typer.Option(min=1, help="Users who take turns, within one limit for all.")
+    int, typer.Option(min=1, help="Number of users who take turns; one limit covers all.")
 ]
 
 
@@ -56,9 +58,14 @@ def replay_command(
     limit: Annotated[str, typer.Option(help="USD for each period, a decimal such as 5.00.")],
     period: Annotated[str, typer.Option(help="run, hour, day or month.")] = "day",
     rolling: Annotated[
-        bool, typer.Option(help="The limit holds over any such period that ends now.")
+        bool, typer.Option(help="Count the period back from each call instead of by the calendar.")
     ] = False,
-    policy: Annotated[str, typer.Option(help="paced, or any other policy by its name.")] = "paced",
+    policy: Annotated[
+        str,
+        typer.Option(
+            help='A policy\'s name, or its table: \'{name = "guarded", default = "gpt-5"}\'.'
+        ),
+    ] = "paced",
     alpha: Annotated[float, typer.Option(help="α of --policy ratio.")] = 0.1,
     calls: Annotated[
         int | None, typer.Option(min=1, help="Calls to replay; by default half of the prompts.")
@@ -67,7 +74,7 @@ def replay_command(
     days: DaysOption = 1,
     accounts: AccountsOption = 1,
     expected_calls: Annotated[
-        int, typer.Option(help="What pacing expects of a period before it knows better.")
+        int, typer.Option(help="Calls in a period that pacing expects at first.")
     ] = 1000,
     tokens: TokensOption = 1000,
     cost: Annotated[
@@ -80,14 +87,16 @@ def replay_command(
     plot: Annotated[
         Path | None, typer.Option(help="A PNG of spend, λ, score and refusals over time.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, another order and other times.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="A different seed gives another order and other times.")
+    ] = 0,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a stream of prompts through the router and a ledger, answered by what was observed: what would a budget do?
+    """Simulate a budget: replay prompts through the router and a ledger, with observed outcomes as answers.
 
-    Nobody is called. The prompts are dev prompts that the router did not learn from; those that are not in the stream
-    are what pacing starts from.
+    No expert is called. The prompts are dev prompts that the router did not learn from. Those that are not in
+    the stream are what pacing starts from.
 
     Example: [bold]routoo replay --router general-fast --prompts p.csv --outcomes o.csv --prices c.csv --limit 2[/bold]
     """
@@ -103,7 +112,7 @@ def replay_command(
     settings = ReplaySettings(
         prices=price_list.per_million() if cost == PAPER else price_list.input_usd_per_1m,
         budget=budget,
-        policy=_read_policy(policy, alpha),
+        policy=_read_policy(policy, alpha, folder),
         tokens=tokens,
         accounts=accounts,
         reply_prices=None if cost == PAPER else price_list.output_usd_per_1m,
@@ -133,7 +142,7 @@ def replay_command(
 def _check_arrivals(pattern: str) -> None:
     if pattern not in ARRIVAL_PATTERNS:
         raise ConfigurationError(
-            f"--arrivals: {pattern!r} is none of {', '.join(ARRIVAL_PATTERNS)}"
+            f"--arrivals: {pattern!r} is unknown; choose one of {', '.join(ARRIVAL_PATTERNS)}"
         )
 
 
@@ -147,11 +156,25 @@ def _read_budget(limit: str, period: str, rolling: bool, expected_calls: int) ->
     return Budget.read("--limit, --period", settings)
 
 
-def _read_policy(name: str, alpha: float) -> Policy | PreferenceRule:
-    table: dict[str, object] = {"name": name}
-    if name == "ratio":
-        table["alpha"] = alpha
-    return make_policy(table)
+def _read_policy(text: str, alpha: float, folder: Path) -> Policy | PreferenceRule:
+    """The policy of ``--policy``; one that needs evidence has the router's."""
+    policy = make_policy(_policy_table(text, alpha))
+    if isinstance(policy, Policy) and policy.needs_evidence:
+        return with_held_out_evidence(policy, folder)
+    return policy
+
+
+def _policy_table(text: str, alpha: float) -> dict[str, object]:
+    """What ``--policy`` says, as routoo.toml would."""
+    if text.startswith("{"):
+        try:
+            table: dict[str, object] = tomllib.loads(f"policy = {text}")["policy"]
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(f"--policy: {text!r} is not valid TOML: {error}") from error
+        return table
+    if text == "ratio":
+        return {"name": text, "alpha": alpha}
+    return {"name": text}
 
 
 def _period_count(period: str, days: int) -> int:

@@ -22,12 +22,12 @@ def route_command(
     text: Annotated[str, typer.Argument(help="The prompt.")],
     config: ConfigOption = None,
     max_tokens: Annotated[int | None, typer.Option(help="Limit on the reply.")] = None,
-    account: Annotated[str | None, typer.Option(help="Whose budget would pay.")] = None,
+    account: Annotated[str | None, typer.Option(help="The account that would pay.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain who would answer TEXT and why; nobody is called and nothing is charged.
+    """Explain which expert would answer TEXT, and why. No expert is called and nothing is charged.
 
-    Also said: who is affordable now, how long the reply may be and why, what is left and until when.
+    Also shown: who is affordable, how long the reply may be and why, what is left and when it resets.
 
     Example: [bold]routoo route "Is this contract void?" --json | jq .candidates[0][/bold]
     """
@@ -56,7 +56,7 @@ def _show_candidates(preview: Preview) -> None:
         limit = shown.reply_limit
         table.add_row(
             str(rank),
-            candidate.expert.name,
+            candidate.name,
             f"{candidate.quality:.2f}",
             format_usd(candidate.expected_cost),
             "not affordable" if shown.hold is None else format_usd(shown.hold),

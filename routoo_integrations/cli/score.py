@@ -23,6 +23,7 @@ from routoo_core.scoring.run import (
     ScoredPairs,
     read_scored_pairs,
     score_experts,
+    write_answers,
     write_outcomes,
 )
 from routoo_core.scoring.task import ScoringResult, ScoringTask, read_grader_rows
@@ -83,15 +84,13 @@ def score_command(
         ),
     ] = None,
     experts: Annotated[Path, typer.Option(help="The experts' file.")] = Path("experts.toml"),
-    expert: Annotated[
-        list[str] | None, typer.Option(help="Only this one of them (repeatable).")
-    ] = None,
+    expert: Annotated[list[str] | None, typer.Option(help="Only this expert (repeatable).")] = None,
     budget: LimitOption = None,
     config: PayerOption = None,
     answers: AnswersOption = Path("answers.db"),
     concurrency: Annotated[int, typer.Option(min=1, help="Calls of each expert at once.")] = 8,
     retries: Annotated[
-        int, typer.Option(min=0, help="Further tries of a call that may succeed later.")
+        int, typer.Option(min=0, help="How often to retry a call that failed for the moment.")
     ] = 5,
     max_tokens: Annotated[int, typer.Option(min=1, help="Limit on an answer.")] = 512,
     temperature: Annotated[
@@ -112,6 +111,13 @@ def score_command(
     metric: MetricOption = None,
     filter_name: FilterOption = None,
     field: FieldOption = None,
+    answers_target: Annotated[
+        Path | None,
+        typer.Option(
+            "--answers-out",
+            help="Also write the answers: prompt_id, model, answer; for 'routoo plans fit'.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would cost.")
     ] = False,
@@ -147,6 +153,9 @@ def score_command(
         raise _no_prompts()
     inputs = [prompts, experts, config, rubric]
     _check_score_files(target, answers, inputs)
+    if answers_target is not None:
+        check_table_format(answers_target)
+        CommandFiles({"--answers-out": answers_target}, inputs=[*inputs, target]).check(overwrite)
     grading = GraderOptions(
         grader,
         max_tokens,
@@ -169,6 +178,8 @@ def score_command(
 
     scores = run.scores()
     _write_scores(scores, target, earlier)
+    if answers_target is not None:
+        write_answers(answers_target, scores)
     _show_scores(scoring, scores, target, as_json)
     if scores.missing():
         raise typer.Exit(INCOMPLETE)
@@ -190,13 +201,13 @@ def _check_score_files(target: Path, answers: Path, inputs: Sequence[Path | None
 
 def _no_grader() -> ConfigurationError:
     return ConfigurationError(
-        "--grader: say how answers are graded; or give --from-harness to read graded samples"
+        "--grader: choose how answers are graded, or pass --from-harness to read graded samples"
     )
 
 
 def _no_prompts() -> ConfigurationError:
     return ConfigurationError(
-        "--prompts: name the table of prompts to read; --prompts-out is for --from-harness"
+        "--prompts: pass the table of prompts to read; --prompts-out works only with --from-harness"
     )
 
 
@@ -204,10 +215,10 @@ def _harness_target(prompts: Path | None, prompts_target: Path | None) -> Path:
     """Where the prompts of a harness go; ``--prompts`` is a table to read, and stays as it is."""
     if prompts is not None:
         raise ConfigurationError(
-            "--prompts: names a table to read; name the one that --from-harness writes by --prompts-out"
+            "--prompts: is a table to read; --from-harness writes its prompts to --prompts-out"
         )
     if prompts_target is None:
-        raise ConfigurationError("--prompts-out: name the table of prompts to write")
+        raise ConfigurationError("--prompts-out: pass the table of prompts to write")
     check_table_format(prompts_target)
     return prompts_target
 
@@ -224,7 +235,7 @@ def _read_earlier(target: Path, scoring: ScoringTask) -> ScoredPairs | None:
     earlier = read_scored_pairs(target)
     if earlier is None or not earlier.keys() <= scoring.pair_names():
         raise ConfigurationError(
-            f"--out: {target} holds something else than earlier scores of these prompts and experts; name another "
+            f"--out: {target} contains other things than scores of these prompts and experts; choose another "
             "file, or replace it with --overwrite"
         )
     return earlier
@@ -252,8 +263,8 @@ def _check_same_scores(target: Path, earlier: ScoredPairs, scores: ScoringResult
         if now.get(pair) != score:
             prompt_id, expert = pair
             raise ConfigurationError(
-                f"--out: {target} has another score of {expert} on {prompt_id}, as of another grader; name another "
-                "file, or replace it with --overwrite. The answers are kept: asking again costs nothing"
+                f"--out: {target} has a different score of {expert} on {prompt_id}, from another grader; choose "
+                "another file, or replace it with --overwrite. Answers are kept, so grading them again is free"
             )
 
 
@@ -295,7 +306,7 @@ class ScoreRun:
         scoring: Prompts, experts and grader.
         payment: Who pays.
         concurrency: Calls of each expert at once.
-        retries: Further tries of a call that may succeed later.
+        retries: How often to retry a call that failed for the moment.
     """
 
     def __init__(

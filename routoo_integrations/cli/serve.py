@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from socket import socket
 from typing import Annotated
 
 import typer
@@ -14,20 +16,34 @@ from routoo_core.experts import Pool
 from routoo_core.router import Router
 from routoo_integrations.building import check_experts, read_router
 from routoo_integrations.cli.configuration import find_configuration
-from routoo_integrations.cli.terminal import print_line
+from routoo_integrations.cli.options import duration_s
+from routoo_integrations.cli.terminal import print_line, print_note
 
 try:
-    from routoo_integrations.gateway.app import Gateway
+    from routoo_integrations.gateway.app import GatewayLimits
     from routoo_integrations.gateway.connections import check_provider
-    from routoo_integrations.gateway.keys import KeyStore, keys_beside
+    from routoo_integrations.gateway.exporters import exporting
+    from routoo_integrations.gateway.keys import KeyStore
+    from routoo_integrations.gateway.machine import (
+        MachinePlace,
+        MachineServer,
+        SharedReplyMemory,
+    )
+    from routoo_integrations.gateway.metrics import shared_figures
+    from routoo_integrations.gateway.served import ServedRouter, read_settings
     from routoo_integrations.gateway.server import (
         DEFAULT_PORT,
         LOOPBACK,
         GatewayServer,
+        address_of,
         is_loopback,
+        listen,
     )
+    from routoo_integrations.gateway.workers import Workers
 except ImportError as error:
     raise MissingDependency(error.name or "starlette", "gateway", "serve the router") from error
+
+_NO_MONEY_STATUSES = (429, 402)
 
 
 def serve_command(
@@ -50,6 +66,22 @@ def serve_command(
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = LOOPBACK,
     port: Annotated[int, typer.Option(min=0, max=65535)] = DEFAULT_PORT,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that serve; they share the ledger.")
+    ] = 1,
+    no_money: Annotated[
+        int,
+        typer.Option(
+            help="The status of a call that its account cannot pay: 429 as OpenAI, or 402."
+        ),
+    ] = 429,
+    store_responses: Annotated[
+        str | None,
+        typer.Option(
+            help="Store responses, with prompts, so that calls may name one as previous_response_id; for this "
+            "long, such as 30d. Instead of keep_days in [gateway.responses]."
+        ),
+    ] = None,
 ) -> None:
     """Serve the router over HTTP, in OpenAI's protocol: any client of it needs a base address and nothing else.
 
@@ -58,15 +90,68 @@ def serve_command(
 
     Example: [bold]routoo serve --config experts.toml --router general-fast --limit 5.00[/bold]
     """
-    built, folder = _build_router(config, router, limit)
-    keys = KeyStore(keys_beside(built.ledger, folder)) if folder is not None else None
-    _check_host(host, keys)
-    server = GatewayServer(Gateway(built, keys), host, port)
-    callers = "whoever has a key" if keys is not None and keys.has_keys else "this machine"
+    if no_money not in _NO_MONEY_STATUSES:
+        raise ConfigurationError(f"no-money: {no_money} is not supported; choose 429 or 402")
+    keep_s = None if store_responses is None else duration_s("store-responses", store_responses)
+    limits = GatewayLimits(no_money_status=no_money)
+    served = _build_router(config, router, limit)
+    served = replace(served, settings=read_settings(served.path, keep_s))
+    gateway = served.gateway(limits)
+    _check_host(host, gateway.keys)
+    ledger = gateway.router.ledger
+    if workers > 1 and ledger.url.startswith("memory"):
+        raise ConfigurationError(
+            "workers: several workers cannot share a ledger in memory; use a file (sqlite:///routoo.db) or "
+            "Redis, or serve with one worker"
+        )
+    listening = listen(host, port)
+    callers = "whoever has a key" if gateway.keys is not None and gateway.keys.has_keys else ""
     print_line(
-        f"Serving {len(built.pool)} experts to {callers} at {server.base_url} (Ctrl-C stops it)"
+        f"Serving {len(gateway.router.pool)} experts to {callers or 'this machine'} at {address_of(listening)}/v1 "
+        "(Ctrl-C stops it)"
     )
-    server.run()
+    print_line(f"Accounts, experts and decisions: {address_of(listening)}/")
+    if workers == 1:
+        with exporting():
+            GatewayServer(gateway, listening=listening).run()
+        return
+    gateway.close_files()  # each worker opens them for itself
+    if not gateway.access.shares_rates:
+        print_note(
+            "Each worker counts --rate of keys by itself; with a ledger in Redis they count together."
+        )
+    _serve_together(served, limits, listening, workers)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """One of several processes that serve.
+
+    Attributes:
+        served: What it serves, with the predictor of the machine.
+        limits: What it takes from a caller.
+        place: Where the workers' common memory is.
+    """
+
+    served: ServedRouter
+    limits: GatewayLimits
+    place: MachinePlace
+
+    def serve(self, listening: socket) -> None:
+        """Serve at a socket until the process is told to stop."""
+        gateway = self.served.gateway(self.limits, SharedReplyMemory(self.place))
+        with exporting():
+            GatewayServer(gateway, listening=listening).run()
+
+
+def _serve_together(
+    served: ServedRouter, limits: GatewayLimits, listening: socket, workers: int
+) -> None:
+    """Serve with several processes; this one predicts for all of them."""
+    with MachineServer(served.router.predictor) as machine, shared_figures():
+        parts = replace(served.router.parts, predictor=machine.place.predictor())
+        worker = _Worker(replace(served, router=Router.from_parts(parts)), limits, machine.place)
+        Workers(worker.serve, listening, workers).run()
 
 
 def _check_host(host: str, keys: KeyStore | None) -> None:
@@ -78,15 +163,13 @@ def _check_host(host: str, keys: KeyStore | None) -> None:
     if is_loopback(host) or (keys is not None and keys.has_usable_keys):
         return
     raise ConfigurationError(
-        f"host: {host} can be reached from other machines, and there is no key that is in use; make one "
+        f"host: {host} can be reached from other machines, but no key is in use; create one "
         "with 'routoo key create NAME --limit 5.00', or listen on 127.0.0.1"
     )
 
 
-def _build_router(
-    config: Path | None, router: str | None, limit: str | None
-) -> tuple[Router, Path | None]:
-    """The router of a routoo.toml, or of an experts.toml and a router's name, and where its keys may be.
+def _build_router(config: Path | None, router: str | None, limit: str | None) -> ServedRouter:
+    """The router of a routoo.toml, or of an experts.toml and a router's name, where its keys may be, and that file.
 
     Raises:
         ConfigurationError: Something in a file is wrong, or an option is missing or of no use.
@@ -94,13 +177,15 @@ def _build_router(
     if router is None:
         if limit is not None:
             raise ConfigurationError(
-                "limit: is for --router; write it into [budget] of routoo.toml"
+                "limit: works only with --router; otherwise set it in [budget] of routoo.toml"
             )
         configuration = find_configuration(config)
-        folder = None if configuration.is_built_in else configuration.path.parent
-        return read_router(configuration.path, check_provider), folder
+        built = read_router(configuration.path, check_provider)
+        if configuration.is_built_in:
+            return ServedRouter(built, None, None)
+        return ServedRouter(built, configuration.path.parent, configuration.path)
     if config is None:
-        raise ConfigurationError("config: name an experts.toml beside --router")
+        raise ConfigurationError("config: --router needs an experts.toml; pass it with --config")
     pool = Pool.from_toml(config)
     check_experts(pool, check_provider)
     budget = Budget.read("--limit", {"limit": limit})
@@ -108,4 +193,4 @@ def _build_router(
     built = build_router(
         pool, router=router, budget=budget, ledger="sqlite:///routoo.db", beside=folder
     )
-    return built, folder
+    return ServedRouter(built, folder, None)

@@ -25,10 +25,10 @@ def suggest_prompts_command(
         Path, typer.Option("--out", help="The table of prompts to write, .parquet or .csv.")
     ],
     count: Annotated[int, typer.Option("--n", help="How many to label.")] = 100,
-    seed: Annotated[int, typer.Option(help="Another seed suggests others.")] = 0,
+    seed: Annotated[int, typer.Option(help="A different seed gives different prompts.")] = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Choose which prompts to label before adding an expert: spread over everything the router's encoder tells apart.
+    """Choose prompts to label before adding an expert: a diverse sample by the router's encoder.
 
     Example: [bold]routoo suggest-prompts --router my-router --prompts all.csv --n 100 --out label-these.csv[/bold]
     """

@@ -18,6 +18,7 @@ from routoo_core.settings import read_toml
 from routoo_core.training.model_card import figures_table
 from routoo_core.training.processes import is_main_process
 from routoo_core.training.run import train_router
+from routoo_core.training.settings import PRESETS
 from routoo_core.training.settings import preset as settings_of_preset
 from routoo_integrations.cli.options import PRICES_HELP, PoolOption
 from routoo_integrations.cli.outputs import CHECKPOINT_FILES, CommandFiles, OverwriteOption
@@ -49,7 +50,7 @@ def train_command(
         ),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="Where to start from: default, lora, paper or knn.")
+        str, typer.Option(help=f"The settings to start from: {', '.join(PRESETS)}.")
     ] = DEFAULT_PRESET,
     config: Annotated[
         Path | None, typer.Option(help="train.toml: fields of TrainingConfig that differ.")
@@ -77,7 +78,7 @@ def train_command(
     if start is not None:
         if config or prices or preset != DEFAULT_PRESET:
             raise ConfigurationError(
-                "--from: sharpens a router as it is; leave out --preset, --config and --prices "
+                "--from: cannot be combined with --preset, --config or --prices "
                 "(routoo evaluate measures the result at prices)"
             )
         _sharpen(start, read_tables(prompts, outcomes), folder)
@@ -111,7 +112,7 @@ def _sharpen(start: str, table: Outcomes, folder: Path) -> None:
     checkpoint = find_router(start)
     if not is_general(checkpoint):
         raise ConfigurationError(
-            f"--from: {start!r} knows the experts of its own table alone; name a general router: general-fast, general"
+            f"--from: {start!r} is not a general router, so it cannot learn other experts; use general-fast or general"
         )
     added = train_from_general(checkpoint, table, folder)
     shown = Table("expert", "labels", "AUC on held-out prompts", box=None, padding=(0, 2, 0, 0))

@@ -31,7 +31,9 @@ from routoo_integrations.cli.terminal import out, print_json, print_line, progre
 
 def universe_command(
     outcomes: OutcomesOption,
-    size: Annotated[int, typer.Option(help="The most experts to choose; the paper has 56.")],
+    size: Annotated[
+        int, typer.Option(help="How many experts to choose at most; the paper uses 56.")
+    ],
     prompts: Annotated[
         Path | None,
         typer.Option(
@@ -61,7 +63,7 @@ def universe_command(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Choose the experts that complement one another best: greedily, with a bound of how far from optimal that can be.
+    """Choose a small, complementary set of experts greedily, with a bound on the distance from the optimum.
 
     A pair that was not observed covers nothing. Equal gains go to the cheaper expert. [italic]Alone[/italic] is what
     would be lost without an expert: where it is 0, the others have all it has. [italic]Without luck[/italic] is the

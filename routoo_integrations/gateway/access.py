@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 
 from limits import RateLimitItem, parse_many
-from limits.storage import MemoryStorage
+from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from routoo_core.budget.account import Budget
-from routoo_core.errors import ConfigurationError, InvalidRequest
+from routoo_core.budget.ledger import Ledger
+from routoo_core.budget.outage import Outage
+from routoo_core.budget.redis import RedisLedger, connection_settings
+from routoo_core.errors import ConfigurationError, InvalidRequest, LedgerError
 from routoo_core.experts import Pool
 from routoo_core.policies import make_policy
+from routoo_core.redaction import expand_environment
 from routoo_core.request import Overrides
 from routoo_core.router import Router
 from routoo_core.selector import as_policy
 from routoo_integrations.call_settings import routoo_settings
 from routoo_integrations.gateway.keys import AccessKey, KeyStore, KeyTerms
 from routoo_integrations.gateway.problems import CallRefused, Problem
-from routoo_integrations.gateway.steering import read_steering
+from routoo_integrations.gateway.steering import read_embedding_steering, read_steering
 
 KEY_PERIODS = ("hour", "day", "month")
 """For how long a key's limit is: it outlives the programs that serve it, so it is of no run."""
 
 _ACCOUNT_HEADER = "routoo-account"
+_EMBEDDING_HEADERS = (_ACCOUNT_HEADER, "routoo-max-cost")
+"""What a call of embeddings may set by headers."""
 _BEARER = "bearer "
 
 
@@ -54,6 +61,11 @@ class Caller:
             return None
         return self.key.account
 
+    @property
+    def owner(self) -> str:
+        """Whose stored responses it sees: those of its key's account, an administrator's too."""
+        return "" if self.key is None else self.key.account
+
     def check_admin(self) -> None:
         """Refuse a caller who may not see everybody's figures.
 
@@ -77,7 +89,14 @@ class Access:
         self._keys = keys
         self._revision = 0
         self._callers: dict[str, Caller] = {}
-        self._rates = MovingWindowRateLimiter(MemoryStorage())
+        self._rate_storage = _rate_storage(router.ledger)
+        self._rates = MovingWindowRateLimiter(self._rate_storage)
+        self._outage = Outage(_errors_of(self._rate_storage), _rate_failure)
+
+    @property
+    def shares_rates(self) -> bool:
+        """Whether all processes that share the ledger count calls together."""
+        return isinstance(self._rate_storage, RedisStorage)
 
     def caller(self, headers: Mapping[str, str]) -> Caller:
         """Who sends a request with these headers.
@@ -86,31 +105,60 @@ class Access:
             CallRefused: There are keys, and it has none that opens; or there are none, and a web page of somebody else
                 sends it through a browser.
         """
-        if self._keys is None or not self._keys.has_keys:
-            check_own_machine(headers)
-            return Caller()
-        key = self._keys.find(_sent_key(headers))
-        if key is None:
+        key = None if self._keys is None else self._keys.find(sent_key(headers))
+        if key is not None:
+            return self.caller_with(key)
+        if self._keys is not None and self._keys.has_keys:
             raise _unauthorised(
                 "The key is missing or unknown; send it as 'Authorization: Bearer …'."
             )
+        check_own_machine(headers)
+        return Caller()
+
+    def caller_with(self, key: AccessKey) -> Caller:
+        """Who calls with a key.
+
+        Raises:
+            CallRefused: The key is revoked or expired.
+        """
+        assert self._keys is not None  # noqa: S101
         if not key.is_usable(self._keys.clock()):
             what = "expired" if key.revoked_at is None else "revoked"
             raise _unauthorised(f"The key of account {key.account!r} is {what}; ask for a new one.")
         return self._caller_of(key)
+
+    def budgets_of_keys(self) -> list[Budget]:
+        """The budget of every key's account; a key whose terms routoo.toml contradicts now is left out."""
+        budgets = []
+        for key in self._keys.list_keys() if self._keys is not None else ():
+            with suppress(ConfigurationError):
+                budgets.append(payer_of(key.account, key.terms, self._router.budget))
+        return budgets
+
+    def budget_within(self, caller: Caller, account: str) -> Budget | None:
+        """An account that a caller's key may let pay; ``None`` for any other."""
+        if caller.key is None or caller.payer is None:
+            return None
+        if any(payer.account == account for payer in caller.payer.chain):
+            return None
+        if not any(fnmatchcase(account, pattern) for pattern in caller.key.terms.accounts):
+            return None
+        return Budget(account=account, within=caller.payer)
 
     def count_call(self, caller: Caller) -> None:
         """Count a call against its key's rate.
 
         Raises:
             CallRefused: It has made as many as it may.
+            LedgerError: The store that processes share cannot be asked.
         """
         key = caller.key
         if key is None or key.terms.rate is None:
             return
-        for rate in read_rates(key.terms.rate):
-            if not self._rates.hit(rate, key.id):
-                raise self._called_too_often(key, rate)
+        with self._outage.asking() as turn, turn():
+            refused = self._rate_exceeded(key)
+        if refused is not None:
+            raise refused
 
     def overrides(self, caller: Caller, model: str, headers: Mapping[str, str]) -> Overrides:
         """What a call sets for itself, within what its key allows.
@@ -140,6 +188,32 @@ class Access:
         payer = self._payer(caller, headers.get(_ACCOUNT_HEADER))
         return replace(overrides, payer=payer, experts=caller.experts)
 
+    def embedding_overrides(
+        self, caller: Caller, router: Router, model: str, headers: Mapping[str, str]
+    ) -> Overrides:
+        """What a call of embeddings sets for itself, within what its key allows.
+
+        Args:
+            caller: Who calls.
+            router: Of the endpoints for embeddings.
+            model: As the body names it.
+            headers: Of the request, their names in lower case.
+
+        Raises:
+            CallRefused: It asks for more than it may, or for an endpoint that is none.
+            InvalidRequest: A value cannot be used.
+        """
+        allowed = None
+        steering = {name: headers[name] for name in _EMBEDDING_HEADERS if headers.get(name)}
+        account = headers.get(_ACCOUNT_HEADER)
+        if caller.key is not None:
+            allowed = experts_of(caller.key.terms, router.pool)
+            steering.pop(_ACCOUNT_HEADER, None)
+        overrides = read_embedding_steering(router, model, steering, allowed)
+        if caller.key is None:
+            return overrides
+        return replace(overrides, payer=self._payer(caller, account), experts=allowed)
+
     def _payer(self, caller: Caller, account: str | None) -> Budget | None:
         """The account of a key, or one within it that the call names."""
         key = caller.key
@@ -164,6 +238,13 @@ class Access:
             self._callers[key.id] = caller
         return caller
 
+    def _rate_exceeded(self, key: AccessKey) -> CallRefused | None:
+        """Count a call; its refusal, where its key has made as many as it may."""
+        for rate in read_rates(key.terms.rate or ""):
+            if not self._rates.hit(rate, key.id):
+                return self._called_too_often(key, rate)
+        return None
+
     def _called_too_often(self, key: AccessKey, rate: RateLimitItem) -> CallRefused:
         resets_at = self._rates.get_window_stats(rate, key.id).reset_time
         problem = Problem(
@@ -177,11 +258,34 @@ class Access:
         return CallRefused(problem)
 
 
+def _errors_of(storage: MemoryStorage | RedisStorage) -> tuple[type[Exception], ...]:
+    """What a storage raises where it fails: one class, or several."""
+    errors = storage.base_exceptions
+    return errors if isinstance(errors, tuple) else (errors,)
+
+
+def _rate_failure(error: Exception) -> LedgerError:
+    return LedgerError(f"rates: {type(error).__name__}; check the ledger's Redis")
+
+
+def _rate_storage(ledger: Ledger) -> MemoryStorage | RedisStorage:
+    """Where calls are counted: in the ledger's Redis, else in this process."""
+    if not isinstance(ledger, RedisLedger):
+        return MemoryStorage()
+    address = expand_environment(ledger.url, "budget.ledger")
+    return RedisStorage(address.replace("unix://", "redis+unix://", 1), **connection_settings())
+
+
 # What a key's terms mean for a router
 
 
 def check_terms(
-    account: str, terms: KeyTerms, router_budget: Budget, pool: Pool, router_policy: Any
+    account: str,
+    terms: KeyTerms,
+    router_budget: Budget,
+    pool: Pool,
+    router_policy: Any,
+    embeddings: Iterable[str] = (),
 ) -> None:
     """Refuse terms that mean nothing.
 
@@ -191,6 +295,7 @@ def check_terms(
         router_budget: What routoo.toml declares.
         pool: The experts.
         router_policy: The router's own, its name or table.
+        embeddings: Names of the endpoints for embeddings.
 
     Raises:
         ConfigurationError: The message names the term and the remedy.
@@ -206,9 +311,10 @@ def check_terms(
             raise ConfigurationError(
                 f"policy: {terms.policy!r} learns from all calls; make it the router's own, or choose another"
             )
+    known = [*(expert.name for expert in pool), *embeddings]
     for pattern in terms.experts:
-        if not any(fnmatchcase(expert.name, pattern) for expert in pool):
-            names = ", ".join(expert.name for expert in pool)
+        if not any(fnmatchcase(name, pattern) for name in known):
+            names = ", ".join(known)
             raise ConfigurationError(f"experts: {pattern!r} is none; name some of {names}")
     if terms.rate is not None:
         read_rates(terms.rate)
@@ -303,7 +409,7 @@ def _is_loopback(authority: str) -> bool:
         return False
 
 
-def _sent_key(headers: Mapping[str, str]) -> str:
+def sent_key(headers: Mapping[str, str]) -> str:
     """The key as OpenAI's clients send it, or as Anthropic's do."""
     authorization = headers.get("authorization", "")
     if authorization[: len(_BEARER)].lower() == _BEARER:

@@ -10,7 +10,7 @@ import hashlib
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from routoo_core.experts import Expert
@@ -34,18 +34,59 @@ class ToolCallId(NamedTuple):
     expert: str | None
 
 
+class ReplyMemory:
+    """Remembers who gave which reply, by a digest, for as long as there is room; safe from any thread.
+
+    Args:
+        room: How many replies are remembered.
+    """
+
+    def __init__(self, room: int = REMEMBERED_REPLIES) -> None:
+        self._room = room
+        self._experts: OrderedDict[bytes, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def note(self, digest: bytes, expert: str) -> None:
+        """Remember who gave a reply."""
+        with self._lock:
+            self._experts[digest] = expert
+            self._experts.move_to_end(digest)
+            while len(self._experts) > self._room:
+                self._experts.popitem(last=False)
+
+    def find(self, digests: Sequence[bytes]) -> list[str | None]:
+        """Who gave these replies; ``None`` where nobody remembers."""
+        with self._lock:
+            return [self._experts.get(digest) for digest in digests]
+
+
+class Said(NamedTuple):
+    """What an assistant said in a conversation.
+
+    Attributes:
+        turn: What was asked, everything since the reply before.
+        text: The reply.
+    """
+
+    turn: str
+    text: str
+
+    def digest(self) -> bytes:
+        """What is remembered of it."""
+        content = f"{self.turn.strip()}\0{self.text.strip()}"
+        return hashlib.sha256(content.encode(errors="replace")).digest()
+
+
 class Authors:
     """Marks ids with experts, reads the marks, and remembers who said what; safe from any thread.
 
     Args:
         experts: Who may be an author.
-        room: How many replies are remembered.
+        memory: Of replies; by default this process's own.
     """
 
-    def __init__(self, experts: Iterable[Expert], room: int = REMEMBERED_REPLIES) -> None:
-        self._room = room
-        self._said: OrderedDict[bytes, str] = OrderedDict()
-        self._lock = threading.Lock()
+    def __init__(self, experts: Iterable[Expert], memory: ReplyMemory | None = None) -> None:
+        self._memory = memory or ReplyMemory()
         self._experts: dict[str, str] = {}
         for expert in experts:
             self._experts[_mark_of(expert.name)] = expert.name
@@ -65,30 +106,13 @@ class Authors:
             return ToolCallId(call_id, None)
         return ToolCallId(own, self._experts.get(mark))
 
-    def note_reply(self, turn: str, text: str, expert: str) -> None:
-        """Remember who gave a reply.
+    def note_reply(self, said: Said, expert: str) -> None:
+        """Remember who gave a reply."""
+        self._memory.note(said.digest(), expert)
 
-        Args:
-            turn: What was asked, everything since the reply before.
-            text: The reply.
-            expert: Who gave it.
-        """
-        digest = _digest(turn, text)
-        with self._lock:
-            self._said[digest] = expert
-            self._said.move_to_end(digest)
-            while len(self._said) > self._room:
-                self._said.popitem(last=False)
-
-    def of_reply(self, turn: str, text: str) -> str | None:
-        """Who gave a reply; ``None`` where nobody remembers."""
-        with self._lock:
-            return self._said.get(_digest(turn, text))
-
-
-def _digest(turn: str, text: str) -> bytes:
-    content = f"{turn.strip()}\0{text.strip()}"
-    return hashlib.sha256(content.encode(errors="replace")).digest()
+    def of_replies(self, replies: Sequence[Said]) -> list[str | None]:
+        """Who gave these replies; ``None`` where nobody remembers."""
+        return self._memory.find([said.digest() for said in replies])
 
 
 def _mark_of(expert: str) -> str:

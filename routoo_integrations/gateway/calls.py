@@ -8,8 +8,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from routoo_core.answer_cache.asked import Asked
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.readings import PieceReading, Reading
+from routoo_core.calling.recall import RecalledAnswer
 from routoo_core.errors import NoReply, ReplyCutOff
 from routoo_core.experts import Expert
 from routoo_core.record import DecisionRecord
@@ -33,6 +35,7 @@ from routoo_integrations.gateway.openai_replies import (
     first_content,
     read_completion,
 )
+from routoo_integrations.gateway.recalled import recalled_chunk, recalled_completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,17 @@ class ExpertReply:
     """A whole reply.
 
     Attributes:
-        attempt: Whose.
+        expert: Whose.
+        protocol: In whose words it is.
+        attempt: Which it came of; ``None`` for one from the cache.
         payload: As it came.
         value: What it holds.
         record: Why this expert answered, and what that cost; ``None`` before it is settled.
     """
 
-    attempt: Attempt
+    expert: Expert
+    protocol: WireProtocol
+    attempt: Attempt | None
     payload: bytes = field(repr=False)
     value: JsonObject = field(repr=False)
     record: DecisionRecord | None = None
@@ -57,13 +64,17 @@ class ExpertEvent:
     """An event of a streamed reply.
 
     Attributes:
-        attempt: Whose.
+        expert: Whose.
+        protocol: In whose words it is.
+        attempt: Which it came of; ``None`` for one from the cache.
         event: As it came; ``None`` for one that only carries the record.
         value: What it holds.
         record: Of the last one; ``None`` before.
     """
 
-    attempt: Attempt
+    expert: Expert
+    protocol: WireProtocol
+    attempt: Attempt | None
     event: ServerEvent | None = field(repr=False)
     value: JsonObject = field(repr=False)
     record: DecisionRecord | None = None
@@ -91,6 +102,11 @@ class ReplyForm(Protocol):
 
 class EventReader(Protocol):
     """Adds up the events of one stream."""
+
+    @property
+    def calls_tool(self) -> bool:
+        """Whether a call of a tool has begun."""
+        ...
 
     @property
     def has_announced_end(self) -> bool:
@@ -162,6 +178,7 @@ class GatewayCall:
         body_for: The caller's body in the form of an attempt's expert.
         headers: Of the caller, for experts that speak its protocol.
         note_reply: Takes who gave a whole reply, and its text.
+        asked_by_caller: What the caller asks; ``None`` where that cannot be put into words.
         usages: Expert → what it reported of a reply that came to its end.
     """
 
@@ -169,6 +186,7 @@ class GatewayCall:
     body_for: Callable[[Attempt], JsonObject]
     headers: Mapping[str, str]
     note_reply: Callable[[str, str], None]
+    asked_by_caller: Callable[[], Asked | None]
     usages: dict[str, Usage] = field(default_factory=dict)
 
     async def asend(self, attempt: Attempt) -> ExpertReply:
@@ -179,26 +197,52 @@ class GatewayCall:
         """
         expert = attempt.expert
         payload = await self.connections.send(expert, self._encoded(attempt), self.headers)
-        value = _parsed_object(payload.decode(errors="replace"), expert)
+        value = parsed_object(payload.decode(errors="replace"), expert)
         if value.get("error") and not _form_of(expert).is_reply(value):
             raise ExpertStreamError(value)
         if not _form_of(expert).is_reply(value):
             attempt.reported(_form_of(expert).read(value).usage)
             raise NoReply(expert.name, "no choices")
-        return ExpertReply(attempt, payload, value)
+        return ExpertReply(expert, protocol_of(expert), attempt, payload, value)
 
     def read(self, reply: ExpertReply) -> Reading:
         """What the reply says."""
-        reading = _form_of(reply.attempt.expert).read(reply.value)
+        reading = _form_of(reply.expert).read(reply.value)
         if reading.usage is not None:
-            self.usages[reply.attempt.expert.name] = reading.usage
+            self.usages[reply.expert.name] = reading.usage
         return reading
 
     def stamp(self, reply: ExpertReply, record: DecisionRecord) -> ExpertReply:
         """The reply with its record."""
-        expert = reply.attempt.expert
+        expert = reply.expert
         self.note_reply(expert.name, _form_of(expert).said(reply.value))
         return replace(reply, record=record)
+
+    def asked(self) -> Asked | None:
+        """What the call asks, for the cache of answers."""
+        asked = self.asked_by_caller()
+        if asked is None or not self.headers:
+            return asked
+        return replace(asked, arguments={**asked.arguments, "headers": dict(self.headers)})
+
+    def recalled(self, recalled: RecalledAnswer) -> ExpertReply:
+        """A reply from the cache, with its record."""
+        value = recalled_completion(recalled.answer)
+        payload = json.dumps(value).encode()
+        expert = self._expert_of(recalled)
+        return ExpertReply(expert, "openai", None, payload, value, recalled.record)
+
+    def recalled_piece(self, recalled: RecalledAnswer) -> ExpertEvent:
+        """A reply from the cache as one event, with its record."""
+        chunk = recalled_chunk(recalled.answer)
+        expert = self._expert_of(recalled)
+        return ExpertEvent(expert, "openai", None, ServerEvent.of(chunk), chunk, recalled.record)
+
+    def _expert_of(self, recalled: RecalledAnswer) -> Expert:
+        """Who gave an answer, which is noted."""
+        answer = recalled.answer
+        self.note_reply(answer.expert, answer.text)
+        return self.connections.pool[answer.expert]
 
     async def aopen(self, attempt: Attempt) -> AsyncGenerator[ExpertEvent, None]:
         """The streamed reply of an expert."""
@@ -215,10 +259,10 @@ class GatewayCall:
             async for event in events:
                 if event.data == DONE:
                     continue  # whoever writes the stream to the caller ends it
-                value = _parsed_object(event.data, attempt.expert)
+                value = parsed_object(event.data, attempt.expert)
                 if value.get("error"):
                     raise ExpertStreamError(value)
-                yield ExpertEvent(attempt, event, value)
+                yield _event_of(attempt, event, value)
 
     def _encoded(self, attempt: Attempt) -> bytes:
         """The body as bytes.
@@ -249,7 +293,9 @@ class AttemptReader:
         """What an event adds."""
         text, is_visible = self._reader.read(piece.value)
         self._said.append(self._form.said(piece.value))
-        return PieceReading(text, is_visible, self._reader.has_announced_end)
+        return PieceReading(
+            text, is_visible, self._reader.has_announced_end, self._reader.calls_tool
+        )
 
     def finish(self) -> Reading:
         """What all events say together."""
@@ -265,14 +311,20 @@ class AttemptReader:
 
     def closing_piece(self) -> ExpertEvent:
         """An event for the record alone."""
-        return ExpertEvent(self._attempt, None, {})
+        return _event_of(self._attempt, None, {})
+
+
+def _event_of(attempt: Attempt, event: ServerEvent | None, value: JsonObject) -> ExpertEvent:
+    """An event of an attempt's stream."""
+    expert = attempt.expert
+    return ExpertEvent(expert, protocol_of(expert), attempt, event, value)
 
 
 def _form_of(expert: Expert) -> ReplyForm:
     return REPLY_FORMS[protocol_of(expert)]
 
 
-def _parsed_object(text: str, expert: Expert) -> JsonObject:
+def parsed_object(text: str, expert: Expert) -> JsonObject:
     """A JSON object.
 
     Raises:

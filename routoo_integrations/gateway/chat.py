@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from routoo_core.answer_cache.asked import Asked
 from routoo_core.arguments import unpriced_arguments
 from routoo_core.calling.attempt import Attempt
 from routoo_core.experts import Expert
@@ -15,6 +16,7 @@ from routoo_core.request import Overrides, RoutedRequest
 from routoo_integrations.call_arguments import (
     read_completions,
     read_reply_limit,
+    requires_call,
     without_parameters,
     without_reply_limits,
 )
@@ -23,10 +25,10 @@ from routoo_integrations.gateway.anthropic_form import (
     completion_of,
     messages_body,
 )
-from routoo_integrations.gateway.authors import Authors
+from routoo_integrations.gateway.authors import Authors, Said
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
 from routoo_integrations.gateway.connections import protocol_of
-from routoo_integrations.gateway.events import DONE, JsonObject, ServerEvent
+from routoo_integrations.gateway.events import COMMENT, DONE, JsonObject, ServerEvent
 from routoo_integrations.gateway.openai_replies import choices_of
 from routoo_integrations.gateway.problems import Problem, invalid_request
 from routoo_integrations.gateway.steering import model_of
@@ -94,6 +96,11 @@ class ChatCompletion:
             wants_usage=bool(options.get("include_usage")),
         )
 
+    @property
+    def kept(self) -> None:
+        """Nothing stores its reply: this protocol has no name for it."""
+        return
+
     @staticmethod
     def forwarded_headers(headers: Mapping[str, str]) -> dict[str, str]:
         """None: OpenAI's protocol says everything in its body."""
@@ -117,11 +124,16 @@ class ChatCompletion:
             max_tokens=read_reply_limit(self.body),
             completions=read_completions(self.body),
             tools=[*(self.body.get("tools") or ()), *(self.body.get("functions") or ())],
+            must_call=requires_call(self.body),
             response_format=self.body.get("response_format"),
             unpriced=unpriced_arguments(arguments),
             caches_prompt=bool(self.body.get("cache_control")),
             overrides=overrides,
         )
+
+    def asked(self) -> Asked:
+        """What the call asks, for the cache of answers."""
+        return Asked(self.body["messages"], without_parameters(self.body, _NOT_ARGUMENTS))
 
     def body_for(self, attempt: Attempt) -> JsonObject:
         """The caller's own body for an attempt's expert.
@@ -135,6 +147,7 @@ class ChatCompletion:
         body = without_reply_limits(self.body)
         body["model"] = expert.model
         body["messages"] = [self._with_own_ids(message) for message in body["messages"]]
+        body["messages"] += follow_up_messages(attempt)
         if expert.sent_effort is not None:
             body["reasoning_effort"] = expert.sent_effort
         if self.is_streamed:
@@ -161,6 +174,7 @@ class ChatCompletion:
         expert = attempt.expert
         body = without_parameters(self._messages_form or {}, attempt.withheld)
         body["model"] = expert.model
+        body["messages"] = [*body["messages"], *follow_up_messages(attempt)]
         body["max_tokens"] = attempt.max_tokens
         if self.is_streamed:
             body["stream"] = True
@@ -171,28 +185,37 @@ class ChatCompletion:
 
     def note_reply(self, expert: str, text: str) -> None:
         """Remember who answered, so that the conversation's next turn is recognised."""
-        self.authors.note_reply(self._turns()[-1], text, expert)
+        self.authors.note_reply(Said(self._turns()[-1], text), expert)
 
     def _marked_messages(self) -> list[dict[str, Any]]:
         """The messages, those of assistants with the expert that wrote them, where that is known."""
         marked = []
+        unmarked: list[dict[str, Any]] = []
+        replies: list[Said] = []
         for message, turn in zip(self.body["messages"], self._turns(), strict=False):
             plain = without_parameters(message, _OF_OURS)
-            if message.get("role") == "assistant":
-                expert = self._author(message, turn)
-                if expert is not None:
-                    plain["expert"] = expert
             marked.append(plain)
+            if message.get("role") != "assistant":
+                continue
+            expert = self._author_by_ids(message)
+            text = _text_of(message)
+            if expert is not None:
+                plain["expert"] = expert
+            elif text:
+                unmarked.append(plain)
+                replies.append(Said(turn, text))
+        for plain, expert in zip(unmarked, self.authors.of_replies(replies), strict=True):
+            if expert is not None:
+                plain["expert"] = expert
         return marked
 
-    def _author(self, message: Mapping[str, Any], turn: str) -> str | None:
-        """Who wrote a message: as the ids of its tool calls say, else as is remembered."""
+    def _author_by_ids(self, message: Mapping[str, Any]) -> str | None:
+        """Who wrote a message, as the ids of its tool calls say."""
         for call in _tool_calls(message):
             expert = self.authors.read(call["id"]).expert
             if expert is not None:
                 return expert
-        text = _text_of(message)
-        return self.authors.of_reply(turn, text) if text else None
+        return None
 
     def _turns(self) -> list[str]:
         """Before each message and behind the last one: everything that was said since the last reply."""
@@ -224,7 +247,7 @@ class ChatCompletion:
     def whole(self, reply: ExpertReply) -> bytes:
         """The body of a whole reply: as it came, but for the ids of tool calls."""
         completion = chat_completion(reply)
-        expert = reply.attempt.expert.name
+        expert = reply.expert.name
         has_calls = mark_calls(completion, "message", self.authors, expert)
         if completion is reply.value and not has_calls:
             return reply.payload
@@ -235,9 +258,17 @@ class ChatCompletion:
         return ChatWriter(self.authors, self.wants_usage)
 
 
+def follow_up_messages(attempt: Attempt) -> list[JsonObject]:
+    """What an expert is told beyond the call: of its last reply, or of other answers."""
+    messages: list[JsonObject] = []
+    if attempt.follow_up is not None:
+        messages += attempt.follow_up.messages()
+    return messages
+
+
 def chat_completion(reply: ExpertReply) -> JsonObject:
     """A whole reply as a chat completion: the very object that came, where it is one."""
-    if protocol_of(reply.attempt.expert) == "openai":
+    if reply.protocol == "openai":
         return reply.value
     return completion_of(reply.value)
 
@@ -250,7 +281,7 @@ class ChatPieces:
 
     def of(self, piece: ExpertEvent) -> Iterator[ExpertEvent]:
         """The pieces that one of the expert's becomes; the last one carries the record, if that did."""
-        if protocol_of(piece.attempt.expert) == "openai" or piece.event is None:
+        if piece.protocol == "openai" or piece.event is None:
             yield piece
             return
         pieces = []
@@ -263,6 +294,53 @@ class ChatPieces:
         yield from pieces
 
 
+@dataclass(frozen=True)
+class ChatForm:
+    """A call of another protocol of OpenAI's, answered by experts that speak chat.
+
+    Attributes:
+        chat: The same as a chat completion.
+        authors: Read and mark the ids of tool calls.
+    """
+
+    chat: ChatCompletion = field(repr=False)
+    authors: Authors
+
+    @property
+    def model(self) -> str:
+        """What the body names as its model."""
+        return self.chat.model
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the reply is to come in events."""
+        return self.chat.is_streamed
+
+    def forwarded_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """None; see :meth:`ChatCompletion.forwarded_headers`."""
+        return self.chat.forwarded_headers(headers)
+
+    def may_be_answered_by(self, expert: Expert) -> bool:
+        """Whether an expert can be sent it; see :meth:`ChatCompletion.may_be_answered_by`."""
+        return self.chat.may_be_answered_by(expert)
+
+    def routed(self, overrides: Overrides) -> RoutedRequest:
+        """The call as the router reads it; see :meth:`ChatCompletion.routed`."""
+        return self.chat.routed(overrides)
+
+    def asked(self) -> Asked:
+        """What the call asks; see :meth:`ChatCompletion.asked`."""
+        return self.chat.asked()
+
+    def body_for(self, attempt: Attempt) -> JsonObject:
+        """The call as a chat completion for an attempt's expert."""
+        return self.chat.body_for(attempt)
+
+    def note_reply(self, expert: str, text: str) -> None:
+        """Remember who answered; see :meth:`ChatCompletion.note_reply`."""
+        self.chat.note_reply(expert, text)
+
+
 class ChatWriter:
     """Writes the chunks of a stream as the caller asked for them.
 
@@ -273,6 +351,8 @@ class ChatWriter:
         authors: Mark the ids of tool calls.
         wants_usage: Whether the caller asked for usage.
     """
+
+    sign_of_life = COMMENT
 
     def __init__(self, authors: Authors, wants_usage: bool) -> None:
         self._authors = authors
@@ -308,6 +388,10 @@ class ChatWriter:
         yield from self._take_waiting()
         yield ServerEvent.of(problem.openai_body())
 
+    def refusal(self, problem: Problem) -> JsonObject:
+        """The body of a reply in the stream's place."""
+        return problem.openai_body()
+
     def _write_last(self, chunk: JsonObject | None, piece: ExpertEvent) -> Iterator[ServerEvent]:
         """The last chunk, with the record; of a chunk that the caller is not shown, the one before has it."""
         assert piece.record is not None  # noqa: S101
@@ -327,7 +411,7 @@ class ChatWriter:
         chunk = piece.value
         if piece.event is None:
             return ServerEvent(""), None
-        is_changed = mark_calls(chunk, "delta", self._authors, piece.attempt.expert.name)
+        is_changed = mark_calls(chunk, "delta", self._authors, piece.expert.name)
         if not self._wants_usage and "usage" in chunk:
             if not chunk.get("choices"):
                 return piece.event, None

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -38,6 +38,7 @@ _ANTHROPIC_ADDRESS = "https://api.anthropic.com"
 _OPENAI_ADDRESS_VARIABLES = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 _ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
 _EVENT_STREAM = "text/event-stream"
+_CHAT_PATH = "chat/completions"
 
 
 class ExpertStatusError(Exception):
@@ -137,10 +138,12 @@ class ExpertConnections:
 
     Args:
         pool: The experts.
+        path: What is asked at those that speak OpenAI's protocol.
     """
 
-    def __init__(self, pool: Pool) -> None:
-        self._addresses = {expert.name: _address_of(expert) for expert in pool}
+    def __init__(self, pool: Pool, path: str = _CHAT_PATH) -> None:
+        self.pool = pool
+        self._addresses = {expert.name: _address_of(expert, path) for expert in pool}
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -161,8 +164,7 @@ class ExpertConnections:
             aiohttp.ClientError: The connection failed.
             TimeoutError: Nothing came in time.
         """
-        timeout = aiohttp.ClientTimeout(total=expert.timeout_s)
-        async with self._post(expert, body, headers, timeout) as response:
+        async with self._post(expert, body, headers, _whole_timeout(expert.timeout_s)) as response:
             payload: bytes = await response.read()
             self._check_status(expert, response, payload)
             return payload
@@ -175,10 +177,7 @@ class ExpertConnections:
         Raises:
             NoReply: The reply is no stream.
         """
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=expert.timeout_s, sock_read=expert.timeout_s
-        )
-        async with self._post(expert, body, headers, timeout) as response:
+        async with self._post(expert, body, headers, _stream_timeout(expert.timeout_s)) as response:
             if response.status >= 300:
                 self._check_status(expert, response, await response.read())
             if response.content_type != _EVENT_STREAM:
@@ -197,7 +196,9 @@ class ExpertConnections:
     ) -> Any:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(connector=connector)
+            # Callers share the connections: a cookie that one call brought goes with no other's.
+            jar = aiohttp.DummyCookieJar()
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=jar)
         address = self._addresses[expert.name]
         return self._session.post(
             address.url,
@@ -222,27 +223,37 @@ class ExpertConnections:
         raise ExpertStatusError(response.status, body, headers)
 
 
-def _address_of(expert: Expert) -> ExpertAddress:
+@lru_cache(maxsize=64)
+def _whole_timeout(seconds: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=seconds)
+
+
+@lru_cache(maxsize=64)
+def _stream_timeout(seconds: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
+
+
+def _address_of(expert: Expert, path: str) -> ExpertAddress:
     if protocol_of(expert) == "anthropic":
         return _anthropic_address(expert)
     if expert.is_azure:
-        return _azure_address(expert)
+        return _azure_address(expert, path)
     base_url = expert.base_url or _first_set(_OPENAI_ADDRESS_VARIABLES) or _OPENAI_ADDRESS
     key = expert.api_key()
     headers = {"Content-Type": "application/json"}
     if key is not None:
         headers["Authorization"] = f"Bearer {key}"
-    return ExpertAddress(f"{base_url.rstrip('/')}/chat/completions", headers, key)
+    return ExpertAddress(f"{base_url.rstrip('/')}/{path}", headers, key)
 
 
-def _azure_address(expert: Expert) -> ExpertAddress:
+def _azure_address(expert: Expert, path: str) -> ExpertAddress:
     settings = expert.azure_settings
     deployment = quote(settings["azure_deployment"], safe="")
     version = quote(settings["api_version"], safe="")
     base_url = f"{settings['azure_endpoint']}/openai/deployments/{deployment}"
     key = expert.api_key()
     headers = {"Content-Type": "application/json", "api-key": key or ""}
-    return ExpertAddress(f"{base_url}/chat/completions?api-version={version}", headers, key)
+    return ExpertAddress(f"{base_url}/{path}?api-version={version}", headers, key)
 
 
 def _anthropic_address(expert: Expert) -> ExpertAddress:

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from routoo_core.calling.attempt import Attempt
 from routoo_core.record import CandidateRecord, DecisionRecord
+from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
+
+DECISION_HEADERS = (
+    "Routoo-Expert",
+    "Routoo-Account",
+    "Routoo-Cached",
+    "Routoo-Held-USD",
+    "Routoo-Why",
+    "Routoo-Quality",
+    "Routoo-Expected-USD",
+    "Routoo-Settled-USD",
+    "Routoo-Remaining-USD",
+)
+"""All of them; the last two only where a reply is settled, ``Routoo-Cached`` only where it is from the cache."""
+FROM_CACHE = "the same call was answered before"
 
 _HEADER_SAFE = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"
 """Signs that stand in a header as they are; all but ASCII is percent-encoded."""
+_IS_SAFE = re.compile(rf"[A-Za-z0-9{re.escape(_HEADER_SAFE)}]*").fullmatch
+
+
+def headers_of(reply: ExpertReply | ExpertEvent) -> dict[str, str]:
+    """The headers of a reply, or of a stream that begins with an event."""
+    if reply.attempt is not None:
+        return decision_headers(reply.attempt, reply.record)
+    return {} if reply.record is None else recalled_headers(reply.record)
 
 
 def decision_headers(attempt: Attempt, record: DecisionRecord | None) -> dict[str, str]:
@@ -19,9 +43,10 @@ def decision_headers(attempt: Attempt, record: DecisionRecord | None) -> dict[st
         record: Once it is settled; ``None`` for a stream that begins.
     """
     shown = record or attempt.record()
-    candidate = _candidate_of(shown, attempt.expert.name)
+    candidate = _candidate_of(shown, shown.choice)
     values: dict[str, str | None] = {
         "Routoo-Expert": attempt.expert.name,
+        "Routoo-Plan": shown.plan,
         "Routoo-Account": shown.account,
         "Routoo-Held-USD": shown.held_usd,
         "Routoo-Why": _why(attempt, shown),
@@ -35,8 +60,25 @@ def decision_headers(attempt: Attempt, record: DecisionRecord | None) -> dict[st
     headers = {}
     for name, value in values.items():
         if value is not None:
-            headers[name] = quote(value, safe=_HEADER_SAFE)
+            headers[name] = value if _IS_SAFE(value) else quote(value, safe=_HEADER_SAFE)
     return headers
+
+
+def recalled_headers(record: DecisionRecord) -> dict[str, str]:
+    """The headers of a reply from the cache.
+
+    Args:
+        record: Which says who gave the answer when it was stored.
+    """
+    values = {
+        "Routoo-Expert": record.expert,
+        "Routoo-Account": record.account or "",
+        "Routoo-Cached": "yes",
+        "Routoo-Held-USD": record.held_usd or "",
+        "Routoo-Settled-USD": record.total_usd or "",
+        "Routoo-Why": FROM_CACHE,
+    }
+    return {name: quote(value, safe=_HEADER_SAFE) for name, value in values.items()}
 
 
 def _candidate_of(record: DecisionRecord, expert: str) -> CandidateRecord | None:

@@ -28,9 +28,10 @@ def read_question(parameters: Mapping[str, str]) -> JsonObject:
     }
     limit = parameters.get("max_tokens")
     if limit is not None:
-        if not limit.isdigit():
-            raise invalid_request("max_tokens: give a whole number")
-        body["max_tokens"] = int(limit)
+        try:
+            body["max_tokens"] = int(limit)
+        except ValueError:
+            raise invalid_request("max_tokens: give a whole number") from None
     return body
 
 

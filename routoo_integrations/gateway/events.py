@@ -12,6 +12,9 @@ JsonObject = dict[str, Any]
 DONE = "[DONE]"
 """The data of the event that ends a stream of OpenAI's."""
 
+COMMENT = b": keep-alive\n\n"
+"""A line that every reader of server-sent events passes over."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:

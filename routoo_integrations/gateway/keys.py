@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import sqlite3
 import time
@@ -19,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from routoo_core.budget.ledger import Ledger
-from routoo_core.budget.sqlite import SqliteLedger
-from routoo_core.budget.sqlite_file import BUSY_TIMEOUT_S, IN_MEMORY, use_write_ahead_log
+from routoo_core.budget.sqlite_file import BUSY_TIMEOUT_S
 from routoo_core.errors import ConfigurationError, LedgerError
+from routoo_integrations.gateway.database import beside_ledger, open_database
 
 _PREFIX = "sk-routoo-"
 _ID_BYTES = 6
 _SECRET_BYTES = 32
 _NO_DIGEST = hashlib.sha256(b"").digest()
+_REMEDY = "check who may read it, or restore it from a backup; without it, whoever reaches the gateway needs no key"
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS keys (
         id TEXT PRIMARY KEY,
@@ -139,7 +139,7 @@ class KeyStore:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self.clock = clock
-        self._db = _open(path)
+        self._db = open_database(path, (_SCHEMA, _SELECT), "the keys", BUSY_TIMEOUT_S, _REMEDY)
         self._file_version: int | None = None
         self._revision = 0
         self._keys: dict[str, AccessKey] = {}
@@ -151,6 +151,10 @@ class KeyStore:
         digest = hashlib.sha256(key.encode()).digest()
         known = self._current().get(_id_of(key), _NOBODY)
         return known if known.opens(digest, self.clock()) and known is not _NOBODY else None
+
+    def get(self, key_id: str) -> AccessKey | None:
+        """The key of an id, whether or not it is still usable; ``None`` for none."""
+        return self._current().get(key_id)
 
     @property
     def has_keys(self) -> bool:
@@ -165,8 +169,7 @@ class KeyStore:
 
     @property
     def revision(self) -> int:
-        """A number that changes whenever a key may have."""
-        self._current()
+        """A number that changes whenever a key may have, as far as is known since one was last looked up."""
         return self._revision
 
     def list_keys(self) -> list[AccessKey]:
@@ -298,23 +301,7 @@ class KeyStore:
 
 def keys_beside(ledger: Ledger, folder: Path) -> Path:
     """The file of the keys: beside a ledger's own file, else in a folder."""
-    if isinstance(ledger, SqliteLedger) and ledger.path != IN_MEMORY:
-        return Path(ledger.path).with_suffix(".keys.db")
-    return folder / "routoo.keys.db"
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-        use_write_ahead_log(db)
-        db.execute(_SCHEMA)
-        db.execute(_SELECT).fetchall()
-    except (OSError, sqlite3.Error) as error:
-        raise ConfigurationError(
-            f"{path}: the keys cannot be opened ({error}); check the file"
-        ) from error
-    return db
+    return beside_ledger(ledger, folder, "keys")
 
 
 def _key_of(row: tuple[Any, ...]) -> AccessKey:

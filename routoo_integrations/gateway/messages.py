@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from routoo_core.answer_cache.asked import Asked
 from routoo_core.arguments import unpriced_arguments
 from routoo_core.calling.attempt import Attempt
 from routoo_core.experts import Expert
@@ -16,7 +17,7 @@ from routoo_integrations.call_arguments import without_parameters
 from routoo_integrations.gateway.anthropic_replies import blocks_of
 from routoo_integrations.gateway.authors import Authors
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
-from routoo_integrations.gateway.chat import RECORD_FIELD, ChatCompletion
+from routoo_integrations.gateway.chat import RECORD_FIELD, ChatCompletion, follow_up_messages
 from routoo_integrations.gateway.connections import protocol_of
 from routoo_integrations.gateway.events import JsonObject, ServerEvent
 from routoo_integrations.gateway.problems import Problem, invalid_request
@@ -30,6 +31,13 @@ from routoo_integrations.gateway.translation import (
 
 _NOT_ARGUMENTS = frozenset({"messages", "model", "system", "max_tokens", "output_config"})
 """Fields of a body that are counted as prompt or reply, or cost nothing beside those."""
+_NOT_COMPARED = (_NOT_ARGUMENTS - {"output_config"}) | {
+    "stream",
+    "metadata",
+    "service_tier",
+    "temperature",
+}
+"""Fields that the same call as a chat completion has as well, or that do not shape a reply."""
 _THINKING = frozenset({"thinking", "redacted_thinking"})
 _FORWARDED_HEADERS = ("anthropic-beta",)
 
@@ -81,6 +89,11 @@ class MessagesCall:
         """Whether the reply is to come in events."""
         return self.chat.is_streamed
 
+    @property
+    def kept(self) -> None:
+        """Nothing stores its reply: this protocol has no name for it."""
+        return
+
     @staticmethod
     def forwarded_headers(headers: Mapping[str, str]) -> dict[str, str]:
         """Headers of a request that say how Anthropic's models are to read its body."""
@@ -108,6 +121,16 @@ class MessagesCall:
         routed_chat = replace(self.chat, body={**self.chat.body, "messages": messages})
         return routed_chat.routed(overrides)
 
+    def asked(self) -> Asked | None:
+        """What the call asks, for the cache of answers; ``None`` where chat has no form for it."""
+        if not self.is_translatable:
+            return None
+        asked = self.chat.asked()
+        rest = without_parameters(self.body, _NOT_COMPARED)
+        if not rest:
+            return asked
+        return replace(asked, arguments={**asked.arguments, "anthropic": rest})
+
     def body_for(self, attempt: Attempt) -> JsonObject:
         """The caller's own body for an expert that speaks Anthropic's protocol, else the translated one."""
         expert = attempt.expert
@@ -117,6 +140,7 @@ class MessagesCall:
         body["model"] = expert.model
         body["max_tokens"] = attempt.max_tokens
         body["messages"] = [self._for_expert(message, expert) for message in self.body["messages"]]
+        body["messages"] += follow_up_messages(attempt)
         if expert.sent_effort not in {None, "none"}:
             body["output_config"] = {
                 **(body.get("output_config") or {}),
@@ -160,10 +184,9 @@ class MessagesCall:
 
     def whole(self, reply: ExpertReply) -> bytes:
         """The body of a whole reply."""
-        expert = reply.attempt.expert
-        is_own_form = protocol_of(expert) == "anthropic"
+        is_own_form = reply.protocol == "anthropic"
         message = reply.value if is_own_form else message_of(reply.value)
-        has_calls = _mark_calls(blocks_of(message), self.authors, expert.name)
+        has_calls = _mark_calls(blocks_of(message), self.authors, reply.expert.name)
         if is_own_form and not has_calls:
             return reply.payload
         return json.dumps(message).encode()
@@ -180,14 +203,15 @@ class MessagesWriter:
         authors: Mark the ids of tool calls.
     """
 
+    sign_of_life = ServerEvent.of({"type": "ping"}, "ping").encode()
+
     def __init__(self, authors: Authors) -> None:
         self._authors = authors
         self._translated = MessageEvents()
 
     def write(self, piece: ExpertEvent) -> Iterator[ServerEvent]:
         """The events that follow from one of the expert's."""
-        expert = piece.attempt.expert
-        if protocol_of(expert) == "anthropic":
+        if piece.protocol == "anthropic":
             yield self._own_event(piece)
             return
         events = list(self._translated.of_chunk(piece.value) if piece.event is not None else ())
@@ -195,7 +219,7 @@ class MessagesWriter:
             events += self._translated.ending()
             events[-1][RECORD_FIELD] = piece.record.to_dict()
         for event in events:
-            self._mark(event, expert.name)
+            self._mark(event, piece.expert.name)
             yield ServerEvent.of(event, event["type"])
 
     def end(self) -> Iterator[ServerEvent]:
@@ -206,10 +230,14 @@ class MessagesWriter:
         """The error, and no ``message_stop``."""
         yield ServerEvent.of(problem.anthropic_body(), "error")
 
+    def refusal(self, problem: Problem) -> JsonObject:
+        """The body of a reply in the stream's place."""
+        return problem.anthropic_body()
+
     def _own_event(self, piece: ExpertEvent) -> ServerEvent:
         """An event of Anthropic's as it came, but for ids of tool calls and the record."""
         value = piece.value
-        is_marked = self._mark(value, piece.attempt.expert.name)
+        is_marked = self._mark(value, piece.expert.name)
         if piece.record is not None:
             value = {**(value or {"type": "message_stop"}), RECORD_FIELD: piece.record.to_dict()}
         elif piece.event is not None and not is_marked:

@@ -1,9 +1,16 @@
-"""Figures of a running gateway in Prometheus' text: calls, tokens, money, times, refusals, experts that cool down."""
+"""Figures of a running gateway in Prometheus' text: calls, tokens, money, times, refusals, experts that cool down.
+
+Workers of one machine keep their figures in files of a common folder, as ``prometheus_client`` does where
+:data:`SHARED_FOLDER_VARIABLE` names one; each of them tells the figures of all.
+"""
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 
 from prometheus_client import (
@@ -14,12 +21,15 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector
 
-from routoo_core.calling.attempt import Attempt
+from routoo_core.record import DecisionRecord
 from routoo_core.router import Router
 from routoo_core.usage import Usage
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Of the environment; ``prometheus_client`` reads it when it is imported."""
 
 _SHORT_TIMES_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _LONG_TIMES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
@@ -48,6 +58,9 @@ class GatewayMetrics:
             "routoo_tokens", "Tokens that experts reported.", (*by_payer, "kind")
         )
         self._usd = self._counter("routoo_usd", "USD booked.", by_payer)
+        self._recalled = self._counter(
+            "routoo_cached_replies", "Calls that were answered from the cache.", ("account",)
+        )
         self._refusals = self._counter(
             "routoo_refusals", "Requests that were answered with an error.", ("code",)
         )
@@ -56,12 +69,14 @@ class GatewayMetrics:
             "USD left to an account after its last call.",
             ("account",),
             registry=self.registry,
+            multiprocess_mode="mostrecent",
         )
         self._cooling = Gauge(
             "routoo_expert_cooling_down",
             "1 for an expert that failed lately and is asked last.",
             ("expert",),
             registry=self.registry,
+            multiprocess_mode="mostrecent",
         )
         self._prediction = self._histogram(
             "routoo_prediction_seconds", "Time that predictions took.", _SHORT_TIMES_S
@@ -75,14 +90,13 @@ class GatewayMetrics:
 
     # What happens
 
-    def note_end(self, attempt: Attempt, usages: Mapping[str, Usage]) -> None:
+    def note_end(self, record: DecisionRecord, usages: Mapping[str, Usage]) -> None:
         """Count the attempts of a call that has ended.
 
         Args:
-            attempt: The one that ended it.
+            record: Of the attempt that ended it.
             usages: Expert → what it reported.
         """
-        record = attempt.record()
         account = self._label(record.account or "")
         for ended in record.attempts:
             self._calls.labels(ended.expert, account, ended.outcome).inc()
@@ -93,6 +107,10 @@ class GatewayMetrics:
             for kind, tokens in _kinds_of(usage):
                 self._tokens.labels(expert, account, kind).inc(tokens)
         self._prediction.observe(record.predict_ms / 1e3)
+
+    def note_recalled(self, record: DecisionRecord) -> None:
+        """Count a call that was answered from the cache."""
+        self._recalled.labels(self._label(record.account or "")).inc()
 
     def note_refusal(self, code: str) -> None:
         """Count a request that was answered with an error."""
@@ -113,7 +131,11 @@ class GatewayMetrics:
         cooling = self._router.cooldowns.current()
         for expert in self._router.pool:
             self._cooling.labels(expert.name).set(expert.name in cooling)
-        return generate_latest(self.registry)
+        if SHARED_FOLDER_VARIABLE not in os.environ:
+            return generate_latest(self.registry)
+        of_all_workers = CollectorRegistry()
+        MultiProcessCollector(of_all_workers)  # type: ignore[no-untyped-call]
+        return generate_latest(of_all_workers)
 
     def _label(self, account: str) -> str:
         with self._lock:
@@ -129,6 +151,17 @@ class GatewayMetrics:
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, about, buckets=buckets, registry=self.registry)
+
+
+@contextmanager
+def shared_figures() -> Iterator[None]:
+    """Processes that are started in this block keep their figures together."""
+    with tempfile.TemporaryDirectory(prefix="routoo-figures-") as folder:
+        os.environ[SHARED_FOLDER_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            del os.environ[SHARED_FOLDER_VARIABLE]
 
 
 def _kinds_of(usage: Usage) -> Iterator[tuple[str, int]]:

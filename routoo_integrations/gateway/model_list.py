@@ -1,7 +1,8 @@
-"""What may be named as a call's model: the router, the router by another policy, and each expert."""
+"""What may be named as a call's model: the router, the router by another policy, each expert and each plan."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from routoo_core.experts import Expert
@@ -12,13 +13,19 @@ from routoo_integrations.gateway.steering import ROUTER_MODEL, policy_names
 _PRICES = ("input_usd_per_1m", "output_usd_per_1m", "cached_usd_per_1m", "cache_write_usd_per_1m")
 
 
-def list_models(router: Router, created: int, experts: frozenset[str] | None = None) -> JsonObject:
+def list_models(
+    router: Router,
+    created: int,
+    experts: frozenset[str] | None = None,
+    embeddings: Iterable[Expert] = (),
+) -> JsonObject:
     """The models in OpenAI's form, each with what Routoo knows of it.
 
     Args:
         router: The router.
         created: When the gateway started, seconds since the epoch.
         experts: Those to list; ``None`` for all.
+        embeddings: Endpoints that give vectors.
     """
     models = [_entry(ROUTER_MODEL, created, {"kind": "router"})]
     for policy in policy_names(router):
@@ -28,6 +35,12 @@ def list_models(router: Router, created: int, experts: frozenset[str] | None = N
     for expert in router.pool if "expert" in router.overrides else ():
         if experts is None or expert.name in experts:
             models.append(_entry(expert.name, created, _describe(expert)))
+    for plan in router.plans if "expert" in router.overrides else ():
+        members = {step.expert for step in plan.steps}
+        if experts is None or members <= experts:
+            models.append(_entry(plan.name, created, {"kind": "plan", "plan": plan.kind}))
+    for endpoint in embeddings:
+        models.append(_entry(endpoint.name, created, _describe_embedding(endpoint)))
     return {"object": "list", "data": models}
 
 
@@ -38,6 +51,14 @@ def _entry(name: str, created: int, about: JsonObject) -> JsonObject:
         "created": created,
         "owned_by": "routoo",
         "routoo": about,
+    }
+
+
+def _describe_embedding(endpoint: Expert) -> JsonObject:
+    return {
+        "kind": "embedding",
+        "model": endpoint.model,
+        "input_usd_per_1m": str(endpoint.input_usd_per_1m),
     }
 
 

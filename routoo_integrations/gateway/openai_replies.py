@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from routoo_core.calling.readings import Reading, StreamEnd
+from routoo_core.answer import Answer
+from routoo_core.calling.readings import AnswerParts, Reading, StreamEnd, end_reason, is_cut
 from routoo_core.usage import Usage, read_usage, usage_so_far
 from routoo_integrations.gateway.events import JsonObject
 
@@ -20,7 +21,47 @@ def read_completion(reply: Mapping[str, Any]) -> Reading:
     texts = []
     for choice in choices_of(reply):
         texts.append(_written(choice.get("message")))
-    return Reading("".join(texts), read_usage(reply), _model_of(reply))
+    answer = _answer_of(reply)
+    return Reading(
+        "".join(texts),
+        read_usage(reply),
+        _model_of(reply),
+        answer=answer,
+        shown=answer.text,
+        end=end_reason([choice.get("finish_reason") for choice in choices_of(reply)]),
+    )
+
+
+def _answer_of(reply: Mapping[str, Any]) -> Answer:
+    """The first choice of a reply as checks see it."""
+    for choice in choices_of(reply):
+        message = choice.get("message")
+        if not isinstance(message, Mapping):
+            break
+        parts = AnswerParts()
+        _add_to(parts, message)
+        return parts.answer(bool(message.get("refusal")), is_cut([choice.get("finish_reason")]))
+    return Answer()
+
+
+def _add_to(parts: AnswerParts, message: Mapping[str, Any]) -> None:
+    """Add what a message or a delta says to what is checked."""
+    content = message.get("content")
+    if isinstance(content, str):
+        parts.add_text(content)
+    for place, call in enumerate(_list_of(message.get("tool_calls"))):
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if isinstance(function, Mapping):
+            own_place = call.get("index")
+            if not isinstance(own_place, int):
+                own_place = place
+            parts.add_call(
+                own_place, function.get("name"), function.get("arguments"), call.get("id")
+            )
+
+
+def _list_of(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def choices_of(reply: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -53,6 +94,13 @@ class ChunkReader:
         self._usage: Usage | None = None
         self._model: str | None = None
         self._end = StreamEnd(marks_end)
+        self._parts = AnswerParts()
+        self._is_refusal = False
+
+    @property
+    def calls_tool(self) -> bool:
+        """Whether a call of a tool has begun."""
+        return self._parts.calls_tool
 
     @property
     def has_announced_end(self) -> bool:
@@ -67,6 +115,9 @@ class ChunkReader:
         for choice in choices_of(chunk):
             delta = choice.get("delta")
             texts.append(_written(delta))
+            if isinstance(delta, Mapping) and choice.get("index", 0) == 0:
+                _add_to(self._parts, delta)
+                self._is_refusal = self._is_refusal or bool(delta.get("refusal"))
             is_visible = is_visible or _shows_anything(delta)
             if choice.get("finish_reason"):
                 reasons.append(choice["finish_reason"])
@@ -79,7 +130,8 @@ class ChunkReader:
 
     def finish(self) -> Reading:
         """What all chunks say together."""
-        return Reading("", self._usage, self._model, self._end.is_reached)
+        answer = self._parts.answer(self._is_refusal, self._end.is_cut)
+        return Reading.of_stream(answer, self._usage, self._model, self._end)
 
 
 def _written(message: Any) -> str:
@@ -90,8 +142,7 @@ def _written(message: Any) -> str:
     for name in _TEXT_FIELDS:
         if isinstance(message.get(name), str):
             texts.append(message[name])
-    calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
+    for call in _list_of(message.get("tool_calls")):
         function = call.get("function") if isinstance(call, Mapping) else None
         arguments = function.get("arguments") if isinstance(function, Mapping) else None
         if isinstance(arguments, str):

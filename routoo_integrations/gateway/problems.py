@@ -9,13 +9,14 @@ from typing import Any
 from routoo_core.errors import (
     AllExpertsFailed,
     BudgetExceeded,
-    CallNotPrepared,
     ContextWindowExceeded,
     FinalFailure,
     HeldShareExceeded,
     InvalidRequest,
     LedgerError,
+    LedgerUnavailable,
     NoCapableExpert,
+    PredictionFailed,
     RoutooError,
     StreamInterrupted,
 )
@@ -24,6 +25,8 @@ from routoo_core.money import decimal_usd
 
 _LOGGER = logging.getLogger(__name__)
 
+NO_MONEY = "insufficient_quota"
+"""OpenAI's code for an account that cannot pay."""
 _WAIT_FOR_HELD_MONEY_S = 1
 """Seconds after which calls in flight have probably freed some money."""
 
@@ -73,6 +76,7 @@ class Problem:
 _ANTHROPIC_KINDS = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
     408: "timeout_error",
@@ -81,6 +85,24 @@ _ANTHROPIC_KINDS = {
     503: "overloaded_error",
 }
 """HTTP status → Anthropic's type of the error."""
+
+
+_FIXED_REASONS = {
+    "context_length_exceeded": "No expert's window takes the prompt.",
+    "no_capable_expert": "No expert can serve what the call needs.",
+    "refused_by_expert": "Every expert would refuse the call.",
+}
+"""Code → why, where the message may name parts of the call."""
+_OWN_REASONS = frozenset({NO_MONEY, "all_experts_failed", "held_share_exceeded", "ledger_failed"})
+"""Codes whose messages speak of accounts and experts alone."""
+
+
+def shown_reason(problem: Problem) -> str | None:
+    """Why a call was refused, without text of its caller; ``None`` for what is no matter of experts or money."""
+    code = problem.code or ""
+    if code in _OWN_REASONS:
+        return problem.message
+    return _FIXED_REASONS.get(code)
 
 
 class CallRefused(RoutooError):
@@ -149,14 +171,14 @@ def _describe_budget(error: Any) -> Problem:
         "needed_usd": decimal_usd(error.needed),
         "resets": error.frees or error.resets,
     }
-    return Problem(429, "insufficient_quota", str(error), "insufficient_quota", details=details)
+    return Problem(429, NO_MONEY, str(error), NO_MONEY, details=details)
 
 
 def _describe_other_budget(error: BudgetExceeded) -> Problem:
     """A refusal by an account that the caller's own is part of, without its figures."""
     message = "An account that this one is part of cannot cover the call now."
     details = {"resets": error.frees or error.resets}
-    return Problem(429, "insufficient_quota", message, "insufficient_quota", details=details)
+    return Problem(429, NO_MONEY, message, NO_MONEY, details=details)
 
 
 def _describe_group(error: Any) -> Problem:
@@ -175,15 +197,23 @@ def _describe_interruption(error: Any) -> Problem:
 
 
 def _describe_ledger(error: Any) -> Problem:
-    _LOGGER.error("the ledger failed: %s", error)
+    if not isinstance(error, LedgerUnavailable):
+        _LOGGER.error("the ledger failed: %s", error)
     message = "The ledger cannot be used, so nothing may be spent. Ask again later."
     return Problem(
         503, "server_error", message, "ledger_failed", is_retryable=True, retry_after_s=1
     )
 
 
+def _describe_prediction(error: Any) -> Problem:
+    _LOGGER.error("no expert could be chosen: %s", error)
+    message = "No expert can be chosen now. Ask again later."
+    return Problem(
+        503, "server_error", message, "prediction_failed", is_retryable=True, retry_after_s=1
+    )
+
+
 _DESCRIPTIONS = (
-    (CallNotPrepared, _describe_invalid),
     (ContextWindowExceeded, _describe_window),
     (NoCapableExpert, _describe_incapable),
     (HeldShareExceeded, _describe_share),
@@ -191,6 +221,7 @@ _DESCRIPTIONS = (
     (AllExpertsFailed, _describe_group),
     (StreamInterrupted, _describe_interruption),
     (LedgerError, _describe_ledger),
+    (PredictionFailed, _describe_prediction),
     (InvalidRequest, _describe_invalid),
 )
 """Our error → what to tell of it; the more special stands first."""

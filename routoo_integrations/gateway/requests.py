@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
 
+from routoo_core.text import parse_standard_json
 from routoo_integrations.gateway.events import JsonObject
 from routoo_integrations.gateway.problems import CallRefused, Problem, invalid_request
 
@@ -15,10 +16,27 @@ BODY_TIMEOUT_S = 30.0
 """Seconds within which a body must have come."""
 LARGEST_BODY = 32 * 1024 * 1024
 """Bytes of a body, images in it included."""
+_MOST_FIELDS = 20
+"""Of a form."""
 
 
 async def read_body(request: Request, largest: int, timeout_s: float) -> JsonObject:
-    """The JSON object of a request.
+    """The JSON object of a request; arguments and errors as in :func:`read_bytes`.
+
+    Raises:
+        CallRefused: It is no JSON object.
+    """
+    return _parse(await read_bytes(request, largest, timeout_s))
+
+
+async def read_form(request: Request, largest: int, timeout_s: float) -> dict[str, str]:
+    """The fields of a form, the last value of each; arguments and errors as in :func:`read_bytes`."""
+    payload = await read_bytes(request, largest, timeout_s)
+    return dict(parse_qsl(payload.decode(errors="replace"), max_num_fields=_MOST_FIELDS))
+
+
+async def read_bytes(request: Request, largest: int, timeout_s: float) -> bytes:
+    """The body of a request.
 
     Args:
         request: The request.
@@ -26,20 +44,19 @@ async def read_body(request: Request, largest: int, timeout_s: float) -> JsonObj
         timeout_s: Seconds within which it must have come.
 
     Raises:
-        CallRefused: It is too large, too slow, or no JSON object.
+        CallRefused: It is too large or too slow.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > largest:
+    if declared.isdecimal() and int(declared) > largest:
         raise _too_large(largest)
     try:
         async with asyncio.timeout(timeout_s):
-            payload = await _read_payload(request, largest)
+            return await _read_payload(request, largest)
     except TimeoutError:
         message = f"body: it had not come within {timeout_s:g} seconds"
         raise CallRefused(Problem(408, "invalid_request_error", message, "timeout")) from None
     except ClientDisconnect:
         raise invalid_request("body: the connection was closed") from None
-    return _parse(payload)
 
 
 async def _read_payload(request: Request, largest: int) -> bytes:
@@ -53,17 +70,12 @@ async def _read_payload(request: Request, largest: int) -> bytes:
 
 def _parse(payload: bytes) -> JsonObject:
     try:
-        value: Any = json.loads(payload, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        value: Any = parse_standard_json(payload)
+    except ValueError:
         raise invalid_request("body: it is no JSON; send an object") from None
     if not isinstance(value, dict):
         raise invalid_request("body: send a JSON object")
     return value
-
-
-def _refuse_constant(name: str) -> Any:
-    """JSON has no such numbers, although Python reads them."""
-    raise ValueError(name)
 
 
 def _too_large(largest: int) -> CallRefused:

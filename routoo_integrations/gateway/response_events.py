@@ -41,10 +41,12 @@ class ResponseEvents:
 
     Args:
         body: The call.
+        response_id: Of the response.
     """
 
-    def __init__(self, body: Mapping[str, Any]) -> None:
+    def __init__(self, body: Mapping[str, Any], response_id: str) -> None:
         self._body = body
+        self._response_id = response_id
         self._head: JsonObject = {}
         self._output: list[JsonObject] = []
         self._open: _OpenItem | None = None
@@ -55,8 +57,7 @@ class ResponseEvents:
     def of_chunk(self, chunk: JsonObject) -> Iterator[JsonObject]:
         """The events that follow from a chunk."""
         if not self._head:
-            response_id = f"resp_{chunk.get('id', '')}"
-            self._head = response_head(self._body, response_id, chunk.get("model"))
+            self._head = response_head(self._body, self._response_id, chunk.get("model"))
             yield self._event("response.created", response=self._head)
             yield self._event("response.in_progress", response=self._head)
         self._usage = read_usage(chunk) or self._usage

@@ -14,6 +14,7 @@ from routoo_integrations.gateway.problems import invalid_request
 _OF_RESPONSES = frozenset(
     {
         "background",
+        "client_metadata",
         "conversation",
         "include",
         "input",
@@ -22,6 +23,7 @@ _OF_RESPONSES = frozenset(
         "previous_response_id",
         "prompt",
         "reasoning",
+        "store",
         "text",
         "tool_choice",
         "tools",
@@ -29,13 +31,15 @@ _OF_RESPONSES = frozenset(
     }
 )
 """Fields that chat completions lack, or have in another form; all others mean the same there."""
-_NOT_KEPT = ("background", "conversation", "previous_response_id", "prompt")
+_NOT_KEPT = ("background", "conversation", "prompt")
 _SHOWN_FIELDS = (
     "instructions",
     "max_output_tokens",
     "metadata",
     "parallel_tool_calls",
+    "previous_response_id",
     "reasoning",
+    "store",
     "temperature",
     "text",
     "tool_choice",
@@ -51,8 +55,34 @@ _DEFAULTS: JsonObject = {"parallel_tool_calls": True, "tool_choice": "auto", "to
 # A call
 
 
-def chat_body_of(body: Mapping[str, Any]) -> JsonObject:
+def input_items(body: Mapping[str, Any]) -> list[JsonObject]:
+    """What a call that has been read adds to its conversation, as a list."""
+    given = body["input"]
+    if isinstance(given, str):
+        return [{"type": "message", "role": "user", "content": given}]
+    items: list[JsonObject] = given
+    return items
+
+
+def listed_items(items: Sequence[JsonObject], response_id: str) -> list[JsonObject]:
+    """Items of a call's input as they are listed: each with a type, an id and a list of parts."""
+    listed = []
+    for index, item in enumerate(items):
+        kind = item.get("type", "message")
+        shown = {"type": kind, "id": f"item_{index}_{response_id}", "status": "completed", **item}
+        if kind == "message" and isinstance(item.get("content"), str):
+            part = "output_text" if item.get("role") == "assistant" else "input_text"
+            shown["content"] = [text_part(part, item["content"])]
+        listed.append(shown)
+    return listed
+
+
+def chat_body_of(body: Mapping[str, Any], history: Sequence[JsonObject] = ()) -> JsonObject:
     """A call of responses as one of chat completions.
+
+    Args:
+        body: The call.
+        history: The items of the conversation that it goes on from.
 
     Raises:
         CallRefused: It asks for what is kept or run by OpenAI's own servers, or has not the protocol's form.
@@ -63,7 +93,7 @@ def chat_body_of(body: Mapping[str, Any]) -> JsonObject:
                 f"{name}: nothing is kept here between calls; send the whole conversation as 'input'"
             )
     chat = {name: value for name, value in body.items() if name not in _OF_RESPONSES}
-    chat["messages"] = list(_messages_of(body))
+    chat["messages"] = list(_messages_of(body, history))
     if body.get("max_output_tokens") is not None:
         chat["max_completion_tokens"] = body["max_output_tokens"]
     if body.get("tools"):
@@ -96,16 +126,16 @@ def _text_arguments(text: Any) -> JsonObject:
     return arguments
 
 
-def _messages_of(body: Mapping[str, Any]) -> Iterator[JsonObject]:
+def _messages_of(body: Mapping[str, Any], history: Sequence[JsonObject]) -> Iterator[JsonObject]:
     instructions = body.get("instructions")
     if instructions:
         yield {"role": "system", "content": instructions}
     given = body.get("input")
     if isinstance(given, str):
-        yield {"role": "user", "content": given}
-        return
+        given = [{"role": "user", "content": given}]
     calls: list[JsonObject] = []
-    for index, item in enumerate(_list_of(given, "input")):
+    items = [*history, *_list_of(given, "input")]
+    for index, item in enumerate(items, start=-len(history)):
         if not isinstance(item, dict):
             raise invalid_request(f"input[{index}]: it is no item")
         kind = item.get("type", "message")
@@ -133,7 +163,7 @@ def _content_of(content: Any, index: int) -> Any:
     parts = []
     for part in _list_of(content, f"input[{index}].content"):
         kind = _field(part, "type")
-        if kind in {"input_text", "output_text"}:
+        if kind in ("input_text", "output_text"):  # a tuple: it may be a list
             parts.append({"type": "text", "text": part.get("text", "")})
         elif kind == "refusal":
             parts.append({"type": "refusal", "refusal": part.get("refusal", "")})
@@ -234,9 +264,10 @@ def ended(
     }
 
 
-def response_of(body: Mapping[str, Any], completion: Mapping[str, Any]) -> JsonObject:
+def response_of(
+    body: Mapping[str, Any], response_id: str, completion: Mapping[str, Any]
+) -> JsonObject:
     """A whole reply as a response; of several choices, the first."""
-    response_id = f"resp_{completion.get('id', '')}"
     head = response_head(body, response_id, completion.get("model"))
     choice = next(choices_of(completion))
     message = choice.get("message")
@@ -268,9 +299,11 @@ def message_item(item_id: str, parts: list[JsonObject], status: str) -> JsonObje
 
 
 def text_part(kind: str, text: str) -> JsonObject:
-    """A part of a message: ``output_text`` or ``refusal``."""
+    """A part of a message: ``input_text``, ``output_text`` or ``refusal``."""
     if kind == "refusal":
         return {"type": "refusal", "refusal": text}
+    if kind == "input_text":
+        return {"type": "input_text", "text": text}
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 

@@ -3,89 +3,86 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from routoo_core.calling.attempt import Attempt
-from routoo_core.experts import Expert
-from routoo_core.request import Overrides, RoutedRequest
 from routoo_integrations.gateway.authors import Authors
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
 from routoo_integrations.gateway.chat import (
     RECORD_FIELD,
     ChatCompletion,
+    ChatForm,
     ChatPieces,
     chat_completion,
     mark_calls,
 )
-from routoo_integrations.gateway.events import JsonObject, ServerEvent
-from routoo_integrations.gateway.problems import Problem
+from routoo_integrations.gateway.events import COMMENT, JsonObject, ServerEvent
+from routoo_integrations.gateway.problems import Problem, invalid_request
 from routoo_integrations.gateway.response_events import ResponseEvents
-from routoo_integrations.gateway.response_form import chat_body_of, response_of
+from routoo_integrations.gateway.response_form import chat_body_of, input_items, response_of
+from routoo_integrations.gateway.stored_responses import KeptResponse, ResponseStore, not_stored
+
+_ID_BYTES = 24
 
 
 @dataclass(frozen=True)
-class ResponsesCall:
+class ResponsesCall(ChatForm):
     """A call of responses.
 
     Attributes:
-        body: The caller's.
-        chat: The same as a chat completion.
-        authors: Read and mark the ids of tool calls.
+        body: The caller's, with whether its response is stored.
+        response_id: Of the response to come.
+        kept: Stores the response; ``None`` where it is not to be stored.
     """
 
     body: JsonObject = field(repr=False)
-    chat: ChatCompletion = field(repr=False)
-    authors: Authors
+    response_id: str
+    kept: KeptResponse | None
 
     @classmethod
-    def read(cls, body: JsonObject, authors: Authors) -> ResponsesCall:
-        """A call with this body.
+    def read(
+        cls, body: JsonObject, authors: Authors, store: ResponseStore | None = None, owner: str = ""
+    ) -> ResponsesCall:
+        """A call with this body; the conversation that it goes on from is read from the store.
+
+        Args:
+            body: The caller's.
+            authors: Read and mark the ids of tool calls.
+            store: Where responses are stored; ``None`` for nowhere.
+            owner: Whose the call is.
 
         Raises:
             CallRefused: It asks for what is kept or run by OpenAI's own servers, or has not the protocol's form.
         """
-        return cls(body, ChatCompletion.read(chat_body_of(body), authors), authors)
-
-    @property
-    def model(self) -> str:
-        """What the body names as its model."""
-        return self.chat.model
-
-    @property
-    def is_streamed(self) -> bool:
-        """Whether the reply is to come in events."""
-        return self.chat.is_streamed
-
-    def forwarded_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """None; see :meth:`ChatCompletion.forwarded_headers`."""
-        return self.chat.forwarded_headers(headers)
-
-    def may_be_answered_by(self, expert: Expert) -> bool:
-        """Whether an expert can be sent it; see :meth:`ChatCompletion.may_be_answered_by`."""
-        return self.chat.may_be_answered_by(expert)
-
-    def routed(self, overrides: Overrides) -> RoutedRequest:
-        """The call as the router reads it; see :meth:`ChatCompletion.routed`."""
-        return self.chat.routed(overrides)
-
-    def body_for(self, attempt: Attempt) -> JsonObject:
-        """The call as a chat completion for an attempt's expert."""
-        return self.chat.body_for(attempt)
-
-    def note_reply(self, expert: str, text: str) -> None:
-        """Remember who answered; see :meth:`ChatCompletion.note_reply`."""
-        self.chat.note_reply(expert, text)
+        previous = _previous_of(body)
+        wants_storing = body.get("store")
+        if wants_storing is not None and not isinstance(wants_storing, bool):
+            raise invalid_request("store: write true or false")
+        history: list[JsonObject] = []
+        if previous is not None:
+            if store is None:
+                raise not_stored("previous_response_id")
+            history = store.conversation(owner, previous)
+        chat = ChatCompletion.read(chat_body_of(body, history), authors)
+        kept = None
+        if store is not None and wants_storing is not False:
+            kept = KeptResponse(store, owner, input_items(body), previous)
+        shown = {**body, "store": kept is not None}
+        return cls(chat, authors, shown, f"resp_{secrets.token_hex(_ID_BYTES)}", kept)
 
     def whole(self, reply: ExpertReply) -> bytes:
         """The body of a whole reply."""
         completion = chat_completion(reply)
-        mark_calls(completion, "message", self.authors, reply.attempt.expert.name)
-        return json.dumps(response_of(self.body, completion)).encode()
+        mark_calls(completion, "message", self.authors, reply.expert.name)
+        response = response_of(self.body, self.response_id, completion)
+        if self.kept is not None:
+            self.kept.response = response
+        return json.dumps(response).encode()
 
     def writer(self) -> ResponsesWriter:
         """Writes a streamed reply."""
-        return ResponsesWriter(self.body, self.authors)
+        return ResponsesWriter(self.body, self.response_id, self.authors, self.kept)
 
 
 class ResponsesWriter:
@@ -93,12 +90,19 @@ class ResponsesWriter:
 
     Args:
         body: The call.
+        response_id: Of the response.
         authors: Mark the ids of tool calls.
+        kept: Takes the response once it is whole.
     """
 
-    def __init__(self, body: JsonObject, authors: Authors) -> None:
+    sign_of_life = COMMENT
+
+    def __init__(
+        self, body: JsonObject, response_id: str, authors: Authors, kept: KeptResponse | None
+    ) -> None:
         self._authors = authors
-        self._events = ResponseEvents(body)
+        self._kept = kept
+        self._events = ResponseEvents(body, response_id)
         self._pieces = ChatPieces()
 
     def write(self, piece: ExpertEvent) -> Iterator[ServerEvent]:
@@ -108,10 +112,12 @@ class ResponsesWriter:
 
     def _write(self, piece: ExpertEvent) -> Iterator[ServerEvent]:
         """The events that follow from a chunk."""
-        mark_calls(piece.value, "delta", self._authors, piece.attempt.expert.name)
+        mark_calls(piece.value, "delta", self._authors, piece.expert.name)
         events = list(self._events.of_chunk(piece.value) if piece.event is not None else ())
         if piece.record is not None:
             events += self._events.ending()
+            if self._kept is not None:
+                self._kept.response = events[-1]["response"]
             events[-1][RECORD_FIELD] = piece.record.to_dict()
         for event in events:
             yield ServerEvent.of(event, event["type"])
@@ -124,3 +130,21 @@ class ResponsesWriter:
         """The failure of the response."""
         event = self._events.failure(problem.code, problem.message)
         yield ServerEvent.of(event, event["type"])
+
+    def refusal(self, problem: Problem) -> JsonObject:
+        """The body of a reply in the stream's place."""
+        return problem.openai_body()
+
+
+def _previous_of(body: JsonObject) -> str | None:
+    """The response that a call goes on from.
+
+    Raises:
+        CallRefused: It is no id.
+    """
+    previous = body.get("previous_response_id")
+    if previous is None or previous == "":
+        return None
+    if not isinstance(previous, str) or not previous.isascii():
+        raise invalid_request("previous_response_id: give the id of a response")
+    return previous

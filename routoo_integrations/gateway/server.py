@@ -9,8 +9,9 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
+import httptools
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from routoo_core.errors import ConfigurationError
 from routoo_integrations.gateway.app import Gateway
@@ -22,13 +23,28 @@ HEAD_TIMEOUT_S = 20.0
 LARGEST_HEAD = 32 * 1024
 """Bytes of a request's line and headers."""
 KEEP_ALIVE_S = 75
+_INVALID_REQUEST = "Invalid HTTP request received."
+_UPGRADE_HEADERS = frozenset({b"upgrade", b"connection", b"http2-settings"})
+"""Without them a request asks for no other protocol; a connection of HTTP/1.1 stays open by itself."""
 _SHUTDOWN_S = 10
+_BACKLOG = 2048
 
 
-class BoundedHttp(H11Protocol):
-    """HTTP whose callers must send the head of each request in time."""
+class UnservedHead(Exception):
+    """The head of a request has more than :data:`LARGEST_HEAD` bytes, or asks for a tunnel."""
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """HTTP/1.1 whose callers must send the head of each request in time, and within a bound.
+
+    A request that offers another protocol beside (``Upgrade: h2c``, as Java's own client sends) is served as it is:
+    httptools stops behind the head of such a one, so it is handed the head once more without the offer.
+    """
 
     _head_timer: asyncio.TimerHandle | None = None
+    _is_in_head = False
+    _head_bytes = 0
+    _offers_upgrade = False
 
     def connection_made(self, transport: Any) -> None:
         """Wait for the first request."""
@@ -37,7 +53,11 @@ class BoundedHttp(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Wait no longer for a head that is there; for one that has only begun, no longer than for another."""
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self.send_400_response(_INVALID_REQUEST)
         if self._is_between_requests():
             self._wait_for_head()
         else:
@@ -47,6 +67,65 @@ class BoundedHttp(H11Protocol):
         """Forget the caller."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    # Called by the parser
+
+    def on_message_begin(self) -> None:
+        """Begin to count the bytes of a head."""
+        super().on_message_begin()
+        self._is_in_head = True
+        self._head_bytes = 0
+        self._offers_upgrade = False
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer.
+
+        Raises:
+            UnservedHead: It is too large, or asks for a tunnel; the parser makes an error of its own of it.
+        """
+        self._is_in_head = False
+        size = len(self.url)
+        for name, value in self.headers:
+            size += len(name) + len(value)
+        if size > LARGEST_HEAD or self.parser.get_method() == b"CONNECT":
+            raise UnservedHead
+        self._offers_upgrade = self.parser.should_upgrade()
+        if not self._offers_upgrade:
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the body is there."""
+        if not self._offers_upgrade:
+            super().on_message_complete()
+
+    def _feed(self, data: bytes) -> None:
+        """Parse what has come.
+
+        Raises:
+            httptools.HttpParserError: It is no HTTP, or a head beyond the bound.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            rest = data[offer.args[0] :]
+            head = self._head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self._feed(head + rest)
+            return
+        if self._is_in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > LARGEST_HEAD:
+                raise httptools.HttpParserError("the head is too large")
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b" ".join((self.parser.get_method(), self.url, b"HTTP/" + version))]
+        for name, value in self.headers:
+            if name not in _UPGRADE_HEADERS:
+                lines.append(name + b": " + value)
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    # Waiting
 
     def _is_between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
@@ -79,18 +158,24 @@ class GatewayServer:
         gateway: What is served.
         host: The address to listen on.
         port: 0 for any that is free.
+        listening: A socket that is listened on already, instead of host and port; see :func:`listen`.
 
     Raises:
         ConfigurationError: The port cannot be listened on.
     """
 
-    def __init__(self, gateway: Gateway, host: str = LOOPBACK, port: int = DEFAULT_PORT) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        host: str = LOOPBACK,
+        port: int = DEFAULT_PORT,
+        listening: socket.socket | None = None,
+    ) -> None:
         self.gateway = gateway
-        self._socket = _listen(host, port)
+        self._socket = listening or listen(host, port)
         config = uvicorn.Config(
             gateway.app(),
             http=BoundedHttp,
-            h11_max_incomplete_event_size=LARGEST_HEAD,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=_SHUTDOWN_S,
             access_log=False,
@@ -110,8 +195,7 @@ class GatewayServer:
     @property
     def address(self) -> str:
         """Where it listens, without a path."""
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return address_of(self._socket)
 
     def run(self) -> None:
         """Serve until the process is told to stop."""
@@ -141,7 +225,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def address_of(listening: socket.socket) -> str:
+    """Where a socket is reached, without a path."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
     """A socket on an address.
 
     Raises:
@@ -153,6 +243,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
         reason = error.strerror or error

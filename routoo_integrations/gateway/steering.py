@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
-from routoo_core.errors import InvalidRequest
+from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.policies import POLICIES
+from routoo_core.predictor.batching import without_batching
+from routoo_core.predictor.checkpoint_folder import read_algorithm_name
 from routoo_core.request import Overrides
 from routoo_core.router import Router
+from routoo_core.win_rate import WinRate, read_router_name
 from routoo_integrations.call_settings import read_overrides
 from routoo_integrations.gateway.problems import CallRefused, Problem, invalid_request
 
@@ -22,6 +28,8 @@ _HEADERS = {
     "routoo-policy": "routoo_policy",
 }
 """Header → what a call sets by it."""
+_CACHE_HEADER = "routoo-cache"
+"""``no`` for a call that is neither answered from the cache nor stored there."""
 
 
 def read_steering(
@@ -34,7 +42,7 @@ def read_steering(
 
     Args:
         router: The router that will decide.
-        model: As the body names it: ``routoo``, ``routoo/`` and a policy, or an expert.
+        model: As the body names it: ``routoo``, ``routoo/`` and a policy, ``router-NAME-THRESHOLD``, or an expert.
         headers: Of the request, their names in lower case.
         experts: Those that may be told of; ``None`` for all.
 
@@ -43,10 +51,48 @@ def read_steering(
         InvalidRequest: A header has a value that cannot be used, or that the router does not allow.
     """
     settings = _model_settings(router, model, experts)
+    cache = headers.get(_CACHE_HEADER)
+    if cache:
+        settings["routoo_no_cache"] = _refuses_cache(cache)
     for header, setting in _HEADERS.items():
         value = headers.get(header)
         if value:
             settings[setting] = value
+    return read_overrides(router, settings, account=None)
+
+
+def _refuses_cache(value: str) -> bool:
+    """What the header of the cache says.
+
+    Raises:
+        InvalidRequest: It is neither ``yes`` nor ``no``.
+    """
+    if value not in {"yes", "no"}:
+        raise InvalidRequest(f"Routoo-Cache: {value!r} is neither yes nor no")
+    return value == "no"
+
+
+def read_embedding_steering(
+    router: Router, model: str, headers: Mapping[str, str], allowed: frozenset[str] | None
+) -> Overrides:
+    """What a call of embeddings sets for itself; its endpoint is always named.
+
+    Args:
+        router: Of the endpoints.
+        model: As the body names it: an endpoint, or the model it stands for.
+        headers: Those that count.
+        allowed: The endpoints that the caller may be told of; ``None`` for all.
+
+    Raises:
+        CallRefused: Nobody whom it may call goes by the name of the model.
+        InvalidRequest: A header has a value that cannot be used, or that the router does not allow.
+    """
+    known = [endpoint for endpoint in router.pool if allowed is None or endpoint.name in allowed]
+    if not any(model in {endpoint.name, endpoint.model} for endpoint in known):
+        raise _unknown_model(model, [endpoint.name for endpoint in known] or ["none"])
+    settings: dict[str, Any] = {"routoo_expert": model}
+    for header, value in headers.items():
+        settings[_HEADERS[header]] = value
     return read_overrides(router, settings, account=None)
 
 
@@ -60,7 +106,7 @@ def policy_names(router: Router) -> Iterator[str]:
         yield name
 
 
-def _model_settings(router: Router, model: str, experts: frozenset[str] | None) -> dict[str, str]:
+def _model_settings(router: Router, model: str, experts: frozenset[str] | None) -> dict[str, Any]:
     if model == ROUTER_MODEL:
         return {}
     if model.startswith(_POLICY_PREFIX):
@@ -70,11 +116,39 @@ def _model_settings(router: Router, model: str, experts: frozenset[str] | None) 
             raise _unknown_model(model, known)
         return {"routoo_policy": policy}
 
+    named = read_router_name(model)
+    if named is not None and named.router in _router_names(router):
+        win_rate = named.policy()
+        _check_pair(model, win_rate, router)
+        return {"routoo_policy": win_rate}
+
     names = {expert.name for expert in router.pool} | {expert.model for expert in router.pool}
+    names |= {plan.name for plan in router.plans}
     if model not in names:
         shown = [expert.name for expert in router.pool if experts is None or expert.name in experts]
         raise _unknown_model(model, [ROUTER_MODEL, *shown])
     return {"routoo_expert": model}
+
+
+def _router_names(router: Router) -> frozenset[str]:
+    """What ``router-NAME-THRESHOLD`` may call the router: its folder's name, and its algorithm's."""
+    folder = getattr(without_batching(router.predictor), "folder", None)
+    if not isinstance(folder, Path):
+        return frozenset()
+    return _names_of(folder)
+
+
+@lru_cache
+def _names_of(folder: Path) -> frozenset[str]:
+    """A folder's names, read once: the router that serves was loaded once too."""
+    return frozenset({folder.name, str(read_algorithm_name(folder))})
+
+
+def _check_pair(model: str, policy: WinRate, router: Router) -> None:
+    try:
+        policy.check_experts(tuple(expert.name for expert in router.pool))
+    except ConfigurationError as error:
+        raise invalid_request(f"model: {model!r}: {error}") from error
 
 
 def _unknown_model(model: str, known: list[str]) -> CallRefused:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from routoo_integrations.langchain.chat_model import RoutooChatModel
+from routoo_core.extras import needed_to
+
+with needed_to("use RoutooChatModel"):
+    from routoo_integrations.langchain.chat_model import RoutooChatModel
 
 if TYPE_CHECKING:
     from routoo_integrations.langchain.middleware import RoutooMiddleware

@@ -7,17 +7,24 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_messages
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
+from routoo_core.answer_cache.asked import Asked
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.readings import Reading
+from routoo_core.calling.recall import RecalledAnswer
 from routoo_core.errors import NoReply
 from routoo_core.failures import MISREAD_ERRORS
 from routoo_core.record import DecisionRecord
 from routoo_integrations.langchain.clients import LangChainClient
 from routoo_integrations.langchain.messages import portable_messages, stamp_generation
 from routoo_integrations.langchain.reading import ChunkReader, read_result, read_result_usage
+from routoo_integrations.langchain.recalled import (
+    asked_messages,
+    recalled_metadata,
+    usage_metadata,
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,39 @@ class ChatCall:
         stamp_generation(reply.generations[0], record, client.traced_as)
         return reply
 
+    def asked(self) -> Asked:
+        """What the call asks, for the cache of answers."""
+        return Asked(asked_messages(self.messages), {**self.keywords, "stop": self.stop})
+
+    def recalled(self, recalled: RecalledAnswer) -> ChatResult:
+        """A reply from the cache, stamped."""
+        answer = recalled.answer
+        message = AIMessage(
+            content=answer.text,
+            response_metadata=recalled_metadata(answer),
+            usage_metadata=usage_metadata(answer.usage),
+        )
+        generation = ChatGeneration(message=message)
+        self._stamp_recalled(generation, recalled)
+        return ChatResult(generations=[generation])
+
+    def recalled_piece(self, recalled: RecalledAnswer) -> ChatGenerationChunk:
+        """A reply from the cache as one chunk, stamped."""
+        answer = recalled.answer
+        message = AIMessageChunk(
+            content=answer.text,
+            response_metadata=recalled_metadata(answer),
+            usage_metadata=usage_metadata(answer.usage),
+            chunk_position="last",
+        )
+        chunk = ChatGenerationChunk(message=message)
+        self._stamp_recalled(chunk, recalled)
+        return chunk
+
+    def _stamp_recalled(self, generation: ChatGeneration, recalled: RecalledAnswer) -> None:
+        client = self.clients[recalled.answer.expert]
+        stamp_generation(generation, recalled.record, client.traced_as)
+
     def reader(self, attempt: Attempt) -> ChunkReader:
         """A reader for one stream."""
         client = self._client(attempt)
@@ -102,6 +142,8 @@ class ChatCall:
         """
         with attempt.preparation():
             messages = portable_messages(self.messages, attempt.expert.name)
+            if attempt.follow_up is not None:
+                messages += convert_to_messages(attempt.follow_up.messages())
             arguments = client.arguments(self.stop, self.keywords, attempt.max_tokens)
         return messages, arguments
 

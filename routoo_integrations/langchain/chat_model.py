@@ -20,15 +20,18 @@ from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from routoo_core.answer_cache.rule import CacheRule
 from routoo_core.arguments import unpriced_arguments
 from routoo_core.budget.account import Budget
 from routoo_core.budget.alerts import DEFAULT_ALERTS, AlertRule
 from routoo_core.budget.ledger import Ledger
+from routoo_core.calling.checks import DEFAULT_CHECKS, CheckRule
 from routoo_core.calling.driver import arun, astream, run, stream
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert, Pool
 from routoo_core.latency import LatencyRule
 from routoo_core.options import OVERRIDES, SWITCH_MARGIN, RouterOptions
+from routoo_core.plans import Plan
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
@@ -43,6 +46,7 @@ from routoo_integrations.call_arguments import (
     provider_keywords,
     read_completions,
     read_reply_limit,
+    requires_call,
 )
 from routoo_integrations.call_settings import read_overrides
 from routoo_integrations.langchain.calls import ChatCall
@@ -62,15 +66,8 @@ from routoo_integrations.langchain.structured import (
 )
 from routoo_integrations.langchain.tools import BoundTool, Tool, counted_arguments
 
-_OWN_FIELDS = (
-    "account",
-    "max_tokens",
-    "temperature",
-    "stop",
-    "timeout",
-    "max_retries",
-    "streaming",
-)
+_CALL_FIELDS = ("account", "max_tokens", "temperature", "stop")
+_OWN_FIELDS = (*_CALL_FIELDS, "timeout", "max_retries", "streaming")
 _CLIENT_FIELDS = frozenset({"router", "timeout"})
 
 
@@ -106,9 +103,12 @@ class RoutooChatModel(ConfiguredChatModel):
         strict: Refuse calls without ``max_tokens``.
         latency: What slow experts lose by it.
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
-        overrides: What a call may set for itself: ``account``, ``policy``, ``expert``, ``max_cost``.
+        overrides: What a call may set for itself; by default all of :data:`routoo_core.options.OVERRIDES`.
         min_reply_tokens: Without ``max_tokens``, the budget must pay for so many, or the call is refused.
         alerts: When to say that an account has spent much of its limit, and to whom.
+        checks: What of its replies is checked.
+        answer_cache: Which answers are stored and given again; by default none.
+        plans: Ways to ask several experts in one call, objects or tables by name.
         name: As for every LangChain chat model; so are the keywords after it.
 
     Raises:
@@ -152,6 +152,9 @@ class RoutooChatModel(ConfiguredChatModel):
         overrides: Iterable[str] = OVERRIDES,
         min_reply_tokens: int = 0,
         alerts: AlertRule = DEFAULT_ALERTS,
+        checks: CheckRule = DEFAULT_CHECKS,
+        answer_cache: CacheRule | None = None,
+        plans: Sequence[Plan] | Mapping[str, Any] = (),
         name: str | None = None,
         cache: BaseCache | bool | None = None,
         verbose: bool | None = None,
@@ -175,6 +178,9 @@ class RoutooChatModel(ConfiguredChatModel):
             overrides=overrides,
             min_reply_tokens=min_reply_tokens,
             alerts=alerts,
+            checks=checks,
+            cache=answer_cache,
+            plans=plans,
         )
         fields: dict[str, Any] = {
             "account": account,
@@ -264,7 +270,7 @@ class RoutooChatModel(ConfiguredChatModel):
             "router": self.router.predictor.fingerprint,
             "experts": [(expert.name, expert.model) for expert in self.router.pool],
             "policy": repr(self.router.policy),
-            **self._set_fields(("max_tokens", "temperature", "stop")),
+            **self._set_fields(_CALL_FIELDS[1:]),
         }
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -306,8 +312,7 @@ class RoutooChatModel(ConfiguredChatModel):
 
     def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
         """An answer from LangChain's cache was not charged, and its record says so."""
-        generations = super()._convert_cached_generations(cache_val)
-        return [uncharged(generation) for generation in generations]
+        return [uncharged(reply) for reply in super()._convert_cached_generations(cache_val)]
 
     # Tools and structured output: the expert that is chosen binds them by its own methods
 
@@ -366,8 +371,6 @@ class RoutooChatModel(ConfiguredChatModel):
         """
         method = method or preferred_method(self.router.pool)
         return structured_model(self, OutputForm(schema, method, strict, kwargs), include_raw)
-
-    # The four ways of a call
 
     def _generate(
         self,
@@ -431,6 +434,7 @@ class RoutooChatModel(ConfiguredChatModel):
             max_tokens=read_reply_limit(counted, self.max_tokens),
             completions=read_completions(counted),
             tools=[*(counted.get("tools") or ()), *(counted.get("functions") or ())],
+            must_call=requires_call(counted),
             response_format=counted["response_format"],
             unpriced=unpriced_arguments(provider_keywords(counted)),
             caches_prompt=bool(counted.get("cache_control")),

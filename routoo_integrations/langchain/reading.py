@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from langchain_core.language_models import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from routoo_core.calling.readings import PieceReading, Reading, StreamEnd
+from routoo_core.answer import Answer, ToolCall
+from routoo_core.calling.readings import (
+    AnswerParts,
+    PieceReading,
+    Reading,
+    StreamEnd,
+    end_reason,
+    is_cut,
+)
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage, field_of, read_usage, usage_with_part
-from routoo_integrations.langchain.messages import stamp_generation, written_text
+from routoo_integrations.langchain.messages import refusal_text, stamp_generation, written_text
 
 _MODEL_FIELDS = ("model_name", "model", "model_version", "model_id")
 """Where integrations put the name of the model that answered."""
 _END_FIELDS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
 """Where they put why a reply ended."""
+_LAST: Literal["last"] = "last"
+"""What LangChain says of the last chunk, whatever ended it."""
+_FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
 
 
 def read_result(result: ChatResult) -> Reading:
@@ -28,7 +41,34 @@ def read_result(result: ChatResult) -> Reading:
         text += written_text(generation.message)
     reported = read_usage(first.usage_metadata) if isinstance(first, AIMessage) else None
     model = _model_name(first.response_metadata) or _model_name(result.llm_output or {})
-    return Reading(text, reported, model)
+    generation = result.generations[0]
+    reasons = _reasons_in(first.response_metadata) + _reasons_in(generation.generation_info or {})
+    return Reading(
+        text,
+        reported,
+        model,
+        answer=_answer_of(first, is_cut(reasons)),
+        shown=str(first.text),
+        end=end_reason(reasons),
+    )
+
+
+def _answer_of(message: BaseMessage, was_cut: bool) -> Answer:
+    """A message as checks see it."""
+    calls = []
+    if isinstance(message, AIMessage):
+        for call in message.tool_calls:
+            calls.append(ToolCall(call["name"], call["args"]))
+        for invalid in message.invalid_tool_calls:
+            calls.append(ToolCall.read(invalid["name"], invalid["args"] or ""))
+    is_refusal = bool(refusal_text(message))
+    return Answer(without_fence(str(message.text)), tuple(calls), is_refusal, was_cut)
+
+
+def without_fence(text: str) -> str:
+    """What stands in a Markdown fence that a text is: LangChain's parsers read it."""
+    fenced = _FENCE.fullmatch(text)
+    return text if fenced is None else fenced[1]
 
 
 def read_result_usage(result: ChatResult) -> Usage | None:
@@ -55,6 +95,8 @@ class ChunkReader:
         self._usage: Usage | None = None
         self._model: str | None = None
         self._end = StreamEnd(marks_end)
+        self._parts = AnswerParts()
+        self._is_refusal = False
 
     def read(self, piece: ChatGenerationChunk) -> PieceReading:
         """What a chunk adds."""
@@ -67,11 +109,29 @@ class ChunkReader:
         is_visible = _shows_anything(message)
         is_usage_alone = not is_visible and _reports_usage(message)
         self._end.note(reasons, is_visible, is_usage_alone)
-        return PieceReading(written_text(message), is_visible, self._end.is_announced)
+        self._add(message)
+        return PieceReading(
+            written_text(message), is_visible, self._end.is_announced, self._parts.calls_tool
+        )
 
     def finish(self) -> Reading:
         """What all chunks say together."""
-        return Reading("", self._usage, self._model, self._end.is_reached)
+        answer = self._parts.answer(self._is_refusal, self._end.is_cut)
+        shown = answer.text
+        answer = replace(answer, text=without_fence(shown))
+        end = "" if self._end.reason == _LAST else self._end.reason
+        return Reading(
+            "", self._usage, self._model, self._end.is_reached, answer, shown=shown, end=end
+        )
+
+    def _add(self, message: BaseMessage) -> None:
+        """Add what a chunk says to what is checked."""
+        self._parts.add_text(str(message.text))
+        self._is_refusal = self._is_refusal or bool(refusal_text(message))
+        if isinstance(message, AIMessageChunk):
+            for call in message.tool_call_chunks:
+                place = call["id"] if call["index"] is None else call["index"]
+                self._parts.add_call(place, call["name"], call["args"])
 
     def stamp(self, piece: ChatGenerationChunk, record: DecisionRecord) -> ChatGenerationChunk:
         """The last chunk, with the record; LangChain sends none of its own behind one that says it is the last.
@@ -80,7 +140,7 @@ class ChunkReader:
         """
         message = piece.message
         if isinstance(message, AIMessageChunk) and not message.tool_call_chunks:
-            message.chunk_position = "last"
+            message.chunk_position = _LAST
         stamp_generation(piece, record, self._traced_as)
         return piece
 
@@ -100,13 +160,20 @@ def _end_reasons(piece: ChatGenerationChunk) -> list[Any]:
     """The reasons for a stream's end that a chunk gives."""
     reasons: list[Any] = []
     for metadata in _metadata(piece):
-        for field in _END_FIELDS:
-            reason = metadata.get(field)
-            if reason:
-                reasons.append(reason)
+        reasons += _reasons_in(metadata)
     message = piece.message
-    if isinstance(message, AIMessageChunk) and message.chunk_position == "last":
+    if isinstance(message, AIMessageChunk) and message.chunk_position == _LAST:
         reasons.append(message.chunk_position)
+    return reasons
+
+
+def _reasons_in(metadata: Mapping[str, Any]) -> list[Any]:
+    """The reasons for its end that the metadata of a reply gives."""
+    reasons = []
+    for field in _END_FIELDS:
+        reason = metadata.get(field)
+        if reason:
+            reasons.append(reason)
     return reasons
 
 

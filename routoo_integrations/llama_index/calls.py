@@ -11,19 +11,25 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, Completi
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
 
+from routoo_core.answer_cache.answers import StoredAnswer
+from routoo_core.answer_cache.asked import Asked
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.readings import AsyncStream, Reading
+from routoo_core.calling.recall import RecalledAnswer
 from routoo_core.record import DecisionRecord
 from routoo_core.text import well_formed
-from routoo_core.usage import read_usage
 from routoo_integrations.llama_index.clients import LlamaIndexClient
+from routoo_integrations.llama_index.events import send_record_event
 from routoo_integrations.llama_index.messages import portable_chat_messages, stamp_response
 from routoo_integrations.llama_index.reading import (
     PieceReader,
     Response,
-    model_name,
-    response_text,
-    tool_arguments,
+    read_response,
+)
+from routoo_integrations.llama_index.recalled import (
+    asked_chat_messages,
+    recalled_raw,
+    recalled_usage,
 )
 from routoo_integrations.llama_index.refusals import note_refusal, refusal_text
 from routoo_integrations.llama_index.streams import (
@@ -77,14 +83,37 @@ class LlamaIndexCall(ABC, Generic[Response]):
 
     def read(self, reply: Response) -> Reading:
         """What a whole response says."""
-        text = response_text(reply) + tool_arguments(reply)
-        return Reading(text, read_usage(reply), model_name(reply))
+        return read_response(reply)
 
     def stamp(self, reply: Response, record: DecisionRecord) -> Response:
         """The response, marked with its decision record."""
         note_refusal(record.expert or "", refusal_text(reply))
         stamp_response(reply, record)
         return reply
+
+    def asked(self) -> Asked:
+        """What the call asks, for the cache of answers."""
+        return Asked(self._messages(), self.keywords)
+
+    def recalled(self, recalled: RecalledAnswer) -> Response:
+        """A response from the cache, stamped; its event says that nothing was spent."""
+        response = self._response(recalled.answer)
+        stamp_response(response, recalled.record)
+        send_record_event(recalled.record)
+        return response
+
+    def recalled_piece(self, recalled: RecalledAnswer) -> Response:
+        """A response from the cache as one piece, stamped."""
+        piece = self.recalled(recalled)
+        return piece.model_copy(update={"delta": recalled.answer.text})
+
+    @abstractmethod
+    def _messages(self) -> list[dict[str, Any]]:
+        """What is asked, in OpenAI's form."""
+
+    @abstractmethod
+    def _response(self, answer: StoredAnswer) -> Response:
+        """An answer from the cache as a response."""
 
     def reader(self, attempt: Attempt) -> PieceReader[Response]:
         """A reader for one stream."""
@@ -122,10 +151,21 @@ class LlamaIndexChat(LlamaIndexCall[ChatResponse]):
 
     method: ClassVar[str] = "chat"
 
+    def _messages(self) -> list[dict[str, Any]]:
+        return asked_chat_messages(self.messages)
+
+    def _response(self, answer: StoredAnswer) -> ChatResponse:
+        message = ChatMessage(role="assistant", content=answer.text)
+        return ChatResponse(
+            message=message, raw=recalled_raw(answer), additional_kwargs=recalled_usage(answer)
+        )
+
     def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], attempt: Attempt) -> Any:
         """Call the method, or its sister ``…_with_tools`` where there are tools."""
         with attempt.preparation():
             messages = portable_chat_messages(self.messages, attempt.expert.name)
+            if attempt.follow_up is not None:
+                messages += [ChatMessage(**turn) for turn in attempt.follow_up.messages()]
             tools = [well_formed_tool(tool) for tool in as_tools(keywords.pop("tools", None))]
         if tools:
             parallel = keywords.pop("parallel_tool_calls", False)
@@ -151,6 +191,18 @@ class LlamaIndexCompletion(LlamaIndexCall[CompletionResponse]):
 
     method: ClassVar[str] = "complete"
 
+    def _messages(self) -> list[dict[str, Any]]:
+        role = "prompt" if self.keywords.get("formatted") else "user"
+        return [{"role": role, "content": self.prompt}]
+
+    def _response(self, answer: StoredAnswer) -> CompletionResponse:
+        return CompletionResponse(
+            text=answer.text, raw=recalled_raw(answer), additional_kwargs=recalled_usage(answer)
+        )
+
     def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], attempt: Attempt) -> Any:
         llm_method = getattr(llm, method)
-        return llm_method(well_formed(self.prompt), **keywords)
+        prompt = self.prompt
+        if attempt.follow_up is not None:
+            prompt = f"{prompt}\n\n{attempt.follow_up.text()}"
+        return llm_method(well_formed(prompt), **keywords)

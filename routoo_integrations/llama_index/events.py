@@ -8,6 +8,7 @@ from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr
 from llama_index.core.instrumentation.events import BaseEvent
 
 from routoo_core.calling.attempt import Attempt
+from routoo_core.record import DecisionRecord
 
 dispatcher = get_dispatcher(__name__)
 
@@ -29,5 +30,9 @@ class RoutooDecisionEvent(BaseEvent):
 
 def send_decision_event(attempt: Attempt) -> None:
     """Send the event of a call; the driver's ``on_end`` hook."""
-    record = attempt.record().to_dict()
-    dispatcher.event(RoutooDecisionEvent(record=record))
+    send_record_event(attempt.record())
+
+
+def send_record_event(record: DecisionRecord) -> None:
+    """Send the event of a decision record."""
+    dispatcher.event(RoutooDecisionEvent(record=record.to_dict()))

@@ -25,15 +25,18 @@ from llama_index.core.tools import BaseTool
 from llama_index.core.types import BaseOutputParser, PydanticProgramMode
 from pydantic import BaseModel, Field, PrivateAttr
 
+from routoo_core.answer_cache.rule import CacheRule
 from routoo_core.arguments import unpriced_arguments
 from routoo_core.budget.account import Budget
 from routoo_core.budget.alerts import DEFAULT_ALERTS, AlertRule
 from routoo_core.budget.ledger import Ledger
 from routoo_core.calling.attempts import ReadRequest
+from routoo_core.calling.checks import DEFAULT_CHECKS, CheckRule
 from routoo_core.calling.driver import arun, astream, run, stream
 from routoo_core.experts import Expert, Pool
 from routoo_core.latency import LatencyRule
 from routoo_core.options import OVERRIDES, SWITCH_MARGIN, RouterOptions
+from routoo_core.plans import Plan
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router
@@ -46,6 +49,7 @@ from routoo_integrations.call_arguments import (
     provider_keywords,
     read_completions,
     read_reply_limit,
+    requires_call,
 )
 from routoo_integrations.call_settings import read_overrides
 from routoo_integrations.llama_index.calls import (
@@ -125,9 +129,12 @@ class RoutooLLM(SchemaLLM):
         strict: Refuse calls without ``max_tokens``.
         latency: What slow experts lose by it.
         switch_margin: Predicted quality by which another expert must be better than that of the turn before.
-        overrides: What a call may set for itself: ``account``, ``policy``, ``expert``, ``max_cost``.
+        overrides: What a call may set for itself; by default all of :data:`routoo_core.options.OVERRIDES`.
         min_reply_tokens: Without ``max_tokens``, the budget must pay for so many, or the call is refused.
         alerts: When to say that an account has spent much of its limit, and to whom.
+        checks: What of its replies is checked.
+        answer_cache: Which answers are stored and given again; by default none.
+        plans: Ways to ask several experts in one call, objects or tables by name.
         callback_manager: As for every LlamaIndex LLM; so are the keywords after it.
 
     Raises:
@@ -165,6 +172,9 @@ class RoutooLLM(SchemaLLM):
         overrides: Iterable[str] = OVERRIDES,
         min_reply_tokens: int = 0,
         alerts: AlertRule = DEFAULT_ALERTS,
+        checks: CheckRule = DEFAULT_CHECKS,
+        answer_cache: CacheRule | None = None,
+        plans: Sequence[Plan] | Mapping[str, Any] = (),
         callback_manager: CallbackManager | None = None,
         rate_limiter: Any = None,
         system_prompt: str | None = None,
@@ -185,6 +195,9 @@ class RoutooLLM(SchemaLLM):
             overrides=overrides,
             min_reply_tokens=min_reply_tokens,
             alerts=alerts,
+            checks=checks,
+            cache=answer_cache,
+            plans=plans,
         )
         fields: dict[str, Any] = {
             "account": account,
@@ -341,6 +354,7 @@ class RoutooLLM(SchemaLLM):
             max_tokens=read_reply_limit(keywords, self.max_tokens),
             completions=read_completions(keywords),
             tools=[*definitions, *(keywords.get("functions") or ())],
+            must_call=requires_call(keywords),
             response_format=keywords.get("response_format"),
             unpriced=unpriced_arguments(provider_keywords(keywords)),
             overrides=read_overrides(self.router, keywords, self.account, self.max_retries),

@@ -10,15 +10,17 @@ from llama_index.core.base.llms.types import (
     ChatResponse,
     CompletionResponse,
     TextBlock,
+    ToolCallBlock,
 )
 
-from routoo_core.calling.readings import PieceReading, Reading, StreamEnd
+from routoo_core.answer import Answer
+from routoo_core.calling.readings import PieceReading, Reading, StreamEnd, end_reason, is_cut
 from routoo_core.errors import ReplyCutOff
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage, field_of, read_usage, usage_so_far
 from routoo_integrations.llama_index.messages import mark_response, stamp_response
 from routoo_integrations.llama_index.refusals import note_refusal, refusal_text
-from routoo_integrations.llama_index.tools import read_tool_calls
+from routoo_integrations.llama_index.tools import read_tool_calls, written_tool_calls
 
 Response = TypeVar("Response", ChatResponse, CompletionResponse)
 
@@ -43,6 +45,7 @@ class PieceReader(Generic[Response]):
         self._end = StreamEnd(marks_end)
         self._latest: Response | None = None
         self._refusal = ""
+        self._calls_tool = False
 
     def read(self, piece: Response) -> PieceReading:
         """What a piece adds."""
@@ -56,14 +59,20 @@ class PieceReader(Generic[Response]):
         mark_response(piece, self._mark)
         refusal = refusal_text(piece)
         self._refusal += refusal
-        return PieceReading(piece.delta or refusal, is_visible, self._end.is_announced)
+        self._calls_tool = self._calls_tool or _calls_tool(piece)
+        return PieceReading(
+            piece.delta or refusal, is_visible, self._end.is_announced, self._calls_tool
+        )
 
     def finish(self) -> Reading:
         """What all pieces say together; the arguments of tool calls, which no piece adds as text, where it matters."""
         text = ""
         if self._usage is None and self._latest is not None:
             text = tool_arguments(self._latest)
-        return Reading(text, self._usage, self._model, self._end.is_reached)
+        answer = Answer()
+        if self._latest is not None:
+            answer = answer_of(self._latest, bool(self._refusal), self._end.is_cut)
+        return Reading.of_stream(answer, self._usage, self._model, self._end, text)
 
     def stamp(self, piece: Response, record: DecisionRecord) -> Response:
         """The last piece, with the record."""
@@ -77,6 +86,40 @@ class PieceReader(Generic[Response]):
         if latest is None:
             raise ReplyCutOff(self._mark["expert"], "an empty stream")
         return latest.model_copy(update={"delta": "", "raw": None, "additional_kwargs": {}})
+
+
+def read_response(response: ChatResponse | CompletionResponse) -> Reading:
+    """What a whole response says."""
+    text = response_text(response) + tool_arguments(response)
+    reasons = _end_reasons(response.raw)
+    answer = answer_of(response, bool(refusal_text(response)), is_cut(reasons))
+    return Reading(
+        text,
+        read_usage(response),
+        model_name(response),
+        answer=answer,
+        shown=answer.text,
+        end=end_reason(reasons),
+    )
+
+
+def answer_of(
+    response: ChatResponse | CompletionResponse, is_refusal: bool, was_cut: bool
+) -> Answer:
+    """A response, or all of a stream that its last piece holds, as checks see it."""
+    if isinstance(response, CompletionResponse):
+        return Answer(response.text or "", (), is_refusal, was_cut)
+    text = response.message.content or ""
+    return Answer(text, tuple(written_tool_calls(response)), is_refusal, was_cut)
+
+
+def _calls_tool(piece: ChatResponse | CompletionResponse) -> bool:
+    """Whether a piece holds a call of a tool, or has begun one."""
+    if isinstance(piece, CompletionResponse):
+        return False
+    if piece.message.additional_kwargs.get("tool_calls"):
+        return True
+    return any(isinstance(block, ToolCallBlock) for block in piece.message.blocks)
 
 
 def model_name(response: ChatResponse | CompletionResponse) -> str | None:

@@ -48,7 +48,7 @@ class RoutooSelector(BaseSelector):
         decision = self.router.decide(request)
 
         for candidate in decision.candidates:
-            name = candidate.expert.name
+            name = candidate.name
             if name in names:
                 reason = f"{_describe_candidate(candidate)} ({decision.policy.name})"
                 selection = SingleSelection(index=names.index(name), reason=reason)
@@ -81,4 +81,4 @@ class RoutooSelector(BaseSelector):
 
 def _describe_candidate(candidate: Candidate) -> str:
     cost = format_usd(candidate.expected_cost)
-    return f"{candidate.expert.name}: predicted quality {candidate.quality:.2f} for {cost}"
+    return f"{candidate.name}: predicted quality {candidate.quality:.2f} for {cost}"

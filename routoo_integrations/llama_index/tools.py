@@ -13,6 +13,7 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools import BaseTool, ToolMetadata, ToolOutput
 from pydantic import BaseModel
 
+from routoo_core.answer import ToolCall
 from routoo_core.errors import InvalidRequest
 from routoo_core.text import well_formed_value
 
@@ -123,6 +124,14 @@ def read_tool_calls(response: ChatResponse) -> list[ToolSelection]:
         )
         selections.append(selection)
     return selections
+
+
+def written_tool_calls(response: ChatResponse) -> list[ToolCall]:
+    """The calls in a response as their expert wrote them, whole or not, for checks."""
+    calls = []
+    for block in _tool_call_blocks(response):
+        calls.append(ToolCall.read(block.tool_name, block.tool_kwargs))
+    return calls
 
 
 def tool_call_block(call: Any) -> ToolCallBlock:

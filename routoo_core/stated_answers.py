@@ -82,7 +82,7 @@ def find_letter(text: str, choices: Sequence[str]) -> str | None:
         return letters[index]
 
     lone: set[str] = set(_LONE_LETTER.findall(text)) & set(letters)
-    if len(lone) == 1 and lone != {"A"}:  # "A" may be the article
+    if len(lone) == 1 and not lone <= {"A", "I"}:  # they may be words
         return lone.pop()
     return None
 

@@ -1,0 +1,115 @@
+"""Sends the steps of a plan that are asked together at the same time; every other attempt is sent as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.readings import Reading
+from routoo_core.lifetimes import PerProcess
+
+if TYPE_CHECKING:
+    from routoo_core.calling.driver import AsyncWholeCall, WholeCall
+
+Reply = TypeVar("Reply")
+
+_THREADS = PerProcess(lambda: ThreadPoolExecutor(max_workers=64, thread_name_prefix="routoo-plan"))
+
+
+class SentTogether(Generic[Reply]):
+    """Sends attempts of one call, those of one round of a plan in threads; close it when the call ends.
+
+    Args:
+        call: Sends an attempt, and reads its reply.
+    """
+
+    def __init__(self, call: WholeCall[Reply]) -> None:
+        self._call = call
+        self._futures: dict[Attempt, Future[Reply]] = {}
+
+    def reply(self, attempt: Attempt) -> Reply:
+        """The reply to an attempt; whatever sending it raises is raised here."""
+        if len(attempt.peers) == 1:
+            return self._call.send(attempt)
+        for peer in attempt.peers:
+            if not peer.is_sent:
+                peer.is_sent = True
+                context = contextvars.copy_context()
+                self._futures[peer] = _THREADS.get().submit(context.run, self._send, peer)
+        return self._futures.pop(attempt).result()
+
+    def close(self) -> None:
+        """Let what nobody waits for any more come to its end elsewhere, and be booked then."""
+        for attempt, future in self._futures.items():
+            if future.cancel():
+                attempt.release()
+            elif not attempt.is_entered:
+                attempt.leave()
+                future.add_done_callback(partial(_settle_ended, attempt, self._call.read))
+
+    def _send(self, attempt: Attempt) -> Reply:
+        try:
+            return self._call.send(attempt)
+        finally:
+            attempt.arrived()
+
+
+class AsyncSentTogether(Generic[Reply]):
+    """:class:`SentTogether` with tasks of the running loop, which end with the call."""
+
+    def __init__(self, call: AsyncWholeCall[Reply]) -> None:
+        self._call = call
+        self._tasks: dict[Attempt, asyncio.Task[Reply]] = {}
+
+    async def reply(self, attempt: Attempt) -> Reply:
+        """The reply to an attempt; whatever sending it raises is raised here."""
+        if len(attempt.peers) == 1:
+            return await self._call.asend(attempt)
+        for peer in attempt.peers:
+            if not peer.is_sent:
+                peer.is_sent = True
+                self._tasks[peer] = asyncio.ensure_future(self._send(peer))
+        task = self._tasks[attempt]
+        try:
+            return await task
+        finally:
+            del self._tasks[attempt]
+
+    async def aclose(self) -> None:
+        """End what nobody waits for any more; what it may have cost is booked off the loop, whoever waits for that."""
+        for attempt, task in self._tasks.items():
+            if not attempt.is_entered:
+                attempt.leave()
+                task.add_done_callback(partial(self._settle, attempt))
+            if not task.done():
+                task.cancel()
+
+    async def _send(self, attempt: Attempt) -> Reply:
+        try:
+            return await self._call.asend(attempt)
+        finally:
+            attempt.arrived()
+
+    def _settle(self, attempt: Attempt, done: asyncio.Task[Reply]) -> None:
+        settle = partial(_settle_ended, attempt, self._call.read, done)
+        if done.cancelled():
+            settle = partial(attempt.settle_left, None, None, is_complete=False)
+        _THREADS.get().submit(contextvars.copy_context().run, settle)
+
+
+def _settle_ended(
+    attempt: Attempt, read: Callable[[Reply], Reading], done: Future[Reply] | asyncio.Task[Reply]
+) -> None:
+    """Book an attempt that its call has left: as its reply or its error says."""
+    try:
+        reading = read(done.result())
+    except Exception as error:  # noqa: BLE001 (nobody is left to take it)
+        attempt.settle_left(None, None, is_complete=False, error=error)
+    else:
+        attempt.received(reading.text, is_shown=False)
+        attempt.settle_left(reading.usage, reading.model, is_complete=True)

@@ -1,0 +1,235 @@
+"""What runs in the sandbox: a program of a model, and its tests. The file's own text is given to Python there.
+
+Tests are run in one of two ways. *Together*: in the program's own process, after it. *Apart*: in a process of their
+own, which calls the program's functions in another sandbox; only plain values pass between the two. So the program
+sees what its functions are called with, and never what is expected of them.
+
+Only the standard library is imported here, since nothing else need be there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, KeysView, ValuesView
+from decimal import Decimal
+from fractions import Fraction
+from numbers import Integral, Real
+from typing import IO, Any
+
+REPLY_LIMIT = 1 << 20
+"""Characters of a call's result."""
+_FORBIDDEN_EVENTS = (
+    "socket.",
+    "subprocess.",
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.kill",
+    "ctypes.",
+)
+_FILE_BYTES = 16 << 20
+_OPEN_FILES = 64
+_SMALL_INTEGER = 1 << 53
+
+Task = dict[str, Any]
+"""What a process is to do, one JSON object in its first line."""
+
+
+def run_together() -> None:
+    """Run a program and then its tests; write the password where both come to their end."""
+    task = json.loads(sys.stdin.readline())
+    result = os.dup(1)
+    _close_terminal()
+    _limit(task)
+    program = compile(task["code"], "answer.py", "exec")
+    tests = compile(task["tests"], "tests.py", "exec")
+    password = task.pop("password").encode()
+    sys.addaudithook(_refuse)
+    names: dict[str, Any] = {"__name__": "answer"}
+    exec(program, names)  # noqa: S102
+    exec(tests, names)  # noqa: S102
+    os.write(result, password)
+    os._exit(0)
+
+
+def serve_calls() -> None:
+    """Run a program, then call its functions for tests that run elsewhere, until nobody asks any more."""
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    task = json.loads(requests.readline())
+    _close_terminal()
+    _limit(task)
+    program = compile(task["code"], "answer.py", "exec")
+    sys.addaudithook(_refuse)
+    names: dict[str, Any] = {"__name__": "answer"}
+    exec(program, names)  # noqa: S102
+    for line in requests:
+        reply = _call(names, json.loads(line))
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def judge_calls() -> None:
+    """Run tests whose functions are those of a program elsewhere; write the password where they come to their end."""
+    task = json.loads(sys.stdin.readline())
+    requests = os.fdopen(task["requests"], "w", encoding="utf-8")
+    replies = os.fdopen(task["replies"], encoding="utf-8")
+    _limit(task)
+    names: dict[str, Any] = {"__name__": "tests", "math": math}
+    for name in task["functions"]:
+        names[name] = _remote_function(name, requests, replies)
+    exec(compile(task["tests"], "tests.py", "exec"), names)  # noqa: S102
+    os.write(1, task["password"].encode())
+    os._exit(0)
+
+
+def encode(value: Any) -> object:
+    """A plain value as JSON.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Integral):
+        number = int(value)
+        return number if abs(number) < _SMALL_INTEGER else ["integer", hex(number)]
+    if isinstance(value, Decimal | Fraction):
+        return [type(value).__name__.lower(), str(value)]
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, complex):
+        return ["complex", [value.real, value.imag]]
+    if isinstance(value, bytes | bytearray):
+        return ["bytes", bytes(value).hex()]
+    if isinstance(value, dict):
+        return ["dict", [[encode(key), encode(item)] for key, item in value.items()]]
+    if isinstance(value, range):
+        return ["range", [value.start, value.stop, value.step]]
+    if isinstance(value, KeysView):
+        return ["keys", [encode(key) for key in value]]
+    if isinstance(value, ValuesView):
+        return ["values", [encode(item) for item in value]]
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return encode(value.item())
+    for name, kind in _COLLECTIONS.items():
+        if isinstance(value, kind):
+            return [name, [encode(item) for item in value]]
+    raise TypeError(f"{type(value).__name__} is no plain value")
+
+
+def decode(value: Any) -> Any:
+    """The value that :func:`encode` wrote.
+
+    Raises:
+        LookupError: It was written by something else.
+    """
+    if not isinstance(value, list):
+        return value
+    name, content = value
+    if name in _COLLECTIONS:
+        items = [decode(item) for item in content]
+        return iter(items) if name == "iterator" else _COLLECTIONS[name](items)
+    if name == "dict":
+        return {decode(key): decode(item) for key, item in content}
+    return _DECODERS[name](content)
+
+
+_COLLECTIONS: dict[str, Any] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "deque": deque,
+    "iterator": Iterator,
+}
+_DECODERS: dict[str, Callable[[Any], object]] = {
+    "integer": lambda text: int(text, 16),
+    "decimal": Decimal,
+    "fraction": Fraction,
+    "complex": lambda parts: complex(*parts),
+    "bytes": bytes.fromhex,
+    "range": lambda parts: range(*parts),
+    "keys": lambda keys: dict.fromkeys(decode(key) for key in keys).keys(),
+    "values": lambda values: dict(enumerate(decode(item) for item in values)).values(),
+}
+
+
+def _call(names: dict[str, Any], request: Task) -> Task:
+    """Call a function of the program: its result and its arguments as they are then, or that it failed."""
+    arguments = decode(request["arguments"])
+    keywords = decode(request["keywords"])
+    try:
+        value = encode(names[request["function"]](*arguments, **keywords))
+        after = [encode(argument) for argument in arguments]
+    except Exception:  # noqa: BLE001
+        return {"failed": True}
+    return {"failed": False, "value": value, "arguments": after}
+
+
+def _remote_function(name: str, requests: IO[str], replies: IO[str]) -> Callable[..., Any]:
+    """A function of the program, called where it runs."""
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        request = {
+            "function": name,
+            "arguments": encode(list(arguments)),
+            "keywords": encode(keywords),
+        }
+        requests.write(json.dumps(request) + "\n")
+        requests.flush()
+        line = replies.readline(REPLY_LIMIT)
+        if not line.endswith("\n"):
+            raise EOFError("the program has ended, or its result is too long")
+        reply = json.loads(line)
+        if reply["failed"]:
+            raise RuntimeError(f"{name} failed, or returned what is no plain value")
+        for argument, after in zip(arguments, reply["arguments"], strict=True):
+            _update(argument, decode(after))
+        return decode(reply["value"])
+
+    return call
+
+
+def _update(argument: Any, after: Any) -> None:
+    """Change a list, set or dictionary as the call has changed it."""
+    if isinstance(argument, list) and isinstance(after, list):
+        argument[:] = after
+    elif isinstance(argument, set | dict) and type(argument) is type(after):
+        argument.clear()
+        argument.update(after)
+
+
+def _close_terminal() -> None:
+    """Nothing is read or printed by the program."""
+    nowhere = os.open("/dev/null", os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+
+
+def _limit(task: Task) -> None:
+    limits = {
+        resource.RLIMIT_CPU: task["timeout_s"],
+        resource.RLIMIT_AS: task["memory_mb"] << 20,
+        resource.RLIMIT_FSIZE: _FILE_BYTES,
+        resource.RLIMIT_NOFILE: _OPEN_FILES,
+        resource.RLIMIT_CORE: 0,
+    }
+    if task["processes"]:
+        limits[resource.RLIMIT_NPROC] = task["processes"]
+    for kind, limit in limits.items():
+        resource.setrlimit(kind, (limit, limit))
+
+
+def _refuse(event: str, _arguments: tuple[object, ...]) -> None:
+    if event.startswith(_FORBIDDEN_EVENTS):
+        raise PermissionError(event + " is not allowed in an answer")

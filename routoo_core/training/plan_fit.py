@@ -1,0 +1,209 @@
+"""``routoo plans fit``: what plans are worth, learnt from stored answers, and a router that knows it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routoo_core.errors import ConfigurationError, OutcomesError
+from routoo_core.loading import is_general, load_predictor
+from routoo_core.measures.curve import Array
+from routoo_core.measures.plan_replay import AnswerTable, PlanOutcomes, replay_plan
+from routoo_core.outcomes import Outcomes
+from routoo_core.plans import Consensus, Plan
+from routoo_core.predictor.base import Quality
+from routoo_core.predictor.general_checkpoint import load_general
+from routoo_core.prices import PriceList
+from routoo_core.progress import Progress
+from routoo_core.text import question_fingerprints
+from routoo_core.training.expert_run import NewExpert, add_expert_to
+from routoo_core.training.general_labels import teach_general
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPlan:
+    """What a plan was worth on the prompts of one split, and beside it the best of its experts.
+
+    Attributes:
+        plan: The plan with the shares of its steps.
+        prompts: On how many prompts it is offered and known.
+        quality: Its mean score, 0–1.
+        best_expert: Whom of its experts scores best on the same prompts.
+        best_quality: That one's mean score, 0–1.
+        calls: Experts asked for a prompt, on average.
+        rounds: Calls that wait for one another, on average.
+    """
+
+    plan: Plan
+    prompts: int
+    quality: float
+    best_expert: str
+    best_quality: float
+    calls: float
+    rounds: float
+
+
+@dataclass(frozen=True, eq=False)
+class PlanFit:
+    """What :func:`fit_plans` found.
+
+    Attributes:
+        plans: One for each plan, by its held-out prompts where there are some.
+        outcomes: The table with a column for each plan.
+    """
+
+    plans: tuple[FittedPlan, ...]
+    outcomes: Outcomes = field(repr=False)
+
+
+def with_plans(outcomes: Outcomes, plans: Sequence[PlanOutcomes]) -> Outcomes:
+    """A table with a column of scores for each plan; what they cost is the sum of their experts', where known."""
+    names = [plan.plan.name for plan in plans]
+    scores = np.column_stack([plan.scores for plan in plans])
+    lengths = outcomes.length_table
+    if lengths is not None:
+        unknown = np.full_like(scores, np.nan)
+        lengths = lengths.with_columns(names, unknown)
+    costs = outcomes.cost_table
+    if costs is not None:
+        paid = [plan.costs(costs.values, outcomes.experts) for plan in plans]
+        costs = costs.with_columns(names, np.column_stack(paid))
+    score_table = outcomes.score_table.with_columns(names, scores)
+    return replace(outcomes, score_table=score_table, length_table=lengths, cost_table=costs)
+
+
+def fit_plans(
+    checkpoint: Path,
+    outcomes: Outcomes,
+    answers: AnswerTable,
+    plans: Sequence[Plan],
+    out: Path,
+    progress: Progress,
+) -> PlanFit:
+    """Write to ``out`` a router that has learnt plans as further experts; shares come from ``train`` prompts alone.
+
+    Args:
+        checkpoint: The router to start from; it stays as it is.
+        outcomes: What the experts scored, by split.
+        answers: What they answered.
+        plans: The plans.
+        out: The folder to write.
+        progress: Where progress goes.
+
+    Raises:
+        OutcomesError: A plan's expert was not observed.
+        ConfigurationError: The router knows a plan's name already, has learnt from all of the prompts, or a plan cannot
+            be replayed.
+    """
+    train = outcomes.rows("train")
+    taught_rows = _new_rows(checkpoint, outcomes, train)
+    members = sorted({step.expert for plan in plans for step in plan.steps})
+    observed = outcomes.select(members)
+    predictor = load_predictor(checkpoint, members)
+    quality = _quality_of(predictor.predict(outcomes.prompts), predictor.experts, members)
+    replayed = [replay_plan(plan, observed, answers, quality, progress) for plan in plans]
+    extended = with_plans(outcomes, replayed)
+    _teach(checkpoint, extended.take(taught_rows), plans, out, progress)
+    held_out = outcomes.rows("dev")
+    measured = held_out if len(held_out) else train
+    fitted = [_describe(plan, outcomes, train, measured) for plan in replayed]
+    return PlanFit(tuple(fitted), extended)
+
+
+def _new_rows(checkpoint: Path, outcomes: Outcomes, train: Rows) -> Rows:
+    """The prompts that a general router has not learnt from: of those, it knows the difficulty too well to learn more.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if not is_general(checkpoint):
+        return train
+    fingerprints = question_fingerprints(outcomes.take(train).prompts)
+    rows = train[~np.isin(fingerprints, load_general(checkpoint).trained)]
+    if not len(rows):
+        raise ConfigurationError(
+            f"--prompts: {checkpoint.name} has learnt from all of the train prompts, or there is none; give prompts "
+            "that are new to it"
+        )
+    return rows
+
+
+def prices_with_plans(prices: PriceList, plans: Sequence[Plan]) -> PriceList:
+    """A price list with a row for each plan: its experts' prices, each as often as it is asked.
+
+    Raises:
+        ConfigurationError: An expert of a plan has no price in the list.
+    """
+    input_usd = dict(prices.input_usd_per_1m)
+    output_usd = dict(prices.output_usd_per_1m)
+    for plan in plans:
+        for step in plan.steps:
+            if step.expert not in prices.models:
+                raise ConfigurationError(f"--prices: has no row for {step.expert!r}; add one")
+        input_usd[plan.name] = sum(
+            step.share * prices.input_usd_per_1m[step.expert] for step in plan.steps
+        )
+        output_usd[plan.name] = sum(
+            step.share * prices.output_usd_per_1m[step.expert] for step in plan.steps
+        )
+    return PriceList(input_usd, output_usd, prices.sizes)
+
+
+def _quality_of(predicted: Quality, known: Sequence[str], experts: Sequence[str]) -> Array:
+    columns = [list(known).index(expert) for expert in experts]
+    quality: Array = predicted[:, columns].astype(np.float64)
+    return quality
+
+
+def _teach(
+    checkpoint: Path, taught: Outcomes, plans: Sequence[Plan], out: Path, progress: Progress
+) -> None:
+    """One plan after the other, each on top of the router that knows those before."""
+    with tempfile.TemporaryDirectory() as folder:
+        grown = checkpoint
+        for number, plan in enumerate(plans):
+            is_last = number == len(plans) - 1
+            target = out if is_last else Path(folder) / str(number)
+            expert = NewExpert(plan.name, _prior_of(plan))
+            if is_general(checkpoint):
+                teach_general(grown, taught, expert, target)
+            else:
+                add_expert_to(grown, taught, expert, target, progress)
+            grown = target
+
+
+def _prior_of(plan: Plan) -> str:
+    """The expert that a plan is most like: the one that decides."""
+    if isinstance(plan, Consensus) and plan.then:
+        return plan.then
+    return plan.steps[-1].expert
+
+
+def _describe(
+    replayed: PlanOutcomes, outcomes: Outcomes, train: Rows, measured: Rows
+) -> FittedPlan:
+    rows = measured[replayed.offered[measured]]
+    if not replayed.offered[train].any():
+        raise OutcomesError(
+            f"plans.{replayed.plan.name}: no train prompt suits it; a plan is learnt from prompts of the split train"
+        )
+    shares = tuple(round(float(share), 4) for share in replayed.shares(train))
+    names = sorted({step.expert for step in replayed.plan.steps})
+    means = {name: float(outcomes.score_table.column(name)[rows].mean()) for name in names}
+    best = max(means, key=means.__getitem__)
+    return FittedPlan(
+        plan=replayed.plan.model_copy(update={"shares": shares}),
+        prompts=len(rows),
+        quality=float(replayed.scores[rows].mean()),
+        best_expert=best,
+        best_quality=means[best],
+        calls=float(replayed.asked[rows].sum(axis=1).mean()),
+        rounds=float(replayed.rounds[rows].mean()),
+    )

@@ -1,0 +1,164 @@
+"""``routoo plans``: what several experts in one call are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from routoo_core.config import read_config, read_pool
+from routoo_core.errors import ConfigurationError
+from routoo_core.measures.plan_replay import read_answers
+from routoo_core.outcomes import outcome_rows, read_outcomes
+from routoo_core.plans import Plan, describe_plan, read_plans
+from routoo_core.predictor.checkpoint_folder import find_router
+from routoo_core.price_list import read_price_list
+from routoo_core.prices import PriceList
+from routoo_core.tables import check_table_format, write_rows
+from routoo_core.training.plan_fit import FittedPlan, fit_plans, prices_with_plans
+from routoo_integrations.cli.configuration import find_configuration
+from routoo_integrations.cli.options import ConfigOption, JsonOption, OutcomesOption, RouterOption
+from routoo_integrations.cli.outputs import CHECKPOINT_FILES, CommandFiles, OverwriteOption
+from routoo_integrations.cli.terminal import out, print_json, print_line, progress
+
+
+def fit_command(
+    router: RouterOption,
+    prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt, split.")],
+    outcomes: OutcomesOption,
+    answers: Annotated[
+        Path,
+        typer.Option(
+            help="Parquet or CSV: prompt_id, model, answer; 'routoo score --answers-out' writes it."
+        ),
+    ],
+    folder: Annotated[
+        Path, typer.Option("--out", help="The folder of the router that knows the plans.")
+    ],
+    config: ConfigOption = None,
+    plan: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this plan of routoo.toml (repeatable); by default all."),
+    ] = None,
+    outcomes_target: Annotated[
+        Path | None,
+        typer.Option(
+            "--outcomes-out",
+            help="Also write the outcomes with those of the plans, to evaluate on.",
+        ),
+    ] = None,
+    prices: Annotated[
+        Path | None, typer.Option(help="A CSV of list prices, for --prices-out.")
+    ] = None,
+    prices_target: Annotated[
+        Path | None,
+        typer.Option("--prices-out", help="Also write --prices with a row for each plan."),
+    ] = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn what the plans of routoo.toml are worth from stored answers; no expert is called.
+
+    The plans' rule is followed over the answers. Shares are of the train prompts, and so is what the router learns;
+    the figures are of the dev prompts.
+
+    Example: [bold]routoo plans fit --router mine --prompts p.csv --outcomes o.csv --answers a.csv --out grown[/bold]
+    """
+    place = find_configuration(config).path
+    if (prices is None) != (prices_target is None):
+        raise ConfigurationError("--prices-out and --prices work only together; pass both")
+    if outcomes_target is not None:
+        check_table_format(outcomes_target)
+    CommandFiles(
+        {"--outcomes-out": outcomes_target, "--prices-out": prices_target},
+        inputs=[prompts, outcomes, answers, prices, place],
+        folders={"--out": (folder, CHECKPOINT_FILES)},
+    ).check(overwrite)
+
+    chosen = _read_plans(place, plan)
+    experts = sorted({step.expert for each in chosen for step in each.steps})
+    stored = read_answers(answers, experts)
+    table = read_outcomes(prompts, outcomes)
+    price_list = None if prices is None else read_price_list(prices)
+    fit = fit_plans(find_router(router), table, stored, chosen, folder, progress)
+
+    if outcomes_target is not None:
+        write_rows(outcomes_target, outcome_rows(fit.outcomes))
+    fitted_plans = [fitted.plan for fitted in fit.plans]
+    if prices_target is not None and price_list is not None:
+        _write_prices(prices_target, prices_with_plans(price_list, fitted_plans))
+    if as_json:
+        print_json({"out": str(folder), "plans": [_as_dict(fitted) for fitted in fit.plans]})
+    else:
+        _show(fit.plans, folder)
+
+
+def _read_plans(place: Path, names: Sequence[str] | None) -> list[Plan]:
+    """The plans of a configuration, or those that are named.
+
+    Raises:
+        ConfigurationError: There is none, or none of a name.
+    """
+    settings = read_config(place)
+    pool = read_pool(place, settings)
+    plans = read_plans(str(place), settings.plans, [expert.name for expert in pool])
+    if not plans:
+        raise ConfigurationError(
+            f'{place}: plans: there is none; add a table such as [plans.pair] with kind = "consensus"'
+        )
+    known = {plan.name: plan for plan in plans}
+    unknown = sorted(set(names or ()) - known.keys())
+    if unknown:
+        raise ConfigurationError(
+            f"--plan: {unknown[0]!r} is unknown; choose one of {', '.join(known)}"
+        )
+    return [known[name] for name in names] if names else list(plans)
+
+
+def _write_prices(target: Path, prices: PriceList) -> None:
+    rows = []
+    for model in prices.models:
+        rows.append(
+            {
+                "model": model,
+                "input_usd_per_1m": prices.input_usd_per_1m[model],
+                "output_usd_per_1m": prices.output_usd_per_1m[model],
+            }
+        )
+    write_rows(target, rows)
+
+
+def _as_dict(fitted: FittedPlan) -> dict[str, object]:
+    return {
+        "name": fitted.plan.name,
+        **describe_plan(fitted.plan),
+        "prompts": fitted.prompts,
+        "quality": fitted.quality,
+        "best_expert": fitted.best_expert,
+        "best_quality": fitted.best_quality,
+        "calls": fitted.calls,
+        "rounds": fitted.rounds,
+    }
+
+
+def _show(plans: Sequence[FittedPlan], folder: Path) -> None:
+    table = Table(
+        "plan", "prompts", "quality", "best of its experts", "calls", "in sequence", box=None
+    )
+    for fitted in plans:
+        table.add_row(
+            fitted.plan.name,
+            f"{fitted.prompts:,}",
+            f"{fitted.quality:.3f}",
+            f"{fitted.best_quality:.3f} ({fitted.best_expert})",
+            f"{fitted.calls:.2f}",
+            f"{fitted.rounds:.2f}",
+        )
+    out.print(table)
+    print_line(f"{folder}: the router knows these plans. Set it in routoo.toml, with the shares:")
+    for fitted in plans:
+        shares = ", ".join(f"{share:g}" for share in fitted.plan.shares)
+        print_line(f"  plans.{fitted.plan.name}: shares = [{shares}]")

@@ -1,0 +1,96 @@
+"""What a gateway serves: a router, and the files beside it, as every process that serves it needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from routoo_core.budget.ledger import Ledger
+from routoo_core.config import read_config
+from routoo_core.router import Router
+from routoo_integrations.gateway.activity import ActivityLog, activity_beside
+from routoo_integrations.gateway.app import Gateway, GatewayLimits
+from routoo_integrations.gateway.authors import ReplyMemory
+from routoo_integrations.gateway.database import beside_ledger
+from routoo_integrations.gateway.embeddings import read_embeddings
+from routoo_integrations.gateway.keys import KeyStore, keys_beside
+from routoo_integrations.gateway.settings import DAY_S, GatewaySettings, ResponseSettings
+from routoo_integrations.gateway.stored_responses import ResponseStore
+
+
+@dataclass(frozen=True)
+class ServedRouter:
+    """What is served, and the files beside it; it can be pickled, so that several processes serve the same.
+
+    Attributes:
+        router: Decides.
+        folder: Where the keys may be; ``None`` for none.
+        path: routoo.toml; ``None`` for none.
+        settings: What the gateway does beyond routing.
+    """
+
+    router: Router
+    folder: Path | None
+    path: Path | None
+    settings: GatewaySettings = field(default_factory=GatewaySettings)
+
+    def keys(self) -> KeyStore | None:
+        """Those of its callers; ``None`` where there can be none."""
+        if self.folder is None:
+            return None
+        return KeyStore(keys_beside(self.router.ledger, self.folder))
+
+    def gateway(
+        self, limits: GatewayLimits | None = None, replies: ReplyMemory | None = None
+    ) -> Gateway:
+        """A gateway.
+
+        Args:
+            limits: What it takes from a caller.
+            replies: Who gave which reply; by default this process's own memory.
+        """
+        ledger = self.router.ledger
+        embeddings = self.settings.embeddings
+        return Gateway(
+            self.router,
+            self.keys(),
+            limits,
+            activity=ActivityLog(activity_beside(ledger, self.folder)),
+            config=self.path,
+            replies=replies,
+            responses=_response_store(self.settings.responses, ledger, self.folder),
+            embeddings=read_embeddings(
+                f"{self.path}: gateway.embeddings", embeddings, self.router.pool
+            ),
+        )
+
+
+def read_settings(path: Path | None, keep_responses_s: float | None = None) -> GatewaySettings:
+    """What routoo.toml says of the gateway; an option says otherwise.
+
+    Args:
+        path: routoo.toml; ``None`` for none.
+        keep_responses_s: For how long responses are stored; ``None`` as in the file.
+
+    Raises:
+        ConfigurationError: A field is missing, unknown or out of range.
+    """
+    settings = GatewaySettings()
+    if path is not None:
+        settings = GatewaySettings.of_toml(read_config(path), str(path))
+    if keep_responses_s is None:
+        return settings
+    in_file = {} if settings.responses is None else settings.responses.model_dump()
+    days = keep_responses_s / DAY_S
+    responses = ResponseSettings.read("store-responses", {**in_file, "keep_days": days})
+    return settings.model_copy(update={"responses": responses})
+
+
+def _response_store(
+    settings: ResponseSettings | None, ledger: Ledger, folder: Path | None
+) -> ResponseStore | None:
+    """Where responses are stored; ``None`` for nowhere."""
+    if settings is None:
+        return None
+    path = None if folder is None else beside_ledger(ledger, folder, "responses")
+    return ResponseStore(path, settings.keep_s, settings.account_mb)
