@@ -10,8 +10,9 @@ help:  ## say what there is
 demo: $(READY)  ## set up, then run the main job: LangChain and LlamaIndex calls under a running budget
 	$(BIN)/routoo demo
 
-# Where CI is set, the slow tests run too. One thread a worker: threads of several workers would wait for one core.
-TESTS := $(if $(CI),,-m "not slow")
+# Where CI is set, the slow tests run too, and a test that fails runs once more: the summary lists it as RERUN.
+# One thread a worker: threads of several workers would wait for one core.
+TESTS := $(if $(CI),--reruns 1,-m "not slow")
 
 test: $(READY)  ## set up, then run the tests; with CI=1 the slow ones too
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal $(TESTS)

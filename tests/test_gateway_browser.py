@@ -66,6 +66,8 @@ def sign_in(browser, server, key):
     """By keyboard alone: the field has the focus."""
     browser.delete_all_cookies()
     browser.get(f"{server.address}/")
+    # The page is loaded before the browser gives the field its focus.
+    wait_until(lambda: browser.switch_to.active_element.get_attribute("id") == "key")
     browser.switch_to.active_element.send_keys(key + "\n")
     wait_until(lambda: browser.find_elements("css selector", "#accounts table"))
 
