@@ -13,11 +13,14 @@ from routoo_core.errors import OutcomesError
 from routoo_core.outcomes import read_outcomes
 from routoo_core.predictor.checkpoint import load_checkpoint
 from routoo_core.progress import SILENT
+from routoo_core.training.classifiers import score_loss, three_class_loss
 from routoo_core.training.distillation import (
     best_gap,
     probabilistic_labels,
+    reference_expert,
     reward_loss,
     smooth_by_tag,
+    soft_label_loss,
     transformed_labels,
 )
 from routoo_core.training.run import train_router
@@ -81,6 +84,36 @@ def test_the_reward_loss_is_the_cross_entropy_of_two_softmaxes_over_the_observed
     target = torch.softmax(torch.tensor([2.0, 1.0]), dim=0)
     expected = -(target * torch.log_softmax(torch.tensor([1.0, 0.0]), dim=0)).sum()
     assert float(reward_loss(logits, rewards, 0.5)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_nobody_is_compared_with_an_expert_that_has_answered_few_prompts():
+    scores = np.full((10, 3), 0.5, dtype=np.float32)
+    scores[:, 1] = 0.7
+    scores[:, 2] = [1.0, *[NAN] * 9]
+    assert reference_expert(scores) == 1
+
+
+def test_an_expert_that_shares_no_prompt_with_the_best_one_does_not_decide_the_gap():
+    lead = np.linspace(-0.8, 0.0, 401)
+    scores = np.stack([np.full(401, 0.9), 0.9 + lead, np.full(401, NAN)], axis=1)
+    assert best_gap(scores.astype(np.float32), 0) == pytest.approx(0.4, abs=0.03)
+    assert best_gap(np.array([[0.9, NAN], [NAN, 0.5]], dtype=np.float32), 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs"),
+    [
+        (three_class_loss, 4),
+        (score_loss, 15),
+        (soft_label_loss, 3),
+        (lambda logits, scores: reward_loss(logits, scores, 0.5), 3),
+    ],
+)
+def test_a_batch_in_which_nothing_was_observed_teaches_nothing(loss, outputs):
+    logits = torch.ones(2, outputs, requires_grad=True)
+    loss(logits, torch.full((2, 3), NAN)).backward()
+    assert logits.grad is not None
+    assert not logits.grad.any()
 
 
 # MT-Bench

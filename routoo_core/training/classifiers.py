@@ -16,6 +16,7 @@ from routoo_core.progress import Update
 from routoo_core.training.early_stopping import (
     Loss,
     ScheduleSettings,
+    mean_of,
     train_with_early_stopping,
 )
 from routoo_core.training.encoded import EncodedOutcomes
@@ -119,7 +120,7 @@ def three_class_loss(logits: Tensor, scores: Tensor) -> Tensor:
 
     tie = logits[:, experts:].expand(-1, len(first))
     of_classes = torch.stack([logits[:, first], tie, logits[:, second]], dim=-1)
-    return functional.cross_entropy(of_classes[fought], classes[fought])
+    return mean_of(functional.cross_entropy(of_classes[fought], classes[fought], reduction="none"))
 
 
 def tune_pair_classifier(
@@ -154,7 +155,7 @@ def score_loss(logits: Tensor, scores: Tensor) -> Tensor:
     observed = ~torch.isnan(scores)
     levels = nearest_levels(scores, SCORES)
     by_score = logits.reshape(len(logits), -1, SCORES)
-    return functional.cross_entropy(by_score[observed], levels[observed])
+    return mean_of(functional.cross_entropy(by_score[observed], levels[observed], reduction="none"))
 
 
 def tune_score_tokens(

@@ -16,7 +16,7 @@ from routoo_core.predictor.distilled import RewardDistillation, Sufficiency
 from routoo_core.predictor.pairwise import PairwiseModel
 from routoo_core.progress import Update
 from routoo_core.training.classifiers import fit_linear_map
-from routoo_core.training.early_stopping import ScheduleSettings
+from routoo_core.training.early_stopping import ScheduleSettings, mean_of
 from routoo_core.training.encoded import EncodedOutcomes
 from routoo_core.training.labels import prompt_domains
 from routoo_core.training.pairwise import PairwiseSettings, fit_scale
@@ -87,7 +87,7 @@ def reward_loss(logits: Tensor, rewards: Tensor, temperature: float) -> Tensor:
     sharpened = (rewards.nan_to_num() / temperature).masked_fill(~observed, lowest)
     target = functional.softmax(sharpened[some], dim=1)
     log_share = functional.log_softmax(logits.masked_fill(~observed, lowest)[some], dim=1)
-    return -(target * log_share.masked_fill(~observed[some], 0)).sum(dim=1).mean()
+    return mean_of(-(target * log_share.masked_fill(~observed[some], 0)).sum(dim=1))
 
 
 class SufficiencySettings(ScheduleSettings):
@@ -108,7 +108,7 @@ def fit_sufficiency(
 ) -> Sufficiency:
     """Teach the router which experts are good enough, compared with the best single one."""
     scores = data.outcomes.scores
-    best = int(np.nanargmax(mean_scores(scores[data.outcomes.rows("train")])))
+    best = reference_expert(scores[data.outcomes.rows("train")])
     if settings.labels == "probabilistic":
         labels = probabilistic_labels(scores, best)
     else:
@@ -119,6 +119,16 @@ def fit_sufficiency(
     experts = len(data.outcomes.experts)
     linear = fit_linear_map(targets, experts, soft_label_loss, settings, seed, progress)
     return Sufficiency(linear)
+
+
+def reference_expert(scores: Scores) -> int:
+    """The expert with the best mean score; of those alone that were observed at least half as often as any.
+
+    An expert that has answered few prompts, perhaps easy ones, would leave most prompts without a label.
+    """
+    counts = (~np.isnan(scores)).sum(axis=0)
+    is_known = 2 * counts >= counts.max()
+    return int(np.argmax(np.where(is_known, mean_scores(scores), -np.inf)))
 
 
 def probabilistic_labels(scores: Scores, best: int) -> Scores:
@@ -137,11 +147,14 @@ def transformed_labels(scores: Scores, best: int, gap: float) -> Scores:
 
 
 def best_gap(scores: Scores, best: int) -> float:
-    """The gap at which labels of two prompts differ most often on average: the paper's choice of t."""
+    """The gap at which labels of two prompts differ most often on average: the paper's choice of t; 0 without any."""
     others = np.arange(scores.shape[1]) != best
+    is_compared = others & ~np.isnan(scores - scores[:, best : best + 1]).all(axis=0)
+    if not is_compared.any():
+        return 0.0
     differences = []
     for gap in GAPS:
-        share = np.nanmean(transformed_labels(scores, best, float(gap))[:, others], axis=0)
+        share = np.nanmean(transformed_labels(scores, best, float(gap))[:, is_compared], axis=0)
         differences.append(float((2 * share * (1 - share)).mean()))
     return float(GAPS[int(np.argmax(differences))])
 
@@ -149,4 +162,8 @@ def best_gap(scores: Scores, best: int) -> float:
 def soft_label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of labels from 0 to 1 over the observed pairs."""
     observed = ~torch.isnan(labels)
-    return functional.binary_cross_entropy_with_logits(logits[observed], labels[observed])
+    return mean_of(
+        functional.binary_cross_entropy_with_logits(
+            logits[observed], labels[observed], reduction="none"
+        )
+    )

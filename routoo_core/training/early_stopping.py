@@ -21,6 +21,11 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """Outputs (prompts, outputs), scores (prompts, experts) with NaN where not observed → the mean loss to minimise."""
 
 
+def mean_of(losses: Tensor) -> Tensor:
+    """The mean of the losses of all observed pairs; 0 for a batch in which nothing was observed."""
+    return losses.sum() / max(losses.numel(), 1)
+
+
 class ScheduleSettings(Settings):
     """How long a module is trained, and by what steps.
 
