@@ -34,7 +34,7 @@ routoo_core.answer_cache
 routoo_core.budget
     pacing goals
 routoo_core.calling
-    checks follow_up plan_run call booking attempt trials rewriting attempts
+    checks follow_up plan_run call booking attempt trials rewriting queue all_failed attempts
 routoo_core
     win_rate guarded policies descriptions options limit_changes preview router
 routoo_core.calling

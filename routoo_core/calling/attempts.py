@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -15,33 +14,17 @@ from routoo_core.budget.alerts import Alerts
 from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.ledger import Reservation
 from routoo_core.budget.settlements import Settlements
+from routoo_core.calling.all_failed import error_of_failed_call
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.call import CallInProgress, Contributed, Failed, Rejected
 from routoo_core.calling.checks import CheckRule, ReplyChecks
 from routoo_core.calling.follow_up import FollowUp
 from routoo_core.calling.plan_run import PlanRun, PlanStep, ReplyAtHand
+from routoo_core.calling.queue import TrialQueue
 from routoo_core.calling.rewriting import rewriting_trials
-from routoo_core.calling.trials import (
-    Trial,
-    amount_held,
-    put_last,
-    repair_trial,
-    retry_pause_s,
-    trials_of,
-    within_limit,
-)
+from routoo_core.calling.trials import Trial, trials_of, within_limit
 from routoo_core.candidates import Candidate
-from routoo_core.errors import (
-    AllExpertsFailed,
-    BudgetExceeded,
-    ContextWindowExceeded,
-    HeldShareExceeded,
-    InvalidRequest,
-    LedgerError,
-    ReplyRejected,
-    RoutingError,
-    all_experts_failed,
-)
+from routoo_core.errors import BudgetExceeded, HeldShareExceeded, InvalidRequest
 from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.latency import Latencies
 from routoo_core.money import NanoUsd
@@ -50,9 +33,6 @@ from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
 from routoo_core.telemetry import CallTrace
 from routoo_core.threads import off_loop
-
-_REJECTED = "rejected"
-"""Why an attempt failed whose reply was refused by a check."""
 
 REFUSE = "refuse"
 CHEAPEST = "cheapest"
@@ -114,10 +94,9 @@ class Attempts(Iterator[Attempt]):
         self._on_end = on_end
         self._call: CallInProgress | None = None
         self._trace: CallTrace | None = None
-        self._untried: deque[Trial] = deque()
+        self._queue: TrialQueue | None = None
         self._refusals: list[BudgetExceeded] = []
         self._attempts: list[Attempt] = []
-        self._tried: list[Candidate] = []
         self._plan: PlanRun | None = None
         self._peers: deque[Attempt] = deque()
 
@@ -161,35 +140,47 @@ class Attempts(Iterator[Attempt]):
             self._plan = None
 
     def _start_attempt(self, trace: CallTrace, is_driven: bool) -> Attempt | ReplyAtHand:
-        call = self._open_call(trace, is_driven)
+        call, queue = self._open_call(trace, is_driven)
         if self._plan is not None:
             next_of_plan = self._go_on_with_plan(call, self._plan)
             if next_of_plan is not None:
                 return next_of_plan
-        else:
-            self._ask_again_without_refused_parameter()
-            self._ask_again_after_passing_failure(call)
-            self._ask_again_to_repair()
-            self._ask_other_servers_first(call)
-        while self._untried:
-            trial = self._untried.popleft()
-            if trial.is_second and self._was_tried(trial.candidate):
-                continue
-            if trial.candidate.plan is not None:
-                first_step = self._begin_plan(call, trial)
-                if first_step is not None:
-                    return first_step
-                continue
-            reservation = self._reserve(call, trial, call.settled)
-            if reservation is not None:
-                return self._begin(call, trial, reservation, is_driven)
+        elif self._attempts:
+            queue.reorder_after(self._attempts)
+        while trial := queue.next_trial():
+            attempt = self._begin(call, trial, is_driven)
+            if attempt is not None:
+                queue.note(trial.candidate)
+                return attempt
         if call.rejected_reply is not None:
             return _handed_over(call.rejected_reply)
         if self._attempts:
             self._tell_failure()
-            raise self._all_failed(call)
+            raise error_of_failed_call(call, self._attempts)
         candidate, reservation = self._reserve_beyond_limit(call)
-        return self._begin(call, Trial(candidate, 0), reservation, is_driven)
+        queue.note(candidate)
+        return self._begin_attempt(call, Trial(candidate, 0), reservation, is_driven)
+
+    def _begin(self, call: CallInProgress, trial: Trial, is_driven: bool) -> Attempt | None:
+        """The attempt of a trial, a plan's first step included; ``None`` where it is not affordable."""
+        if trial.candidate.plan is not None:
+            return self._begin_plan(call, trial)
+        reservation = self._reserve(call, trial, call.settled)
+        if reservation is None:
+            return None
+        return self._begin_attempt(call, trial, reservation, is_driven)
+
+    def _begin_attempt(
+        self,
+        call: CallInProgress,
+        trial: Trial,
+        reservation: Reservation,
+        is_driven: bool,
+    ) -> Attempt:
+        call.cooldowns.note_call(trial.candidate.expert.name)
+        attempt = Attempt(call, trial.candidate, reservation, is_driven, trial.follow_up)
+        self._attempts.append(attempt)
+        return attempt
 
     def _go_on_with_plan(self, call: CallInProgress, plan: PlanRun) -> Attempt | ReplyAtHand | None:
         """The next step of a plan, or its reply; ``None`` where it has come to nothing."""
@@ -212,7 +203,6 @@ class Attempts(Iterator[Attempt]):
         reservations = self._reserve_steps(call, trial)
         if reservations is None or candidate.plan is None:
             return None
-        self._tried.append(candidate)
         self._plan = PlanRun(
             candidate.plan, candidate.steps, call.request, reservations, call.settlements
         )
@@ -258,8 +248,9 @@ class Attempts(Iterator[Attempt]):
         self._attempts.append(attempt)
         return attempt
 
-    def _open_call(self, trace: CallTrace, is_driven: bool) -> CallInProgress:
-        if self._call is None:
+    def _open_call(self, trace: CallTrace, is_driven: bool) -> tuple[CallInProgress, TrialQueue]:
+        """The call and its queue; read and decided when this is asked first."""
+        if self._call is None or self._queue is None:
             request = self._read_request()
             decision = self._router.start(request)
             self._call = CallInProgress(
@@ -278,103 +269,25 @@ class Attempts(Iterator[Attempt]):
                 can_go_on=self._can_go_on,
                 on_end=self._on_end,
             )
+            trials = []
             for trial in rewriting_trials(decision, request) + trials_of(decision):
                 if is_driven or trial.candidate.plan is None:
-                    self._untried.append(trial)
-            if not self._untried:
+                    trials.append(trial)
+            self._queue = TrialQueue(self._call, trials)
+            if not trials:
                 raise InvalidRequest(
                     "expert: a plan needs its experts' replies; call it through an adapter"
                 )
-        return self._call
-
-    def _ask_again_without_refused_parameter(self) -> None:
-        """Put an expert first again that refused an argument which the call can do without."""
-        outcome = self._attempts[-1].outcome if self._attempts else None
-        if not isinstance(outcome, Failed) or outcome.failure.parameter is None:
-            return
-        attempt = self._attempts[-1]
-        if self._router.refused_parameters.learn(attempt.expert, outcome.failure.parameter):
-            self._untried.appendleft(_again(attempt))
-
-    def _ask_again_after_passing_failure(self, call: CallInProgress) -> None:
-        """Put an expert first again that may be retried, after a short wait; each try is held and booked by itself."""
-        outcome = self._attempts[-1].outcome if self._attempts else None
-        if not isinstance(outcome, Failed) or not outcome.failure.may_succeed_later:
-            return
-        last = self._attempts[-1]
-        tries = sum(attempt.expert is last.expert for attempt in self._attempts)
-        retries = call.request.overrides.max_retries
-        if retries is None:
-            retries = last.expert.max_retries
-        if tries > retries:
-            return
-        time.sleep(retry_pause_s(tries, outcome.failure.retry_after_s))
-        self._untried.appendleft(_again(last))
-
-    def _ask_again_to_repair(self) -> None:
-        """Put an expert first again whose reply was rejected, if it is to be told what was wrong."""
-        outcome = self._attempts[-1].outcome if self._attempts else None
-        if isinstance(outcome, Rejected) and outcome.repair is not None:
-            self._untried.extendleft(self._repairs(outcome.repair))
-
-    def _ask_other_servers_first(self, call: CallInProgress) -> None:
-        """Put last whoever shares the server that has just failed, behind a try of the same expert once more."""
-        outcome = self._attempts[-1].outcome if self._attempts else None
-        if isinstance(outcome, Failed):
-            last = self._attempts[-1].expert.name
-            failing = call.cooldowns.sharing(last, outcome.failure.reason) - {last}
-            self._untried = deque(put_last(self._untried, failing))
-
-    def _repairs(self, repair: FollowUp) -> list[Trial]:
-        """The trial of the expert that was asked last, told what was wrong; empty where it cannot be asked."""
-        trial = repair_trial(self._attempts[-1].candidate, repair)
-        return [] if trial is None else [trial]
+        return self._call, self._queue
 
     def _can_go_on(self, repair: FollowUp | None, settled: NanoUsd) -> bool:
-        """Whether another try can be paid now; not where the ledger cannot say so.
-
-        Args:
-            repair: What the expert that was asked last would be told.
-            settled: Booked for the try that is ending.
-        """
-        call = self._call
-        if call is None:
+        """Whether another try can be paid now."""
+        if self._queue is None:
             return False
-        trials = self._repairs(repair) if repair else []
-        for trial in self._untried:
-            if not self._was_tried(trial.candidate):
-                trials.append(trial)
-        if not trials:
-            return False
-        chain = call.budget.chain
-        try:
-            states = [call.settlements.ledger.state(payer) for payer in chain]
-        except LedgerError:
-            return False
-        for trial in trials:
-            capped = within_limit(trial, call.request.overrides.max_cost, call.settled + settled)
-            if capped is not None and amount_held(capped, chain, states) is not None:
-                return True
-        return False
+        return self._queue.can_go_on(self._attempts[-1].candidate, repair, settled)
 
     def _may_go_on(self) -> bool:
         return isinstance(self._attempts[-1].outcome, Failed | Rejected | Contributed)
-
-    def _begin(
-        self,
-        call: CallInProgress,
-        trial: Trial,
-        reservation: Reservation,
-        is_driven: bool,
-    ) -> Attempt:
-        call.cooldowns.note_call(trial.candidate.expert.name)
-        attempt = Attempt(call, trial.candidate, reservation, is_driven, trial.follow_up)
-        self._tried.append(trial.candidate)
-        self._attempts.append(attempt)
-        return attempt
-
-    def _was_tried(self, candidate: Candidate) -> bool:
-        return any(tried is candidate for tried in self._tried)
 
     def _reserve(
         self, call: CallInProgress, trial: Trial, committed: NanoUsd
@@ -439,46 +352,6 @@ class Attempts(Iterator[Attempt]):
             self._on_end(self._attempts[-1])
             self._on_end = None
 
-    def _all_failed(self, call: CallInProgress) -> RoutingError:
-        """The error that says how each attempt ended."""
-        errors: list[Exception] = []
-        problems = []
-        reasons: list[str] = []
-        may_succeed_later = False
-        for attempt in self._attempts:
-            if isinstance(attempt.outcome, Failed):
-                errors.append(attempt.outcome.error)
-                failure = attempt.outcome.failure
-                reasons.append(failure.reason)
-                may_succeed_later = may_succeed_later or failure.may_succeed_later
-                problem = failure.description
-            else:
-                reason = attempt.outcome.reason if isinstance(attempt.outcome, Rejected) else ""
-                errors.append(ReplyRejected(attempt.expert.name, reason))
-                reasons.append(_REJECTED)
-                problem = ReplyRejected.__name__
-            problems.append(f"{attempt.expert.name}: {problem}")
-
-        group = all_experts_failed(
-            f"all {len(errors)} affordable experts failed: {'; '.join(problems)}",
-            errors,
-            reasons,
-            may_succeed_later,
-        )
-        if set(reasons) == {"window"}:
-            return self._prompt_too_long(call, group)
-        return group
-
-    def _prompt_too_long(
-        self, call: CallInProgress, group: AllExpertsFailed
-    ) -> ContextWindowExceeded:
-        """The error of a prompt that is too long for all: callers shorten it and ask again."""
-        tokens = call.request.prompt_tokens
-        lacks = [f"room for some {tokens} tokens, as it said when it was asked"]
-        error = ContextWindowExceeded({attempt.expert.name: lacks for attempt in self._attempts})
-        error.__cause__ = group
-        return error
-
 
 class AsyncAttempts:
     """:class:`Attempts` with the predictor and the ledger off the event loop; use ``async with`` on each."""
@@ -498,11 +371,6 @@ class AsyncAttempts:
     async def start_next(self) -> Attempt | ReplyAtHand:
         """:meth:`Attempts.start_next`, async."""
         return await off_loop(self._attempts.start_next, undo=_release)
-
-
-def _again(attempt: Attempt) -> Trial:
-    """The same once more."""
-    return Trial(attempt.candidate, attempt.candidate.minimum_cost, follow_up=attempt.follow_up)
 
 
 def _handed_over(reply: ReplyAtHand) -> ReplyAtHand:

@@ -1,0 +1,134 @@
+"""Whom a call asks next: its candidates in order, and before them an expert that is asked once more."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.call import CallInProgress, Failed, Rejected
+from routoo_core.calling.follow_up import FollowUp
+from routoo_core.calling.trials import (
+    Trial,
+    amount_held,
+    put_last,
+    repair_trial,
+    retry_pause_s,
+    within_limit,
+)
+from routoo_core.candidates import Candidate
+from routoo_core.errors import LedgerError
+from routoo_core.failures import Failure
+from routoo_core.money import NanoUsd
+
+
+class TrialQueue:
+    """The trials of a call that are still to be made.
+
+    Args:
+        call: The call.
+        trials: Its candidates, best first.
+    """
+
+    def __init__(self, call: CallInProgress, trials: Sequence[Trial]) -> None:
+        self._call = call
+        self._untried = deque(trials)
+        self._tried: list[Candidate] = []
+
+    def next_trial(self) -> Trial | None:
+        """The first trial, which leaves the queue; ``None`` once nobody is left to ask."""
+        while self._untried:
+            trial = self._untried.popleft()
+            if not (trial.is_second and self._was_tried(trial.candidate)):
+                return trial
+        return None
+
+    def note(self, candidate: Candidate) -> None:
+        """Note that a candidate is asked now."""
+        self._tried.append(candidate)
+
+    def reorder_after(self, attempts: Sequence[Attempt]) -> None:
+        """Put first whoever is to be asked once more, and last whoever shares a server that has just failed.
+
+        Waits a short while before an expert is asked again whose failure may pass.
+
+        Args:
+            attempts: Of the call so far, in order; at least one.
+        """
+        last = attempts[-1]
+        if isinstance(last.outcome, Rejected) and last.outcome.repair is not None:
+            self._untried.extendleft(_repair_trials(last.candidate, last.outcome.repair))
+        if isinstance(last.outcome, Failed):
+            failure = last.outcome.failure
+            self._retry_without_parameter(last, failure)
+            self._retry_after_pause(attempts, failure)
+            self._put_sharers_last(last, failure)
+
+    def can_go_on(self, last: Candidate, repair: FollowUp | None, settled: NanoUsd) -> bool:
+        """Whether another trial can be paid now; not where the ledger cannot say so.
+
+        Args:
+            last: The candidate whose try is ending.
+            repair: What its expert would be told; ``None`` where it is not asked again.
+            settled: Booked for the try that is ending.
+        """
+        trials = _repair_trials(last, repair) if repair else []
+        for trial in self._untried:
+            if not self._was_tried(trial.candidate):
+                trials.append(trial)
+        if not trials:
+            return False
+        call = self._call
+        chain = call.budget.chain
+        try:
+            states = [call.settlements.ledger.state(payer) for payer in chain]
+        except LedgerError:
+            return False
+        committed = call.settled + settled
+        for trial in trials:
+            capped = within_limit(trial, call.request.overrides.max_cost, committed)
+            if capped is not None and amount_held(capped, chain, states) is not None:
+                return True
+        return False
+
+    def _retry_without_parameter(self, last: Attempt, failure: Failure) -> None:
+        """Ask an expert again that refused an argument which the call can do without."""
+        if failure.parameter is None:
+            return
+        if self._call.refused_parameters.learn(last.expert, failure.parameter):
+            self._untried.appendleft(_again(last))
+
+    def _retry_after_pause(self, attempts: Sequence[Attempt], failure: Failure) -> None:
+        """Ask an expert again whose failure may pass; each try is held and booked by itself."""
+        if not failure.may_succeed_later:
+            return
+        last = attempts[-1]
+        tries = sum(attempt.expert is last.expert for attempt in attempts)
+        retries = self._call.request.overrides.max_retries
+        if retries is None:
+            retries = last.expert.max_retries
+        if tries > retries:
+            return
+        time.sleep(retry_pause_s(tries, failure.retry_after_s))
+        self._untried.appendleft(_again(last))
+
+    def _put_sharers_last(self, last: Attempt, failure: Failure) -> None:
+        """Ask those last who share the failed server, but for the failed expert itself."""
+        name = last.expert.name
+        failing = self._call.cooldowns.sharing(name, failure.reason) - {name}
+        self._untried = deque(put_last(self._untried, failing))
+
+    def _was_tried(self, candidate: Candidate) -> bool:
+        return any(tried is candidate for tried in self._tried)
+
+
+def _again(attempt: Attempt) -> Trial:
+    """The same once more."""
+    return Trial(attempt.candidate, attempt.candidate.minimum_cost, follow_up=attempt.follow_up)
+
+
+def _repair_trials(candidate: Candidate, repair: FollowUp) -> list[Trial]:
+    """The trial of an expert that is told what was wrong with its reply; empty where it cannot be asked."""
+    trial = repair_trial(candidate, repair)
+    return [] if trial is None else [trial]
