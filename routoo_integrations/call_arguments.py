@@ -14,9 +14,9 @@ from routoo_integrations.call_settings import PREFIX
 _REPLY_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 """What the limit on a reply is called; the names mean the same."""
 _COMPLETIONS = ("n", "best_of", "candidate_count", "num_generations")
+"""What the number of replies is called; a provider writes, and bills, the largest."""
 _FREE_CHOICES = ("auto", "none")
 """Choices of tools that insist on none."""
-"""What the number of replies is called; a provider writes, and bills, the largest."""
 
 
 def other_keywords(keywords: Mapping[str, Any], left_out: Collection[str]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from routoo_core.data.mt_bench import read_mt_bench
 from routoo_core.errors import OutcomesError
 from routoo_core.outcomes import read_outcomes
 from routoo_core.predictor.checkpoint import load_checkpoint
+from routoo_core.predictor.distilled import Sufficiency
+from routoo_core.predictor.pair_classifier import LinearMap
 from routoo_core.progress import SILENT
 from routoo_core.training.classifiers import score_loss, three_class_loss
 from routoo_core.training.distillation import (
@@ -84,6 +86,13 @@ def test_the_reward_loss_is_the_cross_entropy_of_two_softmaxes_over_the_observed
     target = torch.softmax(torch.tensor([2.0, 1.0]), dim=0)
     expected = -(target * torch.log_softmax(torch.tensor([1.0, 0.0]), dim=0)).sum()
     assert float(reward_loss(logits, rewards, 0.5)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_where_every_expert_suffices_the_prompt_is_not_taken_for_an_easy_one():
+    linear = LinearMap(np.zeros(1), np.ones(1), np.array([[1.0, 1.0]]), np.array([4.0, 2.0]))
+    rates = Sufficiency(linear).win_rates(np.array([[0.0], [3.0]], dtype=np.float32))
+    np.testing.assert_allclose(rates.mean(axis=1), 0.5, atol=1e-6)
+    assert rates[0, 0] - rates[0, 1] > rates[1, 0] - rates[1, 1] > 0
 
 
 def test_nobody_is_compared_with_an_expert_that_has_answered_few_prompts():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.predictor.base import Quality, Vectors
+from routoo_core.predictor.base import Vectors
 from routoo_core.predictor.calibration import logistic
 from routoo_core.predictor.checkpoint_config import CheckpointConfig
 from routoo_core.predictor.pair_classifier import LinearMap, load_linear_map
@@ -49,27 +49,32 @@ def load_distillation(weights: Weights, config: CheckpointConfig) -> PairwiseMod
 class Sufficiency:
     """HybridLLM's router (arXiv 2404.14618): is an expert as good as the best one, but for a gap?
 
+    It says nothing of how hard a prompt is: where every answer is wrong, each expert suffices. So what counts is how
+    far an expert is above the mean of all, as in battles.
+
     Attributes:
         linear: Vector → log-odds for each expert.
     """
 
     linear: LinearMap
 
-    def quality(self, vectors: Vectors) -> Quality:
-        """Probability that each expert is good enough, (prompts, experts)."""
-        quality: Quality = logistic(self.linear(vectors)).astype(np.float32)
-        return quality
+    def win_rates(self, vectors: Vectors) -> NDArray[np.float32]:
+        """Probability that each expert suffices, less its mean over the experts, plus one half; (prompts, experts)."""
+        suffices = logistic(self.linear(vectors))
+        rates: NDArray[np.float32] = suffices - suffices.mean(axis=1, keepdims=True) + 0.5
+        return rates.astype(np.float32)
 
     def weights(self) -> Weights:
         """The map."""
         return self.linear.weights()
 
 
-def load_sufficiency(weights: Weights, config: CheckpointConfig) -> Sufficiency:
+def load_sufficiency(weights: Weights, config: CheckpointConfig) -> PairwiseModel:
     """Rebuild the router.
 
     Raises:
         KeyError: A tensor is missing.
         RuntimeError: It is of other vectors or experts.
     """
-    return Sufficiency(load_linear_map(weights, config.dim, len(config.experts)))
+    linear = load_linear_map(weights, config.dim, len(config.experts))
+    return PairwiseModel(Sufficiency(linear), load_scale(weights, config))

@@ -149,7 +149,9 @@ ALGORITHMS: dict[str, Algorithm[Any, Any]] = {
     "causal": Algorithm(
         ScheduleSettings, fit_score_tokens, load_score_tokens, fine_tune=tune_score_tokens
     ),
-    "hybrid": Algorithm(SufficiencySettings, fit_sufficiency, load_sufficiency),
+    "hybrid": Algorithm(
+        SufficiencySettings, fit_sufficiency, load_sufficiency, refit_settings=with_scale_of
+    ),
     "zooter": Algorithm(
         DistillationSettings, fit_distillation, load_distillation, refit_settings=with_scale_of
     ),

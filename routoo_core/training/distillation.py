@@ -90,7 +90,7 @@ def reward_loss(logits: Tensor, rewards: Tensor, temperature: float) -> Tensor:
     return mean_of(-(target * log_share.masked_fill(~observed[some], 0)).sum(dim=1))
 
 
-class SufficiencySettings(ScheduleSettings):
+class SufficiencySettings(ScheduleSettings, PairwiseSettings):
     """Settings of ``hybrid``.
 
     Attributes:
@@ -105,8 +105,8 @@ class SufficiencySettings(ScheduleSettings):
 
 def fit_sufficiency(
     data: EncodedOutcomes, settings: SufficiencySettings, seed: int, progress: Update
-) -> Sufficiency:
-    """Teach the router which experts are good enough, compared with the best single one."""
+) -> PairwiseModel:
+    """Teach the router which experts are good enough, compared with the best single one, and fit its scale."""
     scores = data.outcomes.scores
     best = reference_expert(scores[data.outcomes.rows("train")])
     if settings.labels == "probabilistic":
@@ -118,7 +118,7 @@ def fit_sufficiency(
     targets = EncodedOutcomes(data.outcomes.with_scores(labels), data.vectors)
     experts = len(data.outcomes.experts)
     linear = fit_linear_map(targets, experts, soft_label_loss, settings, seed, progress)
-    return Sufficiency(linear)
+    return fit_scale(data, Sufficiency(linear), settings)
 
 
 def reference_expert(scores: Scores) -> int:
