@@ -13,6 +13,8 @@ _INDISPENSABLE = frozenset({"logit_bias", "logprobs", "tool_choice", "top_logpro
 DISPENSABLE = PARAMETERS - _INDISPENSABLE - frozenset(_ALIASES)
 """Arguments without which a call still asks for the same; either name of the reply limit stands for the other."""
 _REPLY_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+STOP_WORDS = frozenset({"stop", "stop_sequences"})
+"""What the words that end a reply are called."""
 
 _REASONING_MODEL = re.compile(r"(^|/)(o[1-9]|gpt-5)(?!.*chat)")
 """OpenAI's models that reason; the chat variants of GPT-5 do not."""

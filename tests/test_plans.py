@@ -267,6 +267,26 @@ async def test_an_accepted_answer_stands_and_the_judge_is_paid(endpoint, way):
     check_money(router, endpoint, record)
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_stop_words_of_a_call_do_not_cut_its_judge_short(endpoint, way):
+    replies(endpoint, left="It is 32.", judge="24 and 8 are 32.\nYes")
+    model = model_for(way, make_router(endpoint, CASCADE))
+    await answer(way, model, QUESTION, stop=["\n"])
+    asked, judged = endpoint.requests
+    assert asked["stop"] == ["\n"]
+    assert "stop" not in judged
+
+
+def test_nor_does_the_gateway_pass_them_on_to_a_judge(endpoint):
+    replies(endpoint, left="It is 32.", judge="24 and 8 are 32.\nYes")
+    body = {"model": "ladder", "messages": [{"role": "user", "content": QUESTION}], "stop": ["\n"]}
+    with GatewayServer(Gateway(make_router(endpoint, CASCADE)), port=0) as server:
+        assert post(server, body).is_success
+    asked, judged = endpoint.requests
+    assert asked["stop"] == ["\n"]
+    assert "stop" not in judged
+
+
 @pytest.mark.parametrize("judgement", ["No", "I cannot say", Reply(status=500), ""])
 @pytest.mark.parametrize("way", ["langchain whole", "llama_index async streamed"])
 async def test_what_the_judge_does_not_accept_goes_to_the_next_expert(endpoint, way, judgement):

@@ -30,6 +30,7 @@ from routoo_core.experts import Expert
 from routoo_core.failures import Failure, read_failure
 from routoo_core.limits import ReplyLimit
 from routoo_core.money import decimal_usd
+from routoo_core.parameters import STOP_WORDS
 from routoo_core.record import AttemptRecord, DecisionRecord, Ending
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
@@ -140,8 +141,13 @@ class Attempt:
 
     @property
     def withheld(self) -> frozenset[str]:
-        """Arguments that the expert does not take; see :data:`routoo_core.parameters.DISPENSABLE`."""
-        return self._call.refused_parameters.of(self.expert)
+        """Arguments that the expert is not sent: those that it does not take, and a judge the caller's stop words.
+
+        See :data:`routoo_core.parameters.DISPENSABLE`.
+        """
+        refused = self._call.refused_parameters.of(self.expert)
+        judges = self.step is not None and not self.step.is_checked
+        return refused | STOP_WORDS if judges else refused
 
     @contextmanager
     def preparation(self) -> Iterator[None]:
