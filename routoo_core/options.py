@@ -301,6 +301,7 @@ def _parts_of_config(
         config.plans,
         [expert.name for expert in experts],
         [expert.model for expert in experts],
+        Path(path).parent,
     )
     _check_hold_ttl(path, config.budget.hold_ttl_s, experts, plans)
     budget, store = open_account(path, config, ledger)

@@ -11,13 +11,15 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import log
-from typing import Annotated, Any, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from routoo_core.answer import QUOTED_BYTES, Answer, quote
 from routoo_core.comparison import Comparison, Form, comparison_of
-from routoo_core.errors import ConfigurationError
+from routoo_core.errors import CheckpointError, ConfigurationError
+from routoo_core.predictor.answer_scorer import AnswerScorer, load_scorer
 from routoo_core.request import RoutedRequest
 from routoo_core.settings import Settings
 
@@ -26,6 +28,9 @@ _FEWEST_TOKENS = 32
 """A call with a lower limit on its replies leaves a judge no room to think."""
 _SURE = 0.01
 """A quality this near 0 or 1 weighs no more in a vote than one just as near."""
+
+_UNREAD_BY_SCORER = frozenset({"images", "audio", "files", "video"})
+"""What a prompt may hold that a scorer cannot read."""
 
 _NUMBER = re.compile(r"\d{1,3}")
 
@@ -174,6 +179,10 @@ class Plan(Settings):
         has_tools = "tools" in request.needs
         return request.completions == 1 and not has_tools and not request.is_prefilled
 
+    def unread(self, request: RoutedRequest) -> frozenset[str]:
+        """What a prompt holds that the plan would have to read and cannot, so that it is not offered."""
+        return frozenset()
+
     def verdict(self, request: RoutedRequest, contributions: Sequence[Contribution]) -> Verdict:
         """What comes next; changes nothing.
 
@@ -268,17 +277,56 @@ def _last_answer(
 
 
 class Cascade(Plan):
-    """Experts are asked one after the other, until a judge accepts an answer; the last one's stands.
+    """Experts are asked one after the other, until an answer is accepted; the last one's stands.
 
     An answer that does not have the form or does not meet the check of its call goes on to the next expert, too.
 
     Attributes:
-        judge: The expert that says whether an answer is right; ``None`` to rely on the call's form and check.
+        judge: The expert that says whether an answer is right; ``None`` to rely on a scorer, or on the call's form and
+            check.
+        scorer: The model that says how probably an answer is right; the folder that ``routoo plans fit-cascade`` wrote.
+        thresholds: For each expert but the last, the probability from which its answer is accepted, 0–1.
     """
 
     kind: ClassVar[str] = "cascade"
 
     judge: str | None = None
+    scorer: AnswerScorer | None = None
+    thresholds: tuple[Share, ...] = ()
+
+    @field_validator("scorer", mode="before")
+    @classmethod
+    def _loads_scorer(cls, scorer: Any) -> Any:
+        if not isinstance(scorer, str | Path):
+            return scorer
+        try:
+            return load_scorer(Path(scorer))
+        except CheckpointError as error:
+            raise ValueError(str(error)) from error
+
+    @field_serializer("scorer")
+    def _names_folder(self, scorer: AnswerScorer | None) -> str | None:
+        return None if scorer is None or scorer.folder is None else str(scorer.folder.resolve())
+
+    @model_validator(mode="after")
+    def _accepts_in_one_way(self) -> Self:
+        scored = self.experts[:-1]
+        if self.scorer is None:
+            if self.thresholds:
+                raise ValueError("thresholds: belong to a scorer; name one, or remove them")
+            return self
+        if self.judge is not None:
+            raise ValueError("judge: a scorer accepts answers already; remove one of the two")
+        if len(self.thresholds) != len(scored):
+            raise ValueError(
+                f"thresholds: {len(self.thresholds)} numbers for {len(self.experts)} experts; give one for each expert "
+                "but the last, as `routoo plans fit-cascade` prints them"
+            )
+        try:
+            self.scorer.check_experts(scored)
+        except ConfigurationError as error:
+            raise ValueError(f"scorer: {error}") from error
+        return self
 
     def _steps(self) -> list[Step]:
         steps = []
@@ -290,11 +338,18 @@ class Cascade(Plan):
         return steps
 
     def suits(self, request: RoutedRequest) -> bool:
-        """Whether something can be checked, too; a judge's verdict is no JSON."""
+        """Whether something can be checked, too; a judge's verdict is no JSON, and a scorer reads no images."""
+        if not super().suits(request):
+            return False
+        if self.scorer is not None:
+            return not self.unread(request)
         if self.judge:
-            return super().suits(request) and _has_room_for_words(request)
-        has_check = request.form.is_json or request.overrides.check is not None
-        return super().suits(request) and has_check
+            return _has_room_for_words(request)
+        return request.form.is_json or request.overrides.check is not None
+
+    def unread(self, request: RoutedRequest) -> frozenset[str]:
+        """Images and the like, where a scorer would have to read them."""
+        return request.needs & _UNREAD_BY_SCORER if self.scorer is not None else frozenset()
 
     def verdict(self, request: RoutedRequest, contributions: Sequence[Contribution]) -> Verdict:
         """Ask, have it judged, ask the next one."""
@@ -311,9 +366,13 @@ class Cascade(Plan):
         if last.answer is None or not last.answer.is_whole:
             skipped = 2 if self.judge else 1
             return Ask((last.step + skipped,))
-        if self.judge is None:
-            return Take(len(contributions) - 1)
-        return Ask((last.step + 1,), _judgement_turns(last.answer))
+        if self.judge is not None:
+            return Ask((last.step + 1,), _judgement_turns(last.answer))
+        if self.scorer is not None:
+            probability = self.scorer.probability(request, last.answer, last.expert)
+            if probability < self.thresholds[last.step]:
+                return Ask((last.step + 1,))
+        return Take(len(contributions) - 1)
 
     def _is_judgement(self, step: int) -> bool:
         return self.judge is not None and step % 2 == 1
@@ -452,7 +511,11 @@ PLANS: dict[str, type[Plan]] = {plan.kind: plan for plan in (Consensus, Cascade,
 
 
 def read_plans(
-    origin: str, tables: Mapping[str, Any], experts: Sequence[str], taken: Collection[str] = ()
+    origin: str,
+    tables: Mapping[str, Any],
+    experts: Sequence[str],
+    taken: Collection[str] = (),
+    beside: Path | None = None,
 ) -> tuple[Plan, ...]:
     """The plans of ``[plans.NAME]`` tables.
 
@@ -461,9 +524,10 @@ def read_plans(
         tables: Name → table.
         experts: The names in the pool.
         taken: Other names that a call may give an expert.
+        beside: The folder that relative paths start from; by default the current one.
 
     Raises:
-        ConfigurationError: A kind or an expert is unknown, or a field is out of range.
+        ConfigurationError: A kind or an expert is unknown, a field is out of range, or a scorer cannot be loaded.
     """
     plans = []
     for name, table in tables.items():
@@ -474,6 +538,9 @@ def read_plans(
         kind = PLANS.get(str(values.pop("kind", "")))
         if kind is None:
             raise ConfigurationError(f"{place}.kind: choose of {', '.join(PLANS)}")
+        scorer = values.get("scorer")
+        if isinstance(scorer, str) and beside is not None:
+            values["scorer"] = str(beside / scorer)
         plans.append(kind.read(place, {"name": name, **values}))
     check_plans(plans, experts, origin, taken)
     return tuple(plans)

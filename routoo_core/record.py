@@ -198,6 +198,7 @@ class DecisionRecord:
         router: Fingerprint of the predictor.
         skipped: Experts that cool down: they are the last candidates.
         prompt: What a general router read of the prompt; ``None`` from other routers.
+        unread: Plans that were not offered → what of the prompt their scorer cannot read, such as images.
         plan: The plan whose reply it is.
         model: What the endpoint calls the expert.
         account: Whose budget paid; ``None`` for a reply from a cache, which somebody else may have paid for.
@@ -226,6 +227,7 @@ class DecisionRecord:
     router: str = ""
     skipped: tuple[SkipRecord, ...] = ()
     prompt: PromptRecord | None = None
+    unread: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     plan: str | None = None
     model: str | None = None
     account: str | None = None
@@ -264,6 +266,7 @@ class DecisionRecord:
             "router": self.router,
             "skipped": [skip.to_dict() for skip in self.skipped],
             "prompt": None if self.prompt is None else self.prompt.to_dict(),
+            "unread": {plan: list(parts) for plan, parts in self.unread.items()},
             "account": self.account,
             "cached": self.cached,
             "within_limit": self.within_limit,

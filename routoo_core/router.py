@@ -272,6 +272,7 @@ class Router:
             skipped=self._skipped(candidates, cooling) if cooling else (),
             context=context,
             prompt=describe_prompt(prediction),
+            unread=self._unread(request),
         )
 
     def _candidates(
@@ -296,6 +297,15 @@ class Router:
                 "replies, do not suit it; name an expert or leave it out"
             )
         return offered
+
+    def _unread(self, request: RoutedRequest) -> dict[str, tuple[str, ...]]:
+        """What each plan's scorer cannot read of a prompt, where there is something."""
+        unread = {}
+        for plan in self.plans:
+            parts = plan.unread(request)
+            if parts:
+                unread[plan.name] = tuple(sorted(parts))
+        return unread
 
     def preview(self, request: RoutedRequest) -> Preview:
         """:meth:`decide`, and what the budget makes of it now: who is affordable, how long the reply may be.

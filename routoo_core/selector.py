@@ -7,7 +7,7 @@ the same one, or one that follows the budget. Any plain function of the rule's f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from math import inf, isinf
 from typing import Any, ClassVar
@@ -345,6 +345,7 @@ class Decision:
         skipped: Experts that cool down: they are the last candidates.
         context: What the policy looked at.
         prompt: What a general router read of the prompt.
+        unread: Plans that are not offered → what of the prompt their scorer cannot read.
     """
 
     candidates: tuple[Candidate, ...]
@@ -356,6 +357,7 @@ class Decision:
     skipped: tuple[SkipRecord, ...] = ()
     context: PolicyContext | None = field(default=None, repr=False, compare=False)
     prompt: PromptDescription | None = None
+    unread: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def pinned(self) -> Candidate | None:
@@ -377,6 +379,7 @@ class Decision:
             router=self.fingerprint,
             skipped=self.skipped,
             prompt=_prompt_record(self.prompt),
+            unread=self.unread,
         )
 
     def explain(self) -> str:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = """
 routoo_core
     errors extras redaction files lifetimes threads progress money text tables plotting settings tokens
-    json_schema expected_form arguments question messages request answer stated_answers comparison plans latency usage prices model_names hosts list_prices endpoint limits
+    json_schema expected_form arguments question messages request answer stated_answers comparison latency usage prices model_names hosts list_prices endpoint limits
 routoo_core.catalogue
     names skills entries ability_fit store providers building
 routoo_core
@@ -19,10 +19,10 @@ routoo_core
     error_evidence failures
     parameters hidden_reasoning answering_models expert_table prompts outcomes bradley_terry battles embedded
 routoo_core.predictor
-    base checkpoint_folder ngrams prompt_reader vector_reader general batching weights adapter ngram_encoder endpoint_encoder encoder general_checkpoint calibration lengths heads checkpoint_config quality_model
+    base checkpoint_folder ngrams prompt_reader vector_reader general batching weights adapter ngram_encoder endpoint_encoder encoder general_checkpoint calibration answer_scorer lengths heads checkpoint_config quality_model
     head_ensemble neighbours pairwise similarity_ranking matrix_factorisation pair_classifier score_tokens distilled random_router performance reference checkpoint
 routoo_core
-    abilities pool_proposal loading
+    plans abilities pool_proposal loading
 routoo_core.budget
     clock period account ledger outage journal recollection settlements sqlite_file sqlite_holds sqlite redis opening tables declared outlook overview alerts cooldowns
 routoo_core.answer_cache
@@ -61,7 +61,7 @@ routoo_core.assignment
     predictions on_ray quality_table live_costs solver plan target
 routoo_core.training
     reader_targets kind_regression vector_reader prompt_reader general_corpus general_answers general encoded early_stopping calibration lengths neighbours labels head_ensemble pairwise similarity_ranking matrix_factorisation random_router lora encoder_tuning classifiers distillation fine_tuning algorithms settings
-    processes vectors simple_routers metrics model_card run new_expert suggestion expert_run general_labels grades plan_fit
+    processes vectors simple_routers metrics model_card run new_expert suggestion expert_run general_labels grades plan_fit scorer_fit cascade_fit
 routoo_core.evaluation
     plots report training_overlap tables predictions rewording paraphrases stress evaluation
     drawings summaries sentences page

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError
 from routoo_core.predictor.base import Vectors
@@ -37,10 +39,7 @@ class NgramEncoder:
     ) -> Vectors:
         """Encode texts; thread-safe, float32, shape (prompts, dim)."""
         hashed = self.dim - SHAPES
-        random = np.random.default_rng(_SEED)
-        place = random.integers(0, hashed, BUCKETS)
-        sign = random.choice(np.array([-1, 1], dtype=np.float32), BUCKETS)
-
+        place, sign = _places(hashed)
         vectors = np.zeros((len(prompts), self.dim), dtype=np.float32)
         for vector, prompt in zip(vectors, prompts, strict=True):
             text = shorten(prompt)
@@ -52,6 +51,15 @@ class NgramEncoder:
         if progress:
             progress(len(prompts))
         return vectors
+
+
+@lru_cache(maxsize=8)
+def _places(hashed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The number of the vector that each bucket adds to, and the sign with which it does, (BUCKETS,)."""
+    random = np.random.default_rng(_SEED)
+    place = random.integers(0, hashed, BUCKETS)
+    sign = random.choice(np.array([-1, 1], dtype=np.float32), BUCKETS)
+    return place, sign
 
 
 def read_ngram_encoder(model: str) -> NgramEncoder:

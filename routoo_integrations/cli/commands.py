@@ -164,6 +164,10 @@ PLANS_COMMANDS = {
         "plans:fit_command",
         "Learn what the plans of routoo.toml are worth from stored answers; no expert is called.",
     ),
+    "fit-cascade": (
+        "plans:fit_cascade_command",
+        "Learn whom a cascade asks and which answers it accepts, within a mean cost per call; no expert is called.",
+    ),
 }
 """``routoo plans …``."""
 

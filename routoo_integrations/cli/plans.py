@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -12,29 +13,46 @@ from rich.table import Table
 from routoo_core.config import read_config, read_pool
 from routoo_core.errors import ConfigurationError
 from routoo_core.measures.plan_replay import read_answers
-from routoo_core.outcomes import outcome_rows, read_outcomes
+from routoo_core.outcomes import Outcomes, outcome_rows, read_outcomes
 from routoo_core.plans import Plan, describe_plan, read_plans
+from routoo_core.predictor.answer_scorer import SCORER_FILES
 from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.price_list import read_price_list
 from routoo_core.prices import PriceList
 from routoo_core.tables import check_table_format, write_rows
+from routoo_core.training.cascade_fit import (
+    CascadeFit,
+    FittedCascade,
+    cascade_tables,
+    fit_cascades,
+    usd_per_call,
+)
 from routoo_core.training.plan_fit import FittedPlan, fit_plans, prices_with_plans
 from routoo_integrations.cli.configuration import find_configuration
-from routoo_integrations.cli.options import ConfigOption, JsonOption, OutcomesOption, RouterOption
+from routoo_integrations.cli.options import (
+    ConfigOption,
+    JsonOption,
+    OutcomesOption,
+    PricesOption,
+    RouterOption,
+)
 from routoo_integrations.cli.outputs import CHECKPOINT_FILES, CommandFiles, OverwriteOption
 from routoo_integrations.cli.terminal import out, print_json, print_line, progress
+
+AnswerTableOption = Annotated[
+    Path,
+    typer.Option(
+        help="Parquet or CSV: prompt_id, model, answer; 'routoo score --answers-out' writes it."
+    ),
+]
+_PLANS_FILE = "plans.toml"
 
 
 def fit_command(
     router: RouterOption,
     prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt, split.")],
     outcomes: OutcomesOption,
-    answers: Annotated[
-        Path,
-        typer.Option(
-            help="Parquet or CSV: prompt_id, model, answer; 'routoo score --answers-out' writes it."
-        ),
-    ],
+    answers: AnswerTableOption,
     folder: Annotated[
         Path, typer.Option("--out", help="The folder of the router that knows the plans.")
     ],
@@ -96,6 +114,76 @@ def fit_command(
         _show(fit.plans, folder)
 
 
+def fit_cascade_command(
+    prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt, split.")],
+    outcomes: OutcomesOption,
+    answers: AnswerTableOption,
+    prices: PricesOption,
+    cost_per_call: Annotated[
+        list[float],
+        typer.Option(
+            min=0, help="USD that a call may cost on average (repeatable: a cascade for each)."
+        ),
+    ],
+    folder: Annotated[
+        Path, typer.Option("--out", help="The folder of the scorer and of plans.toml.")
+    ],
+    name: Annotated[str, typer.Option(help="What the plan is called.")] = "ladder",
+    expert: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this expert (repeatable); by default all that have a price."),
+    ] = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn from stored answers whom a cascade asks, and which answers it accepts; no expert is called.
+
+    A small scorer learns from train prompts which answers are right. Lists of up to three experts and thresholds are
+    chosen on other train prompts: the most quality within the mean cost. The figures are of the dev prompts.
+
+    Example: [bold]routoo plans fit-cascade --prompts p.csv --outcomes o.csv --answers a.csv --prices experts.toml
+    --cost-per-call 0.002 --out scorer[/bold]
+    """
+    CommandFiles(
+        inputs=[prompts, outcomes, answers, prices],
+        folders={"--out": (folder, (*SCORER_FILES, _PLANS_FILE))},
+    ).check(overwrite)
+    table = read_outcomes(prompts, outcomes)
+    price_list = _prices_of(table, prices, expert)
+    observed = table.select(price_list.models)
+    stored = read_answers(answers, observed.experts)
+    costs = usd_per_call(observed, price_list)
+    fit = fit_cascades(observed, stored, costs, cost_per_call, name, folder, progress)
+
+    text = cascade_tables(fit.cascades)
+    (folder / _PLANS_FILE).write_text(text, encoding="utf-8")
+    if as_json:
+        cascades = [_cascade_as_dict(cascade) for cascade in fit.cascades]
+        print_json({"out": str(folder), "prompts": fit.measuring, "plans": cascades})
+    else:
+        _show_cascades(fit, folder, text)
+
+
+def _prices_of(table: Outcomes, prices: Path, experts: Sequence[str] | None) -> PriceList:
+    """The prices of the experts that are in question, in the order of the price list.
+
+    Raises:
+        ConfigurationError: One that is named has no price or no outcomes, or none is left.
+    """
+    known = read_price_list(prices)
+    for name in experts or ():
+        if name not in known.models or name not in table.experts:
+            raise ConfigurationError(
+                f"--expert: {name!r} must be in both {prices} and --outcomes; correct the name"
+            )
+    wanted = experts or [name for name in known.models if name in table.experts]
+    if not wanted:
+        raise ConfigurationError(
+            f"--prices: {prices} has no expert of --outcomes; the names must be the same"
+        )
+    return known.select(wanted)
+
+
 def _read_plans(place: Path, names: Sequence[str] | None) -> list[Plan]:
     """The plans of a configuration, or those that are named.
 
@@ -104,7 +192,8 @@ def _read_plans(place: Path, names: Sequence[str] | None) -> list[Plan]:
     """
     settings = read_config(place)
     pool = read_pool(place, settings)
-    plans = read_plans(str(place), settings.plans, [expert.name for expert in pool])
+    experts = [expert.name for expert in pool]
+    plans = read_plans(str(place), settings.plans, experts, beside=place.parent)
     if not plans:
         raise ConfigurationError(
             f'{place}: plans: there is none; add a table such as [plans.pair] with kind = "consensus"'
@@ -129,6 +218,40 @@ def _write_prices(target: Path, prices: PriceList) -> None:
             }
         )
     write_rows(target, rows)
+
+
+def _cascade_as_dict(cascade: FittedCascade) -> dict[str, object]:
+    return {
+        "name": cascade.plan.name,
+        **describe_plan(cascade.plan),
+        "cost_per_call": cascade.budget,
+        "quality": asdict(cascade.quality),
+        "cost": asdict(cascade.cost),
+        "best_expert": cascade.best_expert,
+        "best_quality": cascade.best_quality,
+        "best_cost": cascade.best_cost,
+        "gain": asdict(cascade.gain),
+    }
+
+
+def _show_cascades(fit: CascadeFit, folder: Path, text: str) -> None:
+    table = Table("up to", "plan", "quality [95 %]", "USD a call", "best expert within", box=None)
+    for cascade in fit.cascades:
+        quality = cascade.quality
+        table.add_row(
+            f"{cascade.budget:g}",
+            " → ".join(cascade.plan.experts),
+            f"{quality.mean:.3f} [{quality.low:.3f}, {quality.high:.3f}]",
+            f"{cascade.cost.mean:.6f}",
+            f"{cascade.best_quality:.3f} ({cascade.best_expert})",
+        )
+    out.print(table)
+    if text:
+        print_line(f"{folder / _PLANS_FILE}: put this into routoo.toml, and teach it to the router")
+        print_line("by `routoo plans fit`:")
+        print_line(text)
+    else:
+        print_line("No list of several experts is better than one alone.")
 
 
 def _as_dict(fitted: FittedPlan) -> dict[str, object]:

@@ -1,0 +1,190 @@
+"""How probably an answer is right: a small model that reads a prompt and an answer to it, in about a millisecond.
+
+A cascade asks it after each step (FrugalGPT, arXiv 2305.05176, §3). It is a logistic regression on hashed n-grams of
+both texts and on what form the answer has, with weights for each expert.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from routoo_core.answer import Answer
+from routoo_core.comparison import Form, comparison_of
+from routoo_core.errors import CheckpointError, ConfigurationError
+from routoo_core.predictor.calibration import logistic
+from routoo_core.predictor.checkpoint_folder import CONFIG_FILE, read_config_values
+from routoo_core.predictor.ngram_encoder import NgramEncoder, read_ngram_encoder
+from routoo_core.request import RoutedRequest
+from routoo_core.stated_answers import without_thoughts
+
+SCORER = "answer-scorer"
+"""In config.json: what kind of model the folder holds."""
+SCORER_FILE = "scorer.safetensors"
+SCORER_FILES = (CONFIG_FILE, SCORER_FILE)
+
+_FORMS: tuple[Form, ...] = ("choice", "number", "json")
+_FIGURES = len(_FORMS) + 2
+
+_PROMPT_ENCODER = NgramEncoder(256)
+_ANSWER_ENCODER = NgramEncoder(64)
+
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReader:
+    """Prompts and answers as numbers.
+
+    Attributes:
+        prompt_encoder: Reads prompts.
+        answer_encoder: Reads answers.
+    """
+
+    prompt_encoder: NgramEncoder = _PROMPT_ENCODER
+    answer_encoder: NgramEncoder = _ANSWER_ENCODER
+
+    @property
+    def dim(self) -> int:
+        """How many numbers there are for a prompt and an answer together."""
+        return self.prompt_encoder.dim + self.answer_encoder.dim + _FIGURES
+
+    def read_prompt(self, request: RoutedRequest) -> Features:
+        """Of a prompt, float32, (prompt_encoder.dim,)."""
+        vector: Features = self.prompt_encoder.encode([request.text])[0]
+        return vector
+
+    def read_answer(self, request: RoutedRequest, answer: Answer) -> Features:
+        """Of an answer, float32, (dim - prompt_encoder.dim,): its n-grams, its form, and whether it states anything."""
+        comparison = comparison_of(request)
+        text = without_thoughts(answer.text)
+        statement = None if comparison is None else comparison.statement(answer)
+        figures = np.zeros(_FIGURES, dtype=np.float32)
+        if comparison is not None:
+            figures[_FORMS.index(comparison.form)] = 1.0
+            figures[-2] = statement is None
+        figures[-1] = not text.strip()
+        # What is stated stands first, so that it is not lost among the words around it.
+        vector = self.answer_encoder.encode([f"{statement or ''}\n{text}"])[0]
+        return np.concatenate([vector, figures])
+
+
+@dataclass(frozen=True)
+class AnswerScorer:
+    """Probabilities that answers are right; two of one fingerprint are equal.
+
+    Attributes:
+        experts: Whose answers it has learnt.
+        weight: (experts, reader.dim).
+        bias: (experts,).
+        reader: Makes numbers of texts.
+        folder: Where it is stored; ``None`` before that.
+        fingerprint: Of its files.
+    """
+
+    experts: tuple[str, ...] = field(compare=False)
+    weight: Features = field(repr=False, compare=False)
+    bias: Features = field(repr=False, compare=False)
+    reader: AnswerReader = field(default_factory=AnswerReader)
+    folder: Path | None = field(default=None, compare=False)
+    fingerprint: str = ""
+
+    def probability(self, request: RoutedRequest, answer: Answer, expert: str) -> float:
+        """How probably an answer is right, 0–1.
+
+        Args:
+            request: The call.
+            answer: What an expert said.
+            expert: Its name; one of :attr:`experts`.
+        """
+        prompt = self.reader.read_prompt(request)
+        features = np.concatenate([prompt, self.reader.read_answer(request, answer)])
+        row = self.experts.index(expert)
+        return float(logistic(np.asarray(self.weight[row] @ features + self.bias[row])))
+
+    def check_experts(self, experts: Sequence[str]) -> None:
+        """Refuse experts whose answers it has not learnt.
+
+        Raises:
+            ConfigurationError: The message names the first of them.
+        """
+        for expert in experts:
+            if expert not in self.experts:
+                raise ConfigurationError(
+                    f"{self.folder}: has not learnt answers of {expert!r}, but of {', '.join(self.experts)}; fit it "
+                    "again with `routoo plans fit-cascade`"
+                )
+
+
+def save_scorer(folder: Path, scorer: AnswerScorer) -> None:
+    """Write a scorer's two files; the folder is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "format": 1,
+        "kind": SCORER,
+        "experts": list(scorer.experts),
+        "prompt_encoder": scorer.reader.prompt_encoder.fingerprint,
+        "answer_encoder": scorer.reader.answer_encoder.fingerprint,
+    }
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    arrays = {
+        "weight": np.ascontiguousarray(scorer.weight, dtype=np.float32),
+        "bias": np.ascontiguousarray(scorer.bias, dtype=np.float32),
+    }
+    save_file(arrays, folder / SCORER_FILE)
+
+
+def load_scorer(folder: Path) -> AnswerScorer:
+    """Load what :func:`save_scorer` wrote.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, or is another kind of model's; the message names it.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder}: there is no such folder; `routoo plans fit-cascade --out {folder}` writes it"
+        )
+    config = read_config_values(folder)
+    if config.get("kind") != SCORER:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE}: kind: is not {SCORER!r}; name a folder that `routoo plans fit-cascade` wrote"
+        )
+    path = folder / SCORER_FILE
+    try:
+        experts = tuple(str(name) for name in config["experts"])
+        reader = AnswerReader(
+            read_ngram_encoder(str(config["prompt_encoder"])),
+            read_ngram_encoder(str(config["answer_encoder"])),
+        )
+        arrays = load_file(path)
+        weight = arrays["weight"]
+        bias = arrays["bias"]
+        if weight.shape != (len(experts), reader.dim) or bias.shape != (len(experts),):
+            raise ValueError(f"weight has the shape {weight.shape}")
+        if not np.isfinite(weight).all() or not np.isfinite(bias).all():
+            raise ValueError("it holds values that are no finite numbers")
+    except (
+        OSError,
+        SafetensorError,
+        LookupError,
+        ValueError,
+        TypeError,
+        ConfigurationError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{path}: cannot be used ({reason}); copy the folder again, or fit it again"
+        ) from error
+    digest = hashlib.sha256()
+    for name in SCORER_FILES:
+        digest.update((folder / name).read_bytes())
+    fingerprint = digest.hexdigest()[:16]
+    return AnswerScorer(experts, weight, bias, reader, folder, fingerprint)

@@ -1,0 +1,442 @@
+"""``routoo plans fit-cascade``: a scorer of answers, and whom to ask up to which threshold within a mean cost.
+
+FrugalGPT (arXiv 2305.05176, §3) fits both on stored answers. The scorer learns on one part of the train prompts, the
+list of experts and its thresholds are chosen on the other, and what they are worth is measured on the dev prompts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routoo_core.errors import ConfigurationError, OutcomesError
+from routoo_core.measures.call_costs import CALLS, measured_costs
+from routoo_core.measures.curve import Array
+from routoo_core.measures.figures import bootstrap_weights
+from routoo_core.measures.plan_replay import AnswerTable, replay_plan
+from routoo_core.outcomes import Outcomes
+from routoo_core.plans import Cascade, describe_plan
+from routoo_core.predictor.answer_scorer import AnswerReader, load_scorer, save_scorer
+from routoo_core.prices import PriceList
+from routoo_core.progress import SILENT, Progress
+from routoo_core.text import question_fingerprints
+from routoo_core.training.scorer_fit import fit_scorer, probabilities, read_answer_features
+
+_LEARNING_TENTHS = 6
+"""So many tenths of the train prompts teach the scorer; the others choose the list and its thresholds."""
+_THRESHOLDS = 16
+"""So many are tried for each expert."""
+_SURE = 1.645
+"""Standard errors by which the mean cost must lie below the budget, so that new prompts keep it 19 times in 20."""
+_WORSE = 2.0
+"""Standard errors by which a cheaper expert must be better for one to be left out of the search."""
+_FEWEST_PROMPTS = 20
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class SearchPrompts:
+    """The prompts on which lists and thresholds are chosen.
+
+    Attributes:
+        scores: Observed, prompts × experts, 0–1.
+        costs: Paid, prompts × experts.
+        probabilities: What the scorer says of the answers, prompts × experts.
+    """
+
+    scores: Array
+    costs: Array
+    probabilities: Array
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Whom to ask one after the other, and from which probability an answer is accepted.
+
+    Attributes:
+        experts: Columns.
+        thresholds: One for each but the last.
+    """
+
+    experts: tuple[int, ...]
+    thresholds: tuple[float, ...] = ()
+
+    def outcome(self, prompts: SearchPrompts) -> tuple[Array, Array]:
+        """Score and cost of each prompt, (prompts,)."""
+        count = len(prompts.scores)
+        score = np.zeros(count)
+        cost = np.zeros(count)
+        is_open = np.ones(count, dtype=np.bool_)
+        for position, expert in enumerate(self.experts):
+            cost += np.where(is_open, prompts.costs[:, expert], 0.0)
+            is_accepted = is_open
+            if position < len(self.thresholds):
+                probability = prompts.probabilities[:, expert]
+                is_accepted = is_open & (probability >= self.thresholds[position])
+            score += np.where(is_accepted, prompts.scores[:, expert], 0.0)
+            is_open = is_open & ~is_accepted
+        return score, cost
+
+
+class LadderSearch:
+    """Every list of up to three experts with every threshold that is tried, by mean quality and cost.
+
+    Args:
+        prompts: Where they are compared.
+    """
+
+    def __init__(self, prompts: SearchPrompts) -> None:
+        self._prompts = prompts
+        self._experts = _worth_asking(prompts)
+        self._thresholds = {expert: _tried_thresholds(prompts, expert) for expert in self._experts}
+        self._quality: list[Array] = [np.empty(0)] * 3
+        self._cost: list[Array] = [np.empty(0)] * 3
+        self._ladders: list[list[tuple[int, ...]]] = [[], [], []]
+        self._measure_all()
+
+    def best(self, budget: float) -> Ladder:
+        """The list of the most quality whose mean cost keeps within the budget, also on prompts that are new.
+
+        A longer list must be better than a shorter one by more than a standard error, since the best of many is
+        partly the luckiest.
+
+        Args:
+            budget: In the unit of the costs.
+
+        Raises:
+            ConfigurationError: No expert keeps within it.
+        """
+        chosen: Ladder | None = None
+        for length in range(3):
+            ladder = self._best_of_length(length, budget)
+            if ladder is not None and (chosen is None or self._is_better(ladder, chosen)):
+                chosen = ladder
+        if chosen is None:
+            cheapest = self._prompts.costs.mean(axis=0).min()
+            raise ConfigurationError(
+                f"--cost-per-call: {budget:g} is less than the cheapest expert costs surely ({cheapest:g} on average); "
+                "give more"
+            )
+        return chosen
+
+    def _best_of_length(self, length: int, budget: float) -> Ladder | None:
+        quality = self._quality[length]
+        cost = self._cost[length]
+        limit = budget
+        while True:
+            affordable = np.where(cost <= limit, quality, -np.inf)
+            if not len(affordable) or np.isneginf(affordable).all():
+                return None
+            best = int(affordable.argmax())
+            ladder = self._ladder(length, best)
+            _, paid = ladder.outcome(self._prompts)
+            sure_cost = paid.mean() + _SURE * paid.std() / np.sqrt(len(paid))
+            if sure_cost <= budget:
+                return ladder
+            limit = min(limit * budget / sure_cost, float(cost[best]) * (1 - 1e-9))
+
+    def _is_better(self, longer: Ladder, shorter: Ladder) -> bool:
+        gain = longer.outcome(self._prompts)[0] - shorter.outcome(self._prompts)[0]
+        return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
+
+    def _ladder(self, length: int, number: int) -> Ladder:
+        """The ladder at a place of the table of one length."""
+        per_list = _THRESHOLDS**length
+        experts = self._ladders[length][number // per_list]
+        places = np.unravel_index(number % per_list, (_THRESHOLDS,) * length) if length else ()
+        thresholds = []
+        for expert, place in zip(experts, places, strict=False):
+            thresholds.append(float(self._thresholds[expert][place]))
+        return Ladder(experts, tuple(thresholds))
+
+    def _measure_all(self) -> None:
+        scores = self._prompts.scores
+        costs = self._prompts.costs
+        quality: list[list[Array]] = [[], [], []]
+        paid: list[list[Array]] = [[], [], []]
+        for first in self._experts:
+            self._ladders[0].append((first,))
+            quality[0].append(scores[:, first].mean(keepdims=True))
+            paid[0].append(costs[:, first].mean(keepdims=True))
+            refused = self._refused(first)
+            taken = _mean_where(~refused, scores[:, first])
+            for second in self._experts:
+                if second == first:
+                    continue
+                self._ladders[1].append((first, second))
+                quality[1].append(taken + _mean_where(refused, scores[:, second]))
+                start_cost = costs[:, first].mean() + _mean_where(refused, costs[:, second])
+                paid[1].append(start_cost)
+                self._measure_triples(first, second, quality[2], paid[2])
+        for length in range(3):
+            self._quality[length] = (
+                np.concatenate(quality[length]) if quality[length] else np.empty(0)
+            )
+            self._cost[length] = np.concatenate(paid[length]) if paid[length] else np.empty(0)
+
+    def _measure_triples(
+        self, first: int, second: int, quality: list[Array], paid: list[Array]
+    ) -> None:
+        """Add the lists that begin with two experts."""
+        scores = self._prompts.scores
+        costs = self._prompts.costs
+        count = len(scores)
+        refused = self._refused(first)
+        refused_next = self._refused(second)
+        refused_twice = (refused[:, None] & refused_next[None]).reshape(-1, count)
+        taken = _mean_where(~refused, scores[:, first])
+        taken_next = refused.astype(np.float32) @ (~refused_next * scores[:, second]).T / count
+        begun = (taken[:, None] + taken_next).ravel()
+        begun_cost = costs[:, first].mean() + _mean_where(refused, costs[:, second])
+        weights = refused_twice.astype(np.float32)
+        last_scores = weights @ scores.astype(np.float32) / count
+        last_costs = weights @ costs.astype(np.float32) / count
+        for third in self._experts:
+            if third in {first, second}:
+                continue
+            self._ladders[2].append((first, second, third))
+            quality.append(begun + last_scores[:, third])
+            paid.append(np.repeat(begun_cost, _THRESHOLDS) + last_costs[:, third])
+
+    def _refused(self, expert: int) -> NDArray[np.bool_]:
+        """Whether an expert's answer is refused by each threshold, thresholds × prompts."""
+        probability = self._prompts.probabilities[:, expert]
+        refused: NDArray[np.bool_] = probability[None] < self._thresholds[expert][:, None]
+        return refused
+
+
+def _mean_where(mask: NDArray[np.bool_], values: Array) -> Array:
+    """The mean over all prompts of the values where a mask holds, else 0; (rows of the mask,)."""
+    means: Array = mask @ values / len(values)
+    return means
+
+
+def _tried_thresholds(prompts: SearchPrompts, expert: int) -> Array:
+    """Probabilities that as many answers lie between, rounded as they are written."""
+    shares = np.linspace(0.03, 0.97, _THRESHOLDS)
+    return np.round(np.quantile(prompts.probabilities[:, expert], shares), 4)
+
+
+def _worth_asking(prompts: SearchPrompts) -> list[int]:
+    """The experts that no cheaper one is clearly better than."""
+    scores = prompts.scores
+    mean_cost = prompts.costs.mean(axis=0)
+    worth = []
+    for expert in range(scores.shape[1]):
+        lead = scores - scores[:, [expert]]
+        error = lead.std(axis=0) / np.sqrt(len(scores))
+        is_beaten = (mean_cost <= mean_cost[expert]) & (lead.mean(axis=0) > _WORSE * error)
+        is_beaten[expert] = False
+        if not is_beaten.any():
+            worth.append(expert)
+    return worth
+
+
+# What is fitted, and what it is worth
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A mean over prompts, and its 95 % interval over resampled ones."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Array, weights: Sequence[Array]) -> Measured:
+        """Of a value for each prompt."""
+        resampled = [float(weight @ values) for weight in weights]
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        return cls(float(values.mean()), float(low), float(high))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedCascade:
+    """A cascade for one budget, and what it is worth on prompts that neither it nor its scorer has seen.
+
+    Attributes:
+        budget: The mean cost that a call may have.
+        plan: The cascade; of one expert where no list is better within the budget.
+        quality: Its mean score, 0–1.
+        cost: Its mean cost.
+        best_expert: The single expert that the search prompts say is best within the budget.
+        best_quality: That one's mean score, 0–1.
+        best_cost: Its mean cost.
+        gain: Quality of the cascade less that of the expert.
+        scores: Of each measured prompt, (prompts,).
+        costs: Of each measured prompt, (prompts,).
+    """
+
+    budget: float
+    plan: Cascade
+    quality: Measured
+    cost: Measured
+    best_expert: str
+    best_quality: float
+    best_cost: float
+    gain: Measured
+    scores: Array = field(repr=False)
+    costs: Array = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class CascadeFit:
+    """What :func:`fit_cascades` made.
+
+    Attributes:
+        cascades: One for each budget.
+        learning: On how many prompts the scorer learnt.
+        searching: On how many prompts the lists were chosen.
+        measuring: On how many prompts they were measured.
+    """
+
+    cascades: tuple[FittedCascade, ...]
+    learning: int
+    searching: int
+    measuring: int
+
+
+def fit_cascades(
+    outcomes: Outcomes,
+    answers: AnswerTable,
+    costs: Array,
+    budgets: Sequence[float],
+    name: str,
+    folder: Path,
+    progress: Progress = SILENT,
+) -> CascadeFit:
+    """Learn a scorer, write it, and choose a cascade for each budget.
+
+    Args:
+        outcomes: What the experts scored, by split.
+        answers: What they answered.
+        costs: Of each answer, prompts × experts.
+        budgets: The mean costs that a call may have, in the same unit.
+        name: What the plan is called; with several budgets, a number is put behind it.
+        folder: Where the scorer is written.
+        progress: Where progress goes.
+
+    Raises:
+        OutcomesError: Too few prompts were answered by all of the experts.
+        ConfigurationError: A budget is less than the cheapest expert costs.
+    """
+    complete = outcomes.score_table.complete_rows()
+    outcomes = outcomes.take(complete)
+    costs = costs[complete]
+    learning, searching = _parts(outcomes)
+    measuring = outcomes.rows("dev")
+    for part, rows in (("train", learning), ("train", searching), ("dev", measuring)):
+        if len(rows) < _FEWEST_PROMPTS:
+            raise OutcomesError(
+                f"--prompts: too few prompts of the split {part} were answered by all of the experts; a cascade is "
+                "learnt from train prompts and measured on dev prompts, with 50 or more of each"
+            )
+    reader = AnswerReader()
+    taught = outcomes.take(np.concatenate([learning, searching]))
+    taught_rows = np.arange(len(taught.prompts))
+    learnt_rows = taught_rows[: len(learning)]
+    searched_rows = taught_rows[len(learning) :]
+    read = read_answer_features(taught, answers, reader, progress)
+    save_scorer(folder, fit_scorer(taught, read, reader, learnt_rows, searched_rows))
+    scorer = load_scorer(folder)
+
+    searched = SearchPrompts(
+        outcomes.scores[searching].astype(np.float64),
+        costs[searching],
+        probabilities(scorer, read, searched_rows),
+    )
+    search = LadderSearch(searched)
+    measured = outcomes.take(measuring)
+    cascades = []
+    for number, budget in enumerate(budgets, start=1):
+        ladder = search.best(budget)
+        plan = Cascade(
+            name=name if len(budgets) == 1 else f"{name}-{number}",
+            experts=tuple(outcomes.experts[column] for column in ladder.experts),
+            scorer=scorer,
+            thresholds=ladder.thresholds,
+        )
+        single = _best_single(searched, budget)
+        cascades.append(
+            _measure(plan, budget, measured, answers, costs[measuring], single, progress)
+        )
+    return CascadeFit(tuple(cascades), len(learning), len(searching), len(measuring))
+
+
+def cascade_tables(cascades: Sequence[FittedCascade]) -> str:
+    """The plans of several experts as tables of routoo.toml, with what each is worth; empty where there is none."""
+    tables = []
+    for cascade in cascades:
+        plan = cascade.plan
+        if len(plan.experts) == 1:
+            continue
+        quality = cascade.quality
+        lines = [
+            f"[plans.{json.dumps(plan.name)}]",
+            f"# quality {quality.mean:.3f} [{quality.low:.3f}, {quality.high:.3f}] at {cascade.cost.mean:.6f} USD a "
+            f"call [{cascade.cost.low:.6f}, {cascade.cost.high:.6f}]",
+        ]
+        for key, value in describe_plan(plan).items():
+            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+        tables.append("\n".join(lines) + "\n")
+    return "\n".join(tables)
+
+
+def usd_per_call(outcomes: Outcomes, prices: PriceList) -> Array:
+    """USD of each answer, prompts × experts: what was paid, else its tokens at list prices."""
+    return measured_costs(outcomes, prices).paid / CALLS
+
+
+def _parts(outcomes: Outcomes) -> tuple[Rows, Rows]:
+    """Train prompts to learn from, and to choose on; a question asked twice is in one part."""
+    train = outcomes.rows("train")
+    fingerprints = question_fingerprints(outcomes.take(train).prompts)
+    is_learning = fingerprints % 10 < _LEARNING_TENTHS
+    return train[is_learning], train[~is_learning]
+
+
+def _best_single(prompts: SearchPrompts, budget: float) -> int:
+    """The best expert that costs no more than the budget on average; the cheapest where none does."""
+    mean_cost = prompts.costs.mean(axis=0)
+    if (mean_cost > budget).all():
+        return int(mean_cost.argmin())
+    affordable = np.where(mean_cost <= budget, prompts.scores.mean(axis=0), -np.inf)
+    return int(affordable.argmax())
+
+
+def _measure(
+    plan: Cascade,
+    budget: float,
+    outcomes: Outcomes,
+    answers: AnswerTable,
+    costs: Array,
+    single: int,
+    progress: Progress,
+) -> FittedCascade:
+    """What a cascade is worth by its own rule, over stored answers."""
+    even = np.full(outcomes.scores.shape, 0.5)
+    replayed = replay_plan(plan, outcomes, answers, even, progress)
+    scores = replayed.scores.astype(np.float64)
+    paid = replayed.costs(costs, outcomes.experts)
+    single_scores = outcomes.scores[:, single].astype(np.float64)
+    weights = bootstrap_weights(len(scores))
+    shares = tuple(round(float(share), 4) for share in replayed.shares())
+    return FittedCascade(
+        budget=budget,
+        plan=plan.model_copy(update={"shares": shares}),
+        quality=Measured.of(scores, weights),
+        cost=Measured.of(paid, weights),
+        best_expert=outcomes.experts[single],
+        best_quality=float(single_scores.mean()),
+        best_cost=float(costs[:, single].mean()),
+        gain=Measured.of(scores - single_scores, weights),
+        scores=scores,
+        costs=paid,
+    )

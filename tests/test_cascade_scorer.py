@@ -1,0 +1,415 @@
+"""A cascade whose answers a trained scorer accepts: learnt under a budget, served and replayed by one rule."""
+
+import json
+import random
+import shutil
+import tomllib
+
+import numpy as np
+import pytest
+from eight_ways import WAYS, answer, billed, model_for
+from gateway_parts import post, state_of
+from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
+
+from routoo_core import Budget, Pool, RoutedRequest, Router
+from routoo_core.answer import Answer
+from routoo_core.config import build_router
+from routoo_core.errors import CheckpointError, ConfigurationError
+from routoo_core.expert_table import ExpertTable
+from routoo_core.measures.plan_replay import AnswerTable, replay_plan
+from routoo_core.outcomes import Outcomes
+from routoo_core.plans import Cascade, describe_plan, read_plans
+from routoo_core.predictor.answer_scorer import load_scorer
+from routoo_core.prompts import Prompts
+from routoo_core.tables import write_rows
+from routoo_core.testing import FakePredictor, Reply
+from routoo_core.training.cascade_fit import fit_cascades
+from routoo_integrations.cli import app
+from routoo_integrations.gateway.app import Gateway
+from routoo_integrations.gateway.server import GatewayServer
+
+EXPERTS = ("cheap", "dear")
+USD = (0.001, 0.01)
+"""What a call to each costs."""
+RIGHT_SHARE = (0.6, 0.95)
+BUDGET = 0.006
+COUNT = 700
+RIGHT = "The answer is A."
+GUESS = "Hmm, hard to say, maybe B?"
+
+
+def question(number):
+    values = [number + 2, number + 3, number + 5, number + 9]
+    lines = [f"{letter}. {value}" for letter, value in zip("ABCD", values, strict=True)]
+    return "\n".join([f"Case {number}: what is {number} plus two?", *lines])
+
+
+def made_tables(seed, count=COUNT):
+    """What two experts answered: a right answer is stated, a wrong one is a guess, and both can be told apart."""
+    dice = random.Random(seed)
+    ids = tuple(f"q{number}" for number in range(count))
+    splits = tuple("dev" if number % 4 == 0 else "train" for number in range(count))
+    texts = tuple(question(seed * 10_000 + number) for number in range(count))
+    scores = np.zeros((count, len(EXPERTS)), dtype=np.float32)
+    answers = {}
+    for row, prompt_id in enumerate(ids):
+        for column, expert in enumerate(EXPERTS):
+            is_right = dice.random() < RIGHT_SHARE[column]
+            scores[row, column] = is_right
+            answers[prompt_id, expert] = RIGHT if is_right else GUESS
+    outcomes = Outcomes(
+        Prompts(ids, texts, ("",) * count, splits), ExpertTable(ids, EXPERTS, scores)
+    )
+    return outcomes, AnswerTable(answers)
+
+
+def costs_of(outcomes):
+    return np.tile(np.array(USD), (len(outcomes.prompts), 1))
+
+
+def fit_to(folder, budgets=(BUDGET,)):
+    outcomes, answers = made_tables(3)
+    return fit_cascades(outcomes, answers, costs_of(outcomes), budgets, "ladder", folder)
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory):
+    return fit_to(tmp_path_factory.mktemp("scorer"))
+
+
+@pytest.fixture
+def ladder(fit):
+    return fit.cascades[0].plan
+
+
+def make_router(endpoint, *plans, **options):
+    settings = {"max_output_tokens": 256, "context_window": 20_000}
+    experts = [
+        endpoint.expert("cheap", **settings),
+        endpoint.expert("dear", input_usd_per_1m=10, output_usd_per_1m=30, **settings),
+    ]
+    quality = {"cheap": 0.6, "dear": 0.8, **{plan.name: 0.9 for plan in plans}}
+    budget = Budget(limit="1")
+    router = FakePredictor(quality)
+    return build_router(
+        Pool(experts), router=router, policy="best", budget=budget, plans=plans, **options
+    )
+
+
+# Learning
+
+
+def test_the_scorer_tells_right_answers_from_wrong_ones(fit):
+    scorer = fit.cascades[0].plan.scorer
+    request = RoutedRequest.from_text(question(12))
+    assert scorer.probability(request, Answer(RIGHT), "cheap") > 0.9
+    assert scorer.probability(request, Answer(GUESS), "cheap") < 0.1
+
+
+def test_the_list_reaches_the_dear_experts_quality_within_the_budget(fit):
+    (cascade,) = fit.cascades
+    assert cascade.plan.experts == EXPERTS
+    assert cascade.quality.mean > 0.95
+    assert cascade.cost.mean <= BUDGET
+    assert cascade.quality.low <= cascade.quality.mean <= cascade.quality.high
+    assert cascade.best_expert == "cheap"
+    assert cascade.gain.low > 0.2
+
+
+@pytest.mark.parametrize("budget", [0.003, 0.004, 0.006])
+@pytest.mark.parametrize("seed", [11, 12])
+def test_fitted_thresholds_keep_the_budget_on_new_prompts(tmp_path, budget, seed):
+    (cascade,) = fit_to(tmp_path, [budget]).cascades
+    new, answers = made_tables(seed, count=500)
+    replayed = replay_plan(cascade.plan, new, answers, np.full(new.scores.shape, 0.5))
+    assert replayed.costs(costs_of(new), EXPERTS).mean() <= budget
+
+
+def test_where_the_budget_pays_for_one_expert_alone_that_one_is_the_list(tmp_path):
+    (cascade,) = fit_to(tmp_path, [0.0011]).cascades
+    assert cascade.plan.experts == ("cheap",)
+    with pytest.raises(
+        ConfigurationError, match="--cost-per-call: 0.0005 is less than the cheapest"
+    ):
+        fit_to(tmp_path, [0.0005])
+
+
+# Serving
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_right_answer_stops_the_cascade(endpoint, ladder, way):
+    endpoint.replies["cheap"] = Reply(RIGHT)
+    router = make_router(endpoint, ladder)
+    text, record = await answer(way, model_for(way, router), question(5))
+    assert text == RIGHT
+    assert record["plan"] == "ladder"
+    assert [attempt["outcome"] for attempt in record["attempts"]] == ["answered"]
+    assert (state_of(router).held, state_of(router).spent) == (0, billed(endpoint, router))
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_wrong_one_goes_on_to_the_next_expert(endpoint, ladder, way):
+    endpoint.replies["cheap"] = Reply(GUESS)
+    endpoint.replies["dear"] = Reply(RIGHT)
+    router = make_router(endpoint, ladder)
+    text, record = await answer(way, model_for(way, router), question(5))
+    assert text == RIGHT
+    assert record["expert"] == "dear"
+    outcomes = [attempt["outcome"] for attempt in record["attempts"]]
+    assert outcomes == ["contributed", "answered"]
+    assert (state_of(router).held, state_of(router).spent) == (0, billed(endpoint, router))
+
+
+@pytest.mark.parametrize("cheap", [Reply(status=500), Reply(RIGHT, finish_reason="length")])
+async def test_a_reply_that_failed_or_was_cut_is_not_scored(endpoint, ladder, cheap):
+    endpoint.replies["cheap"] = cheap
+    endpoint.replies["dear"] = Reply(GUESS)
+    router = make_router(endpoint, ladder)
+    text, record = await answer("langchain whole", model_for("langchain", router), question(5))
+    assert text == GUESS
+    assert record["expert"] == "dear"
+    assert state_of(router).held == 0
+
+
+def test_a_replay_says_what_live_calls_do(endpoint, ladder):
+    outcomes, answers = made_tables(21, count=40)
+    replayed = replay_plan(ladder, outcomes, answers, np.full(outcomes.scores.shape, 0.5))
+    id_of = dict(zip(outcomes.prompts, outcomes.prompt_ids, strict=True))
+
+    def stored(body):
+        prompt = body["messages"][-1]["content"]
+        return Reply(answers.of(id_of[prompt], body["model"]).text)
+
+    endpoint.replies.update(dict.fromkeys(EXPERTS, stored))
+    model = model_for("langchain", make_router(endpoint, ladder))
+    for row, prompt in enumerate(outcomes.prompts):
+        record = model.invoke(prompt).response_metadata["routoo"]
+        asked = [attempt["expert"] for attempt in record["attempts"]]
+        assert asked == [name for place, name in enumerate(EXPERTS) if replayed.asked[row, place]]
+
+
+def test_it_answers_through_the_gateway(endpoint, ladder):
+    endpoint.replies["cheap"] = Reply(GUESS)
+    endpoint.replies["dear"] = Reply(RIGHT)
+    turns = [{"role": "user", "content": question(5)}]
+    with GatewayServer(Gateway(make_router(endpoint, ladder)), port=0) as server:
+        response = post(server, {"model": "routoo", "messages": turns, "max_tokens": 100})
+        text = response.text
+    assert "The answer is A." in text
+    assert len(endpoint.requests) == 2
+
+
+def test_a_prompt_with_an_image_goes_to_an_expert_and_the_record_says_why(endpoint, ladder):
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+    content = [{"type": "text", "text": question(5)}, image]
+    experts = [
+        endpoint.expert(name, capabilities=["images"], tokens_per_image=10) for name in EXPERTS
+    ]
+    quality = {"cheap": 0.6, "dear": 0.8, "ladder": 0.9}
+    router = build_router(
+        Pool(experts), router=FakePredictor(quality), policy="best", plans=[ladder]
+    )
+    request = RoutedRequest.from_messages([{"role": "user", "content": content}], max_tokens=20)
+    record = router.decide(request).record()
+    assert record.expert == "dear"
+    assert record.to_dict()["unread"] == {"ladder": ["images"]}
+    plain = router.decide(RoutedRequest.from_text(question(5), max_tokens=20)).record()
+    assert plain.to_dict()["unread"] == {}
+    assert type(record).from_dict(record.to_dict()) == record
+
+
+# Configuration
+
+
+def test_it_is_written_to_a_file_and_read_back_relative_to_that(fit, ladder, tmp_path):
+    assert read_plans("routoo.toml", {"ladder": describe_plan(ladder)}, EXPERTS) == (ladder,)
+    shutil.copytree(ladder.scorer.folder, tmp_path / "scorer")
+    table = {**describe_plan(ladder), "scorer": "scorer"}
+    (again,) = read_plans("routoo.toml", {"ladder": table}, EXPERTS, beside=tmp_path)
+    assert again.scorer == ladder.scorer
+
+
+def table_of(ladder, **changes):
+    table = {**describe_plan(ladder), **changes}
+    return {"ladder": {key: value for key, value in table.items() if value is not None}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"thresholds": [0.5, 0.5]}, "thresholds: 2 numbers for 2 experts; give one for each"),
+        ({"thresholds": [1.5]}, "plans.ladder: thresholds.0"),
+        ({"scorer": None}, "thresholds: belong to a scorer"),
+        ({"scorer": "nowhere"}, "scorer: nowhere: there is no such folder; `routoo plans fit-c"),
+        ({"judge": "dear", "shares": None}, "judge: a scorer accepts answers already"),
+        ({"experts": ["other", "dear"]}, "has not learnt answers of 'other', but of cheap, dear"),
+    ],
+)
+def test_a_cascade_that_cannot_be_is_refused(ladder, changes, message):
+    with pytest.raises(ConfigurationError) as caught:
+        read_plans("routoo.toml", table_of(ladder, **changes), ["cheap", "dear", "other"])
+    assert str(caught.value).startswith("routoo.toml: plans.ladder")
+    assert message in str(caught.value)
+
+
+def damage_weights(folder):
+    (folder / "scorer.safetensors").write_bytes(b"damaged")
+
+
+def lose_weights(folder):
+    (folder / "scorer.safetensors").unlink()
+
+
+def lose_config(folder):
+    (folder / "config.json").unlink()
+
+
+def be_of_another_kind(folder):
+    (folder / "config.json").write_text('{"format": 1}')
+
+
+def have_another_shape(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["experts"] = ["cheap"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def hold_no_numbers(folder):
+    path = folder / "scorer.safetensors"
+    arrays = load_file(path)
+    save_file({**arrays, "bias": np.full_like(arrays["bias"], np.nan)}, path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "file"),
+    [
+        (damage_weights, "scorer.safetensors"),
+        (lose_weights, "scorer.safetensors"),
+        (lose_config, "config.json"),
+        (be_of_another_kind, "config.json"),
+        (have_another_shape, "scorer.safetensors"),
+        (hold_no_numbers, "scorer.safetensors"),
+    ],
+)
+def test_a_damaged_scorer_is_named_before_anything_is_asked(ladder, tmp_path, harm, file):
+    folder = tmp_path / "scorer"
+    shutil.copytree(ladder.scorer.folder, folder)
+    harm(folder)
+    with pytest.raises(CheckpointError) as caught:
+        load_scorer(folder)
+    assert str(folder / file) in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"routoo.toml: plans.ladder: scorer: .*; "):
+        read_plans("routoo.toml", table_of(ladder, scorer=str(folder)), EXPERTS)
+
+
+def test_a_cascade_can_be_made_in_code(ladder):
+    made = Cascade(
+        name="ladder", experts=EXPERTS, scorer=ladder.scorer.folder, thresholds=ladder.thresholds
+    )
+    assert made.scorer == ladder.scorer
+
+
+# The command
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcomes, answers = made_tables(3)
+    rows = zip(outcomes.prompt_ids, outcomes.prompts, outcomes.splits, strict=True)
+    write_rows(
+        tmp_path / "p.csv",
+        [{"prompt_id": name, "prompt": text, "split": split} for name, text, split in rows],
+    )
+    observed = []
+    for row, prompt_id in enumerate(outcomes.prompt_ids):
+        for column, expert in enumerate(EXPERTS):
+            score = float(outcomes.scores[row, column])
+            observed.append(
+                {"prompt_id": prompt_id, "model": expert, "score": score, "cost_usd": USD[column]}
+            )
+    write_rows(tmp_path / "o.csv", observed)
+    said = [
+        {"prompt_id": prompt_id, "model": expert, "answer": text}
+        for (prompt_id, expert), text in answers.texts.items()
+    ]
+    write_rows(tmp_path / "a.csv", said)
+    (tmp_path / "prices.csv").write_text(
+        "model,input_usd_per_1m,output_usd_per_1m\ncheap,1,1\ndear,10,10\n"
+    )
+    return tmp_path
+
+
+FIT = (
+    "plans fit-cascade --prompts p.csv --outcomes o.csv --answers a.csv --prices prices.csv "
+    "--cost-per-call 0.006 --out scorer"
+)
+
+
+def test_the_command_writes_the_scorer_and_a_table_for_routoo_toml(files):
+    done = CliRunner().invoke(app, f"{FIT} --json".split())
+    assert done.exit_code == 0, done.output
+    (cascade,) = json.loads(done.stdout)["plans"]
+    assert cascade["quality"]["mean"] > 0.95
+    assert cascade["cost"]["high"] < 0.007
+    tables = tomllib.loads((files / "scorer" / "plans.toml").read_text())["plans"]
+    (plan,) = read_plans("routoo.toml", tables, EXPERTS)
+    assert plan.experts == EXPERTS
+    assert plan.scorer.experts == EXPERTS
+    assert plan.shares[0] == 1.0
+
+
+def test_the_command_shows_what_a_cascade_is_worth_and_a_table_for_each_cost(files):
+    done = CliRunner().invoke(app, f"{FIT} --cost-per-call 0.007".split())
+    assert done.exit_code == 0, done.output
+    assert "cheap → dear" in done.stdout
+    assert '[plans."ladder-1"]' in done.stdout
+    assert '[plans."ladder-2"]' in done.stdout
+    again = CliRunner().invoke(app, FIT.split())
+    assert "exists already" in str(again.exception)
+
+
+def test_a_router_learns_the_cascade_like_any_plan(files):
+    names = {"cheap": "gpt-4o-mini", "dear": "gpt-4o"}
+    experts = ""
+    for name in names.values():
+        experts += f'[experts."{name}"]\nmodel = "{name}"\nbase_url = "http://127.0.0.1:9/v1"\n'
+        experts += "input_usd_per_1m = 1\noutput_usd_per_1m = 2\nmax_output_tokens = 500\n"
+        experts += "context_window = 8000\n"
+    (files / "experts.toml").write_text(experts)
+    for path in files.glob("*.csv"):
+        text = path.read_text()
+        for name, model in names.items():
+            text = text.replace(f"{name},", f"{model},").replace(f'"{name}"', f'"{model}"')
+        path.write_text(text)
+    assert CliRunner().invoke(app, FIT.split()).exit_code == 0
+    plan = (files / "scorer" / "plans.toml").read_text()
+    (files / "routoo.toml").write_text(f'router = "grown"\n{plan}')
+    taught = CliRunner().invoke(
+        app,
+        [
+            "plans",
+            "fit",
+            "--router",
+            "general-fast",
+            "--prompts",
+            "p.csv",
+            "--outcomes",
+            "o.csv",
+            "--answers",
+            "a.csv",
+            "--out",
+            "grown",
+        ],
+    )
+    assert taught.exit_code == 0, taught.output
+    router = Router.from_toml(files / "routoo.toml")
+    candidates = router.decide(RoutedRequest.from_text(question(9))).candidates
+    assert {candidate.name for candidate in candidates} == {*names.values(), "ladder"}
+
+
+def test_the_command_names_an_expert_that_it_does_not_know(files):
+    done = CliRunner().invoke(app, f"{FIT} --expert other".split())
+    assert "--expert: 'other' must be in both" in str(done.exception)
