@@ -14,7 +14,7 @@ from routoo_core.experts import Expert
 from routoo_core.latency import Latencies
 from routoo_core.limits import TYPICAL_OUTPUT_TOKENS
 from routoo_core.money import NANO_PER_USD, NanoUsd, format_usd
-from routoo_core.plans import Ask, Plan
+from routoo_core.plans.plan import Ask, Plan
 from routoo_core.predictor.base import Forecast
 from routoo_core.prices import TokenPrices
 from routoo_core.request import RoutedRequest

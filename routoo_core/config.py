@@ -24,7 +24,7 @@ from routoo_core.options import (
     read_config,
     read_pool,
 )
-from routoo_core.plans import Plan
+from routoo_core.plans.plan import Plan
 from routoo_core.policies import make_policy
 from routoo_core.predictor.base import Predictor
 from routoo_core.router import Router

@@ -8,7 +8,7 @@ from typing import Self
 
 from routoo_core.answer import Answer, quote
 from routoo_core.calling.checks import Fault
-from routoo_core.plans import AddedTurn, turns_behind
+from routoo_core.plans.plan import AddedTurn, turns_behind
 from routoo_core.request import EarlierAnswer, RoutedRequest
 
 

@@ -10,7 +10,7 @@ from routoo_core.budget.ledger import Reservation
 from routoo_core.budget.settlements import Settlements
 from routoo_core.calling.follow_up import FollowUp
 from routoo_core.candidates import Candidate
-from routoo_core.plans import Ask, Contribution, Plan, Take
+from routoo_core.plans.plan import Ask, Contribution, Plan, Take
 from routoo_core.request import RoutedRequest
 
 if TYPE_CHECKING:

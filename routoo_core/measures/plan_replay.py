@@ -14,7 +14,7 @@ from routoo_core.answer import Answer
 from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.measures.curve import Array
 from routoo_core.outcomes import Outcomes
-from routoo_core.plans import Ask, Contribution, GiveUp, Plan
+from routoo_core.plans.plan import Ask, Contribution, GiveUp, Plan
 from routoo_core.progress import SILENT, Progress
 from routoo_core.request import RoutedRequest
 from routoo_core.tables import read_columns

@@ -15,7 +15,8 @@ from routoo_core.loading import is_general, load_predictor
 from routoo_core.measures.curve import Array
 from routoo_core.measures.plan_replay import AnswerTable, PlanOutcomes, replay_plan
 from routoo_core.outcomes import Outcomes
-from routoo_core.plans import Consensus, Plan
+from routoo_core.plans.consensus import Consensus
+from routoo_core.plans.plan import Plan
 from routoo_core.predictor.base import Quality
 from routoo_core.predictor.general_checkpoint import load_general
 from routoo_core.prices import PriceList

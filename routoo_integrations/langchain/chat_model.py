@@ -31,7 +31,7 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert, Pool
 from routoo_core.latency import LatencyRule
 from routoo_core.options import OVERRIDES, SWITCH_MARGIN, RouterOptions
-from routoo_core.plans import Plan
+from routoo_core.plans.plan import Plan
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router

@@ -36,7 +36,7 @@ from routoo_core.calling.driver import arun, astream, run, stream
 from routoo_core.experts import Expert, Pool
 from routoo_core.latency import LatencyRule
 from routoo_core.options import OVERRIDES, SWITCH_MARGIN, RouterOptions
-from routoo_core.plans import Plan
+from routoo_core.plans.plan import Plan
 from routoo_core.predictor.base import Predictor
 from routoo_core.request import RoutedRequest
 from routoo_core.router import Router

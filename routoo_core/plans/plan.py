@@ -1,0 +1,206 @@
+"""What every plan is: the experts that it may ask, and a pure rule for what comes next.
+
+A call follows the rule step by step, and ``routoo plans fit`` replays it over stored answers to learn what the plan is
+worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from routoo_core.answer import Answer
+from routoo_core.errors import ConfigurationError
+from routoo_core.request import RoutedRequest
+from routoo_core.settings import Settings
+
+FEWEST_TO_COMPARE = 2
+_FEWEST_TOKENS = 32
+"""A call with a lower limit on its replies leaves a judge no room to think."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class AddedTurn:
+    """A turn that is put behind those of the call.
+
+    Attributes:
+        role: Whose.
+        text: What it says.
+    """
+
+    role: Literal["assistant", "user"]
+    text: str = field(repr=False)
+
+    def message(self) -> dict[str, str]:
+        """The turn as OpenAI's and Anthropic's protocols write it."""
+        return {"role": self.role, "content": self.text}
+
+
+def turns_behind(reply: str, advice: str) -> tuple[AddedTurn, ...]:
+    """A reply, and what the user says of it."""
+    return AddedTurn("assistant", reply), AddedTurn("user", advice)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One expert that a plan may ask.
+
+    Attributes:
+        expert: Its name.
+        share: How often the plan comes to it, 0–1.
+        sees_answers: Whether it is shown what others answered.
+        is_checked: Whether its reply has to meet the call's checks; a judge's is about another one.
+    """
+
+    expert: str
+    share: float = 1.0
+    sees_answers: bool = False
+    is_checked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What came of one step.
+
+    Attributes:
+        step: Its place among the plan's steps.
+        expert: Who was asked.
+        quality: Predicted for it, 0–1.
+        answer: What it said; ``None`` where it failed, or where its reply does not meet a check.
+    """
+
+    step: int
+    expert: str
+    quality: float
+    answer: Answer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask these next, together.
+
+    Attributes:
+        steps: Their places among the plan's steps.
+        turns: What they are told beyond the call.
+    """
+
+    steps: tuple[int, ...]
+    turns: tuple[AddedTurn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The plan's reply is this contribution's.
+
+    Attributes:
+        position: Of the contribution, in the order given.
+    """
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Nobody gave an answer that will do: the next candidate is asked."""
+
+
+Verdict = Ask | Take | GiveUp
+"""What comes next in a plan."""
+
+
+class Plan(Settings):
+    """``[plans.NAME]`` in routoo.toml; subclass it and list it in :data:`routoo_core.plans.tables.PLANS`.
+
+    Attributes:
+        name: Its own, which the router's predictor knows.
+        experts: Whom it asks first.
+        shares: How often it comes to each of its steps, 0–1, as ``routoo plans fit`` measures it; by default always.
+    """
+
+    kind: ClassVar[str] = ""
+
+    name: str
+    experts: tuple[str, ...]
+    shares: tuple[Share, ...] = ()
+
+    @field_validator("experts")
+    @classmethod
+    def _has_experts(cls, experts: tuple[str, ...]) -> tuple[str, ...]:
+        if not experts:
+            raise ValueError("names nobody; name at least one expert")
+        return experts
+
+    def model_post_init(self, context: Any) -> None:
+        """Refuse shares for other steps than there are.
+
+        Raises:
+            ConfigurationError: Their number is not that of the steps.
+        """
+        count = len(self._steps())
+        if self.shares and len(self.shares) != count:
+            raise ConfigurationError(
+                f"plans.{self.name}.shares: {len(self.shares)} numbers for {count} steps; give one for each, "
+                "as routoo plans fit prints them"
+            )
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Everyone it may ask, in order."""
+        steps = []
+        for position, step in enumerate(self._steps()):
+            share = self.shares[position] if self.shares else 1.0
+            steps.append(replace(step, share=share))
+        return tuple(steps)
+
+    def _steps(self) -> list[Step]:
+        """Everyone it may ask, in order, without their shares."""
+        raise NotImplementedError
+
+    def suits(self, request: RoutedRequest) -> bool:
+        """Whether it can serve a call: one reply, which calls no tools and is not begun already."""
+        has_tools = "tools" in request.needs
+        return request.completions == 1 and not has_tools and not request.is_prefilled
+
+    def unread(self, request: RoutedRequest) -> frozenset[str]:
+        """What a prompt holds that the plan would have to read and cannot, so that it is not offered."""
+        return frozenset()
+
+    def verdict(self, request: RoutedRequest, contributions: Sequence[Contribution]) -> Verdict:
+        """What comes next; changes nothing.
+
+        Args:
+            request: The call.
+            contributions: What came of the steps so far, in the order in which they ended.
+        """
+        raise NotImplementedError
+
+
+# What the rules of several kinds need
+
+
+def last_answer(
+    contributions: Sequence[Contribution], counts: Callable[[int], bool] = lambda step: True
+) -> Verdict:
+    """The last answer; of those steps alone that count."""
+    for position in reversed(range(len(contributions))):
+        contribution = contributions[position]
+        if contribution.answer is not None and counts(contribution.step):
+            return Take(position)
+    return GiveUp()
+
+
+def has_room_for_words(request: RoutedRequest) -> bool:
+    """Whether a judge can say what it thinks: in no other form, and not in a few tokens."""
+    has_room = request.max_tokens is None or request.max_tokens >= _FEWEST_TOKENS
+    return has_room and not request.form.is_json
+
+
+def last_line(answer: Answer | None) -> str:
+    """The last line that is not empty; empty where there is none."""
+    lines = [] if answer is None else answer.text.strip().splitlines()
+    return lines[-1] if lines else ""
