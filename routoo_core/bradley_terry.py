@@ -51,6 +51,6 @@ def maximum_likelihood(wins: Array, start: Array, close_enough: float, most_step
 def win_probability(ratings: Ratings) -> Ratings:
     """σ(rating_a - rating_b), (…, a, b), in the precision of the ratings."""
     leads = ratings[..., :, None] - ratings[..., None, :]
-    bounded = np.clip(leads, -_CERTAIN, _CERTAIN)
-    probability: Ratings = 1 / (1 + np.exp(-bounded))
+    log_odds = np.clip(leads, -_CERTAIN, _CERTAIN)
+    probability: Ratings = 1 / (1 + np.exp(-log_odds))
     return probability
