@@ -36,9 +36,9 @@ class NgramEncoder:
         self, prompts: Sequence[str], *, progress: Callable[[int], None] | None = None
     ) -> Vectors:
         """Encode texts; thread-safe, float32, shape (prompts, dim)."""
-        hashed = self.dim - SHAPES
+        hash_dim = self.dim - SHAPES
         random = np.random.default_rng(_SEED)
-        place = random.integers(0, hashed, BUCKETS)
+        place = random.integers(0, hash_dim, BUCKETS)
         sign = random.choice(np.array([-1, 1], dtype=np.float32), BUCKETS)
 
         vectors = np.zeros((len(prompts), self.dim), dtype=np.float32)
@@ -46,9 +46,9 @@ class NgramEncoder:
             text = shorten(prompt)
             parts = ngrams(text)
             weight = np.log1p(parts.counts) * sign[parts.buckets]
-            sums = np.bincount(place[parts.buckets], weights=weight, minlength=hashed)
-            vector[:hashed] = sums / max(float(np.linalg.norm(sums)), 1e-6)
-            vector[hashed:] = text_shape(text)
+            sums = np.bincount(place[parts.buckets], weights=weight, minlength=hash_dim)
+            vector[:hash_dim] = sums / max(float(np.linalg.norm(sums)), 1e-6)
+            vector[hash_dim:] = text_shape(text)
         if progress:
             progress(len(prompts))
         return vectors

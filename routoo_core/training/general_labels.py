@@ -71,16 +71,18 @@ def teach_general(
         languages=["en"] * len(labels.prompts),
     )
     own = fit_source_labels(source, reading, model.answers)
-    grown = replace(
+    new_model = replace(
         model,
         labels=LabelTable.join([model.labels, own]),
         trained=np.union1d(model.trained, question_fingerprints(labels.prompts)),
     )
-    added = AddedExpert(
-        expert.name, len(labels.scores), _auc_of(grown, expert.name, labels.prompts, labels.scores)
+    addition = AddedExpert(
+        expert.name,
+        len(labels.scores),
+        _auc_of(new_model, expert.name, labels.prompts, labels.scores),
     )
-    _write(checkpoint, out, grown, [added])
-    return added
+    _write(checkpoint, out, new_model, [addition])
+    return addition
 
 
 def learn_labels(
@@ -100,15 +102,15 @@ def learn_labels(
         lengths: Tokens of the answers, or NaN, prompts × experts.
     """
     start = select_labels(model.labels, experts)
-    corrected = correct_labels(start, scores, lengths, reading, model.answers)
+    correction = correct_labels(start, scores, lengths, reading, model.answers)
     forecast = model.bind(experts).forecast_reading(reading)
     observed = np.isfinite(scores)
     information = (forecast.quality * (1 - forecast.quality) * observed).sum(axis=0)
     variance = np.zeros_like(information)
     if forecast.deviation is not None:
         variance = np.square(forecast.deviation).mean(axis=0)
-    left = (1 / np.sqrt(1 + information * variance)).astype(np.float32)
-    return replace(corrected, doubt=start.doubt * left)
+    doubt_share = (1 / np.sqrt(1 + information * variance)).astype(np.float32)
+    return replace(correction, doubt=start.doubt * doubt_share)
 
 
 def train_from_general(checkpoint: Path, outcomes: Outcomes, out: Path) -> list[AddedExpert]:
@@ -135,19 +137,19 @@ def train_from_general(checkpoint: Path, outcomes: Outcomes, out: Path) -> list[
     experts = _describe_columns(taught.experts, model.labels)
     reading = model.reader.read(taught.prompts)
     rows = learn_labels(model, experts, reading, taught.scores, _lengths_of(taught))
-    grown = replace(
+    new_model = replace(
         model,
         labels=LabelTable.join([model.labels.without(set(rows.names)), rows]),
         trained=np.union1d(model.trained, question_fingerprints(taught.prompts)),
     )
     held_out = outcomes.take(outcomes.rows("dev"))
-    aucs = _held_out_aucs(grown, experts, held_out)
-    added = []
+    aucs = _held_out_aucs(new_model, experts, held_out)
+    additions = []
     for column, name in enumerate(taught.experts):
         labels = int(np.isfinite(taught.scores[:, column]).sum())
-        added.append(AddedExpert(name, labels, aucs[column]))
-    _write(checkpoint, out, grown, added)
-    return added
+        additions.append(AddedExpert(name, labels, aucs[column]))
+    _write(checkpoint, out, new_model, additions)
+    return additions
 
 
 def _held_out_aucs(
@@ -160,9 +162,9 @@ def _held_out_aucs(
     quality = model.bind(taught).predict(held_out.prompts).astype(np.float64)
     aucs: list[float | None] = []
     for column in range(len(experts)):
-        known = np.isfinite(held_out.scores[:, column])
-        observed = held_out.scores[known, column].astype(np.float64)
-        value = auc(quality[known, column], observed) if len(observed) else np.nan
+        has_score = np.isfinite(held_out.scores[:, column])
+        observed = held_out.scores[has_score, column].astype(np.float64)
+        value = auc(quality[has_score, column], observed) if len(observed) else np.nan
         aucs.append(None if np.isnan(value) else float(value))
     return aucs
 
@@ -212,13 +214,15 @@ def _auc_of(
     return None if np.isnan(value) else value
 
 
-def _write(checkpoint: Path, out: Path, model: GeneralModel, added: Sequence[AddedExpert]) -> None:
+def _write(
+    checkpoint: Path, out: Path, model: GeneralModel, additions: Sequence[AddedExpert]
+) -> None:
     """The grown router, whole or not at all."""
     config = read_config_values(checkpoint)
     config["labels"] = list(model.labels.names)
     metrics = json.loads((checkpoint / METRICS_FILE).read_text(encoding="utf-8"))
     lines = [(checkpoint / CARD_FILE).read_text(encoding="utf-8").rstrip(), ""]
-    for expert in added:
+    for expert in additions:
         metrics.setdefault("added_experts", []).append(
             {"name": expert.name, "labels": expert.labels, "auc": expert.auc}
         )

@@ -160,11 +160,11 @@ def _usable_calls(pool: Pool, calls: Sequence[GradedCall]) -> list[GradedCall]:
 
 def _new_calls(model: GeneralModel, calls: Sequence[GradedCall]) -> list[GradedCall]:
     """Each call that the router has not learnt from, once: a log grows, and is given again."""
-    seen = set(model.graded.tolist())
+    fingerprints = set(model.graded.tolist())
     new = []
     for call in calls:
-        if call.fingerprint not in seen:
-            seen.add(call.fingerprint)
+        if call.fingerprint not in fingerprints:
+            fingerprints.add(call.fingerprint)
             new.append(call)
     return new
 
