@@ -54,11 +54,11 @@ class CacheableCall(Protocol):
         """What it asks of whichever expert answers; ``None`` where that cannot be put into words."""
         ...
 
-    def recalled(self, answer: RecalledAnswer) -> Any:
+    def recalled(self, hit: RecalledAnswer) -> Any:
         """A whole reply with an answer from the cache, stamped."""
         ...
 
-    def recalled_piece(self, answer: RecalledAnswer) -> Any:
+    def recalled_piece(self, hit: RecalledAnswer) -> Any:
         """An answer from the cache as the only piece of a stream, stamped."""
         ...
 
@@ -107,8 +107,8 @@ class CallCache:
         Raises:
             InvalidRequest: The call's account cannot pay.
         """
-        answer = self._find()
-        return None if self._call is None or answer is None else self._call.recalled(answer)
+        hit = self._find()
+        return None if self._call is None or hit is None else self._call.recalled(hit)
 
     async def areply(self) -> Any:
         """:meth:`reply`, off the event loop."""
@@ -116,10 +116,10 @@ class CallCache:
 
     def piece(self) -> Any:
         """:meth:`reply` as the only piece of a stream."""
-        answer = self._find()
-        if self._call is None or answer is None:
+        hit = self._find()
+        if self._call is None or hit is None:
             return None
-        return self._call.recalled_piece(answer)
+        return self._call.recalled_piece(hit)
 
     async def apiece(self) -> Any:
         """:meth:`piece`, off the event loop."""

@@ -132,7 +132,7 @@ def _learn(config: Path | None, log: RoutedLog, out: Path) -> LearntGrades:
     for call in log.calls:
         if call.feedback is None or call.answered_by is None or call.prompt is None:
             continue
-        graded = GradedCall(
+        grade = GradedCall(
             expert=call.answered_by,
             kinds=call.prompt.kinds,
             difficulty=call.prompt.difficulty,
@@ -140,7 +140,7 @@ def _learn(config: Path | None, log: RoutedLog, out: Path) -> LearntGrades:
             foreign=call.prompt.foreign,
             fingerprint=call.fingerprint,
         )
-        calls.append(graded)
+        calls.append(grade)
     return learn_from_grades(checkpoint, read_pool(configuration.path, settings), calls, out)
 
 

@@ -94,9 +94,9 @@ def serve_command(
         raise ConfigurationError(f"no-money: {no_money} is not supported; choose 429 or 402")
     keep_s = None if store_responses is None else duration_s("store-responses", store_responses)
     limits = GatewayLimits(no_money_status=no_money)
-    served = _build_router(config, router, limit)
-    served = replace(served, settings=read_settings(served.path, keep_s))
-    gateway = served.gateway(limits)
+    service = _build_router(config, router, limit)
+    service = replace(service, settings=read_settings(service.path, keep_s))
+    gateway = service.gateway(limits)
     _check_host(host, gateway.keys)
     ledger = gateway.router.ledger
     if workers > 1 and ledger.url.startswith("memory"):
@@ -120,7 +120,7 @@ def serve_command(
         print_note(
             "Each worker counts --rate of keys by itself; with a ledger in Redis they count together."
         )
-    _serve_together(served, limits, listening, workers)
+    _serve_together(service, limits, listening, workers)
 
 
 @dataclass(frozen=True)
@@ -145,12 +145,12 @@ class _Worker:
 
 
 def _serve_together(
-    served: ServedRouter, limits: GatewayLimits, listening: socket, workers: int
+    service: ServedRouter, limits: GatewayLimits, listening: socket, workers: int
 ) -> None:
     """Serve with several processes; this one predicts for all of them."""
-    with MachineServer(served.router.predictor) as machine, shared_figures():
-        parts = replace(served.router.parts, predictor=machine.place.predictor())
-        worker = _Worker(replace(served, router=Router.from_parts(parts)), limits, machine.place)
+    with MachineServer(service.router.predictor) as machine, shared_figures():
+        parts = replace(service.router.parts, predictor=machine.place.predictor())
+        worker = _Worker(replace(service, router=Router.from_parts(parts)), limits, machine.place)
         Workers(worker.serve, listening, workers).run()
 
 

@@ -42,14 +42,14 @@ def decision_headers(attempt: Attempt, record: DecisionRecord | None) -> dict[st
         attempt: Whose reply.
         record: Once it is settled; ``None`` for a stream that begins.
     """
-    shown = record or attempt.record()
-    candidate = _candidate_of(shown, shown.choice)
+    latest = record or attempt.record()
+    candidate = _candidate_of(latest, latest.choice)
     values: dict[str, str | None] = {
         "Routoo-Expert": attempt.expert.name,
-        "Routoo-Plan": shown.plan,
-        "Routoo-Account": shown.account,
-        "Routoo-Held-USD": shown.held_usd,
-        "Routoo-Why": _why(attempt, shown),
+        "Routoo-Plan": latest.plan,
+        "Routoo-Account": latest.account,
+        "Routoo-Held-USD": latest.held_usd,
+        "Routoo-Why": _why(attempt, latest),
     }
     if candidate is not None:
         values["Routoo-Quality"] = str(candidate.quality)
