@@ -406,15 +406,15 @@ def add_up_slots(
     the period only what is still held counts.
     """
     span = period.span or 0.0
-    spent = held = calls = overshoot = 0
+    spending = holds = calls = overshoot = 0
     refills = []
     for slot in slots:
-        held += slot.held
+        holds += slot.held
         if slot.end > now - span:
-            spent += slot.spent
+            spending += slot.spent
             calls += slot.calls
             overshoot += slot.overshoot
             refills.append(Refill(slot.end + span, slot.spent + slot.held))
     return AccountState(
-        account, period, now, limit, spent, held, calls, overshoot, refills=tuple(refills)
+        account, period, now, limit, spending, holds, calls, overshoot, refills=tuple(refills)
     )

@@ -85,15 +85,15 @@ def declare_limits(ledger: Ledger, budget: Budget, source: str | None, now: floa
     if not isinstance(ledger, LimitStore):
         return
     limits = {limit.account: limit for limit in ledger.limits()}
-    last_declared = {}
+    last_limits = {}
     if source is not None:
-        last_declared = {limit.account: limit for limit in ledger.last_declared(source)}
+        last_limits = {limit.account: limit for limit in ledger.last_declared(source)}
 
     to_note = []
     for account in (*budget.every_account(), *budget.templates()):
         mine = _declaration(account, source, now)
         ledger_limit = limits.get(account.account)
-        last = last_declared.get(account.account)
+        last = last_limits.get(account.account)
         if mine.limit is None:
             if ledger_limit is not None and last is not None:
                 _warn_of_removal(mine, ledger_limit, last)

@@ -224,10 +224,10 @@ class Recollection:
                 entry = self._known.get(key, KnownSpending(state.account, window))
                 earlier = before.get(key, KnownSpending(state.account, window))
                 most = max(entry.spent, amount)
-                not_seen = max(0, earlier.spent + earlier.own - most)
+                unseen_spending = max(0, earlier.spent + earlier.own - most)
                 booked_since = max(0, entry.own - earlier.own)
                 self._known[key] = entry._replace(
-                    limit=state.limit, spent=most, own=not_seen + booked_since
+                    limit=state.limit, spent=most, own=unseen_spending + booked_since
                 )
 
     def _forget_passed(self) -> None:
@@ -262,14 +262,14 @@ def _after_restoring(
         restoration: What the ledger was given.
         is_lost: See :meth:`Recollection.note_restored`.
     """
-    unbooked = entry.unbooked - restoration.unbooked
+    debt = entry.unbooked - restoration.unbooked
     if not is_lost:
-        return entry._replace(spent=entry.spent + restoration.unbooked, unbooked=unbooked)
+        return entry._replace(spent=entry.spent + restoration.unbooked, unbooked=debt)
     booked_meanwhile = entry.spent - restoration.spent + entry.own - restoration.own
     return entry._replace(
         spent=restoration.spent + restoration.own + restoration.unbooked,
         own=0,
-        unbooked=unbooked + booked_meanwhile,
+        unbooked=debt + booked_meanwhile,
     )
 
 

@@ -447,14 +447,14 @@ def _period_state(rows: Sequence[_Row], now: float) -> AccountState:
 
 def _window_state(row: _Row, now: float) -> AccountState:
     account, key, start, end, span, limit, *sums = row
-    spent, held, calls, overshoot = map(int, sums)
+    spending, holds, calls, overshoot = map(int, sums)
     return AccountState(
         account,
         Window(key, float(start), _number(end), _number(span)),
         now,
         int(limit) if limit else None,
-        spent,
-        held,
+        spending,
+        holds,
         calls,
         overshoot,
     )

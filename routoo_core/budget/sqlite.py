@@ -296,12 +296,12 @@ class SqliteLedger:
             return False
 
         try:
-            last_seen = self._read_spending(connection)
+            last_spending = self._read_spending(connection)
         except LedgerError:  # it is damaged, too
-            last_seen = [entry._replace(spent=entry.spent + entry.own) for entry in spending]
+            last_spending = [entry._replace(spent=entry.spent + entry.own) for entry in spending]
         self._open_anew()
         with self._transaction("IMMEDIATE") as db:
-            recall(db, last_seen, now)
+            recall(db, last_spending, now)
             add_unbooked(db, spending, now)
         return True
 

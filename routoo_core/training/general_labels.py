@@ -130,23 +130,23 @@ def train_from_general(checkpoint: Path, outcomes: Outcomes, out: Path) -> list[
     Raises:
         OutcomesError: A split is empty.
     """
-    taught = outcomes.take(outcomes.rows("train"))
-    if not len(taught.prompts):
+    training = outcomes.take(outcomes.rows("train"))
+    if not len(training.prompts):
         raise OutcomesError("no prompt of the table is in the split 'train'; see the column split")
     model = load_general(checkpoint)
-    experts = _describe_columns(taught.experts, model.labels)
-    reading = model.reader.read(taught.prompts)
-    rows = learn_labels(model, experts, reading, taught.scores, _lengths_of(taught))
+    experts = _describe_columns(training.experts, model.labels)
+    reading = model.reader.read(training.prompts)
+    rows = learn_labels(model, experts, reading, training.scores, _lengths_of(training))
     new_model = replace(
         model,
         labels=LabelTable.join([model.labels.without(set(rows.names)), rows]),
-        trained=np.union1d(model.trained, question_fingerprints(taught.prompts)),
+        trained=np.union1d(model.trained, question_fingerprints(training.prompts)),
     )
     held_out = outcomes.take(outcomes.rows("dev"))
     aucs = _held_out_aucs(new_model, experts, held_out)
     additions = []
-    for column, name in enumerate(taught.experts):
-        labels = int(np.isfinite(taught.scores[:, column]).sum())
+    for column, name in enumerate(training.experts):
+        labels = int(np.isfinite(training.scores[:, column]).sum())
         additions.append(AddedExpert(name, labels, aucs[column]))
     _write(checkpoint, out, new_model, additions)
     return additions
@@ -158,8 +158,8 @@ def _held_out_aucs(
     """Of each expert; ``None`` where all of its answers are correct, all wrong, or there is none."""
     if not len(held_out.prompts):
         return [None] * len(experts)
-    taught = [replace(expert, label_names=(expert.name,)) for expert in experts]
-    quality = model.bind(taught).predict(held_out.prompts).astype(np.float64)
+    own_experts = [replace(expert, label_names=(expert.name,)) for expert in experts]
+    quality = model.bind(own_experts).predict(held_out.prompts).astype(np.float64)
     aucs: list[float | None] = []
     for column in range(len(experts)):
         has_score = np.isfinite(held_out.scores[:, column])

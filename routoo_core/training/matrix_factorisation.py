@@ -124,12 +124,12 @@ def battle_loss(strengths: Tensor, scores: Tensor, ties: bool) -> Tensor:
     """
     first, second = torch.triu_indices(scores.shape[1], scores.shape[1], 1)
     lead = scores[:, first] - scores[:, second]
-    fought = ~torch.isnan(lead)
+    is_battle = ~torch.isnan(lead)
     if not ties:
-        fought = fought & (lead != 0)
+        is_battle = is_battle & (lead != 0)
     result = (torch.sign(torch.nan_to_num(lead)) + 1) / 2
 
     logits = strengths[:, first] - strengths[:, second]
     losses = functional.binary_cross_entropy_with_logits(logits, result, reduction="none")
-    weights = fought.to(losses.dtype)
+    weights = is_battle.to(losses.dtype)
     return (losses * weights).sum() / weights.sum().clamp_min(1)

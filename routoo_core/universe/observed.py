@@ -297,9 +297,9 @@ def read_observed(path: Path, only: Collection[str] = ()) -> tuple[ObservedScore
             f"{path}: no outcome of any of the prompts; check that prompt_id is the same in both"
         )
     observed = ObservedScores.empty(contents.experts, len(prompt_ids), contents.binary)
-    rows_entered = _enter_rows(path, observed, prompt_ids)
-    pairs_observed = int(np.bitwise_count(observed.observed_bits).sum())
-    if rows_entered != pairs_observed:
+    row_count = _enter_rows(path, observed, prompt_ids)
+    pair_count = int(np.bitwise_count(observed.observed_bits).sum())
+    if row_count != pair_count:
         raise OutcomesError(
             f"{path}: {_first_repeated_pair(path)} was given before; give each pair once"
         )

@@ -180,17 +180,17 @@ def _build_router(config: Path | None, router: str | None, limit: str | None) ->
                 "limit: works only with --router; otherwise set it in [budget] of routoo.toml"
             )
         configuration = find_configuration(config)
-        built = read_router(configuration.path, check_provider)
+        new_router = read_router(configuration.path, check_provider)
         if configuration.is_built_in:
-            return ServedRouter(built, None, None)
-        return ServedRouter(built, configuration.path.parent, configuration.path)
+            return ServedRouter(new_router, None, None)
+        return ServedRouter(new_router, configuration.path.parent, configuration.path)
     if config is None:
         raise ConfigurationError("config: --router needs an experts.toml; pass it with --config")
     pool = Pool.from_toml(config)
     check_experts(pool, check_provider)
     budget = Budget.read("--limit", {"limit": limit})
     folder = config.parent
-    built = build_router(
+    new_router = build_router(
         pool, router=router, budget=budget, ledger="sqlite:///routoo.db", beside=folder
     )
-    return ServedRouter(built, folder, None)
+    return ServedRouter(new_router, folder, None)
