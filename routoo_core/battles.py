@@ -97,8 +97,8 @@ class Battles:
         scores.values[numbers, self.first] = self.result
         scores.values[numbers, self.second] = 1 - self.result
 
-        fought_over = self.prompts.take(self.row)
-        prompts = Prompts(ids, fought_over.texts, fought_over.domains, fought_over.splits)
+        battle_prompts = self.prompts.take(self.row)
+        prompts = Prompts(ids, battle_prompts.texts, battle_prompts.domains, battle_prompts.splits)
         return Outcomes(prompts, scores)
 
 

@@ -114,13 +114,13 @@ def capable_experts(experts: Iterable[Expert], request: RoutedRequest) -> list[E
         ContextWindowExceeded: None of them can, but one could if the prompt were shorter.
         NoCapableExpert: None of them can; the error says what each one lacks.
     """
-    choice = list(experts)
-    capable, lacking = _sort_by_ability(choice, request)
+    candidates = list(experts)
+    capable, lacking = _sort_by_ability(candidates, request)
     if not capable and request.max_tokens is not None:
-        any_length = replace(request, max_tokens=None)
-        capable, _ = _sort_by_ability(choice, any_length)
+        unlimited_request = replace(request, max_tokens=None)
+        capable, _ = _sort_by_ability(candidates, unlimited_request)
     if not capable:
-        has_only_short_window = [_lacks_only_window(expert, request) for expert in choice]
+        has_only_short_window = [_lacks_only_window(expert, request) for expert in candidates]
         kind = ContextWindowExceeded if any(has_only_short_window) else NoCapableExpert
         raise kind(lacking)
     return capable
@@ -155,9 +155,9 @@ def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
     """What an expert lacks to serve a request, in words."""
     lacks = expert.lacks(request.needs)
 
-    without_price = request.unpriced - expert.pass_through
-    if without_price and not expert.is_free:
-        for name in sorted(without_price):
+    unpriced_names = request.unpriced - expert.pass_through
+    if unpriced_names and not expert.is_free:
+        for name in sorted(unpriced_names):
             lacks.append(f"{name!r} in its pass_through (it may cost more than is held)")
 
     if not _has_room(expert, request):

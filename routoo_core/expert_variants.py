@@ -89,8 +89,8 @@ def _efforts_of(origin: str, name: str, values: Any) -> dict[str, Any]:
         )
     if "effort" in values:
         raise ConfigurationError(f"{origin}: experts.{name}: set effort or efforts, not both")
-    common = {field: value for field, value in values.items() if field != "efforts"}
+    common_fields = {field: value for field, value in values.items() if field != "efforts"}
     tables = {}
     for effort in efforts:
-        tables[f"{name} ({effort})"] = {"model": name, **common, "effort": effort}
+        tables[f"{name} ({effort})"] = {"model": name, **common_fields, "effort": effort}
     return tables

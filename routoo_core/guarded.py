@@ -124,8 +124,10 @@ class _GuardedRule:
 
         lowest = np.where(may_answer, preference, np.inf).min(axis=-1, keepdims=True)
         highest = preference.max(axis=-1, keepdims=True)
-        order: Array = np.where(may_answer, preference, lowest - 1 - (highest - preference))
-        return order
+        guarded_preference: Array = np.where(
+            may_answer, preference, lowest - 1 - (highest - preference)
+        )
+        return guarded_preference
 
 
 @dataclass(frozen=True)

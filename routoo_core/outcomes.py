@@ -191,10 +191,10 @@ def _join_optional(
     """One part of each table as one; ``None`` where no table has it."""
     if all(part is None for part in parts):
         return None
-    complete = []
+    full_parts = []
     for table, part in zip(tables, parts, strict=True):
-        complete.append(part or ExpertTable.empty(table.prompt_ids, table.experts))
-    return join_expert_tables(complete)
+        full_parts.append(part or ExpertTable.empty(table.prompt_ids, table.experts))
+    return join_expert_tables(full_parts)
 
 
 def read_outcomes(

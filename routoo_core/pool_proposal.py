@@ -111,9 +111,9 @@ def _price(facts: ModelFacts, catalogue: Catalogue) -> ProposedExpert | None:
 
 def _worth_their_price(candidates: Sequence[ProposedExpert]) -> list[ProposedExpert]:
     """Those than which none is both cheaper and abler, cheapest first."""
-    by_price = sorted(candidates, key=lambda one: (one.expert.output_usd_per_1m, -_overall(one)))
+    price_order = sorted(candidates, key=lambda one: (one.expert.output_usd_per_1m, -_overall(one)))
     worth: list[ProposedExpert] = []
-    for candidate in by_price:
+    for candidate in price_order:
         if not worth or _overall(candidate) > _overall(worth[-1]):
             worth.append(candidate)
     return worth

@@ -66,20 +66,20 @@ class Rates:
 
         write = _part(usage.cache_write_tokens, total)
         write_1h = _part(usage.cache_write_1h_tokens, write)
-        from_cache = _part(usage.cached_tokens, total - write)
-        fresh = total - write - from_cache
+        cache_tokens = _part(usage.cached_tokens, total - write)
+        fresh_tokens = total - write - cache_tokens
         audio = _part(usage.audio_input_tokens, total)
         # Audio that has no room beside the cache was read from it.
-        cached_audio = max(usage.cached_audio_tokens, audio - fresh)
-        cached_audio = _part(cached_audio, min(from_cache, audio))
-        audio = _part(audio - cached_audio, fresh)
+        cached_audio = max(usage.cached_audio_tokens, audio - fresh_tokens)
+        cached_audio = _part(cached_audio, min(cache_tokens, audio))
+        audio = _part(audio - cached_audio, fresh_tokens)
         return (
             write_1h * self.cache_write_1h
             + (write - write_1h) * self.cache_write
             + cached_audio * self.cached_audio
-            + (from_cache - cached_audio) * self.cached
+            + (cache_tokens - cached_audio) * self.cached
             + audio * self.audio_input
-            + (fresh - audio) * self.prompt
+            + (fresh_tokens - audio) * self.prompt
         )
 
     def reply_units(self, usage: Usage) -> int:

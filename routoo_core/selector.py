@@ -262,8 +262,8 @@ def level_ties(quality: Array, tie: float) -> Array:
     if not tie:
         return quality
     best = quality.max(axis=-1, keepdims=True)
-    level: Array = np.where(quality >= best - tie, best, quality)
-    return level
+    level_quality: Array = np.where(quality >= best - tie, best, quality)
+    return level_quality
 
 
 def check_tie(tie: float) -> None:

@@ -86,9 +86,9 @@ def without_reply_limits(keywords: Mapping[str, Any]) -> dict[str, Any]:
     for name in _REPLY_LIMITS:
         rest.pop(name, None)
     for holder in HOLDERS:
-        inner = rest.get(holder)
-        if isinstance(inner, Mapping) and not inner.keys().isdisjoint(_REPLY_LIMITS):
-            rest[holder] = without_reply_limits(inner)
+        part = rest.get(holder)
+        if isinstance(part, Mapping) and not part.keys().isdisjoint(_REPLY_LIMITS):
+            rest[holder] = without_reply_limits(part)
     return rest
 
 
@@ -119,9 +119,9 @@ def _positive_numbers(keywords: Mapping[str, Any], names: Sequence[str]) -> list
             raise InvalidRequest(f"{name}: {number} is below 1; give a larger one or leave it out")
         numbers.append(number)
     for holder in HOLDERS:
-        inner = keywords.get(holder)
-        if isinstance(inner, Mapping):
-            numbers += _positive_numbers(inner, names)
+        inner_arguments = keywords.get(holder)
+        if isinstance(inner_arguments, Mapping):
+            numbers += _positive_numbers(inner_arguments, names)
     return numbers
 
 

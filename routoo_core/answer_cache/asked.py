@@ -181,9 +181,9 @@ def _temperatures(arguments: Mapping[str, Any]) -> list[Any]:
     if arguments.get("temperature") is not None:
         temperatures.append(arguments["temperature"])
     for holder in HOLDERS:
-        inner = arguments.get(holder)
-        if isinstance(inner, Mapping):
-            temperatures += _temperatures(inner)
+        inner_arguments = arguments.get(holder)
+        if isinstance(inner_arguments, Mapping):
+            temperatures += _temperatures(inner_arguments)
     return temperatures
 
 

@@ -343,9 +343,9 @@ def _settle(problem: _Problem, low: float, high: float) -> _Partial | None:
         is_decided[rows] = is_same
 
         numbers = np.arange(rows.start, rows.stop)
-        common = problem.total(numbers[is_same], chosen_high[is_same])
-        quality += common.quality
-        cost += common.cost
+        common_total = problem.total(numbers[is_same], chosen_high[is_same])
+        quality += common_total.quality
+        cost += common_total.cost
         open_rows = numbers[~is_same]
         total_low = problem.total(open_rows, chosen_low[~is_same])
         total_high = problem.total(open_rows, chosen_high[~is_same])

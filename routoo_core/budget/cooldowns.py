@@ -156,12 +156,12 @@ class Cooldowns:
         for name in self.sharing(cooldown.expert, cooldown.reason):
             cooldowns.append(replace(cooldown, expert=name))
         with self._lock:
-            for each in cooldowns:
-                self._cooldowns[each.expert] = each
+            for member in cooldowns:
+                self._cooldowns[member.expert] = member
         with _as_advice():
             if self._store is not None:
-                for each in cooldowns:
-                    self._store.set_cooldown(each)
+                for member in cooldowns:
+                    self._store.set_cooldown(member)
 
     def _refresh(self) -> None:
         """Read what other processes have noted, at most every :data:`REFRESH_S`."""

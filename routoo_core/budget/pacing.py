@@ -271,9 +271,9 @@ def smallest_allowance(standings: Sequence[Standing]) -> float:
     Raises:
         ConfigurationError: No account has a limit.
     """
-    with_limit = [standing for standing in standings if standing.state.limit is not None]
+    limited_standings = [standing for standing in standings if standing.state.limit is not None]
     allowances = []
-    for standing in with_limit or standings[:1]:
+    for standing in limited_standings or standings[:1]:
         allowances.append(outlook(standing.budget, standing.state, standing.usual).allowance)
     return min(allowances)
 

@@ -223,11 +223,11 @@ class Recollection:
                 key = (state.account, window.key)
                 entry = self._known.get(key, KnownSpending(state.account, window))
                 earlier = before.get(key, KnownSpending(state.account, window))
-                most = max(entry.spent, amount)
-                unseen_spending = max(0, earlier.spent + earlier.own - most)
+                peak = max(entry.spent, amount)
+                unseen_spending = max(0, earlier.spent + earlier.own - peak)
                 booked_since = max(0, entry.own - earlier.own)
                 self._known[key] = entry._replace(
-                    limit=state.limit, spent=most, own=unseen_spending + booked_since
+                    limit=state.limit, spent=peak, own=unseen_spending + booked_since
                 )
 
     def _forget_passed(self) -> None:

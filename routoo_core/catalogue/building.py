@@ -123,10 +123,10 @@ def _merge_rows(key: str, rows: Sequence[Mapping[str, Any]]) -> ModelFacts:
     def is_alias(row: Mapping[str, Any]) -> bool:
         return row["model"] != row.get("base_model") or bool(row.get("inherited"))
 
-    order = sorted(rows, key=is_alias)
+    own_names_first = sorted(rows, key=is_alias)
 
     def first(column: str) -> Any:
-        for row in order:
+        for row in own_names_first:
             if row.get(column) not in (None, ""):
                 return row[column]
         return None
@@ -138,7 +138,7 @@ def _merge_rows(key: str, rows: Sequence[Mapping[str, Any]]) -> ModelFacts:
     weights = first("open_or_closed")
     return ModelFacts(
         key=key,
-        title=str(order[0].get("base_model") or order[0]["model"]),
+        title=str(own_names_first[0].get("base_model") or own_names_first[0]["model"]),
         provider=first("provider"),
         release=first("release_month"),
         context_window=whole("context_window"),
@@ -273,8 +273,8 @@ def _facts_matrix(variants: Sequence[Variant], facts_of_key: Mapping[str, ModelF
     """One, release, price, size, whether it reasons, and the effort; what is missing is the mean of the others."""
     numbers = np.array([_numbers_of(facts_of_key[key]) for key, _ in variants])
     means = np.array([_known_mean(numbers[:, column]) for column in range(numbers.shape[1])])
-    complete = np.where(np.isnan(numbers), means, numbers)
-    return np.concatenate([complete, _effort_columns(variants)], axis=1)
+    complete_numbers = np.where(np.isnan(numbers), means, numbers)
+    return np.concatenate([complete_numbers, _effort_columns(variants)], axis=1)
 
 
 def _known_mean(values: Floats) -> float:

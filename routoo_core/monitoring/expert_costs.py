@@ -64,10 +64,10 @@ class CostEstimate:
         of theirs do.
         """
         usd = sum(estimate.usd for estimate in estimates)
-        of_pool = [estimate for estimate in estimates if estimate.is_pooled]
+        pool_estimates = [estimate for estimate in estimates if estimate.is_pooled]
         own = [estimate for estimate in estimates if not estimate.is_pooled]
-        shared_below = sum(estimate.below for estimate in of_pool)
-        shared_above = sum(estimate.above for estimate in of_pool)
+        shared_below = sum(estimate.below for estimate in pool_estimates)
+        shared_above = sum(estimate.above for estimate in pool_estimates)
         below = hypot(shared_below, *(estimate.below for estimate in own))
         above = hypot(shared_above, *(estimate.above for estimate in own))
         return cls(usd, max(0.0, usd - below), usd + above)

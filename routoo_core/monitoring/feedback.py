@@ -248,25 +248,25 @@ def feedback_stats(calls: Sequence[RoutedCall]) -> FeedbackStats:
     """
     feedback_values: list[float] = []
     predicted_values: list[float] = []
-    without_prediction = 0
+    unpredicted_count = 0
     for call in calls:
         if call.feedback is None:
             continue
         if call.predicted is None:
-            without_prediction += 1
+            unpredicted_count += 1
             continue
         feedback_values.append(call.feedback)
         predicted_values.append(call.predicted)
 
     count = len(feedback_values)
     if not count:
-        return FeedbackStats(0, without_prediction)
+        return FeedbackStats(0, unpredicted_count)
     feedback = np.array(feedback_values, dtype=np.float64)
     predicted = np.array(predicted_values, dtype=np.float64)
     difference = feedback - predicted
     return FeedbackStats(
         judged=count,
-        unpredicted=without_prediction,
+        unpredicted=unpredicted_count,
         feedback=float(feedback.mean()),
         predicted=float(predicted.mean()),
         drift=float(difference.mean()),
@@ -389,9 +389,9 @@ def _choice_share(calls: Sequence[RoutedCall], name: str | None) -> float:
 
 def _shadow_calls(calls: Sequence[RoutedCall], estimator: SavingsEstimator) -> ShadowCalls:
     shadow = [call for call in calls if call.shadow]
-    with_cost = [call for call in shadow if call.spent is not None]
-    spending = sum(call.spent or 0.0 for call in with_cost)
-    return ShadowCalls(len(shadow), len(with_cost), spending, estimator.routed(with_cost).usd)
+    priced_calls = [call for call in shadow if call.spent is not None]
+    spending = sum(call.spent or 0.0 for call in priced_calls)
+    return ShadowCalls(len(shadow), len(priced_calls), spending, estimator.routed(priced_calls).usd)
 
 
 def _drift_interval(difference: Array, predicted: Array) -> tuple[float, float] | None:

@@ -95,14 +95,14 @@ def _matched(target: float, calls: Sequence[RoutedCall]) -> GoalProgress:
     """Predicted quality, and feedback, as shares of what was predicted of the best."""
     best = sum(_best_quality(call) for call in calls)
     quality = sum(call.qualities[call.choice] for call in calls)
-    with_grade = [call for call in calls if call.feedback is not None]
-    observed, interval = _observed_share(with_grade)
+    graded_calls = [call for call in calls if call.feedback is not None]
+    observed, interval = _observed_share(graded_calls)
     return GoalProgress(
         policy=MATCH_BEST,
         target=target,
         calls=len(calls),
         reached=quality / best if best else None,
-        graded=len(with_grade),
+        graded=len(graded_calls),
         observed=observed,
         interval=interval,
     )

@@ -334,8 +334,8 @@ def _replay_budget(settings: ReplaySettings) -> Budget:
     budget = settings.budget
     if settings.accounts == 1:
         return budget
-    common = budget.model_copy(update={"account": SHARED_ACCOUNT})
-    return budget.model_copy(update={"within": common})
+    common_budget = budget.model_copy(update={"account": SHARED_ACCOUNT})
+    return budget.model_copy(update={"within": common_budget})
 
 
 def _replay_router(traffic: ReplayTraffic, settings: ReplaySettings, clock: ManualClock) -> Router:

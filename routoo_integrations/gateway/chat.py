@@ -190,7 +190,7 @@ class ChatCompletion:
     def _marked_messages(self) -> list[dict[str, Any]]:
         """The messages, those of assistants with the expert that wrote them, where that is known."""
         messages = []
-        without_mark: list[dict[str, Any]] = []
+        unmarked_messages: list[dict[str, Any]] = []
         replies: list[Said] = []
         for message, turn in zip(self.body["messages"], self._turns(), strict=False):
             plain = without_parameters(message, _OF_OURS)
@@ -202,9 +202,9 @@ class ChatCompletion:
             if expert is not None:
                 plain["expert"] = expert
             elif text:
-                without_mark.append(plain)
+                unmarked_messages.append(plain)
                 replies.append(Said(turn, text))
-        for plain, expert in zip(without_mark, self.authors.of_replies(replies), strict=True):
+        for plain, expert in zip(unmarked_messages, self.authors.of_replies(replies), strict=True):
             if expert is not None:
                 plain["expert"] = expert
         return messages

@@ -275,7 +275,7 @@ def _expert_rows(
         ]
         errors = [attempt for attempt in tries if attempt.outcome in {"failed", "rejected"}]
         cooldown = cooling.get(name)
-        with_score = [call for call in own if call.score is not None]
+        scored_calls = [call for call in own if call.score is not None]
         rows.append(
             ExpertRow(
                 name=name,
@@ -287,8 +287,8 @@ def _expert_rows(
                 cooldown=_UNKNOWN
                 if cooldown is None
                 else f"{max(0.0, cooldown.until - now):.0f} s ({cooldown.reason})",
-                predicted=_mean_quality(with_score or own),
-                observed=_mean_score(with_score),
+                predicted=_mean_quality(scored_calls or own),
+                observed=_mean_score(scored_calls),
             )
         )
     return rows

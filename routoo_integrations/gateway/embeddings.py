@@ -159,13 +159,13 @@ class EmbeddingCall:
             tokens += count_tokens(part) if is_text else len(part)
             bound += _OVERHEAD + (bound_tokens(part) if is_text else len(part))
         rest = without_parameters(self.body, _WITHOUT_COST)
-        without_price = frozenset(name for name, value in rest.items() if value is not None)
+        unpriced_names = frozenset(name for name, value in rest.items() if value is not None)
         return RoutedRequest(
             text="",
             prompt_tokens=tokens,
             prompt_token_bound=bound,
             max_tokens=1,
-            unpriced=without_price,
+            unpriced=unpriced_names,
             overrides=overrides,
         )
 

@@ -219,7 +219,5 @@ def structured_model(
     parse = RunnablePassthrough.assign(
         parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
     )
-    without_parse = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=bound) | parse.with_fallbacks(
-        [without_parse], exception_key="parsing_error"
-    )
+    fallback = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=bound) | parse.with_fallbacks([fallback], exception_key="parsing_error")
