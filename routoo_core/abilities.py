@@ -55,12 +55,12 @@ def describe_pool(
     Raises:
         ConfigurationError: An expert is unknown; the message has near names and the ways to describe it.
     """
-    opened = catalogue or open_catalogue()
-    described: dict[str, DescribedExpert] = {}
+    source = catalogue or open_catalogue()
+    descriptions: dict[str, DescribedExpert] = {}
     for expert in pool:
-        if expert.predicted_as not in described:
-            described[expert.predicted_as] = _describe(expert, model, opened)
-    return list(described.values())
+        if expert.predicted_as not in descriptions:
+            descriptions[expert.predicted_as] = _describe(expert, model, source)
+    return list(descriptions.values())
 
 
 def describe_names(
@@ -71,18 +71,18 @@ def describe_names(
     Raises:
         ConfigurationError: One is neither among the labels nor in the catalogue.
     """
-    opened = catalogue or open_catalogue()
-    described = []
+    source = catalogue or open_catalogue()
+    descriptions = []
     for name in names:
         label_names = labels.find(name)
-        ability = opened.ability(name)
+        ability = source.ability(name)
         if ability is None and not label_names:
-            raise ConfigurationError(f"expert {name!r}: {_unknown(name, opened)}")
-        log_length = _log_length(opened.find(name), None)
-        described.append(
+            raise ConfigurationError(f"expert {name!r}: {_unknown(name, source)}")
+        log_length = _log_length(source.find(name), None)
+        descriptions.append(
             DescribedExpert(name, ability or unknown_ability(), label_names, log_length)
         )
-    return described
+    return descriptions
 
 
 def describe_plans(names: Sequence[str], labels: LabelTable) -> list[DescribedExpert]:
@@ -201,10 +201,10 @@ def _own_score(
         if column[0].lower() == benchmark.lower() and column[1].lower() == category.lower()
     ]
     if not fitting:
-        known = sorted(
+        near_names = sorted(
             {f"{b}/{c}" if c else b for b, c, _ in columns if benchmark.lower()[:4] in b.lower()}
         )
-        hint = f"; near names: {', '.join(known[:4])}" if known else ""
+        hint = f"; near names: {', '.join(near_names[:4])}" if near_names else ""
         raise ConfigurationError(
             f"{expert.place}: scores: {name!r} is no benchmark of the catalogue{hint}; 'routoo catalogue benchmarks' "
             "lists them"
@@ -224,11 +224,11 @@ def _own_score(
     )
 
 
-def _with_stated(stated: float | Mapping[str, float], ability: Ability | None) -> Ability:
+def _with_stated(level: float | Mapping[str, float], ability: Ability | None) -> Ability:
     base = ability or unknown_ability()
     mean = base.mean.copy()
     deviation = base.deviation.copy()
-    values = dict.fromkeys(SKILLS, stated) if isinstance(stated, float | int) else stated
+    values = dict.fromkeys(SKILLS, level) if isinstance(level, float | int) else level
     for skill, value in values.items():
         mean[SKILL_NUMBER[skill]] = value
         deviation[SKILL_NUMBER[skill]] = _UNKNOWN_DEVIATION

@@ -68,14 +68,14 @@ class Battles:
 
     def of_rows(self, rows: NDArray[np.integer[Any]]) -> Battles:
         """The battles about these prompts; the table of prompts stays whole."""
-        chosen = np.isin(self.row, rows)
+        is_of_rows = np.isin(self.row, rows)
         return Battles(
             self.prompts,
             self.experts,
-            self.row[chosen],
-            self.first[chosen],
-            self.second[chosen],
-            self.result[chosen],
+            self.row[is_of_rows],
+            self.first[is_of_rows],
+            self.second[is_of_rows],
+            self.result[is_of_rows],
         )
 
     def counts(self) -> Array:
@@ -97,8 +97,8 @@ class Battles:
         scores.values[numbers, self.first] = self.result
         scores.values[numbers, self.second] = 1 - self.result
 
-        fought_over = self.prompts.take(self.row)
-        prompts = Prompts(ids, fought_over.texts, fought_over.domains, fought_over.splits)
+        battle_prompts = self.prompts.take(self.row)
+        prompts = Prompts(ids, battle_prompts.texts, battle_prompts.domains, battle_prompts.splits)
         return Outcomes(prompts, scores)
 
 
@@ -153,8 +153,8 @@ def fit_ratings(wins: Array, ties_added: float = 0.1) -> Array:
     Returns:
         Log-odds with a mean of 0, (experts,).
     """
-    added = ties_added / 2 * (1 - np.eye(len(wins)))
+    tie_shares = ties_added / 2 * (1 - np.eye(len(wins)))
     start = np.zeros(len(wins))
-    ratings = maximum_likelihood((wins + added)[None], start, _CLOSE_ENOUGH, _NEWTON_STEPS)[0]
-    centred: Array = ratings - ratings.mean()
-    return centred
+    ratings = maximum_likelihood((wins + tie_shares)[None], start, _CLOSE_ENOUGH, _NEWTON_STEPS)[0]
+    deviations: Array = ratings - ratings.mean()
+    return deviations

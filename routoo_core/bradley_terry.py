@@ -27,15 +27,15 @@ def maximum_likelihood(wins: Array, start: Array, close_enough: float, most_step
         most_steps: After so many it ends in any case.
     """
     experts = wins.shape[1]
-    met = wins + wins.transpose(0, 2, 1)
-    won = wins.sum(axis=2)
+    battle_counts = wins + wins.transpose(0, 2, 1)
+    win_counts = wins.sum(axis=2)
     diagonal = np.arange(experts)
     ratings = np.tile(start, (len(wins), 1))
     for _ in range(most_steps):
         expected = win_probability(ratings)
-        met_expected = met * expected
-        gradient = won - met_expected.sum(axis=2)
-        weight = met_expected * (1 - expected)
+        expected_wins = battle_counts * expected
+        gradient = win_counts - expected_wins.sum(axis=2)
+        weight = expected_wins * (1 - expected)
         # Only differences of ratings matter; the mean of the weights fixes their sum.
         total = weight.sum(axis=2)
         mean_weight = np.maximum(total.mean(axis=1), _LEAST_WEIGHT)
@@ -51,6 +51,6 @@ def maximum_likelihood(wins: Array, start: Array, close_enough: float, most_step
 def win_probability(ratings: Ratings) -> Ratings:
     """σ(rating_a - rating_b), (…, a, b), in the precision of the ratings."""
     leads = ratings[..., :, None] - ratings[..., None, :]
-    bounded = np.clip(leads, -_CERTAIN, _CERTAIN)
-    probability: Ratings = 1 / (1 + np.exp(-bounded))
+    log_odds = np.clip(leads, -_CERTAIN, _CERTAIN)
+    probability: Ratings = 1 / (1 + np.exp(-log_odds))
     return probability

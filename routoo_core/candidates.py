@@ -114,13 +114,13 @@ def capable_experts(experts: Iterable[Expert], request: RoutedRequest) -> list[E
         ContextWindowExceeded: None of them can, but one could if the prompt were shorter.
         NoCapableExpert: None of them can; the error says what each one lacks.
     """
-    offered = list(experts)
-    capable, lacking = _sort_by_ability(offered, request)
+    candidates = list(experts)
+    capable, lacking = _sort_by_ability(candidates, request)
     if not capable and request.max_tokens is not None:
-        unlimited = replace(request, max_tokens=None)
-        capable, _ = _sort_by_ability(offered, unlimited)
+        unlimited_request = replace(request, max_tokens=None)
+        capable, _ = _sort_by_ability(candidates, unlimited_request)
     if not capable:
-        has_only_short_window = [_lacks_only_window(expert, request) for expert in offered]
+        has_only_short_window = [_lacks_only_window(expert, request) for expert in candidates]
         kind = ContextWindowExceeded if any(has_only_short_window) else NoCapableExpert
         raise kind(lacking)
     return capable
@@ -155,9 +155,9 @@ def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
     """What an expert lacks to serve a request, in words."""
     lacks = expert.lacks(request.needs)
 
-    unpriced = request.unpriced - expert.pass_through
-    if unpriced and not expert.is_free:
-        for name in sorted(unpriced):
+    unpriced_names = request.unpriced - expert.pass_through
+    if unpriced_names and not expert.is_free:
+        for name in sorted(unpriced_names):
             lacks.append(f"{name!r} in its pass_through (it may cost more than is held)")
 
     if not _has_room(expert, request):
@@ -166,9 +166,11 @@ def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
 
     limit = request.overrides.max_cost
     if limit is not None:
-        needed = call_cost(expert, request).minimum
-        if needed > limit:
-            lacks.append(f"a price of at most {format_usd(limit)} (it needs {format_usd(needed)})")
+        least_cost = call_cost(expert, request).minimum
+        if least_cost > limit:
+            lacks.append(
+                f"a price of at most {format_usd(limit)} (it needs {format_usd(least_cost)})"
+            )
     return lacks
 
 
@@ -202,13 +204,13 @@ def call_cost(
         ample = TokenPrices.maximum_cost(prices, prompt_bound, min(max_tokens, ample_tokens))
 
     expected = expert.cost(_expected_usage(expert, request, typical_tokens))
-    continued = _continued_cost(expert, request, typical_tokens)
+    continuation = _continued_cost(expert, request, typical_tokens)
     return CallCost(
         expected=expected,
         minimum=minimum,
         ample=ample,
         maximum=maximum,
-        continued=None if continued == expected else continued,
+        continued=None if continuation == expected else continuation,
     )
 
 

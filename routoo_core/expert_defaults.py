@@ -84,10 +84,10 @@ def _is_recent_chat_model(facts: ModelFacts) -> bool:
 
 def _consistent(defaults: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A reply never longer than the window."""
-    merged = {**defaults, **{name: value for name, value in values.items() if value is not None}}
+    table = {**defaults, **{name: value for name, value in values.items() if value is not None}}
     fields = Limits.model_fields
-    window = merged.get("context_window", fields["context_window"].default)
-    reply = merged.get("max_output_tokens", fields["max_output_tokens"].default)
+    window = table.get("context_window", fields["context_window"].default)
+    reply = table.get("max_output_tokens", fields["max_output_tokens"].default)
     if isinstance(window, int) and isinstance(reply, int) and reply > window:
         if "max_output_tokens" in defaults:
             defaults["max_output_tokens"] = window

@@ -39,9 +39,9 @@ def _adapters_of(origin: str, name: str, values: Any) -> Iterator[tuple[str, Any
     base = {field: value for field, value in values.items() if field != "adapters"}
     base = {"model": name, "server": name, **base}
     yield name, base
-    inherited = {**base, **_inherited_ability(base)}
+    heritage = {**base, **_inherited_ability(base)}
     for adapter, own in adapters.items():
-        yield f"{name}-{adapter}", {**inherited, "model": adapter, **own}
+        yield f"{name}-{adapter}", {**heritage, "model": adapter, **own}
 
 
 def _read_adapters(place: str, adapters: Any) -> dict[str, dict[str, Any]]:
@@ -89,8 +89,8 @@ def _efforts_of(origin: str, name: str, values: Any) -> dict[str, Any]:
         )
     if "effort" in values:
         raise ConfigurationError(f"{origin}: experts.{name}: set effort or efforts, not both")
-    shared = {field: value for field, value in values.items() if field != "efforts"}
+    common_fields = {field: value for field, value in values.items() if field != "efforts"}
     tables = {}
     for effort in efforts:
-        tables[f"{name} ({effort})"] = {"model": name, **shared, "effort": effort}
+        tables[f"{name} ({effort})"] = {"model": name, **common_fields, "effort": effort}
     return tables

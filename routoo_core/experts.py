@@ -70,23 +70,23 @@ class Expert(DescribedAbility, Limits, TokenPrices, Endpoint):
             raise ValueError(
                 "give both input_usd_per_1m and output_usd_per_1m, or neither to look them up"
             )
-        known = catalogue_defaults(values)
-        described = {**values, **known}
-        if not described.get("model"):
+        defaults = catalogue_defaults(values)
+        description = {**values, **defaults}
+        if not description.get("model"):
             return handler(values)  # a missing model is refused with its own message
 
         list_prices = None
         if not has_input:
-            list_prices = _find_list_prices(described)
-            known.update(_listed_prices(list_prices, described))
+            list_prices = _find_list_prices(description)
+            defaults.update(_listed_prices(list_prices, description))
         for name, value in values.items():
             if value is not None and name != "model":
-                known.pop(name, None)
-        expert = handler({**values, **known})
+                defaults.pop(name, None)
+        expert = handler({**values, **defaults})
         # What was looked up is not what somebody set: it changes with the list.
-        expert.model_fields_set.difference_update(known)
+        expert.model_fields_set.difference_update(defaults)
         expert._list_prices = list_prices
-        expert._defaults = frozenset(known)
+        expert._defaults = frozenset(defaults)
         return expert
 
     @model_serializer(mode="wrap")
@@ -129,10 +129,10 @@ class Expert(DescribedAbility, Limits, TokenPrices, Endpoint):
         if list_prices is None:
             return self
         try:
-            listed = list_prices.at(moment, prompt_tokens)
+            list_price = list_prices.at(moment, prompt_tokens)
         except UnknownPrice:  # another process, with an older list
             return self
-        return self._with_own_prices(listed)
+        return self._with_own_prices(list_price)
 
     def dearest_prices(self, prompt_bound: int) -> TokenPrices:
         """The highest price of every kind that can apply within a day.
@@ -144,10 +144,10 @@ class Expert(DescribedAbility, Limits, TokenPrices, Endpoint):
         if list_prices is None:
             return self
         try:
-            listed = list_prices.dearest(prompt_bound)
+            list_price = list_prices.dearest(prompt_bound)
         except UnknownPrice:
             return self
-        return self._with_own_prices(listed)
+        return self._with_own_prices(list_price)
 
     def cost(self, usage: Usage, at: Moment | None = None) -> NanoUsd:
         """What ``usage`` cost, rounded up.
@@ -201,15 +201,15 @@ class Expert(DescribedAbility, Limits, TokenPrices, Endpoint):
             tokens += _CLAUDES_TOOL_TOKENS
         return tokens
 
-    def _with_own_prices(self, listed: TokenPrices) -> TokenPrices:
+    def _with_own_prices(self, list_price: TokenPrices) -> TokenPrices:
         if self.model_fields_set.isdisjoint(PRICE_FIELDS):
-            return listed
+            return list_price
         own_prices = []
         for name in PRICE_FIELDS:
             value = getattr(self, name)
             if name in self.model_fields_set and value is not None:
                 own_prices.append((name, value))
-        return _replace_prices(listed, tuple(own_prices))
+        return _replace_prices(list_price, tuple(own_prices))
 
 
 def _find_list_prices(settings: Mapping[str, Any]) -> ListPrices | None:
@@ -260,10 +260,10 @@ class Pool:
         self.experts = tuple(experts)
         if not self.experts:
             raise ConfigurationError("pool: there are no experts; add at least one")
-        repeated = first_repeated(expert.name for expert in self.experts)
-        if repeated is not None:
+        duplicate = first_repeated(expert.name for expert in self.experts)
+        if duplicate is not None:
             raise ConfigurationError(
-                f"pool: {repeated} is listed twice; give each expert its own name"
+                f"pool: {duplicate} is listed twice; give each expert its own name"
             )
 
     def __iter__(self) -> Iterator[Expert]:

@@ -124,8 +124,10 @@ class _GuardedRule:
 
         lowest = np.where(may_answer, preference, np.inf).min(axis=-1, keepdims=True)
         highest = preference.max(axis=-1, keepdims=True)
-        guarded: Array = np.where(may_answer, preference, lowest - 1 - (highest - preference))
-        return guarded
+        guarded_preference: Array = np.where(
+            may_answer, preference, lowest - 1 - (highest - preference)
+        )
+        return guarded_preference
 
 
 @dataclass(frozen=True)
@@ -223,8 +225,8 @@ class Guarded(Policy):
         names = [candidate.predicted_as for candidate in context.candidates]
         if self.default not in names:
             return inner
-        needed = np.array([leads.get(name, np.inf) for name in names])
-        return _GuardedRule(inner, names.index(self.default), needed)
+        least_leads = np.array([leads.get(name, np.inf) for name in names])
+        return _GuardedRule(inner, names.index(self.default), least_leads)
 
     def observe(self, context: PolicyContext) -> None:
         """The inner policy notes the call."""

@@ -92,10 +92,10 @@ def change_limit(
     usual_payer = config.read_budget(path)
     name = account or usual_payer.account
     budget = DeclaredLimits(ledger).apply(find_account(usual_payer, ledger, name))
-    changed = _changed_budget(budget, change)
+    new_terms = _changed_budget(budget, change)
 
-    text = _changed_file(path, config, name, changed)
-    limit = _declared_limit(changed)
+    text = _changed_file(path, config, name, new_terms)
+    limit = _declared_limit(new_terms)
     ledger.set_limit(limit)
     if text is None:
         return ChangedLimit(limit, False, _sharing(usual_payer, budget))
@@ -157,20 +157,20 @@ def find_account(usual_payer: Budget, ledger: Ledger, name: str) -> Budget:
     Raises:
         InvalidRequest: It is none of these; the error names the one that was probably meant.
     """
-    for declared in (*usual_payer.every_account(), *usual_payer.templates()):
-        if declared.account == name:
-            return declared
-    known = {state.account for state in ledger.accounts()}
-    known.update(DeclaredLimits(ledger).accounts())
+    for declaration in (*usual_payer.every_account(), *usual_payer.templates()):
+        if declaration.account == name:
+            return declaration
+    ledger_accounts = {state.account for state in ledger.accounts()}
+    ledger_accounts.update(DeclaredLimits(ledger).accounts())
     try:
-        if usual_payer.members or name in known:
+        if usual_payer.members or name in ledger_accounts:
             return usual_payer.for_account(name)
     except InvalidRequest:
-        if name in known:
+        if name in ledger_accounts:
             return Budget(account=name)
         raise
-    declared_names = [declared.account for declared in usual_payer.every_account()]
-    raise unknown_account(name, sorted({*declared_names, *known}))
+    declared_names = [declaration.account for declaration in usual_payer.every_account()]
+    raise unknown_account(name, sorted({*declared_names, *ledger_accounts}))
 
 
 def _sharing(usual_payer: Budget, budget: Budget) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ def _sharing(usual_payer: Budget, budget: Budget) -> tuple[str, ...]:
     return tuple(name for name in names if name != budget.account)
 
 
-def _changed_file(path: Path, config: RoutooToml, name: str, changed: Budget) -> str | None:
+def _changed_file(path: Path, config: RoutooToml, name: str, new_terms: Budget) -> str | None:
     """routoo.toml with the new terms of an account, all else as it is; ``None`` where it declares no such limit.
 
     All terms are written, so that the next start finds in the file what the ledger has. A limit that ``accounts``
@@ -201,7 +201,7 @@ def _changed_file(path: Path, config: RoutooToml, name: str, changed: Budget) ->
     if not tables:
         return None
     for table in tables:
-        _write_terms(table, changed)
+        _write_terms(table, new_terms)
     RoutooToml.read(str(path), document.unwrap()).read_budget(path)
     return tomlkit.dumps(document)
 
@@ -217,14 +217,14 @@ def _tables_of(table: Any, name: str) -> Iterator[Any]:
         yield from _tables_of(member, name)
 
 
-def _write_terms(table: Any, changed: Budget) -> None:
+def _write_terms(table: Any, new_terms: Budget) -> None:
     """Write a limit and its terms into a table; those that are at their default may be left out."""
-    if changed.limit is None:
+    if new_terms.limit is None:
         table.pop("limit", None)
     else:
-        table["limit"] = str(changed.limit)
+        table["limit"] = str(new_terms.limit)
     for field in ("period", "rolling", "timezone"):
-        value = getattr(changed, field)
+        value = getattr(new_terms, field)
         if field in table or value != Budget.model_fields[field].default:
             table[field] = value
 

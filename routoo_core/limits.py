@@ -72,10 +72,10 @@ class Limits(Settings):
         """Which of the needs it cannot serve, by name."""
         if not needs:
             return []
-        served: set[str] = set(self.capabilities)
-        if "json_schema" in served:
-            served.add("json_mode")
-        return sorted(needs - served)
+        abilities: set[str] = set(self.capabilities)
+        if "json_schema" in abilities:
+            abilities.add("json_mode")
+        return sorted(needs - abilities)
 
     def prompt_tokens(self, request: RoutedRequest) -> int:
         """Estimated tokens of the prompt, images included."""
@@ -106,8 +106,8 @@ class Limits(Settings):
 
     def reply_limiter(self, request: RoutedRequest) -> ReplyLimiter:
         """What sets :meth:`reply_limit`."""
-        asked = request.max_tokens or self.max_output_tokens
-        if self.reply_limit(request) < min(asked, self.max_output_tokens):
+        request_limit = request.max_tokens or self.max_output_tokens
+        if self.reply_limit(request) < min(request_limit, self.max_output_tokens):
             return "window"
         is_callers = request.max_tokens is not None and request.max_tokens <= self.max_output_tokens
         return "caller" if is_callers else "expert"

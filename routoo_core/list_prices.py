@@ -343,22 +343,22 @@ def _times_of_change(model: ModelInfo) -> Iterator[int]:
 
 def _read_tiers(price: ModelPrice, question: ListPrices) -> _Tiers:
     """Every tier of a price, the one of short prompts first."""
-    listed = {}
+    base_prices = {}
     for name, key in _LIST_NAMES.items():
-        listed[name] = price.__dict__.get(key)
-    if listed["cache_write_usd_per_1m"] is None:
-        listed["cache_write_usd_per_1m"] = price.__dict__.get("cache_write_5m_mtok")
-    if listed["input_usd_per_1m"] is None or listed["output_usd_per_1m"] is None:
+        base_prices[name] = price.__dict__.get(key)
+    if base_prices["cache_write_usd_per_1m"] is None:
+        base_prices["cache_write_usd_per_1m"] = price.__dict__.get("cache_write_5m_mtok")
+    if base_prices["input_usd_per_1m"] is None or base_prices["output_usd_per_1m"] is None:
         raise _unknown_price(question.model, question.host)
 
     starts = {_SHORTEST}
-    for value in listed.values():
+    for value in base_prices.values():
         starts.update(tier.start for tier in getattr(value, "tiers", ()))
     per_1000_calls = price.__dict__.get("requests_kcount")
 
     tiers = []
     for start in sorted(starts):
-        values = {name: _tier_price(value, start) for name, value in listed.items()}
+        values = {name: _tier_price(value, start) for name, value in base_prices.items()}
         if per_1000_calls is not None:
             values["usd_per_call"] = _EXACT.divide(
                 _tier_price(per_1000_calls, start), Decimal(1000)

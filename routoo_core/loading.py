@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from routoo_core.predictor.reference import Reference
 
 
-def check_plans_known(plans: Sequence[str], known: Sequence[str] | None) -> None:
+def check_plans_known(plans: Sequence[str], learnt_plans: Sequence[str] | None) -> None:
     """Refuse plans whose value a router has not learnt.
 
     Args:
         plans: Their names.
-        known: What the router predicts for; ``None`` where it does not list that.
+        learnt_plans: What the router predicts for; ``None`` where it does not list that.
 
     Raises:
         ConfigurationError: One is unknown.
     """
     for plan in plans:
-        if known is not None and plan not in known:
+        if learnt_plans is not None and plan not in learnt_plans:
             raise ConfigurationError(
                 f"plans.{plan}: the router does not know what this plan is worth; teach it by "
                 "`routoo plans fit`, or remove the plan"
@@ -70,8 +70,8 @@ def load_predictor(
         model = load_general(folder, device)
         if isinstance(experts, Pool):
             check_plans_known(plans, model.labels.names)
-            described = describe_pool(experts, model)
-            return model.bind([*described, *describe_plans(plans, model.labels)])
+            descriptions = describe_pool(experts, model)
+            return model.bind([*descriptions, *describe_plans(plans, model.labels)])
         return model.bind(describe_names(experts, model.labels))
     with needed_to(f"load the router in {folder}"):
         from routoo_core.predictor.checkpoint import load_checkpoint

@@ -276,8 +276,8 @@ def _short_data_sizes(part: Mapping[str, Any]) -> list[int]:
         if isinstance(value, Mapping):
             sizes += _short_data_sizes(value)
         elif isinstance(value, str) and (name in _DATA_FIELDS or value.startswith(_DATA_URL)):
-            encoded = value.rpartition(",")[2]
-            sizes.append(len(encoded) * 3 // 4)
+            payload = value.rpartition(",")[2]
+            sizes.append(len(payload) * 3 // 4)
     return sizes
 
 

@@ -42,25 +42,25 @@ _ROLLING = ("", "latest", "default")
 """Snapshots of a name that stands for whichever is served today."""
 
 
-def same_model(asked: str, answered: str | None) -> bool:
+def same_model(request_name: str, reply_name: str | None) -> bool:
     """Whether a reply comes from the model that was asked, by their names.
 
     An alias and its snapshots are one model (``gpt-4o``, ``gpt-4o-2024-08-06``), as are the spellings of providers
     (``openai/gpt-4o``, ``us.anthropic.claude-sonnet-4-20250514-v1:0``). Two different snapshots are two models.
 
     Args:
-        asked: What the request said.
-        answered: What the reply says; ``None`` or empty where it says nothing, which is no other model.
+        request_name: What the request said.
+        reply_name: What the reply says; ``None`` or empty where it says nothing, which is no other model.
     """
-    if not answered or not answered.strip():
+    if not reply_name or not reply_name.strip():
         return True
-    asked_model, asked_snapshot = _model_and_snapshot(asked)
-    answered_model, answered_snapshot = _model_and_snapshot(answered)
-    if asked_model != answered_model:
+    request_model, request_snapshot = _model_and_snapshot(request_name)
+    reply_model, reply_snapshot = _model_and_snapshot(reply_name)
+    if request_model != reply_model:
         return False
-    if asked_snapshot in _ROLLING or answered_snapshot in _ROLLING:
+    if request_snapshot in _ROLLING or reply_snapshot in _ROLLING:
         return True
-    return asked_snapshot == answered_snapshot
+    return request_snapshot == reply_snapshot
 
 
 def without_path(name: str) -> str:

@@ -448,34 +448,34 @@ def check_settings(
         raise ConfigurationError(f"min_reply_tokens: {min_reply_tokens} is below 0")
     unknown = sorted(overrides - OVERRIDES)
     if unknown:
-        known = ", ".join(sorted(OVERRIDES))
-        raise ConfigurationError(f"overrides: {unknown[0]!r} is unknown; choose one of {known}")
-    chosen = as_policy(policy)
-    chosen.check_experts(tuple(expert.name for expert in pool))
+        names = ", ".join(sorted(OVERRIDES))
+        raise ConfigurationError(f"overrides: {unknown[0]!r} is unknown; choose one of {names}")
+    rule = as_policy(policy)
+    rule.check_experts(tuple(expert.name for expert in pool))
     is_limited = any(account.limit is not None for account in budget.chain)
-    if chosen.needs_limit and not is_limited:
+    if rule.needs_limit and not is_limited:
         raise ConfigurationError(
-            f"budget.limit: the {chosen.name} policy needs a limit to spend; set one or choose another policy"
+            f"budget.limit: the {rule.name} policy needs a limit to spend; set one or choose another policy"
         )
 
 
-def check_known(pool: Pool, known: Sequence[str] | None) -> None:
+def check_known(pool: Pool, predictor_names: Sequence[str] | None) -> None:
     """Refuse experts that a router does not know.
 
     Args:
         pool: The experts.
-        known: Those of the router; ``None`` where it does not list them.
+        predictor_names: Those of the router; ``None`` where it does not list them.
 
     Raises:
         ConfigurationError: One is unknown.
     """
-    if known is None:
+    if predictor_names is None:
         return
-    unknown = [expert.predicted_as for expert in pool if expert.predicted_as not in known]
+    unknown = [expert.predicted_as for expert in pool if expert.predicted_as not in predictor_names]
     if unknown:
         raise ConfigurationError(
             f"router_name: the router does not know {', '.join(map(repr, unknown))}; set router_name to one of "
-            f"{', '.join(known)}"
+            f"{', '.join(predictor_names)}"
         )
 
 
@@ -483,15 +483,15 @@ def _load_checkpoint(
     folder: Path, policy: Policy | PreferenceRule, pool: Pool, plans: Sequence[Plan]
 ) -> tuple[Predictor, Policy | PreferenceRule]:
     """A checkpoint's predictor for a pool, and the policy with its typical prompts."""
-    loaded = load_predictor(folder, pool, plans=[plan.name for plan in plans])
+    predictor = load_predictor(folder, pool, plans=[plan.name for plan in plans])
     if isinstance(policy, Policy) and policy.learns:
-        reference = reference_table(folder, loaded)
+        reference = reference_table(folder, predictor)
         policy = policy.with_reference(reference.values, reference.experts)
     if isinstance(policy, Policy) and policy.needs_evidence:
         policy = with_held_out_evidence(policy, folder)
-    if isinstance(loaded, GeneralPredictor) and loaded.is_quick:
-        return loaded, policy
-    return BatchingPredictor(loaded), policy
+    if isinstance(predictor, GeneralPredictor) and predictor.is_quick:
+        return predictor, policy
+    return BatchingPredictor(predictor), policy
 
 
 def with_held_out_evidence(policy: Policy, folder: Path) -> Policy:

@@ -125,19 +125,19 @@ class Outcomes:
         """
         stems = [without_choices(text) for text in self.prompts]
         rows = [row for row in self.rows("train") if stems[row] != self.prompts[row]]
-        added = self.take(rows)
-        ids = tuple(f"{prompt_id}-open" for prompt_id in added.prompt_ids)
+        open_rows = self.take(rows)
+        ids = tuple(f"{prompt_id}-open" for prompt_id in open_rows.prompt_ids)
         texts = tuple(stems[row] for row in rows)
 
-        prompts = replace(added.prompt_table, ids=ids, texts=texts)
-        scores = replace(added.score_table, row_ids=ids)
-        lengths = added.length_table
+        prompts = replace(open_rows.prompt_table, ids=ids, texts=texts)
+        scores = replace(open_rows.score_table, row_ids=ids)
+        lengths = open_rows.length_table
         if lengths is not None:
             lengths = replace(lengths, row_ids=ids)
-        paid = added.cost_table
-        if paid is not None:
-            paid = replace(paid, row_ids=ids)
-        return joined([self, Outcomes(prompts, scores, lengths, paid)])
+        costs = open_rows.cost_table
+        if costs is not None:
+            costs = replace(costs, row_ids=ids)
+        return joined([self, Outcomes(prompts, scores, lengths, costs)])
 
     def fingerprint(self) -> str:
         """SHA-256 over ids, texts, experts and scores, shortened."""
@@ -173,16 +173,16 @@ def joined(tables: Sequence[Outcomes]) -> Outcomes:
         OutcomesError: Two tables have prompts of the same id.
     """
     prompts = join_prompts([table.prompt_table for table in tables])
-    repeated = first_repeated(prompts.ids)
-    if repeated is not None:
+    duplicate = first_repeated(prompts.ids)
+    if duplicate is not None:
         raise OutcomesError(
-            f"prompt_id {repeated!r} is in two tables; give each prompt an id of its own"
+            f"prompt_id {duplicate!r} is in two tables; give each prompt an id of its own"
         )
 
     scores = join_expert_tables([table.score_table for table in tables])
     lengths = _join_optional(tables, [table.length_table for table in tables])
-    paid = _join_optional(tables, [table.cost_table for table in tables])
-    return Outcomes(prompts, scores, lengths, paid)
+    costs = _join_optional(tables, [table.cost_table for table in tables])
+    return Outcomes(prompts, scores, lengths, costs)
 
 
 def _join_optional(
@@ -191,10 +191,10 @@ def _join_optional(
     """One part of each table as one; ``None`` where no table has it."""
     if all(part is None for part in parts):
         return None
-    filled = []
+    full_parts = []
     for table, part in zip(tables, parts, strict=True):
-        filled.append(part or ExpertTable.empty(table.prompt_ids, table.experts))
-    return join_expert_tables(filled)
+        full_parts.append(part or ExpertTable.empty(table.prompt_ids, table.experts))
+    return join_expert_tables(full_parts)
 
 
 def read_outcomes(
@@ -259,7 +259,7 @@ def _outcomes_of(
     experts = tuple(dict.fromkeys(observation.model for observation in observations))
     scores = ExpertTable.empty(prompts.ids, experts)
     lengths = ExpertTable.empty(prompts.ids, experts)
-    paid = ExpertTable.empty(prompts.ids, experts)
+    costs = ExpertTable.empty(prompts.ids, experts)
     row_of = {prompt_id: row for row, prompt_id in enumerate(prompts.ids)}
     column_of = {name: column for column, name in enumerate(experts)}
 
@@ -270,13 +270,13 @@ def _outcomes_of(
             raise _row_error(path, number, f"{pair} was given before")
         scores.values[cell] = observation.score
         lengths.values[cell] = observation.length
-        paid.values[cell] = observation.cost_usd
+        costs.values[cell] = observation.cost_usd
 
     return Outcomes(
         prompt_table=prompts,
         score_table=scores,
         length_table=lengths if lengths.observed.any() else None,
-        cost_table=paid if paid.observed.any() else None,
+        cost_table=costs if costs.observed.any() else None,
     )
 
 

@@ -48,12 +48,12 @@ class RefusedParameters:
 
     def of(self, expert: Expert) -> frozenset[str]:
         """The arguments not to send to an expert."""
-        refused = self._of_expert.get(expert.name)
-        if refused is None:
+        refusals = self._of_expert.get(expert.name)
+        if refusals is None:
             by_model = unsupported_parameters(expert.model) | expert.unsupported_parameters
             # Another thread may have learned more meanwhile.
-            refused = self._of_expert.setdefault(expert.name, by_model)
-        return refused
+            refusals = self._of_expert.setdefault(expert.name, by_model)
+        return refusals
 
     def learn(self, expert: Expert, parameter: str) -> bool:
         """Note that an expert refused an argument.
@@ -63,10 +63,10 @@ class RefusedParameters:
         """
         parameter = _ALIASES.get(parameter, parameter)
         with self._lock:
-            refused = self.of(expert)
-            if parameter not in DISPENSABLE or parameter in refused:
+            refusals = self.of(expert)
+            if parameter not in DISPENSABLE or parameter in refusals:
                 return False
-            if parameter in _REPLY_LIMITS and refused & _REPLY_LIMITS:
+            if parameter in _REPLY_LIMITS and refusals & _REPLY_LIMITS:
                 return False  # a reply without a limit could cost more than is held
-            self._of_expert[expert.name] = refused | {parameter}
+            self._of_expert[expert.name] = refusals | {parameter}
         return True

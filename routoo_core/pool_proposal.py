@@ -62,12 +62,12 @@ def propose_pool(providers: Sequence[str], catalogue: Catalogue) -> list[Propose
     """
     models = list(catalogue.models())
     newest = max(_month_number(facts.release) for facts in models if facts.release)
-    proposed = []
+    proposal = []
     for provider in providers:
         if provider not in _OWN_MODELS:
-            known = ", ".join(_OWN_MODELS)
+            provider_names = ", ".join(_OWN_MODELS)
             raise ConfigurationError(
-                f"provider {provider!r}: choose of {known}, or write experts.toml by hand"
+                f"provider {provider!r}: choose of {provider_names}, or write experts.toml by hand"
             )
         candidates = []
         for facts in models:
@@ -79,8 +79,8 @@ def propose_pool(providers: Sequence[str], catalogue: Catalogue) -> list[Propose
             raise ConfigurationError(
                 f"provider {provider!r}: no recent model of it has a price; write experts.toml by hand"
             )
-        proposed += _spread(_worth_their_price(candidates))
-    return proposed
+        proposal += _spread(_worth_their_price(candidates))
+    return proposal
 
 
 def _month_number(release: str | None) -> int:
@@ -111,9 +111,9 @@ def _price(facts: ModelFacts, catalogue: Catalogue) -> ProposedExpert | None:
 
 def _worth_their_price(candidates: Sequence[ProposedExpert]) -> list[ProposedExpert]:
     """Those than which none is both cheaper and abler, cheapest first."""
-    ordered = sorted(candidates, key=lambda one: (one.expert.output_usd_per_1m, -_overall(one)))
+    price_order = sorted(candidates, key=lambda one: (one.expert.output_usd_per_1m, -_overall(one)))
     worth: list[ProposedExpert] = []
-    for candidate in ordered:
+    for candidate in price_order:
         if not worth or _overall(candidate) > _overall(worth[-1]):
             worth.append(candidate)
     return worth

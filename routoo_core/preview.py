@@ -80,11 +80,11 @@ class Preview:
         first = self.first
         accounts = []
         for state in self.accounts:
-            left = state.available
+            remainder = state.available
             accounts.append(
                 {
                     "account": state.account,
-                    "left_usd": None if left is None else decimal_usd(left),
+                    "left_usd": None if remainder is None else decimal_usd(remainder),
                     "held_usd": decimal_usd(state.held),
                     "resets": state.window.resets,
                 }
@@ -121,19 +121,19 @@ def preview_call(
     """
     chain = budget.chain
     states = [ledger.state(payer) for payer in chain]
-    held: dict[str, NanoUsd] = {}
+    holds: dict[str, NanoUsd] = {}
     for trial in trials_of(decision):
         hold = amount_held(trial, chain, states)
         if hold is not None:
-            held.setdefault(trial.candidate.name, hold)
+            holds.setdefault(trial.candidate.name, hold)
 
     previews: dict[str, CandidatePreview] = {}
     for candidate in decision.candidates:
         name = candidate.name
-        hold = held.get(name)
+        hold = holds.get(name)
         limit = None if hold is None else _reply_limit(candidate, hold, request)
         previews[name] = CandidatePreview(candidate, hold, limit)
-    first = next(iter(held), None)
+    first = next(iter(holds), None)
     return Preview(
         decision=decision,
         candidates=tuple(previews.values()),
@@ -156,6 +156,6 @@ def _describe_account(state: AccountState) -> str:
     if state.limit is None or state.available is None:
         return f"Account {state.account} has no limit."
     amounts = f"{format_usd(state.available, 4)} of {plain_usd(state.limit)}"
-    held = f" beside {format_usd(state.held, 4)} held for open calls" if state.held else ""
+    holds = f" beside {format_usd(state.held, 4)} held for open calls" if state.held else ""
     until = "" if state.window.resets is None else f", until {state.window.resets}"
-    return f"Account {state.account} has {amounts} left{held}{until}."
+    return f"Account {state.account} has {amounts} left{holds}{until}."

@@ -66,20 +66,20 @@ class Rates:
 
         write = _part(usage.cache_write_tokens, total)
         write_1h = _part(usage.cache_write_1h_tokens, write)
-        cached = _part(usage.cached_tokens, total - write)
-        uncached = total - write - cached
+        cache_tokens = _part(usage.cached_tokens, total - write)
+        fresh_tokens = total - write - cache_tokens
         audio = _part(usage.audio_input_tokens, total)
         # Audio that has no room beside the cache was read from it.
-        cached_audio = max(usage.cached_audio_tokens, audio - uncached)
-        cached_audio = _part(cached_audio, min(cached, audio))
-        audio = _part(audio - cached_audio, uncached)
+        cached_audio = max(usage.cached_audio_tokens, audio - fresh_tokens)
+        cached_audio = _part(cached_audio, min(cache_tokens, audio))
+        audio = _part(audio - cached_audio, fresh_tokens)
         return (
             write_1h * self.cache_write_1h
             + (write - write_1h) * self.cache_write
             + cached_audio * self.cached_audio
-            + (cached - cached_audio) * self.cached
+            + (cache_tokens - cached_audio) * self.cached
             + audio * self.audio_input
-            + (uncached - audio) * self.prompt
+            + (fresh_tokens - audio) * self.prompt
         )
 
     def reply_units(self, usage: Usage) -> int:
@@ -149,12 +149,12 @@ class TokenPrices(Settings):
         """The same prices, with one written out for every kind of token."""
         prompt = self.input_usd_per_1m
         reply = self.output_usd_per_1m
-        cached = _own(self.cached_usd_per_1m, prompt)
+        cache_read = _own(self.cached_usd_per_1m, prompt)
         cache_write = _own(self.cache_write_usd_per_1m, prompt)
         return TokenPrices(
             input_usd_per_1m=prompt,
             output_usd_per_1m=reply,
-            cached_usd_per_1m=cached,
+            cached_usd_per_1m=cache_read,
             cache_write_usd_per_1m=cache_write,
             audio_input_usd_per_1m=_own(self.audio_input_usd_per_1m, prompt),
             reasoning_usd_per_1m=_own(self.reasoning_usd_per_1m, reply),

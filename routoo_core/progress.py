@@ -10,8 +10,8 @@ from typing import Protocol
 class Advance(Protocol):
     """Moves a bar forward."""
 
-    def __call__(self, done: int, description: str | None = None, /) -> None:
-        """Add ``done`` steps; ``description`` replaces the text beside the bar."""
+    def __call__(self, steps: int, description: str | None = None, /) -> None:
+        """Add ``steps``; ``description`` replaces the text beside the bar."""
 
 
 class Update(Protocol):
@@ -57,7 +57,7 @@ class SilentProgress:
         """Print nothing."""
 
 
-def _ignore_advance(done: int, description: str | None = None, /) -> None:
+def _ignore_advance(steps: int, description: str | None = None, /) -> None:
     pass
 
 

@@ -49,14 +49,14 @@ class CandidateRecord:
     def of(cls, candidate: Candidate) -> CandidateRecord:
         """The record of a candidate."""
         latency = candidate.latency
-        continued = candidate.continued_cost
+        continuation = candidate.continued_cost
         return cls(
             candidate.name,
             round(candidate.quality, 4),
             decimal_usd(candidate.expected_cost),
             decimal_usd(candidate.maximum_cost),
             None if latency is None else round(latency, 3),
-            None if continued is None else decimal_usd(continued),
+            None if continuation is None else decimal_usd(continuation),
             None if candidate.deviation is None else round(candidate.deviation, 3),
         )
 

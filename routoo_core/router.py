@@ -252,9 +252,9 @@ class Router:
             )
         capable = capable_experts(self._eligible(request.overrides), request)
 
-        started = time.perf_counter()
+        start = time.perf_counter()
         prediction = forecast(self.predictor, [request.text])
-        predict_ms = (time.perf_counter() - started) * 1e3
+        predict_ms = (time.perf_counter() - start) * 1e3
 
         candidates = self._candidates(capable, request, prediction)
         budget = self.account(request)
@@ -284,20 +284,20 @@ class Router:
         Raises:
             InvalidRequest: The call names a plan that cannot serve it.
         """
-        named = request.overrides.expert
+        choice = request.overrides.expert
         call = PredictedCall(
             request, prediction, self._columns, self.latencies, self.min_reply_tokens
         )
-        plans = [plan for plan in self.plans if named in {None, plan.name}]
-        offered = make_plan_candidates(plans, capable, call)
-        if named is None or not plans:
-            return (*make_candidates(capable, call), *offered)
-        if not offered:
+        plans = [plan for plan in self.plans if choice in {None, plan.name}]
+        plan_candidates = make_plan_candidates(plans, capable, call)
+        if choice is None or not plans:
+            return (*make_candidates(capable, call), *plan_candidates)
+        if not plan_candidates:
             raise InvalidRequest(
-                f"expert: the plan {named!r} cannot serve this call: its experts, or its way to compare or check "
+                f"expert: the plan {choice!r} cannot serve this call: its experts, or its way to compare or check "
                 "replies, do not suit it; name an expert or leave it out"
             )
-        return offered
+        return plan_candidates
 
     def _unread(self, request: RoutedRequest) -> dict[str, tuple[str, ...]]:
         """What each plan's scorer cannot read of a prompt, where there is something."""
@@ -323,13 +323,13 @@ class Router:
     ) -> tuple[SkipRecord, ...]:
         """What a record says of the candidates that cool down."""
         now = self.cooldowns.clock()
-        skipped = []
+        skips = []
         for candidate in candidates:
             for expert in sorted(candidate.expert_names & cooling.keys())[:1]:
                 cooldown = cooling[expert]
                 seconds = round(cooldown.until - now, 3)
-                skipped.append(SkipRecord(candidate.name, cooldown.reason, seconds))
-        return tuple(skipped)
+                skips.append(SkipRecord(candidate.name, cooldown.reason, seconds))
+        return tuple(skips)
 
     def _eligible(self, overrides: Overrides) -> Iterable[Expert]:
         """The expert that alone may answer, or all.
@@ -343,11 +343,11 @@ class Router:
             experts = [self.pool[overrides.expert]]
         if overrides.experts is None:
             return experts
-        allowed = [expert for expert in experts if expert.name in overrides.experts]
-        if not allowed:
+        subset = [expert for expert in experts if expert.name in overrides.experts]
+        if not subset:
             names = ", ".join(sorted(overrides.experts)) or "none"
             raise InvalidRequest(f"expert: only these may answer this call: {names}")
-        return allowed
+        return subset
 
     def foresee(self, requests: Sequence[RoutedRequest]) -> None:
         """Predict for requests that are about to come, in one pass where the predictor remembers its prompts."""

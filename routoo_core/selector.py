@@ -262,8 +262,8 @@ def level_ties(quality: Array, tie: float) -> Array:
     if not tie:
         return quality
     best = quality.max(axis=-1, keepdims=True)
-    levelled: Array = np.where(quality >= best - tie, best, quality)
-    return levelled
+    level_quality: Array = np.where(quality >= best - tie, best, quality)
+    return level_quality
 
 
 def check_tie(tie: float) -> None:
@@ -400,9 +400,9 @@ class Decision:
             f"{first.name}: predicted quality {first.quality:.2f} for "
             f"{format_usd(first.expected_cost)} ({policy})"
         )
-        tied = self._tied_best()
-        if tied is not None:
-            sentence += f", as good as {tied.name} ({tied.quality:.2f}) and cheaper"
+        rival = self._tied_best()
+        if rival is not None:
+            sentence += f", as good as {rival.name} ({rival.quality:.2f}) and cheaper"
         if len(self.candidates) == 1:
             return sentence
         second = self.candidates[1]

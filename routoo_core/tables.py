@@ -93,9 +93,9 @@ def read_table(path: Path) -> pa.Table:
         raise OutcomesError(
             f"{path}: cannot be read ({error}); give a Parquet or CSV file"
         ) from error
-    repeated = first_repeated(table.column_names)
-    if repeated is not None:
-        raise OutcomesError(f"{path}: column {repeated!r} is there twice; rename one of them")
+    duplicate = first_repeated(table.column_names)
+    if duplicate is not None:
+        raise OutcomesError(f"{path}: column {duplicate!r} is there twice; rename one of them")
     return _with_text_names(table) if path.suffix == ".parquet" else table
 
 

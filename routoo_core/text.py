@@ -87,14 +87,14 @@ def well_formed_value(value: Any) -> Any:
 
 
 def _well_formed_object(value: dict[Any, Any]) -> dict[Any, Any]:
-    changed = {}
+    new_object = {}
     is_same = True
     for name, item in value.items():
         new_name = well_formed_value(name)
         new_item = well_formed_value(item)
         is_same = is_same and new_name is name and new_item is item
-        changed[new_name] = new_item
-    return value if is_same else changed
+        new_object[new_name] = new_item
+    return value if is_same else new_object
 
 
 # Fingerprints
@@ -182,15 +182,15 @@ def parse_choices(choices: Any) -> list[str]:
     if not choices:
         return []
 
-    parsed = choices
+    names = choices
     if isinstance(choices, str) and choices.strip():
         try:
-            parsed = parse_json(choices)
+            names = parse_json(choices)
         except ValueError as error:
             raise _no_list_of_choices(choices) from error
-    if not isinstance(parsed, list):
+    if not isinstance(names, list):
         raise _no_list_of_choices(choices)
-    return [str(choice) for choice in parsed]
+    return [str(choice) for choice in names]
 
 
 def _no_list_of_choices(choices: Any) -> OutcomesError:

@@ -159,7 +159,7 @@ def _read_openai(report: Any) -> Usage | None:
         return None
     prompt_details = field_of(report, "prompt_tokens_details")
     completion_details = field_of(report, "completion_tokens_details")
-    cached = (
+    cache_read = (
         _count(report, "cached_tokens")
         or _count(prompt_details, "cached_tokens")
         or _count(report, "prompt_cache_hit_tokens")  # DeepSeek
@@ -174,7 +174,7 @@ def _read_openai(report: Any) -> Usage | None:
     usage = Usage(
         prompt_tokens=_count(report, "prompt_tokens"),
         completion_tokens=_count(report, "completion_tokens"),
-        cached_tokens=cached,
+        cached_tokens=cache_read,
         cache_write_tokens=cache_write,
         audio_input_tokens=_count(prompt_details, "audio_tokens"),
         reasoning_tokens=reasoning,
@@ -190,7 +190,7 @@ def _read_anthropic(report: Any) -> Usage | None:
         return None
     if not _has_any(report, "input_tokens", "output_tokens"):
         return None
-    cached = _count(report, "cache_read_input_tokens")
+    cache_read = _count(report, "cache_read_input_tokens")
     by_duration = field_of(report, "cache_creation")
     cache_write_1h = _count(by_duration, "ephemeral_1h_input_tokens")
     cache_write_5m = _count(by_duration, "ephemeral_5m_input_tokens")
@@ -198,9 +198,9 @@ def _read_anthropic(report: Any) -> Usage | None:
         _count(report, "cache_creation_input_tokens"), cache_write_1h + cache_write_5m
     )
     usage = Usage(
-        prompt_tokens=_count(report, "input_tokens") + cached + cache_write,
+        prompt_tokens=_count(report, "input_tokens") + cache_read + cache_write,
         completion_tokens=_count(report, "output_tokens"),
-        cached_tokens=cached,
+        cached_tokens=cache_read,
         cache_write_tokens=cache_write,
         reasoning_tokens=_count(field_of(report, "output_tokens_details"), "thinking_tokens"),
         cache_write_1h_tokens=cache_write_1h,
@@ -216,7 +216,7 @@ def _read_langchain(report: Any) -> Usage | None:
     completion_details = field_of(report, "output_token_details")
     own_prompt_details = field_of(report, "input_tokens_details")  # OpenAI's responses
     own_completion_details = field_of(report, "output_tokens_details")
-    cached = (
+    cache_read = (
         _count(report, "cached_tokens")
         or _count_in_any_tier(prompt_details, "cache_read")
         or _count(own_prompt_details, "cached_tokens")
@@ -234,7 +234,7 @@ def _read_langchain(report: Any) -> Usage | None:
     usage = Usage(
         prompt_tokens=_count(report, "input_tokens"),
         completion_tokens=_count(report, "output_tokens"),
-        cached_tokens=cached,
+        cached_tokens=cache_read,
         cache_write_tokens=cache_write,
         audio_input_tokens=_count(prompt_details, "audio"),
         reasoning_tokens=reasoning,
@@ -312,12 +312,12 @@ def _read_amazon(report: Any) -> Usage | None:
     """Bedrock's Converse: tokens read from the cache and written into it come on top of ``inputTokens``."""
     if not _has_any(report, "inputTokens", "outputTokens"):
         return None
-    cached = _count(report, "cacheReadInputTokens")
+    cache_read = _count(report, "cacheReadInputTokens")
     cache_write = _count(report, "cacheWriteInputTokens")
     usage = Usage(
-        prompt_tokens=_count(report, "inputTokens") + cached + cache_write,
+        prompt_tokens=_count(report, "inputTokens") + cache_read + cache_write,
         completion_tokens=_count(report, "outputTokens"),
-        cached_tokens=cached,
+        cached_tokens=cache_read,
         cache_write_tokens=cache_write,
     )
     return _whole(usage, _count(report, "totalTokens"))

@@ -92,12 +92,14 @@ def check_experts(pool: Pool, check_provider: CheckProvider) -> None:
             expert.check_key()
 
 
-def unknown_provider(expert: Endpoint, known: Iterable[str]) -> ConfigurationError:
+def unknown_provider(expert: Endpoint, names: Iterable[str]) -> ConfigurationError:
     """The error for an expert whose provider nobody knows, with the one that was probably meant."""
     provider = expert.provider or ""
-    names = sorted(set(known))
-    similar = get_close_matches(provider, names, n=1)
-    remedy = f"did you mean {similar[0]!r}?" if similar else f"choose one of {', '.join(names)}"
+    candidates = sorted(set(names))
+    similar = get_close_matches(provider, candidates, n=1)
+    remedy = (
+        f"did you mean {similar[0]!r}?" if similar else f"choose one of {', '.join(candidates)}"
+    )
     name = "its value" if looks_like_key(provider) else repr(provider)
     return ConfigurationError(f"{expert.place}: provider: {name} is unknown; {remedy}")
 

@@ -86,9 +86,9 @@ def without_reply_limits(keywords: Mapping[str, Any]) -> dict[str, Any]:
     for name in _REPLY_LIMITS:
         rest.pop(name, None)
     for holder in HOLDERS:
-        nested = rest.get(holder)
-        if isinstance(nested, Mapping) and not nested.keys().isdisjoint(_REPLY_LIMITS):
-            rest[holder] = without_reply_limits(nested)
+        part = rest.get(holder)
+        if isinstance(part, Mapping) and not part.keys().isdisjoint(_REPLY_LIMITS):
+            rest[holder] = without_reply_limits(part)
     return rest
 
 
@@ -119,9 +119,9 @@ def _positive_numbers(keywords: Mapping[str, Any], names: Sequence[str]) -> list
             raise InvalidRequest(f"{name}: {number} is below 1; give a larger one or leave it out")
         numbers.append(number)
     for holder in HOLDERS:
-        nested = keywords.get(holder)
-        if isinstance(nested, Mapping):
-            numbers += _positive_numbers(nested, names)
+        inner_arguments = keywords.get(holder)
+        if isinstance(inner_arguments, Mapping):
+            numbers += _positive_numbers(inner_arguments, names)
     return numbers
 
 
@@ -129,9 +129,9 @@ def requires_call(keywords: Mapping[str, Any]) -> bool:
     """Whether keyword arguments insist on a call of a tool, in any framework's words."""
     choice = keywords.get("tool_choice")
     if isinstance(choice, Mapping):
-        allowed = choice.get("allowed_tools")
-        if isinstance(allowed, Mapping):
-            return allowed.get("mode") == "required"
+        tool_subset = choice.get("allowed_tools")
+        if isinstance(tool_subset, Mapping):
+            return tool_subset.get("mode") == "required"
         return choice.get("mode", choice.get("type")) not in _FREE_CHOICES
     if isinstance(choice, str):
         return choice not in _FREE_CHOICES
@@ -148,8 +148,8 @@ def mark_question(
     for position in range(len(messages) - 1, -1, -1):
         message = messages[position]
         if message["role"] == "user":
-            marked = {**message, "question": question_of(_text_of(message))}
-            return [*messages[:position], marked, *messages[position + 1 :]]
+            new_message = {**message, "question": question_of(_text_of(message))}
+            return [*messages[:position], new_message, *messages[position + 1 :]]
     return messages
 
 

@@ -93,8 +93,8 @@ def read_overrides(
     settings = {**_BLOCK_SETTINGS.get(), **own_settings}
     unknown = sorted(set(settings) - _NAMES)
     if unknown:
-        allowed = ", ".join(sorted(_NAMES))
-        raise InvalidRequest(f"{unknown[0]}: unknown; a call may set {allowed}")
+        names = ", ".join(sorted(_NAMES))
+        raise InvalidRequest(f"{unknown[0]}: unknown; a call may set {names}")
     try:
         return Overrides(
             account=settings.get("routoo_account", account),
@@ -130,8 +130,8 @@ def _check_allowed(settings: Mapping[str, Any], overrides: frozenset[str]) -> No
     for name in settings:
         override = name.removeprefix(PREFIX)
         if override in OVERRIDES and override not in overrides:
-            allowed = ", ".join(sorted(overrides)) or "nothing"
-            raise InvalidRequest(f"{name}: this router lets a call set {allowed}; leave it out")
+            names = ", ".join(sorted(overrides)) or "nothing"
+            raise InvalidRequest(f"{name}: this router lets a call set {names}; leave it out")
 
 
 def _policy_of_call(router: Router, policy: Any) -> Policy | PreferenceRule | None:

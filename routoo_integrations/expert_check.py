@@ -63,15 +63,15 @@ def check_expert(expert: Expert, budget: Budget, ledger: Ledger) -> ExpertCheck:
         budget: Whose money it is.
         ledger: Keeps the accounts.
     """
-    started = time.monotonic()
+    start = time.monotonic()
     try:
         router = direct_router(Pool([expert]), budget, ledger)
         model = RoutooChatModel(router, max_tokens=REPLY_TOKENS, max_retries=0)
         record = model.invoke(PROMPT).response_metadata["routoo"]
     except (RoutooError, AllExpertsFailed) as error:
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - start
         return ExpertCheck(expert.name, _describe(expert, error), round(seconds, 3))
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - start
     return ExpertCheck(
         expert=expert.name,
         problem=None,

@@ -75,11 +75,11 @@ class AskedQuestion:
     scope: str
 
 
-def may_be_cached(asked: Asked, request: RoutedRequest, rule: CacheRule) -> bool:
+def may_be_cached(content: Asked, request: RoutedRequest, rule: CacheRule) -> bool:
     """Whether an answer to a call may be stored and given again.
 
     Args:
-        asked: What it asks.
+        content: What it asks.
         request: The same, as the router reads it.
         rule: The router's.
     """
@@ -90,60 +90,62 @@ def may_be_cached(asked: Asked, request: RoutedRequest, rule: CacheRule) -> bool
         return False  # two functions cannot be told apart by their names
     if request.unpriced or request.needs - _CACHEABLE_NEEDS:
         return False
-    if any(_is_of_tools(message) for message in asked.messages):
+    if any(_is_of_tools(message) for message in content.messages):
         return False
-    if any(asked.arguments.get(name) for name in _NEVER):
+    if any(content.arguments.get(name) for name in _NEVER):
         return False
-    temperatures = _temperatures(asked.arguments)
+    temperatures = _temperatures(content.arguments)
     if not temperatures:
         return rule.without_temperature
     return all(temperature == 0 for temperature in temperatures)
 
 
-def key_of(asked: Asked, request: RoutedRequest, accounts: Sequence[str]) -> str | None:
+def key_of(content: Asked, request: RoutedRequest, accounts: Sequence[str]) -> str | None:
     """Names what a call asks: a SHA-256 of its canonical JSON; ``None`` where it has none.
 
     Args:
-        asked: What it asks.
+        content: What it asks.
         request: The same, as the router reads it.
         accounts: Who pays, and the accounts that is within, innermost first.
     """
-    return _digest(_content_of(asked, request, accounts))
+    return _digest(_content_of(content, request, accounts))
 
 
 def question_of(
-    asked: Asked, request: RoutedRequest, accounts: Sequence[str], vectors: str
+    content: Asked, request: RoutedRequest, accounts: Sequence[str], vectors: str
 ) -> AskedQuestion | None:
     """The question that a call ends with, and a name for everything else; ``None`` where it ends with none.
 
     Args:
-        asked: What it asks.
+        content: What it asks.
         request: The same, as the router reads it.
         accounts: Who pays, and the accounts that is within, innermost first.
         vectors: Names those that questions are compared by.
     """
-    content = _content_of(asked, request, accounts)
-    messages = content["messages"]
+    identity = _content_of(content, request, accounts)
+    messages = identity["messages"]
     last = messages[-1] if messages else {}
     text = last.get("content")
     if last.get("role") != "user" or not isinstance(text, str) or not text.strip():
         return None
     if len(text) > LONGEST_QUESTION:
         return None
-    content["messages"] = [*messages[:-1], {**last, "content": None}]
-    scope = _digest({**content, "vectors": vectors})
+    identity["messages"] = [*messages[:-1], {**last, "content": None}]
+    scope = _digest({**identity, "vectors": vectors})
     return None if scope is None else AskedQuestion(text, scope)
 
 
-def _content_of(asked: Asked, request: RoutedRequest, accounts: Sequence[str]) -> dict[str, Any]:
+def _content_of(
+    call_content: Asked, request: RoutedRequest, accounts: Sequence[str]
+) -> dict[str, Any]:
     """Everything that an answer hangs on."""
     overrides = request.overrides
     experts = overrides.experts
     return {
         "version": _VERSION,
         "accounts": list(accounts),
-        "messages": [_plain_message(message) for message in asked.messages],
-        "arguments": _shaping_arguments(asked.arguments),
+        "messages": [_plain_message(message) for message in call_content.messages],
+        "arguments": _shaping_arguments(call_content.arguments),
         "max_tokens": request.max_tokens,
         "expert": overrides.expert,
         "experts": None if experts is None else sorted(experts),
@@ -179,9 +181,9 @@ def _temperatures(arguments: Mapping[str, Any]) -> list[Any]:
     if arguments.get("temperature") is not None:
         temperatures.append(arguments["temperature"])
     for holder in HOLDERS:
-        nested = arguments.get(holder)
-        if isinstance(nested, Mapping):
-            temperatures += _temperatures(nested)
+        inner_arguments = arguments.get(holder)
+        if isinstance(inner_arguments, Mapping):
+            temperatures += _temperatures(inner_arguments)
     return temperatures
 
 

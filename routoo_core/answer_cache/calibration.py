@@ -143,18 +143,18 @@ def read_pairs(path: Path) -> list[QuestionPair]:
 
 def score_pairs(pairs: Sequence[QuestionPair], vectors: QuestionVectors) -> list[ScoredPair]:
     """The similarity and the difference of each pair."""
-    scored = []
+    scores = []
     for pair in pairs:
         similarity = float(np.dot(vectors.of(pair.first), vectors.of(pair.second)))
-        scored.append(ScoredPair(pair, similarity, find_difference(pair.first, pair.second)))
-    return scored
+        scores.append(ScoredPair(pair, similarity, find_difference(pair.first, pair.second)))
+    return scores
 
 
-def calibrate(scored: Sequence[ScoredPair], precision: float) -> Calibration:
+def calibrate(pairs: Sequence[ScoredPair], precision: float) -> Calibration:
     """The lowest floor at which the pairs for calibration that count as the same are so with a precision.
 
     Args:
-        scored: Pairs of both splits.
+        pairs: Pairs of both splits.
         precision: From 0 to 1.
 
     Raises:
@@ -162,7 +162,7 @@ def calibrate(scored: Sequence[ScoredPair], precision: float) -> Calibration:
     """
     sides = {}
     for split in _SPLITS:
-        sides[split] = [pair for pair in scored if pair.pair.split == split]
+        sides[split] = [pair for pair in pairs if pair.pair.split == split]
         if not any(pair.pair.is_same for pair in sides[split]):
             raise ConfigurationError(f"split: no pair of {split} is the same; add some")
     candidates = [pair for pair in sides["calibration"] if pair.difference is None]
@@ -184,14 +184,14 @@ def calibrate(scored: Sequence[ScoredPair], precision: float) -> Calibration:
     return Calibration(floor, measure(sides["calibration"], floor), measure(sides["test"], floor))
 
 
-def measure(scored: Sequence[ScoredPair], floor: float) -> Accuracy:
+def measure(pairs: Sequence[ScoredPair], floor: float) -> Accuracy:
     """How often a floor is right."""
-    alike = [pair for pair in scored if pair.similarity >= floor]
-    taken = [pair for pair in alike if pair.difference is None]
-    right = sum(pair.pair.is_same for pair in taken)
-    same = sum(pair.pair.is_same for pair in scored)
+    alike = [pair for pair in pairs if pair.similarity >= floor]
+    positives = [pair for pair in alike if pair.difference is None]
+    right = sum(pair.pair.is_same for pair in positives)
+    same = sum(pair.pair.is_same for pair in pairs)
     return Accuracy(
-        precision=Share(right, len(taken)),
+        precision=Share(right, len(positives)),
         recall=Share(right, same),
         alike=Share(sum(pair.pair.is_same for pair in alike), len(alike)),
     )

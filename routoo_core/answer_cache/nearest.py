@@ -29,11 +29,11 @@ def find_same(
         return None
     vectors = np.stack([unpack(question.vector) for question in questions])
     similarities = vectors @ vector
-    asked = Wording.of(text)
+    wording = Wording.of(text)
     order: list[int] = np.argsort(-similarities)[:_MOST_READ].tolist()
     for place in order:
         if similarities[place] < min_similarity:
             return None
-        if difference(asked, Wording.of(questions[place].text)) is None:
+        if difference(wording, Wording.of(questions[place].text)) is None:
             return questions[place]
     return None

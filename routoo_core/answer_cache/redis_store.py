@@ -55,14 +55,14 @@ class RedisAnswers:
         """See :meth:`AnswerStore.find`."""
         now = self._clock()
         with self._using() as client:
-            text, created, account = client.hmget(_ANSWER + key, "answer", "created", "account")
-            if text is None or float(created) <= now - self._max_age_s:
+            text, creation, account = client.hmget(_ANSWER + key, "answer", "created", "account")
+            if text is None or float(creation) <= now - self._max_age_s:
                 return None
             if is_use:
                 with client.pipeline() as steps:
                     steps.zadd(_by_use(account), {key: now}, xx=True)
                     steps.hincrby(_ANSWER + key, "hits", 1)
-                    steps.pexpire(_ANSWER + key, self._life_ms(float(created), now))
+                    steps.pexpire(_ANSWER + key, self._life_ms(float(creation), now))
                     steps.execute()
         return StoredAnswer.from_json(text)
 
@@ -138,22 +138,22 @@ class RedisAnswers:
         """What is stored for an account; answers that Redis has forgotten are taken off its list."""
         entries = 0
         hits = 0
-        saved = 0
+        savings = 0
         oldest = self._clock()
         for key in client.zrange(_by_use(account), 0, -1):
-            created, own_hits, cost = client.hmget(_ANSWER + key, "created", "hits", "cost")
-            if created is None:
+            creation, own_hits, cost = client.hmget(_ANSWER + key, "created", "hits", "cost")
+            if creation is None:
                 client.zrem(_by_use(account), key)
                 continue
             entries += 1
             hits += int(own_hits)
-            saved += int(own_hits) * int(cost)
-            oldest = min(oldest, float(created))
-        return StoredAnswers(account, entries, hits, saved, oldest)
+            savings += int(own_hits) * int(cost)
+            oldest = min(oldest, float(creation))
+        return StoredAnswers(account, entries, hits, savings, oldest)
 
-    def _life_ms(self, created: float, now: float) -> int:
+    def _life_ms(self, creation: float, now: float) -> int:
         """Milliseconds that an answer is good for."""
-        return max(1, int((created + self._max_age_s - now) * 1000))
+        return max(1, int((creation + self._max_age_s - now) * 1000))
 
     def _connect(self) -> Any:
         import redis

@@ -437,14 +437,14 @@ def _tokens(text: str) -> Iterator[_Token]:
 def _in_usual_order(text: str) -> str:
     """A question without its opening courtesy, a phrase of place or time that it begins with put behind it."""
     text = _COURTESY.sub("", text.strip())
-    fronted = _FRONTED.match(text)
-    return text if fronted is None else f"{fronted[2]} {fronted[1]}"
+    match = _FRONTED.match(text)
+    return text if match is None else f"{match[2]} {match[1]}"
 
 
 def _kind_of(text: str) -> str:
-    lowered = text.lower().strip()
+    lower_case = text.lower().strip()
     for kind, words in _QUESTION_KINDS:
-        if words.search(lowered):
+        if words.search(lower_case):
             return kind
     return "what"
 

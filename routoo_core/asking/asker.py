@@ -140,8 +140,8 @@ class Asker:
     async def _call_metered(self, expert: Expert, call: Call) -> Answer:
         """One call with its money held and settled."""
         request = call.request(expert.name)
-        metered = MeteredCall(call, self.clients[expert.name], self.store)
-        reply = await arun(self.router, lambda: request, metered)
+        meter = MeteredCall(call, self.clients[expert.name], self.store)
+        reply = await arun(self.router, lambda: request, meter)
         self.spent += reply.answer.cost
         return reply.answer
 

@@ -32,7 +32,7 @@ class BudgetQueue:
             BudgetExceeded: No other call holds money, and the budget still refuses this one.
         """
         while True:
-            call_ended = self._call_ended  # the event of now, before this try
+            call_end = self._call_ended  # the event of now, before this try
             refusal: BudgetExceeded | None = None
             self._running += 1
             try:
@@ -44,10 +44,10 @@ class BudgetQueue:
                 if refusal is None:
                     self._wake_waiting()
 
-            if self._running == 0 and not call_ended.is_set():
+            if self._running == 0 and not call_end.is_set():
                 self._wake_waiting()  # the others are refused as well
                 raise refusal
-            await call_ended.wait()
+            await call_end.wait()
 
     def _wake_waiting(self) -> None:
         self._call_ended.set()

@@ -54,11 +54,11 @@ class GrammarLikelihood:
             extra_body={"grammar": _forcing_grammar(continuation), "cache_prompt": True},
         )
 
-        reported = getattr(completion.choices[0].logprobs, "content", None) or []
-        token_ids = [token["id"] for token in reported]
+        logprobs = getattr(completion.choices[0].logprobs, "content", None) or []
+        token_ids = [token["id"] for token in logprobs]
         logprob = None
         if token_ids == continuation:
-            logprob = sum(token["logprob"] for token in reported)
+            logprob = sum(token["logprob"] for token in logprobs)
         return ClientReply(read_usage(completion), logprob=logprob)
 
     async def _tokenize(self, text: str) -> list[int] | None:
@@ -102,12 +102,12 @@ class EchoLikelihood:
             temperature=0,
         )
 
-        reported = completion.choices[0].logprobs if completion.choices else None
+        likelihoods = completion.choices[0].logprobs if completion.choices else None
         logprob = None
-        if reported is not None:
+        if likelihoods is not None:
             logprob = _sum_between(
-                reported.text_offset or (),
-                reported.token_logprobs or (),
+                likelihoods.text_offset or (),
+                likelihoods.token_logprobs or (),
                 len(call.context),
                 len(text),
             )

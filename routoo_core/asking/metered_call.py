@@ -45,9 +45,9 @@ class MeteredCall:
 
     async def asend(self, attempt: Attempt) -> MeteredAnswer:
         """Ask the attempt's expert, and store the answer."""
-        started = time.monotonic()
+        start = time.monotonic()
         reply = await self.client.answer(self.call, attempt.max_tokens)
-        latency_s = time.monotonic() - started
+        latency_s = time.monotonic() - start
 
         expert = attempt.expert
         usage = self._complete_usage(expert, reply)

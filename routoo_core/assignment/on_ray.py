@@ -116,8 +116,8 @@ class RouterCopy:
         named: For a general router, whom to predict for.
     """
 
-    def __init__(self, folder: str, named: Pool | tuple[str, ...]) -> None:
-        self._predictor = load_predictor(Path(folder), named)
+    def __init__(self, folder: str, experts: Pool | tuple[str, ...]) -> None:
+        self._predictor = load_predictor(Path(folder), experts)
 
     def __call__(self, chunk: dict[str, Any]) -> dict[str, Any]:
         """The predictions for a chunk."""

@@ -99,13 +99,13 @@ def read_priced_quality(
     return PricedQuality(priced_experts, cost)
 
 
-def write_assignment(path: Path, priced: PricedQuality, assignment: Assignment) -> None:
+def write_assignment(path: Path, priced_quality: PricedQuality, assignment: Assignment) -> None:
     """Write ``prompt_id, model, score, cost_usd``; a prompt without an expert has only its id.
 
     Raises:
         ConfigurationError: The file cannot be written.
     """
-    table = priced.table
+    table = priced_quality.table
     models: list[str | None] = []
     quality: list[float | None] = []
     cost: list[float | None] = []
@@ -117,7 +117,7 @@ def write_assignment(path: Path, priced: PricedQuality, assignment: Assignment) 
         else:
             models.append(table.experts[column])
             quality.append(float(table.values[row, column]))
-            cost.append(float(priced.cost[column]))
+            cost.append(float(priced_quality.cost[column]))
 
     columns = {
         "prompt_id": list(table.row_ids),

@@ -70,7 +70,7 @@ class PredictionInput:
 def read_prediction_input(
     router: str,
     prompts: Path,
-    named: Pool | tuple[str, ...] = (),
+    experts: Pool | tuple[str, ...] = (),
     load: PredictorLoader = load_predictor,
 ) -> PredictionInput:
     """Find a router, and read prompts.
@@ -78,7 +78,7 @@ def read_prediction_input(
     Args:
         router: A shipped router's name, or a checkpoint folder.
         prompts: Parquet or CSV with ``prompt_id, prompt``.
-        named: Whom a general router is to predict for: a pool, or names.
+        experts: Whom a general router is to predict for: a pool, or names.
         load: Loads the router when it is first asked for.
 
     Raises:
@@ -89,14 +89,14 @@ def read_prediction_input(
 
     folder = find_router(router)
     table = read_prompts(prompts)
-    return PredictionInput(folder, table.ids, table.texts, named, load)
+    return PredictionInput(folder, table.ids, table.texts, experts, load)
 
 
-def predict_table(loaded: PredictionInput, progress: Progress) -> ExpertTable:
+def predict_table(source: PredictionInput, progress: Progress) -> ExpertTable:
     """Predicted quality of every expert on every prompt, 0–1, with a progress bar."""
-    predictor = loaded.predictor
-    quality = predict_all(predictor, loaded.prompts, progress)
-    return ExpertTable(loaded.prompt_ids, tuple(predictor.experts), quality)
+    predictor = source.predictor
+    quality = predict_all(predictor, source.prompts, progress)
+    return ExpertTable(source.prompt_ids, tuple(predictor.experts), quality)
 
 
 def predict_all(predictor: Predictor, prompts: Sequence[str], progress: Progress) -> Quality:

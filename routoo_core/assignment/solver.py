@@ -92,12 +92,12 @@ def assign(
     if policy is None:
         return _solve_lp(problem)
 
-    chosen = _assign_greedily(problem, policy)
-    total = problem.total(np.arange(problem.count), chosen)
-    if (chosen == UNASSIGNED).any():
+    choices = _assign_greedily(problem, policy)
+    total = problem.total(np.arange(problem.count), choices)
+    if (choices == UNASSIGNED).any():
         problem.may_skip = True  # the bound is over assignments that may skip prompts too
     optimum = _solve_lp(problem)
-    return replace(optimum, chosen=chosen, quality=total.quality, cost=total.cost)
+    return replace(optimum, chosen=choices, quality=total.quality, cost=total.cost)
 
 
 @dataclass(frozen=True)
@@ -120,26 +120,26 @@ class _Pairs:
 
     def best(self, lambda_: float, rows: NDArray[np.intp]) -> Choices:
         """The choice of these prompts at λ."""
-        chosen = np.empty(len(rows), np.intp)
+        choices = np.empty(len(rows), np.intp)
         for chunk in _row_chunks(len(rows), self.quality.shape[1]):
             chunk_rows = rows[chunk]
             value = self.quality[chunk_rows] - lambda_ * self.cost[chunk_rows]
-            chosen[chunk] = value.argmax(axis=1)
-        return chosen
+            choices[chunk] = value.argmax(axis=1)
+        return choices
 
-    def quality_of(self, chosen: Choices) -> Floats:
+    def quality_of(self, choices: Choices) -> Floats:
         """Quality of a choice for every prompt."""
-        rows = np.arange(len(chosen))
-        return self.quality[rows, chosen]
+        rows = np.arange(len(choices))
+        return self.quality[rows, choices]
 
-    def cost_of(self, chosen: Choices) -> Floats:
+    def cost_of(self, choices: Choices) -> Floats:
         """USD of a choice for every prompt."""
-        rows = np.arange(len(chosen))
-        return self.cost_in(rows, chosen)
+        rows = np.arange(len(choices))
+        return self.cost_in(rows, choices)
 
-    def cost_in(self, rows: NDArray[np.intp], chosen: Choices) -> Floats:
+    def cost_in(self, rows: NDArray[np.intp], choices: Choices) -> Floats:
         """USD of these prompts under a choice for every prompt."""
-        columns = chosen[rows]
+        columns = choices[rows]
         return self.cost[rows, columns]
 
 
@@ -182,26 +182,26 @@ class _Problem:
         cost = np.asarray(self.costs(rows), dtype=np.float64)
         cost = np.ascontiguousarray(np.broadcast_to(cost, quality.shape))  # fast to index
         if self.may_skip:
-            skipped = np.zeros((len(quality), 1))
-            quality = np.concatenate([quality, skipped], axis=1)
-            cost = np.concatenate([cost, skipped], axis=1)
+            zeros = np.zeros((len(quality), 1))
+            quality = np.concatenate([quality, zeros], axis=1)
+            cost = np.concatenate([cost, zeros], axis=1)
         return _Pairs(quality, cost)
 
     def best(self, rows: slice, lambda_: float) -> Columns:
         """The column of each prompt at λ."""
         weighted_cost = lambda_ * self.costs(rows)
         value = self.quality[rows] - weighted_cost.astype(self.quality.dtype)
-        chosen: Columns = value.argmax(axis=1).astype(np.int32)
+        choices: Columns = value.argmax(axis=1).astype(np.int32)
         if self.may_skip:
-            best_value = value[np.arange(len(chosen)), chosen]
-            chosen[best_value < 0] = UNASSIGNED
-        return chosen
+            best_value = value[np.arange(len(choices)), choices]
+            choices[best_value < 0] = UNASSIGNED
+        return choices
 
-    def total(self, rows: NDArray[np.intp], chosen: Columns) -> _Total:
+    def total(self, rows: NDArray[np.intp], choices: Columns) -> _Total:
         """Quality and USD of these prompts together."""
-        is_served = chosen != UNASSIGNED
+        is_served = choices != UNASSIGNED
         served_rows = rows[is_served]
-        columns = chosen[is_served]
+        columns = choices[is_served]
         quality = self.quality[served_rows, columns]
         cost_index = columns if self.cost.ndim == 1 else (served_rows, columns)
         cost = self.cost[cost_index]
@@ -283,17 +283,17 @@ def _solve_lp(problem: _Problem) -> Assignment:
     only the others, a few per cent, are looked at again.
     """
     if problem.count <= _SAMPLE:
-        undecided = np.arange(problem.count)
-        chosen = np.zeros(problem.count, np.int32)
-        partial = _Partial(chosen, undecided, _Total(0.0, 0.0))
-        return _decide(problem, partial, 0.0, _highest_lambda(problem, undecided))
+        open_rows = np.arange(problem.count)
+        choices = np.zeros(problem.count, np.int32)
+        partial = _Partial(choices, open_rows, _Total(0.0, 0.0))
+        return _decide(problem, partial, 0.0, _highest_lambda(problem, open_rows))
 
     brackets = _sampled_brackets(problem)
-    settled = None
-    while settled is None:
+    solution = None
+    while solution is None:
         low, high = next(brackets)
-        settled = _settle(problem, low, high)
-    return _decide(problem, settled, low, high)
+        solution = _settle(problem, low, high)
+    return _decide(problem, solution, low, high)
 
 
 def _sampled_brackets(problem: _Problem) -> Iterator[tuple[float, float]]:
@@ -329,7 +329,7 @@ def _highest_lambda(problem: _Problem, rows: NDArray[np.intp]) -> float:
 
 def _settle(problem: _Problem, low: float, high: float) -> _Partial | None:
     """Decide the prompts that choose alike at both λ; ``None`` if the least λ is not between them."""
-    chosen = np.empty(problem.count, np.int32)
+    choices = np.empty(problem.count, np.int32)
     is_decided = np.empty(problem.count, bool)
     quality = 0.0
     cost = 0.0
@@ -339,16 +339,16 @@ def _settle(problem: _Problem, low: float, high: float) -> _Partial | None:
         chosen_low = problem.best(rows, low)
         chosen_high = problem.best(rows, high)
         is_same = chosen_low == chosen_high
-        chosen[rows] = chosen_high
+        choices[rows] = chosen_high
         is_decided[rows] = is_same
 
         numbers = np.arange(rows.start, rows.stop)
-        decided = problem.total(numbers[is_same], chosen_high[is_same])
-        quality += decided.quality
-        cost += decided.cost
-        undecided = numbers[~is_same]
-        total_low = problem.total(undecided, chosen_low[~is_same])
-        total_high = problem.total(undecided, chosen_high[~is_same])
+        common_total = problem.total(numbers[is_same], chosen_high[is_same])
+        quality += common_total.quality
+        cost += common_total.cost
+        open_rows = numbers[~is_same]
+        total_low = problem.total(open_rows, chosen_low[~is_same])
+        total_high = problem.total(open_rows, chosen_high[~is_same])
         undecided_cost_low += total_low.cost
         undecided_cost_high += total_high.cost
 
@@ -356,7 +356,7 @@ def _settle(problem: _Problem, low: float, high: float) -> _Partial | None:
     is_below = cost + undecided_cost_low < problem.budget and low > 0
     if is_above or is_below:
         return None
-    return _Partial(chosen, np.flatnonzero(~is_decided), _Total(quality, cost))
+    return _Partial(choices, np.flatnonzero(~is_decided), _Total(quality, cost))
 
 
 def _bracket(pairs: _Pairs, budget: float, low: float, high: float) -> _Bracket:
@@ -369,10 +369,10 @@ def _bracket(pairs: _Pairs, budget: float, low: float, high: float) -> _Bracket:
     if float(pairs.cost_of(chosen_low).sum()) <= budget:
         return _Bracket(low, low, chosen_low)
 
-    chosen = pairs.best(high, all_rows)
-    active = np.flatnonzero(chosen_low != chosen)
-    active_cost = pairs.cost_in(active, chosen)
-    total_cost = pairs.cost_of(chosen).sum()
+    choices = pairs.best(high, all_rows)
+    active = np.flatnonzero(chosen_low != choices)
+    active_cost = pairs.cost_in(active, choices)
+    total_cost = pairs.cost_of(choices).sum()
     fixed_cost = float(total_cost - active_cost.sum())
     for _ in range(_MAX_HALVINGS):
         middle = (low + high) / 2
@@ -384,22 +384,22 @@ def _bracket(pairs: _Pairs, budget: float, low: float, high: float) -> _Bracket:
         middle_cost = float(middle_costs.sum())
         if fixed_cost + middle_cost <= budget:
             high = middle
-            chosen[active] = chosen_middle
+            choices[active] = chosen_middle
         else:
             low = middle
             chosen_low[active] = chosen_middle
 
-        is_changing = chosen_low[active] != chosen[active]
-        active_cost = pairs.cost_in(active, chosen)
+        is_changing = chosen_low[active] != choices[active]
+        active_cost = pairs.cost_in(active, choices)
         fixed_cost += float(active_cost[~is_changing].sum())
         active = active[is_changing]
-    return _Bracket(low, high, chosen)
+    return _Bracket(low, high, choices)
 
 
 def _decide(problem: _Problem, partial: _Partial, low: float, high: float) -> Assignment:
     """Decide the undecided prompts, with the least λ between ``low`` and ``high``."""
-    decided = partial.decided
-    budget = problem.budget - decided.cost
+    total = partial.decided
+    budget = problem.budget - total.cost
     pairs = problem.pairs(partial.undecided)
     bracket = _bracket(pairs, budget, low, high)
     lambda_ = bracket.high
@@ -407,15 +407,15 @@ def _decide(problem: _Problem, partial: _Partial, low: float, high: float) -> As
     bracket_quality = pairs.quality_of(bracket.chosen)
     bracket_cost = pairs.cost_of(bracket.chosen)
     value = bracket_quality - lambda_ * bracket_cost
-    bound = decided.quality + float(value.sum()) + lambda_ * budget
+    bound = total.quality + float(value.sum()) + lambda_ * budget
     rounding = float(np.finfo(problem.quality.dtype).eps)  # of the comparisons with λ
     bound += problem.count * rounding
 
-    chosen = _upgrade(pairs, bracket.chosen, budget)
-    quality = decided.quality + float(pairs.quality_of(chosen).sum())
-    cost = decided.cost + float(pairs.cost_of(chosen).sum())
-    is_served = chosen < problem.experts
-    partial.chosen[partial.undecided] = np.where(is_served, chosen, UNASSIGNED)
+    choices = _upgrade(pairs, bracket.chosen, budget)
+    quality = total.quality + float(pairs.quality_of(choices).sum())
+    cost = total.cost + float(pairs.cost_of(choices).sum())
+    is_served = choices < problem.experts
+    partial.chosen[partial.undecided] = np.where(is_served, choices, UNASSIGNED)
     return Assignment(
         chosen=partial.chosen,
         quality=quality,
@@ -426,13 +426,13 @@ def _decide(problem: _Problem, partial: _Partial, low: float, high: float) -> As
     )
 
 
-def _upgrade(pairs: _Pairs, chosen: Choices, budget: float) -> Choices:
+def _upgrade(pairs: _Pairs, choices: Choices, budget: float) -> Choices:
     """Upgrade prompts while the budget lasts, where a dollar buys the most first."""
-    upgraded = chosen.copy()
-    rest = budget - float(pairs.cost_of(chosen).sum())
-    rows = np.arange(min(len(chosen), _MAX_UPGRADED))
-    chosen_quality = pairs.quality[rows, chosen[rows]]
-    chosen_cost = pairs.cost[rows, chosen[rows]]
+    upgrade = choices.copy()
+    rest = budget - float(pairs.cost_of(choices).sum())
+    rows = np.arange(min(len(choices), _MAX_UPGRADED))
+    chosen_quality = pairs.quality[rows, choices[rows]]
+    chosen_cost = pairs.cost[rows, choices[rows]]
     gain = pairs.quality[rows] - chosen_quality[:, None]
     extra_cost = pairs.cost[rows] - chosen_cost[:, None]
 
@@ -448,13 +448,13 @@ def _upgrade(pairs: _Pairs, chosen: Choices, budget: float) -> Choices:
         extra = float(extra_cost[row, choice])
         if extra <= rest:
             rest -= extra
-            upgraded[row] = choice
-    return upgraded
+            upgrade[row] = choice
+    return upgrade
 
 
 def _assign_greedily(problem: _Problem, policy: PreferenceRule) -> Columns:
     """The paper's assignment: prompts in order, each to the first expert of the ranking that is affordable."""
-    chosen = np.full(problem.count, UNASSIGNED, np.int32)
+    choices = np.full(problem.count, UNASSIGNED, np.int32)
     rest = problem.budget
     cheapest = float(problem.cost.min())
     for rows in problem.chunks():
@@ -465,10 +465,10 @@ def _assign_greedily(problem: _Problem, policy: PreferenceRule) -> Columns:
         prompts = zip(preferences, cost, strict=True)
         for row, (preference, prompt_cost) in enumerate(prompts, start=rows.start):
             if rest < cheapest:
-                return chosen
+                return choices
             is_affordable = prompt_cost <= rest
             if is_affordable.any():
                 column = np.where(is_affordable, preference, -np.inf).argmax()
-                chosen[row] = column
+                choices[row] = column
                 rest -= float(prompt_cost[column])
-    return chosen
+    return choices

@@ -223,12 +223,12 @@ def expect(
     preference = rank(quality, costs)
     if can_serve is not None:
         preference = np.where(can_serve, preference, -np.inf)
-    chosen = preference.argmax(axis=1)
-    counts = np.bincount(chosen, minlength=quality.shape[1])
+    choices = preference.argmax(axis=1)
+    counts = np.bincount(choices, minlength=quality.shape[1])
     rows = np.arange(len(quality))
     return Expectation(
         value=value,
-        quality=float(quality[rows, chosen].mean()),
-        cost=float(costs[rows, chosen].mean()),
+        quality=float(quality[rows, choices].mean()),
+        cost=float(costs[rows, choices].mean()),
         shares=counts / len(quality),
     )

@@ -127,8 +127,8 @@ class Budget(Settings):
         if self.accounts is not None:
             template = _first_match(account, self.accounts)
             if template is None:
-                allowed = ", ".join(self.accounts) or "none"
-                raise InvalidRequest(f"account: {account!r} cannot pay; name one like {allowed}")
+                names = ", ".join(self.accounts) or "none"
+                raise InvalidRequest(f"account: {account!r} cannot pay; name one like {names}")
         return self.model_copy(update={"account": account, "template": template})
 
     def _member(self, account: str) -> Budget:
@@ -199,11 +199,11 @@ def paying(budget: Budget) -> Budget:
     Raises:
         InvalidRequest: An account is part of itself.
     """
-    repeated = first_repeated(account.account for account in budget.chain)
-    if repeated is not None:
+    duplicate = first_repeated(account.account for account in budget.chain)
+    if duplicate is not None:
         chain = " < ".join(account.account for account in budget.chain)
         raise InvalidRequest(
-            f"account: {repeated!r} cannot pay within itself ({chain}); name an account that is not among those it is "
+            f"account: {duplicate!r} cannot pay within itself ({chain}); name an account that is not among those it is "
             "within"
         )
     return budget
@@ -289,7 +289,7 @@ class AccountState:
         """Plain values, for JSON."""
         return {**asdict(self), "available": self.available}
 
-    def refusal(self, needed: NanoUsd) -> BudgetExceeded:
+    def refusal(self, amount: NanoUsd) -> BudgetExceeded:
         """The error for a call that needs more than is available.
 
         For a rolling period it says when enough is available again if nobody else calls.
@@ -299,11 +299,11 @@ class AccountState:
         enough_at = None
         for refill in self.refills:
             free += refill.amount
-            if free >= needed:
+            if free >= amount:
                 enough_at = iso_utc(refill.at)
                 break
         return BudgetExceeded(
-            self.account, limit, self.spent, self.held, needed, self.window.resets, enough_at
+            self.account, limit, self.spent, self.held, amount, self.window.resets, enough_at
         )
 
 
@@ -368,8 +368,8 @@ def tightest_share(chain: Sequence[Budget], states: Sequence[AccountState]) -> H
     for payer, state, enclosing in zip(chain, states, states[1:], strict=False):
         if payer.held_share is None or enclosing.limit is None:
             continue
-        left = max(0, enclosing.limit - enclosing.spent)
-        share = HeldShare(payer.account, int(left * payer.held_share), state.held)
+        remainder = max(0, enclosing.limit - enclosing.spent)
+        share = HeldShare(payer.account, int(remainder * payer.held_share), state.held)
         if tightest is None or share.room < tightest.room:
             tightest = share
     return tightest
@@ -406,15 +406,15 @@ def add_up_slots(
     the period only what is still held counts.
     """
     span = period.span or 0.0
-    spent = held = calls = overshoot = 0
+    spending = holds = calls = overshoot = 0
     refills = []
     for slot in slots:
-        held += slot.held
+        holds += slot.held
         if slot.end > now - span:
-            spent += slot.spent
+            spending += slot.spent
             calls += slot.calls
             overshoot += slot.overshoot
             refills.append(Refill(slot.end + span, slot.spent + slot.held))
     return AccountState(
-        account, period, now, limit, spent, held, calls, overshoot, refills=tuple(refills)
+        account, period, now, limit, spending, holds, calls, overshoot, refills=tuple(refills)
     )

@@ -205,14 +205,14 @@ class Alerts:
             return
         # What is held may come back, so only what is spent shows that a limit is used up.
         is_nearly_gone = state.spent >= _NEARLY_GONE * state.limit
-        reached = []
+        marks = []
         for percent in self._percents:
             is_due = state.spent * _WHOLE >= percent * state.limit
             if is_due or (percent == _WHOLE and is_exhausted and is_nearly_gone):
-                reached.append(percent)
-        is_new = [self._claim(state, percent) for percent in reached]
-        if reached and is_new[-1]:
-            self._raise(state, reached[-1])
+                marks.append(percent)
+        is_new = [self._claim(state, percent) for percent in marks]
+        if marks and is_new[-1]:
+            self._raise(state, marks[-1])
 
     def _claim(self, state: AccountState, percent: int) -> bool:
         """Whether nobody has raised this alert before."""

@@ -31,13 +31,13 @@ class WallClock:
 
     Args:
         wall: Seconds since the epoch.
-        passed: Seconds since any moment, which nobody sets.
+        stopwatch: Seconds since any moment, which nobody sets.
     """
 
-    def __init__(self, wall: Clock = time.time, passed: Clock = passed_time) -> None:
+    def __init__(self, wall: Clock = time.time, stopwatch: Clock = passed_time) -> None:
         self._wall = wall
-        self._passed = passed
-        self._offset = wall() - passed()
+        self._passed = stopwatch
+        self._offset = wall() - stopwatch()
         self._lock = threading.Lock()
 
     def __call__(self) -> float:

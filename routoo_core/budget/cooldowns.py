@@ -139,15 +139,15 @@ class Cooldowns:
         if cooldown is None:
             return
         with self._lock:
-            recovered = []
+            recoveries = []
             for name in self.sharing(expert, cooldown.reason):
                 sibling = self._cooldowns.get(name)
                 if sibling is not None and sibling.reason == cooldown.reason:
                     del self._cooldowns[name]
-                    recovered.append(name)
+                    recoveries.append(name)
         with _as_advice():
             if self._store is not None:
-                for name in recovered:
+                for name in recoveries:
                     self._store.clear_cooldown(name)
 
     def _set(self, cooldown: Cooldown) -> None:
@@ -156,12 +156,12 @@ class Cooldowns:
         for name in self.sharing(cooldown.expert, cooldown.reason):
             cooldowns.append(replace(cooldown, expert=name))
         with self._lock:
-            for shared in cooldowns:
-                self._cooldowns[shared.expert] = shared
+            for member in cooldowns:
+                self._cooldowns[member.expert] = member
         with _as_advice():
             if self._store is not None:
-                for shared in cooldowns:
-                    self._store.set_cooldown(shared)
+                for member in cooldowns:
+                    self._store.set_cooldown(member)
 
     def _refresh(self) -> None:
         """Read what other processes have noted, at most every :data:`REFRESH_S`."""
@@ -169,6 +169,6 @@ class Cooldowns:
         if self._store is None or moment - self._read_at < REFRESH_S:
             return
         self._read_at = moment
-        stored = {cooldown.expert: cooldown for cooldown in self._store.cooldowns()}
+        cooldowns = {cooldown.expert: cooldown for cooldown in self._store.cooldowns()}
         with self._lock:
-            self._cooldowns = stored
+            self._cooldowns = cooldowns

@@ -85,26 +85,26 @@ def declare_limits(ledger: Ledger, budget: Budget, source: str | None, now: floa
     if not isinstance(ledger, LimitStore):
         return
     limits = {limit.account: limit for limit in ledger.limits()}
-    last_declared = {}
+    last_limits = {}
     if source is not None:
-        last_declared = {limit.account: limit for limit in ledger.last_declared(source)}
+        last_limits = {limit.account: limit for limit in ledger.last_declared(source)}
 
     to_note = []
     for account in (*budget.every_account(), *budget.templates()):
         mine = _declaration(account, source, now)
-        known = limits.get(account.account)
-        last = last_declared.get(account.account)
+        ledger_limit = limits.get(account.account)
+        last = last_limits.get(account.account)
         if mine.limit is None:
-            if known is not None and last is not None:
-                _warn_of_removal(mine, known, last)
+            if ledger_limit is not None and last is not None:
+                _warn_of_removal(mine, ledger_limit, last)
             continue
 
         is_edited = last is not None and last.terms != mine.terms
-        if known is None or known.terms == mine.terms or is_edited:
-            if source is not None and (known is None or known.terms != mine.terms):
+        if ledger_limit is None or ledger_limit.terms == mine.terms or is_edited:
+            if source is not None and (ledger_limit is None or ledger_limit.terms != mine.terms):
                 ledger.set_limit(mine)
         else:
-            warnings.warn(_disagreement(mine, known), stacklevel=2)
+            warnings.warn(_disagreement(mine, ledger_limit), stacklevel=2)
         if last is None or is_edited or now - last.set_at > _NOTE_AGAIN_S:
             to_note.append(mine)
     if source is not None and to_note:
@@ -124,13 +124,14 @@ def _declaration(account: Budget, source: str | None, now: float) -> DeclaredLim
     )
 
 
-def _warn_of_removal(mine: DeclaredLimit, known: DeclaredLimit, last: DeclaredLimit) -> None:
+def _warn_of_removal(mine: DeclaredLimit, ledger_limit: DeclaredLimit, last: DeclaredLimit) -> None:
     """Say so where a file gave an account a limit, and now gives it none while the ledger has one."""
-    if last.limit is None or known.limit is None:
+    if last.limit is None or ledger_limit.limit is None:
         return
     warnings.warn(
         f"account {mine.account!r}: {mine.source} gives it no limit any more, but the ledger has "
-        f"{describe_terms(known)}, which counts. To take it away: routoo budget set {shlex.quote(mine.account)} none",
+        f"{describe_terms(ledger_limit)}, which counts. To take it away: "
+        f"routoo budget set {shlex.quote(mine.account)} none",
         stacklevel=3,
     )
 
@@ -146,12 +147,13 @@ def describe_terms(limit: DeclaredLimit) -> str:
     return f"{amount} each {limit.period}{zone}"
 
 
-def _disagreement(mine: DeclaredLimit, known: DeclaredLimit) -> str:
+def _disagreement(mine: DeclaredLimit, ledger_limit: DeclaredLimit) -> str:
     where = mine.source or "the program"
     name = shlex.quote(mine.account)
     return (
-        f"account {mine.account!r}: {where} says {describe_terms(mine)}, but the ledger has {describe_terms(known)}, "
-        f"declared by {known.source}. The ledger's counts. To change it: routoo budget set {name} LIMIT"
+        f"account {mine.account!r}: {where} says {describe_terms(mine)}, but the ledger has "
+        f"{describe_terms(ledger_limit)}, declared by {ledger_limit.source}. "
+        f"The ledger's counts. To change it: routoo budget set {name} LIMIT"
     )
 
 
@@ -162,13 +164,13 @@ def _with_limits(budget: Budget, limits: Mapping[str, DeclaredLimit]) -> Budget:
         within = _with_limits(budget.within, limits)
         if within is not budget.within:
             changes["within"] = within
-    declared = limits.get(budget.account)
-    if declared is None and budget.template is not None:
-        declared = limits.get(budget.template)
-    if declared is not None and declared.terms != terms_of(budget):
-        changes["limit"] = None if declared.limit is None else nano_to_usd(declared.limit)
-        changes["period"] = declared.period
-        changes["rolling"] = declared.rolling
-        changes["timezone"] = declared.timezone
-        changes["carry_over"] = budget.carry_over and not declared.rolling
+    limit = limits.get(budget.account)
+    if limit is None and budget.template is not None:
+        limit = limits.get(budget.template)
+    if limit is not None and limit.terms != terms_of(budget):
+        changes["limit"] = None if limit.limit is None else nano_to_usd(limit.limit)
+        changes["period"] = limit.period
+        changes["rolling"] = limit.rolling
+        changes["timezone"] = limit.timezone
+        changes["carry_over"] = budget.carry_over and not limit.rolling
     return budget.model_copy(update=changes) if changes else budget

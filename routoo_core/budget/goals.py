@@ -55,9 +55,9 @@ class GoalPolicy(TrafficPolicy):
         quality = qualities(context.candidates)
         cost = costs(context.candidates)
         ruling = self.ruling(context)
-        chosen = int(np.argmax(ruling.rule(quality, cost)))
+        choice = int(np.argmax(ruling.rule(quality, cost)))
         best = int(np.argmax(quality))
-        surplus = self.surplus(quality, cost, chosen, best)
+        surplus = self.surplus(quality, cost, choice, best)
         self.add(ruling)
         with self._lock:
             self._surplus += surplus
@@ -71,13 +71,13 @@ class GoalPolicy(TrafficPolicy):
         """
         raise NotImplementedError
 
-    def surplus(self, quality: Floats, cost: Floats, chosen: int, best: int) -> float:
+    def surplus(self, quality: Floats, cost: Floats, choice: int, best: int) -> float:
         """By how much a call was above the goal; negative below.
 
         Args:
             quality: Predicted of each candidate, 0–1.
             cost: USD of each.
-            chosen: The candidate that was chosen.
+            choice: The candidate that was chosen.
             best: The one of the highest quality.
         """
         raise NotImplementedError
@@ -113,13 +113,13 @@ class MatchBest(GoalPolicy):
     def goal_lambda(self, means: Floats, surplus: float) -> float:
         """The largest λ that still reaches the share."""
         best = means[QUALITY][0]
-        needed = min(self._aim * best - surplus, best)
-        reaching = np.flatnonzero(means[QUALITY] >= needed)
+        least_quality = min(self._aim * best - surplus, best)
+        reaching = np.flatnonzero(means[QUALITY] >= least_quality)
         return float(LAMBDAS[reaching[-1]]) if len(reaching) else 0.0
 
-    def surplus(self, quality: Floats, cost: Floats, chosen: int, best: int) -> float:
+    def surplus(self, quality: Floats, cost: Floats, choice: int, best: int) -> float:
         """Predicted quality above the share."""
-        return float(quality[chosen] - self._aim * quality[best])
+        return float(quality[choice] - self._aim * quality[best])
 
 
 class Save(GoalPolicy):
@@ -150,9 +150,9 @@ class Save(GoalPolicy):
 
     def goal_lambda(self, means: Floats, surplus: float) -> float:
         """The least λ at which calls cost so much less."""
-        allowed = (1 - self.share) * means[SPENDING][0] + surplus
-        return least_lambda(means[SPENDING], max(allowed, 0.0))
+        allowance = (1 - self.share) * means[SPENDING][0] + surplus
+        return least_lambda(means[SPENDING], max(allowance, 0.0))
 
-    def surplus(self, quality: Floats, cost: Floats, chosen: int, best: int) -> float:
+    def surplus(self, quality: Floats, cost: Floats, choice: int, best: int) -> float:
         """USD below what a call may cost."""
-        return float((1 - self.share) * cost[best] - cost[chosen])
+        return float((1 - self.share) * cost[best] - cost[choice])

@@ -334,10 +334,10 @@ def check_on_forgotten(on_forgotten: str) -> str:
     Raises:
         ConfigurationError: It is unknown.
     """
-    known = (FORGOTTEN_REFUSE, FORGOTTEN_REBUILD)
-    if on_forgotten not in known:
+    choices = (FORGOTTEN_REFUSE, FORGOTTEN_REBUILD)
+    if on_forgotten not in choices:
         raise ConfigurationError(
-            f"budget.on_forgotten: {on_forgotten!r} is unknown; choose {' or '.join(known)}"
+            f"budget.on_forgotten: {on_forgotten!r} is unknown; choose {' or '.join(choices)}"
         )
     return on_forgotten
 

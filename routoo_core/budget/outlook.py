@@ -185,11 +185,11 @@ def _hourly_rates(
 ) -> Floats:
     """Mean calls in each hour of the cycle, a share of them spread evenly."""
     calls = np.zeros(cycle)
-    passed = np.zeros(cycle)
+    occurrences = np.zeros(cycle)
     for moment, hour in zip(np.arange(first, until, HOUR_S), hours, strict=True):
         calls[hour] += calls_at.get(moment // HOUR_S * HOUR_S, 0)
-        passed[hour] += 1
-    rates = calls / np.maximum(passed, 1)
+        occurrences[hour] += 1
+    rates = calls / np.maximum(occurrences, 1)
     rates += EVEN_SHARE * (rates.mean() - rates)
     return rates
 
@@ -278,8 +278,8 @@ def _caution(state: AccountState, horizons: _Horizons) -> float:
     """How many more calls than estimated to keep money for; a rolling period needs less the longer it is seen."""
     if state.window.end:
         return CAUTION
-    elapsed = _moment(state, horizons) - horizons.begin
-    return 1 + (CAUTION - 1) * (1 - elapsed / horizons.length)
+    age = _moment(state, horizons) - horizons.begin
+    return 1 + (CAUTION - 1) * (1 - age / horizons.length)
 
 
 def _tightest_outlook(calls: Floats, money: Floats, caution: float = 1.0) -> Outlook:

@@ -70,12 +70,12 @@ def account_overview(
     Raises:
         LedgerError: The ledger failed.
     """
-    last_used = {state.account: state for state in ledger.accounts()}
+    last_states = {state.account: state for state in ledger.accounts()}
     limits = DeclaredLimits(ledger)
     budgets = {account.account: account for account in usual_payer.every_account()}
     for other in others:
         budgets.setdefault(other.account, other)
-    for name in last_used:
+    for name in last_states:
         if name not in budgets:
             budgets[name] = _budget_of_used(usual_payer, name)
     for name in limits.accounts():
@@ -87,9 +87,10 @@ def account_overview(
     overviews = []
     for budget in _depth_first(list(budgets.values()), None):
         standing = standings.of(budget)
-        used = last_used.get(budget.account)
-        if budget.period == "run" and used is not None:  # another run than this process would begin
-            standing = Standing(budget, used)
+        last_state = last_states.get(budget.account)
+        # That run is another than this process would begin.
+        if budget.period == "run" and last_state is not None:
+            standing = Standing(budget, last_state)
         depth = len(budget.chain) - 1
         overviews.append(AccountOverview(budget, standing.state, depth, forecast(standing)))
     return overviews
@@ -133,10 +134,10 @@ def _budget_of_declared(usual_payer: Budget, name: str) -> Budget:
 
 def _depth_first(budgets: Sequence[Budget], within: str | None) -> list[Budget]:
     """The accounts that are part of one, in their order, each followed by those that are part of it."""
-    ordered = []
+    order = []
     for budget in budgets:
         parent = None if budget.within is None else budget.within.account
         if parent == within:
-            ordered.append(budget)
-            ordered += _depth_first(budgets, budget.account)
-    return ordered
+            order.append(budget)
+            order += _depth_first(budgets, budget.account)
+    return order

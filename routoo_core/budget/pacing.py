@@ -103,12 +103,12 @@ class TrafficPolicy(Policy):
 
     def rule(self, context: PolicyContext) -> Lagrangian:
         """The rule for one call, as if the call were already part of the traffic."""
-        served = served_by_candidates(context.candidates, self.tie)
+        call_means = served_by_candidates(context.candidates, self.tie)
         with self._lock:
             traffic = self._traffic_of(_names_of(context.candidates))
-            means = traffic.means_with(served, costs(context.candidates))
+            means = traffic.means_with(call_means, costs(context.candidates))
         rule = Lagrangian(self.multiplier(means, context), self.tie)
-        self._latest.ruling = Ruling(context, served, rule)
+        self._latest.ruling = Ruling(context, call_means, rule)
         return rule
 
     def observe(self, context: PolicyContext) -> None:
@@ -209,38 +209,38 @@ class Traffic:
         self._mean_cost = np.zeros(typical.shape[1])
         self._count = 0
 
-    def add(self, served: Floats, cost: Floats) -> None:
+    def add(self, call_means: Floats, cost: Floats) -> None:
         """Add a call, in the place of the oldest.
 
         Args:
-            served: USD and predicted quality of the call at each of ``LAMBDAS``, (2, lambdas).
+            call_means: USD and predicted quality of the call at each of ``LAMBDAS``, (2, lambdas).
             cost: USD of each expert.
         """
-        self._total = self._total_with(served)
-        self._served[self._count % RECENT_CALLS] = served
+        self._total = self._total_with(call_means)
+        self._served[self._count % RECENT_CALLS] = call_means
         self._mean_cost = self._mean_cost_with(cost)
         if self._renews_typical():
             self._typical_served = self._typical_at(self._mean_cost)
         self._count += 1
 
-    def means_with(self, served: Floats, cost: Floats) -> Floats:
+    def means_with(self, call_means: Floats, cost: Floats) -> Floats:
         """USD and predicted quality of a call on average, with one call more, (2, lambdas); changes nothing.
 
         Args:
-            served: USD and predicted quality of that call at each of ``LAMBDAS``, (2, lambdas).
+            call_means: USD and predicted quality of that call at each of ``LAMBDAS``, (2, lambdas).
             cost: USD of each expert.
         """
         typical_served = self._typical_served
         if self._renews_typical():
             typical_served = self._typical_at(self._mean_cost_with(cost))
-        total = self._total_with(served) + TYPICAL_WEIGHT * typical_served
+        total = self._total_with(call_means) + TYPICAL_WEIGHT * typical_served
         weight = min(self._count + 1, RECENT_CALLS) + TYPICAL_WEIGHT * len(self._typical)
         means: Floats = total / weight
         return means
 
-    def _total_with(self, served: Floats) -> Floats:
+    def _total_with(self, call_means: Floats) -> Floats:
         """The total of the recent calls when one more has replaced the oldest."""
-        total: Floats = self._total + (served - self._served[self._count % RECENT_CALLS])
+        total: Floats = self._total + (call_means - self._served[self._count % RECENT_CALLS])
         return total
 
     def _mean_cost_with(self, cost: Floats) -> Floats:
@@ -271,9 +271,9 @@ def smallest_allowance(standings: Sequence[Standing]) -> float:
     Raises:
         ConfigurationError: No account has a limit.
     """
-    limited = [standing for standing in standings if standing.state.limit is not None]
+    limited_standings = [standing for standing in standings if standing.state.limit is not None]
     allowances = []
-    for standing in limited or standings[:1]:
+    for standing in limited_standings or standings[:1]:
         allowances.append(outlook(standing.budget, standing.state, standing.usual).allowance)
     return min(allowances)
 
@@ -312,15 +312,16 @@ def served_by_lambda(
         cost: USD, prompts × experts.
         tie: Predicted quality at most so far below the best counts as equally good.
     """
-    levelled = level_ties(quality, tie)
+    level_quality = level_ties(quality, tie)
     cost_weights = np.maximum(LAMBDAS, _LEAST_WEIGHT)
-    preference = levelled[:, None] - cost_weights[:, None] * cost[:, None]  # prompts × λ × experts
-    chosen = preference.argmax(axis=-1)
+    # prompts × λ × experts
+    preference = level_quality[:, None] - cost_weights[:, None] * cost[:, None]
+    choice = preference.argmax(axis=-1)
     rows = np.arange(len(quality))[:, None]
-    served = np.empty((2, len(LAMBDAS)))
-    served[SPENDING] = cost[rows, chosen].sum(axis=0, dtype=np.float64)
-    served[QUALITY] = quality[rows, chosen].sum(axis=0, dtype=np.float64)
-    return served
+    totals = np.empty((2, len(LAMBDAS)))
+    totals[SPENDING] = cost[rows, choice].sum(axis=0, dtype=np.float64)
+    totals[QUALITY] = quality[rows, choice].sum(axis=0, dtype=np.float64)
+    return totals
 
 
 def _names_of(candidates: Sequence[Candidate]) -> tuple[str, ...]:

@@ -52,15 +52,15 @@ class Recollection:
     Args:
         ledger: Keeps the accounts.
         clock: The ledger's.
-        passed: Seconds that never go back.
+        stopwatch: Seconds that never go back.
     """
 
     def __init__(
-        self, ledger: Ledger, clock: Clock, passed: Callable[[], float] = monotonic
+        self, ledger: Ledger, clock: Clock, stopwatch: Callable[[], float] = monotonic
     ) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._passed = passed
+        self._passed = stopwatch
         self._known: dict[_Key, KnownSpending] = {}
         self._limits: dict[str, DeclaredLimit] = {}
         self._open: dict[str, OpenHold] = {}
@@ -84,27 +84,27 @@ class Recollection:
             self._open[reservation.id] = OpenHold(budget, reservation, windows, epoch)
         self._look(budget)
 
-    def note_booked(self, settlement: Settlement, closed: Reservation) -> bool:
+    def note_booked(self, settlement: Settlement, last_hold: Reservation) -> bool:
         """The ledger has closed a hold.
 
         Args:
             settlement: With the hold as it was first made.
-            closed: The hold that was closed: the first one, or the one in its place.
+            last_hold: The hold that was closed: the first one, or the one in its place.
 
         Returns:
             Whether that is all. It is not where the hold was lost and made again in the meantime: the new one is open.
         """
-        reservation = settlement.reservation
+        first_hold = settlement.reservation
         cost = settlement.cost or 0
         with self._lock:
-            hold = self._open.get(reservation.id)
-            if hold is not None and hold.reservation.id != closed.id:
+            hold = self._open.get(first_hold.id)
+            if hold is not None and hold.reservation.id != last_hold.id:
                 return False
-            self._open.pop(reservation.id, None)
+            self._open.pop(first_hold.id, None)
             is_lost = (
                 hold is not None and hold.epoch != self._epoch
             )  # it was booked in what is lost
-            for account, window in _windows_of(reservation, hold).items():
+            for account, window in _windows_of(first_hold, hold).items():
                 if is_lost:
                     self._add(account, window, unbooked=cost)
                 else:
@@ -128,11 +128,11 @@ class Recollection:
             spending: What it was restored with.
             is_lost: Whether it had lost what it kept. What was booked there meanwhile is lost, too.
         """
-        restored_of = {(known.account, known.window.key): known for known in spending}
+        restored_of = {(entry.account, entry.window.key): entry for entry in spending}
         with self._lock:
-            for key, known in self._known.items():
-                restored = restored_of.get(key, KnownSpending(known.account, known.window))
-                self._known[key] = _after_restoring(known, restored, is_lost)
+            for key, entry in self._known.items():
+                restoration = restored_of.get(key, KnownSpending(entry.account, entry.window))
+                self._known[key] = _after_restoring(entry, restoration, is_lost)
             if is_lost:
                 self._epoch += 1
                 self._looked_at.clear()
@@ -156,7 +156,7 @@ class Recollection:
     @property
     def has_unbooked(self) -> bool:
         """Whether something was spent that no ledger has booked."""
-        return any(known.unbooked for known in self.spending())
+        return any(entry.unbooked for entry in self.spending())
 
     def is_open(self, reservation: Reservation) -> bool:
         """Whether this process has made a hold, and not closed it."""
@@ -176,7 +176,7 @@ class Recollection:
         """What is known of the windows that have not passed."""
         now = self._clock()
         with self._lock:
-            return [known for known in self._known.values() if not known.window.has_passed(now)]
+            return [entry for entry in self._known.values() if not entry.window.has_passed(now)]
 
     def limits(self) -> list[DeclaredLimit]:
         """The declared limits that were seen."""
@@ -219,29 +219,29 @@ class Recollection:
                 the ledger has lost them.
         """
         with self._lock:
-            for window, spent in _spending_of(state):
+            for window, amount in _spending_of(state):
                 key = (state.account, window.key)
-                known = self._known.get(key, KnownSpending(state.account, window))
+                entry = self._known.get(key, KnownSpending(state.account, window))
                 earlier = before.get(key, KnownSpending(state.account, window))
-                seen = max(known.spent, spent)
-                not_seen = max(0, earlier.spent + earlier.own - seen)
-                booked_since = max(0, known.own - earlier.own)
-                self._known[key] = known._replace(
-                    limit=state.limit, spent=seen, own=not_seen + booked_since
+                peak = max(entry.spent, amount)
+                unseen_spending = max(0, earlier.spent + earlier.own - peak)
+                booked_since = max(0, entry.own - earlier.own)
+                self._known[key] = entry._replace(
+                    limit=state.limit, spent=peak, own=unseen_spending + booked_since
                 )
 
     def _forget_passed(self) -> None:
         now = self._clock()
         with self._lock:
-            for key, known in list(self._known.items()):
-                if known.window.has_passed(now):
+            for key, entry in list(self._known.items()):
+                if entry.window.has_passed(now):
                     del self._known[key]
 
     def _add(self, account: str, window: Window, own: NanoUsd = 0, unbooked: NanoUsd = 0) -> None:
         """Add what a call cost."""
         key = (account, window.key)
-        known = self._known.get(key, KnownSpending(account, window))
-        self._known[key] = known._replace(own=known.own + own, unbooked=known.unbooked + unbooked)
+        entry = self._known.get(key, KnownSpending(account, window))
+        self._known[key] = entry._replace(own=entry.own + own, unbooked=entry.unbooked + unbooked)
 
 
 def _windows_of(reservation: Reservation, hold: OpenHold | None) -> Mapping[str, Window]:
@@ -252,22 +252,24 @@ def _windows_of(reservation: Reservation, hold: OpenHold | None) -> Mapping[str,
     return {reservation.account: window.slot_at(window.start + (window.span or 0.0))}
 
 
-def _after_restoring(known: KnownSpending, restored: KnownSpending, is_lost: bool) -> KnownSpending:
+def _after_restoring(
+    entry: KnownSpending, restoration: KnownSpending, is_lost: bool
+) -> KnownSpending:
     """What is known of a window once the ledger has it.
 
     Args:
-        known: Now.
-        restored: What the ledger was given.
+        entry: Now.
+        restoration: What the ledger was given.
         is_lost: See :meth:`Recollection.note_restored`.
     """
-    unbooked = known.unbooked - restored.unbooked
+    debt = entry.unbooked - restoration.unbooked
     if not is_lost:
-        return known._replace(spent=known.spent + restored.unbooked, unbooked=unbooked)
-    booked_meanwhile = known.spent - restored.spent + known.own - restored.own
-    return known._replace(
-        spent=restored.spent + restored.own + restored.unbooked,
+        return entry._replace(spent=entry.spent + restoration.unbooked, unbooked=debt)
+    booked_meanwhile = entry.spent - restoration.spent + entry.own - restoration.own
+    return entry._replace(
+        spent=restoration.spent + restoration.own + restoration.unbooked,
         own=0,
-        unbooked=unbooked + booked_meanwhile,
+        unbooked=debt + booked_meanwhile,
     )
 
 
@@ -280,11 +282,11 @@ def _spending_of(state: AccountState) -> list[tuple[Window, NanoUsd]]:
     if window.span is None:
         return [(window, state.spent)]
     width = window.span / SLOTS_PER_PERIOD
-    held = state.held
+    holds = state.held
     spending = []
     for refill in reversed(state.refills):
         slot = window.slot_at(refill.at - window.span - width / 2)
-        held_here = min(held, refill.amount)
-        held -= held_here
+        held_here = min(holds, refill.amount)
+        holds -= held_here
         spending.append((slot, refill.amount - held_here))
     return spending

@@ -281,13 +281,13 @@ class RedisLedger:
 
     def restore(self, spending: Sequence[KnownSpending]) -> bool:
         """Go on with what the server holds now; see :class:`~routoo_core.budget.ledger.RestorableLedger`."""
-        newest_first = sorted(spending, key=lambda known: known.window.start, reverse=True)
+        newest_first = sorted(spending, key=lambda entry: entry.window.start, reverse=True)
         request = {
             "id": uuid.uuid4().hex,
             "generation": self._generation,
             "new_generation": uuid.uuid4().hex,
             "schema": SCHEMA_VERSION,
-            "windows": [_describe_known(known) for known in newest_first],
+            "windows": [_describe_known(entry) for entry in newest_first],
         }
         reply = self._run("restore", request)
         self._generation = reply["generation"]
@@ -404,18 +404,18 @@ def _describe_current(budget: Budget, now: float) -> dict[str, str | bool]:
     }
 
 
-def _describe_known(known: KnownSpending) -> dict[str, str]:
-    window = known.window
+def _describe_known(entry: KnownSpending) -> dict[str, str]:
+    window = entry.window
     return {
-        "account": known.account,
+        "account": entry.account,
         "window": window.key,
         "start": repr(window.start),
         "end": _text(window.end),
         "span": _text(window.span),
-        "limit": _text(known.limit),
-        "spent": str(known.spent),
-        "own": str(known.own),
-        "unbooked": str(known.unbooked),
+        "limit": _text(entry.limit),
+        "spent": str(entry.spent),
+        "own": str(entry.own),
+        "unbooked": str(entry.unbooked),
     }
 
 
@@ -447,14 +447,14 @@ def _period_state(rows: Sequence[_Row], now: float) -> AccountState:
 
 def _window_state(row: _Row, now: float) -> AccountState:
     account, key, start, end, span, limit, *sums = row
-    spent, held, calls, overshoot = map(int, sums)
+    spending, holds, calls, overshoot = map(int, sums)
     return AccountState(
         account,
         Window(key, float(start), _number(end), _number(span)),
         now,
         int(limit) if limit else None,
-        spent,
-        held,
+        spending,
+        holds,
         calls,
         overshoot,
     )

@@ -230,9 +230,9 @@ class Settlements:
         """Limits that the ledger has lost are declared again, as they were last seen."""
         if not isinstance(self.ledger, LimitStore):
             return
-        declared = {limit.account for limit in self.ledger.limits()}
+        ledger_names = {limit.account for limit in self.ledger.limits()}
         for limit in recollection.limits():
-            if limit.account not in declared:
+            if limit.account not in ledger_names:
                 self.ledger.set_limit(limit)
 
     def _hold_again(self, recollection: Recollection) -> None:
@@ -270,17 +270,17 @@ def _recollections_of(ledger: Ledger) -> PerProcess[Recollection] | None:
 
 def _warn_of_loss(ledger: Ledger, spending: list[KnownSpending]) -> None:
     spent_by: dict[str, NanoUsd] = {}
-    for known in spending:
-        spent = known.spent + known.own + known.unbooked
-        spent_by[known.account] = spent_by.get(known.account, 0) + spent
-    accounts = [f"{name} {format_usd(spent)}" for name, spent in spent_by.items()]
-    said = ", ".join(accounts[:_MOST_ACCOUNTS_SAID]) or "nothing"
+    for entry in spending:
+        amount = entry.spent + entry.own + entry.unbooked
+        spent_by[entry.account] = spent_by.get(entry.account, 0) + amount
+    accounts = [f"{name} {format_usd(amount)}" for name, amount in spent_by.items()]
+    summary = ", ".join(accounts[:_MOST_ACCOUNTS_SAID]) or "nothing"
     more = len(accounts) - _MOST_ACCOUNTS_SAID
     if more > 0:
-        said += f" and {more} more accounts"
+        summary += f" and {more} more accounts"
     _LOGGER.warning(
         "the ledger %s has lost what it kept. It goes on with what this process knows to be spent: %s. Other processes "
         "add what they know when they next call",
         redacted_url(ledger.url),
-        said,
+        summary,
     )

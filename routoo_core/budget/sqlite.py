@@ -296,12 +296,12 @@ class SqliteLedger:
             return False
 
         try:
-            last_seen = self._read_spending(connection)
+            last_spending = self._read_spending(connection)
         except LedgerError:  # it is damaged, too
-            last_seen = [known._replace(spent=known.spent + known.own) for known in spending]
+            last_spending = [entry._replace(spent=entry.spent + entry.own) for entry in spending]
         self._open_anew()
         with self._transaction("IMMEDIATE") as db:
-            recall(db, last_seen, now)
+            recall(db, last_spending, now)
             add_unbooked(db, spending, now)
         return True
 
@@ -344,8 +344,8 @@ class SqliteLedger:
         spending = []
         for state in states:
             if not state.window.has_passed(now):
-                known = KnownSpending(state.account, state.window, state.limit, state.spent)
-                spending.append(known)
+                entry = KnownSpending(state.account, state.window, state.limit, state.spent)
+                spending.append(entry)
         return spending
 
     def _open_anew(self) -> None:

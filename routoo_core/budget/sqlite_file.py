@@ -308,32 +308,34 @@ def read_expired_holds(db: sqlite3.Connection, now: float) -> ExpiredHolds:
 def recall(db: sqlite3.Connection, spending: Sequence[KnownSpending], now: float) -> None:
     """Have each window's spending hold the most that anybody has seen of a file that was lost."""
     query = "SELECT spent FROM recalled WHERE account = ? AND window = ?"
-    for known in spending:
-        key = (known.account, known.window.key)
+    for entry in spending:
+        key = (entry.account, entry.window.key)
         row = db.execute(query, key).fetchone()
-        recalled = 0 if row is None else row[0]
-        if known.spent > recalled:
-            db.execute("INSERT OR REPLACE INTO recalled VALUES (?, ?, ?)", (*key, known.spent))
-            _add_spending(db, known, known.spent - recalled, now)
+        last_recall = 0 if row is None else row[0]
+        if entry.spent > last_recall:
+            db.execute("INSERT OR REPLACE INTO recalled VALUES (?, ?, ?)", (*key, entry.spent))
+            _add_spending(db, entry, entry.spent - last_recall, now)
 
 
 def add_unbooked(db: sqlite3.Connection, spending: Sequence[KnownSpending], now: float) -> None:
     """Book what calls cost whose holds were lost."""
-    for known in spending:
-        if known.unbooked:
-            _add_spending(db, known, known.unbooked, now)
+    for entry in spending:
+        if entry.unbooked:
+            _add_spending(db, entry, entry.unbooked, now)
 
 
-def _add_spending(db: sqlite3.Connection, known: KnownSpending, spent: NanoUsd, now: float) -> None:
-    window = known.window
+def _add_spending(
+    db: sqlite3.Connection, entry: KnownSpending, amount: NanoUsd, now: float
+) -> None:
+    window = entry.window
     row = (
-        known.account,
+        entry.account,
         window.key,
         window.start,
         window.end,
         window.span,
-        known.limit,
-        spent,
+        entry.limit,
+        amount,
         now,
     )
     db.execute(
@@ -371,7 +373,7 @@ class AccountReader:
         limit = budget.limit_nano
         slots = self._slots(budget.account, window)
         slot = window.slot_at(self.now)
-        if all(used.key != slot.key for used in slots):
+        if all(window_slot.key != slot.key for window_slot in slots):
             slots.append(Slot(slot.key, slot.end or self.now, limit))
             slots.sort(key=lambda slot: slot.end)
         return add_up_slots(budget.account, window, limit, slots, self.now)
@@ -413,11 +415,11 @@ class AccountReader:
         if row is None:
             row = (window.start, self._carried_into(window, budget), 0, 0, 0, 0)
         # A run starts with its first call.
-        start, carried, *amounts = row
+        start, carryover, *amounts = row
         window = Window(window.key, start, window.end)
         limit = budget.limit_nano
         if limit is not None:
-            limit += carried
+            limit += carryover
         state = AccountState(budget.account, window, self.now, limit, *amounts)
         return self._with_expired_holds(state)
 

@@ -24,9 +24,9 @@ def hold_amount(
     db: sqlite3.Connection, reservation: Reservation, budget: Budget, state: AccountState
 ) -> None:
     """Hold a reservation's money in one account; its first hold in a window opens that window."""
-    carried = 0
+    carryover = 0
     if state.limit is not None and budget.limit_nano is not None:
-        carried = state.limit - budget.limit_nano
+        carryover = state.limit - budget.limit_nano
     slot = state.window.slot_at(state.as_of)
     row = (
         budget.account,
@@ -35,7 +35,7 @@ def hold_amount(
         slot.end,
         slot.span,
         state.limit,
-        carried,
+        carryover,
         reservation.amount,
         state.as_of,
     )
@@ -144,6 +144,6 @@ def _forget_slots(db: sqlite3.Connection, account: str, period: Window, before: 
 
 def _forget_reservations(db: sqlite3.Connection, before: float) -> None:
     """Delete the closed reservations of all accounts that are older than ``before``."""
-    closed = "SELECT id FROM reservations WHERE state <> 'open' AND expires < ?"
+    closed_ids = "SELECT id FROM reservations WHERE state <> 'open' AND expires < ?"
     for table in ("holds", "reservations"):
-        db.execute(f"DELETE FROM {table} WHERE id IN ({closed})", (before,))  # noqa: S608
+        db.execute(f"DELETE FROM {table} WHERE id IN ({closed_ids})", (before,))  # noqa: S608

@@ -227,7 +227,7 @@ class Attempt:
             is_complete: Whether it has been read to its end; else the most that it can have cost is booked.
             error: What ended it; booked as if the caller had waited for it.
         """
-        left = GeneratorExit()
+        departure = GeneratorExit()
         try:
             with self._settling:
                 if error is not None:
@@ -237,9 +237,9 @@ class Attempt:
                 else:
                     self._booking.settle_unfinished(usage, model)
         finally:
-            self._note_end(left, read_failure(left))
+            self._note_end(departure, read_failure(departure))
             self.abandon_plan()
-            self._end_call(left)
+            self._end_call(departure)
 
     def holds_back(self, calls_tool: bool) -> bool:
         """Whether a reply is checked when it is whole, so that no part of it may be shown before.
@@ -266,31 +266,31 @@ class Attempt:
         if self.step is not None:
             self._contribute(answer, reply, self.step.is_checked)
             return False
-        found = checks.find_fault(answer)
-        if found is None:
+        finding = checks.find_fault(answer)
+        if finding is None:
             return True
         repair = None
         if checks.repairs and self.follow_up is None:
-            repair = FollowUp.repair(self._call.request, answer, found.fault)
-        if found.is_of_form:
+            repair = FollowUp.repair(self._call.request, answer, finding.fault)
+        if finding.is_of_form:
             if not self._call.can_go_on(repair, self._booking.settled or 0):
                 return True
             checks.stop_checking_form()
             self._call.rejected_reply = ReplyAtHand(self, reply)
-        self.reject(found.fault.reason, repair)
+        self.reject(finding.fault.reason, repair)
         return False
 
     def _contribute(self, answer: Answer, reply: Any, is_checked: bool) -> None:
         """Hand a reply to the plan; one with a fault adds nothing to it."""
-        found = self._call.checks.find_fault(answer) if is_checked else None
-        if found is None:
+        finding = self._call.checks.find_fault(answer) if is_checked else None
+        if finding is None:
             self.contribution = answer
             self.reply = ReplyAtHand(self, reply, is_accepted=True)
             self.outcome = Contributed()
             return
-        if found.is_of_form:
+        if finding.is_of_form:
             self._call.rejected_reply = ReplyAtHand(self, reply)
-        self.reject(found.fault.reason)
+        self.reject(finding.fault.reason)
 
     async def aaccepts(self, answer: Answer, model: str | None, reply: Any) -> bool:
         """:meth:`accepts` off the event loop, where a check may take its time."""
@@ -408,8 +408,8 @@ class Attempt:
                 self._is_settled_within = self._booking.settled is not None
                 if not self._is_settled_within:
                     self._close_reservation(failure)
-            swallowed = self._close(error, failure)
-            self._is_broken_off = error is not None and not swallowed
+            is_swallowed = self._close(error, failure)
+            self._is_broken_off = error is not None and not is_swallowed
         except BaseException:
             self._is_broken_off = True
             raise
@@ -417,7 +417,7 @@ class Attempt:
             self._note_end(error, failure)
             if not self._is_replaced:
                 self.abandon_plan()
-        return swallowed
+        return is_swallowed
 
     def _break_off(self, _: bool) -> None:
         """End the plan of a call that was cancelled while this attempt was being left."""

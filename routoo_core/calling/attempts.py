@@ -213,7 +213,7 @@ class Attempts(Iterator[Attempt]):
         """Money for every step of a plan; ``None`` where there is no room for one, and then none is held."""
         with ExitStack() as undo:
             reservations = []
-            committed = call.settled
+            commitment = call.settled
             is_ample = trial.minimum > trial.candidate.minimum_cost
             steps = [
                 Trial(step, step.ample_cost if is_ample else step.minimum_cost)
@@ -222,12 +222,12 @@ class Attempts(Iterator[Attempt]):
             needed_later = sum(step.minimum for step in steps)
             for step in steps:
                 needed_later -= step.minimum
-                reservation = self._reserve(call, step, committed + needed_later)
+                reservation = self._reserve(call, step, commitment + needed_later)
                 if reservation is None:
                     return None
                 undo.callback(call.settlements.release, reservation)
                 reservations.append(reservation)
-                committed += reservation.amount
+                commitment += reservation.amount
             undo.pop_all()
         return reservations
 
@@ -280,33 +280,33 @@ class Attempts(Iterator[Attempt]):
                 )
         return self._call, self._queue
 
-    def _can_go_on(self, repair: FollowUp | None, settled: NanoUsd) -> bool:
+    def _can_go_on(self, repair: FollowUp | None, cost: NanoUsd) -> bool:
         """Whether another try can be paid now."""
         if self._queue is None:
             return False
-        return self._queue.can_go_on(self._attempts[-1].candidate, repair, settled)
+        return self._queue.can_go_on(self._attempts[-1].candidate, repair, cost)
 
     def _may_go_on(self) -> bool:
         return isinstance(self._attempts[-1].outcome, Failed | Rejected | Contributed)
 
     def _reserve(
-        self, call: CallInProgress, trial: Trial, committed: NanoUsd
+        self, call: CallInProgress, trial: Trial, commitment: NanoUsd
     ) -> Reservation | None:
         """Money for a candidate; ``None`` where an account, or what the call may cost, has no room for it.
 
         Args:
             call: The call.
             trial: Whom it is to ask.
-            committed: Booked for the call, and held for the other steps of a plan.
+            commitment: Booked for the call, and held for the other steps of a plan.
         """
-        capped = within_limit(trial, call.request.overrides.max_cost, committed)
-        if capped is None:
+        bounded_trial = within_limit(trial, call.request.overrides.max_cost, commitment)
+        if bounded_trial is None:
             return None
         try:
             return call.settlements.reserve(
                 call.budget,
-                minimum=capped.minimum,
-                maximum=capped.candidate.maximum_cost,
+                minimum=bounded_trial.minimum,
+                maximum=bounded_trial.candidate.maximum_cost,
             )
         except BudgetExceeded as error:
             self._refusals.append(error)

@@ -87,19 +87,19 @@ class AttemptBooking:
         complete_usage = self._complete_usage(usage)
         self._book(self._call.answering_models.cost(self._expert, model, complete_usage), model)
 
-    def settle_unfinished(self, reported: Usage | None, model: str | None) -> None:
+    def settle_unfinished(self, usage: Usage | None, model: str | None) -> None:
         """Book the most that a reply can have cost which did not come to its end, or hides what it cost.
 
         What an expert writes without showing it, such as reasoning, is known from the usage at the end alone. So all
         that is held is booked, less what is reported not to have been used for the prompt.
 
         Args:
-            reported: The tokens reported so far; ``None`` for nothing.
+            usage: The tokens reported so far; ``None`` for nothing.
             model: The model that the reply names.
         """
         self.is_estimated = True
-        self.usage = reported
-        cost = self.reservation.amount - self._unused_for_prompt(reported)
+        self.usage = usage
+        cost = self.reservation.amount - self._unused_for_prompt(usage)
         models = self._call.answering_models
         if models.is_other(self._expert, model):
             cost = max(cost, models.cost(self._expert, model, self._largest_usage()))
@@ -131,13 +131,13 @@ class AttemptBooking:
         tokens = self.reply_limit.tokens * self._request.completions
         return Usage(self._expert.prompt_token_bound(self._request), tokens)
 
-    def _unused_for_prompt(self, reported: Usage | None) -> NanoUsd:
+    def _unused_for_prompt(self, usage: Usage | None) -> NanoUsd:
         """What was held for the prompt, and is reported not to have been used."""
-        if reported is None or not reported.prompt_tokens:
+        if usage is None or not usage.prompt_tokens:
             return 0
         bound = self._expert.prompt_token_bound(self._request)
-        used = self._expert.cost(reported.prompt_only())
-        return max(0, self._expert.maximum_cost(bound, 0) - used)
+        prompt_cost = self._expert.cost(usage.prompt_only())
+        return max(0, self._expert.maximum_cost(bound, 0) - prompt_cost)
 
     def _complete_usage(self, usage: Usage | None) -> Usage:
         """What was reported, with an estimate of what was not."""

@@ -129,6 +129,6 @@ class CallInProgress:
         self.can_go_on = _no_further_try
 
 
-def _no_further_try(repair: FollowUp | None, settled: NanoUsd) -> bool:
+def _no_further_try(repair: FollowUp | None, cost: NanoUsd) -> bool:
     """Whether a call that has ended may go on; in the place of its attempts, so that memory is free at once."""
     return False

@@ -114,11 +114,11 @@ def run(
         NoCapableExpert: No expert can serve the request.
     """
     cache = CallCache(router, lambda: request, call)
-    cached: Reply | None = cache.reply()
-    if cached is not None:
-        return cached
+    cache_reply: Reply | None = cache.reply()
+    if cache_reply is not None:
+        return cache_reply
     attempts = router.attempts(cache.request(), on_end)
-    with closing(SentTogether(call)) as sent:
+    with closing(SentTogether(call)) as requests:
         while True:
             following = attempts.start_next()
             if isinstance(following, ReplyAtHand):
@@ -126,7 +126,7 @@ def run(
                     cache.keep(call.read(following.reply), following.attempt)
                 return call.stamp(following.reply, following.attempt.record())
             with following as attempt:
-                reply = sent.reply(attempt)
+                reply = requests.reply(attempt)
                 reading = call.read(reply)
                 attempt.received(reading.text, is_shown=False)
                 attempt.settle(reading.usage, reading.model)
@@ -144,11 +144,11 @@ async def arun(
 ) -> Reply:
     """:func:`run`, async: the call is read off the event loop, where the predictor and the ledger work as well."""
     cache = CallCache(router, read_request, call)
-    cached: Reply | None = await cache.areply()
-    if cached is not None:
-        return cached
+    cache_reply: Reply | None = await cache.areply()
+    if cache_reply is not None:
+        return cache_reply
     attempts = router.attempts_off_loop(cache.request, on_end)
-    async with aclosing(AsyncSentTogether(call)) as sent:
+    async with aclosing(AsyncSentTogether(call)) as requests:
         while True:
             following = await attempts.start_next()
             if isinstance(following, ReplyAtHand):
@@ -156,7 +156,7 @@ async def arun(
                     await cache.akeep(call.read(following.reply), following.attempt)
                 return call.stamp(following.reply, following.attempt.record())
             async with following as attempt:
-                reply = await sent.reply(attempt)
+                reply = await requests.reply(attempt)
                 reading = call.read(reply)
                 attempt.received(reading.text, is_shown=False)
                 await attempt.asettle(reading.usage, reading.model)
@@ -186,9 +186,9 @@ def stream(
         NoCapableExpert: No expert can serve the request.
     """
     cache = CallCache(router, lambda: request, call)
-    cached: Piece | None = cache.piece()
-    if cached is not None:
-        yield cached
+    cache_piece: Piece | None = cache.piece()
+    if cache_piece is not None:
+        yield cache_piece
         return
     attempts = router.attempts(cache.request(), on_end)
     while True:
@@ -220,9 +220,9 @@ async def astream(
 ) -> AsyncGenerator[Piece, None]:
     """:func:`stream`, async, with as little on the event loop as :func:`arun`."""
     cache = CallCache(router, read_request, call)
-    cached: Piece | None = await cache.apiece()
-    if cached is not None:
-        yield cached
+    cache_piece: Piece | None = await cache.apiece()
+    if cache_piece is not None:
+        yield cache_piece
         return
     attempts = router.attempts_off_loop(cache.request, on_end)
     while True:

@@ -65,13 +65,13 @@ class TrialQueue:
             self._retry_after_pause(attempts, failure)
             self._put_sharers_last(last, failure)
 
-    def can_go_on(self, last: Candidate, repair: FollowUp | None, settled: NanoUsd) -> bool:
+    def can_go_on(self, last: Candidate, repair: FollowUp | None, cost: NanoUsd) -> bool:
         """Whether another trial can be paid now; not where the ledger cannot say so.
 
         Args:
             last: The candidate whose try is ending.
             repair: What its expert would be told; ``None`` where it is not asked again.
-            settled: Booked for the try that is ending.
+            cost: Booked for the try that is ending.
         """
         trials = _repair_trials(last, repair) if repair else []
         for trial in self._untried:
@@ -85,10 +85,10 @@ class TrialQueue:
             states = [call.settlements.ledger.state(payer) for payer in chain]
         except LedgerError:
             return False
-        committed = call.settled + settled
+        commitment = call.settled + cost
         for trial in trials:
-            capped = within_limit(trial, call.request.overrides.max_cost, committed)
-            if capped is not None and amount_held(capped, chain, states) is not None:
+            bounded_trial = within_limit(trial, call.request.overrides.max_cost, commitment)
+            if bounded_trial is not None and amount_held(bounded_trial, chain, states) is not None:
                 return True
         return False
 
@@ -120,7 +120,7 @@ class TrialQueue:
         self._untried = deque(put_last(self._untried, failing))
 
     def _was_tried(self, candidate: Candidate) -> bool:
-        return any(tried is candidate for tried in self._tried)
+        return any(earlier is candidate for earlier in self._tried)
 
 
 def _again(attempt: Attempt) -> Trial:

@@ -54,11 +54,11 @@ class CacheableCall(Protocol):
         """What it asks of whichever expert answers; ``None`` where that cannot be put into words."""
         ...
 
-    def recalled(self, recalled: RecalledAnswer) -> Any:
+    def recalled(self, hit: RecalledAnswer) -> Any:
         """A whole reply with an answer from the cache, stamped."""
         ...
 
-    def recalled_piece(self, recalled: RecalledAnswer) -> Any:
+    def recalled_piece(self, hit: RecalledAnswer) -> Any:
         """An answer from the cache as the only piece of a stream, stamped."""
         ...
 
@@ -107,8 +107,8 @@ class CallCache:
         Raises:
             InvalidRequest: The call's account cannot pay.
         """
-        recalled = self._find()
-        return None if self._call is None or recalled is None else self._call.recalled(recalled)
+        hit = self._find()
+        return None if self._call is None or hit is None else self._call.recalled(hit)
 
     async def areply(self) -> Any:
         """:meth:`reply`, off the event loop."""
@@ -116,10 +116,10 @@ class CallCache:
 
     def piece(self) -> Any:
         """:meth:`reply` as the only piece of a stream."""
-        recalled = self._find()
-        if self._call is None or recalled is None:
+        hit = self._find()
+        if self._call is None or hit is None:
             return None
-        return self._call.recalled_piece(recalled)
+        return self._call.recalled_piece(hit)
 
     async def apiece(self) -> Any:
         """:meth:`piece`, off the event loop."""
@@ -164,13 +164,13 @@ class CallCache:
         cache = self._router.cache
         if cache is None or self._call is None:
             return None
-        asked = self._call.asked()
-        if asked is None or not may_be_cached(asked, self.request(), cache.rule):
+        content = self._call.asked()
+        if content is None or not may_be_cached(content, self.request(), cache.rule):
             return None
         accounts = account_names(self._budget())
         self._account = "/".join(reversed(accounts))
         self._payer = accounts[0]
-        self._key = key_of(asked, self.request(), accounts)
+        self._key = key_of(content, self.request(), accounts)
         if self._key is None:
             return None
         try:
@@ -178,17 +178,17 @@ class CallCache:
             if answer is not None and self._will_do(answer):
                 return self._recalled(answer)
             if cache.rule.rewrite_with is not None:
-                self._look_for_earlier(cache, asked, accounts, cache.rule.rewrite_with)
+                self._look_for_earlier(cache, content, accounts, cache.rule.rewrite_with)
         except CacheError as error:
             cache.note_failure(error)
         return None
 
     def _look_for_earlier(
-        self, cache: AnswerCache, asked: Asked, accounts: Sequence[str], rewriter: str
+        self, cache: AnswerCache, content: Asked, accounts: Sequence[str], rewriter: str
     ) -> None:
         """Put the answer to a question that asks for the same into the request, to be rewritten."""
         request = self.request()
-        question = question_of(asked, request, accounts, cache.vectors.name)
+        question = question_of(content, request, accounts, cache.vectors.name)
         if question is None or self._key is None:
             return
         vector = cache.vectors.of(question.text)

@@ -52,8 +52,8 @@ def _priced(
     if missing_abilities(expert, follow_up.request):
         return None
     cost = call_cost(expert, follow_up.request, reply_tokens)
-    priced = make_candidate(expert, follow_up.request, quality, rewriter.latency, cost)
-    return Trial(priced, priced.ample_cost, follow_up=follow_up)
+    candidate = make_candidate(expert, follow_up.request, quality, rewriter.latency, cost)
+    return Trial(candidate, candidate.ample_cost, follow_up=follow_up)
 
 
 def _expected_cost(first: Candidate, request: RoutedRequest, reply_tokens: float) -> NanoUsd:
@@ -61,8 +61,8 @@ def _expected_cost(first: Candidate, request: RoutedRequest, reply_tokens: float
     if first.plan is not None:
         return first.expected_cost
     cost = call_cost(first.expert, request, reply_tokens)
-    priced = make_candidate(first.expert, request, first.quality, first.latency, cost)
-    return priced.expected_cost
+    candidate = make_candidate(first.expert, request, first.quality, first.latency, cost)
+    return candidate.expected_cost
 
 
 def _is_worth_it(

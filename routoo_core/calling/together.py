@@ -95,19 +95,19 @@ class AsyncSentTogether(Generic[Reply]):
         finally:
             attempt.arrived()
 
-    def _settle(self, attempt: Attempt, done: asyncio.Task[Reply]) -> None:
-        settle = partial(_settle_ended, attempt, self._call.read, done)
-        if done.cancelled():
+    def _settle(self, attempt: Attempt, task: asyncio.Task[Reply]) -> None:
+        settle = partial(_settle_ended, attempt, self._call.read, task)
+        if task.cancelled():
             settle = partial(attempt.settle_left, None, None, is_complete=False)
         _THREADS.get().submit(contextvars.copy_context().run, settle)
 
 
 def _settle_ended(
-    attempt: Attempt, read: Callable[[Reply], Reading], done: Future[Reply] | asyncio.Task[Reply]
+    attempt: Attempt, reader: Callable[[Reply], Reading], task: Future[Reply] | asyncio.Task[Reply]
 ) -> None:
     """Book an attempt that its call has left: as its reply or its error says."""
     try:
-        reading = read(done.result())
+        reading = reader(task.result())
     except Exception as error:  # noqa: BLE001 (nobody is left to take it)
         attempt.settle_left(None, None, is_complete=False, error=error)
     else:

@@ -40,12 +40,12 @@ def trials_of(decision: Decision) -> list[Trial]:
     One that a conversation stays with is tried once, and so is one that cools down, after those that do not.
     """
     cooling = {skip.expert for skip in decision.skipped}
-    pinned = decision.pinned
+    pin = decision.pinned
     first_round = []
     second_round = []
     for candidate in decision.candidates:
         least = Trial(candidate, candidate.minimum_cost)
-        if candidate is pinned:
+        if candidate is pin:
             first_round.append(least)
         elif candidate.name in cooling:
             second_round.append(least)
@@ -76,11 +76,11 @@ def repair_trial(candidate: Candidate, repair: FollowUp) -> Trial | None:
     if missing_abilities(expert, request):
         return None
     cost = call_cost(expert, request)
-    priced = make_candidate(expert, request, candidate.quality, candidate.latency, cost)
-    priced = replace(priced, deviation=candidate.deviation)
+    retry = make_candidate(expert, request, candidate.quality, candidate.latency, cost)
+    retry = replace(retry, deviation=candidate.deviation)
     # The repaired reply is allowed at least what the first one was.
-    minimum = min(max(priced.minimum_cost, candidate.minimum_cost), priced.maximum_cost)
-    return Trial(priced, minimum, follow_up=repair)
+    minimum = min(max(retry.minimum_cost, candidate.minimum_cost), retry.maximum_cost)
+    return Trial(retry, minimum, follow_up=repair)
 
 
 def amount_held(
@@ -110,19 +110,19 @@ def retry_pause_s(tries: int, retry_after_s: float | None) -> float:
     return min(LONGEST_RETRY_PAUSE_S, max(pause, retry_after_s))
 
 
-def within_limit(trial: Trial, limit: NanoUsd | None, committed: NanoUsd) -> Trial | None:
+def within_limit(trial: Trial, limit: NanoUsd | None, commitment: NanoUsd) -> Trial | None:
     """A trial that keeps to what its call may cost; ``None`` where none does.
 
     Args:
         trial: Whom it is to ask.
         limit: The most the call may cost; ``None`` for no limit.
-        committed: Booked for its tries so far, and held for the other steps of a plan.
+        commitment: Booked for its tries so far, and held for the other steps of a plan.
     """
-    if limit is None or not committed:
+    if limit is None or not commitment:
         return trial
-    left = limit - committed
-    if trial.minimum > left:
+    remainder = limit - commitment
+    if trial.minimum > remainder:
         return None
     candidate = trial.candidate
-    maximum = min(candidate.maximum_cost, left)
+    maximum = min(candidate.maximum_cost, remainder)
     return trial._replace(candidate=replace(candidate, maximum_cost=maximum))

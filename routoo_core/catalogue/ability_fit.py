@@ -297,8 +297,8 @@ def _fit_prior(table: ScoreTable, posterior: _Posterior, has_scores: NDArray[np.
     facts = table.facts[has_scores]
     ridge = _RIDGE * np.eye(facts.shape[1])
     ridge[0, 0] = 1e-6
-    solved = np.linalg.solve(facts.T @ facts + ridge, facts.T @ posterior.mean[has_scores])
-    weights = solved.astype(np.float64)
+    solution = np.linalg.solve(facts.T @ facts + ridge, facts.T @ posterior.mean[has_scores])
+    weights = solution.astype(np.float64)
     prior_scatter = _PRIOR_STRENGTH * _prior_scatter(len(posterior.scatter))
     covariance = (posterior.scatter + prior_scatter) / (posterior.variants + _PRIOR_STRENGTH)
     return _Prior(weights, covariance)
@@ -308,9 +308,9 @@ def _standardise(
     posterior: _Posterior, has_scores: NDArray[np.bool_], benchmarks: _Benchmarks, prior: _Prior
 ) -> Abilities:
     """Give every skill mean 0 and spread 1 over the variants that have scores."""
-    scored = posterior.mean[has_scores]
-    zero = scored.mean(axis=0)
-    unit = scored.std(axis=0)
+    ability = posterior.mean[has_scores]
+    zero = ability.mean(axis=0)
+    unit = ability.std(axis=0)
     variance = np.diagonal(posterior.covariance, axis1=1, axis2=2)
     scale = Scale(
         location=benchmarks.location,

@@ -123,10 +123,10 @@ def _merge_rows(key: str, rows: Sequence[Mapping[str, Any]]) -> ModelFacts:
     def is_alias(row: Mapping[str, Any]) -> bool:
         return row["model"] != row.get("base_model") or bool(row.get("inherited"))
 
-    ordered = sorted(rows, key=is_alias)
+    own_names_first = sorted(rows, key=is_alias)
 
     def first(column: str) -> Any:
-        for row in ordered:
+        for row in own_names_first:
             if row.get(column) not in (None, ""):
                 return row[column]
         return None
@@ -138,7 +138,7 @@ def _merge_rows(key: str, rows: Sequence[Mapping[str, Any]]) -> ModelFacts:
     weights = first("open_or_closed")
     return ModelFacts(
         key=key,
-        title=str(ordered[0].get("base_model") or ordered[0]["model"]),
+        title=str(own_names_first[0].get("base_model") or own_names_first[0]["model"]),
         provider=first("provider"),
         release=first("release_month"),
         context_window=whole("context_window"),
@@ -171,21 +171,21 @@ def build_catalogue(
         score for score in scores if skills_of(score.benchmark, score.category) and keep(score)
     ]
     models_of_column = Counter(score.column for score in usable)
-    used = [score for score in usable if models_of_column[score.column] >= FEWEST_SCORES]
+    basis = [score for score in usable if models_of_column[score.column] >= FEWEST_SCORES]
 
     facts_of_key = {facts.key: facts for facts in models}
-    for score in used:
+    for score in basis:
         facts_of_key.setdefault(score.key, ModelFacts(score.key, score.key))
-    columns = sorted({score.column for score in used})
-    variants = _variants(facts_of_key, used)
-    table = make_score_table(used, columns, variants, facts_of_key)
+    columns = sorted({score.column for score in basis})
+    variants = _variants(facts_of_key, basis)
+    table = make_score_table(basis, columns, variants, facts_of_key)
     fitted = fit_abilities(table)
     return CatalogueContent(
         models=[facts_of_key[key] for key in sorted(facts_of_key)],
-        aliases=_aliases(facts_of_key, used),
-        scores=used,
+        aliases=_aliases(facts_of_key, basis),
+        scores=basis,
         columns=columns,
-        abilities=_abilities(fitted, variants, used),
+        abilities=_abilities(fitted, variants, basis),
         scale=fitted.scale,
     )
 
@@ -273,13 +273,13 @@ def _facts_matrix(variants: Sequence[Variant], facts_of_key: Mapping[str, ModelF
     """One, release, price, size, whether it reasons, and the effort; what is missing is the mean of the others."""
     numbers = np.array([_numbers_of(facts_of_key[key]) for key, _ in variants])
     means = np.array([_known_mean(numbers[:, column]) for column in range(numbers.shape[1])])
-    filled = np.where(np.isnan(numbers), means, numbers)
-    return np.concatenate([filled, _effort_columns(variants)], axis=1)
+    complete_numbers = np.where(np.isnan(numbers), means, numbers)
+    return np.concatenate([complete_numbers, _effort_columns(variants)], axis=1)
 
 
 def _known_mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else 0.0
+    numbers = values[~np.isnan(values)]
+    return float(numbers.mean()) if len(numbers) else 0.0
 
 
 def _numbers_of(facts: ModelFacts) -> list[float]:

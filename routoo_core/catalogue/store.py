@@ -110,8 +110,8 @@ class Catalogue:
         key = self.key_of(name)
         if key is None:
             return None
-        wanted = effort or read_model_name(name).effort
-        for candidate in (wanted, "default", *EFFORTS):
+        own_effort = effort or read_model_name(name).effort
+        for candidate in (own_effort, "default", *EFFORTS):
             row = self._one(
                 "SELECT mean, deviation, scores, latest FROM abilities WHERE key = ? AND effort = ?",
                 key,
@@ -183,9 +183,9 @@ _REMEDY = "install Routoo again, or remove the file if you made it by 'routoo ca
 
 def own_catalogue_path() -> Path:
     """Where ``routoo catalogue update`` writes: ``$ROUTOO_CATALOGUE``, else the user's data folder."""
-    configured = os.environ.get("ROUTOO_CATALOGUE")
-    if configured:
-        return Path(configured)
+    path = os.environ.get("ROUTOO_CATALOGUE")
+    if path:
+        return Path(path)
     return user_data_path("routoo", appauthor=False) / SHIPPED.name
 
 

@@ -70,7 +70,7 @@ def read_battles(paths: Sequence[Path], shortest_prompt: int = SHORTEST_PROMPT) 
     Raises:
         OutcomesError: A file cannot be read, a column is missing, a result cannot be read, or no battle is left.
     """
-    kept = []
+    battles = []
     counts: Counter[str] = Counter()
     for path in paths:
         for number, row in enumerate(read_rows(path), start=1):
@@ -82,10 +82,10 @@ def read_battles(paths: Sequence[Path], shortest_prompt: int = SHORTEST_PROMPT) 
                 counts[TOO_SHORT] += 1
             else:
                 counts["kept"] += 1
-                kept.append(battle)
-    if not kept:
+                battles.append(battle)
+    if not battles:
         raise OutcomesError(f"{paths[0]}: no battle is left; lower --shortest-prompt")
-    return ArenaBattles(_table_of(kept), counts)
+    return ArenaBattles(_table_of(battles), counts)
 
 
 def _table_of(battles: Sequence[_Battle]) -> Battles:
@@ -133,11 +133,11 @@ def _read_result(row: Mapping[str, Any], where: str) -> float:
             return TIE
         raise OutcomesError(f"{where}: winner: {winner!r} is none of model_a, model_b and tie")
 
-    marked = [column for column in _RESULT_COLUMNS if row.get(column) in (1, True, "1")]
-    if len(marked) != 1:
+    columns = [column for column in _RESULT_COLUMNS if row.get(column) in (1, True, "1")]
+    if len(columns) != 1:
         names = ", ".join(_RESULT_COLUMNS)
         raise OutcomesError(f"{where}: no winner, and not one 1 in {names}; give either")
-    return _RESULT_COLUMNS[marked[0]]
+    return _RESULT_COLUMNS[columns[0]]
 
 
 def _read_prompt(row: Mapping[str, Any], where: str) -> str:

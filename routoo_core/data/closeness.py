@@ -10,16 +10,16 @@ from routoo_core.predictor.neighbours import unit
 _BATCH = 512
 
 
-def closeness(vectors: Vectors, trained: Vectors) -> float:
+def closeness(vectors: Vectors, training_vectors: Vectors) -> float:
     """Mean over prompts of the largest cosine with a training prompt, -1 to 1 (arXiv 2406.18665, section 5).
 
     Args:
         vectors: Of the prompts to measure, (n, dim).
-        trained: Of those that were learnt from, (m, dim).
+        training_vectors: Of those that were learnt from, (m, dim).
     """
-    known = unit(trained)
+    unit_training = unit(training_vectors)
     largest = []
     for start in range(0, len(vectors), _BATCH):
         batch = unit(vectors[start : start + _BATCH])
-        largest.append((batch @ known.T).max(axis=1))
+        largest.append((batch @ unit_training.T).max(axis=1))
     return float(np.concatenate(largest).mean())

@@ -162,9 +162,9 @@ def read_own_file(path: Path, columns: Mapping[str, str]) -> Iterator[CollectedP
         values = {ours: _first_value(row, aliases) for ours, aliases in names.items()}
         prompt = str(values["prompt"] or "")
         if not prompt.strip():
-            columns_read = " or ".join(names["prompt"])
+            column_names = " or ".join(names["prompt"])
             raise OutcomesError(
-                f"{path}: row {number}: no prompt in {columns_read}; name the column of the prompts"
+                f"{path}: row {number}: no prompt in {column_names}; name the column of the prompts"
             )
         yield _own_prompt(values, path.stem)
 

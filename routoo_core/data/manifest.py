@@ -118,30 +118,30 @@ def write_step(
     return manifest
 
 
-def is_written_by(path: Path, step: Step, ignored: Collection[str] = ()) -> bool:
+def is_written_by(path: Path, step: Step, exceptions: Collection[str] = ()) -> bool:
     """Whether a table is what an earlier run of the same step wrote, and nobody has changed it since.
 
     Args:
         path: The table.
         step: The step; its counts do not matter.
-        ignored: Settings that may differ, such as the budget.
+        exceptions: Settings that may differ, such as the budget.
     """
     try:
         text = manifest_path(path).read_text(encoding="utf-8")
-        logged = json.loads(text)
-        earlier = (logged["step"], logged["settings"], logged["inputs"])
-        sha256 = logged["output"]["sha256"]
+        manifest = json.loads(text)
+        earlier = (manifest["step"], manifest["settings"], manifest["inputs"])
+        sha256 = manifest["output"]["sha256"]
         is_unchanged = sha256 == file_sha256(path)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
     inputs = [dict(_describe_input(source)) for source in step.inputs]
-    now = (step.name, _compared(_plain_settings(step), ignored), inputs)
-    return is_unchanged and now == (earlier[0], _compared(earlier[1], ignored), earlier[2])
+    now = (step.name, _compared(_plain_settings(step), exceptions), inputs)
+    return is_unchanged and now == (earlier[0], _compared(earlier[1], exceptions), earlier[2])
 
 
-def _compared(settings: Mapping[str, object], ignored: Collection[str]) -> dict[str, object]:
-    return {name: value for name, value in settings.items() if name not in ignored}
+def _compared(settings: Mapping[str, object], exceptions: Collection[str]) -> dict[str, object]:
+    return {name: value for name, value in settings.items() if name not in exceptions}
 
 
 def manifest_path(table: Path) -> Path:

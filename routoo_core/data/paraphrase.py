@@ -77,17 +77,17 @@ def paraphrase_prompts(rows: Sequence[PromptRow], writer: Writer) -> WrittenProm
     answers = writer.ask_all(calls)
 
     paraphrases = []
-    dropped = dict.fromkeys(FAULTS, 0)
+    fault_counts = dict.fromkeys(FAULTS, 0)
     for row, call, answer in zip(rows, calls, answers, strict=True):
         if isinstance(answer, NoAnswer):
             continue
         wording = without_thoughts(answer.text).strip()
         fault = "cut_off" if _is_cut_off(answer, call) else find_fault(row.prompt, wording)
         if fault:
-            dropped[fault] += 1
+            fault_counts[fault] += 1
         else:
             paraphrases.append(_paraphrase_row(row, wording))
-    return WrittenPrompts(paraphrases, dropped, count_missing(answers), writer.asker.spent)
+    return WrittenPrompts(paraphrases, fault_counts, count_missing(answers), writer.asker.spent)
 
 
 def paraphrase_request(prompt: str, max_tokens: int) -> Chat:

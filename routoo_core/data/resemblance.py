@@ -164,8 +164,8 @@ def _plain_words(text: str) -> list[str]:
 
 
 def _without_accents(text: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", text)
-    return _ACCENTS.sub("", decomposed)
+    decomposition = unicodedata.normalize("NFKD", text)
+    return _ACCENTS.sub("", decomposition)
 
 
 def _shingles_of(text: str) -> Shingles:

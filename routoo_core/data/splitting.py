@@ -60,29 +60,29 @@ def select_hard(rows: Sequence[PromptRow], outcomes: Path, hard: HardPrompts) ->
         ConfigurationError: The expert has no outcome of these prompts, or there are too few others.
     """
     scores = _read_scores_of(outcomes, hard.expert)
-    failed: list[PromptRow] = []
-    passed: list[PromptRow] = []
+    failures: list[PromptRow] = []
+    successes: list[PromptRow] = []
     for row in rows:
         score = scores.get(row.prompt_id)
         if score is not None and score <= hard.at_most:
-            failed.append(row)
+            failures.append(row)
         elif score is not None:
-            passed.append(row)
+            successes.append(row)
 
-    if not failed and not passed:
+    if not failures and not successes:
         raise _no_outcomes(outcomes, hard.expert)
-    if hard.others > len(passed):
+    if hard.others > len(successes):
         raise ConfigurationError(
-            f"others: {hard.expert!r} failed all but {len(passed)} prompts, so {hard.others} are too many"
+            f"others: {hard.expert!r} failed all but {len(successes)} prompts, so {hard.others} are too many"
         )
-    random_rows = draw_rows(passed, hard.others, hard.seed)
+    random_rows = draw_rows(successes, hard.others, hard.seed)
 
-    ids = {row.prompt_id for row in (*failed, *random_rows)}
+    ids = {row.prompt_id for row in (*failures, *random_rows)}
     counts = {
         "given": len(rows),
-        "failed": len(failed),
+        "failed": len(failures),
         "random": len(random_rows),
-        "not_scored": len(rows) - len(failed) - len(passed),
+        "not_scored": len(rows) - len(failures) - len(successes),
     }
     return Selection([row for row in rows if row.prompt_id in ids], counts)
 

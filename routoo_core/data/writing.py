@@ -34,8 +34,8 @@ class WrittenPrompts:
 
     def counts(self) -> dict[str, int]:
         """For a manifest."""
-        unanswered = sum(self.missing.values())
-        return {"written": len(self.rows), **self.dropped, "unanswered": unanswered}
+        missing = sum(self.missing.values())
+        return {"written": len(self.rows), **self.dropped, "unanswered": missing}
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Writer:
             async def ask_next(waiting: Iterator[tuple[int, Call]]) -> None:
                 for number, call in waiting:
                     answers[number] = await self._ask(call)
-                    spent = format_usd(self.asker.spent, 4)
-                    advance(1, f"Writing, {spent} so far")
+                    cost = format_usd(self.asker.spent, 4)
+                    advance(1, f"Writing, {cost} so far")
 
             # All tasks take their calls from one iterator.
             waiting = enumerate(calls)

@@ -185,8 +185,8 @@ def draw_shares(report: Report) -> str:
     tiers = report.tiers[report.first_router]
     shares = np.array([tier.shares for tier in tiers])
 
-    most_chosen = np.argsort(-shares.max(axis=0), kind="stable")[:SHOWN_EXPERTS].tolist()
-    by_cost = sorted(most_chosen, key=lambda column: report.experts[column].cost)
+    columns = np.argsort(-shares.max(axis=0), kind="stable")[:SHOWN_EXPERTS].tolist()
+    by_cost = sorted(columns, key=lambda column: report.experts[column].cost)
     bars = {}
     for column in by_cost:
         bars[report.experts[column].name] = shares[:, column]

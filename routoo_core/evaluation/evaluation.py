@@ -124,15 +124,15 @@ def evaluate(
     folders = {name_of(folder): folder for folder in checkpoints}
     load = cache(load)
 
-    selected = select_prompts(outcomes, prices, settings.split, settings.cost_model)
-    predicted = predict_prompts(folders, selected, progress, settings.force, load)
-    served = serve_prompts(selected, predicted)
-    report = measure(selected, predicted, served, prices.sizes, settings)
+    selection = select_prompts(outcomes, prices, settings.split, settings.cost_model)
+    predicted = predict_prompts(folders, selection, progress, settings.force, load)
+    sweeps = serve_prompts(selection, predicted)
+    report = measure(selection, predicted, sweeps, prices.sizes, settings)
     first = folders[report.first_router]
-    experts = tuple(selected.table.experts)
-    stress_rows = stress_first_router(load(first, experts), selected, served, settings, progress)
-    resembling = count_near_duplicates(selected.table, settings.split, progress)
-    similarity = similarity_to_training(selected.table, selected.rows)
+    experts = tuple(selection.table.experts)
+    stress_rows = stress_first_router(load(first, experts), selection, sweeps, settings, progress)
+    resembling = count_near_duplicates(selection.table, settings.split, progress)
+    similarity = similarity_to_training(selection.table, selection.rows)
 
     return replace(report, stress=stress_rows, resembling=resembling, similarity=similarity)
 
@@ -188,10 +188,10 @@ def select_prompts(
             f"no {split!r} prompt was observed with every expert of the pool; choose a smaller pool"
         )
 
-    measured = table.take(rows)
-    scores = measured.scores.astype(np.float64)
-    costs = COST_MODELS[cost_model](measured, prices)
-    return SelectedPrompts(table, split_rows, rows, measured, scores, costs)
+    sample = table.take(rows)
+    scores = sample.scores.astype(np.float64)
+    costs = COST_MODELS[cost_model](sample, prices)
+    return SelectedPrompts(table, split_rows, rows, sample, scores, costs)
 
 
 # 2. Predict
@@ -219,7 +219,7 @@ class PredictedPrompts:
 
 def predict_prompts(
     folders: Mapping[str, Path],
-    selected: SelectedPrompts,
+    selection: SelectedPrompts,
     progress: Progress,
     force: bool,
     load: PredictorLoader,
@@ -228,26 +228,26 @@ def predict_prompts(
 
     Args:
         folders: Name → checkpoint.
-        selected: The prompts.
+        selection: The prompts.
         progress: Where progress goes.
         force: Also on prompts a router learnt from.
         load: Loads a predictor.
     """
     for folder in folders.values():
-        check_predictable(folder, selected.measured, force)
+        check_predictable(folder, selection.measured, force)
 
     routers = {}
     for name, folder in folders.items():
-        routers[name] = predict(folder, selected.measured, progress, force, load)
+        routers[name] = predict(folder, selection.measured, progress, force, load)
 
     first = next(iter(folders.values()))
-    simple = _predict_simple(first, list(routers.values()), selected, progress)
+    simple = _predict_simple(first, list(routers.values()), selection, progress)
 
     decision_ms = {}
-    timed_prompts = selected.measured.prompts[:TIMED_PROMPTS]
+    timed_prompts = selection.measured.prompts[:TIMED_PROMPTS]
     for name, folder in folders.items():
         decision_ms[name] = _median_decision_ms(
-            load(folder, tuple(selected.table.experts)), timed_prompts
+            load(folder, tuple(selection.table.experts)), timed_prompts
         )
 
     return PredictedPrompts(routers, decision_ms, simple)
@@ -256,17 +256,17 @@ def predict_prompts(
 def _predict_simple(
     first: Path,
     predictions: Sequence[CheckpointPredictions],
-    selected: SelectedPrompts,
+    selection: SelectedPrompts,
     progress: Progress,
 ) -> dict[str, Array]:
     """What simple routers that learn from the ``train`` prompts predict; none without such prompts.
 
     If a checkpoint keeps what they predicted for all of the prompts, that is taken and nothing is encoded.
     """
-    table = selected.table
+    table = selection.table
     if len(table.rows("train")) == 0:
         return {}
-    by_domain = domain_lookup(table, selected.rows)
+    by_domain = domain_lookup(table, selection.rows)
 
     for prediction in predictions:
         if prediction.simple:
@@ -276,7 +276,7 @@ def _predict_simple(
     vectors = encode_cached(table.prompts, encoder, progress)
     return {
         DOMAIN_LOOKUP: by_domain,
-        **predict_simple_routers(table, vectors, selected.rows),
+        **predict_simple_routers(table, vectors, selection.rows),
     }
 
 
@@ -315,96 +315,96 @@ class ServedPrompts:
         return next(iter(self.predicting.values()))
 
 
-def serve_prompts(selected: SelectedPrompts, predicted: PredictedPrompts) -> ServedPrompts:
+def serve_prompts(selection: SelectedPrompts, predicted: PredictedPrompts) -> ServedPrompts:
     """Serve every prompt by each rule of a sweep, by every router and by an oracle."""
     quality_of: dict[str, Array] = {}
     for name, predictions in predicted.routers.items():
         quality_of[name] = predictions.quality
     quality_of.update(predicted.simple)
-    quality_of[ORACLE] = selected.scores  # it predicts the very scores
+    quality_of[ORACLE] = selection.scores  # it predicts the very scores
 
-    rules = sweep(selected.cost)
-    paid = selected.costs.paid
+    rules = sweep(selection.cost)
+    costs = selection.costs.paid
     predicting = {}
     for name, quality in quality_of.items():
-        predicting[name] = serve(quality, selected.scores, selected.cost, rules, paid)
+        predicting[name] = serve(quality, selection.scores, selection.cost, rules, costs)
 
-    return ServedPrompts(predicting, blind_routers(selected.scores, selected.cost, paid))
+    return ServedPrompts(predicting, blind_routers(selection.scores, selection.cost, costs))
 
 
 # 4. Measure
 
 
 def measure(
-    selected: SelectedPrompts,
+    selection: SelectedPrompts,
     predicted: PredictedPrompts,
-    served: ServedPrompts,
+    sweeps: ServedPrompts,
     sizes: Mapping[str, float],
     settings: EvaluationSettings,
 ) -> Report:
     """Compute all figures of the report but those of the stress test and the near-duplicates.
 
     Args:
-        selected: The prompts.
+        selection: The prompts.
         predicted: What routers predict for them.
-        served: What serving them would have cost and scored.
+        sweeps: What serving them would have cost and scored.
         sizes: Expert → billions of parameters, where they are known.
         settings: What is measured.
     """
-    table = selected.table
-    measured = selected.measured
-    scores = selected.scores
-    cost = selected.cost
-    split = table.take(selected.split_rows)
+    table = selection.table
+    sample = selection.measured
+    scores = selection.scores
+    cost = selection.cost
+    split = table.take(selection.split_rows)
 
     baseline = measure_baseline(scores, cost)
     best, cheapest = best_and_cheapest(scores, cost)
     resamples = bootstrap_weights(len(scores))
-    figures = pool_figures(table.experts, served.all_routers, scores, cost, resamples)
+    figures = pool_figures(table.experts, sweeps.all_routers, scores, cost, resamples)
     budget = COMPARISON_BUDGET * baseline.best_cost
 
     return Report(
         title=settings.title,
-        cost_unit=selected.costs.unit,
+        cost_unit=selection.costs.unit,
         split=settings.split,
-        prompts=len(measured.prompts),
-        left_out=len(selected.split_rows) - len(selected.rows),
+        prompts=len(sample.prompts),
+        left_out=len(selection.split_rows) - len(selection.rows),
         missing_pairs=int(np.isnan(split.scores).sum()),
         predictions=_prediction_rows(predicted, scores),
         stamped=predicted.any_trained_on,
-        experts=expert_rows(split, measured, cost, sizes),
+        experts=expert_rows(split, sample, cost, sizes),
         best_single=table.experts[best],
         cheapest=table.experts[cheapest],
         figures=figures.routers,
-        tiers=_tiers(selected, served, baseline),
-        domains=domain_rows(served.predicting, scores, measured.domains, budget, best),
+        tiers=_tiers(selection, sweeps, baseline),
+        domains=domain_rows(sweeps.predicting, scores, sample.domains, budget, best),
         oracle=oracle_table(scores, cost, settings.guess),
-        curves=_curves(selected, served, resamples),
-        rules=rule_points(served.first_router),
+        curves=_curves(selection, sweeps, resamples),
+        rules=rule_points(sweeps.first_router),
     )
 
 
 def _tiers(
-    selected: SelectedPrompts, served: ServedPrompts, baseline: Baseline
+    selection: SelectedPrompts, sweeps: ServedPrompts, baseline: Baseline
 ) -> dict[str, tuple[TierRow, ...]]:
     """Where each router that looks at the prompt stands at each budget."""
-    cost = selected.cost
-    domains = selected.measured.domains
-    bounds = tier_bounds(selected.scores, selected.costs.paid, baseline)
+    cost = selection.cost
+    domains = selection.measured.domains
+    bounds = tier_bounds(selection.scores, selection.costs.paid, baseline)
 
     tiers = {}
-    for name, served_sweep in served.predicting.items():
+    for name, served_sweep in sweeps.predicting.items():
         tiers[name] = tier_rows(served_sweep, cost, baseline, bounds, domains)
     return tiers
 
 
 def _curves(
-    selected: SelectedPrompts, served: ServedPrompts, resamples: Sequence[Array]
+    selection: SelectedPrompts, sweeps: ServedPrompts, resamples: Sequence[Array]
 ) -> dict[str, CurveBand]:
     """The curve of each router."""
     curves = {}
-    for name, served_sweep in served.all_routers.items():
-        curves[name] = curve_band(served_sweep, selected.cost, resamples)
+    for name, served_sweep in sweeps.all_routers.items():
+        curves[name] = curve_band(served_sweep, selection.cost, resamples)
     return curves
 
 
@@ -428,8 +428,8 @@ def _prediction_rows(predicted: PredictedPrompts, scores: Array) -> dict[str, Pr
 
 def stress_first_router(
     predictor: Predictor,
-    selected: SelectedPrompts,
-    served: ServedPrompts,
+    selection: SelectedPrompts,
+    sweeps: ServedPrompts,
     settings: EvaluationSettings,
     progress: Progress,
 ) -> tuple[StressRow, ...]:
@@ -437,41 +437,41 @@ def stress_first_router(
 
     Args:
         predictor: The first router's.
-        selected: The prompts.
-        served: Tells which λ spends so much.
+        selection: The prompts.
+        sweeps: Tells which λ spends so much.
         settings: How many prompts, and paraphrases of some of them.
         progress: Where progress goes.
     """
     if not settings.stressed:
         return ()
 
-    measured = selected.measured
-    baseline = measure_baseline(selected.scores, selected.cost)
+    sample = selection.measured
+    baseline = measure_baseline(selection.scores, selection.cost)
     budget = COMPARISON_BUDGET * baseline.best_cost
-    lagrangian = served.first_router.of_kind(Lagrangian)
+    lagrangian = sweeps.first_router.of_kind(Lagrangian)
     rule = lagrangian.rules[lagrangian.row_within(budget)]
-    point = OperatingPoint(predictor, measured.experts, selected.cost, rule, progress)
+    point = OperatingPoint(predictor, sample.experts, selection.cost, rule, progress)
 
     prompts = []
     paraphrases = {}
-    for row in _stressed_rows(measured, settings):
-        prompt = measured.prompts[row]
+    for row in _stressed_rows(sample, settings):
+        prompt = sample.prompts[row]
         prompts.append(prompt)
-        paraphrase = settings.paraphrases.get(measured.prompt_ids[row])
+        paraphrase = settings.paraphrases.get(sample.prompt_ids[row])
         if paraphrase is not None:
             paraphrases[prompt] = paraphrase
 
     return tuple(stress(point, prompts, paraphrases))
 
 
-def _stressed_rows(measured: Outcomes, settings: EvaluationSettings) -> list[int]:
+def _stressed_rows(sample: Outcomes, settings: EvaluationSettings) -> list[int]:
     """Random rows; those with a paraphrase come first."""
     random = np.random.default_rng(0)
-    order = random.permutation(len(measured.prompts)).tolist()
+    order = random.permutation(len(sample.prompts)).tolist()
     with_paraphrase = []
     without_paraphrase = []
     for row in order:
-        if measured.prompt_ids[row] in settings.paraphrases:
+        if sample.prompt_ids[row] in settings.paraphrases:
             with_paraphrase.append(row)
         else:
             without_paraphrase.append(row)

@@ -393,15 +393,15 @@ def _predictions(report: Report) -> Table:
 def _stress(report: Report) -> Table:
     header = ("change", "prompts", "another expert", "a dearer one", "cost, beside as it is")
     rows = []
-    for stressed in report.stress:
+    for row in report.stress:
         cost = "–"
-        if stressed.cost is not None:
-            cost = f"{stressed.cost:.2f}"
+        if row.cost is not None:
+            cost = f"{row.cost:.2f}"
         cells = [
-            str(stressed.prompts),
-            f"{100 * stressed.flips:.1f} %",
-            f"{100 * stressed.upgrades:.1f} %",
+            str(row.prompts),
+            f"{100 * row.flips:.1f} %",
+            f"{100 * row.upgrades:.1f} %",
             cost,
         ]
-        rows.append(TableRow(stressed.way, cells))
+        rows.append(TableRow(row.way, cells))
     return Table(header, rows)

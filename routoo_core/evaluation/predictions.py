@@ -65,13 +65,13 @@ def predict(
         ConfigurationError: It does not know an expert, or learnt from some of the prompts.
     """
     reference = _open_reference(folder)
-    matched = _match_prompts(reference, outcomes)
-    _check(folder, outcomes, matched, force)
+    match = _match_prompts(reference, outcomes)
+    _check(folder, outcomes, match, force)
 
     quality = np.empty((len(outcomes.prompts), len(outcomes.experts)))
-    held_out = matched.held_out
+    held_out = match.held_out
     if held_out.any():
-        quality[held_out] = _read_held_out(reference, reference.quality, matched, outcomes.experts)
+        quality[held_out] = _read_held_out(reference, reference.quality, match, outcomes.experts)
     if not held_out.all():
         rows = np.flatnonzero(~held_out)
         prompts = [outcomes.prompts[row] for row in rows]
@@ -82,9 +82,9 @@ def predict(
     simple = {}
     if held_out.all():
         for name, predicted in reference.simple.items():
-            simple[name] = _read_held_out(reference, predicted.values, matched, outcomes.experts)
+            simple[name] = _read_held_out(reference, predicted.values, match, outcomes.experts)
 
-    return CheckpointPredictions(quality, simple, matched.counts())
+    return CheckpointPredictions(quality, simple, match.counts())
 
 
 def check_predictable(folder: Path, outcomes: Outcomes, force: bool = False) -> None:
@@ -105,7 +105,7 @@ def _open_reference(folder: Path) -> Reference:
     return Reference(nothing, nothing, prompts, read_trained(folder))
 
 
-def _check(folder: Path, outcomes: Outcomes, matched: _MatchedPrompts, force: bool) -> None:
+def _check(folder: Path, outcomes: Outcomes, match: _MatchedPrompts, force: bool) -> None:
     unknown = []
     if not is_general(folder):
         checkpoint_experts = read_config(folder).experts
@@ -114,7 +114,7 @@ def _check(folder: Path, outcomes: Outcomes, matched: _MatchedPrompts, force: bo
         raise ConfigurationError(
             f"{folder}: does not know {', '.join(unknown)}; choose another pool"
         )
-    trained_on = int(matched.trained_on.sum())
+    trained_on = int(match.trained_on.sum())
     if trained_on and not force:
         raise ConfigurationError(
             f"{folder}: learnt from {trained_on} of these {len(outcomes.prompts)} prompts, so its figures "
@@ -173,11 +173,11 @@ def _reference_rows(
 def _read_held_out(
     reference: Reference,
     predicted: NDArray[np.float32],
-    matched: _MatchedPrompts,
+    match: _MatchedPrompts,
     experts: Sequence[str],
 ) -> Array:
     """Predictions of a reference for the held-out prompts, held-out prompts × ``experts``."""
-    rows = matched.reference_row[matched.held_out]
+    rows = match.reference_row[match.held_out]
     columns = [reference.experts.index(name) for name in experts]
     held_out = predicted[rows][:, columns]
     return held_out.astype(np.float64)

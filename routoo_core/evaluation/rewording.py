@@ -23,8 +23,8 @@ def add_typos(text: str, random: np.random.Generator) -> str:
         if random.random() >= _TYPO_SHARE:
             return word
         position = int(random.integers(1, len(word) - 2))
-        swapped = word[position + 1] + word[position]
-        return word[:position] + swapped + word[position + 2 :]
+        pair = word[position + 1] + word[position]
+        return word[:position] + pair + word[position + 2 :]
 
     return _LONGER_WORD.sub(swap_letters, text)
 
@@ -33,10 +33,10 @@ def reorder_choices(text: str, random: np.random.Generator) -> str:
     """Shuffle the lettered choices under the same letters; a text without choices stays as it is."""
     choices = [match[2] for match in _LETTERED_CHOICE.finditer(text)]
     order = random.permutation(len(choices))
-    shuffled = iter([choices[position] for position in order])
+    replacements = iter([choices[position] for position in order])
 
     def next_choice(match: re.Match[str]) -> str:
-        return f"{match[1]} {next(shuffled)}"
+        return f"{match[1]} {next(replacements)}"
 
     return _LETTERED_CHOICE.sub(next_choice, text)
 

@@ -93,11 +93,11 @@ def stress(
 
     rows = []
     for way, rewrite in REWRITES.items():
-        reworded = [rewrite(prompt, random) for prompt in prompts]
-        rows.append(compare(way, reworded))
+        rewordings = [rewrite(prompt, random) for prompt in prompts]
+        rows.append(compare(way, rewordings))
     if paraphrases:
-        reworded = [paraphrases.get(prompt, prompt) for prompt in prompts]
-        rows.append(compare(PARAPHRASE, reworded))
+        rewordings = [paraphrases.get(prompt, prompt) for prompt in prompts]
+        rows.append(compare(PARAPHRASE, rewordings))
     rows.append(compare(GADGET, _attack(point, prompts, random)))
     return rows
 
@@ -110,22 +110,22 @@ class _Comparison:
         self._prompts = prompts
         self._choices = point.choose(prompts)
 
-    def __call__(self, way: str, reworded: Sequence[str]) -> StressRow:
-        changed = []
+    def __call__(self, way: str, rewordings: Sequence[str]) -> StressRow:
+        positions = []
         for position, prompt in enumerate(self._prompts):
-            if reworded[position] != prompt:
-                changed.append(position)
-        if not changed:
+            if rewordings[position] != prompt:
+                positions.append(position)
+        if not positions:
             return StressRow(way, prompts=0, flips=0.0, upgrades=0.0, cost=1.0)
 
-        before = self._choices[changed]
-        after = self._point.choose([reworded[position] for position in changed])
+        before = self._choices[positions]
+        after = self._point.choose([rewordings[position] for position in positions])
         cost_before = self._point.cost[before]
         cost_after = self._point.cost[after]
 
         return StressRow(
             way=way,
-            prompts=len(changed),
+            prompts=len(positions),
             flips=float((after != before).mean()),
             upgrades=float((cost_after > cost_before).mean()),
             cost=_relative_cost(float(cost_after.mean()), float(cost_before.mean())),

@@ -84,8 +84,8 @@ def _shares(report: Report) -> str:
     tier = _at_half(report)
     position = max(range(len(tier.shares)), key=lambda number: tier.shares[number])
     name = report.experts[position].name
-    spent = money(tier.cost, report)
-    return f"For {spent}, {report.first_router} asks {name} most: {tier.shares[position]:.0%} of the calls."
+    cost = money(tier.cost, report)
+    return f"For {cost}, {report.first_router} asks {name} most: {tier.shares[position]:.0%} of the calls."
 
 
 def _predictions(report: Report) -> str:

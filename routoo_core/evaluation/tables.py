@@ -45,23 +45,23 @@ SIZE_UNKNOWN = "size not told"
 
 
 def expert_rows(
-    split: Outcomes, measured: Outcomes, cost: Array, sizes: Mapping[str, float]
+    split: Outcomes, sample: Outcomes, cost: Array, sizes: Mapping[str, float]
 ) -> tuple[ExpertRow, ...]:
     """Each expert alone.
 
     Args:
         split: All prompts of the split.
-        measured: Those observed with every expert.
+        sample: Those observed with every expert.
         cost: Of each expert, in the unit of the report.
         sizes: Expert → billions of parameters, where they are known.
     """
-    scores = measured.scores.astype(np.float64)
+    scores = sample.scores.astype(np.float64)
     quality = scores.mean(axis=0)
-    macro = _macro_average(scores, measured.domains)
+    macro = _macro_average(scores, sample.domains)
     observed = (~np.isnan(split.scores)).sum(axis=0)
 
     rows = []
-    for column, name in enumerate(measured.experts):
+    for column, name in enumerate(sample.experts):
         row = ExpertRow(
             name=name,
             cost=float(cost[column]),
@@ -85,18 +85,18 @@ def size_class(billions: float | None) -> str:
     return next(name for name, end in SIZE_CLASSES.items() if billions < end)
 
 
-def tier_bounds(scores: Array, paid: Array, baseline: Baseline) -> list[float]:
+def tier_bounds(scores: Array, costs: Array, baseline: Baseline) -> list[float]:
     """At each tier, the mean score that no assignment of the prompts can exceed: the optimum of the LP relaxation.
 
     Args:
         scores: Observed, prompts × experts, no NaN.
-        paid: What each call costs, prompts × experts.
+        costs: What each call costs, prompts × experts.
         baseline: The pool's.
     """
     count = len(scores)
     bounds = []
     for tier in TIERS:
-        assignment = assign(scores, paid, tier * baseline.best_cost * count)
+        assignment = assign(scores, costs, tier * baseline.best_cost * count)
         bounds.append(assignment.bound / count)
     return bounds
 
@@ -126,29 +126,29 @@ def tier_rows(
         budget = tier * baseline.best_cost
         rule = lagrangian.row_within(budget)
         scores = lagrangian.score[rule]
-        spent = float(lagrangian.cost[rule].mean())
+        spending = float(lagrangian.cost[rule].mean())
         quality = float(scores.mean())
         shares = _shares_of_calls(lagrangian.chosen[rule], len(cost))
 
         row = TierRow(
             tier=tier,
-            cost=spent,
+            cost=spending,
             quality=quality,
             macro=float(_macro_average(scores[:, None], domains)[0]),
             pgr=baseline.gap_recovered(quality),
             shares=tuple(shares),
             collapse=shares[dearest],
             regret=bound - float(hull.at(budget)),
-            arena=arena_score(quality, spent),
+            arena=arena_score(quality, spending),
         )
         rows.append(row)
     return tuple(rows)
 
 
-def _shares_of_calls(chosen: NDArray[np.int64], experts: int) -> list[float]:
+def _shares_of_calls(choices: NDArray[np.int64], experts: int) -> list[float]:
     """Share of the calls of each expert, given the column chosen for each prompt."""
-    calls = np.bincount(chosen, minlength=experts)
-    shares: list[float] = (calls / len(chosen)).tolist()
+    calls = np.bincount(choices, minlength=experts)
+    shares: list[float] = (calls / len(choices)).tolist()
     return shares
 
 
@@ -180,15 +180,15 @@ def oracle_table(scores: Array, cost: Array, guess: float) -> OracleShares:
         guess: Rate of lucky guesses, 0–1.
     """
     raw = oracle_shares(scores, cost)
-    corrected = oracle_shares(scores, cost, guess)
-    return OracleShares(tuple(raw.tolist()), tuple(corrected.tolist()), guess)
+    correction = oracle_shares(scores, cost, guess)
+    return OracleShares(tuple(raw.tolist()), tuple(correction.tolist()), guess)
 
 
 # Figure 3
 
 
 def domain_rows(
-    served: Mapping[str, ServedSweep],
+    sweeps: Mapping[str, ServedSweep],
     scores: Array,
     domains: Sequence[str],
     budget: float,
@@ -197,14 +197,14 @@ def domain_rows(
     """Quality in each domain at a budget; MMLU's subjects are grouped by sub-category, as in the paper.
 
     Args:
-        served: The sweep of each router.
+        sweeps: The sweep of each router.
         scores: Observed, prompts × experts, no NaN.
         domains: The domain of each prompt.
         budget: Cost of a call on average, in the unit of the report.
         best: Column of the best single expert.
     """
     scores_of_routers = {}
-    for name, sweep in served.items():
+    for name, sweep in sweeps.items():
         lagrangian = sweep.of_kind(Lagrangian)
         rule = lagrangian.row_within(budget)
         scores_of_routers[name] = lagrangian.score[rule]
@@ -238,8 +238,8 @@ def curve_band(sweep: ServedSweep, cost: Array, resamples: Sequence[Array]) -> C
         resamples: See ``bootstrap_weights``.
     """
     grid = _cost_grid(cost)
-    resampled = np.stack([sweep.curve(weights).at(grid) for weights in resamples])
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    curves = np.stack([sweep.curve(weights).at(grid) for weights in resamples])
+    low, high = np.quantile(curves, [0.025, 0.975], axis=0)
     quality = sweep.curve().at(grid)
 
     return CurveBand(

@@ -21,9 +21,9 @@ def count_near_duplicates(table: Outcomes, split: str, progress: Progress) -> Ne
     Raises:
         MissingDependency: ``datasketch`` is not installed.
     """
-    measured = _prompts_to_compare(table, split)
+    prompts = _prompts_to_compare(table, split)
     train = _prompts_to_compare(table, "train")
-    counts = decontaminate(measured, train, progress=progress).counts()
+    counts = decontaminate(prompts, train, progress=progress).counts()
     return NearDuplicates(counts["exact"], counts["ngram"], counts["near"])
 
 
@@ -38,9 +38,9 @@ def similarity_to_training(table: Outcomes, rows: Rows) -> float | None:
     train = [table.prompts[row] for row in table.rows("train")]
     if not train:
         return None
-    measured = [table.prompts[row] for row in rows]
+    prompts = [table.prompts[row] for row in rows]
     encoder = NgramEncoder(SIMILARITY_DIM)
-    return closeness(encoder.encode(measured), encoder.encode(train))
+    return closeness(encoder.encode(prompts), encoder.encode(train))
 
 
 def _prompts_to_compare(table: Outcomes, split: str) -> list[PromptRow]:

@@ -58,19 +58,19 @@ def measured_costs(outcomes: Outcomes, prices: PriceList) -> CallCosts:
     answer_lengths = answer_tokens(outcomes)
     input_usd = np.array(list(prices.input_usd_per_1m.values())) / TOKENS_PER_MILLION
     output_usd = np.array(list(prices.output_usd_per_1m.values())) / TOKENS_PER_MILLION
-    paid = prompt_lengths[:, None] * input_usd + answer_lengths * output_usd
+    costs = prompt_lengths[:, None] * input_usd + answer_lengths * output_usd
     if outcomes.cost_table is not None:
-        known = outcomes.cost_table.values.astype(np.float64)
-        paid = np.where(np.isnan(known), paid, known)
-    paid = paid * CALLS
-    return CallCosts(MEASURED_UNIT, paid.mean(axis=0), paid)
+        table_costs = outcomes.cost_table.values.astype(np.float64)
+        costs = np.where(np.isnan(table_costs), costs, table_costs)
+    costs = costs * CALLS
+    return CallCosts(MEASURED_UNIT, costs.mean(axis=0), costs)
 
 
 def paper_costs(outcomes: Outcomes, prices: PriceList) -> CallCosts:
     """USD per million tokens, input and output averaged as in the paper (§4.3): every call has the same length."""
     usd = np.array(list(prices.per_million().values()))
-    paid = np.broadcast_to(usd, outcomes.scores.shape)
-    return CallCosts(PAPER_UNIT, usd, paid)
+    costs = np.broadcast_to(usd, outcomes.scores.shape)
+    return CallCosts(PAPER_UNIT, usd, costs)
 
 
 COST_MODELS: dict[str, Callable[[Outcomes, PriceList], CallCosts]] = {

@@ -163,7 +163,7 @@ def serve(
     scores: Array,
     cost: Array,
     rules: Sequence[PreferenceRule],
-    paid: Array | None = None,
+    call_costs: Array | None = None,
 ) -> ServedSweep:
     """Serve every prompt by each rule and take the observed score of the expert it chooses.
 
@@ -172,19 +172,19 @@ def serve(
         scores: Observed, prompts × experts, no NaN.
         cost: Cost of each expert, or prompts × experts.
         rules: The same objects the router serves with.
-        paid: What each call really costs, prompts × experts; by default what the rules go by.
+        call_costs: What each call really costs, prompts × experts; by default what the rules go by.
     """
     costs = np.broadcast_to(cost, quality.shape)
-    paid_costs = costs if paid is None else paid
+    paid_costs = costs if call_costs is None else call_costs
     prompts = np.arange(len(quality))
 
-    chosen = []
-    spent = []
-    scored = []
+    choices = []
+    spending = []
+    call_scores = []
     for rule in rules:
         column = np.argmax(rule(quality, costs), axis=1)
-        chosen.append(column)
-        spent.append(paid_costs[prompts, column])
-        scored.append(scores[prompts, column])
+        choices.append(column)
+        spending.append(paid_costs[prompts, column])
+        call_scores.append(scores[prompts, column])
 
-    return ServedSweep(tuple(rules), np.stack(spent), np.stack(scored), np.stack(chosen))
+    return ServedSweep(tuple(rules), np.stack(spending), np.stack(call_scores), np.stack(choices))

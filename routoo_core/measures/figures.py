@@ -279,7 +279,7 @@ class PoolFigures:
 
 def pool_figures(
     experts: Sequence[str],
-    served: Mapping[str, ServedSweep],
+    sweeps: Mapping[str, ServedSweep],
     scores: Array,
     cost: Array,
     resamples: Sequence[Array],
@@ -288,7 +288,7 @@ def pool_figures(
 
     Args:
         experts: The pool.
-        served: The sweep of each router over ``sweep(cost)``; leads are those of the first.
+        sweeps: The sweep of each router over ``sweep(cost)``; leads are those of the first.
         scores: Observed, prompts × experts, no NaN.
         cost: Cost of each expert.
         resamples: See :func:`bootstrap_weights`.
@@ -298,20 +298,20 @@ def pool_figures(
 
     routers: dict[str, RouterFigures] = {}
     first_areas: Array | None = None
-    for name, sweep in served.items():
-        resampled = []
+    for name, sweep in sweeps.items():
+        resample_metrics = []
         for weights, resampled_baseline in zip(resamples, resampled_baselines, strict=True):
             curve = sweep.curve(weights)
-            resampled.append(curve_metrics(curve, resampled_baseline))
+            resample_metrics.append(curve_metrics(curve, resampled_baseline))
 
-        areas = np.array([resample.area for resample in resampled])
+        areas = np.array([resample.area for resample in resample_metrics])
         if first_areas is None:
             first_areas = areas
         low, high = np.quantile(first_areas - areas, [0.025, 0.975]).tolist()
 
         routers[name] = RouterFigures(
             metrics=curve_metrics(sweep.curve(), baseline),
-            intervals=_intervals(resampled),
+            intervals=_intervals(resample_metrics),
             lead=Interval(low, high),
         )
 
@@ -333,20 +333,20 @@ def bootstrap_weights(count: int, seed: int = 0) -> list[Array]:
     return resamples
 
 
-def _intervals(resampled: Sequence[CurveMetrics]) -> dict[str, Interval]:
+def _intervals(resample_metrics: Sequence[CurveMetrics]) -> dict[str, Interval]:
     intervals = {}
     for name in METRIC_NAMES:
-        values = np.array([getattr(metrics, name) for metrics in resampled])
+        values = np.array([getattr(metrics, name) for metrics in resample_metrics])
         intervals[name] = _interval(values)
     return intervals
 
 
 def _interval(values: Array) -> Interval:
     """The middle 95 % of the resamples in which the figure is defined."""
-    defined = values[~np.isnan(values)]
-    if len(defined) == 0:
+    numbers = values[~np.isnan(values)]
+    if len(numbers) == 0:
         return Interval(float("nan"), float("nan"))
 
     # "nearest" never interpolates, which between a number and infinity would give NaN.
-    low, high = np.quantile(defined, [0.025, 0.975], method="nearest").tolist()
+    low, high = np.quantile(numbers, [0.025, 0.975], method="nearest").tolist()
     return Interval(low, high)

@@ -210,8 +210,8 @@ def oracle_shares(scores: Array, cost: Array, guess: float = 0.0) -> Array:
     remaining = np.ones(len(scores))
     shares = np.zeros(len(cost))
     for expert in np.argsort(cost, kind="stable"):
-        answered = remaining * probability_known[:, expert]
-        shares[expert] = answered.sum()
+        answers = remaining * probability_known[:, expert]
+        shares[expert] = answers.sum()
         remaining *= 1 - probability_known[:, expert]
 
     total: Array = shares / max(shares.sum(), _SMALLEST_SHARE)

@@ -55,7 +55,9 @@ def best_and_cheapest(scores: Array, cost: Array) -> tuple[int, int]:
     return int(best_first[0]), int(cheapest_first[0])
 
 
-def blind_routers(scores: Array, cost: Array, paid: Array | None = None) -> dict[str, ServedSweep]:
+def blind_routers(
+    scores: Array, cost: Array, call_costs: Array | None = None
+) -> dict[str, ServedSweep]:
     """Routers that do not look at the prompt, by name.
 
     The *random mix* draws between the cheapest and the best single expert: RouteLLM's random router
@@ -65,22 +67,22 @@ def blind_routers(scores: Array, cost: Array, paid: Array | None = None) -> dict
     Args:
         scores: Observed, prompts × experts, no NaN.
         cost: Cost of each expert.
-        paid: What each call really costs, prompts × experts.
+        call_costs: What each call really costs, prompts × experts.
     """
     best, cheapest = best_and_cheapest(scores, cost)
     all_columns = range(len(cost))
     return {
-        RANDOM_MIX: _mix_of_experts([cheapest, best], scores, cost, paid),
-        ZERO_ROUTER: _mix_of_experts(all_columns, scores, cost, paid),
+        RANDOM_MIX: _mix_of_experts([cheapest, best], scores, cost, call_costs),
+        ZERO_ROUTER: _mix_of_experts(all_columns, scores, cost, call_costs),
     }
 
 
 def _mix_of_experts(
-    columns: Sequence[int], scores: Array, cost: Array, paid: Array | None
+    columns: Sequence[int], scores: Array, cost: Array, call_costs: Array | None
 ) -> ServedSweep:
     """Each expert alone; the hull of these points is what drawing between them at random reaches."""
     rules = [Always(column) for column in columns]
-    return serve(scores, scores, cost, rules, paid)
+    return serve(scores, scores, cost, rules, call_costs)
 
 
 def domain_lookup(outcomes: Outcomes, rows: Rows) -> Array:

@@ -64,10 +64,10 @@ class CostEstimate:
         of theirs do.
         """
         usd = sum(estimate.usd for estimate in estimates)
-        pooled = [estimate for estimate in estimates if estimate.is_pooled]
+        pool_estimates = [estimate for estimate in estimates if estimate.is_pooled]
         own = [estimate for estimate in estimates if not estimate.is_pooled]
-        shared_below = sum(estimate.below for estimate in pooled)
-        shared_above = sum(estimate.above for estimate in pooled)
+        shared_below = sum(estimate.below for estimate in pool_estimates)
+        shared_above = sum(estimate.above for estimate in pool_estimates)
         below = hypot(shared_below, *(estimate.below for estimate in own))
         above = hypot(shared_above, *(estimate.above for estimate in own))
         return cls(usd, max(0.0, usd - below), usd + above)
@@ -89,19 +89,19 @@ class ExpertCosts:
     def __init__(self, expert: str, calls: Sequence[RoutedCall]) -> None:
         self._expert = expert
         self._fallback = _pooled_ratio(calls)
-        answered = [call for call in calls if self._is_known(call)]
+        answers = [call for call in calls if self._is_known(call)]
         self._correction: _Fit | None = None
-        if len(answered) < FEWEST_ANSWERS:
+        if len(answers) < FEWEST_ANSWERS:
             return
-        paid = np.array([call.answer_usd for call in answered], dtype=np.float64)
-        expected = np.array([call.expected_usd[expert] for call in answered])
-        quality = np.array([call.qualities[expert] for call in answered])
+        cost = np.array([call.answer_usd for call in answers], dtype=np.float64)
+        expected = np.array([call.expected_usd[expert] for call in answers])
+        quality = np.array([call.qualities[expert] for call in answers])
         if expected.sum() <= 0:
             return
         self._scale = float(expected.mean())
-        self._ratio = float(paid.sum() / expected.sum())
+        self._ratio = float(cost.sum() / expected.sum())
         features = self._features(expected, quality)
-        self._correction = _Fit(features, paid - self._ratio * expected)
+        self._correction = _Fit(features, cost - self._ratio * expected)
 
     def estimate(self, calls: Sequence[RoutedCall]) -> CostEstimate:
         """What calls would have cost with the expert: known where it answered, else forecast.
@@ -200,8 +200,8 @@ class _Fit:
         squares = left_out**2
         # Long answers are rare and large: there may be one more of them than these calls show.
         tail = 1 + float(squares.max()) / max(float(squares.sum()), 1e-300)
-        weighted = features * left_out[:, None]
-        self._covariance = tail * inverse @ (weighted.T @ weighted) @ inverse
+        residual_features = features * left_out[:, None]
+        self._covariance = tail * inverse @ (residual_features.T @ residual_features) @ inverse
         self._noise = tail * float(squares.mean())
         freedom = len(usd) - features.shape[1]
         self.quantile = _Z + (_Z**3 + _Z) / (4 * freedom)  # of Student's t, to its second term
@@ -233,7 +233,7 @@ class _Ratio:
 
 
 def _pooled_ratio(calls: Sequence[RoutedCall]) -> _Ratio:
-    paid: dict[str, float] = {}
+    cost: dict[str, float] = {}
     expected: dict[str, float] = {}
     count = 0
     for call in calls:
@@ -241,13 +241,13 @@ def _pooled_ratio(calls: Sequence[RoutedCall]) -> _Ratio:
         if name is None or call.answer_usd is None or not call.expected_usd.get(name):
             continue
         count += 1
-        paid[name] = paid.get(name, 0.0) + call.answer_usd
+        cost[name] = cost.get(name, 0.0) + call.answer_usd
         expected[name] = expected.get(name, 0.0) + call.expected_usd[name]
-    if count < FEWEST_ANSWERS or not sum(paid.values()):
+    if count < FEWEST_ANSWERS or not sum(cost.values()):
         return _Ratio(1.0, _UNKNOWN_SPREAD)
 
-    logarithms = [log(paid[name] / expected[name]) for name in paid if paid[name]]
+    logarithms = [log(cost[name] / expected[name]) for name in cost if cost[name]]
     spread = _UNKNOWN_SPREAD
     if len(logarithms) >= _FEWEST_EXPERTS:
         spread = max(spread, float(np.std(logarithms, ddof=1)))
-    return _Ratio(sum(paid.values()) / sum(expected.values()), spread)
+    return _Ratio(sum(cost.values()) / sum(expected.values()), spread)

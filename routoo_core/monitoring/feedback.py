@@ -248,25 +248,25 @@ def feedback_stats(calls: Sequence[RoutedCall]) -> FeedbackStats:
     """
     feedback_values: list[float] = []
     predicted_values: list[float] = []
-    unpredicted = 0
+    unpredicted_count = 0
     for call in calls:
         if call.feedback is None:
             continue
         if call.predicted is None:
-            unpredicted += 1
+            unpredicted_count += 1
             continue
         feedback_values.append(call.feedback)
         predicted_values.append(call.predicted)
 
-    judged = len(feedback_values)
-    if not judged:
-        return FeedbackStats(0, unpredicted)
+    count = len(feedback_values)
+    if not count:
+        return FeedbackStats(0, unpredicted_count)
     feedback = np.array(feedback_values, dtype=np.float64)
     predicted = np.array(predicted_values, dtype=np.float64)
     difference = feedback - predicted
     return FeedbackStats(
-        judged=judged,
-        unpredicted=unpredicted,
+        judged=count,
+        unpredicted=unpredicted_count,
         feedback=float(feedback.mean()),
         predicted=float(predicted.mean()),
         drift=float(difference.mean()),
@@ -340,14 +340,14 @@ def _by_week(calls: Sequence[RoutedCall], estimator: SavingsEstimator) -> list[W
 
 
 def _week(monday: date, calls: Sequence[RoutedCall], estimator: SavingsEstimator) -> Week:
-    spent = [call.spent for call in calls if call.spent is not None]
+    amounts = [call.spent for call in calls if call.spent is not None]
     choices = sorted({call.choice for call in calls})
     return Week(
         week=monday,
         calls=len(calls),
         shadow=sum(call.shadow for call in calls),
-        spent=sum(spent) if spent else None,
-        unpriced=len(calls) - len(spent),
+        spent=sum(amounts) if amounts else None,
+        unpriced=len(calls) - len(amounts),
         routed=estimator.routed(calls).usd,
         savings=estimator.savings(calls),
         stats=feedback_stats(calls),
@@ -371,27 +371,27 @@ def _most_calls_first(row: ExpertCalls) -> tuple[int, bool, str]:
 
 
 def _expert_calls(name: str | None, calls: Sequence[RoutedCall]) -> ExpertCalls:
-    answered = [call for call in calls if call.answered_by == name]
+    answers = [call for call in calls if call.answered_by == name]
     return ExpertCalls(
         expert=name,
-        calls=len(answered),
-        share=len(answered) / len(calls),
+        calls=len(answers),
+        share=len(answers) / len(calls),
         routed=_choice_share(calls, name),
-        stats=feedback_stats(answered),
+        stats=feedback_stats(answers),
     )
 
 
 def _choice_share(calls: Sequence[RoutedCall], name: str | None) -> float:
     """Share of the calls that the router sent to an expert, or would have sent in shadow."""
-    chosen = sum(call.choice == name for call in calls)
-    return chosen / len(calls)
+    count = sum(call.choice == name for call in calls)
+    return count / len(calls)
 
 
 def _shadow_calls(calls: Sequence[RoutedCall], estimator: SavingsEstimator) -> ShadowCalls:
     shadow = [call for call in calls if call.shadow]
-    priced = [call for call in shadow if call.spent is not None]
-    spent = sum(call.spent or 0.0 for call in priced)
-    return ShadowCalls(len(shadow), len(priced), spent, estimator.routed(priced).usd)
+    priced_calls = [call for call in shadow if call.spent is not None]
+    spending = sum(call.spent or 0.0 for call in priced_calls)
+    return ShadowCalls(len(shadow), len(priced_calls), spending, estimator.routed(priced_calls).usd)
 
 
 def _drift_interval(difference: Array, predicted: Array) -> tuple[float, float] | None:

@@ -44,12 +44,12 @@ class GoalProgress:
     def describe(self) -> str:
         """Goal and progress in a sentence."""
         calls = "1 call" if self.calls == 1 else f"{self.calls:,} calls"
-        reached = "unknown" if self.reached is None else f"{self.reached:.1%}"
+        share = "unknown" if self.reached is None else f"{self.reached:.1%}"
         if self.policy == SAVE:
             if self.interval is not None:
-                reached += f" ({self.interval[0]:.1%} to {self.interval[1]:.1%})"
-            return f"Goal: save {self.target:.1%} of what the best would cost. Saved: {reached}, over {calls}."
-        sentence = f"Goal: {self.target:.1%} of the best's quality. Reached by prediction: {reached}, over {calls}."
+                share += f" ({self.interval[0]:.1%} to {self.interval[1]:.1%})"
+            return f"Goal: save {self.target:.1%} of what the best would cost. Saved: {share}, over {calls}."
+        sentence = f"Goal: {self.target:.1%} of the best's quality. Reached by prediction: {share}, over {calls}."
         if self.observed is None:
             return sentence
         interval = ""
@@ -94,31 +94,31 @@ def _goal_of(call: RoutedCall) -> tuple[str, float] | None:
 def _matched(target: float, calls: Sequence[RoutedCall]) -> GoalProgress:
     """Predicted quality, and feedback, as shares of what was predicted of the best."""
     best = sum(_best_quality(call) for call in calls)
-    chosen = sum(call.qualities[call.choice] for call in calls)
-    graded = [call for call in calls if call.feedback is not None]
-    observed, interval = _observed_share(graded)
+    quality = sum(call.qualities[call.choice] for call in calls)
+    graded_calls = [call for call in calls if call.feedback is not None]
+    observed, interval = _observed_share(graded_calls)
     return GoalProgress(
         policy=MATCH_BEST,
         target=target,
         calls=len(calls),
-        reached=chosen / best if best else None,
-        graded=len(graded),
+        reached=quality / best if best else None,
+        graded=len(graded_calls),
         observed=observed,
         interval=interval,
     )
 
 
 def _observed_share(
-    graded: Sequence[RoutedCall],
+    calls: Sequence[RoutedCall],
 ) -> tuple[float | None, tuple[float, float] | None]:
     """Feedback as a share of the quality predicted of the best, and its interval."""
-    best = sum(_best_quality(call) for call in graded)
+    best = sum(_best_quality(call) for call in calls)
     if not best:
         return None, None
-    share = sum(call.feedback or 0.0 for call in graded) / best
-    if len(graded) < _FEWEST_GRADED:
+    share = sum(call.feedback or 0.0 for call in calls) / best
+    if len(calls) < _FEWEST_GRADED:
         return share, None
-    squares = sum(((call.feedback or 0.0) - share * _best_quality(call)) ** 2 for call in graded)
+    squares = sum(((call.feedback or 0.0) - share * _best_quality(call)) ** 2 for call in calls)
     half_width = _Z * sqrt(squares) / best
     return share, (share - half_width, share + half_width)
 
@@ -126,14 +126,14 @@ def _observed_share(
 def _saved(target: float, calls: Sequence[RoutedCall], forecasts: CostForecasts) -> GoalProgress:
     """What was saved of the cost of the best."""
     best = forecasts.estimate(calls, _best_expert)
-    spent = sum(call.routed for call in calls)
-    reached = None
+    spending = sum(call.routed for call in calls)
+    share = None
     interval = None
     if best.usd > 0:
-        reached = 1 - spent / best.usd
+        share = 1 - spending / best.usd
     if best.low > 0:
-        interval = (1 - spent / best.low, 1 - spent / best.high)
-    return GoalProgress(SAVE, target, len(calls), reached, interval=interval)
+        interval = (1 - spending / best.low, 1 - spending / best.high)
+    return GoalProgress(SAVE, target, len(calls), share, interval=interval)
 
 
 def _best_expert(call: RoutedCall) -> str:

@@ -261,11 +261,11 @@ def _openai_message(message: Mapping[str, Any]) -> dict[str, Any]:
         fields = {**arguments, "type": arguments.get("type") or class_name}
 
     kind = str(fields.get("role") or fields.get("type") or "").lower()
-    converted = {"role": ROLE_OF_TYPE.get(kind, kind), "content": fields.get("content")}
+    openai_message = {"role": ROLE_OF_TYPE.get(kind, kind), "content": fields.get("content")}
     for key in _KEPT_MESSAGE_KEYS:
         if fields.get(key):
-            converted[key] = fields[key]
-    return converted
+            openai_message[key] = fields[key]
+    return openai_message
 
 
 def _are_objects(values: Sequence[Any]) -> bool:

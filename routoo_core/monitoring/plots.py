@@ -98,21 +98,21 @@ class _Bars:
 
 def _draw_money(axes: Axes, positions: Sequence[int], weeks: Sequence[Week], against: str) -> None:
     """USD a week: what was spent, through the router, and by one expert alone."""
-    routed = [week.routed for week in weeks]
+    routing_usd = [week.routed for week in weeks]
     on_one_expert = [week.savings.baseline_usd for week in weeks]
     series = [_Bars(f"all on {against}", AGAINST_COLOUR, on_one_expert)]
     if any(week.shadow for week in weeks):
-        spent = [week.spent or 0.0 for week in weeks]
-        series.append(_Bars("really spent, where known", SPENT_COLOUR, spent))
-        series.append(_Bars("routed (shadow: expected)", SERIES_COLOURS[0], routed))
+        spending = [week.spent or 0.0 for week in weeks]
+        series.append(_Bars("really spent, where known", SPENT_COLOUR, spending))
+        series.append(_Bars("routed (shadow: expected)", SERIES_COLOURS[0], routing_usd))
     else:
-        series.append(_Bars("spent", SERIES_COLOURS[0], routed))
+        series.append(_Bars("spent", SERIES_COLOURS[0], routing_usd))
 
     width = _BAR_WIDTH / len(series)
     for number, bars in enumerate(series):
         offset = number * width - _BAR_WIDTH / 2
-        left = [position + offset for position in positions]
-        axes.bar(left, bars.amounts, width, align="edge", color=bars.colour, label=bars.label)
+        edges = [position + offset for position in positions]
+        axes.bar(edges, bars.amounts, width, align="edge", color=bars.colour, label=bars.label)
     axes.set_ylabel("USD a week")
 
 
@@ -206,15 +206,15 @@ def _draw_feedback(axes: Axes, positions: Sequence[int], weeks: Sequence[Week]) 
 
 
 def _draw_intervals(
-    axes: Axes, series: _FeedbackSeries, selected: NDArray[np.bool_], colour: str, label: str
+    axes: Axes, series: _FeedbackSeries, is_member: NDArray[np.bool_], colour: str, label: str
 ) -> None:
     """Feedback of the selected weeks, with the interval around it."""
-    if not selected.any():
+    if not is_member.any():
         return
     axes.errorbar(
-        series.positions[selected],
-        series.feedback[selected],
-        series.arms[:, selected],
+        series.positions[is_member],
+        series.feedback[is_member],
+        series.arms[:, is_member],
         fmt="o",
         color=colour,
         ms=5,

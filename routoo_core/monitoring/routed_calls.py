@@ -94,26 +94,26 @@ def read_routed_calls(paths: Sequence[Path], scale: FeedbackScale = SCALE) -> Ro
             or an ``answered_by`` that is no name; names file and line.
     """
     calls: list[RoutedCall] = []
-    failed = 0
-    for logged in read_logged_calls(paths):
-        if logged.record is not None:
-            calls.append(routed_call(logged, logged.record, scale))
-        elif logged.failed:
-            failed += 1
+    failures = 0
+    for entry in read_logged_calls(paths):
+        if entry.record is not None:
+            calls.append(routed_call(entry, entry.record, scale))
+        elif entry.failed:
+            failures += 1
         else:
             raise OutcomesError(
-                f"{logged.source}: holds no decision record; log response_metadata['routoo'], or "
+                f"{entry.source}: holds no decision record; log response_metadata['routoo'], or "
                 "router.decide(request).record() of a call that is not routed, under 'routoo'"
             )
     calls.sort(key=lambda call: call.time)
-    return RoutedLog(tuple(calls), failed)
+    return RoutedLog(tuple(calls), failures)
 
 
-def routed_call(logged: LoggedCall, record: DecisionRecord, scale: FeedbackScale) -> RoutedCall:
+def routed_call(call: LoggedCall, record: DecisionRecord, scale: FeedbackScale) -> RoutedCall:
     """A logged call beside what was decided.
 
     Args:
-        logged: The call.
+        call: The call.
         record: Its own.
         scale: How feedback becomes a score.
 
@@ -121,40 +121,38 @@ def routed_call(logged: LoggedCall, record: DecisionRecord, scale: FeedbackScale
         OutcomesError: An amount, the time or the feedback cannot be read; names the source of the call.
     """
     qualities = {candidate.expert: candidate.quality for candidate in record.candidates}
-    expected_usd = _expected_usd(logged, record)
-    if logged.in_shadow:
-        answered_by = logged.answered_by
-        spent = logged.cost_usd
-        answer_usd = spent
-        if spent is None and answered_by is not None:
-            spent = expected_usd.get(answered_by)
-        routed = expected_usd[record.choice]
+    expected_usd = _expected_usd(call, record)
+    if call.in_shadow:
+        answered_by = call.answered_by
+        spending = call.cost_usd
+        answer_usd = spending
+        if spending is None and answered_by is not None:
+            spending = expected_usd.get(answered_by)
+        routing_usd = expected_usd[record.choice]
     else:
         answered_by = record.choice
-        spent = _usd(logged, "total_usd", record.total_usd or record.settled_usd or "0")
-        answer_usd = (
-            None if record.cached else _usd(logged, "settled_usd", record.settled_usd or "0")
-        )
-        routed = spent
+        spending = _usd(call, "total_usd", record.total_usd or record.settled_usd or "0")
+        answer_usd = None if record.cached else _usd(call, "settled_usd", record.settled_usd or "0")
+        routing_usd = spending
 
     return RoutedCall(
-        time=logged.time,
-        shadow=logged.in_shadow,
+        time=call.time,
+        shadow=call.in_shadow,
         choice=record.choice,
         answered_by=answered_by,
         predicted=None if answered_by is None else qualities.get(answered_by),
-        spent=spent,
-        routed=routed,
-        feedback=logged.score(scale),
+        spent=spending,
+        routed=routing_usd,
+        feedback=call.score(scale),
         expected_usd=expected_usd,
-        continued_usd=_continued_usd(logged, record),
+        continued_usd=_continued_usd(call, record),
         qualities=qualities,
         answer_usd=answer_usd,
         predict_s=record.predict_ms / 1e3,
         policy=record.policy,
         is_cached=record.cached,
         prompt=record.prompt,
-        fingerprint=_fingerprint(logged.time, record),
+        fingerprint=_fingerprint(call.time, record),
     )
 
 
@@ -164,33 +162,33 @@ def _fingerprint(time: datetime, record: DecisionRecord) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def _expected_usd(logged: LoggedCall, record: DecisionRecord) -> dict[str, float]:
+def _expected_usd(call: LoggedCall, record: DecisionRecord) -> dict[str, float]:
     """Candidate → USD that the call was expected to cost there."""
     expected = {}
     for candidate in record.candidates:
-        expected[candidate.expert] = _usd(logged, "candidates", candidate.expected_usd)
+        expected[candidate.expert] = _usd(call, "candidates", candidate.expected_usd)
     if record.choice not in expected:
         raise OutcomesError(
-            f"{logged.source}: routoo: expert {record.choice!r} is none of the candidates; "
+            f"{call.source}: routoo: expert {record.choice!r} is none of the candidates; "
             "log the whole record"
         )
     return expected
 
 
-def _continued_usd(logged: LoggedCall, record: DecisionRecord) -> dict[str, float]:
+def _continued_usd(call: LoggedCall, record: DecisionRecord) -> dict[str, float]:
     """Candidate → USD that the call was expected to cost there, had it answered the turn before as well."""
     expected = {}
     for candidate in record.candidates:
         amount = candidate.continued_usd or candidate.expected_usd
-        expected[candidate.expert] = _usd(logged, "candidates", amount)
+        expected[candidate.expert] = _usd(call, "candidates", amount)
     return expected
 
 
-def _usd(logged: LoggedCall, name: str, text: str) -> float:
+def _usd(call: LoggedCall, name: str, text: str) -> float:
     """An amount of a decision record."""
     try:
         return float(text)
     except ValueError as error:
         raise OutcomesError(
-            f"{logged.source}: routoo: {name}: {text!r} is no amount of USD; log the whole record"
+            f"{call.source}: routoo: {name}: {text!r} is no amount of USD; log the whole record"
         ) from error

@@ -159,15 +159,15 @@ class SavingsEstimator:
     def savings(self, calls: Sequence[RoutedCall]) -> Savings:
         """What routing saves on some calls of the log."""
         without_routing = self._on_baseline(calls)
-        routed = self.routed(calls)
+        with_routing = self.routed(calls)
         seconds = sum(call.predict_s for call in calls)
         routing = seconds / _SECONDS_PER_HOUR * self._usd_per_hour
-        saved = without_routing.usd - routed.usd - routing
+        difference = without_routing.usd - with_routing.usd - routing
         differing = [call for call in calls if not self._is_alike(call)]
         baseline = self._on_baseline(differing)
         choices = self.routed(differing)
-        low = saved - hypot(baseline.below, choices.above)
-        high = saved + hypot(baseline.above, choices.below)
+        low = difference - hypot(baseline.below, choices.above)
+        high = difference + hypot(baseline.above, choices.below)
         alike = self._on_baseline([call for call in calls if self._is_alike(call)])
         comparable = [
             call for call in calls if {call.choice, self._baseline} <= set(call.qualities)
@@ -177,14 +177,14 @@ class SavingsEstimator:
             calls=len(calls),
             shadow=sum(call.shadow for call in calls),
             answered=sum(call.choice == self._baseline for call in calls),
-            spent=routed.usd,
+            spent=with_routing.usd,
             routing=routing,
             baseline_usd=without_routing.usd,
             baseline_low=without_routing.low,
             baseline_high=without_routing.high,
             low=low,
             high=high,
-            share_interval=_share_interval(low, high, routed.usd + routing, alike),
+            share_interval=_share_interval(low, high, with_routing.usd + routing, alike),
             quality=_mean([call.qualities[call.choice] for call in comparable]),
             baseline_quality=_mean([call.qualities[self._baseline] for call in comparable]),
         )

@@ -71,18 +71,18 @@ def adapted_modules(model: nn.Module, lora: LoraSettings) -> list[str]:
         ConfigurationError: No linear map has one of these names at or above the first layer.
     """
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    adapted = []
+    modules = []
     for name in linear:
         if _matrix_name(name) in lora.matrices and _layer_number(name) >= lora.first_layer:
-            adapted.append(name)
-    if not adapted:
+            modules.append(name)
+    if not modules:
         available = sorted({_matrix_name(name) for name in linear})
         depth = max(map(_layer_number, linear), default=0)
         raise ConfigurationError(
             f"lora: no matrix {', '.join(lora.matrices)} in layer {lora.first_layer} or above; "
             f"the encoder has {', '.join(available)} in {depth} layers"
         )
-    return adapted
+    return modules
 
 
 @dataclass(frozen=True)

@@ -115,10 +115,10 @@ class _ModelThread:
     A prompt is *waiting*, then in a pass (*pending* in both cases), then *recent* unless the pass failed.
     """
 
-    def __init__(self, predictor: Predictor, max_batch: int, remembered: int) -> None:
+    def __init__(self, predictor: Predictor, max_batch: int, memory: int) -> None:
         self._predictor = predictor
         self._max_batch = max_batch
-        self._remembered = remembered
+        self._remembered = memory
         self._waiting: deque[str] = deque()
         self._pending: dict[str, Future[Row]] = {}
         self._recent: OrderedDict[str, Future[Row]] = OrderedDict()

@@ -28,8 +28,8 @@ def find_router(name: str | Path, beside: Path | None = None) -> Path:
     Raises:
         CheckpointError: Neither a shipped name nor a folder that holds a checkpoint.
     """
-    shipped = sorted(path.parent.name for path in ROUTERS.glob(f"*/{CONFIG_FILE}"))
-    if str(name) in shipped:
+    router_names = sorted(path.parent.name for path in ROUTERS.glob(f"*/{CONFIG_FILE}"))
+    if str(name) in router_names:
         return ROUTERS / str(name)
 
     for folder in ((beside or Path()) / name, Path(name)):
@@ -37,7 +37,7 @@ def find_router(name: str | Path, beside: Path | None = None) -> Path:
             _check_files(folder)
             return folder
     raise CheckpointError(
-        f"router {str(name)!r} is neither a folder nor a shipped router ({', '.join(shipped)})"
+        f"router {str(name)!r} is neither a folder nor a shipped router ({', '.join(router_names)})"
     )
 
 
@@ -73,8 +73,8 @@ def read_config_values(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: format: {version!r}, this Routoo reads {FORMAT}; train again or change version"
         )
-    checked: dict[str, Any] = values
-    return checked
+    config: dict[str, Any] = values
+    return config
 
 
 def read_experts(folder: Path) -> tuple[str, ...] | None:

@@ -160,9 +160,9 @@ class LocalEncoder:
         device = self.model.device
         lengths = torch.tensor([len(ids) for ids in batch], device=device)
         width = int(lengths.max())
-        padded = [ids + [0] * (width - len(ids)) for ids in batch]
+        rows = [ids + [0] * (width - len(ids)) for ids in batch]
 
-        input_ids = torch.tensor(padded, device=device)
+        input_ids = torch.tensor(rows, device=device)
         mask = torch.arange(width, device=device) < lengths[:, None]
         return input_ids, mask
 

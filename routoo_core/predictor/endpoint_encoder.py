@@ -93,14 +93,14 @@ class EndpointEncoder:
                 f"encoder {self.fingerprint}: {type(error).__name__}; is the endpoint up, the model's name right, and "
                 f"{self.endpoint.key_variable or KEY_VARIABLE} set if it needs a key?"
             ) from None
-        numbered = sorted(answer.data, key=lambda item: item.index)
-        lengths = {len(item.embedding) for item in numbered}
-        if len(numbered) != len(texts) or len(lengths) != 1:
+        items = sorted(answer.data, key=lambda item: item.index)
+        lengths = {len(item.embedding) for item in items}
+        if len(items) != len(texts) or len(lengths) != 1:
             raise PredictionFailed(
-                f"encoder {self.fingerprint}: {len(numbered)} vectors of lengths {sorted(lengths)} for "
+                f"encoder {self.fingerprint}: {len(items)} vectors of lengths {sorted(lengths)} for "
                 f"{len(texts)} texts; name a model that gives one vector for each text"
             )
-        vectors = np.array([item.embedding for item in numbered], dtype=np.float32)
+        vectors = np.array([item.embedding for item in items], dtype=np.float32)
         if not np.isfinite(vectors).all():
             raise PredictionFailed(
                 f"encoder {self.fingerprint}: a vector holds numbers that are not finite"

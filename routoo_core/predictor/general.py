@@ -177,11 +177,11 @@ def check_label_names(names: Sequence[str]) -> None:
     Raises:
         ValueError: One stands for two.
     """
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in earlier:
             raise ValueError(f"labels has two rows of {name!r}")
-        seen.add(name)
+        earlier.add(name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,13 +326,13 @@ class GeneralPredictor:
 
     def _quality(self, reading: PromptReading) -> Quality:
         answers = self.model.answers
-        weighted = self._weighted_skills(reading)
-        log_odds = weighted @ self._ability.T
-        doubt = self._doubt(weighted)
+        skill_weights = self._weighted_skills(reading)
+        log_odds = skill_weights @ self._ability.T
+        doubt = self._doubt(skill_weights)
         kinds = reading.kinds
         effect = kinds @ answers.difficulty
-        shared = kinds @ answers.ease + effect * reading.difficulty
-        log_odds += shared[:, None]
+        prompt_log_odds = kinds @ answers.ease + effect * reading.difficulty
+        log_odds += prompt_log_odds[:, None]
 
         labels = self._labels
         log_odds += labels.constant + kinds @ labels.kinds.T + reading.forms @ labels.forms.T
@@ -356,9 +356,9 @@ class GeneralPredictor:
         """Log-odds that a unit of each ability is worth, (prompts, skills)."""
         return skill_weights(reading) * self.model.answers.slope
 
-    def _doubt(self, weighted: Floats) -> Floats:
+    def _doubt(self, skill_weights: Floats) -> Floats:
         """Variance of the log-odds by what is not known of the abilities, (prompts, experts)."""
-        doubt: Floats = (weighted**2) @ self._variance.T
+        doubt: Floats = (skill_weights**2) @ self._variance.T
         return doubt
 
 

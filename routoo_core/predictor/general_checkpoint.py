@@ -70,11 +70,11 @@ def read_trained(folder: Path) -> NDArray[np.uint64]:
     """
     path = folder / REFERENCE_FILE
     try:
-        with safe_open(path, framework="numpy") as stored:
-            trained: NDArray[np.uint64] = stored.get_tensor(_TRAINED)
+        with safe_open(path, framework="numpy") as tensors:
+            fingerprints: NDArray[np.uint64] = tensors.get_tensor(_TRAINED)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); copy the folder again") from error
-    return trained
+    return fingerprints
 
 
 def load_general(folder: Path, device: str = "auto") -> GeneralModel:
@@ -107,11 +107,11 @@ def load_general(folder: Path, device: str = "auto") -> GeneralModel:
             weights = VectorWeights(**_arrays_of(arrays, "vectors", _VECTOR_ARRAYS))
             reader = _load_vector_reader(ngrams, weights, folder, device)
         path = folder / REFERENCE_FILE
-        stored = load_file(path)
-        trained = stored.pop(_TRAINED).astype(np.uint64)
-        graded = stored.pop(_GRADED, np.empty(0)).astype(np.uint64)
+        tensors = load_file(path)
+        training_prompts = tensors.pop(_TRAINED).astype(np.uint64)
+        graded_calls = tensors.pop(_GRADED, np.empty(0)).astype(np.uint64)
         readings = PromptReading(
-            **{name: array.astype(np.float32) for name, array in stored.items()}
+            **{name: array.astype(np.float32) for name, array in tensors.items()}
         )
     except (OSError, SafetensorError, LookupError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -123,10 +123,10 @@ def load_general(folder: Path, device: str = "auto") -> GeneralModel:
         answers=answers,
         labels=labels,
         reference=readings,
-        trained=trained,
+        trained=training_prompts,
         fingerprint=_fingerprint(folder),
         folder=folder,
-        graded=graded,
+        graded=graded_calls,
     )
 
 

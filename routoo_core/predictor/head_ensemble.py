@@ -61,8 +61,8 @@ class HeadEnsemble:
         """Quality averaged over the members."""
         batch = torch.from_numpy(vectors)
         members = torch.stack([head.expected_level(batch) for head in self.heads])
-        averaged: Quality = members.mean(0).numpy()
-        return averaged
+        mean: Quality = members.mean(0).numpy()
+        return mean
 
     def weights(self) -> Weights:
         """``member.name`` → half-precision tensor."""

@@ -108,8 +108,8 @@ class DomainHead(Head):
         """
         one_hot = functional.one_hot(target, self.levels).float()
         level_counts = one_hot * observed.unsqueeze(-1)
-        smoothed = level_counts.sum(0) + 1
-        overall_share = smoothed / smoothed.sum(-1, keepdim=True)
+        smooth_counts = level_counts.sum(0) + 1
+        overall_share = smooth_counts / smooth_counts.sum(-1, keepdim=True)
 
         for number in range(self.table.shape[1]):
             counts = level_counts[domain == number].sum(0)
@@ -133,8 +133,8 @@ class DomainHead(Head):
         by_domain = torch.bmm(domain_share.expand(experts, -1, -1), self.table)
         by_expert = torch.bmm(hidden.expand(experts, -1, -1), self.expert.transpose(1, 2))
 
-        shared: Tensor = self.shared(hidden).unsqueeze(1)
-        return (by_domain + by_expert).transpose(0, 1) + shared
+        by_prompt: Tensor = self.shared(hidden).unsqueeze(1)
+        return (by_domain + by_expert).transpose(0, 1) + by_prompt
 
 
 class DifferenceHead(Head):
@@ -167,8 +167,8 @@ class BilinearHead(Head):
     def interact(self, query: Tensor) -> Tensor:
         """A dot product for every expert and level."""
         # One product for each expert: in a single large one, another expert changes the last bits of all.
-        projected = self.project(query).expand(len(self.expert), -1, -1)
-        by_expert = torch.bmm(projected, self.expert.transpose(1, 2))
+        projection = self.project(query).expand(len(self.expert), -1, -1)
+        by_expert = torch.bmm(projection, self.expert.transpose(1, 2))
         return by_expert.transpose(0, 1) + self.bias
 
 
@@ -187,9 +187,9 @@ class HadamardHead(Head):
         """Gated features of every pair, and a term that all experts share."""
         hidden = self.project(query)
         pairs = hidden.unsqueeze(1) * self.expert.weight.unsqueeze(0)
-        gated: Tensor = self.gated(pairs)
-        shared: Tensor = self.shared(hidden).unsqueeze(1)
-        return gated + shared + self.bias
+        by_pair: Tensor = self.gated(pairs)
+        by_prompt: Tensor = self.shared(hidden).unsqueeze(1)
+        return by_pair + by_prompt + self.bias
 
 
 class MlpHead(Head):

@@ -49,9 +49,9 @@ class MatrixFactorisation:
 
     def strengths(self, vectors: Vectors) -> Floats:
         """δ of each expert and prompt, (prompts, experts)."""
-        standardised = (vectors - self.mean) / self.scale
-        projected = standardised @ self.projection + self.bias
-        delta: Floats = projected @ (self.experts * self.output).T
+        z_scores = (vectors - self.mean) / self.scale
+        projection = z_scores @ self.projection + self.bias
+        delta: Floats = projection @ (self.experts * self.output).T
         return delta
 
     def weights(self) -> Weights:

@@ -64,8 +64,8 @@ class Profiles:
     def nearest(self, vectors: Vectors, count: int) -> NDArray[np.int64]:
         """The ``count`` points nearest to each vector, in no order; all of them if there are fewer."""
         count = min(count, len(self.places))
-        standardised = (vectors - self.mean) / self.scale
-        similarity = unit(standardised) @ self.places.T
+        z_scores = (vectors - self.mean) / self.scale
+        similarity = unit(z_scores) @ self.places.T
         nearest_first = np.argpartition(-similarity, count - 1, axis=1)
         return nearest_first[:, :count]
 
@@ -120,5 +120,5 @@ def load_neighbours(weights: Weights, config: CheckpointConfig) -> Neighbours:
 def unit(vectors: Floats) -> Floats:
     """Vectors of length 1 in the same directions."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Floats = vectors / np.maximum(lengths, 1e-12)
-    return scaled.astype(np.float32)
+    directions: Floats = vectors / np.maximum(lengths, 1e-12)
+    return directions.astype(np.float32)

@@ -38,16 +38,16 @@ class NgramEncoder:
         self, prompts: Sequence[str], *, progress: Callable[[int], None] | None = None
     ) -> Vectors:
         """Encode texts; thread-safe, float32, shape (prompts, dim)."""
-        hashed = self.dim - SHAPES
-        place, sign = _places(hashed)
+        hash_dim = self.dim - SHAPES
+        place, sign = _places(hash_dim)
         vectors = np.zeros((len(prompts), self.dim), dtype=np.float32)
         for vector, prompt in zip(vectors, prompts, strict=True):
             text = shorten(prompt)
             parts = ngrams(text)
             weight = np.log1p(parts.counts) * sign[parts.buckets]
-            sums = np.bincount(place[parts.buckets], weights=weight, minlength=hashed)
-            vector[:hashed] = sums / max(float(np.linalg.norm(sums)), 1e-6)
-            vector[hashed:] = text_shape(text)
+            sums = np.bincount(place[parts.buckets], weights=weight, minlength=hash_dim)
+            vector[:hash_dim] = sums / max(float(np.linalg.norm(sums)), 1e-6)
+            vector[hash_dim:] = text_shape(text)
         if progress:
             progress(len(prompts))
         return vectors

@@ -62,8 +62,8 @@ class QualityScale:
         """Quality 0–1, (prompts, experts), from mean win rates of the same shape."""
         level = self.level(vectors)
         quality = level[:, None] + self.spread * (2 * win_rates - 1)
-        clipped: Quality = np.clip(quality, 0, 1).astype(np.float32)
-        return clipped
+        score: Quality = np.clip(quality, 0, 1).astype(np.float32)
+        return score
 
     def level(self, vectors: Vectors) -> NDArray[np.float32]:
         """What the experts score on average, (prompts,)."""

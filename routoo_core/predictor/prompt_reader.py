@@ -137,11 +137,11 @@ class Features(NamedTuple):
 def bag_of_ngrams(prompt: str, idf: NDArray[np.float16]) -> Features:
     """The n-grams of a text: more of the rare ones, and the same in total for texts of any length."""
     text = shorten(prompt)
-    found = ngrams(text)
-    rarity = idf[found.buckets].astype(np.float32)
+    bag = ngrams(text)
+    rarity = idf[bag.buckets].astype(np.float32)
     is_used = rarity > 0
-    buckets = found.buckets[is_used]
-    values = (1 + np.log(found.counts[is_used])) * rarity[is_used]
+    buckets = bag.buckets[is_used]
+    values = (1 + np.log(bag.counts[is_used])) * rarity[is_used]
 
     words = int(np.searchsorted(buckets, WORD_BUCKETS))
     _normalise(values[:words], 1.0)

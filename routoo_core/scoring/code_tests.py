@@ -97,11 +97,11 @@ def _run_together(task: Task, deadline: float, unsafe: bool) -> bytes:
 def _run_apart(program: Task, judging: Task, deadline: float, unsafe: bool) -> bytes:
     """What the tests' process writes, whose functions are called in the program's process."""
     with _pipe() as requests, _pipe() as replies, _pipe() as orders, _pipe() as result:
-        shared = (requests.writer.fileno(), replies.reader.fileno())
-        judging = {**judging, "requests": shared[0], "replies": shared[1]}
+        descriptors = (requests.writer.fileno(), replies.reader.fileno())
+        judging = {**judging, "requests": descriptors[0], "replies": descriptors[1]}
         with (
             _started(serve_calls, requests.reader, replies.writer, unsafe),
-            _started(judge_calls, orders.reader, result.writer, unsafe, shared),
+            _started(judge_calls, orders.reader, result.writer, unsafe, descriptors),
         ):
             for end in (requests.reader, replies.writer, orders.reader, result.writer):
                 end.close()
@@ -127,7 +127,7 @@ def _started(
     stdin: IO[bytes],
     stdout: IO[bytes],
     unsafe: bool,
-    shared: Sequence[int] = (),
+    descriptors: Sequence[int] = (),
 ) -> Iterator[None]:
     """A process that runs a function of :mod:`routoo_core.scoring.graded_process`, and is killed afterwards.
 
@@ -136,7 +136,7 @@ def _started(
         stdin: What it reads.
         stdout: What it writes.
         unsafe: Whether it runs without a sandbox.
-        shared: Further files that it may use, by their numbers.
+        descriptors: Further files that it may use, by their numbers.
     """
     program = [sys.executable, "-I", "-c", f"{_SOURCE}\n{entry.__name__}()\n"]
     with tempfile.TemporaryDirectory(prefix="routoo-code-") as folder:
@@ -148,7 +148,7 @@ def _started(
             stdout=stdout,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            pass_fds=shared,
+            pass_fds=descriptors,
         )
         try:
             yield

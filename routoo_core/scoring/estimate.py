@@ -53,23 +53,23 @@ def estimate_costs(task: ScoringTask, asker: Asker) -> dict[str, CostEstimate]:
         for expert in task.experts:
             answers = []
             for call in task.grader.calls(row):
-                stored = asker.store.get(expert, call)
-                estimates[expert.name] += _estimate_call(asker.router, expert, call, stored)
-                answers.append(stored or _typical_answer(call))
+                answer = asker.store.get(expert, call)
+                estimates[expert.name] += _estimate_call(asker.router, expert, call, answer)
+                answers.append(answer or _typical_answer(call))
 
             if task.judge is None:
                 continue
             for call in task.grader.judge_calls(row, answers):
-                stored = asker.store.get(task.judge, call)
-                estimates[task.judge.name] += _estimate_call(asker.router, task.judge, call, stored)
+                answer = asker.store.get(task.judge, call)
+                estimates[task.judge.name] += _estimate_call(asker.router, task.judge, call, answer)
     return estimates
 
 
 def _estimate_call(
-    router: Router, expert: Expert, call: Call, stored: Answer | None
+    router: Router, expert: Expert, call: Call, answer: Answer | None
 ) -> CostEstimate:
     """What one call will cost; nothing where the expert cannot serve it."""
-    if stored is not None:
+    if answer is not None:
         return CostEstimate(stored=1)
     try:
         decision = router.decide(call.request(expert.name))

@@ -90,8 +90,8 @@ class LikeliestChoice(Grader):
         self, row: GraderRow, answers: Sequence[Answer], verdicts: Sequence[Answer]
     ) -> float | None:
         """1 where the likeliest choice is the right one."""
-        picked = self.pick(row, answers)
-        return float(picked == right_choice(row))
+        pick = self.pick(row, answers)
+        return float(pick == right_choice(row))
 
     def pick(self, row: GraderRow, answers: Sequence[Answer]) -> int:
         """Index of the likeliest choice; the first of equal ones."""
@@ -240,15 +240,15 @@ def make_grader(name: str, settings: Mapping[str, Any]) -> Grader:
 
 def _fields_of(kind: type[Grader], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a grader has."""
-    taken: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         if field.name in settings:
-            taken[field.name] = settings[field.name]
-    return taken
+            fields[field.name] = settings[field.name]
+    return fields
 
 
 def _accepted_answers(row: GraderRow) -> set[str]:
     """What counts as right, in the form that answers are compared in."""
     answer = row["answer"]
-    accepted = answer if isinstance(answer, list) else [answer]
-    return {normalise_answer(str(text)) for text in accepted}
+    answers = answer if isinstance(answer, list) else [answer]
+    return {normalise_answer(str(text)) for text in answers}

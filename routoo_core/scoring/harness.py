@@ -99,12 +99,12 @@ def read_samples(
         OutcomesError: A file is something else, or a score is outside 0–1; the message names file
             and line.
     """
-    renamed = names or {}
+    new_names = names or {}
     prompts: dict[str, HarnessPrompt] = {}
     outcomes: dict[tuple[str, str], HarnessOutcome] = {}
     digests: dict[str, str] = {}
     for file in _newest_files(paths):
-        model = renamed.get(file.model, file.model)
+        model = new_names.get(file.model, file.model)
         reader = _SampleReader(file.task, metric, filter_name, field_name)
         for number, sample in enumerate(reader.read(file.path), start=1):
             digest = digests.setdefault(sample.prompt_id, sample.digest)
@@ -257,10 +257,10 @@ class _SampleReader:
         lines = path.read_text(encoding="utf-8").splitlines()
         for number, line in enumerate(lines, start=1):
             try:
-                logged = parse_json(line)
-                filter_name = filter_name or logged.get("filter")
-                if logged.get("filter", filter_name) == filter_name:
-                    yield self._sample(logged)
+                sample = parse_json(line)
+                filter_name = filter_name or sample.get("filter")
+                if sample.get("filter", filter_name) == filter_name:
+                    yield self._sample(sample)
             except (KeyError, IndexError, TypeError, ValueError) as error:
                 reason = str(error)
                 if isinstance(error, KeyError):
@@ -269,19 +269,19 @@ class _SampleReader:
                     f"{path}: line {number}: {reason}; is this lm_eval's --log_samples?"
                 ) from error
 
-    def _sample(self, logged: Mapping[str, Any]) -> _Sample:
-        document = logged["doc"]
-        context, argument = _first_request(logged["arguments"])
+    def _sample(self, sample: Mapping[str, Any]) -> _Sample:
+        document = sample["doc"]
+        context, argument = _first_request(sample["arguments"])
         prompt = self._prompt_field(document) or str(context)
-        score = self._score(logged)
+        score = self._score(sample)
 
         # A request to write has settings as its second argument; one for a likelihood has a text.
         characters = None
         if isinstance(argument, Mapping):
-            characters = len(str(logged["resps"][0][0]))
-        digest = logged.get("doc_hash") or json.dumps(document, sort_keys=True)
+            characters = len(str(sample["resps"][0][0]))
+        digest = sample.get("doc_hash") or json.dumps(document, sort_keys=True)
         return _Sample(
-            prompt_id=f"{self.task}-{logged['doc_id']}",
+            prompt_id=f"{self.task}-{sample['doc_id']}",
             prompt=prompt,
             digest=str(digest),
             outcome=HarnessOutcome(score, characters),
@@ -301,17 +301,17 @@ class _SampleReader:
             raise ValueError(f"doc: has no text {self.field_name!r}")
         return None
 
-    def _score(self, logged: Mapping[str, Any]) -> float:
+    def _score(self, sample: Mapping[str, Any]) -> float:
         """The value of the metric that is the score.
 
         Raises:
             ValueError: There is no such metric, or its value is outside 0–1.
         """
-        metrics = (self.metric,) if self.metric else (*METRICS, *logged.get("metrics", ()))
+        metrics = (self.metric,) if self.metric else (*METRICS, *sample.get("metrics", ()))
         for name in metrics:
-            if name not in logged:
+            if name not in sample:
                 continue
-            score = logged[name]
+            score = sample[name]
             if isinstance(score, bool | int | float) and 0 <= score <= 1:
                 return float(score)
             raise ValueError(f"{name}: {score!r} is not a number of 0 to 1; name another metric")

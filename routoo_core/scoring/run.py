@@ -82,8 +82,8 @@ class _ScoringRun:
         for number, row in rows:
             pair = await self._score_pair(expert, row)
             self._scores[number, expert.name] = pair
-            spent = format_usd(self._asker.spent, 4)
-            self._advance(1, f"Scoring, {spent} so far")
+            cost = format_usd(self._asker.spent, 4)
+            self._advance(1, f"Scoring, {cost} so far")
 
     def in_order(self) -> list[PairScore]:
         """All scores, prompt by prompt."""

@@ -212,23 +212,23 @@ def sample_traffic(
         has_lengths: Whether calls are as long as they were, rather than all alike.
     """
     order = np.random.default_rng(seed).permutation(len(outcomes.prompts))
-    replayed = order[: len(times)]
+    rows = order[: len(times)]
     remaining = order[len(times) :]
     return ReplayTraffic(
-        prompts=tuple(outcomes.prompts[row] for row in replayed),
+        prompts=tuple(outcomes.prompts[row] for row in rows),
         times=times,
-        quality=quality[replayed],
+        quality=quality[rows],
         typical_quality=quality[remaining],
-        scores=outcomes.scores[replayed].astype(np.float64),
-        tokens=_call_tokens(outcomes, replayed) if has_lengths else None,
+        scores=outcomes.scores[rows].astype(np.float64),
+        tokens=_call_tokens(outcomes, rows) if has_lengths else None,
     )
 
 
-def _call_tokens(outcomes: Outcomes, replayed: NDArray[np.int64]) -> CallTokens:
+def _call_tokens(outcomes: Outcomes, rows: NDArray[np.int64]) -> CallTokens:
     """How long the replayed calls are; the router expects each expert's mean over all prompts."""
     replies = np.maximum(1.0, np.ceil(answer_tokens(outcomes)))
     prompts = np.maximum(1.0, prompt_tokens(outcomes))
-    return CallTokens(prompts[replayed], replies[replayed], replies.mean(axis=0))
+    return CallTokens(prompts[rows], replies[rows], replies.mean(axis=0))
 
 
 def replay_traffic(
@@ -273,27 +273,27 @@ def summarise_replay(
         settings: How.
         limit: Nano-USD of all periods together; ``None`` without a limit.
     """
-    refused = sum(call.expert is None for call in calls)
+    refusals = sum(call.expert is None for call in calls)
     shares = {}
     for name in settings.prices:
-        answered = sum(call.expert == name for call in calls)
-        shares[name] = answered / len(calls)
+        answers = sum(call.expert == name for call in calls)
+        shares[name] = answers / len(calls)
 
     share_of_optimum = None
     if limit is not None:
         quality = sum(call.quality for call in calls)
-        bound = _optimum_bound(traffic, settings, limit, serve_all=not refused)
+        bound = _optimum_bound(traffic, settings, limit, serve_all=not refusals)
         share_of_optimum = quality / bound if bound else 1.0
-    spent = sum(call.cost for call in calls)
+    spending = sum(call.cost for call in calls)
     mean_score = float(np.mean([call.score for call in calls]))
     best_score, best_cost = _always_the_best(traffic, settings)
     return ReplaySummary(
         calls=len(calls),
-        refused=refused,
-        spent=spent,
+        refused=refusals,
+        spent=spending,
         mean_score=mean_score,
         share_of_best_score=mean_score / best_score if best_score else None,
-        share_of_best_cost=spent / best_cost if best_cost else None,
+        share_of_best_cost=spending / best_cost if best_cost else None,
         shares=shares,
         limit=limit,
         share_of_optimum=share_of_optimum,
@@ -334,8 +334,8 @@ def _replay_budget(settings: ReplaySettings) -> Budget:
     budget = settings.budget
     if settings.accounts == 1:
         return budget
-    shared = budget.model_copy(update={"account": SHARED_ACCOUNT})
-    return budget.model_copy(update={"within": shared})
+    common_budget = budget.model_copy(update={"account": SHARED_ACCOUNT})
+    return budget.model_copy(update={"within": common_budget})
 
 
 def _replay_router(traffic: ReplayTraffic, settings: ReplaySettings, clock: ManualClock) -> Router:

@@ -99,34 +99,34 @@ def _even_arrivals(count: int, random: np.random.Generator, days: int) -> Array:
 
 def _poisson_arrivals(count: int, random: np.random.Generator, days: int) -> Array:
     """At any time of the day, all equally likely."""
-    times_of_day, days_drawn = _uniform_draws(count, random, days)
-    return np.sort(times_of_day + days_drawn * DAY)
+    times_of_day, call_days = _uniform_draws(count, random, days)
+    return np.sort(times_of_day + call_days * DAY)
 
 
 def _burst_arrivals(count: int, random: np.random.Generator, days: int) -> Array:
     """Half of the calls within two hours of the afternoon."""
-    times_of_day, days_drawn = _uniform_draws(count, random, days)
+    times_of_day, call_days = _uniform_draws(count, random, days)
     start, end = BURST_HOURS
     in_burst = count // 2
     times_of_day[:in_burst] = random.uniform(start * HOUR_S, end * HOUR_S, in_burst)
-    return np.sort(times_of_day + days_drawn * DAY)
+    return np.sort(times_of_day + call_days * DAY)
 
 
 def _office_arrivals(count: int, random: np.random.Generator, days: int) -> Array:
     """Mostly in office hours."""
-    _, days_drawn = _uniform_draws(count, random, days)  # drawn alike for every pattern of a seed
+    _, call_days = _uniform_draws(count, random, days)  # drawn alike for every pattern of a seed
     probabilities = CALLS_BY_HOUR / CALLS_BY_HOUR.sum()
     hours = random.choice(24, count, p=probabilities)
     parts_of_hour = random.random(count)
     times_of_day = HOUR_S * (hours + parts_of_hour)
-    return np.sort(times_of_day + days_drawn * DAY)
+    return np.sort(times_of_day + call_days * DAY)
 
 
 def _uniform_draws(count: int, random: np.random.Generator, days: int) -> tuple[Array, Array]:
     """A uniform time of the day and a day for each call."""
     times_of_day = random.uniform(0, DAY, count)
-    days_drawn = random.integers(0, days, count).astype(np.float64)
-    return times_of_day, days_drawn
+    call_days = random.integers(0, days, count).astype(np.float64)
+    return times_of_day, call_days
 
 
 ArrivalPattern = Callable[[int, np.random.Generator, int], Array]

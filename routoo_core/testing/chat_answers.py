@@ -69,8 +69,8 @@ class ChatAnswer:
         if self._reply.opening == "role":
             return [role]
         verdict = {"prompt_index": 0, "content_filter_results": _HARMLESS}
-        filtered = {**self._envelope("chat.completion.chunk"), "model": "", "choices": []}
-        return [{**filtered, "prompt_filter_results": [verdict]}, role]
+        chunk = {**self._envelope("chat.completion.chunk"), "model": "", "choices": []}
+        return [{**chunk, "prompt_filter_results": [verdict]}, role]
 
     def word_chunk(self, position: int) -> JsonObject:
         """The chunk with the word of this position."""

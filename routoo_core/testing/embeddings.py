@@ -27,13 +27,13 @@ class EmbeddingAnswer:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
         self._inputs = _inputs_of(body["input"])
-        self.tokens = Usage(sum(_token_count(given) for given in self._inputs), 0)
+        self.tokens = Usage(sum(_token_count(text) for text in self._inputs), 0)
 
     def whole(self) -> JsonObject:
         """The answer at once."""
         data = []
-        for index, given in enumerate(self._inputs):
-            data.append({"object": "embedding", "index": index, "embedding": self._vector(given)})
+        for index, text in enumerate(self._inputs):
+            data.append({"object": "embedding", "index": index, "embedding": self._vector(text)})
         count = self.tokens.prompt_tokens
         return {
             "object": "list",
@@ -42,8 +42,8 @@ class EmbeddingAnswer:
             "usage": {"prompt_tokens": count, "total_tokens": count},
         }
 
-    def _vector(self, given: Any) -> list[float] | str:
-        digest = hashlib.sha256(repr(given).encode()).digest()
+    def _vector(self, text: Any) -> list[float] | str:
+        digest = hashlib.sha256(repr(text).encode()).digest()
         numbers = [round(byte / 255, _PLACES) for byte in digest[: self._dimensions]]
         if self._body.get("encoding_format") != "base64":
             return numbers
@@ -60,5 +60,5 @@ def _inputs_of(value: Any) -> list[Any]:
     return [value] if is_one else list(value)
 
 
-def _token_count(given: Any) -> int:
-    return len(given.split()) if isinstance(given, str) else len(given)
+def _token_count(text: Any) -> int:
+    return len(text.split()) if isinstance(text, str) else len(text)

@@ -98,10 +98,10 @@ class _Handler(WireHandler):
             return
         answer = EmbeddingAnswer(body)
         whole = answer.whole()
-        reported = whole["usage"] if reply.report_usage else None
-        if reported is None:
+        usage = whole["usage"] if reply.report_usage else None
+        if usage is None:
             del whole["usage"]
-        self._bill(body, answer.tokens, reported)
+        self._bill(body, answer.tokens, usage)
         self.send_body(200, whole, reply.headers)
 
     def _complete(self, body: JsonObject, is_chat: bool) -> None:
@@ -130,8 +130,8 @@ class _Handler(WireHandler):
         else:
             self._send_whole(body, ChatAnswer(reply, body), reply)
 
-    def _bill(self, body: JsonObject, tokens: Usage, reported: Any = None) -> None:
-        self.endpoint.bills.append(Bill(body, tokens, reported))
+    def _bill(self, body: JsonObject, tokens: Usage, usage: Any = None) -> None:
+        self.endpoint.bills.append(Bill(body, tokens, usage))
 
     def _hang(self, body: JsonObject, answer: ChatAnswer) -> None:
         self._bill(body, answer.tokens)
@@ -171,7 +171,7 @@ class _Handler(WireHandler):
     def _stream(self, body: JsonObject, answer: ChatAnswer, reply: Reply) -> None:
         """Every way out of it bills once: for the words that were sent, or for all where it came to its end."""
         self.start_stream()
-        sent = 0
+        chunk_count = 0
         is_billed = False
         try:
             for chunk in answer.opening_chunks():
@@ -181,12 +181,16 @@ class _Handler(WireHandler):
                 if self._breaks_off(reply, position):
                     break
                 self.send_event(answer.word_chunk(position))
-                sent = position + 1
-            if self._breaks_off(reply, sent):
-                tokens = answer.tokens if reply.hang_after == sent else answer.tokens_so_far(sent)
+                chunk_count = position + 1
+            if self._breaks_off(reply, chunk_count):
+                tokens = (
+                    answer.tokens
+                    if reply.hang_after == chunk_count
+                    else answer.tokens_so_far(chunk_count)
+                )
                 self._bill(body, tokens, answer.reported)
                 is_billed = True
-                self._break_off(reply, sent)
+                self._break_off(reply, chunk_count)
                 return
 
             closing = answer.closing_chunks()
@@ -197,7 +201,7 @@ class _Handler(WireHandler):
             self._end_stream(reply)
         finally:
             if not is_billed:
-                self._bill(body, answer.tokens_so_far(sent), answer.reported)
+                self._bill(body, answer.tokens_so_far(chunk_count), answer.reported)
 
     @staticmethod
     def _breaks_off(reply: Reply, words: int) -> bool:

@@ -115,12 +115,14 @@ def three_class_loss(logits: Tensor, scores: Tensor) -> Tensor:
     experts = scores.shape[1]
     first, second = torch.triu_indices(experts, experts, 1)
     lead = scores[:, first] - scores[:, second]
-    fought = ~torch.isnan(lead)
+    is_battle = ~torch.isnan(lead)
     classes = (1 - torch.sign(torch.nan_to_num(lead))).long()
 
     tie = logits[:, experts:].expand(-1, len(first))
     of_classes = torch.stack([logits[:, first], tie, logits[:, second]], dim=-1)
-    return mean_of(functional.cross_entropy(of_classes[fought], classes[fought], reduction="none"))
+    return mean_of(
+        functional.cross_entropy(of_classes[is_battle], classes[is_battle], reduction="none")
+    )
 
 
 def tune_pair_classifier(

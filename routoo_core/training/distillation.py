@@ -84,8 +84,8 @@ def reward_loss(logits: Tensor, rewards: Tensor, temperature: float) -> Tensor:
     observed = ~torch.isnan(rewards)
     some = observed.any(dim=1)
     lowest = torch.finfo(logits.dtype).min
-    sharpened = (rewards.nan_to_num() / temperature).masked_fill(~observed, lowest)
-    target = functional.softmax(sharpened[some], dim=1)
+    target_logits = (rewards.nan_to_num() / temperature).masked_fill(~observed, lowest)
+    target = functional.softmax(target_logits[some], dim=1)
     log_share = functional.log_softmax(logits.masked_fill(~observed, lowest)[some], dim=1)
     return mean_of(-(target * log_share.masked_fill(~observed[some], 0)).sum(dim=1))
 

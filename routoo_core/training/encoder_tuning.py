@@ -79,9 +79,9 @@ def _trainable(encoder: LocalEncoder, lora: LoraSettings) -> dict[str, nn.Parame
     if lora.all_weights:
         return dict(encoder.model.named_parameters())
     settings = peft_config(lora, adapted_modules(encoder.model, lora))
-    adapted = get_peft_model(encoder.model, settings)
+    lora_model = get_peft_model(encoder.model, settings)
     parameters = {}
-    for name, parameter in adapted.named_parameters():
+    for name, parameter in lora_model.named_parameters():
         if parameter.requires_grad:
             parameters[name] = parameter
     return parameters

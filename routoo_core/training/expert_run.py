@@ -74,23 +74,23 @@ def add_expert_to(
     labels = labels_of(outcomes, expert.name)
     vectors = _encode_labels(labels, config, parts.adapter, progress)
     heads = add_expert(list(ensemble.heads), vectors, labels.scores, prior=prior)
-    grown = HeadEnsemble(heads)
-    quality = grown.quality(vectors)[:, -1:]
+    new_ensemble = HeadEnsemble(heads)
+    quality = new_ensemble.quality(vectors)[:, -1:]
     auc = _auc_of(quality, labels.scores[:, None])
-    added = AddedExpert(expert.name, len(labels.scores), auc)
+    addition = AddedExpert(expert.name, len(labels.scores), auc)
 
     metrics = read_metrics(checkpoint)
-    metrics = replace(metrics, added_experts=(*metrics.added_experts, added))
+    metrics = replace(metrics, added_experts=(*metrics.added_experts, addition))
     card = (checkpoint / CARD_FILE).read_text(encoding="utf-8").rstrip()
     grown_checkpoint = Checkpoint(
         config=config.model_copy(update={"experts": (*config.experts, expert.name)}),
-        parts=_grow_parts(parts, grown, vectors, labels),
+        parts=_grow_parts(parts, new_ensemble, vectors, labels),
         reference=read_reference(checkpoint),
         metrics=metrics.to_dict(),
-        card=f"{card}\n- {expert.name} (added from {added.labels} labels)\n",
+        card=f"{card}\n- {expert.name} (added from {addition.labels} labels)\n",
     )
     save_checkpoint(out, grown_checkpoint)
-    return added
+    return addition
 
 
 def suggest_for(
@@ -173,16 +173,16 @@ def labels_of(outcomes: Outcomes, name: str) -> ExpertLabels:
 
 
 def _grow_parts(
-    parts: PredictorParts, grown: HeadEnsemble, vectors: Vectors, labels: ExpertLabels
+    parts: PredictorParts, ensemble: HeadEnsemble, vectors: Vectors, labels: ExpertLabels
 ) -> PredictorParts:
-    """The parts of a checkpoint with one more expert, whose heads are ``grown``."""
-    quality = grown.quality(vectors)[:, -1:]
+    """The parts of a checkpoint with one more expert, whose heads are ``ensemble``."""
+    quality = ensemble.quality(vectors)[:, -1:]
     own_calibration = fit_calibration(quality, labels.scores[:, None])
     lengths = parts.lengths
     if lengths is not None:
         lengths = add_expert_lengths(lengths, vectors, labels.lengths)
     return PredictorParts(
-        quality_model=grown,
+        quality_model=ensemble,
         calibration=np.concatenate([parts.calibration, own_calibration]),
         lengths=lengths,
         adapter=parts.adapter,

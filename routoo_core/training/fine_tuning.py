@@ -71,7 +71,7 @@ def fine_tune(
     inputs = _run_lower_layers(encoder, data, lora.first_layer, progress)
 
     torch.manual_seed(plan.seed)
-    adapted = get_peft_model(encoder.model, peft_config(lora, target_modules))
+    lora_model = get_peft_model(encoder.model, peft_config(lora, target_modules))
     if lora.checkpointing:
         encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
 
@@ -82,7 +82,7 @@ def fine_tune(
         run.train(progress)
 
     weights = {}
-    for name, value in get_peft_model_state_dict(adapted).items():
+    for name, value in get_peft_model_state_dict(lora_model).items():
         weights[name] = value.detach().float().cpu()
     for head in ensemble.heads:
         head.cpu().eval().requires_grad_(False)
@@ -132,10 +132,10 @@ class _Inputs:
     def batch(self, rows: Sequence[int], device: torch.device) -> dict[str, Tensor]:
         """Arguments of :meth:`_EncoderWithHeads.vectors` for these prompts."""
         lengths = torch.tensor([len(self.rows[row]) for row in rows])
-        padded = nn.utils.rnn.pad_sequence([self.rows[row] for row in rows], batch_first=True)
-        mask = torch.arange(padded.shape[1]) < lengths[:, None]
+        batch_rows = nn.utils.rnn.pad_sequence([self.rows[row] for row in rows], batch_first=True)
+        mask = torch.arange(batch_rows.shape[1]) < lengths[:, None]
         return {
-            "padded": padded.to(device),
+            "padded": batch_rows.to(device),
             "mask": mask.to(device),
             "fixed": self.fixed[list(rows)].to(device),
         }
@@ -179,8 +179,8 @@ class _EncoderWithHeads(nn.Module):
 
     def vectors(self, padded: Tensor, mask: Tensor, fixed: Tensor) -> Tensor:
         argument = "inputs_embeds" if self.inputs.below else "input_ids"
-        trained = self._pooled(mask, self.layers, **{argument: padded})
-        return torch.cat([fixed, trained], dim=-1)
+        upper = self._pooled(mask, self.layers, **{argument: padded})
+        return torch.cat([fixed, upper], dim=-1)
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
         return {name: value for name, value in self.named_parameters() if value.requires_grad}
@@ -226,20 +226,20 @@ class _Run:
         start = time.monotonic()
         for step in range(first_step, self.steps):
             self._run_step(step)
-            done = step + 1
+            steps_so_far = step + 1
             epoch = step // self.steps_per_epoch + 1
-            epoch_ends = done % self.steps_per_epoch == 0
+            epoch_ends = steps_so_far % self.steps_per_epoch == 0
 
             if epoch_ends:
                 progress(f"LoRA: epoch {epoch} of {self.lora.epochs} is measured")
                 self._measure_epoch()
-            if epoch_ends or done % SAVE_EVERY == 0:
-                self._save(done)
+            if epoch_ends or steps_so_far % SAVE_EVERY == 0:
+                self._save(steps_so_far)
 
-            seconds_per_step = (time.monotonic() - start) / (done - first_step)
-            minutes_left = seconds_per_step * (self.steps - done) / 60
+            seconds_per_step = (time.monotonic() - start) / (steps_so_far - first_step)
+            minutes_left = seconds_per_step * (self.steps - steps_so_far) / 60
             progress(
-                f"LoRA: epoch {epoch}/{self.lora.epochs} · step {done}/{self.steps} · "
+                f"LoRA: epoch {epoch}/{self.lora.epochs} · step {steps_so_far}/{self.steps} · "
                 f"{minutes_left:.0f} min left{self._describe_best_loss()}"
             )
 
@@ -336,7 +336,7 @@ class _Run:
             copies[name] = parameter.detach().clone()
         return copies
 
-    def _save(self, done: int) -> None:
+    def _save(self, step: int) -> None:
         if not self.accelerator.is_main_process:
             return
         tensors: dict[str, Tensor] = {}
@@ -346,7 +346,7 @@ class _Run:
             for kind, value in self.optimiser.state[parameter].items():
                 tensors[f"{kind}.{name}"] = value
 
-        metadata = {"done": str(done), "best_loss": repr(self.best_loss)}
+        metadata = {"done": str(step), "best_loss": repr(self.best_loss)}
         with replacing(self.resume_file) as partial:
             save_file(tensors, partial, metadata)
 
@@ -405,12 +405,12 @@ def _run_lower_layers(
     # The fixed layers are the first ones, since the settings' layers rise.
     fixed_layers = sum(layer <= below for layer in encoder.settings.layers)
     fixed_width = fixed_layers * encoder.model.config.hidden_size
-    fixed = torch.from_numpy(data.vectors[:, :fixed_width])
+    lower_vectors = torch.from_numpy(data.vectors[:, :fixed_width])
     if not below:
-        return _Inputs([torch.tensor(ids) for ids in token_ids], fixed, below)
+        return _Inputs([torch.tensor(ids) for ids in token_ids], lower_vectors, below)
 
     states = _lower_states(encoder, token_ids, below, progress)
-    inputs = _Inputs(states, fixed, below)
+    inputs = _Inputs(states, lower_vectors, below)
     _check_halves_make_the_whole(encoder, inputs, data.vectors)
     return inputs
 
@@ -426,12 +426,12 @@ def _lower_states(
             rows = by_length[start : start + EVALUATION_BATCH]
             input_ids, mask = encoder.pad([token_ids[row] for row in rows])
             output = encoder.model(input_ids=input_ids, attention_mask=mask.long(), use_cache=False)
-            for padded, row in zip(output.last_hidden_state, rows, strict=True):
+            for state, row in zip(output.last_hidden_state, rows, strict=True):
                 length = len(token_ids[row])
-                states[row] = padded[:length].cpu().clone()
+                states[row] = state[:length].cpu().clone()
 
-            done = start + len(rows)
-            progress(f"LoRA: layers below {below + 1}, run once · {done}/{len(by_length)} prompts")
+            count = start + len(rows)
+            progress(f"LoRA: layers below {below + 1}, run once · {count}/{len(by_length)} prompts")
     return states
 
 
@@ -440,8 +440,8 @@ def _check_halves_make_the_whole(encoder: LocalEncoder, inputs: _Inputs, vectors
     module = _EncoderWithHeads(encoder, [], inputs)
     with _only_upper_layers(encoder, inputs.below + 1):
         batch = inputs.batch([0], encoder.model.device)
-        pooled = encoder.pooled(batch["mask"], module.layers, inputs_embeds=batch["padded"])
-    in_halves = pooled.cpu().numpy()[0]
+        vector = encoder.pooled(batch["mask"], module.layers, inputs_embeds=batch["padded"])
+    in_halves = vector.cpu().numpy()[0]
 
     whole = vectors[0, inputs.fixed.shape[1] :]
     if np.abs(in_halves - whole).mean() > 0.05 * np.abs(whole).mean():

@@ -94,8 +94,8 @@ class _AnswerParameters:
     def loss(self, table: _SourceTensors, number: int) -> Tensor:
         """Of the observed scores of one source; large sources count less than in proportion to their size."""
         effect = (self.unit + table.kinds @ self.difficulty) * table.difficulty
-        shared = table.kinds @ self.ease + effect + self.offset[number]
-        log_odds = (table.skills * self.slope) @ table.abilities.T + shared[:, None]
+        prompt_log_odds = table.kinds @ self.ease + effect + self.offset[number]
+        log_odds = (table.skills * self.slope) @ table.abilities.T + prompt_log_odds[:, None]
         share = _MOST_GUESSED * torch.sigmoid(table.kinds @ self.guess)
         return table.loss(log_odds, share) / table.observed.sum().sqrt()
 
@@ -152,10 +152,10 @@ def _has_difficulty(sources: Sequence[GeneralSource]) -> NDArray[np.bool_]:
 
 def _is_judged(sources: Sequence[GeneralSource]) -> NDArray[np.bool_]:
     """The kinds without data whose answers are good or less good, rather than right or wrong."""
-    judged = np.zeros(KINDS, dtype=bool)
+    is_of_judge = np.zeros(KINDS, dtype=bool)
     for kind in _JUDGED_KINDS:
-        judged[SKILL_NUMBER[kind]] = True
-    return judged & ~_has_difficulty(sources)
+        is_of_judge[SKILL_NUMBER[kind]] = True
+    return is_of_judge & ~_has_difficulty(sources)
 
 
 _VARIANCES = {"constant": 0.1, "kinds": 0.1, "forms": 0.1, "tastes": 0.25, "difficulty": 0.003}
@@ -284,8 +284,8 @@ def _fit_expert_labels(
     """The label parameters of one source's experts, by maximum a posteriori; beside those of ``start``."""
     slope = torch.from_numpy(answers.slope)
     effect = table.kinds @ torch.from_numpy(answers.difficulty) * table.difficulty
-    shared = table.kinds @ torch.from_numpy(answers.ease) + effect
-    base = (table.skills * slope) @ table.abilities.T + shared[:, None]
+    prompt_log_odds = table.kinds @ torch.from_numpy(answers.ease) + effect
+    base = (table.skills * slope) @ table.abilities.T + prompt_log_odds[:, None]
     guess = table.kinds @ torch.from_numpy(answers.guess)
     if start is not None:
         base = base + _LabelParameters.of(start).log_odds(table, effect)
@@ -303,12 +303,12 @@ def _longer_than_read(lengths: Floats, log_length: Floats) -> list[float]:
     """How much longer each expert's answers are than what was read, in logarithms; 0 where none is known."""
     differences = []
     for column in lengths.T:
-        known = np.isfinite(column)
-        if not known.any():
+        has_length = np.isfinite(column)
+        if not has_length.any():
             differences.append(0.0)
             continue
         # The ratio of means, not of logarithms: a mean in tokens is what costs.
-        ratio = column[known].mean() / np.exp(log_length[known]).mean()
+        ratio = column[has_length].mean() / np.exp(log_length[has_length]).mean()
         differences.append(float(np.log(max(ratio, 1e-3))))
     return differences
 

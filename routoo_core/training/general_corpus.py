@@ -149,16 +149,18 @@ def _surprise(scores: Floats) -> Floats:
 
 def _mean_log_length(lengths: Floats) -> Floats:
     """Of the answers to each prompt, experts that are always longer taken off; NaN where none is known."""
-    known = np.isfinite(lengths)
-    logs = np.log(np.where(known, np.maximum(lengths, 1.0), np.nan))
-    counts = known.sum(axis=0)
+    has_length = np.isfinite(lengths)
+    logs = np.log(np.where(has_length, np.maximum(lengths, 1.0), np.nan))
+    counts = has_length.sum(axis=0)
     if not counts.any():
         return np.full(len(lengths), np.nan, np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):
         expert_means = np.nansum(logs, axis=0) / counts
         centre = np.nanmean(expert_means)
-        centred = logs - expert_means + centre
-        mean: Floats = (np.nansum(centred, axis=1) / known.sum(axis=1)).astype(np.float32)
+        adjusted_logs = logs - expert_means + centre
+        mean: Floats = (np.nansum(adjusted_logs, axis=1) / has_length.sum(axis=1)).astype(
+            np.float32
+        )
     return mean
 
 

@@ -71,16 +71,18 @@ def teach_general(
         languages=["en"] * len(labels.prompts),
     )
     own = fit_source_labels(source, reading, model.answers)
-    grown = replace(
+    new_model = replace(
         model,
         labels=LabelTable.join([model.labels, own]),
         trained=np.union1d(model.trained, question_fingerprints(labels.prompts)),
     )
-    added = AddedExpert(
-        expert.name, len(labels.scores), _auc_of(grown, expert.name, labels.prompts, labels.scores)
+    addition = AddedExpert(
+        expert.name,
+        len(labels.scores),
+        _auc_of(new_model, expert.name, labels.prompts, labels.scores),
     )
-    _write(checkpoint, out, grown, [added])
-    return added
+    _write(checkpoint, out, new_model, [addition])
+    return addition
 
 
 def learn_labels(
@@ -100,15 +102,15 @@ def learn_labels(
         lengths: Tokens of the answers, or NaN, prompts × experts.
     """
     start = select_labels(model.labels, experts)
-    corrected = correct_labels(start, scores, lengths, reading, model.answers)
+    correction = correct_labels(start, scores, lengths, reading, model.answers)
     forecast = model.bind(experts).forecast_reading(reading)
     observed = np.isfinite(scores)
     information = (forecast.quality * (1 - forecast.quality) * observed).sum(axis=0)
     variance = np.zeros_like(information)
     if forecast.deviation is not None:
         variance = np.square(forecast.deviation).mean(axis=0)
-    left = (1 / np.sqrt(1 + information * variance)).astype(np.float32)
-    return replace(corrected, doubt=start.doubt * left)
+    doubt_share = (1 / np.sqrt(1 + information * variance)).astype(np.float32)
+    return replace(correction, doubt=start.doubt * doubt_share)
 
 
 def train_from_general(checkpoint: Path, outcomes: Outcomes, out: Path) -> list[AddedExpert]:
@@ -128,26 +130,26 @@ def train_from_general(checkpoint: Path, outcomes: Outcomes, out: Path) -> list[
     Raises:
         OutcomesError: A split is empty.
     """
-    taught = outcomes.take(outcomes.rows("train"))
-    if not len(taught.prompts):
+    training = outcomes.take(outcomes.rows("train"))
+    if not len(training.prompts):
         raise OutcomesError("no prompt of the table is in the split 'train'; see the column split")
     model = load_general(checkpoint)
-    experts = _describe_columns(taught.experts, model.labels)
-    reading = model.reader.read(taught.prompts)
-    rows = learn_labels(model, experts, reading, taught.scores, _lengths_of(taught))
-    grown = replace(
+    experts = _describe_columns(training.experts, model.labels)
+    reading = model.reader.read(training.prompts)
+    rows = learn_labels(model, experts, reading, training.scores, _lengths_of(training))
+    new_model = replace(
         model,
         labels=LabelTable.join([model.labels.without(set(rows.names)), rows]),
-        trained=np.union1d(model.trained, question_fingerprints(taught.prompts)),
+        trained=np.union1d(model.trained, question_fingerprints(training.prompts)),
     )
     held_out = outcomes.take(outcomes.rows("dev"))
-    aucs = _held_out_aucs(grown, experts, held_out)
-    added = []
-    for column, name in enumerate(taught.experts):
-        labels = int(np.isfinite(taught.scores[:, column]).sum())
-        added.append(AddedExpert(name, labels, aucs[column]))
-    _write(checkpoint, out, grown, added)
-    return added
+    aucs = _held_out_aucs(new_model, experts, held_out)
+    additions = []
+    for column, name in enumerate(training.experts):
+        labels = int(np.isfinite(training.scores[:, column]).sum())
+        additions.append(AddedExpert(name, labels, aucs[column]))
+    _write(checkpoint, out, new_model, additions)
+    return additions
 
 
 def _held_out_aucs(
@@ -156,13 +158,13 @@ def _held_out_aucs(
     """Of each expert; ``None`` where all of its answers are correct, all wrong, or there is none."""
     if not len(held_out.prompts):
         return [None] * len(experts)
-    taught = [replace(expert, label_names=(expert.name,)) for expert in experts]
-    quality = model.bind(taught).predict(held_out.prompts).astype(np.float64)
+    own_experts = [replace(expert, label_names=(expert.name,)) for expert in experts]
+    quality = model.bind(own_experts).predict(held_out.prompts).astype(np.float64)
     aucs: list[float | None] = []
     for column in range(len(experts)):
-        known = np.isfinite(held_out.scores[:, column])
-        observed = held_out.scores[known, column].astype(np.float64)
-        value = auc(quality[known, column], observed) if len(observed) else np.nan
+        has_score = np.isfinite(held_out.scores[:, column])
+        observed = held_out.scores[has_score, column].astype(np.float64)
+        value = auc(quality[has_score, column], observed) if len(observed) else np.nan
         aucs.append(None if np.isnan(value) else float(value))
     return aucs
 
@@ -212,13 +214,15 @@ def _auc_of(
     return None if np.isnan(value) else value
 
 
-def _write(checkpoint: Path, out: Path, model: GeneralModel, added: Sequence[AddedExpert]) -> None:
+def _write(
+    checkpoint: Path, out: Path, model: GeneralModel, additions: Sequence[AddedExpert]
+) -> None:
     """The grown router, whole or not at all."""
     config = read_config_values(checkpoint)
     config["labels"] = list(model.labels.names)
     metrics = json.loads((checkpoint / METRICS_FILE).read_text(encoding="utf-8"))
     lines = [(checkpoint / CARD_FILE).read_text(encoding="utf-8").rstrip(), ""]
-    for expert in added:
+    for expert in additions:
         metrics.setdefault("added_experts", []).append(
             {"name": expert.name, "labels": expert.labels, "auc": expert.auc}
         )

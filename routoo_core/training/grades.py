@@ -141,11 +141,11 @@ def learn_from_grades(
     names = {row.names[0] for row in rows}
     labels = LabelTable.join([model.labels.without(names), *rows])
     fingerprints = np.array([call.fingerprint for call in new], np.uint64)
-    taught = replace(model, labels=labels, graded=np.union1d(model.graded, fingerprints))
-    learnt = [_compare(model, taught, own, row) for own, row in zip(grades, rows, strict=True)]
-    learnt.sort(key=lambda expert: -expert.calls)
-    _write(checkpoint, out, taught, learnt)
-    return LearntGrades(tuple(learnt), repeated=len(usable) - len(new))
+    new_model = replace(model, labels=labels, graded=np.union1d(model.graded, fingerprints))
+    lessons = [_compare(model, new_model, own, row) for own, row in zip(grades, rows, strict=True)]
+    lessons.sort(key=lambda expert: -expert.calls)
+    _write(checkpoint, out, new_model, lessons)
+    return LearntGrades(tuple(lessons), repeated=len(usable) - len(new))
 
 
 def _usable_calls(pool: Pool, calls: Sequence[GradedCall]) -> list[GradedCall]:
@@ -160,11 +160,11 @@ def _usable_calls(pool: Pool, calls: Sequence[GradedCall]) -> list[GradedCall]:
 
 def _new_calls(model: GeneralModel, calls: Sequence[GradedCall]) -> list[GradedCall]:
     """Each call that the router has not learnt from, once: a log grows, and is given again."""
-    seen = set(model.graded.tolist())
+    fingerprints = set(model.graded.tolist())
     new = []
     for call in calls:
-        if call.fingerprint not in seen:
-            seen.add(call.fingerprint)
+        if call.fingerprint not in fingerprints:
+            fingerprints.add(call.fingerprint)
             new.append(call)
     return new
 
@@ -212,9 +212,9 @@ def _compare(
     before: GeneralModel, after: GeneralModel, grades: _ExpertGrades, row: LabelTable
 ) -> LearntExpert:
     """What an expert's graded calls are predicted to be worth by either router."""
-    taught = replace(grades.expert, label_names=row.names)
+    own_expert = replace(grades.expert, label_names=row.names)
     old = before.bind([grades.expert]).forecast_reading(grades.reading)
-    new = after.bind([taught]).forecast_reading(grades.reading)
+    new = after.bind([own_expert]).forecast_reading(grades.reading)
     doubts = []
     for forecast in (old, new):
         doubts.append(0.0 if forecast.deviation is None else float(forecast.deviation.mean()))
@@ -233,7 +233,7 @@ def _write(
     checkpoint: Path,
     out: Path,
     model: GeneralModel,
-    learnt: Sequence[LearntExpert],
+    lessons: Sequence[LearntExpert],
 ) -> None:
     """The new router, whole or not at all."""
     config = read_config_values(checkpoint)
@@ -244,11 +244,11 @@ def _write(
     entry = {
         "date": date,
         "from": name_of(checkpoint),
-        "experts": [asdict(expert) for expert in learnt],
+        "experts": [asdict(expert) for expert in lessons],
     }
     metrics.setdefault(LEARNT, []).append(entry)
     lines = [(checkpoint / CARD_FILE).read_text(encoding="utf-8").rstrip(), ""]
-    for expert in learnt:
+    for expert in lessons:
         lines.append(
             f"- {date}: {expert.expert} learnt from {expert.calls} graded calls "
             f"(quality there {expert.predicted_before:.2f} → {expert.predicted_after:.2f})"

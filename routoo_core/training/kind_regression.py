@@ -14,20 +14,20 @@ _SMALLEST = 1e-30
 
 
 def fit_kinds(
-    matrix: csr_matrix | Floats, wanted: Floats, weights: Floats, penalty: float
+    matrix: csr_matrix | Floats, targets: Floats, weights: Floats, penalty: float
 ) -> Floats:
     """Fit the weights by maximum a posteriori.
 
     Args:
         matrix: (texts, features).
-        wanted: The kinds, (texts, KINDS).
+        targets: The kinds, (texts, KINDS).
         weights: How much each text counts, (texts,).
         penalty: On the squares of the weights.
 
     Returns:
         Weights, (features + 1, KINDS), the bias last.
     """
-    transposed = matrix.T.tocsr() if isinstance(matrix, csr_matrix) else matrix.T
+    transpose = matrix.T.tocsr() if isinstance(matrix, csr_matrix) else matrix.T
     features = matrix.shape[1]
     share = weights * (len(weights) / weights.sum())
 
@@ -37,10 +37,10 @@ def fit_kinds(
         logits -= logits.max(axis=1, keepdims=True)
         probability = np.exp(logits)
         probability /= probability.sum(axis=1, keepdims=True)
-        likelihood = np.log((probability * wanted).sum(axis=1) + _SMALLEST)
+        likelihood = np.log((probability * targets).sum(axis=1) + _SMALLEST)
         size = penalty / 2 * np.square(parameters[:-1]).sum()
-        error = share[:, None] * (probability - wanted)
-        gradient = np.vstack([transposed @ error + penalty * parameters[:-1], error.sum(axis=0)])
+        error = share[:, None] * (probability - targets)
+        gradient = np.vstack([transpose @ error + penalty * parameters[:-1], error.sum(axis=0)])
         return size - float((share * likelihood).sum()), gradient.ravel()
 
     start = np.zeros((features + 1) * KINDS)

@@ -51,16 +51,16 @@ class _Regression:
 
     def fill_others(self, fitted: NDArray[np.bool_]) -> None:
         """Give every expert that was not fitted the mean of those that were."""
-        unfitted = ~fitted
+        others = ~fitted
         mean_weight = self.weight[:, fitted].mean(1, keepdims=True)
-        self.weight[:, unfitted] = mean_weight
+        self.weight[:, others] = mean_weight
 
         mean_bias = self.bias[fitted].mean()
-        self.bias[unfitted] = mean_bias
+        self.bias[others] = mean_bias
 
         log_bounds = np.log(self.bounds[:, fitted])
         mean_log_bounds = log_bounds.mean(1, keepdims=True)
-        self.bounds[:, unfitted] = np.exp(mean_log_bounds)
+        self.bounds[:, others] = np.exp(mean_log_bounds)
 
 
 def fit_lengths(vectors: Vectors, lengths: Lengths) -> LengthModel | None:
@@ -157,14 +157,14 @@ def _fit_ridge(inputs: Doubles, log_lengths: Doubles) -> tuple[Doubles, Doubles]
     """Weight and bias of a ridge regression; the bias has Duan's smearing correction, which makes means right."""
     input_mean = inputs.mean(0)
     log_mean = log_lengths.mean(0)
-    centred = inputs - input_mean
+    deviations = inputs - input_mean
     penalty = PENALTY * len(inputs) * np.eye(inputs.shape[1])
 
-    gram = centred.T @ centred + penalty
-    moment = centred.T @ (log_lengths - log_mean)
+    gram = deviations.T @ deviations + penalty
+    moment = deviations.T @ (log_lengths - log_mean)
     weight = np.linalg.solve(gram, moment)
 
-    fitted = centred @ weight + log_mean
+    fitted = deviations @ weight + log_mean
     mean_length = np.exp(log_lengths).mean(0)
     mean_fitted_length = np.exp(fitted).mean(0)
     smearing = np.log(mean_length / mean_fitted_length)

@@ -51,8 +51,8 @@ def factorisation_settings_for_all_rows(
     """As many epochs as were best on ``dev``, and the scale that was fitted there."""
     factors = model.strength
     assert isinstance(factors, MatrixFactorisation)  # noqa: S101
-    scaled = with_scale_of(settings, model)
-    return scaled.model_copy(update={"epochs": max(1, factors.epochs)})
+    new_settings = with_scale_of(settings, model)
+    return new_settings.model_copy(update={"epochs": max(1, factors.epochs)})
 
 
 class _Factors(nn.Module):
@@ -79,11 +79,11 @@ class _Factors(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Strengths, log-odds, (prompts, experts)."""
-        standardised = (vectors - self.mean) / self.scale
+        z_scores = (vectors - self.mean) / self.scale
         if self.training:
-            standardised = standardised + self.noise * torch.randn_like(standardised)
+            z_scores = z_scores + self.noise * torch.randn_like(z_scores)
         unit_experts = functional.normalize(self.experts.weight, dim=1)
-        strengths: Tensor = self.projection(standardised) @ (unit_experts * self.output).T
+        strengths: Tensor = self.projection(z_scores) @ (unit_experts * self.output).T
         return strengths
 
 
@@ -124,12 +124,12 @@ def battle_loss(strengths: Tensor, scores: Tensor, ties: bool) -> Tensor:
     """
     first, second = torch.triu_indices(scores.shape[1], scores.shape[1], 1)
     lead = scores[:, first] - scores[:, second]
-    fought = ~torch.isnan(lead)
+    is_battle = ~torch.isnan(lead)
     if not ties:
-        fought = fought & (lead != 0)
+        is_battle = is_battle & (lead != 0)
     result = (torch.sign(torch.nan_to_num(lead)) + 1) / 2
 
     logits = strengths[:, first] - strengths[:, second]
     losses = functional.binary_cross_entropy_with_logits(logits, result, reduction="none")
-    weights = fought.to(losses.dtype)
+    weights = is_battle.to(losses.dtype)
     return (losses * weights).sum() / weights.sum().clamp_min(1)

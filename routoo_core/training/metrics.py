@@ -156,8 +156,8 @@ def measure_pool(
 
     cost = np.array(list(prices.values()))
     policies = sweep(cost)
-    served = {}
+    by_router = {}
     for name, quality in pool_qualities.items():
-        served[name] = serve(quality, scores, cost, policies)
-    served |= blind_routers(scores, cost)
-    return pool_figures(pool, served, scores, cost, bootstrap_weights(len(scores)))
+        by_router[name] = serve(quality, scores, cost, policies)
+    by_router |= blind_routers(scores, cost)
+    return pool_figures(pool, by_router, scores, cost, bootstrap_weights(len(scores)))

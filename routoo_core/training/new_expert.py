@@ -64,11 +64,11 @@ def add_expert(
 
     inputs = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
     scores = scores.astype(np.float32)
-    grown = []
+    new_heads = []
     for head in heads:
         row_prior = _RowPrior.of_experts(head, prior, strength)
-        grown.append(_with_one_more(head, _fit_row(head, row_prior, inputs, scores)))
-    return grown
+        new_heads.append(_with_one_more(head, _fit_row(head, row_prior, inputs, scores)))
+    return new_heads
 
 
 @dataclass(frozen=True)

@@ -48,13 +48,13 @@ class _Entries:
     value: Floats
     forms: Floats
 
-    def matrix(self, chosen: NDArray[np.bool_]) -> csr_matrix:
+    def matrix(self, subset: NDArray[np.bool_]) -> csr_matrix:
         """The features of chosen texts, (chosen texts, features)."""
-        number = np.cumsum(chosen) - 1
-        is_chosen = chosen[self.row]
-        row = number[self.row[is_chosen]]
-        shape = (int(chosen.sum()), BUCKETS + SHAPES)
-        return csr_matrix((self.value[is_chosen], (row, self.column[is_chosen])), shape)
+        number = np.cumsum(subset) - 1
+        is_in_subset = subset[self.row]
+        row = number[self.row[is_in_subset]]
+        shape = (int(subset.sum()), BUCKETS + SHAPES)
+        return csr_matrix((self.value[is_in_subset], (row, self.column[is_in_subset])), shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,13 +135,13 @@ def _collect_entries(texts: Sequence[str], idf: NDArray[np.float16]) -> _Entries
 
 
 def _solve(
-    entries: _Entries, targets: ReaderTargets, chosen: NDArray[np.bool_]
+    entries: _Entries, targets: ReaderTargets, subset: NDArray[np.bool_]
 ) -> tuple[Floats, Floats]:
     """Weights (features, OUTPUTS) and biases from the chosen texts."""
     weight = np.zeros((BUCKETS + SHAPES, OUTPUTS), np.float32)
     bias = np.zeros(OUTPUTS, np.float32)
     for outputs, penalty in _RIDGES:
-        regression = targets.regression(outputs, chosen)
+        regression = targets.regression(outputs, subset)
         if regression is not None:
             row_weights = np.sqrt(regression.weights)
             matrix = entries.matrix(regression.rows).multiply(row_weights[:, None]).tocsr()
@@ -149,7 +149,7 @@ def _solve(
             weight[:, outputs] = _ridge(matrix, residual, penalty)
             bias[outputs] = regression.mean
 
-    kinds = targets.kinds(chosen)
+    kinds = targets.kinds(subset)
     if kinds is not None:
         matrix = entries.matrix(kinds.rows)
         fitted = fit_kinds(matrix, kinds.kinds, kinds.weights, _KIND_PENALTY)
@@ -158,31 +158,31 @@ def _solve(
     return weight, bias
 
 
-def _ridge(matrix: csr_matrix, wanted: Floats, penalty: float) -> Floats:
+def _ridge(matrix: csr_matrix, targets: Floats, penalty: float) -> Floats:
     """Ridge regression in its dual form, one conjugate-gradient solve for each column at once.
 
     Rows that count much make the problem uneven, so it is preconditioned by the squares of the rows.
     """
-    transposed = matrix.T.tocsr()
+    transpose = matrix.T.tocsr()
     row_squares = np.asarray(matrix.multiply(matrix).sum(axis=1)) + penalty
-    residual = wanted.astype(np.float64)
+    residual = targets.astype(np.float64)
     solution = np.zeros_like(residual)
-    scaled = residual / row_squares
-    direction = scaled.copy()
-    product = (residual * scaled).sum(axis=0)
+    scaled_residual = residual / row_squares
+    direction = scaled_residual.copy()
+    product = (residual * scaled_residual).sum(axis=0)
     enough = _TOLERANCE * product
     for _ in range(_ROUNDS):
-        image = matrix @ (transposed @ direction) + penalty * direction
+        image = matrix @ (transpose @ direction) + penalty * direction
         step = product / np.maximum((direction * image).sum(axis=0), _SMALLEST)
         solution += step * direction
         residual -= step * image
-        scaled = residual / row_squares
-        new_product = (residual * scaled).sum(axis=0)
+        scaled_residual = residual / row_squares
+        new_product = (residual * scaled_residual).sum(axis=0)
         if (new_product <= enough).all():
             break
-        direction = scaled + new_product / np.maximum(product, _SMALLEST) * direction
+        direction = scaled_residual + new_product / np.maximum(product, _SMALLEST) * direction
         product = new_product
-    weights: Floats = (transposed @ solution).astype(np.float32)
+    weights: Floats = (transpose @ solution).astype(np.float32)
     return weights
 
 

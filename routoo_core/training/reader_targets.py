@@ -68,21 +68,21 @@ class ReaderTargets:
     kind_weights: Floats = field(repr=False)
     groups: NDArray[np.intp] = field(repr=False)
 
-    def regression(self, outputs: slice, chosen: NDArray[np.bool_]) -> Regression | None:
+    def regression(self, outputs: slice, subset: NDArray[np.bool_]) -> Regression | None:
         """Chosen texts of which these outputs are known; ``None`` where there is none."""
-        rows = chosen & np.isfinite(self.values[:, outputs]).all(axis=1)
+        rows = subset & np.isfinite(self.values[:, outputs]).all(axis=1)
         if not rows.any():
             return None
         weights = np.ones(int(rows.sum()), np.float32)
         if outputs == DIFFICULTY:
             weights = self.weights[rows]
-        wanted = self.values[rows, outputs]
-        mean = (wanted * weights[:, None]).sum(axis=0) / weights.sum()
-        return Regression(rows, weights, mean, wanted - mean)
+        targets = self.values[rows, outputs]
+        mean = (targets * weights[:, None]).sum(axis=0) / weights.sum()
+        return Regression(rows, weights, mean, targets - mean)
 
-    def kinds(self, chosen: NDArray[np.bool_]) -> KindTargets | None:
+    def kinds(self, subset: NDArray[np.bool_]) -> KindTargets | None:
         """Chosen texts that count for the kinds; ``None`` where there is none."""
-        rows = chosen & (self.kind_weights > 0)
+        rows = subset & (self.kind_weights > 0)
         if not rows.any():
             return None
         return KindTargets(rows, self.kind_weights[rows], self.values[rows, KIND_OUTPUTS])

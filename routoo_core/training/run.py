@@ -71,18 +71,18 @@ def train_router(
         OutcomesError: A split is empty.
     """
     _check_splits(outcomes)
-    encoded = _encode(outcomes, config, progress)
-    fitted = _fit(encoded.training, config, progress)
-    served = _encode_as_served(encoded.table, fitted.adapter, config, progress)
-    lengths = _fit_lengths(served)
-    held_out = _predict_held_out(encoded.table, fitted.model, served, progress)
-    metrics = _measure(outcomes, held_out, lengths, served, prices)
-    final = _refit(encoded.training, fitted, config, progress)
+    data = _encode(outcomes, config, progress)
+    fitted = _fit(data.training, config, progress)
+    serving = _encode_as_served(data.table, fitted.adapter, config, progress)
+    lengths = _fit_lengths(serving)
+    held_out = _predict_held_out(data.table, fitted.model, serving, progress)
+    metrics = _measure(outcomes, held_out, lengths, serving, prices)
+    final = _refit(data.training, fitted, config, progress)
 
     if is_main_process():
         calibration = fit_calibration(held_out.uncalibrated, held_out.outcomes.scores)
         checkpoint = Checkpoint(
-            config=_checkpoint_config(outcomes, config, served.dim),
+            config=_checkpoint_config(outcomes, config, serving.dim),
             parts=PredictorParts(final.model, calibration, lengths, final.adapter),
             reference=_reference(held_out, final.prompts, config.seed),
             metrics=metrics.to_dict(),
@@ -120,12 +120,12 @@ def _encode(outcomes: Outcomes, config: TrainingConfig, progress: Progress) -> _
         if not config.open_questions:
             return _Encoded(table, training=table)
 
-        extended = outcomes.with_open_questions()
-        added_prompts = extended.prompts[len(vectors) :]
+        training = outcomes.with_open_questions()
+        added_prompts = training.prompts[len(vectors) :]
         if added_prompts:
             added_vectors = encode_cached(added_prompts, config.encoder, progress)
             vectors = np.concatenate([vectors, added_vectors])
-    return _Encoded(table, training=EncodedOutcomes(extended, vectors))
+    return _Encoded(table, training=EncodedOutcomes(training, vectors))
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,9 @@ def _fit(data: EncodedOutcomes, config: TrainingConfig, progress: Progress) -> _
             resume_file=_resume_file(config, data.outcomes),
         )
         with progress.status("Training the encoder …") as update:
-            tuned = algorithm.fine_tune(model, data, plan, update)
-        model = tuned.model
-        adapter = tuned.adapter
+            tuning = algorithm.fine_tune(model, data, plan, update)
+        model = tuning.model
+        adapter = tuning.adapter
 
     prompts = data.outcomes.prompts
     train_prompts = tuple(prompts[row] for row in data.outcomes.rows("train"))
@@ -236,10 +236,10 @@ def _rows_with_lengths(outcomes: Outcomes) -> NDArray[np.int64]:
     return rows[~np.isnan(outcomes.lengths[rows]).all(axis=1)]
 
 
-def _fit_lengths(served: _ServedVectors) -> LengthModel | None:
-    if served.lengths is None:
+def _fit_lengths(serving: _ServedVectors) -> LengthModel | None:
+    if serving.lengths is None:
         return None
-    return fit_lengths(served.with_lengths, served.lengths)
+    return fit_lengths(serving.with_lengths, serving.lengths)
 
 
 @dataclass(frozen=True)
@@ -264,19 +264,19 @@ class _HeldOut:
 
 
 def _predict_held_out(
-    table: EncodedOutcomes, model: QualityModel, served: _ServedVectors, progress: Progress
+    table: EncodedOutcomes, model: QualityModel, serving: _ServedVectors, progress: Progress
 ) -> _HeldOut:
     dev = table.outcomes.rows("dev")
     outcomes = table.outcomes.take(dev)
     fingerprints = question_fingerprints(outcomes.prompts)
-    uncalibrated = model.quality(served.dev)
-    quality = cross_calibrated(uncalibrated, outcomes.scores, fingerprints)
+    raw_quality = model.quality(serving.dev)
+    quality = cross_calibrated(raw_quality, outcomes.scores, fingerprints)
 
     with progress.status("Training simple routers to stand beside …"):
         simple = predict_simple_routers(table.outcomes, table.vectors, dev)
     return _HeldOut(
         outcomes=outcomes,
-        uncalibrated=uncalibrated,
+        uncalibrated=raw_quality,
         quality=_in_checkpoint_precision(quality),
         simple={name: _in_checkpoint_precision(values) for name, values in simple.items()},
         domain_lookup=domain_lookup(table.outcomes, dev),
@@ -293,16 +293,16 @@ def _measure(
     outcomes: Outcomes,
     held_out: _HeldOut,
     lengths: LengthModel | None,
-    served: _ServedVectors,
+    serving: _ServedVectors,
     prices: Mapping[str, float],
 ) -> TrainingMetrics:
     scores = held_out.outcomes.scores.astype(np.float64)
-    calibrated = prediction_metrics(held_out.quality.astype(np.float64), scores)
-    uncalibrated = prediction_metrics(held_out.uncalibrated.astype(np.float64), scores)
+    figures = prediction_metrics(held_out.quality.astype(np.float64), scores)
+    raw_figures = prediction_metrics(held_out.uncalibrated.astype(np.float64), scores)
 
     length_errors = None
     if lengths is not None:
-        length_errors = _measure_lengths(lengths.lengths(served.dev), outcomes)
+        length_errors = _measure_lengths(lengths.lengths(serving.dev), outcomes)
     pool = None
     if prices:
         qualities: dict[str, NDArray[np.floating]] = {
@@ -317,9 +317,9 @@ def _measure(
         experts=len(outcomes.experts),
         train_prompts=len(outcomes.prompts) - dev_prompts,
         dev_prompts=dev_prompts,
-        auc=calibrated.auc,
-        ece=calibrated.ece,
-        ece_uncalibrated=uncalibrated.ece,
+        auc=figures.auc,
+        ece=figures.ece,
+        ece_uncalibrated=raw_figures.ece,
         lengths=length_errors,
         pool=pool,
     )

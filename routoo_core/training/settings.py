@@ -157,10 +157,10 @@ def preset(
 
 
 def _merge_tables(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+    union = dict(base)
     for key, value in changes.items():
         if isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
-            merged[key] = _merge_tables(base[key], value)
+            union[key] = _merge_tables(base[key], value)
         else:
-            merged[key] = value
-    return merged
+            union[key] = value
+    return union

@@ -55,10 +55,10 @@ def rank_by_similarity(
         seed: Of the clustering.
     """
     rows, place = np.unique(battles.row, return_inverse=True)
-    fought_over = vectors[rows]
-    mean = fought_over.mean(0)
-    scale = fought_over.std(0) + 1e-6
-    places = unit((fought_over - mean) / scale)
+    battle_vectors = vectors[rows]
+    mean = battle_vectors.mean(0)
+    scale = battle_vectors.std(0) + 1e-6
+    places = unit((battle_vectors - mean) / scale)
     if 0 < settings.clusters < len(places):
         places, cluster_of = cluster(places, settings.clusters, np.random.default_rng(seed))
         place = cluster_of[place]

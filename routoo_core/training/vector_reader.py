@@ -26,29 +26,29 @@ _SMALLEST = 1e-6
 
 
 def fit_vector_weights(
-    vectors: Vectors, targets: ReaderTargets, chosen: NDArray[np.bool_]
+    vectors: Vectors, targets: ReaderTargets, subset: NDArray[np.bool_]
 ) -> VectorWeights:
     """Fit the weights on the vectors of chosen texts.
 
     Args:
         vectors: Of all texts, (texts, dim).
         targets: What a reader should say of all texts.
-        chosen: Which texts to learn from, (texts,).
+        subset: Which texts to learn from, (texts,).
     """
     dim = vectors.shape[1]
-    centre = vectors[chosen].mean(axis=0)
-    deviation = vectors[chosen].std(axis=0) + _SMALLEST
+    centre = vectors[subset].mean(axis=0)
+    deviation = vectors[subset].std(axis=0) + _SMALLEST
     unit = (deviation * np.sqrt(dim) / _NORM).astype(np.float32)
     features = (vectors - centre) / unit
 
     weight = np.zeros((dim, OUTPUTS), np.float32)
     bias = np.zeros(OUTPUTS, np.float32)
     for outputs in _REGRESSIONS:
-        regression = targets.regression(outputs, chosen)
+        regression = targets.regression(outputs, subset)
         if regression is not None:
             weight[:, outputs] = _ridge(features[regression.rows], regression)
             bias[outputs] = regression.mean
-    kinds = targets.kinds(chosen)
+    kinds = targets.kinds(subset)
     if kinds is not None:
         fitted = fit_kinds(features[kinds.rows], kinds.kinds, kinds.weights, _KIND_PENALTY)
         weight[:, KIND_OUTPUTS] = fitted[:-1]
@@ -58,7 +58,11 @@ def fit_vector_weights(
 
 def _ridge(features: Floats, regression: Regression) -> Floats:
     """Ridge regression by its normal equations, (dim, outputs)."""
-    weighted = features * regression.weights[:, None]
-    squares = (weighted.T @ features).astype(np.float64) + _RIDGE * np.eye(features.shape[1])
-    fitted: Floats = np.linalg.solve(squares, weighted.T @ regression.residual).astype(np.float32)
+    weighted_features = features * regression.weights[:, None]
+    squares = (weighted_features.T @ features).astype(np.float64) + _RIDGE * np.eye(
+        features.shape[1]
+    )
+    fitted: Floats = np.linalg.solve(squares, weighted_features.T @ regression.residual).astype(
+        np.float32
+    )
     return fitted

@@ -57,8 +57,8 @@ def guess_rates(
     if rate is not None:
         return GuessRates(np.full(observed.prompts, rate), f"{rate:g}, as given")
 
-    listed = choices or [0] * observed.prompts
-    choice_counts = np.array(listed, dtype=np.float64)
+    counts = choices or [0] * observed.prompts
+    choice_counts = np.array(counts, dtype=np.float64)
     has_choices = choice_counts > 0
     if has_choices.all():
         return GuessRates(1 / choice_counts, "1 / choices")
@@ -100,8 +100,8 @@ def estimated_guess_rate(observed: ObservedScores) -> float | None:
     count = max(1, len(usable) // _HARDEST_PART)
     hardest = by_difficulty[:count]
     right = rest.right[hardest].sum()
-    answered = rest.observed[hardest].sum()
-    return float(right / answered)
+    answers = rest.observed[hardest].sum()
+    return float(right / answers)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _answer_counts(observed: ObservedScores, rows: Sequence[int]) -> _AnswerCoun
 
 
 def coverage_without_luck(
-    observed: ObservedScores, chosen: Sequence[str], rates: Array
+    observed: ObservedScores, experts: Sequence[str], rates: Array
 ) -> tuple[float, ...]:
     """Coverage after each expert, corrected for chance; for scores of 0 and 1.
 
@@ -133,10 +133,10 @@ def coverage_without_luck(
 
     Args:
         observed: Scores.
-        chosen: Names in the order chosen.
+        experts: Names in the order chosen.
         rates: Chance that an expert that does not know answers rightly, one for each prompt, 0 to below 1.
     """
-    rows = observed.rows_of(chosen)
+    rows = observed.rows_of(experts)
     distinct_rates, rate_of_prompt = np.unique(rates, return_inverse=True)
     is_right = observed.right_answers(rows)
     right_counts = np.cumsum(is_right, axis=0, dtype=np.int64)
@@ -144,24 +144,26 @@ def coverage_without_luck(
     observed_counts = np.cumsum(is_observed, axis=0, dtype=np.int64)
 
     known_shares = []
-    for right, answered in zip(right_counts, observed_counts, strict=True):
-        lucky = _lucky_distribution(answered, distinct_rates, rate_of_prompt)
+    for right, answer_counts in zip(right_counts, observed_counts, strict=True):
+        lucky = _lucky_distribution(answer_counts, distinct_rates, rate_of_prompt)
         known_share = _known_share(right, lucky)
         known_shares.append(known_share)
     rising_shares = np.maximum.accumulate(known_shares)
     return tuple(rising_shares.tolist())
 
 
-def _lucky_distribution(answered: Counts, rates: Array, rate_of_prompt: NDArray[np.intp]) -> Array:
+def _lucky_distribution(
+    answer_counts: Counts, rates: Array, rate_of_prompt: NDArray[np.intp]
+) -> Array:
     """Expected number of prompts with 0, 1, … right answers, if every answer were a guess.
 
     Args:
-        answered: Number of answers on each prompt.
+        answer_counts: Number of answers on each prompt.
         rates: The distinct guess rates.
         rate_of_prompt: The position of each prompt's rate in ``rates``.
     """
-    most_answers = int(answered.max(initial=0))
-    pairs = np.stack([answered, rate_of_prompt])
+    most_answers = int(answer_counts.max(initial=0))
+    pairs = np.stack([answer_counts, rate_of_prompt])
     distinct_pairs, counts = np.unique(pairs, axis=1, return_counts=True)
     expected = np.zeros(most_answers + 1)
     for (answers, rate), count in zip(distinct_pairs.T, counts, strict=True):

@@ -80,10 +80,10 @@ class Construction:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        chosen = []
+        choice = []
         for row in self.rows():
-            chosen.append(dict(zip(self.columns, row, strict=True)))
-        return {**self.figures, "chosen": chosen}
+            choice.append(dict(zip(self.columns, row, strict=True)))
+        return {**self.figures, "chosen": choice}
 
 
 class Objective(Protocol):
@@ -126,25 +126,25 @@ def read_universe_input(
     if prompts is None or table is None:
         return UniverseInput(observed)
 
-    selected = table.take([row_of[prompt_id] for prompt_id in prompt_ids])
+    subset = table.take([row_of[prompt_id] for prompt_id in prompt_ids])
     scores = ExpertTable(prompt_ids, observed.experts, observed.scores())
-    choices = _choice_counts(prompts, table, selected)
-    return UniverseInput(observed, Outcomes(selected, scores), choices)
+    choices = _choice_counts(prompts, table, subset)
+    return UniverseInput(observed, Outcomes(subset, scores), choices)
 
 
-def _choice_counts(path: Path, table: Prompts, selected: Prompts) -> tuple[int, ...]:
+def _choice_counts(path: Path, table: Prompts, subset: Prompts) -> tuple[int, ...]:
     """Number of choices of each selected prompt, by the column ``choices`` or else by the text; 0 for none.
 
     Args:
         path: The table of prompts.
         table: All its prompts.
-        selected: The prompts whose choices are counted.
+        subset: The prompts whose choices are counted.
     """
     columns = read_columns(path, (), optional=("choices",))
     cells = columns.get("choices", [None] * len(table))
     cell_of = dict(zip(table.ids, cells, strict=True))
     counts = []
-    for prompt_id, text in zip(selected.ids, selected.texts, strict=True):
+    for prompt_id, text in zip(subset.ids, subset.texts, strict=True):
         choices = parse_choices(cell_of[prompt_id])
         counts.append(len(choices) or choices_listed(text))
     return tuple(counts)
@@ -200,22 +200,22 @@ def construct_by_routing(
     train = data.outcomes.take(data.outcomes.rows("train"))
     dev = data.outcomes.take(data.outcomes.rows("dev"))
     prices = settings.prices
-    routed = select_routed(train, prices, settings.size, settings.must_have, progress)
+    selection = select_routed(train, prices, settings.size, settings.must_have, progress)
     train_scores = ObservedScores.from_scores(train.scores, train.experts)
     covering = select_universe(train_scores, settings.size, settings.must_have, prices)
 
     figures: dict[str, Cell] = {
-        "area": routed.area,
+        "area": selection.area,
         "held_out_area": None,
         "held_out_area_of_coverage": None,
     }
     if dev.prompts:
-        figures["held_out_area"] = held_out_area(train, dev, prices, routed.experts)
+        figures["held_out_area"] = held_out_area(train, dev, prices, selection.experts)
         figures["held_out_area_of_coverage"] = held_out_area(train, dev, prices, covering.experts)
     columns: dict[str, Sequence[Cell]] = {
-        "model": routed.experts,
-        "area": routed.areas,
-        **_price_column(routed.experts, prices),
+        "model": selection.experts,
+        "area": selection.areas,
+        **_price_column(selection.experts, prices),
     }
     return Construction(figures, columns)
 

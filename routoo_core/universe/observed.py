@@ -153,8 +153,8 @@ class ObservedScores(ABC):
 
     def merge(self, first: PackedValues, second: PackedValues) -> PackedValues:
         """The higher score of two packed rows on each prompt."""
-        merged: PackedValues = self.higher(first, second)
-        return merged
+        best: PackedValues = self.higher(first, second)
+        return best
 
     def best_of_all(self) -> PackedValues:
         """The highest score of all experts on each prompt."""
@@ -202,8 +202,8 @@ class BinaryScores(ObservedScores):
     def gains(self, rows: NDArray[np.intp] | slice, best: PackedValues) -> NDArray[np.int64]:
         """Prompts that each of these experts answers and ``best`` does not."""
         added_bits = self.values[rows] & ~best
-        added = np.bitwise_count(added_bits)
-        gains: NDArray[np.int64] = added.sum(axis=1, dtype=np.int64)
+        additions = np.bitwise_count(added_bits)
+        gains: NDArray[np.int64] = additions.sum(axis=1, dtype=np.int64)
         return gains
 
     def total(self, best: PackedValues) -> int:
@@ -247,8 +247,8 @@ class GradedScores(ObservedScores):
     def gains(self, rows: NDArray[np.intp] | slice, best: PackedValues) -> NDArray[np.int64]:
         """What each of these experts would add to ``best``, in 55,440ths of a prompt."""
         values = self.values[rows]
-        added = values - np.minimum(values, best)
-        gains: NDArray[np.int64] = added.sum(axis=1, dtype=np.int64)
+        additions = values - np.minimum(values, best)
+        gains: NDArray[np.int64] = additions.sum(axis=1, dtype=np.int64)
         return gains
 
     def total(self, best: PackedValues) -> int:
@@ -297,9 +297,9 @@ def read_observed(path: Path, only: Collection[str] = ()) -> tuple[ObservedScore
             f"{path}: no outcome of any of the prompts; check that prompt_id is the same in both"
         )
     observed = ObservedScores.empty(contents.experts, len(prompt_ids), contents.binary)
-    rows_entered = _enter_rows(path, observed, prompt_ids)
-    pairs_observed = int(np.bitwise_count(observed.observed_bits).sum())
-    if rows_entered != pairs_observed:
+    row_count = _enter_rows(path, observed, prompt_ids)
+    pair_count = int(np.bitwise_count(observed.observed_bits).sum())
+    if row_count != pair_count:
         raise OutcomesError(
             f"{path}: {_first_repeated_pair(path)} was given before; give each pair once"
         )
@@ -354,10 +354,10 @@ def _enter_rows(path: Path, observed: ObservedScores, prompt_ids: list[str]) -> 
     count = 0
     for batch in read_batches(path):
         is_selected = compute.is_in(batch["prompt_id"], value_set=prompt_set)
-        selected = batch.filter(is_selected)
-        rows = _positions_in(expert_set, selected["model"])
-        columns = _positions_in(prompt_set, selected["prompt_id"])
-        scores = selected["score"].to_numpy(zero_copy_only=False)
+        part = batch.filter(is_selected)
+        rows = _positions_in(expert_set, part["model"])
+        columns = _positions_in(prompt_set, part["prompt_id"])
+        scores = part["score"].to_numpy(zero_copy_only=False)
         observed.enter(rows, columns, scores)
         count += len(rows)
     return count
@@ -398,17 +398,17 @@ def _pack(pairs: NDArray[np.bool_]) -> PackedValues:
     """Prompts × experts as bits, experts × words."""
     prompts, experts = pairs.shape
     width = _word_count(prompts) * _BITS_PER_WORD
-    padded = np.zeros((experts, width), dtype=np.bool_)
-    padded[:, :prompts] = pairs.T
-    packed = np.packbits(padded, axis=1)
-    return packed.view(np.uint64)
+    matrix = np.zeros((experts, width), dtype=np.bool_)
+    matrix[:, :prompts] = pairs.T
+    octets = np.packbits(matrix, axis=1)
+    return octets.view(np.uint64)
 
 
 def _unpack(bits: PackedValues, count: int) -> NDArray[np.bool_]:
     """Bits as experts × prompts."""
     bytes_view = np.ascontiguousarray(bits).view(np.uint8)
-    unpacked = np.unpackbits(bytes_view, axis=1, count=count)
-    return unpacked.view(np.bool_)
+    bit_values = np.unpackbits(bytes_view, axis=1, count=count)
+    return bit_values.view(np.bool_)
 
 
 def _word_count(prompts: int) -> int:

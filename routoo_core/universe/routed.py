@@ -184,18 +184,18 @@ def select_routed(
         )
     cost = _cost_of_experts(outcomes.experts, prices)
     curve = RoutedCurve(cross_validated(outcomes), outcomes.scores, cost)
-    chosen: list[int] = []
+    selection: list[int] = []
     areas: list[float] = []
     first_rows = must_have_rows(outcomes.experts, size, must_have)
     with progress.bar("Choosing", size) as advance:
         for expert in first_rows:
             curve.add(expert)
-            chosen.append(expert)
+            selection.append(expert)
             areas.append(curve.area())
             advance(1)
 
         candidates = _cheapest_candidates_first(cost, first_rows)
-        while len(chosen) < size and candidates:
+        while len(selection) < size and candidates:
             expert = max(candidates, key=curve.area_with)
             curve.add(expert)
             area = curve.area()
@@ -203,25 +203,25 @@ def select_routed(
             if area <= area_before + _SMALLEST_GAIN:
                 break
             candidates.remove(expert)
-            chosen.append(expert)
+            selection.append(expert)
             areas.append(area)
             advance(1)
 
-    names = tuple(outcomes.experts[expert] for expert in chosen)
+    names = tuple(outcomes.experts[expert] for expert in selection)
     return RoutedUniverse(names, tuple(areas))
 
 
 def held_out_area(
-    train: Outcomes, dev: Outcomes, prices: Mapping[str, float], chosen: Sequence[str]
+    train: Outcomes, dev: Outcomes, prices: Mapping[str, float], names: Sequence[str]
 ) -> float:
-    """Area on ``dev`` when a predictor by domain, fitted on ``train``, routes among ``chosen``, 0–1.
+    """Area on ``dev`` when a predictor by domain, fitted on ``train``, routes among ``names``, 0–1.
 
     The range of costs is that of the whole pool, so that sets can be compared.
     """
     cost = _cost_of_experts(dev.experts, prices)
     quality = predict_by_domain(train, dev.domains)
     curve = RoutedCurve(quality, dev.scores, cost)
-    for name in chosen:
+    for name in names:
         curve.add(dev.experts.index(name))
     return curve.area()
 

@@ -198,17 +198,17 @@ class _LazyGreedy:
         return gains_by_row[self._order]
 
 
-def _gains_over_others(observed: ObservedScores, chosen: Sequence[int]) -> tuple[float, ...]:
+def _gains_over_others(observed: ObservedScores, selection: Sequence[int]) -> tuple[float, ...]:
     """What each chosen expert adds to the best of those chosen before and after it."""
     best = observed.no_scores()
     best_before = []
-    for row in chosen:
+    for row in selection:
         best_before.append(best)
         best = observed.merge(best, observed.values[row])
 
     gains: list[int] = []
     best_after = observed.no_scores()
-    for row, before in zip(reversed(chosen), reversed(best_before), strict=True):
+    for row, before in zip(reversed(selection), reversed(best_before), strict=True):
         others_best = observed.merge(before, best_after)
         gain = observed.gains(slice(row, row + 1), others_best)[0]
         gains.append(int(gain))

@@ -88,8 +88,8 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-def _print_version(requested: bool) -> None:
-    if requested:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         for line in version_lines():
             out.print(line, highlight=False, soft_wrap=True)
         raise typer.Exit

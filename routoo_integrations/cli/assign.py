@@ -56,11 +56,11 @@ def assign_command(
         check_table_format(target)
     CommandFiles({"--out": target}, inputs=[scores, prices]).check(overwrite)
     greedy = _greedy_policy(policy, alpha, floor)
-    priced = read_priced_quality(scores, prices, pool or (), tokens)
+    priced_quality = read_priced_quality(scores, prices, pool or (), tokens)
 
-    assignment = assign(priced.table.values, priced.cost, budget, greedy)
+    assignment = assign(priced_quality.table.values, priced_quality.cost, budget, greedy)
     if target:
-        write_assignment(target, priced, assignment)
+        write_assignment(target, priced_quality, assignment)
 
     certificate = Certificate.of(assignment)
     if as_json:

@@ -124,12 +124,12 @@ def set_command(
 
     _, ledger = open_configured_account(configuration.path)
     change = LimitChange(limit, period, rolling, timezone)
-    changed = change_limit(configuration.path, ledger, name, change)
-    place = f"{configuration.path} and the ledger" if changed.is_in_file else "the ledger"
-    terms = describe_terms(changed.limit)
-    print_line(f"account {changed.limit.account}: {terms}, in {place}")
-    if changed.shared_with:
-        others = ", ".join(changed.shared_with)
+    outcome = change_limit(configuration.path, ledger, name, change)
+    place = f"{configuration.path} and the ledger" if outcome.is_in_file else "the ledger"
+    terms = describe_terms(outcome.limit)
+    print_line(f"account {outcome.limit.account}: {terms}, in {place}")
+    if outcome.shared_with:
+        others = ", ".join(outcome.shared_with)
         print_line(f"{configuration.path} is left as it is: its limit is also that of {others}")
 
 

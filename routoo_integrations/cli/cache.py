@@ -36,10 +36,10 @@ def show_command(config: ConfigOption = None, as_json: JsonOption = False) -> No
     Example: [bold]routoo cache show[/bold]
     """
     store = _open_store(config)
-    stored = [] if store is None else store.show()
+    summaries = [] if store is None else store.show()
     if as_json:
         rows = []
-        for account in stored:
+        for account in summaries:
             rows.append(
                 {
                     "account": account.account,
@@ -51,11 +51,11 @@ def show_command(config: ConfigOption = None, as_json: JsonOption = False) -> No
             )
         print_json(rows)
         return
-    if not stored:
+    if not summaries:
         print_note("No answers are stored.")
         return
     table = Table("account", "answers", "given again", "saved", "oldest", box=None)
-    for account in stored:
+    for account in summaries:
         oldest = datetime.fromtimestamp(account.oldest, UTC).strftime("%Y-%m-%d %H:%M")
         table.add_row(
             account.account,
@@ -105,18 +105,18 @@ def calibrate_command(
     """
     if not 0 < precision <= 1:
         raise ConfigurationError(f"precision: {precision:g} is not above 0 and at most 1")
-    scored = score_pairs(read_pairs(pairs), _vectors_of(vectors, config))
-    found = calibrate(scored, precision)
-    sides = {"calibration": found.calibration, "test": found.test}
+    pair_scores = score_pairs(read_pairs(pairs), _vectors_of(vectors, config))
+    calibration = calibrate(pair_scores, precision)
+    sides = {"calibration": calibration.calibration, "test": calibration.test}
     if as_json:
         print_json(
             {
-                "min_similarity": found.floor,
+                "min_similarity": calibration.floor,
                 **{name: _describe(accuracy) for name, accuracy in sides.items()},
             }
         )
         return
-    print_line(f"min_similarity = {found.floor}")
+    print_line(f"min_similarity = {calibration.floor}")
     table = Table("pairs", "precision", "recall", "precision by similarity alone", box=None)
     for name, accuracy in sides.items():
         table.add_row(
@@ -159,18 +159,18 @@ def _vectors_of(name: str, option: Path | None) -> QuestionVectors:
 
 
 def _describe(accuracy: Accuracy) -> dict[str, Any]:
-    described = {}
+    description = {}
     for name in ("precision", "recall", "alike"):
         share: Share = getattr(accuracy, name)
         low, high = share.interval()
-        described[name] = {
+        description[name] = {
             "value": share.value,
             "low": low,
             "high": high,
             "hits": share.hits,
             "cases": share.cases,
         }
-    return described
+    return description
 
 
 def _in_words(share: Share) -> str:

@@ -189,34 +189,34 @@ def _read_source(
     scores: Path | None,
     router: str | None,
     prompts: Path | None,
-    named: Pool | tuple[str, ...],
+    experts: Pool | tuple[str, ...],
 ) -> QualitySource:
     if scores and not router and not prompts:
         return QualitySource(predicted=read_predicted_quality(scores))
     if router and prompts and not scores:
-        return QualitySource(unpredicted=read_prediction_input(router, prompts, named))
+        return QualitySource(unpredicted=read_prediction_input(router, prompts, experts))
     raise ConfigurationError("pass either --scores, or --router and --prompts")
 
 
-def _experts(prices: Path, price_list: PriceList, known: tuple[str, ...]) -> Pool:
+def _experts(prices: Path, price_list: PriceList, names: tuple[str, ...]) -> Pool:
     """The experts of experts.toml, or those of a price list that the router knows."""
     if prices.suffix != ".toml":
-        return pool_of_prices(_known_prices(price_list, known, prices))
+        return pool_of_prices(_known_prices(price_list, names, prices))
     pool = Pool.from_toml(prices)
-    check_known(pool, known)
+    check_known(pool, names)
     return pool
 
 
-def _known_prices(price_list: PriceList, known: tuple[str, ...], path: Path) -> PriceList:
+def _known_prices(price_list: PriceList, names: tuple[str, ...], path: Path) -> PriceList:
     """The prices of the models that a router knows.
 
     Raises:
         ConfigurationError: It knows none of them.
     """
-    selected = price_list.select(known)
-    if not selected.models:
+    own_prices = price_list.select(names)
+    if not own_prices.models:
         raise ConfigurationError(f"{path}: the router knows none of its models")
-    return selected
+    return own_prices
 
 
 def _names(pool: Pool) -> tuple[str, ...]:
@@ -302,11 +302,11 @@ class PolicyExpectation:
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
-        named = {"model": self.model_name} if self.model_name else {}
+        model = {"model": self.model_name} if self.model_name else {}
         return {
             "policy": self.policy,
             self.field: self.best.value,
-            **named,
+            **model,
             "met": self.is_met,
             "mean_quality": self.best.quality,
             "mean_cost_usd": self.best.cost,

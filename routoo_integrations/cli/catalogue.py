@@ -111,21 +111,21 @@ def update_command(
         )
     target = own_catalogue_path()
     write_catalogue(target, content)
-    used = sum(score in content.scores for score in new_scores)
+    use_count = sum(score in content.scores for score in new_scores)
     print_line(
-        f"{target}: {used} of {len(new_scores)} new scores used, {len(content.models)} models"
+        f"{target}: {use_count} of {len(new_scores)} new scores used, {len(content.models)} models"
     )
-    if used < len(new_scores):
+    if use_count < len(new_scores):
         print_line("Others are of benchmarks that speak of no skill, or that too few models have.")
 
 
 def _merge_scores(current: Catalogue, new: Sequence[PublishedScore]) -> list[PublishedScore]:
-    replaced = {(score.key, score.effort, *score.column) for score in new}
-    kept = []
+    new_keys = {(score.key, score.effort, *score.column) for score in new}
+    current_scores = []
     for score in current.all_scores():
-        if (score.key, score.effort, *score.column) not in replaced:
-            kept.append(score)
-    return [*kept, *new]
+        if (score.key, score.effort, *score.column) not in new_keys:
+            current_scores.append(score)
+    return [*current_scores, *new]
 
 
 def _merge_models(current: Catalogue, new: Sequence[ModelFacts]) -> list[ModelFacts]:

@@ -47,18 +47,18 @@ def from_battles_command(
     Example: [bold]routoo data from-battles --battles arena.csv --prompts p.parquet --outcomes o.parquet[/bold]
     """
     check_step_files({"--prompts": prompts, "--outcomes": outcomes}, battles, overwrite)
-    read = read_battles(battles, shortest_prompt)
-    fought = read.battles
-    counts = dict(read.counts)
+    arena = read_battles(battles, shortest_prompt)
+    arena_battles = arena.battles
+    counts = dict(arena.counts)
     if tiers is not None:
-        rated = rate_tiers(fought, tiers)
-        fought = by_tier(fought, rated)
-        counts["within_a_tier"] = len(read.battles) - len(fought)
+        ratings = rate_tiers(arena_battles, tiers)
+        arena_battles = by_tier(arena_battles, ratings)
+        counts["within_a_tier"] = len(arena.battles) - len(arena_battles)
         if not as_json:
-            _show(rated)
+            _show(ratings)
 
     step = describe_step(context, battles, counts)
-    table = fought.to_outcomes()
+    table = arena_battles.to_outcomes()
     write_step(outcomes, outcome_rows(table), step)
     finish_step(prompts, prompt_rows(table), step, as_json)
 

@@ -40,8 +40,8 @@ def from_logs_command(
     Example: [bold]routoo data from-logs --log runs.jsonl --prompts p.csv --outcomes o.csv --feedback correctness[/bold]
     """
     check_step_files({"--prompts": prompts, "--outcomes": outcomes}, log, overwrite)
-    logged = read_log_tables(log, FeedbackScale(feedback, worst, best))
+    tables = read_log_tables(log, FeedbackScale(feedback, worst, best))
 
-    step = describe_step(context, log, logged.counts.to_dict())
-    write_step(outcomes, logged.outcome_rows(), step)
-    finish_step(prompts, logged.prompt_rows(), step, as_json)
+    step = describe_step(context, log, tables.counts.to_dict())
+    write_step(outcomes, tables.outcome_rows(), step)
+    finish_step(prompts, tables.prompt_rows(), step, as_json)

@@ -207,8 +207,8 @@ class WrittenTable:
                 }
             )
         else:
-            spent = format_usd(self.prompts.spent)
-            print_line(f"{self.target}: {describe_counts(counts)}; {spent} spent")
+            cost = format_usd(self.prompts.spent)
+            print_line(f"{self.target}: {describe_counts(counts)}; {cost} spent")
             for reason, count in missing.items():
                 print_warning(f"{count} requests missing: {reason}")
 

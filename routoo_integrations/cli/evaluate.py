@@ -100,9 +100,9 @@ def evaluate_command(
     checkpoints = [find_router(name) for name in router]
     table = read_tables(prompts, outcomes, {*SPLITS, "test", split})
     price_list = read_price_list(prices, pool or (), table.experts)
-    reworded = {}
+    rewordings = {}
     if paraphrases:
-        reworded = read_paraphrases(paraphrases, table.select(price_list.models), split)
+        rewordings = read_paraphrases(paraphrases, table.select(price_list.models), split)
 
     settings = EvaluationSettings(
         title=title or _default_title(router, prompts),
@@ -111,7 +111,7 @@ def evaluate_command(
         force=force,
         stressed=stress,
         cost_model=cost,
-        paraphrases=reworded,
+        paraphrases=rewordings,
     )
     load = predictor_loader(on_ray, ray_gpus)
     result = evaluate(checkpoints, table, price_list, progress, settings, load)

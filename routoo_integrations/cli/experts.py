@@ -43,7 +43,7 @@ def experts_command(
     settings = read_config(configuration.path)
     pool = read_pool(configuration.path, settings)
     router = find_router(settings.router, configuration.path.parent)
-    known = None if is_general(router) else read_experts(router)
+    router_names = None if is_general(router) else read_experts(router)
     catalogue = open_catalogue()
     checks: list[ExpertCheck] = []
     if check:
@@ -54,16 +54,16 @@ def experts_command(
                 advance(1)
 
     if as_json:
-        print_json(_describe_pool(pool, known, checks, catalogue))
+        print_json(_describe_pool(pool, router_names, checks, catalogue))
     else:
-        out.print(_pool_table(pool, known, catalogue))
+        out.print(_pool_table(pool, router_names, catalogue))
         for result in checks:
             print_line(_describe_check(result))
     if any(result.problem for result in checks):
         raise typer.Exit(INCOMPLETE)
 
 
-def _pool_table(pool: Pool, known: Sequence[str] | None, catalogue: Catalogue) -> Table:
+def _pool_table(pool: Pool, router_names: Sequence[str] | None, catalogue: Catalogue) -> Table:
     longest_name = max(len(expert.name) for expert in pool)
     table = Table(
         Column("expert", no_wrap=True, min_width=longest_name),
@@ -78,7 +78,7 @@ def _pool_table(pool: Pool, known: Sequence[str] | None, catalogue: Catalogue) -
         padding=(0, 2, 0, 0),
     )
     for expert in pool:
-        if known is not None and expert.predicted_as not in known:
+        if router_names is not None and expert.predicted_as not in router_names:
             print_warning(
                 f"{expert.name}: the router does not know {expert.predicted_as!r}; set router_name"
             )
@@ -112,13 +112,13 @@ def _key_of(expert: Expert) -> str:
 def _describe_check(result: ExpertCheck) -> str:
     if result.problem is not None:
         return f"{result.expert}: {result.problem}"
-    named = "" if result.model is None else f" as {result.model}"
-    return f"{result.expert}: answered{named} in {result.seconds:.2f} s for ${result.cost_usd}"
+    model = "" if result.model is None else f" as {result.model}"
+    return f"{result.expert}: answered{model} in {result.seconds:.2f} s for ${result.cost_usd}"
 
 
 def _describe_pool(
     pool: Pool,
-    known: Sequence[str] | None,
+    router_names: Sequence[str] | None,
     checks: Sequence[ExpertCheck],
     catalogue: Catalogue,
 ) -> list[dict[str, Any]]:
@@ -135,7 +135,7 @@ def _describe_pool(
                 "max_output_tokens": expert.max_output_tokens,
                 "capabilities": sorted(expert.capabilities),
                 "has_key": expert.key_variable is None or expert.api_key() is not None,
-                "known_to_router": known is None or expert.predicted_as in known,
+                "known_to_router": router_names is None or expert.predicted_as in router_names,
                 "ability": _describe_ability(ability_of(expert, catalogue)),
                 "check": check_of.get(expert.name),
             }

@@ -92,13 +92,13 @@ def feedback_command(
     if not log.calls:
         raise ConfigurationError(f"{logs[0]}: contains no calls; log one reply's record per line")
 
-    learnt = None if learn is None else _learn(config, log, learn)
+    lessons = None if learn is None else _learn(config, log, learn)
     summary = summarise_feedback(log, against, usd_per_hour)
     if plot:
         plot_feedback(plot, summary.weeks, summary.against, _title(len(log.calls), logs))
 
     if as_json:
-        experts = () if learnt is None else learnt.experts
+        experts = () if lessons is None else lessons.experts
         print_json({**summary.to_dict(), "learnt": [asdict(expert) for expert in experts]})
         return
     print_line(summary.savings.describe())
@@ -108,8 +108,8 @@ def feedback_command(
     out.print(_expert_table(summary))
     for remark in remarks(summary):
         print_line(f"- {remark}")
-    if learn is not None and learnt is not None:
-        _show_learnt(learnt, learn)
+    if learn is not None and lessons is not None:
+        _show_learnt(lessons, learn)
 
 
 def _learn(config: Path | None, log: RoutedLog, out: Path) -> LearntGrades:
@@ -132,7 +132,7 @@ def _learn(config: Path | None, log: RoutedLog, out: Path) -> LearntGrades:
     for call in log.calls:
         if call.feedback is None or call.answered_by is None or call.prompt is None:
             continue
-        graded = GradedCall(
+        grade = GradedCall(
             expert=call.answered_by,
             kinds=call.prompt.kinds,
             difficulty=call.prompt.difficulty,
@@ -140,14 +140,14 @@ def _learn(config: Path | None, log: RoutedLog, out: Path) -> LearntGrades:
             foreign=call.prompt.foreign,
             fingerprint=call.fingerprint,
         )
-        calls.append(graded)
+        calls.append(grade)
     return learn_from_grades(checkpoint, read_pool(configuration.path, settings), calls, out)
 
 
-def _show_learnt(learnt: LearntGrades, out_folder: Path) -> None:
+def _show_learnt(lessons: LearntGrades, out_folder: Path) -> None:
     """What changed, and how to use it or go back."""
     table = Table("learnt", "graded calls", "mean grade", "predicted before", "now", "± log-odds")
-    for expert in learnt.experts:
+    for expert in lessons.experts:
         table.add_row(
             expert.expert,
             str(expert.calls),
@@ -157,9 +157,9 @@ def _show_learnt(learnt: LearntGrades, out_folder: Path) -> None:
             f"{expert.doubt_before:.2f} → {expert.doubt_after:.2f}",
         )
     out.print(table)
-    if learnt.repeated:
+    if lessons.repeated:
         print_line(
-            f"{learnt.repeated} graded calls were learnt from before and did not count again."
+            f"{lessons.repeated} graded calls were learnt from before and did not count again."
         )
     print_line(
         f'Wrote {out_folder}. To use it: router = "{out_folder}" in routoo.toml. To go back: the name that stood there.'

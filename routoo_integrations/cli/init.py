@@ -57,12 +57,12 @@ def init_command(
     router = router or _default_router()
     find_router(router)
     providers = provider or _ask_for_providers()
-    proposed = propose_pool(providers, open_catalogue())
+    proposal = propose_pool(providers, open_catalogue())
 
     folder.mkdir(parents=True, exist_ok=True)
-    pool_file.write_text(_experts_toml(proposed), encoding="utf-8")
+    pool_file.write_text(_experts_toml(proposal), encoding="utf-8")
     config.write_text(_routoo_toml(router, limit, period), encoding="utf-8")
-    out.print(_proposal_table(proposed))
+    out.print(_proposal_table(proposal))
     print_line(f"Wrote {pool_file} and {config}.")
     for name in dict.fromkeys(providers):
         if name not in providers_with_keys():
@@ -76,28 +76,28 @@ def _ask_for_providers() -> list[str]:
     Raises:
         ConfigurationError: There is no key, and nobody to ask.
     """
-    found = [name for name in providers_with_keys() if name not in GATEWAYS]
+    names = [name for name in providers_with_keys() if name not in GATEWAYS]
     if sys.stdin.isatty():
-        found = [
-            name for name in found if typer.confirm(f"Use {ENDPOINTS[name].title}?", default=True)
+        names = [
+            name for name in names if typer.confirm(f"Use {ENDPOINTS[name].title}?", default=True)
         ]
-    if not found:
+    if not names:
         variables = ", ".join(ENDPOINTS[name].key for name in ENDPOINTS if name not in GATEWAYS)
         raise ConfigurationError(
             f"--provider: no API key is set ({variables}); export one, or choose a provider: "
             "routoo init --provider openai"
         )
-    return found
+    return names
 
 
-def _experts_toml(proposed: Sequence[ProposedExpert]) -> str:
+def _experts_toml(proposal: Sequence[ProposedExpert]) -> str:
     """A table for each expert; everything else is looked up."""
     lines = [
         "# A model's name is a whole entry: address, key variable, prices, window and limits are looked up.",
         "# Each can be set here: base_url, api_key_env, input_usd_per_1m, context_window … 'routoo experts' shows all.",
         "",
     ]
-    for one in proposed:
+    for one in proposal:
         expert = one.expert
         lines.append(f'[experts."{expert.name}"]')
         lines.append(
@@ -128,7 +128,7 @@ ledger = "sqlite:///routoo.db"
 """
 
 
-def _proposal_table(proposed: Sequence[ProposedExpert]) -> Table:
+def _proposal_table(proposal: Sequence[ProposedExpert]) -> Table:
     table = Table(
         "expert",
         "$/M in",
@@ -139,7 +139,7 @@ def _proposal_table(proposed: Sequence[ProposedExpert]) -> Table:
         box=None,
         padding=(0, 2, 0, 0),
     )
-    for one in proposed:
+    for one in proposal:
         expert = one.expert
         best = ", ".join(one.ability.best_skills(2)).replace("_", " ")
         table.add_row(

@@ -97,8 +97,8 @@ def check_answers_file(answers: Path, others: Iterable[Path | None]) -> None:
 
 def _check_output(option: str, path: Path, inputs: Iterable[Path], overwrite: bool) -> None:
     """Refuse one file that cannot be written, or would replace another."""
-    for read in inputs:
-        if _is_same_file(path, read):
+    for source in inputs:
+        if _is_same_file(path, source):
             raise ConfigurationError(
                 f"{option}: {path} is an input of the same command; choose another file"
             )

@@ -39,9 +39,9 @@ def predict_command(
     """
     check_table_format(target)
     CommandFiles({"--out": target}, inputs=[prompts]).check(overwrite)
-    named = read_named_experts(experts or [])
+    names = read_named_experts(experts or [])
     load = predictor_loader(on_ray, ray_gpus)
-    table = predict_table(read_prediction_input(router, prompts, named, load), progress)
+    table = predict_table(read_prediction_input(router, prompts, names, load), progress)
     write_predicted_quality(target, table)
 
     prompt_count = len(table)

@@ -124,13 +124,13 @@ def replay_command(
     random = np.random.default_rng(seed)
     times = arrival_times(pattern, calls or len(quality) // 2, random, days)
     traffic = sample_traffic(observations, quality, times, seed, has_lengths=cost == MEASURED)
-    replayed = replay_traffic(traffic, settings, progress)
+    replay_calls = replay_traffic(traffic, settings, progress)
 
     total_limit = (budget.limit_nano or 0) * _period_count(budget.period, days)
-    summary = summarise_replay(replayed, traffic, settings, total_limit)
+    summary = summarise_replay(replay_calls, traffic, settings, total_limit)
     if plot:
-        title = f"{len(replayed)} calls, {pattern}, ${limit} a {period}, {policy}"
-        plot_replay(plot, replayed, total_limit / NANO_PER_USD, title)
+        title = f"{len(replay_calls)} calls, {pattern}, ${limit} a {period}, {policy}"
+        plot_replay(plot, replay_calls, total_limit / NANO_PER_USD, title)
 
     if as_json:
         print_json(summary.to_dict())

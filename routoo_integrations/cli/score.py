@@ -409,10 +409,10 @@ def _expert_label(expert: Expert) -> str:
     return f"{expert.name} ({expert.model})"
 
 
-def _show_samples(logged: HarnessSamples, prompts: Path, target: Path, as_json: bool) -> None:
-    prompt_count = len(logged.prompts)
-    score_count = len(logged.outcomes)
-    models = list(dict.fromkeys(model for _, model in logged.outcomes))
+def _show_samples(samples: HarnessSamples, prompts: Path, target: Path, as_json: bool) -> None:
+    prompt_count = len(samples.prompts)
+    score_count = len(samples.outcomes)
+    models = list(dict.fromkeys(model for _, model in samples.outcomes))
     if as_json:
         print_json({"prompts": prompt_count, "scores": score_count, "models": models})
     else:

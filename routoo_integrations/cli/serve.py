@@ -94,9 +94,9 @@ def serve_command(
         raise ConfigurationError(f"no-money: {no_money} is not supported; choose 429 or 402")
     keep_s = None if store_responses is None else duration_s("store-responses", store_responses)
     limits = GatewayLimits(no_money_status=no_money)
-    served = _build_router(config, router, limit)
-    served = replace(served, settings=read_settings(served.path, keep_s))
-    gateway = served.gateway(limits)
+    service = _build_router(config, router, limit)
+    service = replace(service, settings=read_settings(service.path, keep_s))
+    gateway = service.gateway(limits)
     _check_host(host, gateway.keys)
     ledger = gateway.router.ledger
     if workers > 1 and ledger.url.startswith("memory"):
@@ -120,7 +120,7 @@ def serve_command(
         print_note(
             "Each worker counts --rate of keys by itself; with a ledger in Redis they count together."
         )
-    _serve_together(served, limits, listening, workers)
+    _serve_together(service, limits, listening, workers)
 
 
 @dataclass(frozen=True)
@@ -145,12 +145,12 @@ class _Worker:
 
 
 def _serve_together(
-    served: ServedRouter, limits: GatewayLimits, listening: socket, workers: int
+    service: ServedRouter, limits: GatewayLimits, listening: socket, workers: int
 ) -> None:
     """Serve with several processes; this one predicts for all of them."""
-    with MachineServer(served.router.predictor) as machine, shared_figures():
-        parts = replace(served.router.parts, predictor=machine.place.predictor())
-        worker = _Worker(replace(served, router=Router.from_parts(parts)), limits, machine.place)
+    with MachineServer(service.router.predictor) as machine, shared_figures():
+        parts = replace(service.router.parts, predictor=machine.place.predictor())
+        worker = _Worker(replace(service, router=Router.from_parts(parts)), limits, machine.place)
         Workers(worker.serve, listening, workers).run()
 
 
@@ -180,17 +180,17 @@ def _build_router(config: Path | None, router: str | None, limit: str | None) ->
                 "limit: works only with --router; otherwise set it in [budget] of routoo.toml"
             )
         configuration = find_configuration(config)
-        built = read_router(configuration.path, check_provider)
+        new_router = read_router(configuration.path, check_provider)
         if configuration.is_built_in:
-            return ServedRouter(built, None, None)
-        return ServedRouter(built, configuration.path.parent, configuration.path)
+            return ServedRouter(new_router, None, None)
+        return ServedRouter(new_router, configuration.path.parent, configuration.path)
     if config is None:
         raise ConfigurationError("config: --router needs an experts.toml; pass it with --config")
     pool = Pool.from_toml(config)
     check_experts(pool, check_provider)
     budget = Budget.read("--limit", {"limit": limit})
     folder = config.parent
-    built = build_router(
+    new_router = build_router(
         pool, router=router, budget=budget, ledger="sqlite:///routoo.db", beside=folder
     )
-    return ServedRouter(built, folder, None)
+    return ServedRouter(new_router, folder, None)

@@ -38,12 +38,12 @@ def suggest_prompts_command(
     candidates = read_prompts(prompts)
     rows = suggest_for(checkpoint, candidates.texts, count, seed, progress)
 
-    suggested = candidates.take(rows)
+    suggestions = candidates.take(rows)
     columns = {
-        "prompt_id": suggested.ids,
-        "prompt": suggested.texts,
-        "domain": suggested.domains,
-        "split": suggested.splits,
+        "prompt_id": suggestions.ids,
+        "prompt": suggestions.texts,
+        "domain": suggestions.domains,
+        "split": suggestions.splits,
     }
     write_table(target, columns)
     print_line(f"{target}: {count} of {len(candidates)} prompts to label")

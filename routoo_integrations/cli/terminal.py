@@ -39,9 +39,9 @@ class TerminalProgress:
         with Bars(*columns, console=self.console) as bars:
             task = bars.add_task(shown_text(description), total=total)
 
-            def advance(done: int, description: str | None = None, /) -> None:
-                shown = None if description is None else shown_text(description)
-                bars.update(task, advance=done, description=shown)
+            def advance(steps: int, description: str | None = None, /) -> None:
+                text = None if description is None else shown_text(description)
+                bars.update(task, advance=steps, description=text)
 
             yield advance
 

@@ -114,10 +114,10 @@ def _sharpen(start: str, table: Outcomes, folder: Path) -> None:
         raise ConfigurationError(
             f"--from: {start!r} is not a general router, so it cannot learn other experts; use general-fast or general"
         )
-    added = train_from_general(checkpoint, table, folder)
-    shown = Table("expert", "labels", "AUC on held-out prompts", box=None, padding=(0, 2, 0, 0))
-    for expert in added:
+    additions = train_from_general(checkpoint, table, folder)
+    overview = Table("expert", "labels", "AUC on held-out prompts", box=None, padding=(0, 2, 0, 0))
+    for expert in additions:
         auc = "–" if expert.auc is None else f"{expert.auc:.3f}"
-        shown.add_row(expert.name, str(expert.labels), auc)
-    out.print(shown)
+        overview.add_row(expert.name, str(expert.labels), auc)
+    out.print(overview)
     print_line(f'{folder}: written. To use it: router = "{folder}" in routoo.toml')

@@ -144,15 +144,15 @@ def _print_spend(demo: Demo, records: Sequence[DecisionRecord], predictions: Pre
     """What was spent, beside what everything on the best expert would have cost."""
     best = predictions.best()
     always_best = predictions.mean_cost(best) * len(records)
-    saved = 1 - float(_total_settled(records)) / always_best
+    saving = 1 - float(_total_settled(records)) / always_best
     state = demo.router.ledger.state(demo.router.budget)
-    spent = format_usd(state.spent)
+    spending = format_usd(state.spent)
     limit = format_usd(state.limit or 0)
-    held = format_usd(state.held)
-    refused = len(demo.calls) - len(records)
+    holds = format_usd(state.held)
+    refusals = len(demo.calls) - len(records)
     demo.console.print(
-        f"\nSpent {spent} of {limit} for {len(records)} calls ({refused} refused), {held} still held. "
-        f"Everything on {escape(best)} would have cost about ${always_best:.6f}: [bold]{saved:.0%} less[/bold]."
+        f"\nSpent {spending} of {limit} for {len(records)} calls ({refusals} refused), {holds} still held. "
+        f"Everything on {escape(best)} would have cost about ${always_best:.6f}: [bold]{saving:.0%} less[/bold]."
     )
 
 

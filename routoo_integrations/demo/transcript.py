@@ -99,10 +99,10 @@ class Demo:
         """What the call was expected to cost, what it did cost, and what is left."""
         candidate = candidate_of(record, record.expert)
         expected = Decimal(candidate.expected_usd) if candidate else Decimal(0)
-        settled = Decimal(record.settled_usd or 0)
+        cost = Decimal(record.settled_usd or 0)
         limit = self.router.budget.limit or Decimal(0)
-        left = limit - Decimal(record.spent_usd or 0)
-        return [f"${expected:.6f}", f"${settled:.6f}", f"${left:.6f}"]
+        remainder = limit - Decimal(record.spent_usd or 0)
+        return [f"${expected:.6f}", f"${cost:.6f}", f"${remainder:.6f}"]
 
     def _print_line(self, cells: list[str]) -> None:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))

@@ -156,9 +156,9 @@ class Access:
         if key is None or key.terms.rate is None:
             return
         with self._outage.asking() as turn, turn():
-            refused = self._rate_exceeded(key)
-        if refused is not None:
-            raise refused
+            refusal = self._rate_exceeded(key)
+        if refusal is not None:
+            raise refusal
 
     def overrides(self, caller: Caller, model: str, headers: Mapping[str, str]) -> Overrides:
         """What a call sets for itself, within what its key allows.
@@ -203,16 +203,16 @@ class Access:
             CallRefused: It asks for more than it may, or for an endpoint that is none.
             InvalidRequest: A value cannot be used.
         """
-        allowed = None
+        experts = None
         steering = {name: headers[name] for name in _EMBEDDING_HEADERS if headers.get(name)}
         account = headers.get(_ACCOUNT_HEADER)
         if caller.key is not None:
-            allowed = experts_of(caller.key.terms, router.pool)
+            experts = experts_of(caller.key.terms, router.pool)
             steering.pop(_ACCOUNT_HEADER, None)
-        overrides = read_embedding_steering(router, model, steering, allowed)
+        overrides = read_embedding_steering(router, model, steering, experts)
         if caller.key is None:
             return overrides
-        return replace(overrides, payer=self._payer(caller, account), experts=allowed)
+        return replace(overrides, payer=self._payer(caller, account), experts=experts)
 
     def _payer(self, caller: Caller, account: str | None) -> Budget | None:
         """The account of a key, or one within it that the call names."""
@@ -311,10 +311,10 @@ def check_terms(
             raise ConfigurationError(
                 f"policy: {terms.policy!r} learns from all calls; make it the router's own, or choose another"
             )
-    known = [*(expert.name for expert in pool), *embeddings]
+    candidates = [*(expert.name for expert in pool), *embeddings]
     for pattern in terms.experts:
-        if not any(fnmatchcase(name, pattern) for name in known):
-            names = ", ".join(known)
+        if not any(fnmatchcase(name, pattern) for name in candidates):
+            names = ", ".join(candidates)
             raise ConfigurationError(f"experts: {pattern!r} is none; name some of {names}")
     if terms.rate is not None:
         read_rates(terms.rate)
@@ -328,17 +328,17 @@ def payer_of(account: str, terms: KeyTerms, router_budget: Budget) -> Budget:
     Raises:
         ConfigurationError: It is declared and given other terms, or is to be within an account that is not.
     """
-    declared = {budget.account: budget for budget in router_budget.every_account()}
+    budgets = {budget.account: budget for budget in router_budget.every_account()}
     has_own_terms = terms.within is not None or terms.limit is not None
-    if account in declared:
+    if account in budgets:
         if has_own_terms:
             raise ConfigurationError(
                 f"account: {account!r} has its limit in routoo.toml; leave --limit and --within out"
             )
-        return declared[account]
+        return budgets[account]
     within = terms.within or router_budget.account
-    if within not in declared:
-        names = ", ".join(declared)
+    if within not in budgets:
+        names = ", ".join(budgets)
         raise ConfigurationError(
             f"within: {within!r} is not declared in routoo.toml; name one of {names}"
         )
@@ -346,8 +346,8 @@ def payer_of(account: str, terms: KeyTerms, router_budget: Budget) -> Budget:
         "account": account,
         "limit": terms.limit,
         "period": terms.period,
-        "timezone": declared[within].timezone,
-        "within": declared[within],
+        "timezone": budgets[within].timezone,
+        "within": budgets[within],
     }
     return Budget.read(f"account {account!r}", fields)
 

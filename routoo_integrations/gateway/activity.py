@@ -324,9 +324,9 @@ class ActivityLog:
             del self._calls[next(iter(self._calls))]
         for number, call_id, score in db.execute(_SELECT_RATINGS, (self._last_rating,)):
             self._last_rating = number
-            known = self._calls.get(call_id)
-            if known is not None:
-                self._calls[call_id] = replace(known, score=score)
+            earlier = self._calls.get(call_id)
+            if earlier is not None:
+                self._calls[call_id] = replace(earlier, score=score)
 
 
 def activity_beside(ledger: Ledger, folder: Path | None) -> Path | None:
@@ -349,11 +349,11 @@ def _call_of(row: Sequence[Any]) -> RememberedCall:
     line = {"time": moment, RECORD_KEY: json.loads(text)}
     if score is not None:
         line["score"] = score
-    logged = LoggedCall("the file of the last calls", line)
-    record = logged.record
+    entry = LoggedCall("the file of the last calls", line)
+    record = entry.record
     assert record is not None  # noqa: S101
-    ended = EndedCall(call_id, moment, caller, wait_s, why, record)
-    return RememberedCall(ended, routed_call(logged, record, SCALE), score)
+    end = EndedCall(call_id, moment, caller, wait_s, why, record)
+    return RememberedCall(end, routed_call(entry, record, SCALE), score)
 
 
 def _row_of(call: EndedCall) -> tuple[Any, ...]:

@@ -190,11 +190,11 @@ def _tools_of(chat: Mapping[str, Any]) -> JsonObject:
         tools.append(own)
 
     choice: JsonObject = {}
-    asked = chat.get("tool_choice")
-    if isinstance(asked, str) and asked in _TOOL_CHOICES:
-        choice["type"] = _TOOL_CHOICES[asked]
-    elif _field(asked, "type") == "function":
-        choice = {"type": "tool", "name": _field(_field(asked, "function"), "name")}
+    tool_choice = chat.get("tool_choice")
+    if isinstance(tool_choice, str) and tool_choice in _TOOL_CHOICES:
+        choice["type"] = _TOOL_CHOICES[tool_choice]
+    elif _field(tool_choice, "type") == "function":
+        choice = {"type": "tool", "name": _field(_field(tool_choice, "function"), "name")}
     if chat.get("parallel_tool_calls") is False:
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
     return {"tools": tools, "tool_choice": choice} if choice else {"tools": tools}

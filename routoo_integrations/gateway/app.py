@@ -263,7 +263,7 @@ class Gateway:
         tokens = await off_loop(lambda: count_tokens(body, self.authors))
         return JSONResponse({"input_tokens": tokens})
 
-    async def _answer(self, request: Request, read: ReadCall) -> Any:
+    async def _answer(self, request: Request, reader: ReadCall) -> Any:
         """A whole or a streamed reply.
 
         Raises:
@@ -271,7 +271,7 @@ class Gateway:
         """
         caller = self.access.caller(request.headers)
         notes = CallNotes(self.metrics, self.activity, caller.owner)
-        answer = partial(self._answer_caller, caller, request, read, notes)
+        answer = partial(self._answer_caller, caller, request, reader, notes)
         return await self._for_caller(caller, request, answer, notes)
 
     async def _for_caller(
@@ -307,9 +307,9 @@ class Gateway:
         return problem
 
     async def _answer_caller(
-        self, caller: Caller, request: Request, read: ReadCall, notes: CallNotes
+        self, caller: Caller, request: Request, reader: ReadCall, notes: CallNotes
     ) -> Any:
-        call = await read(await self._read_body(request), caller)
+        call = await reader(await self._read_body(request), caller)
         overrides = self.access.overrides(caller, call.model, request.headers)
         overrides = self._among_able(call, overrides)
         headers = call.forwarded_headers(request.headers)
@@ -355,8 +355,8 @@ class Gateway:
             )
         if len(able) == len(self.router.pool):
             return overrides
-        allowed = able if overrides.experts is None else able & overrides.experts
-        return replace(overrides, experts=frozenset(allowed))
+        experts = able if overrides.experts is None else able & overrides.experts
+        return replace(overrides, experts=frozenset(experts))
 
     # Questions
 

@@ -106,13 +106,13 @@ class Authors:
             return ToolCallId(call_id, None)
         return ToolCallId(own, self._experts.get(mark))
 
-    def note_reply(self, said: Said, expert: str) -> None:
+    def note_reply(self, reply: Said, expert: str) -> None:
         """Remember who gave a reply."""
-        self._memory.note(said.digest(), expert)
+        self._memory.note(reply.digest(), expert)
 
     def of_replies(self, replies: Sequence[Said]) -> list[str | None]:
         """Who gave these replies; ``None`` where nobody remembers."""
-        return self._memory.find([said.digest() for said in replies])
+        return self._memory.find([reply.digest() for reply in replies])
 
 
 def _mark_of(expert: str) -> str:

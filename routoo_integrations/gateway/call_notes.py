@@ -76,8 +76,8 @@ class CallNotes:
             return
         self._metrics.note_recalled(record)
         wait_s = self._elapsed_s()
-        ended = EndedCall(self.id, time.time(), self._caller, wait_s, FROM_CACHE, record)
-        self._activity.note(ended)
+        end = EndedCall(self.id, time.time(), self._caller, wait_s, FROM_CACHE, record)
+        self._activity.note(end)
 
     def note_refusal(self, problem: Problem) -> None:
         """Remember for the page why no expert answered."""

@@ -220,27 +220,27 @@ class GatewayCall:
 
     def asked(self) -> Asked | None:
         """What the call asks, for the cache of answers."""
-        asked = self.asked_by_caller()
-        if asked is None or not self.headers:
-            return asked
-        return replace(asked, arguments={**asked.arguments, "headers": dict(self.headers)})
+        content = self.asked_by_caller()
+        if content is None or not self.headers:
+            return content
+        return replace(content, arguments={**content.arguments, "headers": dict(self.headers)})
 
-    def recalled(self, recalled: RecalledAnswer) -> ExpertReply:
+    def recalled(self, hit: RecalledAnswer) -> ExpertReply:
         """A reply from the cache, with its record."""
-        value = recalled_completion(recalled.answer)
+        value = recalled_completion(hit.answer)
         payload = json.dumps(value).encode()
-        expert = self._expert_of(recalled)
-        return ExpertReply(expert, "openai", None, payload, value, recalled.record)
+        expert = self._expert_of(hit)
+        return ExpertReply(expert, "openai", None, payload, value, hit.record)
 
-    def recalled_piece(self, recalled: RecalledAnswer) -> ExpertEvent:
+    def recalled_piece(self, hit: RecalledAnswer) -> ExpertEvent:
         """A reply from the cache as one event, with its record."""
-        chunk = recalled_chunk(recalled.answer)
-        expert = self._expert_of(recalled)
-        return ExpertEvent(expert, "openai", None, ServerEvent.of(chunk), chunk, recalled.record)
+        chunk = recalled_chunk(hit.answer)
+        expert = self._expert_of(hit)
+        return ExpertEvent(expert, "openai", None, ServerEvent.of(chunk), chunk, hit.record)
 
-    def _expert_of(self, recalled: RecalledAnswer) -> Expert:
+    def _expert_of(self, hit: RecalledAnswer) -> Expert:
         """Who gave an answer, which is noted."""
-        answer = recalled.answer
+        answer = hit.answer
         self.note_reply(answer.expert, answer.text)
         return self.connections.pool[answer.expert]
 

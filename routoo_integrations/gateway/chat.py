@@ -189,12 +189,12 @@ class ChatCompletion:
 
     def _marked_messages(self) -> list[dict[str, Any]]:
         """The messages, those of assistants with the expert that wrote them, where that is known."""
-        marked = []
-        unmarked: list[dict[str, Any]] = []
+        messages = []
+        unmarked_messages: list[dict[str, Any]] = []
         replies: list[Said] = []
         for message, turn in zip(self.body["messages"], self._turns(), strict=False):
             plain = without_parameters(message, _OF_OURS)
-            marked.append(plain)
+            messages.append(plain)
             if message.get("role") != "assistant":
                 continue
             expert = self._author_by_ids(message)
@@ -202,12 +202,12 @@ class ChatCompletion:
             if expert is not None:
                 plain["expert"] = expert
             elif text:
-                unmarked.append(plain)
+                unmarked_messages.append(plain)
                 replies.append(Said(turn, text))
-        for plain, expert in zip(unmarked, self.authors.of_replies(replies), strict=True):
+        for plain, expert in zip(unmarked_messages, self.authors.of_replies(replies), strict=True):
             if expert is not None:
                 plain["expert"] = expert
-        return marked
+        return messages
 
     def _author_by_ids(self, message: Mapping[str, Any]) -> str | None:
         """Who wrote a message, as the ids of its tool calls say."""

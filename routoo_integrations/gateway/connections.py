@@ -81,8 +81,8 @@ def check_provider(expert: Any) -> None:
         ConfigurationError: Its provider speaks another protocol, or its key is not in the environment.
     """
     if expert.provider not in _PROTOCOLS:
-        known = [name for name in _PROTOCOLS if name is not None]
-        error = unknown_provider(expert, known)
+        names = [name for name in _PROTOCOLS if name is not None]
+        error = unknown_provider(expert, names)
         raise ConfigurationError(
             f"{error}. The gateway speaks OpenAI's and Anthropic's protocols; most other providers "
             "have an address for OpenAI's: write that as base_url, and leave provider out"

@@ -177,14 +177,14 @@ def make_dashboard(
     """
     calls = activity.recent(caller.account)
     refusals = activity.refusals(caller.account)
-    refused = {refusal.id for refusal in refusals}
-    decisions = [call for call in calls if call.ended.id not in refused]
+    refused_ids = {refusal.id for refusal in refusals}
+    decisions = [call for call in calls if call.ended.id not in refused_ids]
     experts = [
         expert.name
         for expert in router.pool
         if caller.experts is None or caller.account is None or expert.name in caller.experts
     ]
-    chosen = baseline if baseline in experts else _best_expert(calls, experts)
+    reference = baseline if baseline in experts else _best_expert(calls, experts)
     return Dashboard(
         as_of=_moment(time.time()),
         account=caller.account,
@@ -193,9 +193,9 @@ def make_dashboard(
         decisions=tuple(_decision_row(call) for call in decisions[:SHOWN_CALLS]),
         refusals=tuple(_refusal_row(refusal) for refusal in refusals[:SHOWN_CALLS]),
         calls=len(calls),
-        baseline=chosen,
+        baseline=reference,
         baselines=tuple(experts),
-        savings=_savings(calls, chosen),
+        savings=_savings(calls, reference),
         lambdas=tuple(_lambda_drawings(calls)),
     )
 
@@ -207,11 +207,13 @@ def _account_rows(router: Router, access: Access, caller: Caller) -> list[Accoun
     others = [*access.budgets_of_keys(), *_used_within(router, access, caller)]
     overviews = account_overview(router.budget, router.ledger, others)
     if caller.account is not None:
-        overviews = [shown for shown in overviews if _is_within(shown.budget, caller.account)]
+        overviews = [
+            overview for overview in overviews if _is_within(overview.budget, caller.account)
+        ]
     if not overviews:
         return []
-    least_depth = min(shown.depth for shown in overviews)
-    return [_account_row(shown, least_depth) for shown in overviews]
+    least_depth = min(overview.depth for overview in overviews)
+    return [_account_row(overview, least_depth) for overview in overviews]
 
 
 def _used_within(router: Router, access: Access, caller: Caller) -> list[Budget]:
@@ -259,12 +261,12 @@ def _account_row(overview: AccountOverview, least_depth: int) -> AccountRow:
 def _expert_rows(
     router: Router, calls: Sequence[RememberedCall], experts: Sequence[str]
 ) -> list[ExpertRow]:
-    answered = [call for call in calls if call.has_answer and not call.ended.record.cached]
+    answers = [call for call in calls if call.has_answer and not call.ended.record.cached]
     cooling = router.cooldowns.current()
     now = router.cooldowns.clock()
     rows = []
     for name in experts:
-        own = [call for call in answered if call.ended.record.expert == name]
+        own = [call for call in answers if call.ended.record.expert == name]
         tries = [
             attempt
             for call in calls
@@ -273,20 +275,20 @@ def _expert_rows(
         ]
         errors = [attempt for attempt in tries if attempt.outcome in {"failed", "rejected"}]
         cooldown = cooling.get(name)
-        rated = [call for call in own if call.score is not None]
+        scored_calls = [call for call in own if call.score is not None]
         rows.append(
             ExpertRow(
                 name=name,
                 calls=len(own),
-                share=f"{len(own) / len(answered):.0%}" if answered else _UNKNOWN,
+                share=f"{len(own) / len(answers):.0%}" if answers else _UNKNOWN,
                 wait=_wait(own),
                 errors=f"{len(errors)} of {len(tries)}" if tries else _UNKNOWN,
                 last_error=(errors[0].error or errors[0].outcome) if errors else "",
                 cooldown=_UNKNOWN
                 if cooldown is None
                 else f"{max(0.0, cooldown.until - now):.0f} s ({cooldown.reason})",
-                predicted=_mean_quality(rated or own),
-                observed=_mean_score(rated),
+                predicted=_mean_quality(scored_calls or own),
+                observed=_mean_score(scored_calls),
             )
         )
     return rows
@@ -324,16 +326,16 @@ def _mean_score(calls: Sequence[RememberedCall]) -> str:
 
 
 def _decision_row(call: RememberedCall) -> DecisionRow:
-    ended = call.ended
-    record = ended.record
+    end = call.ended
+    record = end.record
     return DecisionRow(
-        id=ended.id,
-        time=_moment(ended.time),
+        id=end.id,
+        time=_moment(end.time),
         expert=record.expert,
         account=record.account or "",
-        why=ended.why,
+        why=end.why,
         settled=f"${record.total_usd or '0'}",
-        wait=_UNKNOWN if ended.wait_s is None else _seconds(ended.wait_s),
+        wait=_UNKNOWN if end.wait_s is None else _seconds(end.wait_s),
         has_answer=call.has_answer,
         candidates=record.candidates,
         attempts=record.attempts,
@@ -354,10 +356,10 @@ def _best_expert(calls: Sequence[RememberedCall], experts: Sequence[str]) -> str
 
 
 def _savings(calls: Sequence[RememberedCall], baseline: str) -> str:
-    routed = [call.routed for call in calls if call.has_answer]
-    if not routed or not baseline:
+    routed_calls = [call.routed for call in calls if call.has_answer]
+    if not routed_calls or not baseline:
         return ""
-    return SavingsEstimator(baseline, routed).savings(routed).describe()
+    return SavingsEstimator(baseline, routed_calls).savings(routed_calls).describe()
 
 
 def _refusal_row(refusal: RefusedCall) -> RefusalRow:

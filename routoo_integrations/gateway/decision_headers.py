@@ -42,14 +42,14 @@ def decision_headers(attempt: Attempt, record: DecisionRecord | None) -> dict[st
         attempt: Whose reply.
         record: Once it is settled; ``None`` for a stream that begins.
     """
-    shown = record or attempt.record()
-    candidate = _candidate_of(shown, shown.choice)
+    latest_record = record or attempt.record()
+    candidate = _candidate_of(latest_record, latest_record.choice)
     values: dict[str, str | None] = {
         "Routoo-Expert": attempt.expert.name,
-        "Routoo-Plan": shown.plan,
-        "Routoo-Account": shown.account,
-        "Routoo-Held-USD": shown.held_usd,
-        "Routoo-Why": _why(attempt, shown),
+        "Routoo-Plan": latest_record.plan,
+        "Routoo-Account": latest_record.account,
+        "Routoo-Held-USD": latest_record.held_usd,
+        "Routoo-Why": _why(attempt, latest_record),
     }
     if candidate is not None:
         values["Routoo-Quality"] = str(candidate.quality)

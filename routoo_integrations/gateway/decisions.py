@@ -59,8 +59,8 @@ def explain(router: Router, request: RoutedRequest, overrides: Overrides) -> Jso
         RoutingError: No expert can serve it, or the ledger failed.
     """
     preview = router.preview(request)
-    shown = preview.to_dict()
+    values = preview.to_dict()
     if overrides.payer is not None:
-        shown["accounts"] = shown["accounts"][:1]
+        values["accounts"] = values["accounts"][:1]
     record = preview.decision.record().to_dict()
-    return {**record, "why": preview.decision.explain(), "preview": shown}
+    return {**record, "why": preview.decision.explain(), "preview": values}

@@ -73,13 +73,13 @@ def read_embeddings(origin: str, tables: Mapping[str, Any], experts: Pool) -> Po
     """
     if not tables:
         return None
-    taken = {expert.name for expert in experts}
+    expert_names = {expert.name for expert in experts}
     endpoints = []
     for name, values in tables.items():
         place = f"{origin}.{name}"
         if not isinstance(values, dict):
             raise ConfigurationError(f'{place}: write it as a table [gateway.embeddings."{name}"]')
-        if name in taken:
+        if name in expert_names:
             raise ConfigurationError(
                 f"{place}: an expert has this name; give the embeddings another, and the model as 'model'"
             )
@@ -141,8 +141,8 @@ class EmbeddingCall:
         Raises:
             CallRefused: Its input is neither a text, nor tokens, nor a list of either.
         """
-        given = body.get("input")
-        inputs = [given] if isinstance(given, str) or _are_tokens(given) else given
+        content = body.get("input")
+        inputs = [content] if isinstance(content, str) or _are_tokens(content) else content
         if not isinstance(inputs, list) or not inputs:
             raise invalid_request("input: give a text, a list of texts, or tokens")
         for index, part in enumerate(inputs):
@@ -159,13 +159,13 @@ class EmbeddingCall:
             tokens += count_tokens(part) if is_text else len(part)
             bound += _OVERHEAD + (bound_tokens(part) if is_text else len(part))
         rest = without_parameters(self.body, _WITHOUT_COST)
-        unpriced = frozenset(name for name, value in rest.items() if value is not None)
+        unpriced_names = frozenset(name for name, value in rest.items() if value is not None)
         return RoutedRequest(
             text="",
             prompt_tokens=tokens,
             prompt_token_bound=bound,
             max_tokens=1,
-            unpriced=unpriced,
+            unpriced=unpriced_names,
             overrides=overrides,
         )
 

@@ -149,8 +149,10 @@ class KeyStore:
     def find(self, key: str) -> AccessKey | None:
         """The key that a caller sends, whether or not it is still usable; ``None`` for one that nobody has."""
         digest = hashlib.sha256(key.encode()).digest()
-        known = self._current().get(_id_of(key), _NOBODY)
-        return known if known.opens(digest, self.clock()) and known is not _NOBODY else None
+        access_key = self._current().get(_id_of(key), _NOBODY)
+        # The key of nobody is compared, too, so that both take as long.
+        is_open = access_key.opens(digest, self.clock())
+        return access_key if is_open and access_key is not _NOBODY else None
 
     def get(self, key_id: str) -> AccessKey | None:
         """The key of an id, whether or not it is still usable; ``None`` for none."""
@@ -212,8 +214,8 @@ class KeyStore:
         Raises:
             ConfigurationError: The account has no key.
         """
-        known = self._named(account)
-        key = _new_key(known.id)
+        access_key = self._named(account)
+        key = _new_key(access_key.id)
         until = self.clock() + grace_s
         with self._changing() as db:
             db.execute(
@@ -221,7 +223,7 @@ class KeyStore:
                 UPDATE keys SET previous_digest = digest, previous_until = ?, digest = ?, revoked_at = NULL
                 WHERE id = ?
                 """,
-                (until, _digest(key), known.id),
+                (until, _digest(key), access_key.id),
             )
         return key
 
@@ -231,14 +233,14 @@ class KeyStore:
         Raises:
             ConfigurationError: The account has no key.
         """
-        known = self._named(account)
+        access_key = self._named(account)
         now = self.clock()
         with self._changing() as db:
             db.execute(
                 "UPDATE keys SET revoked_at = ?, previous_digest = NULL WHERE id = ?",
-                (now, known.id),
+                (now, access_key.id),
             )
-        return replace(known, revoked_at=now)
+        return replace(access_key, revoked_at=now)
 
     def expire(self, account: str, expires_at: float | None) -> AccessKey:
         """Set from when on an account's key opens nothing; ``None`` for never.
@@ -246,21 +248,21 @@ class KeyStore:
         Raises:
             ConfigurationError: The account has no key.
         """
-        known = self._named(account)
+        access_key = self._named(account)
         with self._changing() as db:
-            db.execute("UPDATE keys SET expires_at = ? WHERE id = ?", (expires_at, known.id))
-        return replace(known, expires_at=expires_at)
+            db.execute("UPDATE keys SET expires_at = ? WHERE id = ?", (expires_at, access_key.id))
+        return replace(access_key, expires_at=expires_at)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
     def _named(self, account: str) -> AccessKey:
-        known = self._of_account(account)
-        if known is None:
+        access_key = self._of_account(account)
+        if access_key is None:
             names = ", ".join(key.account for key in self.list_keys()) or "none yet"
             raise ConfigurationError(f"account: {account!r} has no key; those with one: {names}")
-        return known
+        return access_key
 
     def _of_account(self, account: str) -> AccessKey | None:
         for key in self.list_keys():

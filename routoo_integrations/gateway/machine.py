@@ -203,10 +203,10 @@ class SharedReplyMemory(ReplyMemory):
             return experts
         question = _Question("find", [digest.hex() for digest in unknown])
         try:
-            known: list[str | None] = json.loads(self._socket.ask(question))
+            authors: list[str | None] = json.loads(self._socket.ask(question))
         except _BROKEN:  # without them the conversation goes on, with any expert
             return experts
-        answers = dict(zip(unknown, known, strict=True))
+        answers = dict(zip(unknown, authors, strict=True))
         for digest, expert in answers.items():
             if expert is not None:
                 super().note(digest, expert)

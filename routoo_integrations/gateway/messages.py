@@ -125,11 +125,11 @@ class MessagesCall:
         """What the call asks, for the cache of answers; ``None`` where chat has no form for it."""
         if not self.is_translatable:
             return None
-        asked = self.chat.asked()
+        content = self.chat.asked()
         rest = without_parameters(self.body, _NOT_COMPARED)
         if not rest:
-            return asked
-        return replace(asked, arguments={**asked.arguments, "anthropic": rest})
+            return content
+        return replace(content, arguments={**content.arguments, "anthropic": rest})
 
     def body_for(self, attempt: Attempt) -> JsonObject:
         """The caller's own body for an expert that speaks Anthropic's protocol, else the translated one."""

@@ -98,9 +98,9 @@ class GatewayMetrics:
             usages: Expert → what it reported.
         """
         account = self._label(record.account or "")
-        for ended in record.attempts:
-            self._calls.labels(ended.expert, account, ended.outcome).inc()
-            self._usd.labels(ended.expert, account).inc(float(Decimal(ended.settled_usd)))
+        for attempt in record.attempts:
+            self._calls.labels(attempt.expert, account, attempt.outcome).inc()
+            self._usd.labels(attempt.expert, account).inc(float(Decimal(attempt.settled_usd)))
         if record.remaining_usd is not None:
             self._remaining.labels(account).set(float(Decimal(record.remaining_usd)))
         for expert, usage in usages.items():

@@ -15,7 +15,7 @@ _PRICES = ("input_usd_per_1m", "output_usd_per_1m", "cached_usd_per_1m", "cache_
 
 def list_models(
     router: Router,
-    created: int,
+    moment: int,
     experts: frozenset[str] | None = None,
     embeddings: Iterable[Expert] = (),
 ) -> JsonObject:
@@ -23,32 +23,32 @@ def list_models(
 
     Args:
         router: The router.
-        created: When the gateway started, seconds since the epoch.
+        moment: When the gateway started, seconds since the epoch.
         experts: Those to list; ``None`` for all.
         embeddings: Endpoints that give vectors.
     """
-    models = [_entry(ROUTER_MODEL, created, {"kind": "router"})]
+    models = [_entry(ROUTER_MODEL, moment, {"kind": "router"})]
     for policy in policy_names(router):
         models.append(
-            _entry(f"{ROUTER_MODEL}/{policy}", created, {"kind": "router", "policy": policy})
+            _entry(f"{ROUTER_MODEL}/{policy}", moment, {"kind": "router", "policy": policy})
         )
     for expert in router.pool if "expert" in router.overrides else ():
         if experts is None or expert.name in experts:
-            models.append(_entry(expert.name, created, _describe(expert)))
+            models.append(_entry(expert.name, moment, _describe(expert)))
     for plan in router.plans if "expert" in router.overrides else ():
         members = {step.expert for step in plan.steps}
         if experts is None or members <= experts:
-            models.append(_entry(plan.name, created, {"kind": "plan", "plan": plan.kind}))
+            models.append(_entry(plan.name, moment, {"kind": "plan", "plan": plan.kind}))
     for endpoint in embeddings:
-        models.append(_entry(endpoint.name, created, _describe_embedding(endpoint)))
+        models.append(_entry(endpoint.name, moment, _describe_embedding(endpoint)))
     return {"object": "list", "data": models}
 
 
-def _entry(name: str, created: int, about: JsonObject) -> JsonObject:
+def _entry(name: str, moment: int, about: JsonObject) -> JsonObject:
     return {
         "id": name,
         "object": "model",
-        "created": created,
+        "created": moment,
         "owned_by": "routoo",
         "routoo": about,
     }

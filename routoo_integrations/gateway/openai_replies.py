@@ -121,10 +121,10 @@ class ChunkReader:
             is_visible = is_visible or _shows_anything(delta)
             if choice.get("finish_reason"):
                 reasons.append(choice["finish_reason"])
-        reported = read_usage(chunk)
-        self._usage = usage_so_far(self._usage, reported)
+        usage = read_usage(chunk)
+        self._usage = usage_so_far(self._usage, usage)
         self._model = _model_of(chunk) or self._model
-        is_usage_alone = reported is not None and not is_visible
+        is_usage_alone = usage is not None and not is_visible
         self._end.note(reasons, is_visible, is_usage_alone)
         return "".join(texts), is_visible
 

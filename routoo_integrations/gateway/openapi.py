@@ -144,15 +144,15 @@ class Operation:
         for name, about in _STEERING.items() if self.is_steered else ():
             header = {"name": name, "in": "header", "description": about, "schema": _TEXT}
             parameters.append(header)
-        described: JsonObject = {"summary": self.summary, "responses": self._responses()}
+        description: JsonObject = {"summary": self.summary, "responses": self._responses()}
         if parameters:
-            described["parameters"] = parameters
+            description["parameters"] = parameters
         if self.body is not None:
             schema = _reference(self.body)
-            described["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
+            description["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
         if self.is_open:
-            described["security"] = []
-        return described
+            description["security"] = []
+        return description
 
     def _responses(self) -> JsonObject:
         content: JsonObject = {self.media: {}}

@@ -210,8 +210,8 @@ class Page:
             ConfigurationError: The limit is none, or cannot be written.
             InvalidRequest: Nobody knows the account.
         """
-        declared = {budget.account for budget in self._router.budget.every_account()}
-        if account in declared and self._config is not None:
+        names = {budget.account for budget in self._router.budget.every_account()}
+        if account in names and self._config is not None:
             change_limit(self._config, self._router.ledger, account, change)
             return
         of_keys = {budget.account: budget for budget in self._access.budgets_of_keys()}

@@ -62,8 +62,8 @@ def app(arguments: Mapping[str, str]) -> serve.Application:
             f"{path}: budget.ledger: replicas on Ray share their accounts in Redis; write 'redis://HOST:6379/0'"
         )
     settings = read_settings(path)
-    served = ServedRouter(_without_predictor(router), path.parent, path, settings)
-    keys = served.keys()
+    service = ServedRouter(_without_predictor(router), path.parent, path, settings)
+    keys = service.keys()
     if keys is None or not keys.has_usable_keys:
         raise ConfigurationError(
             f"{path.parent}: no key is in use, and other machines may reach Ray's proxy; make one with "
@@ -84,7 +84,7 @@ def app(arguments: Mapping[str, str]) -> serve.Application:
         num_replicas=ray.ingress_replicas,
         max_ongoing_requests=_CALLS,
     )
-    return ingress.bind(served, predictors.bind(str(path)))
+    return ingress.bind(service, predictors.bind(str(path)))
 
 
 class PredictorReplica:
@@ -110,8 +110,8 @@ class IngressReplica:
         predictors: The replicas that predict, which are deployed with it; :class:`ReplicaLine` leads to them.
     """
 
-    def __init__(self, served: ServedRouter, predictors: DeploymentHandle) -> None:
-        self._gateway = served.gateway()
+    def __init__(self, service: ServedRouter, predictors: DeploymentHandle) -> None:
+        self._gateway = service.gateway()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._gateway.app()

@@ -46,8 +46,8 @@ async def read_bytes(request: Request, largest: int, timeout_s: float) -> bytes:
     Raises:
         CallRefused: It is too large or too slow.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > largest:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > largest:
         raise _too_large(largest)
     try:
         async with asyncio.timeout(timeout_s):

@@ -32,15 +32,15 @@ class ResponseArchive:
 
     async def show(self, request: Request) -> Response:
         """The response as it was given."""
-        stored = await self._find(request)
+        entry = await self._find(request)
         if request.query_params.get("stream") == "true":
             raise invalid_request("stream: a stored response comes as a whole; leave it out")
-        return JSONResponse(stored.response)
+        return JSONResponse(entry.response)
 
     async def list_input(self, request: Request) -> Response:
         """The items that the response's call added to the conversation, a page of them."""
-        stored = await self._find(request)
-        items = listed_items(stored.input, stored.response["id"])
+        entry = await self._find(request)
+        items = listed_items(entry.input, entry.response["id"])
         return JSONResponse(_page_of(items, request.query_params))
 
     async def delete(self, request: Request) -> Response:
@@ -65,10 +65,10 @@ class ResponseArchive:
         store = self._store
         if store is None:
             raise not_stored("response_id", 404)
-        stored = await off_loop(lambda: store.get(owner, response_id))
-        if stored is None:
+        entry = await off_loop(lambda: store.get(owner, response_id))
+        if entry is None:
             raise _unknown(response_id)
-        return stored
+        return entry
 
 
 def _page_of(items: list[JsonObject], parameters: Any) -> JsonObject:
@@ -83,20 +83,20 @@ def _page_of(items: list[JsonObject], parameters: Any) -> JsonObject:
     text = parameters.get("limit", str(_USUAL_LIMIT))
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _LARGEST_LIMIT:
         raise invalid_request(f"limit: write a number from 1 to {_LARGEST_LIMIT}")
-    ordered = items if order == "asc" else items[::-1]
+    sequence = items if order == "asc" else items[::-1]
     after = parameters.get("after")
     if after is not None:
-        ids = [item["id"] for item in ordered]
+        ids = [item["id"] for item in sequence]
         if after not in ids:
             raise invalid_request("after: it is the id of no item of this response")
-        ordered = ordered[ids.index(after) + 1 :]
-    page = ordered[: int(text)]
+        sequence = sequence[ids.index(after) + 1 :]
+    page = sequence[: int(text)]
     return {
         "object": "list",
         "data": page,
         "first_id": page[0]["id"] if page else None,
         "last_id": page[-1]["id"] if page else None,
-        "has_more": len(ordered) > len(page),
+        "has_more": len(sequence) > len(page),
     }
 
 

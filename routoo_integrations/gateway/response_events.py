@@ -90,10 +90,10 @@ class ResponseEvents:
     def _write_text(self, kind: str, text: str) -> Iterator[JsonObject]:
         if self._open is None or self._open.key != kind:
             yield from self._open_text(kind)
-        opened = self._open
-        assert opened is not None  # noqa: S101
-        opened.text += text
-        event = self._event(f"response.{kind}.delta", **self._place(opened), delta=text)
+        open_item = self._open
+        assert open_item is not None  # noqa: S101
+        open_item.text += text
+        event = self._event(f"response.{kind}.delta", **self._place(open_item), delta=text)
         if kind == "output_text":
             event["logprobs"] = []
         yield event
@@ -106,17 +106,17 @@ class ResponseEvents:
         part = text_part(kind, "")
         yield self._event("response.content_part.added", **self._place(self._open), part=part)
 
-    def _close_text(self, opened: _OpenItem) -> Iterator[JsonObject]:
-        kind = str(opened.key)
-        place = self._place(opened)
-        part = text_part(kind, opened.text)
+    def _close_text(self, open_item: _OpenItem) -> Iterator[JsonObject]:
+        kind = str(open_item.key)
+        place = self._place(open_item)
+        part = text_part(kind, open_item.text)
         field_name = "refusal" if kind == "refusal" else "text"
-        event = self._event(f"response.{kind}.done", **place, **{field_name: opened.text})
+        event = self._event(f"response.{kind}.done", **place, **{field_name: open_item.text})
         if kind == "output_text":
             event["logprobs"] = []
         yield event
         yield self._event("response.content_part.done", **place, part=part)
-        yield from self._end_item({**opened.item, "status": "completed", "content": [part]})
+        yield from self._end_item({**open_item.item, "status": "completed", "content": [part]})
 
     # Calls of tools
 
@@ -137,24 +137,24 @@ class ResponseEvents:
             place = self._place(self._open, has_parts=False)
             yield self._event("response.function_call_arguments.delta", **place, delta=arguments)
 
-    def _close_call(self, opened: _OpenItem) -> Iterator[JsonObject]:
+    def _close_call(self, open_item: _OpenItem) -> Iterator[JsonObject]:
         yield self._event(
             "response.function_call_arguments.done",
-            **self._place(opened, has_parts=False),
-            name=opened.item["name"],
-            arguments=opened.text,
+            **self._place(open_item, has_parts=False),
+            name=open_item.item["name"],
+            arguments=open_item.text,
         )
-        item = {**opened.item, "status": "completed", "arguments": opened.text}
+        item = {**open_item.item, "status": "completed", "arguments": open_item.text}
         yield from self._end_item(item)
 
     # Items
 
     def _close(self) -> Iterator[JsonObject]:
-        opened = self._open
-        if opened is None:
+        open_item = self._open
+        if open_item is None:
             return
-        is_text = isinstance(opened.key, str)
-        yield from self._close_text(opened) if is_text else self._close_call(opened)
+        is_text = isinstance(open_item.key, str)
+        yield from self._close_text(open_item) if is_text else self._close_call(open_item)
         self._open = None
 
     def _end_item(self, item: JsonObject) -> Iterator[JsonObject]:
@@ -164,9 +164,9 @@ class ResponseEvents:
     def _item_id(self, prefix: str) -> str:
         return f"{prefix}_{len(self._output)}_{self._head['id']}"
 
-    def _place(self, opened: _OpenItem, has_parts: bool = True) -> JsonObject:
+    def _place(self, open_item: _OpenItem, has_parts: bool = True) -> JsonObject:
         """Where in the response an open item stands."""
-        place: JsonObject = {"item_id": opened.item["id"], "output_index": len(self._output)}
+        place: JsonObject = {"item_id": open_item.item["id"], "output_index": len(self._output)}
         if has_parts:
             place["content_index"] = 0
         return place

@@ -57,24 +57,24 @@ _DEFAULTS: JsonObject = {"parallel_tool_calls": True, "tool_choice": "auto", "to
 
 def input_items(body: Mapping[str, Any]) -> list[JsonObject]:
     """What a call that has been read adds to its conversation, as a list."""
-    given = body["input"]
-    if isinstance(given, str):
-        return [{"type": "message", "role": "user", "content": given}]
-    items: list[JsonObject] = given
+    content = body["input"]
+    if isinstance(content, str):
+        return [{"type": "message", "role": "user", "content": content}]
+    items: list[JsonObject] = content
     return items
 
 
 def listed_items(items: Sequence[JsonObject], response_id: str) -> list[JsonObject]:
     """Items of a call's input as they are listed: each with a type, an id and a list of parts."""
-    listed = []
+    entries = []
     for index, item in enumerate(items):
         kind = item.get("type", "message")
-        shown = {"type": kind, "id": f"item_{index}_{response_id}", "status": "completed", **item}
+        entry = {"type": kind, "id": f"item_{index}_{response_id}", "status": "completed", **item}
         if kind == "message" and isinstance(item.get("content"), str):
             part = "output_text" if item.get("role") == "assistant" else "input_text"
-            shown["content"] = [text_part(part, item["content"])]
-        listed.append(shown)
-    return listed
+            entry["content"] = [text_part(part, item["content"])]
+        entries.append(entry)
+    return entries
 
 
 def chat_body_of(body: Mapping[str, Any], history: Sequence[JsonObject] = ()) -> JsonObject:
@@ -130,11 +130,11 @@ def _messages_of(body: Mapping[str, Any], history: Sequence[JsonObject]) -> Iter
     instructions = body.get("instructions")
     if instructions:
         yield {"role": "system", "content": instructions}
-    given = body.get("input")
-    if isinstance(given, str):
-        given = [{"role": "user", "content": given}]
+    content = body.get("input")
+    if isinstance(content, str):
+        content = [{"role": "user", "content": content}]
     calls: list[JsonObject] = []
-    items = [*history, *_list_of(given, "input")]
+    items = [*history, *_list_of(content, "input")]
     for index, item in enumerate(items, start=-len(history)):
         if not isinstance(item, dict):
             raise invalid_request(f"input[{index}]: it is no item")

@@ -65,11 +65,11 @@ class ResponsesCall(ChatForm):
                 raise not_stored("previous_response_id")
             history = store.conversation(owner, previous)
         chat = ChatCompletion.read(chat_body_of(body, history), authors)
-        kept = None
+        storage = None
         if store is not None and wants_storing is not False:
-            kept = KeptResponse(store, owner, input_items(body), previous)
-        shown = {**body, "store": kept is not None}
-        return cls(chat, authors, shown, f"resp_{secrets.token_hex(_ID_BYTES)}", kept)
+            storage = KeptResponse(store, owner, input_items(body), previous)
+        full_body = {**body, "store": storage is not None}
+        return cls(chat, authors, full_body, f"resp_{secrets.token_hex(_ID_BYTES)}", storage)
 
     def whole(self, reply: ExpertReply) -> bytes:
         """The body of a whole reply."""
@@ -98,10 +98,10 @@ class ResponsesWriter:
     sign_of_life = COMMENT
 
     def __init__(
-        self, body: JsonObject, response_id: str, authors: Authors, kept: KeptResponse | None
+        self, body: JsonObject, response_id: str, authors: Authors, storage: KeptResponse | None
     ) -> None:
         self._authors = authors
-        self._kept = kept
+        self._kept = storage
         self._events = ResponseEvents(body, response_id)
         self._pieces = ChatPieces()
 

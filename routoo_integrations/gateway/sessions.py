@@ -56,12 +56,12 @@ class Sessions:
         Raises:
             LedgerError: The file cannot be used.
         """
-        known = self._keys.find(key)
+        access_key = self._keys.find(key)
         now = self._keys.clock()
-        if known is None or not known.is_usable(now):
+        if access_key is None or not access_key.is_usable(now):
             return None
         token = secrets.token_urlsafe(_TOKEN_BYTES)
-        row = (_digest(token), known.id, _digest(key), now + SESSION_S)
+        row = (_digest(token), access_key.id, _digest(key), now + SESSION_S)
         with self._failing_as_ledger(), self._db:
             self._db.execute("DELETE FROM sessions WHERE expires_at <= ?", (now,))
             self._db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", row)

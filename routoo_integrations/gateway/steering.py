@@ -73,7 +73,7 @@ def _refuses_cache(value: str) -> bool:
 
 
 def read_embedding_steering(
-    router: Router, model: str, headers: Mapping[str, str], allowed: frozenset[str] | None
+    router: Router, model: str, headers: Mapping[str, str], experts: frozenset[str] | None
 ) -> Overrides:
     """What a call of embeddings sets for itself; its endpoint is always named.
 
@@ -81,15 +81,17 @@ def read_embedding_steering(
         router: Of the endpoints.
         model: As the body names it: an endpoint, or the model it stands for.
         headers: Those that count.
-        allowed: The endpoints that the caller may be told of; ``None`` for all.
+        experts: The endpoints that the caller may be told of; ``None`` for all.
 
     Raises:
         CallRefused: Nobody whom it may call goes by the name of the model.
         InvalidRequest: A header has a value that cannot be used, or that the router does not allow.
     """
-    known = [endpoint for endpoint in router.pool if allowed is None or endpoint.name in allowed]
-    if not any(model in {endpoint.name, endpoint.model} for endpoint in known):
-        raise _unknown_model(model, [endpoint.name for endpoint in known] or ["none"])
+    endpoints = [
+        endpoint for endpoint in router.pool if experts is None or endpoint.name in experts
+    ]
+    if not any(model in {endpoint.name, endpoint.model} for endpoint in endpoints):
+        raise _unknown_model(model, [endpoint.name for endpoint in endpoints] or ["none"])
     settings: dict[str, Any] = {"routoo_expert": model}
     for header, value in headers.items():
         settings[_HEADERS[header]] = value
@@ -112,21 +114,23 @@ def _model_settings(router: Router, model: str, experts: frozenset[str] | None) 
     if model.startswith(_POLICY_PREFIX):
         policy = model.removeprefix(_POLICY_PREFIX)
         if policy not in POLICIES:
-            known = [f"{_POLICY_PREFIX}{name}" for name in policy_names(router)]
-            raise _unknown_model(model, known)
+            policies = [f"{_POLICY_PREFIX}{name}" for name in policy_names(router)]
+            raise _unknown_model(model, policies)
         return {"routoo_policy": policy}
 
-    named = read_router_name(model)
-    if named is not None and named.router in _router_names(router):
-        win_rate = named.policy()
+    router_name = read_router_name(model)
+    if router_name is not None and router_name.router in _router_names(router):
+        win_rate = router_name.policy()
         _check_pair(model, win_rate, router)
         return {"routoo_policy": win_rate}
 
     names = {expert.name for expert in router.pool} | {expert.model for expert in router.pool}
     names |= {plan.name for plan in router.plans}
     if model not in names:
-        shown = [expert.name for expert in router.pool if experts is None or expert.name in experts]
-        raise _unknown_model(model, [ROUTER_MODEL, *shown])
+        expert_names = [
+            expert.name for expert in router.pool if experts is None or expert.name in experts
+        ]
+        raise _unknown_model(model, [ROUTER_MODEL, *expert_names])
     return {"routoo_expert": model}
 
 
@@ -151,8 +155,8 @@ def _check_pair(model: str, policy: WinRate, router: Router) -> None:
         raise invalid_request(f"model: {model!r}: {error}") from error
 
 
-def _unknown_model(model: str, known: list[str]) -> CallRefused:
-    message = f"model: {model[:80]!r} is unknown; name one of {', '.join(known)}"
+def _unknown_model(model: str, names: list[str]) -> CallRefused:
+    message = f"model: {model[:80]!r} is unknown; name one of {', '.join(names)}"
     return CallRefused(Problem(404, "invalid_request_error", message, "model_not_found"))
 
 

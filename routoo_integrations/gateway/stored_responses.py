@@ -135,10 +135,10 @@ class ResponseStore:
             items: What its call added to the conversation.
             previous: The id of the response that the call went on from.
         """
-        said = json.dumps(items)
+        items_text = json.dumps(items)
         text = json.dumps(response)
-        size = len(said) + len(text)
-        row = (response["id"], owner, previous, self._clock(), size, said, text)
+        size = len(items_text) + len(text)
+        row = (response["id"], owner, previous, self._clock(), size, items_text, text)
         try:
             with self._turn() as db:
                 with db:
@@ -178,8 +178,8 @@ class ResponseStore:
             rows = db.execute(_CONTENTS, place).fetchall()
             db.execute(_USE, place)
         items: list[JsonObject] = []
-        for said, response in rows:
-            items += json.loads(said)
+        for items_text, response in rows:
+            items += json.loads(items_text)
             items += json.loads(response)["output"]
         return items
 

@@ -94,21 +94,21 @@ class ChatCall:
         """What the call asks, for the cache of answers."""
         return Asked(asked_messages(self.messages), {**self.keywords, "stop": self.stop})
 
-    def recalled(self, recalled: RecalledAnswer) -> ChatResult:
+    def recalled(self, hit: RecalledAnswer) -> ChatResult:
         """A reply from the cache, stamped."""
-        answer = recalled.answer
+        answer = hit.answer
         message = AIMessage(
             content=answer.text,
             response_metadata=recalled_metadata(answer),
             usage_metadata=usage_metadata(answer.usage),
         )
         generation = ChatGeneration(message=message)
-        self._stamp_recalled(generation, recalled)
+        self._stamp_recalled(generation, hit)
         return ChatResult(generations=[generation])
 
-    def recalled_piece(self, recalled: RecalledAnswer) -> ChatGenerationChunk:
+    def recalled_piece(self, hit: RecalledAnswer) -> ChatGenerationChunk:
         """A reply from the cache as one chunk, stamped."""
-        answer = recalled.answer
+        answer = hit.answer
         message = AIMessageChunk(
             content=answer.text,
             response_metadata=recalled_metadata(answer),
@@ -116,12 +116,12 @@ class ChatCall:
             chunk_position="last",
         )
         chunk = ChatGenerationChunk(message=message)
-        self._stamp_recalled(chunk, recalled)
+        self._stamp_recalled(chunk, hit)
         return chunk
 
-    def _stamp_recalled(self, generation: ChatGeneration, recalled: RecalledAnswer) -> None:
-        client = self.clients[recalled.answer.expert]
-        stamp_generation(generation, recalled.record, client.traced_as)
+    def _stamp_recalled(self, generation: ChatGeneration, hit: RecalledAnswer) -> None:
+        client = self.clients[hit.answer.expert]
+        stamp_generation(generation, hit.record, client.traced_as)
 
     def reader(self, attempt: Attempt) -> ChunkReader:
         """A reader for one stream."""

@@ -428,17 +428,17 @@ class RoutooChatModel(ConfiguredChatModel):
         plain = openai_messages(messages)
         if self.question_of:
             plain = mark_question(plain, self.question_of)
-        counted = counted_arguments(keywords)
+        arguments = counted_arguments(keywords)
         return RoutedRequest.from_messages(
             plain,
-            max_tokens=read_reply_limit(counted, self.max_tokens),
-            completions=read_completions(counted),
-            tools=[*(counted.get("tools") or ()), *(counted.get("functions") or ())],
-            must_call=requires_call(counted),
-            response_format=counted["response_format"],
-            unpriced=unpriced_arguments(provider_keywords(counted)),
-            caches_prompt=bool(counted.get("cache_control")),
-            overrides=read_overrides(self.router, counted, self.account, self.max_retries),
+            max_tokens=read_reply_limit(arguments, self.max_tokens),
+            completions=read_completions(arguments),
+            tools=[*(arguments.get("tools") or ()), *(arguments.get("functions") or ())],
+            must_call=requires_call(arguments),
+            response_format=arguments["response_format"],
+            unpriced=unpriced_arguments(provider_keywords(arguments)),
+            caches_prompt=bool(arguments.get("cache_control")),
+            overrides=read_overrides(self.router, arguments, self.account, self.max_retries),
         )
 
     def client(self, expert: Expert) -> LangChainClient:
@@ -479,10 +479,10 @@ class RoutooChatModel(ConfiguredChatModel):
         Raises:
             ValidationError: A field is unknown, or its value is of the wrong type or out of range.
         """
-        changed = set(update or ())
+        names = set(update or ())
         copy = super().model_copy(update=update)
-        validate_fields(copy, changed)
-        if changed & _CLIENT_FIELDS:
+        validate_fields(copy, names)
+        if names & _CLIENT_FIELDS:
             copy._build_clients()
         return copy
 

@@ -243,10 +243,10 @@ class LangChainClient:
         if response_format["type"] == "json_schema":
             named_schema = response_format["json_schema"]
             schema = {"title": named_schema["name"], **named_schema["schema"]}
-            structured = self.model.with_structured_output(schema, method="json_schema")
+            runnable = self.model.with_structured_output(schema, method="json_schema")
         else:
-            structured = self.model.with_structured_output(cast("Any", None), method="json_mode")
-        return self._bound_arguments(structured)
+            runnable = self.model.with_structured_output(cast("Any", None), method="json_mode")
+        return self._bound_arguments(runnable)
 
     def _parses(self, response_format: Any) -> bool:
         """Whether the model's own client takes this class as a response format, and parses replies by it."""

@@ -156,9 +156,9 @@ def with_parts(model: Any, connect: Callable[[Any], Any]) -> Any:
     for name in _PARTS:
         part = fields.get(name)
         if isinstance(part, Runnable):
-            connected = connect(part)
-            if connected is not part:
-                changes[name] = connected
+            new_part = connect(part)
+            if new_part is not part:
+                changes[name] = new_part
     for name in _LISTS_OF_PARTS:
         parts = fields.get(name)
         if isinstance(parts, list | tuple):

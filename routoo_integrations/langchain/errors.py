@@ -183,9 +183,9 @@ def _kind_of_group(group: AllExpertsFailed) -> type[AllExpertsFailed]:
         failures.add(_kind_of_failure(error, reason))
     if len(failures) == 1:
         (failure,) = failures
-        for kind, combined in _GROUPS:
-            if kind is failure and issubclass(combined, FinalFailure) == is_final:
-                return combined
+        for kind, group_kind in _GROUPS:
+            if kind is failure and issubclass(group_kind, FinalFailure) == is_final:
+                return group_kind
     return AllDifferedFinally if is_final else AllDiffered
 
 

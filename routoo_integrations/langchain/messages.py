@@ -110,9 +110,9 @@ def well_formed_message(message: MessageT) -> MessageT:
     for name in _TEXT_FIELDS:
         value = fields.get(name)
         if value:
-            formed = well_formed_value(value)
-            if formed is not value:
-                changes[name] = formed
+            new_value = well_formed_value(value)
+            if new_value is not value:
+                changes[name] = new_value
     return message.model_copy(update=changes) if changes else message
 
 
@@ -192,11 +192,11 @@ def stamp_generation(
 ) -> None:
     """Stamp a reply, or the last chunk of one, and say to traces of its run which model answered."""
     stamp_message(generation.message, record)
-    answered = {
+    author = {
         "provider": traced_as.get("ls_provider"),
         "model": record.answered_model or traced_as.get("ls_model_name"),
     }
-    generation.generation_info = {GATEWAY_KEY: answered, **(generation.generation_info or {})}
+    generation.generation_info = {GATEWAY_KEY: author, **(generation.generation_info or {})}
 
 
 def uncharged(generation: ChatGeneration) -> ChatGeneration:
@@ -205,7 +205,7 @@ def uncharged(generation: ChatGeneration) -> ChatGeneration:
     if record is None:
         return generation
     nothing = decimal_usd(0)
-    cached = {
+    hit_record = {
         **record,
         "cached": True,
         "account": None,
@@ -216,6 +216,6 @@ def uncharged(generation: ChatGeneration) -> ChatGeneration:
         "attempts": [],
         "total_usd": nothing,
     }
-    metadata = {**generation.message.response_metadata, RECORD_KEY: cached}
+    metadata = {**generation.message.response_metadata, RECORD_KEY: hit_record}
     message = generation.message.model_copy(update={"response_metadata": metadata})
     return generation.model_copy(update={"message": message})

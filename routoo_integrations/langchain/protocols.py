@@ -118,8 +118,8 @@ def init_named_model(model: str, provider: str, settings: Mapping[str, Any]) -> 
         from langchain.chat_models import init_chat_model
     except ImportError as error:
         raise MissingDependency("langchain", "langchain", f"call {provider}:{model}") from error
-    built: BaseChatModel = init_chat_model(model, model_provider=provider, **settings)
-    return built
+    chat_model: BaseChatModel = init_chat_model(model, model_provider=provider, **settings)
+    return chat_model
 
 
 PROTOCOLS: dict[str, Callable[[Expert], BaseChatModel]] = {

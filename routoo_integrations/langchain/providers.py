@@ -39,5 +39,5 @@ def _packages(expert: Endpoint) -> dict[str, str]:
         from langchain.chat_models import base
     except ImportError as error:
         raise MissingDependency("langchain", "langchain", f"call {expert.place}") from error
-    listed = getattr(base, "_BUILTIN_PROVIDERS", {})
-    return {name: str(entry[0]) for name, entry in listed.items()}
+    providers = getattr(base, "_BUILTIN_PROVIDERS", {})
+    return {name: str(entry[0]) for name, entry in providers.items()}

@@ -39,13 +39,13 @@ def read_result(result: ChatResult) -> Reading:
     text = ""
     for generation in result.generations:
         text += written_text(generation.message)
-    reported = read_usage(first.usage_metadata) if isinstance(first, AIMessage) else None
+    usage = read_usage(first.usage_metadata) if isinstance(first, AIMessage) else None
     model = _model_name(first.response_metadata) or _model_name(result.llm_output or {})
     generation = result.generations[0]
     reasons = _reasons_in(first.response_metadata) + _reasons_in(generation.generation_info or {})
     return Reading(
         text,
-        reported,
+        usage,
         model,
         answer=_answer_of(first, is_cut(reasons)),
         shown=str(first.text),
@@ -67,8 +67,8 @@ def _answer_of(message: BaseMessage, was_cut: bool) -> Answer:
 
 def without_fence(text: str) -> str:
     """What stands in a Markdown fence that a text is: LangChain's parsers read it."""
-    fenced = _FENCE.fullmatch(text)
-    return text if fenced is None else fenced[1]
+    match = _FENCE.fullmatch(text)
+    return text if match is None else match[1]
 
 
 def read_result_usage(result: ChatResult) -> Usage | None:
@@ -78,8 +78,8 @@ def read_result_usage(result: ChatResult) -> Usage | None:
 
 def read_message(message: BaseMessage) -> Reading:
     """What a single message says."""
-    reported = read_usage(message.usage_metadata) if isinstance(message, AIMessage) else None
-    return Reading(written_text(message), reported, _model_name(message.response_metadata))
+    usage = read_usage(message.usage_metadata) if isinstance(message, AIMessage) else None
+    return Reading(written_text(message), usage, _model_name(message.response_metadata))
 
 
 class ChunkReader:
@@ -117,11 +117,11 @@ class ChunkReader:
     def finish(self) -> Reading:
         """What all chunks say together."""
         answer = self._parts.answer(self._is_refusal, self._end.is_cut)
-        shown = answer.text
-        answer = replace(answer, text=without_fence(shown))
+        text = answer.text
+        answer = replace(answer, text=without_fence(text))
         end = "" if self._end.reason == _LAST else self._end.reason
         return Reading(
-            "", self._usage, self._model, self._end.is_reached, answer, shown=shown, end=end
+            "", self._usage, self._model, self._end.is_reached, answer, shown=text, end=end
         )
 
     def _add(self, message: BaseMessage) -> None:

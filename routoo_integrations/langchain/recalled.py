@@ -19,7 +19,7 @@ _REPLY_FIELDS = frozenset({RECORD_KEY, "refusal", "parsed"})
 
 def asked_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     """Messages in OpenAI's form, with all of what an expert may read in them."""
-    asked = []
+    plain_messages = []
     for message, plain in zip(messages, openai_messages(messages), strict=True):
         if message.name:
             plain["name"] = message.name
@@ -28,8 +28,8 @@ def asked_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
             plain["additional_kwargs"] = extra
         if isinstance(message, AIMessage) and isinstance(message.content, list):
             plain["content"] = _without_places(message.content)
-        asked.append(plain)
-    return asked
+        plain_messages.append(plain)
+    return plain_messages
 
 
 def _without_places(content: Sequence[Any]) -> list[Any]:

@@ -40,8 +40,8 @@ def check_tool_choice(tool_choice: str, tools: Sequence[Mapping[str, Any]]) -> N
     names = [tool["function"]["name"] for tool in tools if "function" in tool]
     if tool_choice in _TOOL_CHOICES or tool_choice in names:
         return
-    allowed = ", ".join([*sorted(_TOOL_CHOICES), *names])
-    raise ValueError(f"tool_choice: {tool_choice!r} is none of {allowed}")
+    choices = ", ".join([*sorted(_TOOL_CHOICES), *names])
+    raise ValueError(f"tool_choice: {tool_choice!r} is none of {choices}")
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ class OutputForm:
 
     def bind_to(self, model: BaseChatModel) -> Runnable[LanguageModelInput, Any]:
         """The model, asked for this form in every call."""
-        traced = {
+        trace = {
             "kwargs": {"method": self.method, "strict": self.strict},
             "schema": self.schema,
         }
         if self.method != "function_calling":
             return model.bind(
                 response_format=self._response_format(),
-                ls_structured_output_format=traced,
+                ls_structured_output_format=trace,
                 **self.keywords,
             )
         schema = cast("type", self.schema)
@@ -90,7 +90,7 @@ class OutputForm:
             [schema],
             tool_choice=convert_to_openai_tool(schema)["function"]["name"],
             strict=self.strict,
-            ls_structured_output_format=traced,
+            ls_structured_output_format=trace,
             **self.keywords,
         )
 
@@ -216,8 +216,8 @@ def structured_model(
     parser = form.parser()
     if not include_raw:
         return bound | parser
-    parsed = RunnablePassthrough.assign(
+    parse = RunnablePassthrough.assign(
         parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
     )
-    unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=bound) | parsed.with_fallbacks([unparsed], exception_key="parsing_error")
+    fallback = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=bound) | parse.with_fallbacks([fallback], exception_key="parsing_error")

@@ -53,12 +53,14 @@ def counted_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidRequest: Something among the tools is none.
     """
-    counted = dict(arguments)
-    tools = counted.get("tools")
+    plain_arguments = dict(arguments)
+    tools = plain_arguments.get("tools")
     if isinstance(tools, Iterable) and not isinstance(tools, str | Mapping):
-        counted["tools"] = [_counted_tool(tool) for tool in tools]
-    counted["response_format"] = plain_response_format(counted.get("response_format"))
-    return counted
+        plain_arguments["tools"] = [_counted_tool(tool) for tool in tools]
+    plain_arguments["response_format"] = plain_response_format(
+        plain_arguments.get("response_format")
+    )
+    return plain_arguments
 
 
 def _counted_tool(tool: Any) -> Any:

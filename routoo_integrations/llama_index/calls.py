@@ -95,17 +95,17 @@ class LlamaIndexCall(ABC, Generic[Response]):
         """What the call asks, for the cache of answers."""
         return Asked(self._messages(), self.keywords)
 
-    def recalled(self, recalled: RecalledAnswer) -> Response:
+    def recalled(self, hit: RecalledAnswer) -> Response:
         """A response from the cache, stamped; its event says that nothing was spent."""
-        response = self._response(recalled.answer)
-        stamp_response(response, recalled.record)
-        send_record_event(recalled.record)
+        response = self._response(hit.answer)
+        stamp_response(response, hit.record)
+        send_record_event(hit.record)
         return response
 
-    def recalled_piece(self, recalled: RecalledAnswer) -> Response:
+    def recalled_piece(self, hit: RecalledAnswer) -> Response:
         """A response from the cache as one piece, stamped."""
-        piece = self.recalled(recalled)
-        return piece.model_copy(update={"delta": recalled.answer.text})
+        piece = self.recalled(hit)
+        return piece.model_copy(update={"delta": hit.answer.text})
 
     @abstractmethod
     def _messages(self) -> list[dict[str, Any]]:

@@ -93,10 +93,10 @@ def _copy_connected(llm: Any, client_name: str, http_client_name: str) -> Any:
         return llm
     client = getattr(llm, client_name, None)
     if client is not None:
-        connected = reconnect(client)
-        if connected is client:
+        new_client = reconnect(client)
+        if new_client is client:
             return llm
-        client = connected
+        client = new_client
     copy = llm.model_copy()
     setattr(copy, client_name, client)
     return copy

@@ -465,9 +465,9 @@ class RoutooLLM(SchemaLLM):
             ValidationError: A field is unknown, or its value is of the wrong type or out of range.
         """
         copy = super().model_copy(update=update)
-        changed = set(update or ())
-        validate_fields(copy, changed)
-        if changed & _BUILDING_FIELDS:
+        names = set(update or ())
+        validate_fields(copy, names)
+        if names & _BUILDING_FIELDS:
             copy._build_clients()
         return copy
 

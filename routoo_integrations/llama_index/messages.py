@@ -96,14 +96,14 @@ def mark_template_question(
     messages: Sequence[ChatMessage], variables: Mapping[str, Any]
 ) -> list[ChatMessage]:
     """Messages of a template; the last user message is marked with the question that the template was filled with."""
-    marked = list(messages)
+    new_messages = list(messages)
     question = _template_question(variables)
     if question is None or not messages:
-        return marked
+        return new_messages
     last = messages[-1]
     if last.role.value == "user":
-        marked[-1] = marked_message(last, {"question": question})
-    return marked
+        new_messages[-1] = marked_message(last, {"question": question})
+    return new_messages
 
 
 def _template_question(variables: Mapping[str, Any]) -> str | None:
@@ -141,9 +141,9 @@ def _well_formed(value: Any) -> Any:
 
     changes = {}
     for name, field_value in value.__dict__.items():
-        formed = _well_formed(field_value)
-        if formed is not field_value:
-            changes[name] = formed
+        new_value = _well_formed(field_value)
+        if new_value is not field_value:
+            changes[name] = new_value
     return value.model_copy(update=changes) if changes else value
 
 
@@ -171,9 +171,9 @@ def _portable_chat_message(message: ChatMessage, expert: str) -> ChatMessage:
 # The mark
 
 
-def read_mark(marked: ChatMessage | ChatResponse | CompletionResponse) -> Mapping[str, Any]:
+def read_mark(message: ChatMessage | ChatResponse | CompletionResponse) -> Mapping[str, Any]:
     """The mark of a message or response; empty where it has none."""
-    mark = marked.additional_kwargs.get(MARK_KEY)
+    mark = message.additional_kwargs.get(MARK_KEY)
     return mark if isinstance(mark, Mapping) else {}
 
 
@@ -194,8 +194,8 @@ def stamp_response(response: ChatResponse | CompletionResponse, record: Decision
     mark = record.to_dict()
     mark_response(response, mark)
     if isinstance(response, ChatResponse):
-        remembered = {name: mark[name] for name in _REMEMBERED_FIELDS}
-        response.message = marked_message(response.message, remembered)
+        memory = {name: mark[name] for name in _REMEMBERED_FIELDS}
+        response.message = marked_message(response.message, memory)
 
 
 def response_expert(response: ChatResponse) -> str | None:

@@ -17,13 +17,13 @@ _REPLY_FIELDS = frozenset({MARK_KEY, "refusal"})
 
 def asked_chat_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
     """Messages in OpenAI's form, with all of what an expert may read in them."""
-    asked = []
+    plain_messages = []
     for message, plain in zip(messages, router_messages(messages), strict=True):
         extra = other_keywords(message.additional_kwargs, _REPLY_FIELDS)
         if extra:
             plain["additional_kwargs"] = extra
-        asked.append(plain)
-    return asked
+        plain_messages.append(plain)
+    return plain_messages
 
 
 def recalled_raw(answer: StoredAnswer) -> dict[str, Any]:

@@ -193,6 +193,6 @@ def _start_event(
 
 
 def _parse_object(output_cls: type[BaseModel], response: ChatResponse) -> BaseModel:
-    parsed = output_cls.model_validate_json(str(response.message.content))
-    dispatcher.event(LLMStructuredPredictEndEvent(output=parsed))
-    return parsed
+    output = output_cls.model_validate_json(str(response.message.content))
+    dispatcher.event(LLMStructuredPredictEndEvent(output=output))
+    return output

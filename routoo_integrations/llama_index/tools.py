@@ -85,8 +85,8 @@ def as_tools(tools: Sequence[BaseTool | Mapping[str, Any]] | None) -> list[BaseT
 def well_formed_tool(tool: BaseTool) -> BaseTool:
     """A tool whose description has no lone surrogates; the same object where it has none."""
     definition = tool_definition(tool)
-    formed = well_formed_value(definition)
-    return tool if formed is definition else DescribedTool(formed)
+    new_definition = well_formed_value(definition)
+    return tool if new_definition is definition else DescribedTool(new_definition)
 
 
 def tool_definition(tool: BaseTool) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _parse_arguments(arguments: Mapping[str, Any] | str) -> dict[str, Any]:
     if not isinstance(arguments, str):
         return dict(arguments)
     try:
-        parsed = parse_partial_json(arguments)
+        values = parse_partial_json(arguments)
     except (ValueError, TypeError):
         return {}
-    return parsed if isinstance(parsed, dict) else {}
+    return values if isinstance(values, dict) else {}
