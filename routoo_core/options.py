@@ -35,7 +35,8 @@ from routoo_core.loading import (
     load_predictor,
     reference_table,
 )
-from routoo_core.plans import Plan, check_plans, describe_plan, read_plans
+from routoo_core.plan_tables import check_plans, describe_plan, read_plans
+from routoo_core.plans import Plan
 from routoo_core.policies import DEFAULT_POLICY, make_policy, policy_table
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.batching import BatchingPredictor

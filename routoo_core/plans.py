@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import log
 from pathlib import Path
@@ -18,7 +18,7 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from routoo_core.answer import QUOTED_BYTES, Answer, quote
 from routoo_core.comparison import Comparison, Form, comparison_of
-from routoo_core.errors import CheckpointError, ConfigurationError
+from routoo_core.errors import ConfigurationError
 from routoo_core.predictor.answer_scorer import AnswerScorer, load_scorer
 from routoo_core.request import RoutedRequest
 from routoo_core.settings import Settings
@@ -127,7 +127,7 @@ Verdict = Ask | Take | GiveUp
 
 
 class Plan(Settings):
-    """``[plans.NAME]`` in routoo.toml; subclass it and list it in :data:`PLANS`.
+    """``[plans.NAME]`` in routoo.toml; subclass it and list it in ``plan_tables.PLANS``.
 
     Attributes:
         name: Its own, which the router's predictor knows.
@@ -297,12 +297,7 @@ class Cascade(Plan):
     @field_validator("scorer", mode="before")
     @classmethod
     def _loads_scorer(cls, scorer: Any) -> Any:
-        if not isinstance(scorer, str | Path):
-            return scorer
-        try:
-            return load_scorer(Path(scorer))
-        except CheckpointError as error:
-            raise ValueError(str(error)) from error
+        return load_scorer(Path(scorer)) if isinstance(scorer, str | Path) else scorer
 
     @field_serializer("scorer")
     def _names_folder(self, scorer: AnswerScorer | None) -> str | None:
@@ -322,10 +317,7 @@ class Cascade(Plan):
                 f"thresholds: {len(self.thresholds)} numbers for {len(self.experts)} experts; give one for each expert "
                 "but the last, as `routoo plans fit-cascade` prints them"
             )
-        try:
-            self.scorer.check_experts(scored)
-        except ConfigurationError as error:
-            raise ValueError(f"scorer: {error}") from error
+        self.scorer.check_experts(scored)
         return self
 
     def _steps(self) -> list[Step]:
@@ -504,89 +496,3 @@ def _best_proposals(proposals: Sequence[Answer], ranking: Answer, keep: int) -> 
         if 1 <= number <= len(proposals) and proposals[number - 1] not in best:
             best.append(proposals[number - 1])
     return best[:keep] if best else list(proposals)
-
-
-PLANS: dict[str, type[Plan]] = {plan.kind: plan for plan in (Consensus, Cascade, Mixture)}
-"""Kind in routoo.toml → plan."""
-
-
-def read_plans(
-    origin: str,
-    tables: Mapping[str, Any],
-    experts: Sequence[str],
-    taken: Collection[str] = (),
-    beside: Path | None = None,
-) -> tuple[Plan, ...]:
-    """The plans of ``[plans.NAME]`` tables.
-
-    Args:
-        origin: The file they stand in, for errors.
-        tables: Name → table.
-        experts: The names in the pool.
-        taken: Other names that a call may give an expert.
-        beside: The folder that relative paths start from; by default the current one.
-
-    Raises:
-        ConfigurationError: A kind or an expert is unknown, a field is out of range, or a scorer cannot be loaded.
-    """
-    plans = []
-    for name, table in tables.items():
-        place = f"{origin}: plans.{name}"
-        if not isinstance(table, Mapping):
-            raise ConfigurationError(f"{place}: is no table; write [plans.{name}]")
-        values = dict(table)
-        kind = PLANS.get(str(values.pop("kind", "")))
-        if kind is None:
-            raise ConfigurationError(f"{place}.kind: choose of {', '.join(PLANS)}")
-        scorer = values.get("scorer")
-        if isinstance(scorer, str) and beside is not None:
-            values["scorer"] = str(beside / scorer)
-        plans.append(kind.read(place, {"name": name, **values}))
-    check_plans(plans, experts, origin, taken)
-    return tuple(plans)
-
-
-def check_plans(
-    plans: Sequence[Plan],
-    experts: Sequence[str],
-    origin: str = "plans",
-    taken: Collection[str] = (),
-) -> None:
-    """Refuse plans that ask experts which are not in the pool, and names that are taken.
-
-    Args:
-        plans: The plans.
-        experts: The names in the pool.
-        origin: The file they stand in, for errors.
-        taken: Other names that a call may give an expert.
-
-    Raises:
-        ConfigurationError: The message names the plan and the remedy.
-    """
-    names = {*experts, *taken}
-    for plan in plans:
-        if plan.name in names:
-            raise ConfigurationError(
-                f"{origin}: plans.{plan.name}: an expert, its model or a plan has this name; choose another"
-            )
-        names.add(plan.name)
-        for step in plan.steps:
-            if step.expert not in experts:
-                raise ConfigurationError(
-                    f"{origin}: plans.{plan.name}: {step.expert!r} is not among the experts {', '.join(experts)}"
-                )
-
-
-def describe_plan(plan: Plan) -> dict[str, Any]:
-    """A plan's table, as routoo.toml writes it, without its name.
-
-    Raises:
-        ConfigurationError: It is of a kind that no file can name.
-    """
-    if PLANS.get(plan.kind) is not type(plan):
-        kind = type(plan).__name__
-        raise ConfigurationError(
-            f"plans.{plan.name}: a {kind} object cannot be saved to a file; list its class in PLANS under its kind"
-        )
-    table = plan.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
-    return {"kind": plan.kind, **table}

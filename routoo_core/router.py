@@ -45,7 +45,8 @@ from routoo_core.options import (
     parts_from_toml,
 )
 from routoo_core.parameters import RefusedParameters
-from routoo_core.plans import Plan, check_plans
+from routoo_core.plan_tables import check_plans
+from routoo_core.plans import Plan
 from routoo_core.predictor.base import Forecast, Predictor, forecast
 from routoo_core.predictor.batching import BatchingPredictor
 from routoo_core.predictor.general import describe_prompt

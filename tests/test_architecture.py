@@ -22,7 +22,7 @@ routoo_core.predictor
     base checkpoint_folder ngrams prompt_reader vector_reader general batching weights adapter ngram_encoder endpoint_encoder encoder general_checkpoint calibration answer_scorer lengths heads checkpoint_config quality_model
     head_ensemble neighbours pairwise similarity_ranking matrix_factorisation pair_classifier score_tokens distilled random_router performance reference checkpoint
 routoo_core
-    plans abilities pool_proposal loading
+    plans plan_tables abilities pool_proposal loading
 routoo_core.budget
     clock period account ledger outage journal recollection settlements sqlite_file sqlite_holds sqlite redis opening tables declared outlook overview alerts cooldowns
 routoo_core.answer_cache

@@ -19,7 +19,8 @@ from routoo_core.errors import CheckpointError, ConfigurationError
 from routoo_core.expert_table import ExpertTable
 from routoo_core.measures.plan_replay import AnswerTable, replay_plan
 from routoo_core.outcomes import Outcomes
-from routoo_core.plans import Cascade, describe_plan, read_plans
+from routoo_core.plan_tables import describe_plan, read_plans
+from routoo_core.plans import Cascade
 from routoo_core.predictor.answer_scorer import load_scorer
 from routoo_core.prompts import Prompts
 from routoo_core.tables import write_rows

@@ -29,17 +29,8 @@ from routoo_core.errors import (
     LedgerError,
 )
 from routoo_core.money import decimal_usd
-from routoo_core.plans import (
-    Ask,
-    Cascade,
-    Consensus,
-    Contribution,
-    GiveUp,
-    Mixture,
-    Take,
-    describe_plan,
-    read_plans,
-)
+from routoo_core.plan_tables import describe_plan, read_plans
+from routoo_core.plans import Ask, Cascade, Consensus, Contribution, GiveUp, Mixture, Take
 from routoo_core.request import RoutedRequest
 from routoo_core.testing import FakePredictor, Reply
 from routoo_integrations.gateway.app import Gateway

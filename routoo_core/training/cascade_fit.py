@@ -20,7 +20,8 @@ from routoo_core.measures.curve import Array
 from routoo_core.measures.figures import bootstrap_weights
 from routoo_core.measures.plan_replay import AnswerTable, replay_plan
 from routoo_core.outcomes import Outcomes
-from routoo_core.plans import Cascade, describe_plan
+from routoo_core.plan_tables import describe_plan
+from routoo_core.plans import Cascade
 from routoo_core.predictor.answer_scorer import AnswerReader, load_scorer, save_scorer
 from routoo_core.prices import PriceList
 from routoo_core.progress import SILENT, Progress

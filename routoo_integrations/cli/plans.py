@@ -14,7 +14,8 @@ from routoo_core.config import read_config, read_pool
 from routoo_core.errors import ConfigurationError
 from routoo_core.measures.plan_replay import read_answers
 from routoo_core.outcomes import Outcomes, outcome_rows, read_outcomes
-from routoo_core.plans import Plan, describe_plan, read_plans
+from routoo_core.plan_tables import describe_plan, read_plans
+from routoo_core.plans import Plan
 from routoo_core.predictor.answer_scorer import SCORER_FILES
 from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.price_list import read_price_list
