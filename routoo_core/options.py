@@ -376,7 +376,7 @@ def assemble(
         overrides,
         options.min_reply_tokens,
     )
-    plans = _plans_of(options, pool)
+    plans = _plans_of(options, pool, beside)
     folder = None
     if isinstance(predictor, str | Path):
         folder = find_router(predictor, beside)
@@ -412,7 +412,7 @@ def assemble(
     )
 
 
-def _plans_of(options: RouterOptions, pool: Pool) -> tuple[Plan, ...]:
+def _plans_of(options: RouterOptions, pool: Pool, beside: Path | None) -> tuple[Plan, ...]:
     """The plans, each an object.
 
     Raises:
@@ -420,7 +420,7 @@ def _plans_of(options: RouterOptions, pool: Pool) -> tuple[Plan, ...]:
     """
     names = [expert.name for expert in pool]
     if isinstance(options.plans, Mapping):
-        return read_plans("plans", options.plans, names)
+        return read_plans("plans", options.plans, names, beside=beside)
     check_plans(options.plans, names)
     return tuple(options.plans)
 

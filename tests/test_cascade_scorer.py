@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -302,6 +303,13 @@ def test_a_damaged_scorer_is_named_before_anything_is_asked(ladder, tmp_path, ha
     assert str(folder / file) in str(caught.value)
     with pytest.raises(ConfigurationError, match=r"routoo.toml: plans.ladder: scorer: .*; "):
         read_plans("routoo.toml", table_of(ladder, scorer=str(folder)), EXPERTS)
+
+
+def test_a_scorer_that_is_in_no_folder_cannot_be_written_to_a_file(ladder):
+    loose = replace(ladder.scorer, folder=None)
+    plan = Cascade(name="ladder", experts=EXPERTS, scorer=loose, thresholds=(0.5,))
+    with pytest.raises(ConfigurationError, match=r"plans.ladder.scorer: is in no folder"):
+        describe_plan(plan)
 
 
 def test_a_cascade_can_be_made_in_code(ladder):

@@ -506,16 +506,18 @@ def test_an_error_that_ends_the_call_books_the_other_of_the_round(endpoint):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("store", ["sqlite", "redis"])
+@pytest.mark.parametrize(
+    ("store", "plan"), [("sqlite", "consensus"), ("redis", "consensus"), ("sqlite", "cascade")]
+)
 def test_a_program_that_is_killed_at_any_step_of_a_plan_loses_and_keeps_nothing(
-    endpoint, store, tmp_path, request
+    endpoint, store, plan, tmp_path, request
 ):
     replies(endpoint, left="It is 31.", right="It is 32.", dear="It is 32.")
     url = f"sqlite:///{tmp_path}/l.db"
     if store == "redis":
         url = request.getfixturevalue("redis_url")
     script = Path(__file__).parent / "kill_plans.py"
-    command = [sys.executable, str(script), url, endpoint.base_url]
+    command = [sys.executable, str(script), url, endpoint.base_url, plan]
     environment = {**os.environ, "OPENAI_API_KEY": "any"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

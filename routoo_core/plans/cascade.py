@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self
 from pydantic import field_serializer, field_validator, model_validator
 
 from routoo_core.answer import Answer, quote
-from routoo_core.errors import CheckpointError, ConfigurationError
 from routoo_core.plans.plan import (
     AddedTurn,
     Ask,
@@ -52,12 +51,7 @@ class Cascade(Plan):
     @field_validator("scorer", mode="before")
     @classmethod
     def _loads_scorer(cls, scorer: Any) -> Any:
-        if not isinstance(scorer, str | Path):
-            return scorer
-        try:
-            return load_scorer(Path(scorer))
-        except CheckpointError as error:
-            raise ValueError(str(error)) from error
+        return load_scorer(Path(scorer)) if isinstance(scorer, str | Path) else scorer
 
     @field_serializer("scorer")
     def _names_folder(self, scorer: AnswerScorer | None) -> str | None:
@@ -77,10 +71,7 @@ class Cascade(Plan):
                 f"thresholds: {len(self.thresholds)} numbers for {len(self.experts)} experts; give one for each expert "
                 "but the last, as `routoo plans fit-cascade` prints them"
             )
-        try:
-            self.scorer.check_experts(scored)
-        except ConfigurationError as error:
-            raise ValueError(f"scorer: {error}") from error
+        self.scorer.check_experts(scored)
         return self
 
     def _steps(self) -> list[Step]:

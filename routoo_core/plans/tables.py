@@ -87,12 +87,16 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     """A plan's table, as routoo.toml writes it, without its name.
 
     Raises:
-        ConfigurationError: It is of a kind that no file can name.
+        ConfigurationError: It is of a kind that no file can name, or its scorer is in no folder.
     """
     if PLANS.get(plan.kind) is not type(plan):
         kind = type(plan).__name__
         raise ConfigurationError(
             f"plans.{plan.name}: a {kind} object cannot be saved to a file; list its class in PLANS under its kind"
+        )
+    if isinstance(plan, Cascade) and plan.scorer is not None and plan.scorer.folder is None:
+        raise ConfigurationError(
+            f"plans.{plan.name}.scorer: is in no folder, so no file can name it; write it by save_scorer and load it"
         )
     table = plan.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
     return {"kind": plan.kind, **table}

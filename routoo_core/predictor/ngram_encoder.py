@@ -54,10 +54,10 @@ class NgramEncoder:
 
 
 @lru_cache(maxsize=8)
-def _places(hashed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _places(hash_dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The number of the vector that each bucket adds to, and the sign with which it does, (BUCKETS,)."""
     random = np.random.default_rng(_SEED)
-    place = random.integers(0, hashed, BUCKETS)
+    place = random.integers(0, hash_dim, BUCKETS)
     sign = random.choice(np.array([-1, 1], dtype=np.float32), BUCKETS)
     return place, sign
 

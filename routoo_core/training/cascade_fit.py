@@ -34,8 +34,8 @@ _THRESHOLDS = 16
 """So many are tried for each expert."""
 _SURE = 1.645
 """Standard errors by which the mean cost must lie below the budget, so that new prompts keep it 19 times in 20."""
-_WORSE = 2.0
-"""Standard errors by which a cheaper expert must be better for one to be left out of the search."""
+_CLEAR = 2.0
+"""Standard errors by which a longer list, or a cheaper expert, must be better than another to count as better."""
 _FEWEST_PROMPTS = 20
 
 Rows = NDArray[np.int64]
@@ -104,8 +104,7 @@ class LadderSearch:
     def best(self, budget: float) -> Ladder:
         """The list of the most quality whose mean cost keeps within the budget, also on prompts that are new.
 
-        A longer list must be better than a shorter one by more than a standard error, since the best of many is
-        partly the luckiest.
+        A longer list must be clearly better than a shorter one, since the best of many is partly the luckiest.
 
         Args:
             budget: In the unit of the costs.
@@ -144,7 +143,7 @@ class LadderSearch:
 
     def _is_better(self, longer: Ladder, shorter: Ladder) -> bool:
         gain = longer.outcome(self._prompts)[0] - shorter.outcome(self._prompts)[0]
-        return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
+        return bool(gain.mean() > _CLEAR * gain.std() / np.sqrt(len(gain)))
 
     def _ladder(self, length: int, number: int) -> Ladder:
         """The ladder at a place of the table of one length."""
@@ -232,7 +231,7 @@ def _worth_asking(prompts: SearchPrompts) -> list[int]:
     for expert in range(scores.shape[1]):
         lead = scores - scores[:, [expert]]
         error = lead.std(axis=0) / np.sqrt(len(scores))
-        is_beaten = (mean_cost <= mean_cost[expert]) & (lead.mean(axis=0) > _WORSE * error)
+        is_beaten = (mean_cost <= mean_cost[expert]) & (lead.mean(axis=0) > _CLEAR * error)
         is_beaten[expert] = False
         if not is_beaten.any():
             worth.append(expert)

@@ -62,12 +62,10 @@ def read_answer_features(
         for prompt_id, prompt in zip(outcomes.prompt_ids, outcomes.prompts, strict=True):
             request = RoutedRequest.from_text(prompt)
             prompts.append(reader.read_prompt(request))
-            by_prompt.append(
-                [
-                    reader.read_answer(request, answers.of(prompt_id, expert))
-                    for expert in outcomes.experts
-                ]
-            )
+            said = [answers.of(prompt_id, expert) for expert in outcomes.experts]
+            # Many experts say the same, which is read once.
+            features = {answer: reader.read_answer(request, answer) for answer in set(said)}
+            by_prompt.append([features[answer] for answer in said])
             advance(1)
     answer_features = np.array(by_prompt, dtype=np.float32).transpose(1, 0, 2)
     return ReadAnswers(np.array(prompts), answer_features, outcomes.scores)
