@@ -13,7 +13,7 @@ from routoo_core.errors import ContextWindowExceeded, NoCapableExpert
 from routoo_core.experts import Expert
 from routoo_core.latency import Latencies
 from routoo_core.limits import TYPICAL_OUTPUT_TOKENS
-from routoo_core.money import NANO_PER_USD, NanoUsd, format_usd
+from routoo_core.money import NANO_PER_USD, NanoUsd, format_usd, plain_usd
 from routoo_core.plans import Ask, Plan
 from routoo_core.predictor.base import Forecast
 from routoo_core.prices import TokenPrices
@@ -168,7 +168,7 @@ def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
     if limit is not None:
         needed = call_cost(expert, request).minimum
         if needed > limit:
-            lacks.append(f"a price of at most {format_usd(limit)} (it needs {format_usd(needed)})")
+            lacks.append(f"a price of at most {plain_usd(limit)} (it needs {format_usd(needed)})")
     return lacks
 
 
