@@ -63,7 +63,7 @@ class ExpertTable:
 
     @property
     def observed(self) -> NDArray[np.bool_]:
-        """Where there is a value, rows × experts."""
+        """A mask of the cells that have a value, rows × experts."""
         return ~np.isnan(self.values)
 
     def complete_rows(self) -> NDArray[np.int64]:

@@ -43,14 +43,14 @@ _ROLLING = ("", "latest", "default")
 
 
 def same_model(asked: str, answered: str | None) -> bool:
-    """Whether a reply comes from the model that was asked, by their names.
+    """Whether two names mean the same model: the one a request names and the one its reply names.
 
     An alias and its snapshots are one model (``gpt-4o``, ``gpt-4o-2024-08-06``), as are the spellings of providers
     (``openai/gpt-4o``, ``us.anthropic.claude-sonnet-4-20250514-v1:0``). Two different snapshots are two models.
 
     Args:
-        asked: What the request said.
-        answered: What the reply says; ``None`` or empty where it says nothing, which is no other model.
+        asked: The name in the request.
+        answered: The name in the reply. ``None`` or an empty name counts as the same model.
     """
     if not answered or not answered.strip():
         return True

@@ -114,7 +114,7 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Nobody gave an answer that will do: the next candidate is asked."""
+    """The plan has no acceptable answer, so the next candidate is called."""
 
 
 Verdict = Ask | Take | GiveUp
@@ -367,7 +367,7 @@ class Mixture(Plan):
         return [*steps, Step(self.aggregator, sees_answers=True)]
 
     def suits(self, request: RoutedRequest) -> bool:
-        """Whether a ranker, if there is one, can name numbers, too."""
+        """Whether the plan fits a request; a ranker also needs room in the reply to list its ranking."""
         return super().suits(request) and (self.ranker is None or _has_room_for_words(request))
 
     def verdict(self, request: RoutedRequest, contributions: Sequence[Contribution]) -> Verdict:

@@ -339,12 +339,12 @@ def binding_account(states: Sequence[AccountState]) -> AccountState:
 
 
 class HeldShare(NamedTuple):
-    """What an account may hold at once beside the others of the account it is within; amounts are nano-USD.
+    """The part of a common account that one account within it may hold at once. Amounts are nano-USD.
 
     Attributes:
-        account: Whose.
-        share: All that it may hold.
-        held: What it holds.
+        account: The account.
+        share: The most that it may hold.
+        held: The amount that it holds now.
     """
 
     account: str

@@ -56,7 +56,7 @@ class Passage(Generic[Piece]):
 
     @property
     def is_open(self) -> bool:
-        """Whether the caller has been shown a part of it."""
+        """Whether the caller has received a part of the reply."""
         return self._is_open
 
     @contextmanager

@@ -41,7 +41,7 @@ class ChatAnswer:
         return self._reply.tokens_of(self._choices * self._tokens_of_choice())
 
     def tokens_so_far(self, words: int) -> Usage:
-        """What it bills of a stream with so many words."""
+        """The usage billed for a stream after a number of words."""
         return self._reply.tokens_of(self._choices * words)
 
     def whole(self) -> JsonObject:

@@ -158,12 +158,12 @@ class KeyStore:
 
     @property
     def has_keys(self) -> bool:
-        """Whether there is any key, a revoked one too: from the first on, nobody calls without."""
+        """Whether any key was ever made, even a revoked one. Once there is a key, every call needs one."""
         return bool(self._current())
 
     @property
     def has_usable_keys(self) -> bool:
-        """Whether there is one that opens anything."""
+        """Whether any key can be used now."""
         now = self.clock()
         return any(key.is_usable(now) for key in self._current().values())
 
