@@ -307,7 +307,7 @@ class StreamInterrupted(RoutingError, RuntimeError):
 
 
 class PredictionFailed(RoutingError, RuntimeError):
-    """The predictor failed, so that nobody can be chosen; nothing was called and nothing is charged."""
+    """The predictor failed, so no expert can be chosen. None was called and nothing is charged."""
 
 
 class PromptUnreadable(PredictionFailed):

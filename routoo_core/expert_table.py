@@ -51,7 +51,7 @@ class ExpertTable:
 
     @classmethod
     def empty(cls, row_ids: Iterable[str], experts: Iterable[str]) -> Self:
-        """A table of which nothing is observed yet, float32."""
+        """A table without any observed value, float32."""
         rows = tuple(row_ids)
         columns = tuple(experts)
         values = np.full((len(rows), len(columns)), np.nan, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Names of models: of which model a name is, however a provider writes it."""
+"""Names of models: the model that a name stands for, however a provider spells it."""
 
 from __future__ import annotations
 

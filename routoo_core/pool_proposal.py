@@ -1,4 +1,4 @@
-"""A small complementary pool for the providers that somebody has keys of."""
+"""A small complementary pool for the providers whose keys are at hand."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _has_key(endpoint: ProviderEndpoint) -> bool:
 
 
 def propose_pool(providers: Sequence[str], catalogue: Catalogue) -> list[ProposedExpert]:
-    """Of each provider the ablest model, the cheapest that is worth asking, and one between.
+    """Propose up to three experts of each provider: the ablest, the cheapest that is worth its price, one between.
 
     Args:
         providers: Names of :data:`~routoo_core.catalogue.providers.ENDPOINTS`.

@@ -333,7 +333,7 @@ def _prompt_record(prompt: PromptDescription | None) -> PromptRecord | None:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The ranked candidates and the reason for their order; nobody has been called yet.
+    """The ranked candidates and the reason for their order; no expert has been called yet.
 
     Attributes:
         candidates: Best first, never empty.

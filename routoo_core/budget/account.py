@@ -215,7 +215,7 @@ def is_pattern(account: str) -> bool:
 
 
 def unknown_account(account: object, names: Sequence[str]) -> InvalidRequest:
-    """The error for an account that nobody has declared, with the one that was probably meant."""
+    """The error for an account that is not declared; it suggests the account that was probably meant."""
     similar = get_close_matches(str(account), names, n=1)
     remedy = f"did you mean {similar[0]!r}?" if similar else f"name one of {', '.join(names)}"
     return InvalidRequest(f"account: {str(account)[:40]!r} is unknown; {remedy}")

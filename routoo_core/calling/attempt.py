@@ -105,7 +105,7 @@ class Attempt:
 
     @property
     def expert(self) -> Expert:
-        """Whom to call."""
+        """The expert to call."""
         return self.candidate.expert
 
     @property
@@ -170,7 +170,7 @@ class Attempt:
             self._is_shown = self._is_shown or is_shown
 
     def reported(self, usage: Usage | None, model: str | None = None) -> None:
-        """Note what the expert has reported so far, for the case that the call does not come to its end.
+        """Note the usage that the expert has reported so far, in case the call does not finish.
 
         Args:
             usage: As reported; ``None`` for nothing.
@@ -419,7 +419,7 @@ class Attempt:
         self.abandon_plan()
 
     def abandon_plan(self) -> None:
-        """Give back what is held for the steps of its plan that nobody was asked for."""
+        """Release the amount held for those steps of the plan that were not called."""
         if self.step is None:
             return
         for peer in self.peers:

@@ -81,7 +81,7 @@ class ChatAnswer:
         return self._chunk(delta, words=position + 1)
 
     def closing_chunks(self) -> list[JsonObject]:
-        """The chunks after the words: tool calls, the finish reason, and the usage where it is to be told."""
+        """The chunks after the words: tool calls, the finish reason, and the usage if it is reported."""
         chunks = []
         for call in self.tool_calls:
             chunks.append(self._chunk({"tool_calls": [call]}, words=len(self.words)))

@@ -69,7 +69,7 @@ class ReaderTargets:
     groups: NDArray[np.intp] = field(repr=False)
 
     def regression(self, outputs: slice, chosen: NDArray[np.bool_]) -> Regression | None:
-        """Chosen texts of which these outputs are known; ``None`` where there is none."""
+        """The regression on the chosen texts whose outputs are known; ``None`` where there is no such text."""
         rows = chosen & np.isfinite(self.values[:, outputs]).all(axis=1)
         if not rows.any():
             return None

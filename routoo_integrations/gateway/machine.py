@@ -48,12 +48,12 @@ class _Question(NamedTuple):
     texts: list[str]
 
     def encode(self) -> bytes:
-        """As it is sent."""
+        """The question as bytes."""
         return json.dumps(self).encode()
 
     @classmethod
     def decode(cls, content: bytes) -> _Question:
-        """As it was asked."""
+        """Read a question from bytes."""
         return cls(*json.loads(content))
 
 

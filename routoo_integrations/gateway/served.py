@@ -35,7 +35,7 @@ class ServedRouter:
     settings: GatewaySettings = field(default_factory=GatewaySettings)
 
     def keys(self) -> KeyStore | None:
-        """Those of its callers; ``None`` where there can be none."""
+        """The store of the callers' keys; ``None`` where there is no folder for it."""
         if self.folder is None:
             return None
         return KeyStore(keys_beside(self.router.ledger, self.folder))

@@ -280,7 +280,7 @@ class RoutooLLM(SchemaLLM):
         return await self._arun(lambda: self.routed(prompt, kwargs), call)
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """The reply in pieces, each of which names its expert; the last carries the decision record."""
+        """The reply in pieces. Each piece names its expert; the last one carries the decision record."""
         request = self.routed(messages, kwargs)
         call = self._chat_call(messages, kwargs)
         return self._stream(request, call)
