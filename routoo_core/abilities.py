@@ -145,7 +145,7 @@ def ability_of(expert: Expert, catalogue: Catalogue) -> Ability | None:
 
 
 def unknown_ability() -> Ability:
-    """Of a model of which nothing is known: a middling one, with all doubt."""
+    """The ability of an unknown model: the mean of all models, with the full uncertainty."""
     zeros = np.zeros(len(SKILLS), np.float32)
     return Ability(zeros, np.ones(len(SKILLS), np.float32), origin="unknown")
 

@@ -1,4 +1,4 @@
-"""Who answered: a provider may hand a call on to another model than was asked, at another price."""
+"""The model that answered: a provider may pass a call on to another model, at another price."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from routoo_core.usage import Usage
 
 
 class AnsweringModels:
-    """What a call costs by the model that its reply names; safe from any thread.
+    """Computes the cost of a call from the model that its reply names. Thread-safe.
 
     Args:
         pool: The experts; one of them may be the model that answered for another.
@@ -25,7 +25,7 @@ class AnsweringModels:
         self._lock = threading.Lock()
 
     def is_other(self, expert: Expert, model: str | None) -> bool:
-        """Whether a reply names another model than the expert's, by none of the names it is known by."""
+        """Whether a reply names a model that is neither the expert's nor one of its aliases."""
         if model is None or same_model(expert.model, model):
             return False
         if expert.client is not None:
@@ -37,12 +37,12 @@ class AnsweringModels:
     def cost(
         self, expert: Expert, model: str | None, usage: Usage, at: Moment | None = None
     ) -> NanoUsd:
-        """What a call cost; at the price of the model that answered, where that is another and its price is known.
+        """What a call cost: at the price of the model that answered, if it is another one and its price is known.
 
         Args:
-            expert: Who was asked.
-            model: Whom the reply names.
-            usage: What it reports.
+            expert: The expert that was called.
+            model: The model that the reply names.
+            usage: The usage that the reply reports.
             at: When it was answered; by default now.
         """
         if model is None or not self.is_other(expert, model):

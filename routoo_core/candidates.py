@@ -13,7 +13,7 @@ from routoo_core.errors import ContextWindowExceeded, NoCapableExpert
 from routoo_core.experts import Expert
 from routoo_core.latency import Latencies
 from routoo_core.limits import TYPICAL_OUTPUT_TOKENS
-from routoo_core.money import NANO_PER_USD, NanoUsd, format_usd
+from routoo_core.money import NANO_PER_USD, NanoUsd, format_usd, plain_usd
 from routoo_core.plans.plan import Ask, Plan
 from routoo_core.predictor.base import Forecast
 from routoo_core.prices import TokenPrices
@@ -169,7 +169,7 @@ def missing_abilities(expert: Expert, request: RoutedRequest) -> list[str]:
         least_cost = call_cost(expert, request).minimum
         if least_cost > limit:
             lacks.append(
-                f"a price of at most {format_usd(limit)} (it needs {format_usd(least_cost)})"
+                f"a price of at most {plain_usd(limit)} (it needs {format_usd(least_cost)})"
             )
     return lacks
 

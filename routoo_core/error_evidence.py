@@ -151,7 +151,7 @@ class ErrorEvidence:
         return usage
 
     def reply_text(self) -> str:
-        """The reply that could not be read, as far as it came."""
+        """The part of an unreadable reply that arrived."""
         unread = self._unread_json()
         if unread is not None:
             return unread

@@ -134,7 +134,10 @@ class NoCapableExpert(RoutingError, RuntimeError):
         remedy: What to do next.
     """
 
-    remedy = "Add an expert that can, or list the capability under 'capabilities' in experts.toml if the expert has it."
+    remedy = (
+        "Change the call, or add an expert that can serve it. An expert that has the capability needs it under "
+        "'capabilities' in experts.toml."
+    )
 
     def __init__(self, excluded: Mapping[str, Sequence[str]]) -> None:
         self.excluded = {name: tuple(lacks) for name, lacks in excluded.items()}
@@ -304,7 +307,7 @@ class StreamInterrupted(RoutingError, RuntimeError):
 
 
 class PredictionFailed(RoutingError, RuntimeError):
-    """The predictor failed, so that nobody can be chosen; nothing was called and nothing is charged."""
+    """The predictor failed, so no expert can be chosen. None was called and nothing is charged."""
 
 
 class PromptUnreadable(PredictionFailed):

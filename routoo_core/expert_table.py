@@ -51,7 +51,7 @@ class ExpertTable:
 
     @classmethod
     def empty(cls, row_ids: Iterable[str], experts: Iterable[str]) -> Self:
-        """A table of which nothing is observed yet, float32."""
+        """A table without any observed value, float32."""
         rows = tuple(row_ids)
         columns = tuple(experts)
         values = np.full((len(rows), len(columns)), np.nan, dtype=np.float32)
@@ -63,7 +63,7 @@ class ExpertTable:
 
     @property
     def observed(self) -> NDArray[np.bool_]:
-        """Where there is a value, rows × experts."""
+        """A mask of the cells that have a value, rows × experts."""
         return ~np.isnan(self.values)
 
     def complete_rows(self) -> NDArray[np.int64]:

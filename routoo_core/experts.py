@@ -108,7 +108,7 @@ class Expert(DescribedAbility, Limits, TokenPrices, Endpoint):
 
     @property
     def address(self) -> Address:
-        """Where it is called, as far as it matters for the price."""
+        """The address of the expert, which decides its price."""
         return _address_of(
             {"base_url": self.base_url, "provider": self.provider, "client": self.client}
         )

@@ -144,7 +144,7 @@ def provider_of_word(word: str, providers: list[Provider]) -> str | None:
 
 
 def client_address(client: Any) -> Address:
-    """Where a framework's own object calls its model, as far as it says."""
+    """The address at which a framework's own object calls its model; empty where the object does not say."""
     for _ in range(_DEEPEST_BINDING):
         client = getattr(client, "bound", client)  # LangChain: a model with arguments bound to it
     base_url = next(_client_urls(client), None)

@@ -91,7 +91,7 @@ def reference_table(folder: Path, predictor: Predictor) -> ExpertTable:
 
 
 def held_out_reference(folder: Path) -> Reference:
-    """What a checkpoint that was trained on outcomes predicted for held-out prompts, beside what was observed.
+    """The held-out predictions of a checkpoint that was trained on outcomes, with the observed scores.
 
     Raises:
         CheckpointError: An array is missing.

@@ -1,4 +1,4 @@
-"""Names of models: of which model a name is, however a provider writes it."""
+"""Names of models: the model that a name stands for, however a provider spells it."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _ROLLING = ("", "latest", "default")
 
 
 def same_model(request_name: str, reply_name: str | None) -> bool:
-    """Whether a reply comes from the model that was asked, by their names.
+    """Whether two names mean the same model: the one a request names and the one its reply names.
 
     An alias and its snapshots are one model (``gpt-4o``, ``gpt-4o-2024-08-06``), as are the spellings of providers
     (``openai/gpt-4o``, ``us.anthropic.claude-sonnet-4-20250514-v1:0``). Two different snapshots are two models.
 
     Args:
-        request_name: What the request said.
-        reply_name: What the reply says; ``None`` or empty where it says nothing, which is no other model.
+        request_name: The name in the request.
+        reply_name: The name in the reply. ``None`` or an empty name counts as the same model.
     """
     if not reply_name or not reply_name.strip():
         return True

@@ -41,7 +41,7 @@ def nano_to_usd(nano: NanoUsd) -> Decimal:
 
 
 def plain_usd(nano: NanoUsd) -> str:
-    """Write an amount that somebody has set, with the digits it needs: ``$50``, ``$2.50``, ``$0.0045``."""
+    """Write an amount from a setting with only the digits that it needs: ``$50``, ``$2.50``, ``$0.0045``."""
     usd = nano_to_usd(nano)
     if usd == usd.to_integral_value():
         return f"${usd:f}"

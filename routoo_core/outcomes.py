@@ -26,7 +26,7 @@ COST = "cost_usd"
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Observed scores of experts on prompts; a pair nobody observed is NaN, never imputed.
+    """Observed scores of experts on prompts. A pair without a score is NaN and is never imputed.
 
     Attributes:
         prompt_table: The prompts with their domains and splits.

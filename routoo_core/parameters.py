@@ -40,7 +40,7 @@ def unsupported_parameters(model: str) -> frozenset[str]:
 
 
 class RefusedParameters:
-    """What each expert does not take: by its model's family, and as it said when it was asked; safe from any thread."""
+    """The arguments that each expert refuses: by its model's family, and by its own error messages. Thread-safe."""
 
     def __init__(self) -> None:
         self._of_expert: dict[str, frozenset[str]] = {}

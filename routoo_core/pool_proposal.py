@@ -1,4 +1,4 @@
-"""A small complementary pool for the providers that somebody has keys of."""
+"""A small complementary pool for the providers whose keys are at hand."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from routoo_core.catalogue.providers import ENDPOINTS, GATEWAYS, ProviderEndpoin
 from routoo_core.catalogue.store import Catalogue
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert, Pool
+from routoo_core.hosts import Address
+from routoo_core.list_prices import price_of_model
 
 EXPERTS_OF_PROVIDER = 3
 
@@ -51,7 +53,7 @@ def _has_key(endpoint: ProviderEndpoint) -> bool:
 
 
 def propose_pool(providers: Sequence[str], catalogue: Catalogue) -> list[ProposedExpert]:
-    """Of each provider the ablest model, the cheapest that is worth asking, and one between.
+    """Propose up to three experts of each provider: the ablest, the cheapest that is worth its price, one between.
 
     Args:
         providers: Names of :data:`~routoo_core.catalogue.providers.ENDPOINTS`.
@@ -93,8 +95,16 @@ def _is_candidate(facts: ModelFacts, newest: int) -> bool:
     is_priced = (
         bool(facts.output_usd_per_1m) and float(facts.output_usd_per_1m or 0) <= _DEAREST_USD
     )
-    is_at_provider = not facts.is_open  # open weights are served by others
-    return is_recent and is_priced and is_at_provider and not _SPECIAL.search(facts.title)
+    if not is_recent or not is_priced or _SPECIAL.search(facts.title):
+        return False
+    return not facts.is_open or _is_sold_by_its_maker(facts)
+
+
+def _is_sold_by_its_maker(facts: ModelFacts) -> bool:
+    """Whether the maker of an open model lists a price for it; others may serve the weights without the maker."""
+    endpoint = ENDPOINTS[facts.provider or ""]
+    prices = price_of_model(facts.title, Address(endpoint.base_url, endpoint.provider))
+    return prices is not None and prices.host is not None
 
 
 def _price(facts: ModelFacts, catalogue: Catalogue) -> ProposedExpert | None:

@@ -1,4 +1,4 @@
-"""What would become of a call before it is made: who is affordable, what is held, how long the reply may be."""
+"""A call before it is made: which experts are affordable, what is held, how long the reply may be."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from routoo_core.selector import Decision
 
 @dataclass(frozen=True, slots=True)
 class CandidatePreview:
-    """What would become of one candidate.
+    """One candidate of a call that is not made yet.
 
     Attributes:
-        candidate: Whom.
+        candidate: The candidate.
         hold: Nano-USD that would be held; ``None`` where it is not affordable.
         reply_limit: The limit on its reply; ``None`` where it is not affordable.
     """
@@ -43,13 +43,13 @@ class CandidatePreview:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A decision, and what the budget makes of it now.
+    """A decision, and what the budget allows of it now.
 
     Attributes:
         decision: The ranked candidates.
-        candidates: The same, with what would be held.
-        first: Whom the call would go to; ``None`` where nobody is affordable.
-        accounts: Where each account that pays stands, innermost first.
+        candidates: The same candidates, each with the amount that would be held.
+        first: The candidate that would get the call; ``None`` where none is affordable.
+        accounts: The state of each account that pays, innermost first.
     """
 
     decision: Decision
@@ -58,12 +58,12 @@ class Preview:
     accounts: tuple[AccountState, ...]
 
     def describe(self) -> list[str]:
-        """What a call would meet, in sentences."""
+        """The outcome of the call, in sentences: the expert, its reply limit and the accounts."""
         sentences = []
         first = self.first
         if first is None:
             sentences.append(
-                "Nobody is affordable: the call would be refused, unless on_exhausted says otherwise."
+                "No expert is affordable: the call would be refused, unless on_exhausted says otherwise."
             )
         elif first.reply_limit is not None:
             tokens = f"{first.reply_limit.tokens:,} tokens"
@@ -97,10 +97,10 @@ class Preview:
 
 
 _REASONS = {
-    "caller": "as the call asks",
+    "caller": "the limit that the call sets",
     "expert": "its own limit",
-    "window": "the room that the prompt leaves in its window",
-    "budget": "what the budget pays for",
+    "window": "the room that the prompt leaves in its context window",
+    "budget": "as many as the budget pays for",
 }
 """What limits a reply → the same in a sentence."""
 
@@ -108,12 +108,12 @@ _REASONS = {
 def preview_call(
     decision: Decision, request: RoutedRequest, budget: Budget, ledger: Ledger
 ) -> Preview:
-    """What would become of a decided call now; a query, which holds nothing.
+    """Preview a call that was decided. This only reads: it holds nothing.
 
     Args:
         decision: The ranked candidates.
         request: The call.
-        budget: Whose money it would be.
+        budget: The account that would pay.
         ledger: Keeps the accounts.
 
     Raises:
@@ -157,5 +157,5 @@ def _describe_account(state: AccountState) -> str:
         return f"Account {state.account} has no limit."
     amounts = f"{format_usd(state.available, 4)} of {plain_usd(state.limit)}"
     holds = f" beside {format_usd(state.held, 4)} held for open calls" if state.held else ""
-    until = "" if state.window.resets is None else f", until {state.window.resets}"
+    until = "" if state.window.resets is None else f"; it resets at {state.window.resets}"
     return f"Account {state.account} has {amounts} left{holds}{until}."

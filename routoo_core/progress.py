@@ -1,4 +1,4 @@
-"""How long work tells whoever watches how far it is; the library knows no terminal."""
+"""Progress of long work, as protocols: the library reports it, and a caller decides how to show it."""
 
 from __future__ import annotations
 

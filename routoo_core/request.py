@@ -203,7 +203,7 @@ class RoutedRequest:
         )
 
     def followed_by(self, messages: Sequence[Message]) -> RoutedRequest:
-        """The same call with further messages behind it, which cost; what is asked stays the same."""
+        """The same call with more messages at its end. They add to the cost; the router's question stays the same."""
         conversation = [parse_message(message, index) for index, message in enumerate(messages)]
         tokens, bound = _prompt_tokens(conversation, ())
         return replace(

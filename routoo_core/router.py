@@ -309,7 +309,7 @@ class Router:
         return unread
 
     def preview(self, request: RoutedRequest) -> Preview:
-        """:meth:`decide`, and what the budget makes of it now: who is affordable, how long the reply may be.
+        """:meth:`decide`, and what the budget allows now: which experts are affordable, and how long the reply may be.
 
         Raises:
             NoCapableExpert: See :meth:`decide`.

@@ -333,7 +333,7 @@ def _prompt_record(prompt: PromptDescription | None) -> PromptRecord | None:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The ranked candidates and the reason for their order; nobody has been called yet.
+    """The ranked candidates and the reason for their order; no expert has been called yet.
 
     Attributes:
         candidates: Best first, never empty.
@@ -385,16 +385,11 @@ class Decision:
     def explain(self) -> str:
         """Say in one line why the first candidate leads, and what the next one would have cost."""
         first = self.candidates[0]
-        settings = dict(self.policy.parameters)
+        policy = f"policy {self.policy.name}"
+        for name, value in self.policy.parameters.items():
+            policy += f", {name} {_short(value)}"
         if self.lambda_ is not None:
-            settings["λ"] = self.lambda_
-        policy = self.policy.name
-        if settings:
-            policy += ": " + ", ".join(
-                f"{name} {_short(value)}" for name, value in settings.items()
-            )
-        if self.lambda_ is not None:
-            policy += f": {self.describe_lambda()}"
+            policy += f"; λ {_short(self.lambda_)}: {self.describe_lambda()}"
 
         sentence = (
             f"{first.name}: predicted quality {first.quality:.2f} for "
@@ -416,11 +411,11 @@ class Decision:
         if self.lambda_ is None:
             return ""
         if self.lambda_ <= 0:
-            return "money is ample: the best"
+            return "money is ample, so the best comes first"
         if self.lambda_ >= _HIGHEST_LAMBDA:
-            return "money is nearly gone: the cheapest"
+            return "money is nearly gone, so the cheapest comes first"
         usd = _QUALITY_STEP / self.lambda_
-        return f"{_QUALITY_STEP} of quality may cost {format_usd(round(usd * NANO_PER_USD))}"
+        return f"{_QUALITY_STEP} more quality may cost {format_usd(round(usd * NANO_PER_USD))}"
 
     def _tied_best(self) -> Candidate | None:
         """The candidate of the highest quality, where the first one is cheaper and counts as equally good."""

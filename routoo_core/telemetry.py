@@ -190,7 +190,7 @@ class CallTrace:
             self._end_span(self._span, error_type)
 
     def fail(self, error_type: str) -> None:
-        """Record that nobody was, or could be, asked."""
+        """Record a call for which no expert was called."""
         if self._span is not None and self._span.is_recording():
             self._end_span(self._span, error_type)
 

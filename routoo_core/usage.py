@@ -280,7 +280,7 @@ class _GoogleNames:
 
     @property
     def totals(self) -> tuple[str, ...]:
-        """Those of which a report has at least one."""
+        """Names of totals; every usage report has at least one of them."""
         return self.prompt, self.candidates, self.thoughts, self.total
 
 

@@ -93,7 +93,7 @@ def check_experts(pool: Pool, check_provider: CheckProvider) -> None:
 
 
 def unknown_provider(expert: Endpoint, names: Iterable[str]) -> ConfigurationError:
-    """The error for an expert whose provider nobody knows, with the one that was probably meant."""
+    """The error for an expert with an unknown provider; it suggests the provider that was probably meant."""
     provider = expert.provider or ""
     candidates = sorted(set(names))
     similar = get_close_matches(provider, candidates, n=1)

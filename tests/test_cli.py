@@ -222,7 +222,9 @@ def test_route_says_what_the_budget_makes_of_a_call_and_writes_no_file(here):
     before = sorted(path.name for path in here.iterdir())
     shown = run("route", "hello there, dear friend")
     assert "talker would be asked. Its reply may have 4,096 tokens, its own limit." in shown
-    assert "Account team has $1.0000 of $1 left, until" in shown
+    assert "Account team has $1.0000 of $1 left; it resets at" in shown
+    assert '"Would hold" is the most the call can cost' in shown
+    assert "(budget):" not in shown
     short = json.loads(run("route", "hello there, dear friend", "--max-tokens", "7", "--json"))
     assert short["preview"]["would_ask"] == "talker"
     assert [row["limited_by"] for row in short["preview"]["affordable"]] == ["caller"] * 2
@@ -238,10 +240,11 @@ def test_route_says_when_money_limits_the_reply_or_the_call(here):
     shown = json.loads(run("route", "hello there, dear friend", "--json"))["preview"]
     limits = {row["expert"]: row["limited_by"] for row in shown["affordable"]}
     assert limits == {"talker": "budget", "calculator": "budget"}
+    assert "(budget): the budget does not pay for a longer reply" in run("route", "hello there")
     ledger.settle(ledger.reserve(budget, minimum=1, maximum=10**9), 3_000_000)
     shown = run("route", "hello there, dear friend")
     assert shown.count("not affordable") == 2
-    assert "Nobody is affordable: the call would be refused" in shown
+    assert "No expert is affordable: the call would be refused" in shown
 
 
 def test_route_finds_a_configuration_by_environment(here, monkeypatch, tmp_path_factory):

@@ -57,7 +57,7 @@ def test_it_routes_through_both_frameworks_until_the_money_is_gone(endpoint, tmp
     assert len(demo.calls) >= 16
     assert {call.via for call in demo.calls} == {"LangChain", "… streamed", "… batch", "LlamaIndex"}
     assert demo.calls[-1].record is None
-    assert "refused: nothing is affordable any more" in shown
+    assert "refused: no expert is affordable any more" in shown
     assert shown.count("stand-in") == sum(
         call.record is not None and call.record.expert == "talker" for call in demo.calls
     )

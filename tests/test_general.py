@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from routoo_core import Pool, Router
 from routoo_core.abilities import ability_of, describe_names, describe_pool
+from routoo_core.catalogue.providers import ENDPOINTS, GATEWAYS
 from routoo_core.catalogue.skills import SKILL_NUMBER, SKILLS
 from routoo_core.catalogue.store import open_catalogue
 from routoo_core.errors import CheckpointError, ConfigurationError
@@ -527,6 +528,13 @@ def test_a_proposed_pool_rises_in_price_and_ability():
     assert 2 <= len(proposed) <= 3
     assert prices == sorted(prices)
     assert abilities == sorted(abilities)
+
+
+@pytest.mark.parametrize("provider", [name for name in ENDPOINTS if name not in GATEWAYS])
+def test_each_provider_has_a_pool_that_its_own_key_opens(provider):
+    """Also a maker of open models, whose weights others serve too."""
+    for one in propose_pool([provider], open_catalogue()):
+        assert one.expert.key_variable == ENDPOINTS[provider].key
 
 
 def test_an_unknown_provider_is_refused():

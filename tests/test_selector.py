@@ -126,7 +126,7 @@ def test_a_decision_explains_itself_and_records_no_prompt():
         rank(Lagrangian(20), POOL), describe_policy(Lagrangian(20)), 20.0, "fingerprint", 12.0
     )
     assert decision.explain() == (
-        "middle: predicted quality 0.80 for $0.004000 (lagrangian: λ 20: 0.01 of quality may cost $0.000500); "
+        "middle: predicted quality 0.80 for $0.004000 (policy lagrangian; λ 20: 0.01 more quality may cost $0.000500); "
         "next dear: 0.90 for $0.020000"
     )
     assert decision.record().to_dict()["policy"] == {"name": "lagrangian"}

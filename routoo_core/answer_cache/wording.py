@@ -1,4 +1,4 @@
-"""What a question asks, as far as its words tell: enough to see that two of them are not the same.
+"""What a question asks, read from its words: enough to see that two questions differ.
 
 Two questions can be alike and ask for different things: another number, unit, name, language or direction, a negation,
 *when* instead of *where*. Vectors do not see that. So a question is taken apart, and what must agree is compared word

@@ -1,4 +1,4 @@
-"""What an expert is asked, what it answers, and what a client is that reaches it."""
+"""Calls to an expert, its answers, and the interface of the clients that reach it."""
 
 from __future__ import annotations
 

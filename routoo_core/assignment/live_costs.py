@@ -41,7 +41,7 @@ class CallTable:
 
 
 def pool_of_prices(prices: PriceList) -> Pool:
-    """Experts of which only the price is known."""
+    """Experts with a known price and nothing else."""
     experts = []
     for name in prices.models:
         expert = Expert(

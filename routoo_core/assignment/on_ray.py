@@ -27,7 +27,7 @@ _START, _PROMPTS, _QUALITY = "start", "prompts", "quality"
 
 
 class RayPredictor:
-    """A checkpoint of which the machines of a Ray cluster hold copies; a few prompts are predicted here.
+    """A checkpoint with copies on the machines of a Ray cluster. Small batches are predicted on this machine.
 
     ``predict_all(RayPredictor(folder, experts), prompts, progress)`` takes the cluster. Where none is running
     (``RAY_ADDRESS``), one is started on this machine.

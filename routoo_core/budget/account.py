@@ -215,7 +215,7 @@ def is_pattern(account: str) -> bool:
 
 
 def unknown_account(account: object, names: Sequence[str]) -> InvalidRequest:
-    """The error for an account that nobody has declared, with the one that was probably meant."""
+    """The error for an account that is not declared; it suggests the account that was probably meant."""
     similar = get_close_matches(str(account), names, n=1)
     remedy = f"did you mean {similar[0]!r}?" if similar else f"name one of {', '.join(names)}"
     return InvalidRequest(f"account: {str(account)[:40]!r} is unknown; {remedy}")
@@ -339,12 +339,12 @@ def binding_account(states: Sequence[AccountState]) -> AccountState:
 
 
 class HeldShare(NamedTuple):
-    """What an account may hold at once beside the others of the account it is within; amounts are nano-USD.
+    """The part of a common account that one account within it may hold at once. Amounts are nano-USD.
 
     Attributes:
-        account: Whose.
-        share: All that it may hold.
-        held: What it holds.
+        account: The account.
+        share: The most that it may hold.
+        held: The amount that it holds now.
     """
 
     account: str

@@ -303,11 +303,11 @@ class KnownSpending(NamedTuple):
 
 @runtime_checkable
 class RestorableLedger(Protocol):
-    """What a ledger may offer besides: to go on where it has lost what it kept.
+    """An optional part of a ledger: it can go on after its store was lost.
 
     Attributes:
-        on_forgotten: ``refuse`` or ``rebuild``. With the latter, whoever calls restores the ledger.
-        clock: Tells the time.
+        on_forgotten: ``refuse`` or ``rebuild``. With ``rebuild``, the next caller restores the ledger.
+        clock: The clock of the ledger.
     """
 
     on_forgotten: str
@@ -344,14 +344,14 @@ def check_on_forgotten(on_forgotten: str) -> str:
 
 @runtime_checkable
 class AlertStore(Protocol):
-    """What a ledger may keep besides, so that all who share it raise each alert once."""
+    """An optional part of a ledger: it remembers alerts, so that all processes together raise each alert once."""
 
     def claim_alert(self, account: str, window: str, percent: int) -> bool:
-        """Whether nobody has raised this alert before; from now on somebody has.
+        """Claim an alert. True for the first caller, who raises it; false for every later one.
 
         Args:
-            account: Whose money it is about.
+            account: The account that the alert is about.
             window: The key of the period.
-            percent: How much of the limit is spent.
+            percent: The share of the limit that is spent, in percent.
         """
         ...

@@ -50,7 +50,7 @@ class Outage:
 
     @property
     def is_on(self) -> bool:
-        """Whether the store failed when it was last asked."""
+        """Whether the last access to the store failed."""
         return self._standings.get().problem is not None
 
     @contextmanager

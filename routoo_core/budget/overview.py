@@ -1,4 +1,4 @@
-"""Where every account stands, as a tree: what is spent, held and left, and what the period will probably come to."""
+"""All accounts as a tree: the amounts spent, held and left, and the forecast for the period."""
 
 from __future__ import annotations
 

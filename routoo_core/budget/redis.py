@@ -274,7 +274,7 @@ class RedisLedger:
                 self._redis.expire(key, int(DECLARED_RETENTION_S))
 
     def claim_alert(self, account: str, window: str, percent: int) -> bool:
-        """Whether nobody has raised an alert; see :class:`~routoo_core.budget.ledger.AlertStore`."""
+        """Claim an alert; see :class:`~routoo_core.budget.ledger.AlertStore`."""
         key = f"{ALERTS_KEY}:{json.dumps([account, window, percent])}"
         with self._asking():
             return bool(self._redis.set(key, 1, nx=True, ex=int(RETENTION_S)))

@@ -277,7 +277,7 @@ class SqliteLedger:
             db.execute("DELETE FROM declarations WHERE set_at < ?", (oldest,))
 
     def claim_alert(self, account: str, window: str, percent: int) -> bool:
-        """Whether nobody has raised an alert; see :class:`~routoo_core.budget.ledger.AlertStore`."""
+        """Claim an alert; see :class:`~routoo_core.budget.ledger.AlertStore`."""
         row = (account, window, percent, self.clock())
         with self._transaction("IMMEDIATE") as db:
             return db.execute("INSERT OR IGNORE INTO alerts VALUES (?, ?, ?, ?)", row).rowcount > 0

@@ -291,7 +291,7 @@ ExpiredHolds = Mapping[tuple[str, str], Booking]
 
 
 def read_expired_holds(db: sqlite3.Connection, now: float) -> ExpiredHolds:
-    """What is to be booked for holds that nobody has settled in time: all that was held."""
+    """The amounts to book for expired holds: each is booked in full, since it was not settled in time."""
     # CROSS JOIN makes SQLite start from the reservations, of which an index finds the few expired.
     query = """
         SELECT account, window, sum(amount)

@@ -67,7 +67,7 @@ def book(db: sqlite3.Connection, reservation_id: str, booking: Booking) -> None:
 
 
 def book_expired_holds(db: sqlite3.Connection, now: float) -> None:
-    """Book holds that nobody has settled in time, all that was held; a late settle corrects that."""
+    """Book holds that were not settled in time, in full. A late settlement corrects the amount."""
     query = "SELECT id, amount FROM reservations WHERE state = 'open' AND expires <= ?"
     for reservation_id, amount in db.execute(query, (now,)).fetchall():
         db.execute("UPDATE reservations SET state = 'expired' WHERE id = ?", (reservation_id,))

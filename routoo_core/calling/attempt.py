@@ -106,17 +106,17 @@ class Attempt:
 
     @property
     def expert(self) -> Expert:
-        """Whom to call."""
+        """The expert to call."""
         return self.candidate.expert
 
     @property
     def request(self) -> RoutedRequest:
-        """What the expert is asked: the call, with what it is told beyond that."""
+        """The request to the expert: the call, with the messages of a follow-up if there is one."""
         return self.follow_up.request if self.follow_up else self._call.request
 
     @property
     def decision(self) -> Decision:
-        """The ranking it was taken from."""
+        """The decision that ranked this candidate."""
         return self._call.decision
 
     @property
@@ -176,7 +176,7 @@ class Attempt:
             self._is_shown = self._is_shown or is_shown
 
     def reported(self, usage: Usage | None, model: str | None = None) -> None:
-        """Note what the expert has reported so far, for the case that the call does not come to its end.
+        """Note the usage that the expert has reported so far, in case the call does not finish.
 
         Args:
             usage: As reported; ``None`` for nothing.
@@ -242,10 +242,10 @@ class Attempt:
             self._end_call(departure)
 
     def holds_back(self, calls_tool: bool) -> bool:
-        """Whether a reply is checked when it is whole, so that no part of it may be shown before.
+        """Whether a reply is checked as a whole, so that no part of it may reach the caller earlier.
 
         Args:
-            calls_tool: Whether it calls a tool, as far as it has come.
+            calls_tool: Whether the reply has called a tool so far.
         """
         return self.step is not None or self._call.checks.holds_back(calls_tool)
 
@@ -308,7 +308,7 @@ class Attempt:
         self._end_call(None)
 
     def is_other_model(self, model: str | None) -> bool:
-        """Whether a reply of this model is to be refused: another than was asked, at an expert that is strict."""
+        """Whether a reply of this model must be refused: it is another model, and the expert sets ``strict_model``."""
         if not self.expert.strict_model:
             return False
         return self._call.answering_models.is_other(self.expert, model)
@@ -425,7 +425,7 @@ class Attempt:
         self.abandon_plan()
 
     def abandon_plan(self) -> None:
-        """Give back what is held for the steps of its plan that nobody was asked for."""
+        """Release the amount held for those steps of the plan that were not called."""
         if self.step is None:
             return
         for peer in self.peers:

@@ -62,7 +62,7 @@ class AttemptBooking:
         return any(self._received)
 
     def receive(self, text: str) -> None:
-        """Note text that the expert wrote; its tokens are counted where nobody reports them."""
+        """Note text that the expert wrote. Its tokens are counted if the expert reports no usage."""
         self._received.append(text)
 
     def release(self) -> None:
@@ -88,7 +88,7 @@ class AttemptBooking:
         self._book(self._call.answering_models.cost(self._expert, model, complete_usage), model)
 
     def settle_unfinished(self, usage: Usage | None, model: str | None) -> None:
-        """Book the most that a reply can have cost which did not come to its end, or hides what it cost.
+        """Book the highest possible cost of a reply that did not finish, or that hides its cost.
 
         What an expert writes without showing it, such as reasoning, is known from the usage at the end alone. So all
         that is held is booked, less what is reported not to have been used for the prompt.

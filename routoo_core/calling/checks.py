@@ -1,8 +1,8 @@
-"""What a reply must be before the caller gets it, and what the next try is told of one that is not.
+"""The checks that a reply must pass before the caller gets it, and the message to the next try where it fails.
 
-A check looks at a reply that was paid for. One that it refuses is *rejected*. Where repair is wanted, the same expert
-is asked once more and told what was wrong; then the next candidate is asked. Each try is held and booked by itself, so
-the budget holds. Ready-made checks stand in :mod:`routoo_core.checks`.
+A check looks at a reply that was paid for. A reply that fails is *rejected*. With repair, the same expert gets one more
+call that says what was wrong; then the next candidate is called. Each try is reserved and booked by itself, so the
+budget holds. Ready-made checks are in :mod:`routoo_core.checks`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class ReplyChecks:
 
 
 def find_form_fault(form: ExpectedForm, answer: Answer) -> Fault | None:
-    """How a reply misses the form that was asked for; one that was refused or cut misses none."""
+    """The first way in which a reply misses the required form. A refusal and a cut reply are not checked."""
     if answer.is_refusal or answer.is_cut:
         return None
     for call in answer.tool_calls:

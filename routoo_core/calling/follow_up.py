@@ -1,4 +1,4 @@
-"""What an expert is told beyond the call: what was wrong with its last reply, or what other experts answered."""
+"""Messages added to a call for an expert: the fault of its last reply, or the answers of other experts."""
 
 from __future__ import annotations
 

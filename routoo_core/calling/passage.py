@@ -1,4 +1,4 @@
-"""The way of a stream's pieces from the expert to the caller, and what becomes of a stream that the caller leaves."""
+"""Passes the pieces of a stream from the expert to the caller, and ends a stream that the caller leaves."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Passage(Generic[Piece]):
 
     @property
     def is_open(self) -> bool:
-        """Whether the caller has been shown a part of it."""
+        """Whether the caller has received a part of the reply."""
         return self._is_open
 
     @contextmanager

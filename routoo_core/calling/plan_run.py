@@ -82,7 +82,7 @@ class PlanRun:
         self._reply: ReplyAtHand | None = None
 
     def next_steps(self) -> list[PlanStep]:
-        """Whom to ask now, together; empty once the plan is over."""
+        """The steps to call next, at the same time; empty once the plan is over."""
         verdict = self.plan.verdict(self._request, self._contributions)
         if isinstance(verdict, Ask):
             return self._steps_of(verdict)
@@ -92,7 +92,7 @@ class PlanRun:
         return []
 
     def reply(self) -> ReplyAtHand | None:
-        """The reply of a plan that is over; ``None`` where nobody gave one that will do."""
+        """The reply of a finished plan; ``None`` where no expert gave an acceptable one."""
         return self._reply
 
     def note(self, step: PlanStep, answer: Answer | None, reply: ReplyAtHand | None) -> None:

@@ -1,4 +1,4 @@
-"""Whether an earlier answer is rewritten by a cheap expert, before those that the policy ranks are asked."""
+"""Decides whether a cheap expert rewrites an earlier answer before the ranked experts are called."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class SentTogether(Generic[Reply]):
         return self._futures.pop(attempt).result()
 
     def close(self) -> None:
-        """Let what nobody waits for any more come to its end elsewhere, and be booked then."""
+        """Cancel calls that are no longer needed. Those that already run end in the background and are booked then."""
         for attempt, future in self._futures.items():
             if future.cancel():
                 attempt.release()
@@ -81,7 +81,7 @@ class AsyncSentTogether(Generic[Reply]):
             del self._tasks[attempt]
 
     async def aclose(self) -> None:
-        """End what nobody waits for any more; what it may have cost is booked off the loop, whoever waits for that."""
+        """Cancel the calls that are no longer needed. What they may have cost is booked off the event loop."""
         for attempt, task in self._tasks.items():
             if not attempt.is_entered:
                 attempt.leave()

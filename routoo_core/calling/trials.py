@@ -1,4 +1,4 @@
-"""Whom a call tries, one after the other, and how much must at least be held for each."""
+"""The experts that a call tries, one after the other, and the least amount to hold for each."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ AbilityValues = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What is known of a model beside its scores; ``None`` where it is not known.
+    """Facts about a model other than its scores. ``None`` means unknown.
 
     Attributes:
         key: Its name in plain letters; see :func:`~routoo_core.catalogue.names.read_model_name`.

@@ -1,4 +1,4 @@
-"""How a step ends: its table, and beside it a manifest of what was done to what."""
+"""The output of a step: its table, and a manifest that records the inputs, the settings and the counts."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def write_step(
 
 
 def is_written_by(path: Path, step: Step, exceptions: Collection[str] = ()) -> bool:
-    """Whether a table is what an earlier run of the same step wrote, and nobody has changed it since.
+    """Whether an earlier run of the same step wrote a table that is unchanged since.
 
     Args:
         path: The table.

@@ -91,7 +91,7 @@ def paraphrase_prompts(rows: Sequence[PromptRow], writer: Writer) -> WrittenProm
 
 
 def paraphrase_request(prompt: str, max_tokens: int) -> Chat:
-    """What is asked about a prompt, always the same; the reply has at most ``max_tokens``."""
+    """The request for a paraphrase of a prompt, always in the same words; the reply has at most ``max_tokens``."""
     question = without_choices(prompt)
     instructions = _INSTRUCTIONS
     if _choices_below(prompt):

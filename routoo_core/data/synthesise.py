@@ -25,12 +25,12 @@ _TOKENS_AROUND = 100
 
 
 class SynthesisSettings(Settings):
-    """How much is asked for, and how.
+    """Settings of the synthesis of prompts.
 
     Attributes:
-        requests: How often an expert is asked.
-        each: Prompts asked for at once.
-        seeds: Examples shown each time, drawn anew.
+        requests: Number of requests to the expert.
+        each: Number of prompts that one request asks for.
+        seeds: Number of examples in a request; each request draws its own.
         temperature: 0–2.
         seed: Another one draws other examples.
     """

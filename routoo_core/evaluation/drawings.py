@@ -89,8 +89,8 @@ def _draw_band(axes: Axes, name: str, curve: CurveBand, colour: str) -> None:
 
 def _draw_rules(axes: Axes, rules: RulePoints) -> None:
     """The two rules of the first router by themselves, whose hull its curve is."""
-    _draw_rule(axes, rules.lagrangian, "its λ rule", "-")
-    _draw_rule(axes, rules.ratio, "its ratio rule", "-.")
+    _draw_rule(axes, rules.lagrangian, "λ rule, first router", "-")
+    _draw_rule(axes, rules.ratio, "ratio rule, first router", "-.")
 
 
 def _draw_rule(axes: Axes, rule: Sequence[RulePoint], label: str, dashes: str) -> None:
@@ -130,7 +130,7 @@ def _draw_simple_routers(axes: Axes, curves: Mapping[str, CurveBand]) -> None:
 def _draw_experts_alone(axes: Axes, report: Report) -> None:
     costs = [expert.cost for expert in report.experts]
     qualities = [expert.quality for expert in report.experts]
-    label = "an expert alone"
+    label = "single experts"
     axes.plot(costs, qualities, "o", color=_INK, ms=4, alpha=0.6, zorder=4, label=label)
 
 
@@ -174,7 +174,7 @@ def _draw_experts_by_domain(axes: Axes, domains: Sequence[DomainRow], best_singl
     best_single_quality = [row.best_single for row in domains]
     best_quality = [row.best_here for row in domains]
     axes.plot(best_single_quality, heights, "o", color=_INK, alpha=0.6, label=best_single)
-    axes.plot(best_quality, heights, "|", color=_INK, ms=11, label="best expert there")
+    axes.plot(best_quality, heights, "|", color=_INK, ms=11, label="best expert in the domain")
 
 
 # Figure 4: shares of the calls

@@ -162,7 +162,7 @@ class SelectedPrompts:
 
     @property
     def cost(self) -> Array:
-        """What each expert costs if it is asked everything, (experts,)."""
+        """The mean cost of each expert if it answers every prompt, (experts,)."""
         return self.costs.mean
 
 

@@ -26,7 +26,7 @@ from routoo_core.measures.figures import RouterFigures, format_figure
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 NEGLIGIBLE_SHARE = 0.001
-"""Experts that get less of the calls than this everywhere have no row in the table of shares."""
+"""An expert needs at least this share of the calls in some column to get a row in the table of shares."""
 
 
 def write_report(folder: Path, report: Report) -> None:
@@ -98,7 +98,7 @@ class TableRow:
     Attributes:
         name: The heading of the row.
         cells: As they are shown.
-        emphasised: Whether it is of an evaluated router, among rows of others.
+        emphasised: Whether the row is about an evaluated router, in a table with other rows too.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Table:
     """A table of the page.
 
     Attributes:
-        header: The headings of the columns, that of the rows' names first.
+        header: The headings of the columns; the first one is for the rows' names.
         rows: The rows.
     """
 
@@ -137,10 +137,10 @@ def _all_tables(report: Report) -> dict[str, Table]:
 
 @dataclass(frozen=True)
 class Headline:
-    """A figure that the paper also reports of its own pools (§4.3).
+    """A figure that the paper reports for its own pools, too (§4.3).
 
     Attributes:
-        description: What it is.
+        description: The figure in words.
         metric: Its name in ``CurveMetrics``.
         in_paper: What the paper reports.
     """
@@ -152,7 +152,7 @@ class Headline:
 
 HEADLINES = (
     Headline(
-        "cost to match the best single expert, as a share of its cost",
+        "cost of the best single expert's quality, as a share of that expert's cost",
         "match",
         "0.67 (Mixtral), 0.75 (GPT-4)",
     ),
@@ -162,12 +162,12 @@ HEADLINES = (
         "nearly 1 (GPT-4)",
     ),
     Headline(
-        "quality at three quarters of its cost",
+        "quality at three quarters of its cost, as a share of its quality",
         "three_quarters",
         "above 1 (GPT-4)",
     ),
     Headline(
-        "gain at its cost",
+        "quality at its cost, less its quality",
         "gain",
         "+0.05 (Mixtral)",
     ),
@@ -180,7 +180,7 @@ def _headlines(report: Report) -> Table:
         cells = [report.figures[name].describe(headline.metric) for name in report.routers]
         cells.append(headline.in_paper)
         rows.append(TableRow(headline.description, cells))
-    return Table(["what", *report.routers, "the paper"], rows)
+    return Table(["figure", *report.routers, "the paper"], rows)
 
 
 # Routers beside simple ones
@@ -224,12 +224,12 @@ def _router_cells(figures: RouterFigures) -> list[str]:
 
 def _table1(report: Report) -> Table:
     header = (
-        "who",
+        "expert or router",
         report.cost_unit,
         "quality",
         "macro",
         "PGR",
-        "dearest asked",
+        "dearest expert",
         "regret",
         "Arena",
     )
@@ -262,7 +262,7 @@ def _expert_name(expert: ExpertRow, report: Report) -> str:
 
 
 def _expert_cells(expert: ExpertRow) -> list[str]:
-    only_of_routers = ["", "", "", ""]  # PGR, dearest asked, regret, Arena
+    only_of_routers = ["", "", "", ""]  # PGR, dearest expert, regret, Arena
     return [
         f"{expert.cost:.3g}",
         f"{expert.quality:.3f}",
@@ -287,7 +287,7 @@ def _tier_cells(tier: TierRow) -> list[str]:
 
 
 def _domains(report: Report) -> Table:
-    header = ["domain", "prompts", report.best_single, "best expert there", *report.routers]
+    header = ["domain", "prompts", report.best_single, "best expert in the domain", *report.routers]
     rows = []
     for domain in report.domains:
         routers = [f"{domain.routers[name]:.3f}" for name in report.routers]
@@ -307,7 +307,7 @@ def _domains(report: Report) -> Table:
 def _shares(report: Report) -> Table:
     """Shares of the calls by size class, where sizes are known, and then by expert."""
     tiers = [f"at {100 * tier:g} %" for tier in TIERS]
-    header = ["size class, expert", "as observed", "corrected", *tiers]
+    header = ["size class or expert", "oracle", "oracle, corrected", *tiers]
     rows = [*_size_share_rows(report), *_expert_share_rows(report)]
     return Table(header, rows)
 
@@ -367,10 +367,10 @@ def _predictions(report: Report) -> Table:
         "AUC",
         "log-loss",
         "calibration error",
-        "a decision",
-        "held out",
-        "new",
-        "learnt from",
+        "time of a decision",
+        "held-out prompts",
+        "new prompts",
+        "trained on",
     )
     rows = []
     for name, prediction in report.predictions.items():
@@ -391,7 +391,7 @@ def _predictions(report: Report) -> Table:
 
 
 def _stress(report: Report) -> Table:
-    header = ("change", "prompts", "another expert", "a dearer one", "cost, beside as it is")
+    header = ("change", "prompts", "another expert", "a dearer expert", "cost, relative to before")
     rows = []
     for row in report.stress:
         cost = "–"

@@ -21,7 +21,7 @@ RUN_COLOUR = "#d1242f"
 
 _GRID_SIZE = 400
 _CALLS = 1e3
-"""Costs are drawn for so many calls."""
+"""Costs are drawn per this many calls."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ def plot_curve(
         path: The PNG to write.
         curve: Of the router, USD per call.
         experts: Name → (USD per call, mean quality).
-        here: The operating point.
-        title: Says on what it was measured.
-        quality_label: What the quality is.
+        here: The run's mean cost and quality.
+        title: The title of the picture.
+        quality_label: The label of the quality axis.
 
     Raises:
         MissingDependency: ``matplotlib`` is not installed.

@@ -6,7 +6,7 @@ from math import isfinite, isinf
 
 from routoo_core.evaluation.drawings import SIMPLE_ROUTER_COLOURS
 from routoo_core.evaluation.report import Report
-from routoo_core.evaluation.summaries import best_expert, money
+from routoo_core.evaluation.summaries import best_expert, dollars, money
 from routoo_core.measures.figures import Interval, format_figure
 from routoo_core.measures.simple_routers import ORACLE
 
@@ -36,12 +36,10 @@ def _comparison(first: str, name: str, lead: Interval) -> str:
     low = lead.low
     high = lead.high
     if low > 0:
-        return f"{first} beats {name}: its area is {low:.3f} to {high:.3f} above."
+        return f"{first} beats {name}: its area is larger by {low:.3f} to {high:.3f}."
     if high < 0:
-        return f"{first} is behind {name}: its area is {-high:.3f} to {-low:.3f} below."
-    return (
-        f"{first} cannot be told apart from {name}: its area is {low:+.3f} to {high:+.3f} beside."
-    )
+        return f"{first} is behind {name}: its area is smaller by {-high:.3f} to {-low:.3f}."
+    return f"{first} and {name} are too close to call: their areas differ by {low:+.3f} to {high:+.3f}."
 
 
 def _missing_routers(report: Report) -> list[str]:
@@ -49,7 +47,7 @@ def _missing_routers(report: Report) -> list[str]:
     if not missing:
         return []
     return [
-        f"No 'train' prompts were given for {', '.join(missing)} to learn from: they are not held against it."
+        f"There are no 'train' prompts, so these simple routers are missing: {', '.join(missing)}."
     ]
 
 
@@ -60,16 +58,16 @@ def _near_duplicates(report: Report) -> list[str]:
         return []
     kinds = []
     if resembling.exact:
-        kinds.append(f"{resembling.exact} with the same words")
+        kinds.append(f"{resembling.exact} by the same words")
     if resembling.ngram:
-        kinds.append(f"{resembling.ngram} with twelve words in a row in common")
+        kinds.append(f"{resembling.ngram} by twelve words in a row")
     if resembling.near:
-        kinds.append(f"{resembling.near} that are nearly the same")
+        kinds.append(f"{resembling.near} nearly as a whole")
     prompts = report.prompts + report.left_out
     return [
-        f"Caution: {resembling.total} of {prompts} prompts resemble one that routers learnt from: {', '.join(kinds)}. "
-        "Figures on them may flatter. To list them, or to measure without them: routoo data decontaminate --prompts "
-        "DEV --against TRAIN --out CLEAN --removed WHY"
+        f"Caution: {resembling.total} of {prompts} prompts resemble a training prompt ({', '.join(kinds)}). "
+        "Figures on them may be too good. To list them, or to measure without them: "
+        "routoo data decontaminate --prompts DEV --against TRAIN --out CLEAN --removed WHY"
     ]
 
 
@@ -78,8 +76,8 @@ def _similarity(report: Report) -> list[str]:
     if report.similarity is None:
         return []
     return [
-        f"The similarity of these prompts to the 'train' prompts is {report.similarity:.2f}; "
-        "1 would be the same texts. Expect less on prompts that are further away."
+        f"The similarity of these prompts to the 'train' prompts is {report.similarity:.2f}, where 1 means the same "
+        "texts. Expect worse figures on prompts that are less similar."
     ]
 
 
@@ -90,12 +88,12 @@ def _match(report: Report) -> str:
     interval = figures.intervals["match"]
 
     if isinf(match):
-        reached = "at no cost below the dearest expert's"
+        reached = "at no cost up to the dearest expert's"
     else:
         reached = f"at {_percent(match)} of its cost"
     if isfinite(match):
         cost = best_expert(report).cost
-        reached += f", {money(match * cost, report)} instead of {money(cost, report)}"
+        reached += f", {dollars(match * cost)} instead of {money(cost, report)}"
     return (
         f"{report.first_router} matches {report.best_single}, the best single expert, {reached} "
         f"({_percent(interval.low)} to {_percent(interval.high)})."

@@ -14,8 +14,13 @@ HALF = 0.5
 def money(cost: float, report: Report) -> str:
     """A cost of a report, such as ``$1.17 per 1,000 calls``."""
     unit = report.cost_unit.removeprefix("USD ")
+    return f"{dollars(cost)} {unit}"
+
+
+def dollars(cost: float) -> str:
+    """A cost without its unit, such as ``$1.17``."""
     digits = 2 if cost >= 1 else 4
-    return f"${cost:,.{digits}f} {unit}"
+    return f"${cost:,.{digits}f}"
 
 
 def best_expert(report: Report) -> ExpertRow:
@@ -47,7 +52,7 @@ def _headlines(report: Report) -> str:
     metrics = report.figures[report.first_router].metrics
     half = money(best.cost * HALF, report)
     share = f"{metrics.half:.0%}" if isfinite(metrics.half) else format_figure(metrics.half)
-    return f"For {half}, half of what {best.name} costs, {report.first_router} has {share} of its quality."
+    return f"With {half}, half of what {best.name} costs, {report.first_router} reaches {share} of its quality."
 
 
 def _routers(report: Report) -> str:
@@ -57,16 +62,18 @@ def _routers(report: Report) -> str:
             areas[name] = figures.metrics.area
     leader = max(areas, key=lambda name: areas[name])
     cheapest = min(expert.cost for expert in report.experts)
-    spend = f"{money(cheapest, report)} and {money(best_expert(report).cost, report)}"
-    return f"Between {spend}, {leader} has the highest mean quality: {areas[leader]:.3f}."
+    spend = f"{dollars(cheapest)} and {money(best_expert(report).cost, report)}"
+    return (
+        f"Over budgets between {spend}, {leader} has the highest mean quality: {areas[leader]:.3f}."
+    )
 
 
 def _table1(report: Report) -> str:
     best = best_expert(report)
     tier = _at_half(report)
     return (
-        f"{best.name} alone: quality {best.quality:.3f} for {money(best.cost, report)}. "
-        f"{report.first_router} with half of that: {tier.quality:.3f} for {money(tier.cost, report)}."
+        f"{best.name} alone has quality {best.quality:.3f} for {money(best.cost, report)}. "
+        f"With half that budget, {report.first_router} has {tier.quality:.3f} for {money(tier.cost, report)}."
     )
 
 
@@ -75,7 +82,7 @@ def _domains(report: Report) -> str:
     ahead = sum(domain.routers[first] >= domain.best_single for domain in report.domains)
     half = money(best_expert(report).cost * HALF, report)
     return (
-        f"For {half}, {first} is at least as good as {report.best_single} in {ahead} of "
+        f"With {half}, {first} is at least as good as {report.best_single} in {ahead} of "
         f"{len(report.domains)} domains."
     )
 
@@ -85,14 +92,14 @@ def _shares(report: Report) -> str:
     position = max(range(len(tier.shares)), key=lambda number: tier.shares[number])
     name = report.experts[position].name
     cost = money(tier.cost, report)
-    return f"For {cost}, {report.first_router} asks {name} most: {tier.shares[position]:.0%} of the calls."
+    return f"With {cost}, {report.first_router} calls {name} most: {tier.shares[position]:.0%} of the calls."
 
 
 def _predictions(report: Report) -> str:
     first = report.predictions[report.first_router]
     return (
-        f"A decision of {report.first_router} took {first.decision_ms:.0f} ms here, and its predictions are off by "
-        f"{first.ece:.3f} on average."
+        f"{report.first_router} took {first.decision_ms:.0f} ms for a decision on this machine, and its predictions "
+        f"are off by {first.ece:.3f} on average."
     )
 
 

@@ -38,7 +38,7 @@ SIZE_CLASSES: dict[str, float] = {
 }
 """Class of the paper's Figure 4 → billions of parameters that its models stay below."""
 
-SIZE_UNKNOWN = "size not told"
+SIZE_UNKNOWN = "size unknown"
 
 
 # Table 1

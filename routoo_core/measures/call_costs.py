@@ -39,7 +39,7 @@ class CallCosts:
 
     @property
     def mean(self) -> Array:
-        """What each expert costs if it is asked everything, (experts,)."""
+        """The mean cost of each expert if it answers every prompt, (experts,)."""
         mean: Array = self.paid.mean(axis=0)
         return mean
 

@@ -87,7 +87,7 @@ class PlanOutcomes:
         return offered
 
     def shares(self, rows: NDArray[np.int64] | None = None) -> Array:
-        """How often each step is asked where the plan is offered, 0–1, (steps,).
+        """The share of the prompts with a known outcome on which each step calls its expert, 0–1, (steps,).
 
         Args:
             rows: The prompts that count; by default all.
@@ -99,10 +99,10 @@ class PlanOutcomes:
         return shares
 
     def costs(self, expert_costs: NDArray[np.floating[Any]], experts: Sequence[str]) -> Array:
-        """What each prompt costs: that of everybody who was asked, (prompts,).
+        """The cost of each prompt: the sum over the experts that were called, (prompts,).
 
         Args:
-            expert_costs: Of each call, prompts × experts.
+            expert_costs: The cost of a call to each expert, prompts × experts.
             experts: Names of the columns.
         """
         columns = [list(experts).index(step.expert) for step in self.plan.steps]

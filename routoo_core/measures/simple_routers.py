@@ -1,4 +1,4 @@
-"""The simple routers that every other is compared with: blind to the prompt, or told its domain."""
+"""Simple routers for comparison: some ignore the prompt, one only knows its domain."""
 
 from __future__ import annotations
 

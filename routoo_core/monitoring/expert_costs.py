@@ -52,7 +52,7 @@ class CostEstimate:
         return self.high - self.usd
 
     def plus(self, known_usd: float) -> CostEstimate:
-        """The same beside calls whose cost is known."""
+        """The estimate with a known cost added."""
         usd = self.usd + known_usd
         return CostEstimate(usd, self.low + known_usd, self.high + known_usd, self.is_pooled)
 
@@ -226,7 +226,7 @@ class _Ratio:
     spread: float
 
     def forecast(self, expected: float) -> CostEstimate:
-        """What an expert would have cost of which too little is known."""
+        """Estimate the cost of an expert with too few answers of its own, from the ratio of all experts."""
         usd = self.ratio * expected
         factor = exp(_Z * self.spread)
         return CostEstimate(usd, usd / factor, usd * factor, is_pooled=True)

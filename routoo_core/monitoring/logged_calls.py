@@ -185,7 +185,7 @@ class LoggedCall:
 
     @property
     def in_shadow(self) -> bool:
-        """Whether the router was only asked: a decision that nobody acted on has no account."""
+        """Whether the router only decided and no expert was called. Such a record has no account."""
         record = self.record
         return record is not None and record.account is None
 

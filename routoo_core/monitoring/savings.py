@@ -20,24 +20,24 @@ _NO_DIFFERENCE = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """What some calls cost beside what they would have cost with the baseline.
+    """The cost of some calls, compared with their estimated cost on one baseline expert.
 
     Attributes:
         baseline: The expert that would have answered everything.
         calls: Number of calls.
-        shadow: Number of them for which the router was only asked.
-        answered: How many of them went to the baseline.
-        spent: USD that the calls cost, tries that failed included; in shadow, what they would have cost.
-        routing: USD of the machine while it predicted.
-        baseline_usd: Estimated USD with the baseline, which would have kept its prompt caches.
+        shadow: Number of shadow calls, for which the router only decided.
+        answered: Number of the calls that the baseline answered.
+        spent: Cost of the calls in USD, failed tries included; of a shadow call, its expected cost.
+        routing: Cost of the machine's time for predictions, USD.
+        baseline_usd: Estimated cost with the baseline, USD. It counts on the baseline's prompt caches.
         baseline_low: Lower end of its 95 % interval.
         baseline_high: Upper end.
-        low: Lower end of what is saved, 95 %, USD.
-        high: Upper end.
-        share_interval: Ends of what is saved as a share of ``baseline_usd``, 95 %; ``None`` where the baseline may have
-            cost nothing.
-        quality: Mean quality predicted of the experts that answered, 0–1; ``None`` where nothing is predicted.
-        baseline_quality: Mean quality predicted of the baseline on the same calls.
+        low: Lower end of the savings, 95 %, USD.
+        high: Upper end of the savings, 95 %, USD.
+        share_interval: 95 % interval of the savings as a share of ``baseline_usd``; ``None`` where the baseline may
+            have cost nothing.
+        quality: Mean predicted quality of the experts that answered, 0–1; ``None`` without predictions.
+        baseline_quality: Mean predicted quality of the baseline on the same calls.
     """
 
     baseline: str

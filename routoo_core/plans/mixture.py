@@ -50,7 +50,7 @@ class Mixture(Plan):
         return [*steps, Step(self.aggregator, sees_answers=True)]
 
     def suits(self, request: RoutedRequest) -> bool:
-        """Whether a ranker, if there is one, can name numbers, too."""
+        """Whether the plan fits a request; a ranker also needs room in the reply to list its ranking."""
         return super().suits(request) and (self.ranker is None or has_room_for_words(request))
 
     def verdict(self, request: RoutedRequest, contributions: Sequence[Contribution]) -> Verdict:

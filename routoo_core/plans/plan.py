@@ -106,7 +106,7 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Nobody gave an answer that will do: the next candidate is asked."""
+    """The plan has no acceptable answer, so the next candidate is called."""
 
 
 Verdict = Ask | Take | GiveUp

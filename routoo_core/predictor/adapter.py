@@ -31,7 +31,7 @@ _FULL = "FULL"
 
 
 class LoraSettings(Settings):
-    """Which matrices of which layers are trained together with the heads, and how.
+    """Settings of LoRA: the matrices and layers that are trained together with the heads, and how.
 
     Attributes:
         first_layer: The lowest trained layer, counted from 1. The layers below are run once for all epochs; their
@@ -187,7 +187,7 @@ class FullWeights(Adapter):
 
     @classmethod
     def of(cls, weights: Mapping[str, Tensor]) -> FullWeights:
-        """Of weights by their names in the encoder."""
+        """Make an adapter from weights by their names in the encoder."""
         return cls(rank=0, alpha=0.0, weights=dict(weights))
 
     def save(self, folder: Path, model: str) -> None:

@@ -40,7 +40,7 @@ class TrainingTable(Settings):
     lora: LoraSettings | None = None
 
     def settings_of(self, kind: type[AlgorithmSettings]) -> AlgorithmSettings:
-        """Those of the further keys that are fields of ``kind``.
+        """An algorithm's settings: the further keys that are fields of ``kind``.
 
         Raises:
             CheckpointError: A field is out of range.

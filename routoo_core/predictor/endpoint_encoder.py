@@ -55,7 +55,7 @@ class EndpointEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """The address and the model; nobody can see whether the weights behind them change."""
+        """The address and the model. A change of the weights behind them cannot be seen."""
         return f"{self.endpoint.base_url}#{self.endpoint.model}"
 
     def encode(

@@ -1,4 +1,4 @@
-"""The general predictor: any prompt, any expert of which the catalogue, a file or labels say how able it is.
+"""The general predictor: for any prompt, and any expert whose ability comes from the catalogue, a file or labels.
 
     log-odds of a good answer = Σ_k P(kind k) · (slope_k · ability_k + ease_k) + difficulty + what labels add
 

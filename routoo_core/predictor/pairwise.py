@@ -88,7 +88,7 @@ class PairwiseModel:
         return self.scale.quality(vectors, self.strength.win_rates(vectors))
 
     def weights(self) -> Weights:
-        """Those of the strengths and those of the scale."""
+        """The weights of the strengths and of the scale."""
         scale = self.scale
         figures = torch.tensor([scale.bias, scale.spread, scale.penalty], dtype=torch.float32)
         return {

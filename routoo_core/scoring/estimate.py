@@ -1,4 +1,4 @@
-"""What a scoring will cost, before anybody is asked."""
+"""An estimate of what a scoring will cost, before any expert is called."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ Task = dict[str, Any]
 
 
 def run_together() -> None:
-    """Run a program and then its tests; write the password where both come to their end."""
+    """Run a program and then its tests; write the password if both finish."""
     task = json.loads(sys.stdin.readline())
     result = os.dup(1)
     _close_terminal()
@@ -60,7 +60,7 @@ def run_together() -> None:
 
 
 def serve_calls() -> None:
-    """Run a program, then call its functions for tests that run elsewhere, until nobody asks any more."""
+    """Run a program, then call its functions for tests that run elsewhere, until no more calls come."""
     requests = os.fdopen(os.dup(0), encoding="utf-8")
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     task = json.loads(requests.readline())
@@ -77,7 +77,7 @@ def serve_calls() -> None:
 
 
 def judge_calls() -> None:
-    """Run tests whose functions are those of a program elsewhere; write the password where they come to their end."""
+    """Run tests whose functions are those of a program elsewhere; write the password if the tests finish."""
     task = json.loads(sys.stdin.readline())
     requests = os.fdopen(task["requests"], "w", encoding="utf-8")
     replies = os.fdopen(task["replies"], encoding="utf-8")

@@ -46,12 +46,12 @@ class Grader:
         """
 
     def calls(self, row: GraderRow) -> Sequence[Call]:
-        """What the expert is asked; at least one call."""
+        """The calls to the expert; at least one."""
         prompt = str(row["prompt"])
         return [self.chat(prompt)]
 
     def judge_calls(self, row: GraderRow, answers: Sequence[Answer]) -> Sequence[Call]:
-        """What a judge is asked about the answers; nothing for a grader without a judge."""
+        """The calls to a judge about the answers; none for a grader without a judge."""
         return ()
 
     def grade(

@@ -21,11 +21,11 @@ _WINS = {"first": 1.0, "second": 0.0, "tie": 0.5}
 
 
 class Rubric(Settings):
-    """What a judge goes by: K levels, the worst first; level i of K is the score (i - 1) / (K - 1).
+    """The rubric of a judge: K levels, the worst first. Level i of K is the score (i - 1) / (K - 1).
 
     Attributes:
-        levels: What an answer of each level is like.
-        instructions: What else the judge looks at.
+        levels: A description of the answers of each level.
+        instructions: Further instructions to the judge.
     """
 
     levels: Annotated[tuple[str, ...], Field(min_length=2)] = (

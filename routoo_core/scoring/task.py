@@ -73,12 +73,12 @@ class PairScore:
 
     @property
     def prompt_tokens(self) -> int | None:
-        """Of all calls; ``None`` where one was not reported."""
+        """Prompt tokens of all calls; ``None`` where a call did not report them."""
         return _sum_reported([answer.prompt_tokens for answer in self.answers])
 
     @property
     def completion_tokens(self) -> int | None:
-        """Of all calls; ``None`` where one was not reported, and for likelihoods: nothing is written."""
+        """Completion tokens of all calls; ``None`` where one did not report them, and for likelihoods."""
         for answer in self.answers:
             if answer.logprob is not None:
                 return None
@@ -86,12 +86,12 @@ class PairScore:
 
     @property
     def cost(self) -> NanoUsd:
-        """Of the expert's calls; a judge's are not counted."""
+        """Cost of the expert's calls; a judge's calls are not counted."""
         return sum(answer.cost for answer in self.answers)
 
     @property
     def latency_s(self) -> float:
-        """Of the expert's calls, one after another."""
+        """Seconds of the expert's calls, one after another."""
         return sum(answer.latency_s for answer in self.answers)
 
 

@@ -109,7 +109,7 @@ class ReplayedCall:
 
 @dataclass(frozen=True)
 class ReplaySummary:
-    """What a replay comes to, beside the optimum that knows every prompt in advance.
+    """The result of a replay, with the optimum of a router that knows every prompt in advance.
 
     Attributes:
         calls: Number of calls.

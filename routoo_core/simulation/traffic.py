@@ -66,7 +66,7 @@ class ReplayTraffic:
     def of_predictions(
         cls, quality: Array, typical_quality: Array, times: Array, earlier_times: Array
     ) -> ReplayTraffic:
-        """ReplayTraffic of which only the predicted quality is known; the prompts are numbered."""
+        """Traffic with predicted quality and no observed scores. The prompts are numbered."""
         numbers = range(len(quality))
         prompts = tuple(f"prompt {number}" for number in numbers)
         return cls(prompts, times, quality, typical_quality, earlier_times=earlier_times)

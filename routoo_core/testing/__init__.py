@@ -1,4 +1,4 @@
-"""Fakes for our tests and our users': a predictor, a clock, and a real HTTP endpoint that answers as it is told."""
+"""Fakes for our own and our users' tests: a predictor, a clock, and a real HTTP endpoint with scripted answers."""
 
 from routoo_core.testing.bills import Bill as Bill
 from routoo_core.testing.endpoint import FakeEndpoint as FakeEndpoint

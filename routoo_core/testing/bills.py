@@ -1,4 +1,4 @@
-"""What a fake endpoint billed, whatever it said of it, and the forms in which providers say it."""
+"""The bills of a fake endpoint, which its replies may misreport, and the forms in which providers report usage."""
 
 from __future__ import annotations
 

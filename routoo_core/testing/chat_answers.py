@@ -41,7 +41,7 @@ class ChatAnswer:
         return self._reply.tokens_of(self._choices * self._tokens_of_choice())
 
     def tokens_so_far(self, words: int) -> Usage:
-        """What it bills of a stream with so many words."""
+        """The usage billed for a stream after a number of words."""
         return self._reply.tokens_of(self._choices * words)
 
     def whole(self) -> JsonObject:
@@ -81,7 +81,7 @@ class ChatAnswer:
         return self._chunk(delta, words=position + 1)
 
     def closing_chunks(self) -> list[JsonObject]:
-        """The chunks after the words: tool calls, the finish reason, and the usage where it is to be told."""
+        """The chunks after the words: tool calls, the finish reason, and the usage if it is reported."""
         chunks = []
         for call in self.tool_calls:
             chunks.append(self._chunk({"tool_calls": [call]}, words=len(self.words)))

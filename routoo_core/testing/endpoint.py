@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that speaks OpenAI's chat protocol, answers as it is told, and bills to the token."""
+"""An HTTP server on loopback: OpenAI's chat protocol, scripted answers, and bills to the token."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class FakeEndpoint(LoopbackServer):
         return f"{self.address}/v1"
 
     def expert(self, name: str, **settings: Any) -> Expert:
-        """An expert served here; 1 USD per million tokens unless told otherwise."""
+        """An expert served here. It costs 1 USD per million tokens unless the settings say otherwise."""
         defaults = {
             "model": name,
             "base_url": self.base_url,

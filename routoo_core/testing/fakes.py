@@ -1,4 +1,4 @@
-"""A predictor and a clock that do as they are told."""
+"""A predictor and a clock under a test's control."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from routoo_core.predictor.base import Quality
 
 
 class FakePredictor:
-    """Predicts what it is told: ``FakePredictor({"cheap": 0.4, "dear": 0.9})``.
+    """Predicts given qualities: ``FakePredictor({"cheap": 0.4, "dear": 0.9})``.
 
     Args:
         quality: Expert → quality, the same for every prompt or as a function of the prompt.
@@ -27,11 +27,11 @@ class FakePredictor:
 
     @property
     def experts(self) -> tuple[str, ...]:
-        """The experts it was told of."""
+        """The experts with a given quality."""
         return tuple(self.quality)
 
     def predict(self, prompts: Sequence[str]) -> Quality:
-        """The qualities it was told, shape (prompts, experts)."""
+        """The given qualities, (prompts, experts)."""
         self.prompts += prompts
         predicted = np.empty((len(prompts), len(self.quality)), dtype=np.float32)
         for row, prompt in enumerate(prompts):
@@ -41,7 +41,7 @@ class FakePredictor:
 
 
 class ManualClock:
-    """A clock that moves when told: ``clock = ManualClock(); clock.advance(60)``."""
+    """A clock that a test moves: ``clock = ManualClock(); clock.advance(60)``."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now = now

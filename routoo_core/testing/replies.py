@@ -1,4 +1,4 @@
-"""What a fake endpoint is told to do with a call."""
+"""Scripted behaviour of a fake endpoint: what it does with a call."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Reply:
         return (body.get("n") or 1) if self.choices is None else self.choices
 
     def tokens_of(self, written_tokens: int) -> Usage:
-        """What it bills once so many tokens of text and tool calls are written, over all choices."""
+        """The usage billed for a number of written tokens: text and tool calls of all choices together."""
         if self.bill is not None:
             return self.bill
         reasoning = self.reasoning_tokens

@@ -64,7 +64,7 @@ class GeneralSource:
 
 @dataclass(frozen=True)
 class KindExample:
-    """A prompt of which only the kind is known."""
+    """A prompt with a known kind and no scores."""
 
     text: str
     kind: str

@@ -42,7 +42,7 @@ LEARNT = "learnt"
 
 @dataclass(frozen=True, slots=True)
 class GradedCall:
-    """An answer that somebody graded.
+    """An answer with a grade.
 
     Attributes:
         expert: Who gave it, by its name in experts.toml.

@@ -32,7 +32,7 @@ class Labels:
     domain: Tensor = field(repr=False)
 
     def take(self, rows: Tensor | list[int]) -> Labels:
-        """Those of these prompts only."""
+        """The labels of some prompts."""
         return Labels(
             target=self.target[rows],
             observed=self.observed[rows],

@@ -32,11 +32,11 @@ class FineTuning:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What came of it.
+    """The result of tuning an encoder with LoRA.
 
     Attributes:
-        model: Fitted to the tuned encoder's vectors.
-        adapter: What the encoder learnt.
+        model: The quality model, fitted to the tuned encoder's vectors.
+        adapter: The encoder's LoRA weights.
     """
 
     model: QualityModel

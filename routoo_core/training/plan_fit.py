@@ -30,16 +30,16 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class FittedPlan:
-    """What a plan was worth on the prompts of one split, and beside it the best of its experts.
+    """The quality and calls of a plan on the prompts of one split, with its best single expert for comparison.
 
     Attributes:
         plan: The plan with the shares of its steps.
-        prompts: On how many prompts it is offered and known.
-        quality: Its mean score, 0–1.
-        best_expert: Whom of its experts scores best on the same prompts.
-        best_quality: That one's mean score, 0–1.
-        calls: Experts asked for a prompt, on average.
-        rounds: Calls that wait for one another, on average.
+        prompts: Number of prompts on which the plan is offered and its outcome is known.
+        quality: Mean score of the plan, 0–1.
+        best_expert: The plan's expert with the best mean score on the same prompts.
+        best_quality: Mean score of that expert, 0–1.
+        calls: Mean number of experts called for a prompt.
+        rounds: Mean number of calls that wait for one another.
     """
 
     plan: Plan

@@ -54,13 +54,13 @@ class KindTargets:
 
 @dataclass(frozen=True, eq=False)
 class ReaderTargets:
-    """What a reader should say of each text; NaN where nobody knows.
+    """The outputs that a reader should give for each text; NaN where they are unknown.
 
     Attributes:
         values: float32, (texts, OUTPUTS), in the order of the reader's outputs.
-        weights: How much a text counts for its difficulty, (texts,).
-        kind_weights: How much it counts for the kinds; 0 leaves it out, (texts,).
-        groups: Texts of the same number are about one question and never on both sides of a fold, (texts,).
+        weights: Weight of each text in the loss of its difficulty, (texts,).
+        kind_weights: Weight of each text in the loss of the kinds; 0 leaves it out, (texts,).
+        groups: Texts with the same number are about one question and stay in one fold, (texts,).
     """
 
     values: Floats = field(repr=False)
@@ -69,7 +69,7 @@ class ReaderTargets:
     groups: NDArray[np.intp] = field(repr=False)
 
     def regression(self, outputs: slice, subset: NDArray[np.bool_]) -> Regression | None:
-        """Chosen texts of which these outputs are known; ``None`` where there is none."""
+        """The regression on a subset of the texts whose outputs are known; ``None`` where there is no such text."""
         rows = subset & np.isfinite(self.values[:, outputs]).all(axis=1)
         if not rows.any():
             return None

@@ -1,4 +1,4 @@
-"""Beyond the paper: experts chosen for what a router makes of them, not for what an oracle would."""
+"""Beyond the paper: experts chosen by what a router gains from them, rather than an oracle."""
 
 from __future__ import annotations
 

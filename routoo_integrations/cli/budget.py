@@ -29,10 +29,10 @@ UNUSED = "No account has been used yet: run a call, or routoo demo."
 
 
 def show_command(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show every account as a tree: limit, spent, held, left, when it resets, and what it will come to.
+    """Show every account as a tree: its limit, the amounts spent, held and left, when it resets, and a forecast.
 
-    The forecast is what will be spent by the end of the period if calls go on as they usually come; the percentage is
-    its share of the limit. Without a history, they are taken to come evenly.
+    The forecast is the spending by the end of the period if calls come as usual; the percentage is its share of the
+    limit. Without a history, calls are assumed to come evenly.
     """
     usual_payer, ledger = read_configured_account(config)
     accounts = account_overview(usual_payer, ledger)
@@ -70,7 +70,7 @@ def history_command(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what was spent in every period, the oldest first; of a rolling one in each sixtieth of the last five weeks.
+    """Show the spending in every period, the oldest first. A rolling period is split into sixtieths, for five weeks.
 
     Example: [bold]routoo budget history team-a[/bold]
     """
@@ -188,7 +188,8 @@ def _short_usd(nano: int) -> str:
 
 
 def _show_periods(periods: list[AccountState]) -> None:
-    table = Table("account", "period", "limit", "spent", "calls", "beyond holds")
+    period = Column("period", no_wrap=True)
+    table = Table("account", period, "limit", "spent", "calls", "over the hold", box=None)
     for state in periods:
         table.add_row(
             state.account,

@@ -1,4 +1,4 @@
-"""``routoo demo``: see it work."""
+"""``routoo demo``: see the router at work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def demo_command(
 ) -> None:
     """Route LangChain and LlamaIndex calls under a budget that runs out.
 
-    Experts whose API-key variable is set are called for real; the others are answered by a small local model,
-    and every such row says so.
+    Experts whose API key is set are called for real. For the others a small local model answers, and each such row
+    says so.
     """
     run_demo(folder, Console(emoji=False))

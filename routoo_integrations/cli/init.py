@@ -1,4 +1,4 @@
-"""``routoo init``: both configuration files, for the providers that somebody has keys of."""
+"""``routoo init``: write both configuration files for the providers whose keys are at hand."""
 
 from __future__ import annotations
 

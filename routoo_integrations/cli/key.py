@@ -1,4 +1,4 @@
-"""``routoo key``: keys of the gateway, each of which is an account with a limit of its own."""
+"""``routoo key``: keys of the gateway. Each key is an account with its own limit."""
 
 from __future__ import annotations
 

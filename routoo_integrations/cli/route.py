@@ -27,7 +27,7 @@ def route_command(
 ) -> None:
     """Explain which expert would answer TEXT, and why. No expert is called and nothing is charged.
 
-    Also shown: who is affordable, how long the reply may be and why, what is left and when it resets.
+    It also shows which experts are affordable, how long the reply may be and why, and what is left in each account.
 
     Example: [bold]routoo route "Is this contract void?" --json | jq .candidates[0][/bold]
     """
@@ -63,10 +63,33 @@ def _show_candidates(preview: Preview) -> None:
             "–" if limit is None else _reply_limit(limit),
         )
     out.print(table)
+    for sentence in _explain_columns(preview):
+        print_line(sentence)
+
+
+_LIMITED_BY = {
+    "window": "(window): the prompt leaves no room for a longer reply in the expert's context window.",
+    "budget": "(budget): the budget does not pay for a longer reply now.",
+}
+"""What limits a reply beside the caller and the expert → the same in a sentence."""
+
+
+def _explain_columns(preview: Preview) -> list[str]:
+    """What the table's words mean: the columns, and each reason that is in it."""
+    sentences = [
+        'Quality is predicted, from 0 to 1; "expected" is the likely cost. "Would hold" is the most the call can cost: '
+        "this is reserved before it is made."
+    ]
+    limits = [shown.reply_limit for shown in preview.candidates]
+    reasons = {limit.limited_by for limit in limits if limit is not None}
+    for reason, sentence in _LIMITED_BY.items():
+        if reason in reasons:
+            sentences.append(sentence)
+    return sentences
 
 
 def _reply_limit(limit: ReplyLimit) -> str:
-    """Tokens, and what else than the caller or the expert itself limits them."""
-    if limit.limited_by in {"window", "budget"}:
+    """Tokens, and the reason where neither the caller nor the expert itself sets the limit."""
+    if limit.limited_by in _LIMITED_BY:
         return f"{limit.tokens} ({limit.limited_by})"
     return str(limit.tokens)

@@ -321,7 +321,7 @@ class ScoreRun:
         self.asker = Asker(router, clients, store, concurrency, retries)
 
     def estimates(self) -> dict[str, CostEstimate]:
-        """What is still to be asked, by expert."""
+        """The estimated cost of the calls that are still to be made, by expert."""
         return estimate_costs(self.scoring, self.asker)
 
     def scores(self) -> ScoringResult:

@@ -83,10 +83,10 @@ def serve_command(
         ),
     ] = None,
 ) -> None:
-    """Serve the router over HTTP, in OpenAI's protocol: any client of it needs a base address and nothing else.
+    """Serve the router over HTTP, in OpenAI's and Anthropic's protocols. A client only needs the address.
 
     Clients name 'routoo' as their model, 'routoo/cheapest' for another policy, or an expert. Headers of each reply say
-    who answered, why, and what it cost. Without keys it listens on this machine alone.
+    which expert answered, why, and what it cost. Without keys, the gateway listens on this machine alone.
 
     Example: [bold]routoo serve --config experts.toml --router general-fast --limit 5.00[/bold]
     """

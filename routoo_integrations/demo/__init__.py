@@ -1,1 +1,1 @@
-"""The main job, to be seen: ``routoo demo``."""
+"""``routoo demo``: a run that shows the router and its budget at work."""

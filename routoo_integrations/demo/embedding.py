@@ -14,7 +14,7 @@ SHORTEST = 4  # shorter words are mostly function words
 
 
 class WordEmbedding(BaseEmbedding):
-    """Hashes the stems of a text's words into a vector of unit length: texts that share words are near."""
+    """Hashes the stems of a text's words into a unit vector, so that texts with common words are close."""
 
     @classmethod
     def class_name(cls) -> str:

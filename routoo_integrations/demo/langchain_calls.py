@@ -1,4 +1,4 @@
-"""The demo's calls through LangChain: a chain one by one, streamed, in a batch, and until the money is gone."""
+"""The demo's calls through LangChain: one by one, streamed, in a batch, and until the budget is spent."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RecordListener(BaseCallbackHandler):
             self.record = DecisionRecord.from_dict(values)
 
     def config(self) -> RunnableConfig:
-        """Makes a chain call this listener."""
+        """The configuration that makes a chain call this listener."""
         return {"callbacks": [self]}
 
 
@@ -61,8 +61,8 @@ def make_chain_calls(demo: Demo, chain: Chain) -> None:
 
 
 def make_more_calls(demo: Demo, chain: Chain) -> None:
-    """More traffic than the budget was planned for: what is left buys cheaper experts, then nobody."""
-    demo.console.rule("[dim]more traffic than the budget was planned for[/dim]", style="dim")
+    """Make calls until the budget is spent: the choices turn cheaper, then a call is refused."""
+    demo.console.rule("[dim]more calls than the budget was planned for[/dim]", style="dim")
     for text in islice(cycle(prompts.MORE), MAX_MORE_CALLS):
         _invoke(demo, chain, text)
         if demo.calls[-1].record is None:
@@ -87,7 +87,7 @@ def _stream(demo: Demo, chain: Chain, text: str) -> None:
 
 
 def _run_batch(demo: Demo, chain: Chain) -> None:
-    """Make calls at the same time; they are shown in the order in which they were settled."""
+    """Make calls at the same time, and show them in the order in which they were settled."""
     listeners = [RecordListener() for _ in prompts.BATCH]
     questions = [{"question": text} for text in prompts.BATCH]
     chain.batch(questions, config=[listener.config() for listener in listeners])
@@ -100,7 +100,7 @@ def _run_batch(demo: Demo, chain: Chain) -> None:
 
 
 def _spent_after(call: DemoCall) -> Decimal:
-    """What the account had spent when a call was settled."""
+    """What the account had spent when a call was settled, USD."""
     if call.record is None:
         return Decimal(0)
     return Decimal(call.record.spent_usd or 0)

@@ -35,7 +35,7 @@ def make_query_engine(router: Router, max_tokens: int) -> BaseQueryEngine:
 
 
 def make_query_calls(demo: Demo, engine: BaseQueryEngine) -> None:
-    """Ask the questions of which the answers are in the pages."""
+    """Ask questions that the pages answer."""
     with _decision_records() as records:
         for text in prompts.RETRIEVAL:
             try:

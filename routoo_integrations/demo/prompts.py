@@ -1,4 +1,4 @@
-"""What the demo asks, of every kind and difficulty; the router says itself what kind each one is."""
+"""The demo's prompts, of many kinds and difficulties. The router itself tells the kind of each."""
 
 CHAIN = (
     "Hi there! How is your day going?",

@@ -1,4 +1,4 @@
-"""What the demo's calls come to: who answered, what it cost, and what every expert alone would cost and be worth."""
+"""A summary of the demo's calls: who answered, what it cost, and the cost and quality of every expert alone."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from routoo_core.money import format_usd
 from routoo_core.record import DecisionRecord
 from routoo_integrations.demo.transcript import Demo, candidate_of
 
-TITLE = "What a budget buys: predicted quality of the demo's prompts"
+TITLE = "Predicted quality of the demo's prompts, by what a call costs"
 QUALITY_LABEL = "predicted quality, %"
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was predicted for the calls that were answered.
+    """The predictions for the calls that were answered.
 
     Attributes:
-        experts: Those that could serve every call.
-        quality: Calls × experts, 0–1.
-        cost: Mean expected USD of a call to each, (experts,).
+        experts: The experts that could serve every call.
+        quality: Predicted quality, calls × experts, 0–1.
+        cost: Mean expected cost of a call to each expert, USD, (experts,).
     """
 
     experts: tuple[str, ...]
@@ -41,20 +41,20 @@ class Predictions:
         return self.experts[int(self.quality.mean(axis=0).argmax())]
 
     def mean_quality(self, expert: str) -> float:
-        """Of all calls, were they asked of one expert."""
+        """The mean predicted quality if one expert answered all calls, 0–1."""
         return float(self.quality[:, self.experts.index(expert)].mean())
 
     def mean_cost(self, expert: str) -> float:
-        """Expected USD of a call to one expert."""
+        """The mean expected cost of a call to one expert, USD."""
         return float(self.cost[self.experts.index(expert)])
 
     def curve(self) -> Curve:
-        """What each average spend would buy of these prompts."""
+        """The best predicted quality on these prompts at each mean cost."""
         return serve(self.quality, self.quality, self.cost, sweep(self.cost)).curve()
 
 
 def report_demo(demo: Demo, folder: Path) -> None:
-    """Print who answered and what it cost beside every expert alone; draw the curve with this run on it.
+    """Print who answered and what it cost, next to every expert alone, and draw the quality–cost curve with this run.
 
     Args:
         demo: The calls.
@@ -75,8 +75,8 @@ def report_demo(demo: Demo, folder: Path) -> None:
     }
     plot_curve(picture, predictions.curve(), alone, run, TITLE, QUALITY_LABEL)
     demo.console.print(
-        "Quality is what the router predicts; nobody graded these replies. docs/models.md and docs/results.md have "
-        "what was measured.\n"
+        "Quality here is the router's prediction: these replies were not graded. docs/models.md and docs/results.md "
+        "report measured quality.\n"
         f"Picture: {picture}   Accounts: routoo budget show --config {folder / 'routoo.toml'}",
         markup=False,
         soft_wrap=True,
@@ -100,7 +100,7 @@ def _collect_predictions(records: Sequence[DecisionRecord]) -> Predictions:
 
 
 def _run_point(records: Sequence[DecisionRecord], predictions: Predictions) -> Point:
-    """This run: what a call cost, and what was predicted of those who answered."""
+    """This run: the mean cost of a call, and the mean predicted quality of the experts that answered."""
     cost = float(_total_settled(records)) / len(records)
     qualities = []
     for record in records:
@@ -115,10 +115,10 @@ def _run_point(records: Sequence[DecisionRecord], predictions: Predictions) -> P
 def _print_experts(
     demo: Demo, records: Sequence[DecisionRecord], predictions: Predictions, run: Point
 ) -> None:
-    """Who answered, beside what each would cost and be worth if it answered everything."""
+    """Print each expert's calls, and its cost and predicted quality if it answered every call."""
     calls = Counter(record.expert for record in records)
     table = Table(
-        "expert", "calls", "share", "everything on it: quality", "USD per 1,000 calls", box=None
+        "expert", "calls", "share", "quality if always used", "USD per 1,000 calls", box=None
     )
     for expert in sorted(predictions.experts, key=predictions.mean_cost):
         table.add_row(
@@ -136,12 +136,14 @@ def _print_experts(
         f"[bold]{1000 * run.cost:.3f}[/bold]",
     )
     demo.console.print()
-    demo.console.print("Who answered, and what each expert would cost and be worth alone:")
+    demo.console.print(
+        "Which experts answered, and the predicted quality and cost if one answered every call:"
+    )
     demo.console.print(table)
 
 
 def _print_spend(demo: Demo, records: Sequence[DecisionRecord], predictions: Predictions) -> None:
-    """What was spent, beside what everything on the best expert would have cost."""
+    """Print what was spent, and what the best expert alone would have cost."""
     best = predictions.best()
     always_best = predictions.mean_cost(best) * len(records)
     saving = 1 - float(_total_settled(records)) / always_best
@@ -151,13 +153,13 @@ def _print_spend(demo: Demo, records: Sequence[DecisionRecord], predictions: Pre
     holds = format_usd(state.held)
     refusals = len(demo.calls) - len(records)
     demo.console.print(
-        f"\nSpent {spending} of {limit} for {len(records)} calls ({refusals} refused), {holds} still held. "
-        f"Everything on {escape(best)} would have cost about ${always_best:.6f}: [bold]{saving:.0%} less[/bold]."
+        f"\nSpent {spending} of {limit} for {len(records)} calls; {refusals} refused, {holds} still reserved. "
+        f"Always {escape(best)} would have cost about ${always_best:.6f}: this run cost [bold]{saving:.0%} less[/bold]."
     )
 
 
 def _total_settled(records: Sequence[DecisionRecord]) -> Decimal:
-    """USD booked for the replies."""
+    """The cost of all replies, USD."""
     total = Decimal(0)
     for record in records:
         total += Decimal(record.settled_usd or 0)

@@ -1,4 +1,4 @@
-"""``routoo demo``: the main job on a machine without keys, LangChain and LlamaIndex under one running budget."""
+"""``routoo demo``: LangChain and LlamaIndex calls under one running budget, on a machine that needs no keys."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from routoo_integrations.demo.transcript import WIDTH, Demo
 REPLY_TOKENS = 400
 """Room for models that reason before they answer."""
 STAND_IN_TOKENS = 64
-"""What everybody says at most where nobody but the stand-in answers: it is slow, and nobody reads it."""
+"""The reply limit where only the stand-in answers: it is slow, and its replies are not shown."""
 
 
 def run_demo(folder: Path, console: Console) -> None:
-    """Route LangChain and LlamaIndex calls until the budget is gone; leave configuration, ledger and picture.
+    """Route LangChain and LlamaIndex calls until the budget is gone; write a configuration, a ledger and a picture.
 
     Args:
-        folder: Where they go; files already there are kept.
-        console: Where the table goes.
+        folder: Where the files go; files that are already there stay as they are.
+        console: Where the table is printed.
 
     Raises:
         MissingDependency: An extra is not installed; ``routoo[all]`` brings everything.
-        ConfigurationError: The weights could not be fetched, or the folder's configuration is wrong.
+        ConfigurationError: The download of the weights failed, or the folder's configuration is wrong.
     """
     if not console.is_terminal:
         console.width = WIDTH
@@ -48,10 +48,10 @@ def run_demo(folder: Path, console: Console) -> None:
 
 
 def converse(demo: Demo, folder: Path) -> None:
-    """Make the calls, then report on them; Ctrl-C ends the calls early and keeps the report.
+    """Make the calls, then report on them. Ctrl-C ends the calls early; the report is still printed.
 
     Args:
-        demo: The router, and where to print.
+        demo: The router and the console.
         folder: Where the picture goes.
     """
     demo.print_header()
@@ -64,7 +64,7 @@ def converse(demo: Demo, folder: Path) -> None:
             make_more_calls(demo, chain)
     except KeyboardInterrupt:
         demo.console.print(
-            "\n[yellow]Interrupted.[/yellow] Holds were let go; what was called is booked."
+            "\n[yellow]Interrupted.[/yellow] Open reservations were released; finished calls are booked."
         )
     report_demo(demo, folder)
 
@@ -102,6 +102,7 @@ def _print_stand_ins(demo: Demo, endpoint: LocalEndpoint) -> None:
     missing = f"No API key for {len(demo.stand_ins)} of {len(demo.router.pool)} experts"
     demo.console.print(
         f"[yellow]{missing}: {embedded.MODEL} stands in for them on {endpoint.base_url}.[/yellow]\n"
-        "The decision, the wire, the usage and the accounting are real; the stand-in's weights are not that expert's.\n"
-        f"Set {' or '.join(sorted(set(demo.stand_ins.values())))} to have those experts called for real.\n"
+        "Decisions, requests, token counts and accounting are real; only the replies are the stand-in's.\n"
+        f"Set {' or '.join(sorted(set(demo.stand_ins.values())))} to call those experts themselves.\n"
+        "In each row: 'expected' is the likely cost, 'settled' the actual cost, 'left' the rest of the budget.\n"
     )

@@ -1,4 +1,4 @@
-"""The calls that the demo made, printed as they come: one line each."""
+"""The demo's calls, printed one line each as they are made."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from routoo_core.router import Router
 COLUMNS = {
     "via": 10,
     "prompt": 30,
-    "kind, as read": 22,
-    "predicted quality, top three": 55,
+    "kind of prompt": 22,
+    "predicted quality, best three": 55,
     "chosen": 13,
     "answered by": 11,
     "expected": 9,
@@ -35,9 +35,9 @@ class DemoCall:
     """One routed call.
 
     Attributes:
-        via: How it was made, such as ``LangChain``.
-        prompt: Its text.
-        record: The decision record; ``None`` when the call was refused.
+        via: The framework or kind of call, such as ``LangChain``.
+        prompt: The text of the prompt.
+        record: The decision record; ``None`` where the call was refused.
     """
 
     via: str
@@ -50,11 +50,11 @@ class Demo:
 
     Args:
         router: Routes every call.
-        stand_ins: The experts that the local model stands in for → the variables that would hold their keys.
+        stand_ins: Each expert that the local model stands in for → the environment variable of its key.
         console: Where lines are printed.
 
     Attributes:
-        calls: In the order they were added.
+        calls: The calls, in the order in which they were added.
     """
 
     def __init__(self, router: Router, stand_ins: Mapping[str, str], console: Console) -> None:
@@ -68,16 +68,16 @@ class Demo:
         return len(self.stand_ins) == len(self.router.pool)
 
     def records(self) -> list[DecisionRecord]:
-        """The records of the calls that were not refused."""
+        """The decision records of the calls that were answered."""
         return [call.record for call in self.calls if call.record is not None]
 
     def add(self, call: DemoCall) -> None:
-        """Show one more call."""
+        """Add a call and print its line."""
         self.calls.append(call)
         cells = [call.via, escape(call.prompt), _kind_of(call.record)]
         if call.record is None:
-            cells.append("[red]refused: nothing is affordable any more[/red]")
-            cells.append("[red]nobody[/red]")
+            cells.append("[red]refused: no expert is affordable any more[/red]")
+            cells.append("[red]none[/red]")
         else:
             cells.append(_best_three(call.record))
             cells.append(_chosen(call.record))
@@ -86,7 +86,7 @@ class Demo:
         self._print_line(cells)
 
     def print_header(self) -> None:
-        """Print the columns' names."""
+        """Print the names of the columns."""
         self._print_line([f"[bold]{name}[/bold]" for name in COLUMNS])
         self.console.rule(style="dim")
 
@@ -96,7 +96,7 @@ class Demo:
         return "[green]the expert[/green]"
 
     def _amounts(self, record: DecisionRecord) -> list[str]:
-        """What the call was expected to cost, what it did cost, and what is left."""
+        """The expected cost, the actual cost, and what is left of the budget."""
         candidate = candidate_of(record, record.expert)
         expected = Decimal(candidate.expected_usd) if candidate else Decimal(0)
         cost = Decimal(record.settled_usd or 0)
@@ -114,7 +114,7 @@ class Demo:
 
 
 def candidate_of(record: DecisionRecord, expert: str) -> CandidateRecord | None:
-    """The candidate of a record that an expert was; ``None`` where it was none."""
+    """An expert's candidate in a record; ``None`` where it has none."""
     for candidate in record.candidates:
         if candidate.expert == expert:
             return candidate
@@ -122,7 +122,7 @@ def candidate_of(record: DecisionRecord, expert: str) -> CandidateRecord | None:
 
 
 def _kind_of(record: DecisionRecord | None) -> str:
-    """The likeliest kind of the prompt, and how hard it is beside others."""
+    """The likeliest kind of the prompt, and how hard it is compared with others."""
     if record is None or record.prompt is None:
         return "–"
     kinds = tuple(record.prompt.kinds.items())
@@ -130,14 +130,14 @@ def _kind_of(record: DecisionRecord | None) -> str:
 
 
 def _best_three(record: DecisionRecord) -> str:
-    """The candidates of the highest predicted quality."""
+    """The three candidates of the highest predicted quality."""
     candidates = sorted(record.candidates, key=lambda candidate: -candidate.quality)
     labels = [f"{candidate.expert} {candidate.quality:.2f}" for candidate in candidates[:3]]
     return escape(" · ".join(labels))
 
 
 def _chosen(record: DecisionRecord) -> str:
-    """Who answered, and who failed before."""
+    """The expert that answered, and those that failed before it."""
     text = f"[bold]{escape(record.expert)}[/bold]"
     for attempt in record.attempts[:-1]:
         text += f" [red]after {escape(attempt.expert)} failed[/red]"

@@ -67,7 +67,7 @@ class Caller:
         return "" if self.key is None else self.key.account
 
     def check_admin(self) -> None:
-        """Refuse a caller who may not see everybody's figures.
+        """Refuse a caller who may not see the figures of all accounts.
 
         Raises:
             CallRefused: It is one.
@@ -378,7 +378,7 @@ def read_rates(text: str) -> list[RateLimitItem]:
 
 
 def check_own_machine(headers: Mapping[str, str]) -> None:
-    """Refuse what a web page sends through the browser of somebody on this machine: it would spend their money.
+    """Refuse a call that a web page sends through a browser on this machine: it would spend the user's money.
 
     A page of another origin is told by ``Origin`` or ``Sec-Fetch-Site``, which browsers set and pages cannot; one whose
     own name was made to point to this machine (DNS rebinding) by ``Host``. Programs send neither of the first two.

@@ -125,7 +125,7 @@ class RememberedCall:
 
     @property
     def has_answer(self) -> bool:
-        """Whether an expert answered, now or when it was asked the same; else all that were tried failed."""
+        """Whether the call got an answer, from an expert or from the cache. Otherwise every try failed."""
         record = self.ended.record
         return record.cached or any(attempt.outcome == "answered" for attempt in record.attempts)
 

@@ -1,4 +1,4 @@
-"""Who wrote what a caller sends back: by the ids of tool calls, which say it, else by what was said to whom.
+"""The experts that wrote the replies a caller sends back, by the ids of tool calls or by the text of the replies.
 
 Clients hand ids back unchanged, and nothing else. So a tool loop stays with its expert without any memory here. The
 expert itself is only ever sent its own ids. Of texts a digest is remembered, for as long as there is room.
@@ -55,7 +55,7 @@ class ReplyMemory:
                 self._experts.popitem(last=False)
 
     def find(self, digests: Sequence[bytes]) -> list[str | None]:
-        """Who gave these replies; ``None`` where nobody remembers."""
+        """The experts that gave some replies; ``None`` for a reply that is not remembered."""
         with self._lock:
             return [self._experts.get(digest) for digest in digests]
 
@@ -72,7 +72,7 @@ class Said(NamedTuple):
     text: str
 
     def digest(self) -> bytes:
-        """What is remembered of it."""
+        """The hash under which the reply's author is remembered."""
         content = f"{self.turn.strip()}\0{self.text.strip()}"
         return hashlib.sha256(content.encode(errors="replace")).digest()
 
@@ -111,7 +111,7 @@ class Authors:
         self._memory.note(reply.digest(), expert)
 
     def of_replies(self, replies: Sequence[Said]) -> list[str | None]:
-        """Who gave these replies; ``None`` where nobody remembers."""
+        """The experts that gave some replies; ``None`` for a reply that is not remembered."""
         return self._memory.find([reply.digest() for reply in replies])
 
 

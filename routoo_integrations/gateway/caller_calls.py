@@ -100,7 +100,7 @@ class CallerStream:
         return self.call.writer()
 
     async def first(self) -> ExpertEvent:
-        """The first piece, or the error of a call that nobody answered."""
+        """The first piece, or the error of a call that no expert answered."""
         with caller_trace(self.request_headers):
             first = await anext(self.pieces)
         self.notes.note_recalled(first.record)

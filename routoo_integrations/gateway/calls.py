@@ -126,7 +126,7 @@ class OpenAIReplies:
     """Chat completions."""
 
     def is_reply(self, value: JsonObject) -> bool:
-        """Whether there is a choice."""
+        """Whether a response is a reply: it has a choice."""
         return any(True for _ in choices_of(value))
 
     def read(self, value: JsonObject) -> Reading:
@@ -146,7 +146,7 @@ class AnthropicReplies:
     """Messages."""
 
     def is_reply(self, value: JsonObject) -> bool:
-        """Whether there is a content."""
+        """Whether a response is a reply: it has a content."""
         return isinstance(value.get("content"), list)
 
     def read(self, value: JsonObject) -> Reading:

@@ -259,7 +259,7 @@ class ChatCompletion:
 
 
 def follow_up_messages(attempt: Attempt) -> list[JsonObject]:
-    """What an expert is told beyond the call: of its last reply, or of other answers."""
+    """The messages added to the call for an expert: about its last reply, or with other experts' answers."""
     messages: list[JsonObject] = []
     if attempt.follow_up is not None:
         messages += attempt.follow_up.messages()
@@ -329,7 +329,7 @@ class ChatForm:
         return self.chat.routed(overrides)
 
     def asked(self) -> Asked:
-        """What the call asks; see :meth:`ChatCompletion.asked`."""
+        """The question as the cache of answers reads it; see :meth:`ChatCompletion.asked`."""
         return self.chat.asked()
 
     def body_for(self, attempt: Attempt) -> JsonObject:

@@ -13,12 +13,12 @@ from routoo_core.errors import ConfigurationError
 
 
 def beside_ledger(ledger: Ledger, folder: Path, name: str) -> Path:
-    """Where a file of the gateway is: beside a ledger's own file, else in a folder.
+    """The path of one of the gateway's files: next to the ledger's file if it has one, else in a folder.
 
     Args:
         ledger: Keeps the accounts.
-        folder: Of the configuration.
-        name: What is in the file, such as ``keys`` for ``routoo.keys.db``.
+        folder: The folder of the configuration.
+        name: The file's content in a word, such as ``keys`` for ``routoo.keys.db``.
     """
     if isinstance(ledger, SqliteLedger) and ledger.path != IN_MEMORY:
         return Path(ledger.path).with_suffix(f".{name}.db")

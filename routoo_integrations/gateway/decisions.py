@@ -1,4 +1,4 @@
-"""``/v1/decisions``: who would answer and why; nobody is called and nothing is charged."""
+"""``/v1/decisions``: which expert would answer, and why. No expert is called and nothing is charged."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class ServerEvent:
         return cls(json.dumps(value, separators=(",", ":")), name)
 
     def encode(self) -> bytes:
-        """As it is sent."""
+        """The event as bytes of the stream."""
         lines = [] if self.name is None else [f"event: {self.name}"]
         for line in self.data.split("\n"):
             lines.append(f"data: {line}")

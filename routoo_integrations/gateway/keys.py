@@ -1,4 +1,4 @@
-"""Keys of the gateway, each of which is an account: what it may do, and the digest of its secret, in a SQLite file.
+"""Keys of the gateway in a SQLite file. Each key is an account: its rights, and the digest of its secret.
 
 A secret is shown once and never stored. Whoever reads the file cannot call.
 """
@@ -71,7 +71,7 @@ class KeyTerms:
     is_admin: bool = False
 
     def to_json(self) -> str:
-        """As it is stored."""
+        """The key as JSON, as it is stored."""
         return json.dumps({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
@@ -147,7 +147,7 @@ class KeyStore:
     # Who calls
 
     def find(self, key: str) -> AccessKey | None:
-        """The key that a caller sends, whether or not it is still usable; ``None`` for one that nobody has."""
+        """The key with a caller's secret, usable or not; ``None`` for an unknown secret."""
         digest = hashlib.sha256(key.encode()).digest()
         access_key = self._current().get(_id_of(key), _NOBODY)
         # The key of nobody is compared, too, so that both take as long.
@@ -160,18 +160,18 @@ class KeyStore:
 
     @property
     def has_keys(self) -> bool:
-        """Whether there is any key, a revoked one too: from the first on, nobody calls without."""
+        """Whether any key was ever made, even a revoked one. Once there is a key, every call needs one."""
         return bool(self._current())
 
     @property
     def has_usable_keys(self) -> bool:
-        """Whether there is one that opens anything."""
+        """Whether any key can be used now."""
         now = self.clock()
         return any(key.is_usable(now) for key in self._current().values())
 
     @property
     def revision(self) -> int:
-        """A number that changes whenever a key may have, as far as is known since one was last looked up."""
+        """A number that changes whenever a key may have changed, up to the last look-up."""
         return self._revision
 
     def list_keys(self) -> list[AccessKey]:

@@ -48,12 +48,12 @@ class _Question(NamedTuple):
     texts: list[str]
 
     def encode(self) -> bytes:
-        """As it is sent."""
+        """The question as bytes."""
         return json.dumps(self).encode()
 
     @classmethod
     def decode(cls, content: bytes) -> _Question:
-        """As it was asked."""
+        """Read a question from bytes."""
         return cls(*json.loads(content))
 
 
@@ -175,10 +175,10 @@ class MachineLine:
 
 
 class SharedReplyMemory(ReplyMemory):
-    """Who gave which reply, as all workers of the machine know it; nobody waits for a note to arrive.
+    """Remembers which expert gave which reply, for all workers of a machine. Notes are sent in the background.
 
     Args:
-        place: Where the workers' common memory is.
+        place: The address of the workers' common memory.
     """
 
     def __init__(self, place: MachinePlace) -> None:
@@ -189,12 +189,12 @@ class SharedReplyMemory(ReplyMemory):
         self._sender.start()
 
     def note(self, digest: bytes, expert: str) -> None:
-        """Remember who gave a reply, and tell the others."""
+        """Remember which expert gave a reply, here and in the common memory."""
         super().note(digest, expert)
         self._notes.put((digest, expert))
 
     def find(self, digests: Sequence[bytes]) -> list[str | None]:
-        """Who gave these replies; the others are asked for those that this process does not know."""
+        """The experts that gave some replies. The common memory is asked for those that this process does not know."""
         experts = super().find(digests)
         unknown = [
             digest for digest, expert in zip(digests, experts, strict=True) if expert is None

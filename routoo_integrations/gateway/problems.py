@@ -1,4 +1,4 @@
-"""What a caller is told when a call fails: a status, a type and a code, in the form of the protocol it speaks."""
+"""The error that a caller gets for a failed call: a status, a type and a code, in the caller's protocol."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Problem:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What clients read of it before the body; OpenAI's would ask again after any 429 but for the first."""
+        """Headers for clients' retries. Without ``x-should-retry``, OpenAI's client repeats a call after any 429."""
         headers = {"x-should-retry": "true" if self.is_retryable else "false"}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)

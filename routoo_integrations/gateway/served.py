@@ -1,4 +1,4 @@
-"""What a gateway serves: a router, and the files beside it, as every process that serves it needs them."""
+"""What a gateway serves: a router and its files, in a form that every serving process can load."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from routoo_integrations.gateway.stored_responses import ResponseStore
 
 @dataclass(frozen=True)
 class ServedRouter:
-    """What is served, and the files beside it; it can be pickled, so that several processes serve the same.
+    """A router and its files. It can be pickled, so that several processes serve the same router.
 
     Attributes:
-        router: Decides.
-        folder: Where the keys may be; ``None`` for none.
-        path: routoo.toml; ``None`` for none.
-        settings: What the gateway does beyond routing.
+        router: The router.
+        folder: The folder that may hold the keys; ``None`` for none.
+        path: The path of routoo.toml; ``None`` for none.
+        settings: The gateway's own settings.
     """
 
     router: Router
@@ -35,7 +35,7 @@ class ServedRouter:
     settings: GatewaySettings = field(default_factory=GatewaySettings)
 
     def keys(self) -> KeyStore | None:
-        """Those of its callers; ``None`` where there can be none."""
+        """The store of the callers' keys; ``None`` where there is no folder for it."""
         if self.folder is None:
             return None
         return KeyStore(keys_beside(self.router.ledger, self.folder))

@@ -1,4 +1,4 @@
-"""Runs the gateway's application on uvicorn: on this machine alone unless it is told otherwise."""
+"""Runs the gateway's application on uvicorn, by default for this machine alone."""
 
 from __future__ import annotations
 

@@ -278,7 +278,7 @@ class KeptResponse:
     response: JsonObject | None = field(default=None, repr=False)
 
     def save(self) -> None:
-        """Store it, if it has come to its end."""
+        """Store the response if it is complete."""
         if self.response is not None:
             self.store.put(self.owner, self.response, self.items, self.previous)
 

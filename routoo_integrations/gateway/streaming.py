@@ -78,7 +78,7 @@ class StreamedAnswer(Protocol):
         ...
 
     def describe(self, error: Exception) -> Problem:
-        """What the caller is told of an error before the first piece."""
+        """The problem that the caller gets for an error before the first piece."""
         ...
 
     async def before_end(self) -> None:

@@ -12,7 +12,7 @@ from langchain_core.rate_limiters import BaseRateLimiter
 
 
 class ChatModelKeywords(TypedDict, total=False):
-    """What it takes beside its router; see :class:`.chat_model.RoutooChatModel`."""
+    """Keyword arguments of a chat model other than its router; see :class:`.chat_model.RoutooChatModel`."""
 
     account: str | None
     max_tokens: int | None

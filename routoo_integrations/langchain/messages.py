@@ -200,7 +200,7 @@ def stamp_generation(
 
 
 def uncharged(generation: ChatGeneration) -> ChatGeneration:
-    """An answer from a cache: it cost nothing, and whose account paid for it is nobody else's business."""
+    """An answer from a cache: it cost nothing, and the account that paid for it stays private."""
     record = generation.message.response_metadata.get(RECORD_KEY)
     if record is None:
         return generation

@@ -1,4 +1,4 @@
-"""What LangChain models say of themselves, and what a pool of them can serve."""
+"""Profiles of LangChain models, and the abilities of a pool of them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def without_retries(model: Any) -> Any:
 
 
 def retries_of(model: Any) -> int | None:
-    """How often a model's owner wants it to be asked again; ``None`` where the owner does not say."""
+    """The number of retries that is set on a model; ``None`` where none is set."""
     if isinstance(model, RunnableRetry):
         return max(0, model.max_attempt_number - 1)
     retries = getattr(model, "max_retries", None)

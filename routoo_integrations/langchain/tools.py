@@ -1,4 +1,4 @@
-"""Tools and response formats: as the caller gave them for experts, in OpenAI's form for everybody who reads them."""
+"""Tools and response formats: kept as the caller gave them for the experts, and in OpenAI's form for the router."""
 
 from __future__ import annotations
 

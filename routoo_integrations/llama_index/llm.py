@@ -81,7 +81,7 @@ _NO_LIMIT = -1
 
 
 class LLMKeywords(TypedDict, total=False):
-    """What an LLM takes beside a whole router; see :class:`RoutooLLM`."""
+    """Keyword arguments of an LLM other than its router; see :class:`RoutooLLM`."""
 
     account: str | None
     max_tokens: int | None
@@ -246,7 +246,7 @@ class RoutooLLM(SchemaLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What the pool can serve: windows that every expert has; tools if any takes them, for only those are asked."""
+        """The pool's abilities: the smallest context window, and tools if any expert has them."""
         return LLMMetadata(
             context_window=min(expert.context_window for expert in self.router.pool),
             num_output=self.max_tokens or _NO_LIMIT,
@@ -280,7 +280,7 @@ class RoutooLLM(SchemaLLM):
         return await self._arun(lambda: self.routed(prompt, kwargs), call)
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """The reply in pieces, each of which names its expert; the last carries the decision record."""
+        """The reply in pieces. Each piece names its expert; the last one carries the decision record."""
         request = self.routed(messages, kwargs)
         call = self._chat_call(messages, kwargs)
         return self._stream(request, call)

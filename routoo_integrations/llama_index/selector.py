@@ -19,7 +19,7 @@ from routoo_integrations.call_settings import read_overrides
 
 
 class RoutooSelector(BaseSelector):
-    """Chooses the engine or tool whose expert is predicted to buy the most; calls and charges nobody.
+    """Chooses the engine or tool whose expert comes first for the query. No expert is called or charged.
 
     ::
 

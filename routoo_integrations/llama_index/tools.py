@@ -31,7 +31,7 @@ class _ToolDescription(ToolMetadata):
 
 
 class DescribedTool(BaseTool):
-    """A tool of which there is only a description in OpenAI's form; the caller of the LLM calls it.
+    """A tool that is only described, in OpenAI's form. The caller of the LLM runs it.
 
     Args:
         definition: ``{"type": "function", "function": {"name": …, "description": …, "parameters": …}}``.
