@@ -251,14 +251,14 @@ class _Partial:
     """An assignment of which some prompts are still undecided.
 
     Attributes:
-        chosen: Columns, provisional for the undecided prompts.
-        undecided: Rows.
-        decided: Quality and USD of all other prompts together.
+        choices: Columns, provisional for the undecided prompts.
+        open_rows: Rows.
+        total: Quality and USD of all other prompts together.
     """
 
-    chosen: Columns
-    undecided: NDArray[np.intp]
-    decided: _Total
+    choices: Columns
+    open_rows: NDArray[np.intp]
+    total: _Total
 
 
 @dataclass(frozen=True)
@@ -268,12 +268,12 @@ class _Bracket:
     Attributes:
         low: Here the budget does not suffice, unless it equals ``high``.
         high: Here the budget suffices.
-        chosen: The choices at ``high``.
+        choices: The choices at ``high``.
     """
 
     low: float
     high: float
-    chosen: Choices
+    choices: Choices
 
 
 def _solve_lp(problem: _Problem) -> Assignment:
@@ -304,7 +304,7 @@ def _sampled_brackets(problem: _Problem) -> Iterator[tuple[float, float]]:
     highest = _highest_lambda(problem, rows)
 
     estimate = _bracket(sample, budget, 0.0, highest)
-    deviation = sample.cost_of(estimate.chosen).std() + sample.cost.mean() / 1000
+    deviation = sample.cost_of(estimate.choices).std() + sample.cost.mean() / 1000
     margin = _WIDENING * float(deviation) * _SAMPLE**0.5
     while True:
         low = _bracket(sample, budget + margin, 0.0, highest).low
@@ -398,26 +398,26 @@ def _bracket(pairs: _Pairs, budget: float, low: float, high: float) -> _Bracket:
 
 def _decide(problem: _Problem, partial: _Partial, low: float, high: float) -> Assignment:
     """Decide the undecided prompts, with the least λ between ``low`` and ``high``."""
-    total = partial.decided
+    total = partial.total
     budget = problem.budget - total.cost
-    pairs = problem.pairs(partial.undecided)
+    pairs = problem.pairs(partial.open_rows)
     bracket = _bracket(pairs, budget, low, high)
     lambda_ = bracket.high
 
-    bracket_quality = pairs.quality_of(bracket.chosen)
-    bracket_cost = pairs.cost_of(bracket.chosen)
+    bracket_quality = pairs.quality_of(bracket.choices)
+    bracket_cost = pairs.cost_of(bracket.choices)
     value = bracket_quality - lambda_ * bracket_cost
     bound = total.quality + float(value.sum()) + lambda_ * budget
     rounding = float(np.finfo(problem.quality.dtype).eps)  # of the comparisons with λ
     bound += problem.count * rounding
 
-    choices = _upgrade(pairs, bracket.chosen, budget)
+    choices = _upgrade(pairs, bracket.choices, budget)
     quality = total.quality + float(pairs.quality_of(choices).sum())
     cost = total.cost + float(pairs.cost_of(choices).sum())
     is_served = choices < problem.experts
-    partial.chosen[partial.undecided] = np.where(is_served, choices, UNASSIGNED)
+    partial.choices[partial.open_rows] = np.where(is_served, choices, UNASSIGNED)
     return Assignment(
-        chosen=partial.chosen,
+        chosen=partial.choices,
         quality=quality,
         cost=cost,
         budget=problem.budget,

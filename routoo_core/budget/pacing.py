@@ -47,12 +47,12 @@ class Ruling:
 
     Attributes:
         context: The call.
-        served: USD and predicted quality of the call at each of ``LAMBDAS``, (2, lambdas).
+        call_values: USD and predicted quality of the call at each of ``LAMBDAS``, (2, lambdas).
         rule: How its candidates are ranked.
     """
 
     context: PolicyContext
-    served: Floats
+    call_values: Floats
     rule: Lagrangian
 
 
@@ -103,12 +103,12 @@ class TrafficPolicy(Policy):
 
     def rule(self, context: PolicyContext) -> Lagrangian:
         """The rule for one call, as if the call were already part of the traffic."""
-        call_means = served_by_candidates(context.candidates, self.tie)
+        call_values = served_by_candidates(context.candidates, self.tie)
         with self._lock:
             traffic = self._traffic_of(_names_of(context.candidates))
-            means = traffic.means_with(call_means, costs(context.candidates))
+            means = traffic.means_with(call_values, costs(context.candidates))
         rule = Lagrangian(self.multiplier(means, context), self.tie)
-        self._latest.ruling = Ruling(context, call_means, rule)
+        self._latest.ruling = Ruling(context, call_values, rule)
         return rule
 
     def observe(self, context: PolicyContext) -> None:
@@ -130,7 +130,7 @@ class TrafficPolicy(Policy):
         with self._lock:
             traffic = self._traffic_of(names)
             self._traffic[names] = traffic
-            traffic.add(ruling.served, costs(candidates))
+            traffic.add(ruling.call_values, costs(candidates))
 
     def with_reference(
         self, quality: NDArray[np.float32], experts: tuple[str, ...]
@@ -209,38 +209,38 @@ class Traffic:
         self._mean_cost = np.zeros(typical.shape[1])
         self._count = 0
 
-    def add(self, call_means: Floats, cost: Floats) -> None:
+    def add(self, call_values: Floats, cost: Floats) -> None:
         """Add a call, in the place of the oldest.
 
         Args:
-            call_means: USD and predicted quality of the call at each of ``LAMBDAS``, (2, lambdas).
+            call_values: USD and predicted quality of the call at each of ``LAMBDAS``, (2, lambdas).
             cost: USD of each expert.
         """
-        self._total = self._total_with(call_means)
-        self._served[self._count % RECENT_CALLS] = call_means
+        self._total = self._total_with(call_values)
+        self._served[self._count % RECENT_CALLS] = call_values
         self._mean_cost = self._mean_cost_with(cost)
         if self._renews_typical():
             self._typical_served = self._typical_at(self._mean_cost)
         self._count += 1
 
-    def means_with(self, call_means: Floats, cost: Floats) -> Floats:
+    def means_with(self, call_values: Floats, cost: Floats) -> Floats:
         """USD and predicted quality of a call on average, with one call more, (2, lambdas); changes nothing.
 
         Args:
-            call_means: USD and predicted quality of that call at each of ``LAMBDAS``, (2, lambdas).
+            call_values: USD and predicted quality of that call at each of ``LAMBDAS``, (2, lambdas).
             cost: USD of each expert.
         """
         typical_served = self._typical_served
         if self._renews_typical():
             typical_served = self._typical_at(self._mean_cost_with(cost))
-        total = self._total_with(call_means) + TYPICAL_WEIGHT * typical_served
+        total = self._total_with(call_values) + TYPICAL_WEIGHT * typical_served
         weight = min(self._count + 1, RECENT_CALLS) + TYPICAL_WEIGHT * len(self._typical)
         means: Floats = total / weight
         return means
 
-    def _total_with(self, call_means: Floats) -> Floats:
+    def _total_with(self, call_values: Floats) -> Floats:
         """The total of the recent calls when one more has replaced the oldest."""
-        total: Floats = self._total + (call_means - self._served[self._count % RECENT_CALLS])
+        total: Floats = self._total + (call_values - self._served[self._count % RECENT_CALLS])
         return total
 
     def _mean_cost_with(self, cost: Floats) -> Floats:

@@ -80,7 +80,7 @@ def train_router(
     final = _refit(data.training, fitted, config, progress)
 
     if is_main_process():
-        calibration = fit_calibration(held_out.uncalibrated, held_out.outcomes.scores)
+        calibration = fit_calibration(held_out.raw_quality, held_out.outcomes.scores)
         checkpoint = Checkpoint(
             config=_checkpoint_config(outcomes, config, serving.dim),
             parts=PredictorParts(final.model, calibration, lengths, final.adapter),
@@ -248,7 +248,7 @@ class _HeldOut:
 
     Attributes:
         outcomes: What was observed.
-        uncalibrated: The model's quality, prompts × experts.
+        raw_quality: The model's quality, prompts × experts.
         quality: Calibrated, each half of the prompts by the other.
         simple: The same from simple routers, by their names.
         domain_lookup: The same from each expert's mean in the prompt's domain.
@@ -256,7 +256,7 @@ class _HeldOut:
     """
 
     outcomes: Outcomes
-    uncalibrated: Quality = field(repr=False)
+    raw_quality: Quality = field(repr=False)
     quality: Quality = field(repr=False)
     simple: dict[str, Quality] = field(repr=False)
     domain_lookup: NDArray[np.float64] = field(repr=False)
@@ -276,7 +276,7 @@ def _predict_held_out(
         simple = predict_simple_routers(table.outcomes, table.vectors, dev)
     return _HeldOut(
         outcomes=outcomes,
-        uncalibrated=raw_quality,
+        raw_quality=raw_quality,
         quality=_in_checkpoint_precision(quality),
         simple={name: _in_checkpoint_precision(values) for name, values in simple.items()},
         domain_lookup=domain_lookup(table.outcomes, dev),
@@ -298,7 +298,7 @@ def _measure(
 ) -> TrainingMetrics:
     scores = held_out.outcomes.scores.astype(np.float64)
     figures = prediction_metrics(held_out.quality.astype(np.float64), scores)
-    raw_figures = prediction_metrics(held_out.uncalibrated.astype(np.float64), scores)
+    raw_figures = prediction_metrics(held_out.raw_quality.astype(np.float64), scores)
 
     length_errors = None
     if lengths is not None:

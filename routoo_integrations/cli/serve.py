@@ -128,18 +128,18 @@ class _Worker:
     """One of several processes that serve.
 
     Attributes:
-        served: What it serves, with the predictor of the machine.
+        service: What it serves, with the predictor of the machine.
         limits: What it takes from a caller.
         place: Where the workers' common memory is.
     """
 
-    served: ServedRouter
+    service: ServedRouter
     limits: GatewayLimits
     place: MachinePlace
 
     def serve(self, listening: socket) -> None:
         """Serve at a socket until the process is told to stop."""
-        gateway = self.served.gateway(self.limits, SharedReplyMemory(self.place))
+        gateway = self.service.gateway(self.limits, SharedReplyMemory(self.place))
         with exporting():
             GatewayServer(gateway, listening=listening).run()
 
