@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from eight_ways import WAYS, answer, billed, model_for
 from gateway_parts import post, state_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
@@ -25,7 +27,7 @@ from routoo_core.predictor.answer_scorer import load_scorer
 from routoo_core.prompts import Prompts
 from routoo_core.tables import write_rows
 from routoo_core.testing import FakePredictor, Reply
-from routoo_core.training.cascade_fit import fit_cascades
+from routoo_core.training.cascade_fit import Ladder, LadderSearch, SearchPrompts, fit_cascades
 from routoo_integrations.cli import app
 from routoo_integrations.gateway.app import Gateway
 from routoo_integrations.gateway.server import GatewayServer
@@ -85,10 +87,10 @@ def ladder(fit):
 
 
 def make_router(endpoint, *plans, **options):
-    settings = {"max_output_tokens": 256, "context_window": 20_000}
+    limits = {"max_output_tokens": 256, "context_window": 20_000}
     experts = [
-        endpoint.expert("cheap", **settings),
-        endpoint.expert("dear", input_usd_per_1m=10, output_usd_per_1m=30, **settings),
+        endpoint.expert("cheap", **limits),
+        endpoint.expert("dear", input_usd_per_1m=10, output_usd_per_1m=30, **limits),
     ]
     quality = {"cheap": 0.6, "dear": 0.8, **{plan.name: 0.9 for plan in plans}}
     budget = Budget(limit="1")
@@ -134,6 +136,26 @@ def test_where_the_budget_pays_for_one_expert_alone_that_one_is_the_list(tmp_pat
         ConfigurationError, match="--cost-per-call: 0.0005 is less than the cheapest"
     ):
         fit_to(tmp_path, [0.0005])
+
+
+@given(seed=st.integers(0, 1000), share=st.floats(0.1, 1.0))
+@settings(max_examples=25, deadline=None)
+def test_the_search_keeps_the_budget_and_no_expert_within_it_is_better(seed, share):
+    dice = np.random.default_rng(seed)
+    probabilities = dice.random((60, 4))
+    prompts = SearchPrompts(
+        scores=(dice.random((60, 4)) < probabilities).astype(float),
+        costs=dice.uniform(0.5, 1.5, (60, 4)) * [1, 2, 5, 20],
+        probabilities=probabilities,
+    )
+    budget = 1.2 + 20 * share
+    ladder = LadderSearch(prompts).best(budget)
+    score, cost = ladder.outcome(prompts)
+    assert cost.mean() <= budget
+    for expert in range(4):
+        alone, paid = Ladder((expert,)).outcome(prompts)
+        if paid.mean() + 1.645 * paid.std() / 60**0.5 <= budget:
+            assert score.mean() >= alone.mean()
 
 
 # Serving

@@ -85,8 +85,42 @@ class Ladder:
         return score, cost
 
 
+class TriedLists:
+    """The lists of one length, and what each is worth with every combination of thresholds that is tried.
+
+    Attributes:
+        length: Experts in a list.
+        experts: Columns of each list.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.experts: list[tuple[int, ...]] = []
+        self._quality: list[Array] = []
+        self._cost: list[Array] = []
+
+    def add(self, experts: tuple[int, ...], quality: Array, cost: Array) -> None:
+        """Add a list with its mean quality and cost, (combinations,), the last threshold varying fastest."""
+        self.experts.append(experts)
+        self._quality.append(quality)
+        self._cost.append(cost)
+
+    def best_within(self, limit: float) -> tuple[int, tuple[int, ...], float] | None:
+        """The best list up to a mean cost: its number, the places of its thresholds, its cost; ``None`` for none."""
+        best_quality = -np.inf
+        best = None
+        for number, (quality, cost) in enumerate(zip(self._quality, self._cost, strict=True)):
+            affordable = np.where(cost <= limit, quality, -np.inf)
+            combination = int(affordable.argmax())
+            if affordable[combination] > best_quality:
+                best_quality = affordable[combination]
+                places = np.unravel_index(combination, (_THRESHOLDS,) * (self.length - 1))
+                best = (number, tuple(int(place) for place in places), float(cost[combination]))
+        return best
+
+
 class LadderSearch:
-    """Every list of up to three experts with every threshold that is tried, by mean quality and cost.
+    """Every list of up to three experts with every threshold that is tried.
 
     Args:
         prompts: Where they are compared.
@@ -96,10 +130,17 @@ class LadderSearch:
         self._prompts = prompts
         self._experts = _worth_asking(prompts)
         self._thresholds = {expert: _tried_thresholds(prompts, expert) for expert in self._experts}
-        self._quality: list[Array] = [np.empty(0)] * 3
-        self._cost: list[Array] = [np.empty(0)] * 3
-        self._ladders: list[list[tuple[int, ...]]] = [[], [], []]
-        self._measure_all()
+        self._singles = TriedLists(1)
+        self._pairs = TriedLists(2)
+        self._triples = TriedLists(3)
+        for first in self._experts:
+            quality = prompts.scores[:, first].mean(keepdims=True)
+            cost = prompts.costs[:, first].mean(keepdims=True)
+            self._singles.add((first,), quality, cost)
+            for second in self._experts:
+                if second != first:
+                    self._measure_pair(first, second)
+                    self._measure_triples(first, second)
 
     def best(self, budget: float) -> Ladder:
         """The list of the most quality whose mean cost keeps within the budget, also on prompts that are new.
@@ -113,8 +154,8 @@ class LadderSearch:
             ConfigurationError: No expert keeps within it.
         """
         chosen: Ladder | None = None
-        for length in range(3):
-            ladder = self._best_of_length(length, budget)
+        for tried in (self._singles, self._pairs, self._triples):
+            ladder = self._best_of(tried, budget)
             if ladder is not None and (chosen is None or self._is_better(ladder, chosen)):
                 chosen = ladder
         if chosen is None:
@@ -125,84 +166,61 @@ class LadderSearch:
             )
         return chosen
 
-    def _best_of_length(self, length: int, budget: float) -> Ladder | None:
-        quality = self._quality[length]
-        cost = self._cost[length]
+    def _best_of(self, tried: TriedLists, budget: float) -> Ladder | None:
+        """The best list of one length; its mean cost may be above the budget by no chance that counts."""
         limit = budget
         while True:
-            affordable = np.where(cost <= limit, quality, -np.inf)
-            if not len(affordable) or np.isneginf(affordable).all():
+            best = tried.best_within(limit)
+            if best is None:
                 return None
-            best = int(affordable.argmax())
-            ladder = self._ladder(length, best)
+            number, places, mean_cost = best
+            ladder = self._ladder(tried.experts[number], places)
             _, paid = ladder.outcome(self._prompts)
-            sure_cost = paid.mean() + _SURE * paid.std() / np.sqrt(len(paid))
+            sure_cost = float(paid.mean() + _SURE * paid.std() / np.sqrt(len(paid)))
             if sure_cost <= budget:
                 return ladder
-            limit = min(limit * budget / sure_cost, float(cost[best]) * (1 - 1e-9))
+            limit = min(limit * budget / sure_cost, mean_cost * (1 - 1e-9))
+
+    def _ladder(self, experts: tuple[int, ...], places: tuple[int, ...]) -> Ladder:
+        thresholds = []
+        for expert, place in zip(experts[:-1], places, strict=True):
+            thresholds.append(float(self._thresholds[expert][place]))
+        return Ladder(experts, tuple(thresholds))
 
     def _is_better(self, longer: Ladder, shorter: Ladder) -> bool:
         gain = longer.outcome(self._prompts)[0] - shorter.outcome(self._prompts)[0]
         return bool(gain.mean() > _CLEAR * gain.std() / np.sqrt(len(gain)))
 
-    def _ladder(self, length: int, number: int) -> Ladder:
-        """The ladder at a place of the table of one length."""
-        per_list = _THRESHOLDS**length
-        experts = self._ladders[length][number // per_list]
-        places = np.unravel_index(number % per_list, (_THRESHOLDS,) * length) if length else ()
-        thresholds = []
-        for expert, place in zip(experts, places, strict=False):
-            thresholds.append(float(self._thresholds[expert][place]))
-        return Ladder(experts, tuple(thresholds))
-
-    def _measure_all(self) -> None:
+    def _measure_pair(self, first: int, second: int) -> None:
         scores = self._prompts.scores
         costs = self._prompts.costs
-        quality: list[list[Array]] = [[], [], []]
-        paid: list[list[Array]] = [[], [], []]
-        for first in self._experts:
-            self._ladders[0].append((first,))
-            quality[0].append(scores[:, first].mean(keepdims=True))
-            paid[0].append(costs[:, first].mean(keepdims=True))
-            refused = self._refused(first)
-            taken = _mean_where(~refused, scores[:, first])
-            for second in self._experts:
-                if second == first:
-                    continue
-                self._ladders[1].append((first, second))
-                quality[1].append(taken + _mean_where(refused, scores[:, second]))
-                start_cost = costs[:, first].mean() + _mean_where(refused, costs[:, second])
-                paid[1].append(start_cost)
-                self._measure_triples(first, second, quality[2], paid[2])
-        for length in range(3):
-            self._quality[length] = (
-                np.concatenate(quality[length]) if quality[length] else np.empty(0)
-            )
-            self._cost[length] = np.concatenate(paid[length]) if paid[length] else np.empty(0)
+        refused = self._refused(first)
+        quality = _mean_where(~refused, scores[:, first]) + _mean_where(refused, scores[:, second])
+        cost = costs[:, first].mean() + _mean_where(refused, costs[:, second])
+        self._pairs.add((first, second), quality, cost)
 
-    def _measure_triples(
-        self, first: int, second: int, quality: list[Array], paid: list[Array]
-    ) -> None:
+    def _measure_triples(self, first: int, second: int) -> None:
         """Add the lists that begin with two experts."""
         scores = self._prompts.scores
         costs = self._prompts.costs
         count = len(scores)
         refused = self._refused(first)
         refused_next = self._refused(second)
-        refused_twice = (refused[:, None] & refused_next[None]).reshape(-1, count)
+
         taken = _mean_where(~refused, scores[:, first])
         taken_next = refused.astype(np.float32) @ (~refused_next * scores[:, second]).T / count
         begun = (taken[:, None] + taken_next).ravel()
         begun_cost = costs[:, first].mean() + _mean_where(refused, costs[:, second])
+
+        refused_twice = (refused[:, None] & refused_next[None]).reshape(-1, count)
         weights = refused_twice.astype(np.float32)
         last_scores = weights @ scores.astype(np.float32) / count
         last_costs = weights @ costs.astype(np.float32) / count
         for third in self._experts:
-            if third in {first, second}:
-                continue
-            self._ladders[2].append((first, second, third))
-            quality.append(begun + last_scores[:, third])
-            paid.append(np.repeat(begun_cost, _THRESHOLDS) + last_costs[:, third])
+            if third not in {first, second}:
+                quality = begun + last_scores[:, third]
+                cost = np.repeat(begun_cost, _THRESHOLDS) + last_costs[:, third]
+                self._triples.add((first, second, third), quality, cost)
 
     def _refused(self, expert: int) -> NDArray[np.bool_]:
         """Whether an expert's answer is refused by each threshold, thresholds × prompts."""

@@ -166,7 +166,7 @@ PLANS_COMMANDS = {
     ),
     "fit-cascade": (
         "plans:fit_cascade_command",
-        "Learn whom a cascade asks and which answers it accepts, within a mean cost per call; no expert is called.",
+        "Learn from stored answers whom a cascade asks, and which answers it accepts; no expert is called.",
     ),
 }
 """``routoo plans …``."""
