@@ -29,9 +29,9 @@ def other_keywords(keywords: Mapping[str, Any], left_out: Collection[str]) -> di
 
 
 def provider_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a call's keyword arguments that the provider reads, without the limit on the reply.
+    """The keyword arguments of a call that are for the provider, without the limit on the reply.
 
-    What is Routoo's own is left out. So is the limit, since the attempt has one.
+    Routoo's own arguments are left out. So is the limit, since the attempt has one.
     """
     rest = {}
     for name, value in without_reply_limits(keywords).items():

@@ -19,7 +19,7 @@ COMMANDS = {
     ),
     "serve": (
         "serve:serve_command",
-        "Serve the router over HTTP, in OpenAI's protocol: any client of it needs a base address and nothing else.",
+        "Serve the router over HTTP, in OpenAI's and Anthropic's protocols. A client only needs the address.",
     ),
     "experts": (
         "experts:experts_command",
@@ -75,7 +75,7 @@ COMMANDS = {
 BUDGET_COMMANDS = {
     "show": (
         "budget:show_command",
-        "Show every account as a tree: limit, spent, held, left, when it resets, and what it will come to.",
+        "Show every account as a tree: its limit, the amounts spent, held and left, when it resets, and a forecast.",
     ),
     "watch": (
         "budget:watch_command",
@@ -83,7 +83,7 @@ BUDGET_COMMANDS = {
     ),
     "history": (
         "budget:history_command",
-        "Show what was spent in every period, the oldest first; of a rolling one in each sixtieth of the last five "
+        "Show the spending in every period, the oldest first. A rolling period is split into sixtieths, for five "
         "weeks.",
     ),
     "set": (

@@ -68,7 +68,7 @@ class Sessions:
         return token
 
     def key_of(self, token: str) -> AccessKey | None:
-        """The key that somebody has signed in with; ``None`` once it is revoked, replaced or expired.
+        """The key of a sign-in; ``None`` once the key is revoked, replaced or expired.
 
         Raises:
             LedgerError: The file cannot be used.
