@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from routoo_core.errors import CheckpointError
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.checkpoint import find_router, load_checkpoint
+from routoo_core.predictor.checkpoint_folder import folders_by_name
 from routoo_core.predictor.reference import read_reference
 
 SUM, GREETING = "what is 31 + 44 ?", "hello there, dear friend number 1234"
@@ -124,3 +125,16 @@ def test_incomplete_weights_are_refused(copy):
     save_file(weights, path)
     with pytest.raises(CheckpointError, match=r"does not fit config.json .*expert"):
         load_checkpoint(copy)
+
+
+def test_routers_go_by_their_folders_own_names_where_these_differ(tmp_path):
+    first = tmp_path / "a" / "mine"
+    second = tmp_path / "b" / "mine"
+    other = tmp_path / "other"
+    assert folders_by_name([first, other]) == {"mine": first, "other": other}
+    assert folders_by_name([first, first]) == {"mine": first}
+    assert folders_by_name([first, second, other]) == {
+        str(first): first,
+        str(second): second,
+        "other": other,
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -60,7 +59,7 @@ from routoo_core.measures.simple_routers import (
 from routoo_core.outcomes import Outcomes
 from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.checkpoint_config import read_config
-from routoo_core.predictor.checkpoint_folder import name_of
+from routoo_core.predictor.checkpoint_folder import folders_by_name
 from routoo_core.predictor.encoder import EncoderSettings
 from routoo_core.prices import PriceList
 from routoo_core.progress import Progress
@@ -121,7 +120,7 @@ def evaluate(
             table.
         ConfigurationError: A router does not know an expert, or learnt from some of the prompts.
     """
-    folders = {name_of(folder): folder for folder in checkpoints}
+    folders = folders_by_name(checkpoints)
     load = cache(load)
 
     selection = select_prompts(outcomes, prices, settings.split, settings.cost_model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,16 @@ def name_of(folder: Path) -> str:
     if folder.parent == ROUTERS:
         return folder.name
     return str(folder.resolve())
+
+
+def folders_by_name(folders: Sequence[Path]) -> dict[str, Path]:
+    """Folders by their own names; those of one name by their whole paths."""
+    counts = Counter(folder.name for folder in {folder.resolve() for folder in folders})
+    by_name = {}
+    for folder in folders:
+        own_name = folder.resolve().name
+        by_name[own_name if counts[own_name] == 1 else name_of(folder)] = folder
+    return by_name
 
 
 def read_config_values(folder: Path) -> dict[str, Any]:
