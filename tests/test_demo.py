@@ -20,7 +20,7 @@ from routoo_core.predictor.general_checkpoint import load_general
 from routoo_core.testing import Reply
 from routoo_integrations.demo import prompts
 from routoo_integrations.demo.run import converse
-from routoo_integrations.demo.transcript import WIDTH, Demo
+from routoo_integrations.demo.transcript import WIDTH, Demo, DemoCall
 
 
 def make_demo(endpoint, path, limit):
@@ -128,3 +128,13 @@ def test_ctrl_c_leaves_no_process_and_no_hold_behind(tmp_path):
         for _ in range(50):  # an orphan that has ended is there until init has collected it
             os.killpg(running.pid, 0)
             time.sleep(0.1)
+
+
+def test_a_terminal_of_80_columns_shows_the_choice_and_what_is_left():
+    output = io.StringIO()
+    demo = Demo(None, {}, Console(file=output, width=80))
+    demo.print_header()
+    demo.add(DemoCall("LangChain", "Is 91 a prime number?", None))
+    lines = output.getvalue().splitlines()
+    assert any("chosen" in line and "left" in line for line in lines)
+    assert any("91" in line and "none: refused" in line for line in lines)

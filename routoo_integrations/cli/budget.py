@@ -189,7 +189,7 @@ def _short_usd(nano: int) -> str:
 
 def _show_periods(periods: list[AccountState]) -> None:
     period = Column("period", no_wrap=True)
-    table = Table("account", period, "limit", "spent", "calls", "over the hold", box=None)
+    table = Table("account", period, "limit", "spent", "calls", "over hold", box=None)
     for state in periods:
         table.add_row(
             state.account,

@@ -104,5 +104,4 @@ def _print_stand_ins(demo: Demo, endpoint: LocalEndpoint) -> None:
         f"[yellow]{missing}: {embedded.MODEL} stands in for them on {endpoint.base_url}.[/yellow]\n"
         "Decisions, requests, token counts and accounting are real; only the replies are the stand-in's.\n"
         f"Set {' or '.join(sorted(set(demo.stand_ins.values())))} to call those experts themselves.\n"
-        "In each row: 'expected' is the likely cost, 'settled' the actual cost, 'left' the rest of the budget.\n"
     )

@@ -27,6 +27,9 @@ COLUMNS = {
 }
 """Column → its width, the same in every line."""
 
+NARROW_COLUMNS = {"prompt": 26, "chosen": 13, "answered by": 11, "settled": 9, "left": 9}
+"""The columns on a terminal that has no room for all of them."""
+
 WIDTH = sum(COLUMNS.values()) + 2 * len(COLUMNS)
 
 
@@ -77,7 +80,7 @@ class Demo:
         cells = [call.via, escape(call.prompt), _kind_of(call.record)]
         if call.record is None:
             cells.append("[red]refused: no expert is affordable any more[/red]")
-            cells.append("[red]none[/red]")
+            cells.append("[red]none: refused[/red]")
         else:
             cells.append(_best_three(call.record))
             cells.append(_chosen(call.record))
@@ -86,7 +89,11 @@ class Demo:
         self._print_line(cells)
 
     def print_header(self) -> None:
-        """Print the names of the columns."""
+        """Print what the amounts mean, and the names of the columns."""
+        self.console.print(
+            "'expected' is the likely cost, 'settled' the actual cost and 'left' the rest of the budget.\n",
+            highlight=False,
+        )
         self._print_line([f"[bold]{name}[/bold]" for name in COLUMNS])
         self.console.rule(style="dim")
 
@@ -105,11 +112,13 @@ class Demo:
         return [f"${expected:.6f}", f"${cost:.6f}", f"${remainder:.6f}"]
 
     def _print_line(self, cells: list[str]) -> None:
+        cell_of = dict(zip(COLUMNS, cells, strict=False))
+        columns = COLUMNS if self.console.width >= WIDTH else NARROW_COLUMNS
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        for name, width in COLUMNS.items():
+        for name, width in columns.items():
             is_prompt = name == "prompt"
             table.add_column(width=width, no_wrap=is_prompt, overflow="ellipsis")
-        table.add_row(*cells)
+        table.add_row(*[cell_of.get(name, "") for name in columns])
         self.console.print(table)
 
 
