@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from provider_servers import AnthropicServer, GeminiServer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -22,6 +23,12 @@ from routoo_core.outcomes import Outcomes
 from routoo_core.prompts import Prompts
 from routoo_core.testing import FakeEndpoint, FakePredictor, ManualClock, Reply
 from routoo_integrations.gateway.keys import KeyStore
+
+# A busy machine takes longer for an example; that is no fault of the code.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 .,?+-"
 
