@@ -52,7 +52,7 @@ class RefusedParameters:
         if refusals is None:
             by_model = unsupported_parameters(expert.model) | expert.unsupported_parameters
             # Another thread may have learned more meanwhile.
-            refusals = self._of_expert.setdefault(expert.name, by_model)
+            refusals = self._of_expert.setdefault(expert.name, _by_every_name(by_model))
         return refusals
 
     def learn(self, expert: Expert, parameter: str) -> bool:
@@ -68,5 +68,10 @@ class RefusedParameters:
                 return False
             if parameter in _REPLY_LIMITS and refusals & _REPLY_LIMITS:
                 return False  # a reply without a limit could cost more than is held
-            self._of_expert[expert.name] = refusals | {parameter}
+            self._of_expert[expert.name] = _by_every_name(refusals | {parameter})
         return True
+
+
+def _by_every_name(parameters: frozenset[str]) -> frozenset[str]:
+    """Arguments, stop words by both of their names."""
+    return parameters | STOP_WORDS if parameters & STOP_WORDS else parameters

@@ -133,6 +133,7 @@ def test_routers_go_by_their_folders_own_names_where_these_differ(tmp_path):
     other = tmp_path / "other"
     assert folders_by_name([first, other]) == {"mine": first, "other": other}
     assert folders_by_name([first, first]) == {"mine": first}
+    assert folders_by_name([other], frozenset({"other"})) == {str(other): other}
     assert folders_by_name([first, second, other]) == {
         str(first): first,
         str(second): second,

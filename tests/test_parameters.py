@@ -241,3 +241,11 @@ def test_a_refusal_that_is_learned_while_another_call_looks_the_expert_up_is_not
     LEARNED.clear()
     REFUSED.of(expert)
     assert REFUSED.of(expert) == {"temperature"}
+
+
+def test_stop_words_that_an_expert_refuses_are_left_out_by_either_name():
+    refused = RefusedParameters()
+    expert = Expert(name="a", model="claude", base_url="http://x/v1", **PRICES)
+    assert refused.learn(expert, "stop_sequences")
+    assert refused.of(expert) == {"stop", "stop_sequences"}
+    assert not refused.learn(expert, "stop")

@@ -15,10 +15,12 @@ from eight_ways import STREAMED, WAYS, answer, billed, model_for
 from gateway_parts import TOOL, post, state_of
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_openai import ChatOpenAI
 from waiting import wait_until
 
-from routoo_core import Budget, Pool
+from routoo_core import Budget, Expert, Pool
 from routoo_core.answer import Answer
+from routoo_core.answer_cache.rule import CacheRule
 from routoo_core.comparison import Comparison
 from routoo_core.config import build_router
 from routoo_core.errors import (
@@ -44,6 +46,7 @@ from routoo_core.request import RoutedRequest
 from routoo_core.testing import FakePredictor, Reply
 from routoo_integrations.gateway.app import Gateway
 from routoo_integrations.gateway.server import GatewayServer
+from routoo_integrations.langchain import RoutooChatModel
 
 QUESTION = "How many legs do three spiders and two cats have together? Reply with the number."
 PAIR = Consensus(name="pair", experts=("left", "right"), then="dear")
@@ -275,6 +278,47 @@ async def test_the_stop_words_of_a_call_do_not_cut_its_judge_short(endpoint, way
     asked, judged = endpoint.requests
     assert asked["stop"] == ["\n"]
     assert "stop" not in judged
+
+
+def test_a_judge_has_the_stop_words_of_its_owner(endpoint):
+    replies(endpoint, left="It is 32.", judge="Yes")
+    shared = {"max_output_tokens": 256, "context_window": 20_000}
+    client = ChatOpenAI(model="judge", api_key="x", base_url=endpoint.base_url)
+    prices = {"input_usd_per_1m": 1, "output_usd_per_1m": 1}
+    judge = Expert(
+        name="judge", model="judge", client=client.bind(stop=["<end>"]), **prices, **shared
+    )
+    experts = [endpoint.expert("left", **shared), endpoint.expert("dear", **shared), judge]
+    router = build_router(
+        Pool(experts),
+        router=FakePredictor({"left": 0.6, "dear": 0.8, "judge": 0.1, "ladder": 0.9}),
+        policy="best",
+        plans=(CASCADE,),
+    )
+    RoutooChatModel(router, max_tokens=100).invoke(QUESTION, stop=["\n"])
+    assert [request["stop"] for request in endpoint.requests] == [["\n"], ["<end>"]]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_answer_that_the_judge_did_not_accept_is_not_given_again(endpoint, way):
+    replies(endpoint, left="It is 30.", judge="no", dear=Reply(status=400))
+    model = model_for(way, make_router(endpoint, CASCADE, cache=CacheRule()))
+    text, _ = await answer(way, model, QUESTION)
+    assert text == "It is 30."
+    replies(endpoint, dear="It is 32.")
+    text, record = await answer(way, model, QUESTION)
+    assert (text, record["cached"]) == ("It is 32.", False)
+    text, record = await answer(way, model, QUESTION)
+    assert (text, record["cached"]) == ("It is 32.", True)
+
+
+def test_nor_is_a_proposal_that_nobody_has_weighed(endpoint):
+    plan = Mixture(name="panel", experts=("left", "right"), aggregator="dear")
+    replies(endpoint, left="ONE", right="TWO", dear=Reply(status=400))
+    model = RoutooChatModel(make_router(endpoint, plan, cache=CacheRule()), max_tokens=100)
+    assert model.invoke(QUESTION).text in {"ONE", "TWO"}
+    replies(endpoint, dear="THREE")
+    assert model.invoke(QUESTION).text == "THREE"
 
 
 def test_nor_does_the_gateway_pass_them_on_to_a_judge(endpoint):

@@ -113,7 +113,7 @@ class RouterCopy:
 
     Args:
         folder: The checkpoint.
-        named: For a general router, whom to predict for.
+        experts: For a general router, whom to predict for.
     """
 
     def __init__(self, folder: str, experts: Pool | tuple[str, ...]) -> None:

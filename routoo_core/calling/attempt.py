@@ -141,13 +141,14 @@ class Attempt:
 
     @property
     def withheld(self) -> frozenset[str]:
-        """Arguments that the expert is not sent: those that it does not take, and a judge the caller's stop words.
+        """Arguments that the expert does not take; see :data:`routoo_core.parameters.DISPENSABLE`."""
+        return self._call.refused_parameters.of(self.expert)
 
-        See :data:`routoo_core.parameters.DISPENSABLE`.
-        """
-        refused = self._call.refused_parameters.of(self.expert)
+    @property
+    def foreign_arguments(self) -> frozenset[str]:
+        """Arguments of the call that do not concern the expert: the caller's stop words, where it judges a reply."""
         judges = self.step is not None and not self.step.is_checked
-        return refused | STOP_WORDS if judges else refused
+        return STOP_WORDS if judges else frozenset()
 
     @contextmanager
     def preparation(self) -> Iterator[None]:

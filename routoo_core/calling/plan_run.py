@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from routoo_core.answer import Answer
@@ -87,13 +87,19 @@ class PlanRun:
         if isinstance(verdict, Ask):
             return self._steps_of(verdict)
         if isinstance(verdict, Take):
-            self._reply = self._replies[verdict.position]
+            self._reply = self._taken_reply(verdict)
         self.close()
         return []
 
     def reply(self) -> ReplyAtHand | None:
         """The reply of a finished plan; ``None`` where no expert gave an acceptable one."""
         return self._reply
+
+    def _taken_reply(self, take: Take) -> ReplyAtHand | None:
+        reply = self._replies[take.position]
+        if reply is None or take.is_accepted:
+            return reply
+        return replace(reply, is_accepted=False)
 
     def note(self, step: PlanStep, answer: Answer | None, reply: ReplyAtHand | None) -> None:
         """Note what came of a step.

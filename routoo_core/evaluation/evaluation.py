@@ -52,6 +52,7 @@ from routoo_core.measures.metrics import log_loss, prediction_metrics, reliabili
 from routoo_core.measures.simple_routers import (
     DOMAIN_LOOKUP,
     ORACLE,
+    SIMPLE_ROUTERS,
     Rows,
     best_and_cheapest,
     blind_routers,
@@ -121,7 +122,7 @@ def evaluate(
             table.
         ConfigurationError: A router does not know an expert, or learnt from some of the prompts.
     """
-    folders = folders_by_name(checkpoints)
+    folders = folders_by_name(checkpoints, SIMPLE_ROUTERS)
     load = cache(load)
 
     selection = select_prompts(outcomes, prices, settings.split, settings.cost_model)

@@ -17,6 +17,8 @@ DOMAIN_LOOKUP = "domain lookup"
 KNN = "kNN"
 PRINTED_HEAD = "printed head"
 ORACLE = "oracle"
+SIMPLE_ROUTERS = frozenset({RANDOM_MIX, ZERO_ROUTER, DOMAIN_LOOKUP, KNN, PRINTED_HEAD, ORACLE})
+"""Names that no other router has in a report."""
 
 Rows = NDArray[np.int64]
 

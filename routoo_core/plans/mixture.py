@@ -84,7 +84,8 @@ class Mixture(Plan):
                 answered.append(position)
         if not answered:
             return GiveUp()
-        return Take(max(answered, key=lambda position: contributions[position].quality))
+        best = max(answered, key=lambda position: contributions[position].quality)
+        return Take(best, is_accepted=False)
 
 
 def _aggregation_turns(proposals: Sequence[Answer]) -> tuple[AddedTurn, ...]:

@@ -99,9 +99,12 @@ class Take:
 
     Attributes:
         position: Of the contribution, in the order given.
+        is_accepted: Whether it is what the plan was after; else it is only better than none, and is not stored to be
+            given again.
     """
 
     position: int
+    is_accepted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +189,12 @@ class Plan(Settings):
 def last_answer(
     contributions: Sequence[Contribution], counts: Callable[[int], bool] = lambda step: True
 ) -> Verdict:
-    """The last answer; of those steps alone that count."""
+    """The last answer; of those steps alone that count. One that others should have followed is not accepted."""
+    last = len(contributions) - 1
     for position in reversed(range(len(contributions))):
         contribution = contributions[position]
         if contribution.answer is not None and counts(contribution.step):
-            return Take(position)
+            return Take(position, is_accepted=position == last)
     return GiveUp()
 
 

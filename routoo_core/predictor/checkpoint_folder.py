@@ -58,13 +58,16 @@ def name_of(folder: Path) -> str:
     return str(folder.resolve())
 
 
-def folders_by_name(folders: Sequence[Path]) -> dict[str, Path]:
-    """Folders by their own names; those of one name by their whole paths."""
+def folders_by_name(
+    folders: Sequence[Path], reserved: frozenset[str] = frozenset()
+) -> dict[str, Path]:
+    """Folders by their own names; those of one name, or of a reserved one, by their whole paths."""
     counts = Counter(folder.name for folder in {folder.resolve() for folder in folders})
     by_name = {}
     for folder in folders:
         own_name = folder.resolve().name
-        by_name[own_name if counts[own_name] == 1 else name_of(folder)] = folder
+        is_clear = counts[own_name] == 1 and own_name not in reserved
+        by_name[own_name if is_clear else name_of(folder)] = folder
     return by_name
 
 

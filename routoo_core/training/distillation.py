@@ -112,7 +112,9 @@ def fit_sufficiency(
     if settings.labels == "probabilistic":
         labels = probabilistic_labels(scores, best)
     else:
-        gap = best_gap(scores, best) if settings.gap is None else settings.gap
+        gap = settings.gap
+        if gap is None:
+            gap = best_gap(scores[data.outcomes.rows("train")], best)
         progress(f"gap {gap:.2f}")
         labels = transformed_labels(scores, best, gap)
     targets = EncodedOutcomes(data.outcomes.with_scores(labels), data.vectors)

@@ -152,7 +152,7 @@ class ChatCompletion:
             body["reasoning_effort"] = expert.sent_effort
         if self.is_streamed:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        body = without_parameters(body, attempt.withheld)
+        body = without_parameters(body, attempt.withheld | attempt.foreign_arguments)
 
         limit: str = expert.limits_replies_by
         if limit in attempt.withheld:
@@ -172,7 +172,8 @@ class ChatCompletion:
     def _messages_body_for(self, attempt: Attempt) -> JsonObject:
         """The call in Anthropic's form for an attempt's expert."""
         expert = attempt.expert
-        body = without_parameters(self._messages_form or {}, attempt.withheld)
+        left_out = attempt.withheld | attempt.foreign_arguments
+        body = without_parameters(self._messages_form or {}, left_out)
         body["model"] = expert.model
         body["messages"] = [*body["messages"], *follow_up_messages(attempt)]
         body["max_tokens"] = attempt.max_tokens

@@ -136,7 +136,7 @@ class MessagesCall:
         expert = attempt.expert
         if protocol_of(expert) == "openai":
             return self.chat.body_for(attempt)
-        body = without_parameters(self.body, attempt.withheld)
+        body = without_parameters(self.body, attempt.withheld | attempt.foreign_arguments)
         body["model"] = expert.model
         body["max_tokens"] = attempt.max_tokens
         body["messages"] = [self._for_expert(message, expert) for message in self.body["messages"]]

@@ -106,7 +106,7 @@ class IngressReplica:
     """Serves callers: everything but the predictor is here.
 
     Args:
-        served: What it serves, over a predictor elsewhere.
+        service: What it serves, over a predictor elsewhere.
         predictors: The replicas that predict, which are deployed with it; :class:`ReplicaLine` leads to them.
     """
 

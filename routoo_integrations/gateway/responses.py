@@ -92,7 +92,7 @@ class ResponsesWriter:
         body: The call.
         response_id: Of the response.
         authors: Mark the ids of tool calls.
-        kept: Takes the response once it is whole.
+        storage: Takes the response once it is whole; ``None`` where it is not stored.
     """
 
     sign_of_life = COMMENT

@@ -17,6 +17,7 @@ from routoo_core.calling.recall import RecalledAnswer
 from routoo_core.errors import NoReply
 from routoo_core.failures import MISREAD_ERRORS
 from routoo_core.record import DecisionRecord
+from routoo_integrations.call_arguments import without_parameters
 from routoo_integrations.langchain.clients import LangChainClient
 from routoo_integrations.langchain.messages import portable_messages, stamp_generation
 from routoo_integrations.langchain.reading import ChunkReader, read_result, read_result_usage
@@ -144,7 +145,9 @@ class ChatCall:
             messages = portable_messages(self.messages, attempt.expert.name)
             if attempt.follow_up is not None:
                 messages += convert_to_messages(attempt.follow_up.messages())
-            arguments = client.arguments(self.stop, self.keywords, attempt.max_tokens)
+            stop = None if attempt.foreign_arguments else self.stop
+            keywords = without_parameters(self.keywords, attempt.foreign_arguments)
+            arguments = client.arguments(stop, keywords, attempt.max_tokens)
         return messages, arguments
 
 

@@ -15,6 +15,7 @@ from routoo_core.calling.driver import arun, run
 from routoo_core.calling.readings import Reading
 from routoo_core.record import DecisionRecord
 from routoo_core.request import RoutedRequest
+from routoo_integrations.call_arguments import without_parameters
 from routoo_integrations.langchain.chat_model import RoutooChatModel
 from routoo_integrations.langchain.configured import configured_settings
 from routoo_integrations.langchain.errors import errors_as_langchain
@@ -128,6 +129,9 @@ class AgentCall:
             system_message = well_formed_message(system_message)
         settings = self.model.expert_keywords(self.request.model_settings)
         stop = self.model.stop_of(settings.pop("stop", None))
+        if attempt.foreign_arguments:
+            stop = None
+        settings = without_parameters(settings, attempt.foreign_arguments)
         arguments = client.arguments(stop, settings, attempt.max_tokens)
         if arguments.get("stop") is None:
             arguments.pop("stop", None)

@@ -18,6 +18,7 @@ from routoo_core.calling.readings import AsyncStream, Reading
 from routoo_core.calling.recall import RecalledAnswer
 from routoo_core.record import DecisionRecord
 from routoo_core.text import well_formed
+from routoo_integrations.call_arguments import without_parameters
 from routoo_integrations.llama_index.clients import LlamaIndexClient
 from routoo_integrations.llama_index.events import send_record_event
 from routoo_integrations.llama_index.messages import portable_chat_messages, stamp_response
@@ -128,7 +129,8 @@ class LlamaIndexCall(ABC, Generic[Response]):
         with attempt.preparation():
             llm = client.llm_for_call(max_tokens, self.callbacks, withheld, is_async)
             note_responses(llm, is_async)
-            keywords = client.arguments(self.keywords, max_tokens, withheld)
+            keywords = without_parameters(self.keywords, attempt.foreign_arguments)
+            keywords = client.arguments(keywords, max_tokens, withheld)
         return self._invoke(llm, method, keywords, attempt)
 
     def _client(self, attempt: Attempt) -> LlamaIndexClient:
