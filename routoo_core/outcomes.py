@@ -125,16 +125,16 @@ class Outcomes:
         """
         stems = [without_choices(text) for text in self.prompts]
         rows = [row for row in self.rows("train") if stems[row] != self.prompts[row]]
-        open_rows = self.take(rows)
-        ids = tuple(f"{prompt_id}-open" for prompt_id in open_rows.prompt_ids)
+        open_questions = self.take(rows)
+        ids = tuple(f"{prompt_id}-open" for prompt_id in open_questions.prompt_ids)
         texts = tuple(stems[row] for row in rows)
 
-        prompts = replace(open_rows.prompt_table, ids=ids, texts=texts)
-        scores = replace(open_rows.score_table, row_ids=ids)
-        lengths = open_rows.length_table
+        prompts = replace(open_questions.prompt_table, ids=ids, texts=texts)
+        scores = replace(open_questions.score_table, row_ids=ids)
+        lengths = open_questions.length_table
         if lengths is not None:
             lengths = replace(lengths, row_ids=ids)
-        costs = open_rows.cost_table
+        costs = open_questions.cost_table
         if costs is not None:
             costs = replace(costs, row_ids=ids)
         return joined([self, Outcomes(prompts, scores, lengths, costs)])

@@ -71,3 +71,8 @@ def stream_events(server, body, path="/v1/chat/completions", **options):
     with httpx.stream("POST", url, json=body, timeout=60, **options) as response:
         assert response.status_code == 200, response.read()
         return events_of(response)
+
+
+def secret_of(key):
+    """The part of a key that nobody else may know; it may hold hyphens itself."""
+    return key.split("-", 3)[3]

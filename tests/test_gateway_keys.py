@@ -10,7 +10,16 @@ from contextlib import contextmanager
 import httpx
 import openai
 import pytest
-from gateway_parts import HELLO, bearer, make_router, post, sdk_for, state_of, team_router
+from gateway_parts import (
+    HELLO,
+    bearer,
+    make_router,
+    post,
+    sdk_for,
+    secret_of,
+    state_of,
+    team_router,
+)
 from typer.testing import CliRunner
 
 from routoo_core import Budget
@@ -111,7 +120,7 @@ def test_the_clients_own_error_is_one_of_authentication(server, keys):
 def test_a_secret_is_stored_nowhere(server, keys, caplog, capfd):
     key = keys.create("alice", KeyTerms())
     post(server, BODY, headers=bearer(key))
-    secret = key.rpartition("-")[2]
+    secret = secret_of(key)
     for path in keys.path.parent.iterdir():
         assert secret.encode() not in path.read_bytes()
     printed = capfd.readouterr()

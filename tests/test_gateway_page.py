@@ -10,6 +10,7 @@ from gateway_parts import (
     bearer,
     make_router,
     post,
+    secret_of,
     state_of,
     stream_events,
     team_router,
@@ -120,7 +121,7 @@ def test_a_sign_in_is_kept_without_the_key(server, keys, tmp_path):
     assert browser.get("/").status_code == 200
     for path in tmp_path.iterdir():
         assert token.encode() not in path.read_bytes()
-        assert key.rpartition("-")[2].encode() not in path.read_bytes()
+        assert secret_of(key).encode() not in path.read_bytes()
     assert key not in browser.get("/").text
 
 

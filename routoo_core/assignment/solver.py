@@ -289,11 +289,11 @@ def _solve_lp(problem: _Problem) -> Assignment:
         return _decide(problem, partial, 0.0, _highest_lambda(problem, open_rows))
 
     brackets = _sampled_brackets(problem)
-    solution = None
-    while solution is None:
+    result = None
+    while result is None:
         low, high = next(brackets)
-        solution = _settle(problem, low, high)
-    return _decide(problem, solution, low, high)
+        result = _settle(problem, low, high)
+    return _decide(problem, result, low, high)
 
 
 def _sampled_brackets(problem: _Problem) -> Iterator[tuple[float, float]]:
@@ -428,7 +428,7 @@ def _decide(problem: _Problem, partial: _Partial, low: float, high: float) -> As
 
 def _upgrade(pairs: _Pairs, choices: Choices, budget: float) -> Choices:
     """Upgrade prompts while the budget lasts, where a dollar buys the most first."""
-    upgrade = choices.copy()
+    better_choices = choices.copy()
     rest = budget - float(pairs.cost_of(choices).sum())
     rows = np.arange(min(len(choices), _MAX_UPGRADED))
     chosen_quality = pairs.quality[rows, choices[rows]]
@@ -448,8 +448,8 @@ def _upgrade(pairs: _Pairs, choices: Choices, budget: float) -> Choices:
         extra = float(extra_cost[row, choice])
         if extra <= rest:
             rest -= extra
-            upgrade[row] = choice
-    return upgrade
+            better_choices[row] = choice
+    return better_choices
 
 
 def _assign_greedily(problem: _Problem, policy: PreferenceRule) -> Columns:

@@ -230,9 +230,9 @@ class Settlements:
         """Limits that the ledger has lost are declared again, as they were last seen."""
         if not isinstance(self.ledger, LimitStore):
             return
-        ledger_names = {limit.account for limit in self.ledger.limits()}
+        limited_accounts = {limit.account for limit in self.ledger.limits()}
         for limit in recollection.limits():
-            if limit.account not in ledger_names:
+            if limit.account not in limited_accounts:
                 self.ledger.set_limit(limit)
 
     def _hold_again(self, recollection: Recollection) -> None:

@@ -89,13 +89,13 @@ class ExpertCosts:
     def __init__(self, expert: str, calls: Sequence[RoutedCall]) -> None:
         self._expert = expert
         self._fallback = _pooled_ratio(calls)
-        answers = [call for call in calls if self._is_known(call)]
+        answered_calls = [call for call in calls if self._is_known(call)]
         self._correction: _Fit | None = None
-        if len(answers) < FEWEST_ANSWERS:
+        if len(answered_calls) < FEWEST_ANSWERS:
             return
-        cost = np.array([call.answer_usd for call in answers], dtype=np.float64)
-        expected = np.array([call.expected_usd[expert] for call in answers])
-        quality = np.array([call.qualities[expert] for call in answers])
+        cost = np.array([call.answer_usd for call in answered_calls], dtype=np.float64)
+        expected = np.array([call.expected_usd[expert] for call in answered_calls])
+        quality = np.array([call.qualities[expert] for call in answered_calls])
         if expected.sum() <= 0:
             return
         self._scale = float(expected.mean())

@@ -276,8 +276,8 @@ def summarise_replay(
     refusals = sum(call.expert is None for call in calls)
     shares = {}
     for name in settings.prices:
-        answers = sum(call.expert == name for call in calls)
-        shares[name] = answers / len(calls)
+        count = sum(call.expert == name for call in calls)
+        shares[name] = count / len(calls)
 
     share_of_optimum = None
     if limit is not None:

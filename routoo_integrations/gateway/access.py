@@ -311,10 +311,10 @@ def check_terms(
             raise ConfigurationError(
                 f"policy: {terms.policy!r} learns from all calls; make it the router's own, or choose another"
             )
-    candidates = [*(expert.name for expert in pool), *embeddings]
+    all_names = [*(expert.name for expert in pool), *embeddings]
     for pattern in terms.experts:
-        if not any(fnmatchcase(name, pattern) for name in candidates):
-            names = ", ".join(candidates)
+        if not any(fnmatchcase(name, pattern) for name in all_names):
+            names = ", ".join(all_names)
             raise ConfigurationError(f"experts: {pattern!r} is none; name some of {names}")
     if terms.rate is not None:
         read_rates(terms.rate)

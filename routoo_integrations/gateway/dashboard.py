@@ -261,12 +261,12 @@ def _account_row(overview: AccountOverview, least_depth: int) -> AccountRow:
 def _expert_rows(
     router: Router, calls: Sequence[RememberedCall], experts: Sequence[str]
 ) -> list[ExpertRow]:
-    answers = [call for call in calls if call.has_answer and not call.ended.record.cached]
+    answered_calls = [call for call in calls if call.has_answer and not call.ended.record.cached]
     cooling = router.cooldowns.current()
     now = router.cooldowns.clock()
     rows = []
     for name in experts:
-        own = [call for call in answers if call.ended.record.expert == name]
+        own = [call for call in answered_calls if call.ended.record.expert == name]
         tries = [
             attempt
             for call in calls
@@ -280,7 +280,7 @@ def _expert_rows(
             ExpertRow(
                 name=name,
                 calls=len(own),
-                share=f"{len(own) / len(answers):.0%}" if answers else _UNKNOWN,
+                share=f"{len(own) / len(answered_calls):.0%}" if answered_calls else _UNKNOWN,
                 wait=_wait(own),
                 errors=f"{len(errors)} of {len(tries)}" if tries else _UNKNOWN,
                 last_error=(errors[0].error or errors[0].outcome) if errors else "",
