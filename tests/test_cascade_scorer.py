@@ -497,3 +497,30 @@ def test_a_plan_of_any_name_is_written_as_toml(fit):
     for name in ("two words", 'a "b" \\ c', "Ré\U0001f600", "rub\x7fout", "dotted.name"):
         named = replace(cascade, plan=cascade.plan.model_copy(update={"name": name}))
         assert list(tomllib.loads(cascade_tables([named]))["plans"]) == [name]
+
+
+def test_prompts_without_a_stored_answer_are_left_out_and_counted(files):
+    lines = (files / "a.csv").read_text().splitlines(keepends=True)
+    (files / "a.csv").write_text("".join(lines[:1] + lines[9:]))
+    done = CliRunner().invoke(app, [*FIT.split(), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["prompts"] == COUNT / 4 - 1
+    assert "4 prompts lack an answer in a.csv: left out" in " ".join(done.stderr.split())
+
+    (files / "a.csv").write_text("".join(lines[:60]))
+    few = CliRunner().invoke(app, [*FIT.split(), "--overwrite"])
+    assert str(few.exception).startswith("a.csv: too few prompts of the split train")
+    assert "20 or more" in str(few.exception)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--name dear", "--name: 'dear' is an expert of --outcomes"),
+        ("--cost-per-call inf", "--cost-per-call: must be a finite number"),
+    ],
+)
+def test_a_name_of_an_expert_and_an_endless_budget_are_refused(files, option, message):
+    refused = CliRunner().invoke(app, f"{FIT} {option}".split())
+    assert message in str(refused.exception)
+    assert not (files / "scorer").exists()

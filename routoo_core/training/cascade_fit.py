@@ -357,14 +357,21 @@ def fit_cascades(
     """
     complete = outcomes.score_table.complete_rows()
     outcomes = outcomes.take(complete)
-    costs = costs[complete]
+    answered = answers.answered(outcomes.prompt_ids, outcomes.experts)
+    unanswered = int((~answered).sum())
+    if unanswered:
+        progress.note(f"{unanswered:,} prompts lack an answer in {answers.source}: left out")
+    outcomes = outcomes.take(np.flatnonzero(answered))
+    costs = costs[complete][answered]
     learning, searching = _parts(outcomes)
     measuring = outcomes.rows("dev")
     for part, rows in (("train", learning), ("train", searching), ("dev", measuring)):
         if len(rows) < _FEWEST_PROMPTS:
+            source = answers.source if unanswered else "--prompts"
             raise OutcomesError(
-                f"--prompts: too few prompts of the split {part} were answered by all of the experts; a cascade is "
-                "learnt from train prompts and measured on dev prompts, with 50 or more of each"
+                f"{source}: too few prompts of the split {part} were answered by all of the experts; a scorer learns "
+                "on six tenths of the train prompts, lists are chosen on the others and measured on the dev prompts, "
+                f"and each needs {_FEWEST_PROMPTS} or more"
             )
     reader = AnswerReader()
     taught = outcomes.take(np.concatenate([learning, searching]))
@@ -372,15 +379,16 @@ def fit_cascades(
     learnt_rows = taught_rows[: len(learning)]
     searched_rows = taught_rows[len(learning) :]
     read = read_answer_features(taught, answers, reader, progress)
+    progress.note("Fitting the scorer")
     scorer = fit_scorer(taught, read, reader, learnt_rows, searched_rows)
-    # The plans name the folder, which is written when they are known.
-    scorer = replace(scorer, folder=folder)
+    scorer = replace(scorer, folder=folder)  # The plans name it, and it is written after them.
 
     searched = SearchPrompts(
         outcomes.scores[searching].astype(np.float64),
         costs[searching],
         probabilities(scorer, read, searched_rows),
     )
+    progress.note("Searching lists of experts")
     search = LadderSearch(searched)
     measured = outcomes.take(measuring)
     cascades = []

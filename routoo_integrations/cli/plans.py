@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -149,7 +150,11 @@ def fit_cascade_command(
         inputs=[prompts, outcomes, answers, prices],
         folders={"--out": (folder, CASCADE_FILES)},
     ).check(overwrite)
+    if not all(math.isfinite(cost) for cost in cost_per_call):
+        raise ConfigurationError("--cost-per-call: must be a finite number; give USD such as 0.002")
     table = read_outcomes(prompts, outcomes)
+    if name in table.experts:
+        raise ConfigurationError(f"--name: {name!r} is an expert of --outcomes; choose another")
     price_list = _prices_of(table, prices, expert)
     observed = table.select(price_list.models)
     stored = read_answers(answers, observed.experts)
