@@ -241,3 +241,13 @@ def test_nothing_is_replaced_and_faults_are_named_before_work(files):
     lonely = CliRunner().invoke(app, f"{FIT} --prices prices.csv".split())
     assert "--prices-out" in str(lonely.exception)
     assert not (files / "grown").exists()
+
+
+def test_the_command_counts_the_prompts_without_a_stored_answer(files):
+    lines = (files / "a.csv").read_text().splitlines(keepends=True)
+    (files / "a.csv").write_text("".join(lines[:1] + lines[2:]))
+    done = CliRunner().invoke(app, f"{FIT} --json".split())
+    assert done.exit_code == 0, done.output
+    assert "Plan pair: 1 prompts lack an answer in a.csv" in " ".join(done.stderr.split())
+    (fitted,) = json.loads(done.stdout)["plans"]
+    assert fitted["prompts"] == COUNT / 4 - 1

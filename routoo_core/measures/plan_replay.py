@@ -152,8 +152,7 @@ def replay_plan(
     unanswered = int((observed & ~answered).sum())
     if unanswered:
         progress.note(
-            f"Plan {plan.name}: {unanswered:,} prompts are left out, since {answers.source} has no answer of one of "
-            "its experts"
+            f"Plan {plan.name}: {unanswered:,} prompts lack an answer in {answers.source}: left out"
         )
     if unanswered and not (observed & answered).any():
         raise OutcomesError(
