@@ -153,8 +153,12 @@ def fit_cascade_command(
     if not all(math.isfinite(cost) for cost in cost_per_call):
         raise ConfigurationError("--cost-per-call: must be a finite number; give USD such as 0.002")
     table = read_outcomes(prompts, outcomes)
-    if name in table.experts:
-        raise ConfigurationError(f"--name: {name!r} is an expert of --outcomes; choose another")
+    numbered = [f"{name}-{number}" for number in range(1, len(cost_per_call) + 1)]
+    for taken in [name] if len(numbered) == 1 else numbered:
+        if taken in table.experts:
+            raise ConfigurationError(
+                f"--name: {taken!r} is an expert of --outcomes; choose another"
+            )
     price_list = _prices_of(table, prices, expert)
     observed = table.select(price_list.models)
     stored = read_answers(answers, observed.experts)
