@@ -12,6 +12,7 @@ from eight_ways import WAYS, answer, billed, model_for
 from gateway_parts import post, state_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
@@ -23,11 +24,17 @@ from routoo_core.expert_table import ExpertTable
 from routoo_core.measures.plan_replay import AnswerTable, replay_plan
 from routoo_core.outcomes import Outcomes
 from routoo_core.plans import Cascade, describe_plan, read_plans
-from routoo_core.predictor.answer_scorer import load_scorer
+from routoo_core.predictor.answer_scorer import load_scorer, save_scorer
 from routoo_core.prompts import Prompts
 from routoo_core.tables import write_rows
 from routoo_core.testing import FakePredictor, Reply
-from routoo_core.training.cascade_fit import Ladder, LadderSearch, SearchPrompts, fit_cascades
+from routoo_core.training.cascade_fit import (
+    Ladder,
+    LadderSearch,
+    SearchPrompts,
+    cascade_tables,
+    fit_cascades,
+)
 from routoo_integrations.cli import app
 from routoo_integrations.gateway.app import Gateway
 from routoo_integrations.gateway.server import GatewayServer
@@ -302,7 +309,16 @@ def have_another_shape(folder):
 def hold_no_numbers(folder):
     path = folder / "scorer.safetensors"
     arrays = load_file(path)
-    save_file({**arrays, "bias": np.full_like(arrays["bias"], np.nan)}, path)
+    with safe_open(path, framework="numpy") as tensors:
+        metadata = tensors.metadata()
+    save_file({**arrays, "bias": np.full_like(arrays["bias"], np.nan)}, path, metadata)
+
+
+def mix_two_fits(folder):
+    """The weights of one fit beside the experts of another, which has as many."""
+    config = json.loads((folder / "config.json").read_text())
+    config["experts"] = config["experts"][::-1]
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 @pytest.mark.parametrize(
@@ -314,6 +330,7 @@ def hold_no_numbers(folder):
         (be_of_another_kind, "config.json"),
         (have_another_shape, "scorer.safetensors"),
         (hold_no_numbers, "scorer.safetensors"),
+        (mix_two_fits, "scorer.safetensors"),
     ],
 )
 def test_a_damaged_scorer_is_named_before_anything_is_asked(ladder, tmp_path, harm, file):
@@ -395,8 +412,8 @@ def test_the_command_shows_what_a_cascade_is_worth_and_a_table_for_each_cost(fil
     done = CliRunner().invoke(app, f"{FIT} --cost-per-call 0.007".split())
     assert done.exit_code == 0, done.output
     assert "cheap → dear" in done.stdout
-    assert '[plans."ladder-1"]' in done.stdout
-    assert '[plans."ladder-2"]' in done.stdout
+    assert "[plans.ladder-1]" in done.stdout
+    assert "[plans.ladder-2]" in done.stdout
     again = CliRunner().invoke(app, FIT.split())
     assert "exists already" in str(again.exception)
 
@@ -443,3 +460,67 @@ def test_a_router_learns_the_cascade_like_any_plan(files):
 def test_the_command_names_an_expert_that_it_does_not_know(files):
     done = CliRunner().invoke(app, f"{FIT} --expert other".split())
     assert "--expert: 'other' must be in both" in str(done.exception)
+
+
+def test_a_budget_that_is_too_small_leaves_the_folder_as_it_was(files):
+    refused = CliRunner().invoke(app, FIT.replace("0.006", "0.0005").split())
+    assert "is less than the cheapest" in str(refused.exception)
+    assert not (files / "scorer").exists()
+
+    assert CliRunner().invoke(app, FIT.split()).exit_code == 0
+    before = {path.name: path.read_bytes() for path in (files / "scorer").iterdir()}
+    assert set(before) == {"config.json", "plans.toml", "scorer.safetensors"}
+    again = f"{FIT} --cost-per-call 0.0005 --overwrite"
+    assert CliRunner().invoke(app, again.split()).exit_code != 0
+    after = {path.name: path.read_bytes() for path in (files / "scorer").iterdir()}
+    assert after == before
+
+
+def test_a_scorer_whose_weights_cannot_be_written_leaves_the_one_before(
+    ladder, tmp_path, monkeypatch
+):
+    folder = tmp_path / "scorer"
+    save_scorer(folder, ladder.scorer)
+
+    def fail(*arguments, **options):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("routoo_core.predictor.answer_scorer.save_file", fail)
+    other = replace(ladder.scorer, experts=("other", "dear"))
+    with pytest.raises(OSError, match="no space left"):
+        save_scorer(folder, other)
+    assert load_scorer(folder).experts == EXPERTS
+
+
+def test_a_plan_of_any_name_is_written_as_toml(fit):
+    cascade = fit.cascades[0]
+    for name in ("two words", 'a "b" \\ c', "Ré\U0001f600", "rub\x7fout", "dotted.name"):
+        named = replace(cascade, plan=cascade.plan.model_copy(update={"name": name}))
+        assert list(tomllib.loads(cascade_tables([named]))["plans"]) == [name]
+
+
+def test_prompts_without_a_stored_answer_are_left_out_and_counted(files):
+    lines = (files / "a.csv").read_text().splitlines(keepends=True)
+    (files / "a.csv").write_text("".join(lines[:1] + lines[9:]))
+    done = CliRunner().invoke(app, [*FIT.split(), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["prompts"] == COUNT / 4 - 1
+    assert "4 prompts lack an answer in a.csv: left out" in " ".join(done.stderr.split())
+
+    (files / "a.csv").write_text("".join(lines[:60]))
+    few = CliRunner().invoke(app, [*FIT.split(), "--overwrite"])
+    assert str(few.exception).startswith("a.csv: too few prompts of the split train")
+    assert "20 or more" in str(few.exception)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--name dear", "--name: 'dear' is an expert of --outcomes"),
+        ("--cost-per-call inf", "--cost-per-call: must be a finite number"),
+    ],
+)
+def test_a_name_of_an_expert_and_an_endless_budget_are_refused(files, option, message):
+    refused = CliRunner().invoke(app, f"{FIT} {option}".split())
+    assert message in str(refused.exception)
+    assert not (files / "scorer").exists()

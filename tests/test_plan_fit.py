@@ -101,11 +101,14 @@ def test_a_prompt_that_an_expert_did_not_answer_has_no_outcome_and_an_unreadable
     scores[0, 2] = np.nan
     silent = {**answers.texts}
     for expert in EXPERTS[:2]:
-        del silent["q1", expert]
+        silent["q1", expert] = ""
+    del silent["q2", EXPERTS[0]]
     table = Outcomes(outcomes.prompt_table, ExpertTable(outcomes.prompt_ids, EXPERTS, scores))
     replayed = replay_plan(PAIR, table, AnswerTable(silent), quality_of(outcomes))
     assert np.isnan(replayed.scores[0])
     assert replayed.scores[1] == outcomes.scores[1, 2]
+    assert np.isnan(replayed.scores[2])
+    assert not np.isnan(replayed.scores[3:]).any()
 
 
 @pytest.mark.parametrize(
@@ -136,6 +139,20 @@ def test_answers_of_an_expert_that_are_missing_are_named(tmp_path):
     write_rows(tmp_path / "a.csv", [{"prompt_id": "p", "model": "gpt-4o", "answer": "A"}])
     with pytest.raises(OutcomesError, match="no answer of gemini-1.5-flash, gpt-4o-mini"):
         read_answers(tmp_path / "a.csv", EXPERTS)
+
+
+def test_a_row_without_a_text_is_an_empty_answer_and_no_row_is_none(tmp_path):
+    rows = [{"prompt_id": "p", "model": "gpt-4o", "answer": None}]
+    write_rows(tmp_path / "a.parquet", rows)
+    answers = read_answers(tmp_path / "a.parquet", ["gpt-4o"])
+    assert answers.answered(["p", "q"], ["gpt-4o"]).tolist() == [True, False]
+
+
+def test_where_no_prompt_has_all_of_the_answers_the_file_is_named(tables):
+    outcomes, answers = tables
+    texts = {key: text for key, text in answers.texts.items() if key[1] != EXPERTS[0]}
+    with pytest.raises(OutcomesError, match="a.csv: has no prompt with an answer of each"):
+        replay_plan(PAIR, outcomes, AnswerTable(texts, "a.csv"), quality_of(outcomes))
 
 
 # The command
@@ -224,3 +241,13 @@ def test_nothing_is_replaced_and_faults_are_named_before_work(files):
     lonely = CliRunner().invoke(app, f"{FIT} --prices prices.csv".split())
     assert "--prices-out" in str(lonely.exception)
     assert not (files / "grown").exists()
+
+
+def test_the_command_counts_the_prompts_without_a_stored_answer(files):
+    lines = (files / "a.csv").read_text().splitlines(keepends=True)
+    (files / "a.csv").write_text("".join(lines[:1] + lines[2:]))
+    done = CliRunner().invoke(app, f"{FIT} --json".split())
+    assert done.exit_code == 0, done.output
+    assert "Plan pair: 1 prompts lack an answer in a.csv" in " ".join(done.stderr.split())
+    (fitted,) = json.loads(done.stdout)["plans"]
+    assert fitted["prompts"] == COUNT / 4 - 1

@@ -25,18 +25,27 @@ class AnswerTable:
     """What experts answered.
 
     Attributes:
-        texts: Prompt id and expert → the text; without those that are not known.
+        texts: Prompt id and expert → the text, which may be empty; without those that are not known.
+        source: Where they come from, for messages.
     """
 
     texts: dict[tuple[str, str], str] = field(repr=False)
+    source: str = "--answers"
 
     def of(self, prompt_id: str, expert: str) -> Answer:
-        """An answer; one without a text states nothing."""
+        """An answer; one that is not known states nothing, and :meth:`answered` tells it apart."""
         return Answer(self.texts.get((prompt_id, expert), ""))
+
+    def answered(self, prompt_ids: Sequence[str], experts: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether the answers of all of some experts are known, (prompts,)."""
+        answered = np.ones(len(prompt_ids), dtype=np.bool_)
+        for row, prompt_id in enumerate(prompt_ids):
+            answered[row] = all((prompt_id, expert) in self.texts for expert in experts)
+        return answered
 
 
 def read_answers(path: Path, experts: Sequence[str]) -> AnswerTable:
-    """Read a table ``prompt_id, model, answer``.
+    """Read a table ``prompt_id, model, answer``; a row without a text is an empty answer.
 
     Args:
         path: Parquet or CSV.
@@ -54,14 +63,14 @@ def read_answers(path: Path, experts: Sequence[str]) -> AnswerTable:
         if model not in wanted:
             continue
         seen.add(model)
-        if answer is not None:
-            texts[str(prompt_id), str(model)] = str(answer)
+        # An empty field of a CSV is read as a null.
+        texts[str(prompt_id), str(model)] = "" if answer is None else str(answer)
     if wanted - seen:
         missing = ", ".join(sorted(wanted - seen))
         raise OutcomesError(
             f"{path}: holds no answer of {missing}; a plan needs those of all its experts"
         )
-    return AnswerTable(texts)
+    return AnswerTable(texts, str(path))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +79,8 @@ class PlanOutcomes:
 
     Attributes:
         plan: The plan.
-        scores: The score of its reply, 0–1; NaN where it is not offered, or an expert was not observed, (prompts,).
+        scores: The score of its reply, 0–1; NaN where it is not offered, or an expert has no score or
+            no stored answer, (prompts,).
         asked: Whether each of its steps was asked, prompts × steps.
         rounds: How many times one call waited for another, (prompts,); experts asked together are one round.
     """
@@ -130,11 +140,24 @@ def replay_plan(
 
     Raises:
         ConfigurationError: An expert of the plan would be shown what others answered, which no stored answer has seen.
-        OutcomesError: An expert of the plan is not in the table, or no prompt suits the plan.
+        OutcomesError: An expert of the plan is not in the table, no prompt suits the plan, or no prompt has answers of
+            all its experts.
     """
     _check_replayable(plan)
     table = outcomes.select([step.expert for step in plan.steps])
     columns = [list(outcomes.experts).index(step.expert) for step in plan.steps]
+    observed = np.zeros(len(outcomes.prompts), dtype=np.bool_)
+    observed[table.score_table.complete_rows()] = True
+    answered = answers.answered(outcomes.prompt_ids, table.experts)
+    unanswered = int((observed & ~answered).sum())
+    if unanswered:
+        progress.note(
+            f"Plan {plan.name}: {unanswered:,} prompts lack an answer in {answers.source}: left out"
+        )
+    if unanswered and not (observed & answered).any():
+        raise OutcomesError(
+            f"{answers.source}: has no prompt with an answer of each expert of plans.{plan.name}; add their answers"
+        )
     scores = np.full(len(outcomes.prompts), np.nan, dtype=np.float32)
     asked = np.zeros((len(scores), len(plan.steps)), dtype=np.bool_)
     rounds = np.zeros(len(scores), dtype=np.int64)
@@ -142,8 +165,8 @@ def replay_plan(
         for row, prompt in enumerate(outcomes.prompts):
             advance(1)
             request = RoutedRequest.from_text(prompt)
-            is_observed = not np.isnan(table.scores[row]).any()
-            if not is_observed or not plan.suits(request):
+            is_known = observed[row] and answered[row]
+            if not is_known or not plan.suits(request):
                 continue
             trail = _follow(plan, request, outcomes.prompt_ids[row], answers, quality[row, columns])
             scores[row] = 0.0 if trail.final is None else table.scores[row, trail.final]

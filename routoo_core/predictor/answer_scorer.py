@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from routoo_core.answer import Answer
 from routoo_core.comparison import Form, comparison_of
 from routoo_core.errors import CheckpointError, ConfigurationError
+from routoo_core.files import staging
 from routoo_core.predictor.calibration import logistic
 from routoo_core.predictor.checkpoint_folder import CONFIG_FILE, read_config_values
 from routoo_core.predictor.ngram_encoder import NgramEncoder, read_ngram_encoder
@@ -30,6 +31,8 @@ SCORER = "answer-scorer"
 """In config.json: what kind of model the folder holds."""
 SCORER_FILE = "scorer.safetensors"
 SCORER_FILES = (CONFIG_FILE, SCORER_FILE)
+_CONFIG_COPY = "config"
+"""In the metadata of the weights: the text of the config.json that belongs to them."""
 
 _FORMS: tuple[Form, ...] = ("choice", "number", "json")
 _FIGURES = len(_FORMS) + 2
@@ -125,8 +128,19 @@ class AnswerScorer:
 
 
 def save_scorer(folder: Path, scorer: AnswerScorer) -> None:
-    """Write a scorer's two files; the folder is made where it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a scorer's two files, once both are whole; the folder is made where it is missing."""
+    with staging(folder.parent) as scratch:
+        write_scorer_files(scratch, scorer)
+        folder.mkdir(exist_ok=True)
+        for name in SCORER_FILES:
+            (scratch / name).replace(folder / name)
+
+
+def write_scorer_files(folder: Path, scorer: AnswerScorer) -> None:
+    """Write a scorer's two files to a folder that nobody reads yet.
+
+    The weights hold a copy of config.json, so that files of two fits do not pass for one scorer.
+    """
     config = {
         "format": 1,
         "kind": SCORER,
@@ -134,19 +148,21 @@ def save_scorer(folder: Path, scorer: AnswerScorer) -> None:
         "prompt_encoder": scorer.reader.prompt_encoder.fingerprint,
         "answer_encoder": scorer.reader.answer_encoder.fingerprint,
     }
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(config, indent=2) + "\n"
+    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     arrays = {
         "weight": np.ascontiguousarray(scorer.weight, dtype=np.float32),
         "bias": np.ascontiguousarray(scorer.bias, dtype=np.float32),
     }
-    save_file(arrays, folder / SCORER_FILE)
+    save_file(arrays, folder / SCORER_FILE, metadata={_CONFIG_COPY: text})
 
 
 def load_scorer(folder: Path) -> AnswerScorer:
     """Load what :func:`save_scorer` wrote.
 
     Raises:
-        CheckpointError: A file is missing or damaged, or is another kind of model's; the message names it.
+        CheckpointError: A file is missing or damaged, is another kind of model's, or the two are of different fits;
+            the message names it.
     """
     if not folder.is_dir():
         raise CheckpointError(
@@ -164,9 +180,12 @@ def load_scorer(folder: Path) -> AnswerScorer:
             read_ngram_encoder(str(config["prompt_encoder"])),
             read_ngram_encoder(str(config["answer_encoder"])),
         )
-        arrays = load_file(path)
-        weight = arrays["weight"]
-        bias = arrays["bias"]
+        with safe_open(path, framework="numpy") as tensors:
+            metadata = tensors.metadata() or {}
+            weight = tensors.get_tensor("weight")
+            bias = tensors.get_tensor("bias")
+        if json.loads(metadata.get(_CONFIG_COPY, "null")) != config:
+            raise ValueError(f"it was not written with this {CONFIG_FILE}")
         if weight.shape != (len(experts), reader.dim) or bias.shape != (len(experts),):
             raise ValueError(f"weight has the shape {weight.shape}")
         if not np.isfinite(weight).all() or not np.isfinite(bias).all():

@@ -6,15 +6,15 @@ list of experts and its thresholds are chosen on the other, and what they are wo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError, OutcomesError
+from routoo_core.files import staging
 from routoo_core.measures.call_costs import CALLS, measured_costs
 from routoo_core.measures.curve import Array
 from routoo_core.measures.figures import bootstrap_weights
@@ -22,7 +22,13 @@ from routoo_core.measures.plan_replay import AnswerTable, replay_plan
 from routoo_core.outcomes import Outcomes
 from routoo_core.plans.cascade import Cascade
 from routoo_core.plans.tables import describe_plan
-from routoo_core.predictor.answer_scorer import AnswerReader, load_scorer, save_scorer
+from routoo_core.predictor.answer_scorer import (
+    SCORER_FILES,
+    AnswerReader,
+    AnswerScorer,
+    load_scorer,
+    write_scorer_files,
+)
 from routoo_core.prices import PriceList
 from routoo_core.progress import SILENT, Progress
 from routoo_core.text import question_fingerprints
@@ -37,6 +43,10 @@ _SURE = 1.645
 _CLEAR = 2.0
 """Standard errors by which a longer list, or a cheaper expert, must be better than another to count as better."""
 _FEWEST_PROMPTS = 20
+
+PLANS_FILE = "plans.toml"
+CASCADE_FILES = (*SCORER_FILES, PLANS_FILE)
+"""What :func:`fit_cascades` writes."""
 
 Rows = NDArray[np.int64]
 
@@ -330,7 +340,7 @@ def fit_cascades(
     folder: Path,
     progress: Progress = SILENT,
 ) -> CascadeFit:
-    """Learn a scorer, write it, and choose a cascade for each budget.
+    """Learn a scorer, choose a cascade for each budget, and write both once all is known.
 
     Args:
         outcomes: What the experts scored, by split.
@@ -338,7 +348,7 @@ def fit_cascades(
         costs: Of each answer, prompts × experts.
         budgets: The mean costs that a call may have, in the same unit.
         name: What the plan is called; with several budgets, a number is put behind it.
-        folder: Where the scorer is written.
+        folder: Where the scorer and the plans are written; it stays as it is where anything is raised.
         progress: Where progress goes.
 
     Raises:
@@ -347,14 +357,21 @@ def fit_cascades(
     """
     complete = outcomes.score_table.complete_rows()
     outcomes = outcomes.take(complete)
-    costs = costs[complete]
+    answered = answers.answered(outcomes.prompt_ids, outcomes.experts)
+    unanswered = int((~answered).sum())
+    if unanswered:
+        progress.note(f"{unanswered:,} prompts lack an answer in {answers.source}: left out")
+    outcomes = outcomes.take(np.flatnonzero(answered))
+    costs = costs[complete][answered]
     learning, searching = _parts(outcomes)
     measuring = outcomes.rows("dev")
     for part, rows in (("train", learning), ("train", searching), ("dev", measuring)):
         if len(rows) < _FEWEST_PROMPTS:
+            source = answers.source if unanswered else "--prompts"
             raise OutcomesError(
-                f"--prompts: too few prompts of the split {part} were answered by all of the experts; a cascade is "
-                "learnt from train prompts and measured on dev prompts, with 50 or more of each"
+                f"{source}: too few prompts of the split {part} were answered by all of the experts; a scorer learns "
+                "on six tenths of the train prompts, lists are chosen on the others and measured on the dev prompts, "
+                f"and each needs {_FEWEST_PROMPTS} or more"
             )
     reader = AnswerReader()
     taught = outcomes.take(np.concatenate([learning, searching]))
@@ -362,14 +379,16 @@ def fit_cascades(
     learnt_rows = taught_rows[: len(learning)]
     searched_rows = taught_rows[len(learning) :]
     read = read_answer_features(taught, answers, reader, progress)
-    save_scorer(folder, fit_scorer(taught, read, reader, learnt_rows, searched_rows))
-    scorer = load_scorer(folder)
+    progress.note("Fitting the scorer")
+    scorer = fit_scorer(taught, read, reader, learnt_rows, searched_rows)
+    scorer = replace(scorer, folder=folder)  # The plans name it, and it is written after them.
 
     searched = SearchPrompts(
         outcomes.scores[searching].astype(np.float64),
         costs[searching],
         probabilities(scorer, read, searched_rows),
     )
+    progress.note("Searching lists of experts")
     search = LadderSearch(searched)
     measured = outcomes.take(measuring)
     cascades = []
@@ -385,26 +404,47 @@ def fit_cascades(
         cascades.append(
             _measure(plan, budget, measured, answers, costs[measuring], single, progress)
         )
-    return CascadeFit(tuple(cascades), len(learning), len(searching), len(measuring))
+    stored = _write(folder, scorer, cascades)
+    return CascadeFit(stored, len(learning), len(searching), len(measuring))
+
+
+def _write(
+    folder: Path, scorer: AnswerScorer, cascades: Sequence[FittedCascade]
+) -> tuple[FittedCascade, ...]:
+    """Write all of the files once each is whole; the cascades, with the scorer as it is stored."""
+    with staging(folder.parent) as scratch:
+        write_scorer_files(scratch, scorer)
+        (scratch / PLANS_FILE).write_text(cascade_tables(cascades), encoding="utf-8")
+        folder.mkdir(exist_ok=True)
+        for name in CASCADE_FILES:
+            (scratch / name).replace(folder / name)
+    loaded = load_scorer(folder)
+    stored = []
+    for cascade in cascades:
+        plan = cascade.plan.model_copy(update={"scorer": loaded})
+        stored.append(replace(cascade, plan=plan))
+    return tuple(stored)
 
 
 def cascade_tables(cascades: Sequence[FittedCascade]) -> str:
     """The plans of several experts as tables of routoo.toml, with what each is worth; empty where there is none."""
-    tables = []
+    import tomlkit
+
+    plans = tomlkit.table(is_super_table=True)
     for cascade in cascades:
         plan = cascade.plan
         if len(plan.experts) == 1:
             continue
         quality = cascade.quality
-        lines = [
-            f"[plans.{json.dumps(plan.name)}]",
-            f"# quality {quality.mean:.3f} [{quality.low:.3f}, {quality.high:.3f}] at {cascade.cost.mean:.6f} USD a "
-            f"call [{cascade.cost.low:.6f}, {cascade.cost.high:.6f}]",
-        ]
+        table = tomlkit.table()
+        table.comment(
+            f"quality {quality.mean:.3f} [{quality.low:.3f}, {quality.high:.3f}] at {cascade.cost.mean:.6f} USD a "
+            f"call [{cascade.cost.low:.6f}, {cascade.cost.high:.6f}]"
+        )
         for key, value in describe_plan(plan).items():
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-        tables.append("\n".join(lines) + "\n")
-    return "\n".join(tables)
+            table.add(key, value)
+        plans.add(plan.name, table)
+    return tomlkit.dumps({"plans": plans}) if len(plans) else ""
 
 
 def usd_per_call(outcomes: Outcomes, prices: PriceList) -> Array:

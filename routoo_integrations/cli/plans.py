@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,12 +17,13 @@ from routoo_core.measures.plan_replay import read_answers
 from routoo_core.outcomes import Outcomes, outcome_rows, read_outcomes
 from routoo_core.plans.plan import Plan
 from routoo_core.plans.tables import describe_plan, read_plans
-from routoo_core.predictor.answer_scorer import SCORER_FILES
 from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.price_list import read_price_list
 from routoo_core.prices import PriceList
 from routoo_core.tables import check_table_format, write_rows
 from routoo_core.training.cascade_fit import (
+    CASCADE_FILES,
+    PLANS_FILE,
     CascadeFit,
     FittedCascade,
     cascade_tables,
@@ -46,7 +48,6 @@ AnswerTableOption = Annotated[
         help="Parquet or CSV: prompt_id, model, answer; 'routoo score --answers-out' writes it."
     ),
 ]
-_PLANS_FILE = "plans.toml"
 
 
 def fit_command(
@@ -147,9 +148,17 @@ def fit_cascade_command(
     """
     CommandFiles(
         inputs=[prompts, outcomes, answers, prices],
-        folders={"--out": (folder, (*SCORER_FILES, _PLANS_FILE))},
+        folders={"--out": (folder, CASCADE_FILES)},
     ).check(overwrite)
+    if not all(math.isfinite(cost) for cost in cost_per_call):
+        raise ConfigurationError("--cost-per-call: must be a finite number; give USD such as 0.002")
     table = read_outcomes(prompts, outcomes)
+    numbered = [f"{name}-{number}" for number in range(1, len(cost_per_call) + 1)]
+    for taken in [name] if len(numbered) == 1 else numbered:
+        if taken in table.experts:
+            raise ConfigurationError(
+                f"--name: {taken!r} is an expert of --outcomes; choose another"
+            )
     price_list = _prices_of(table, prices, expert)
     observed = table.select(price_list.models)
     stored = read_answers(answers, observed.experts)
@@ -157,7 +166,6 @@ def fit_cascade_command(
     fit = fit_cascades(observed, stored, costs, cost_per_call, name, folder, progress)
 
     text = cascade_tables(fit.cascades)
-    (folder / _PLANS_FILE).write_text(text, encoding="utf-8")
     if as_json:
         cascades = [_cascade_as_dict(cascade) for cascade in fit.cascades]
         print_json({"out": str(folder), "prompts": fit.measuring, "plans": cascades})
@@ -248,7 +256,7 @@ def _show_cascades(fit: CascadeFit, folder: Path, text: str) -> None:
         )
     out.print(table)
     if text:
-        print_line(f"{folder / _PLANS_FILE}: put this into routoo.toml, and teach it to the router")
+        print_line(f"{folder / PLANS_FILE}: put this into routoo.toml, and teach it to the router")
         print_line("by `routoo plans fit`:")
         print_line(text)
     else:
