@@ -148,7 +148,7 @@ class Endpoint(Settings):
             return False
         base_url = self.base_url
         if not base_url:
-            base_url = _first_set(_OPENAI_ADDRESSES) or f"https://{_OPENAI_DOMAIN}/v1"
+            base_url = first_set_variable(_OPENAI_ADDRESSES) or f"https://{_OPENAI_DOMAIN}/v1"
         return is_within(_host_of(base_url), (_OPENAI_DOMAIN,))
 
     @property
@@ -236,7 +236,7 @@ class Endpoint(Settings):
             )
 
 
-def _first_set(variables: tuple[str, ...]) -> str | None:
+def first_set_variable(variables: tuple[str, ...]) -> str | None:
     """The value of the first of these environment variables that has one."""
     for name in variables:
         value = os.environ.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,3 +23,13 @@ def replacing(path: Path) -> Iterator[Path]:
         partial = folder / path.name
         yield partial
         partial.replace(path)
+
+
+@contextmanager
+def replacing_all(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """A folder to write files of these names in; after the block, and only if nothing was raised, they are moved."""
+    with staging(folder.parent) as scratch:
+        yield scratch
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            (scratch / name).replace(folder / name)

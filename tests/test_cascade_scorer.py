@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from toy_tables import write_answered_tables
 from typer.testing import CliRunner
 
 from routoo_core import Budget, Pool, RoutedRequest, Router
@@ -26,7 +27,6 @@ from routoo_core.outcomes import Outcomes
 from routoo_core.plans import Cascade, describe_plan, read_plans
 from routoo_core.predictor.answer_scorer import load_scorer, save_scorer
 from routoo_core.prompts import Prompts
-from routoo_core.tables import write_rows
 from routoo_core.testing import FakePredictor, Reply
 from routoo_core.training.cascade_fit import (
     Ladder,
@@ -365,24 +365,7 @@ def test_a_cascade_can_be_made_in_code(ladder):
 def files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outcomes, answers = made_tables(3)
-    rows = zip(outcomes.prompt_ids, outcomes.prompts, outcomes.splits, strict=True)
-    write_rows(
-        tmp_path / "p.csv",
-        [{"prompt_id": name, "prompt": text, "split": split} for name, text, split in rows],
-    )
-    observed = []
-    for row, prompt_id in enumerate(outcomes.prompt_ids):
-        for column, expert in enumerate(EXPERTS):
-            score = float(outcomes.scores[row, column])
-            observed.append(
-                {"prompt_id": prompt_id, "model": expert, "score": score, "cost_usd": USD[column]}
-            )
-    write_rows(tmp_path / "o.csv", observed)
-    said = [
-        {"prompt_id": prompt_id, "model": expert, "answer": text}
-        for (prompt_id, expert), text in answers.texts.items()
-    ]
-    write_rows(tmp_path / "a.csv", said)
+    write_answered_tables(tmp_path, outcomes, answers, USD)
     (tmp_path / "prices.csv").write_text(
         "model,input_usd_per_1m,output_usd_per_1m\ncheap,1,1\ndear,10,10\n"
     )

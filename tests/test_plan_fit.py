@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+from toy_tables import write_answered_tables
 from typer.testing import CliRunner
 
 from routoo_core import RoutedRequest, Router
@@ -162,22 +163,7 @@ def test_where_no_prompt_has_all_of_the_answers_the_file_is_named(tables):
 def files(tables, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outcomes, answers = tables
-    rows = zip(outcomes.prompt_ids, outcomes.prompts, outcomes.splits, strict=True)
-    write_rows(
-        tmp_path / "p.csv",
-        [{"prompt_id": name, "prompt": text, "split": split} for name, text, split in rows],
-    )
-    observed = []
-    for row, prompt_id in enumerate(outcomes.prompt_ids):
-        for column, expert in enumerate(EXPERTS):
-            score = float(outcomes.scores[row, column])
-            observed.append({"prompt_id": prompt_id, "model": expert, "score": score})
-    write_rows(tmp_path / "o.csv", observed)
-    said = [
-        {"prompt_id": prompt_id, "model": expert, "answer": text}
-        for (prompt_id, expert), text in answers.texts.items()
-    ]
-    write_rows(tmp_path / "a.csv", said)
+    write_answered_tables(tmp_path, outcomes, answers)
     experts = ""
     for name in EXPERTS:
         experts += f'[experts."{name}"]\nmodel = "{name}"\nbase_url = "http://127.0.0.1:9/v1"\n'

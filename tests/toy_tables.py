@@ -40,3 +40,31 @@ def outcome_rows(table):
                 score = float(table.values[row, column])
                 rows.append({"prompt_id": prompt_id, "model": model, "score": score})
     return rows
+
+
+def write_answered_tables(folder, outcomes, answers, usd=None):
+    """Write p.csv, o.csv and a.csv: prompts, what each expert scored, and what it answered.
+
+    Args:
+        folder: Where.
+        outcomes: Complete.
+        answers: An ``AnswerTable``.
+        usd: What an answer of each expert cost; left out where it is ``None``.
+    """
+    rows = zip(outcomes.prompt_ids, outcomes.prompts, outcomes.splits, strict=True)
+    write_rows(
+        folder / "p.csv",
+        [{"prompt_id": name, "prompt": text, "split": split} for name, text, split in rows],
+    )
+    scores = []
+    for row, prompt_id in enumerate(outcomes.prompt_ids):
+        for column, expert in enumerate(outcomes.experts):
+            score = float(outcomes.scores[row, column])
+            cost = {} if usd is None else {"cost_usd": usd[column]}
+            scores.append({"prompt_id": prompt_id, "model": expert, "score": score, **cost})
+    write_rows(folder / "o.csv", scores)
+    texts = [
+        {"prompt_id": prompt_id, "model": expert, "answer": text}
+        for (prompt_id, expert), text in answers.texts.items()
+    ]
+    write_rows(folder / "a.csv", texts)

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from routoo_core.answer import Answer
 from routoo_core.comparison import Form, comparison_of
 from routoo_core.errors import CheckpointError, ConfigurationError
-from routoo_core.files import staging
+from routoo_core.files import replacing_all
 from routoo_core.predictor.calibration import logistic
 from routoo_core.predictor.checkpoint_folder import CONFIG_FILE, read_config_values
 from routoo_core.predictor.ngram_encoder import NgramEncoder, read_ngram_encoder
@@ -129,11 +129,8 @@ class AnswerScorer:
 
 def save_scorer(folder: Path, scorer: AnswerScorer) -> None:
     """Write a scorer's two files, once both are whole; the folder is made where it is missing."""
-    with staging(folder.parent) as scratch:
+    with replacing_all(folder, SCORER_FILES) as scratch:
         write_scorer_files(scratch, scorer)
-        folder.mkdir(exist_ok=True)
-        for name in SCORER_FILES:
-            (scratch / name).replace(folder / name)
 
 
 def write_scorer_files(folder: Path, scorer: AnswerScorer) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.errors import ConfigurationError, OutcomesError
-from routoo_core.files import staging
+from routoo_core.files import replacing_all
 from routoo_core.measures.call_costs import CALLS, measured_costs
 from routoo_core.measures.curve import Array
 from routoo_core.measures.figures import bootstrap_weights
@@ -412,12 +412,9 @@ def _write(
     folder: Path, scorer: AnswerScorer, cascades: Sequence[FittedCascade]
 ) -> tuple[FittedCascade, ...]:
     """Write all of the files once each is whole; the cascades, with the scorer as it is stored."""
-    with staging(folder.parent) as scratch:
+    with replacing_all(folder, CASCADE_FILES) as scratch:
         write_scorer_files(scratch, scorer)
         (scratch / PLANS_FILE).write_text(cascade_tables(cascades), encoding="utf-8")
-        folder.mkdir(exist_ok=True)
-        for name in CASCADE_FILES:
-            (scratch / name).replace(folder / name)
     loaded = load_scorer(folder)
     stored = []
     for cascade in cascades:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -32,43 +33,45 @@ app = typer.Typer(
 Start with [bold]routoo demo[/bold], then ask [bold]routoo route "your prompt"[/bold] who would answer and why.
 Commands that need a configuration read --config, else $ROUTOO_CONFIG, ./routoo.toml or ./routoo-demo/routoo.toml.""",
 )
-budget_app = typer.Typer(
-    cls=lazy_group(BUDGET_COMMANDS),
-    no_args_is_help=True,
-    help="Show and change accounts: what is spent, held and left.",
+
+
+def _add_group(name: str, commands: Mapping[str, tuple[str, str]], help_text: str) -> None:
+    """Add commands that stand behind a word of their own: ``routoo NAME COMMAND``."""
+    group = typer.Typer(cls=lazy_group(commands), no_args_is_help=True, help=help_text)
+    app.add_typer(group, name=name)
+
+
+_add_group(
+    "budget",
+    BUDGET_COMMANDS,
+    "Show and change accounts: what is spent, held and left.",
 )
-data_app = typer.Typer(
-    cls=lazy_group(DATA_COMMANDS),
-    no_args_is_help=True,
-    help="Prepare prompts to train on: each step reads a table and writes one, and beside it a manifest "
+_add_group(
+    "data",
+    DATA_COMMANDS,
+    "Prepare prompts to train on: each step reads a table and writes one, and beside it a manifest "
     "(.manifest.json) with counts, licences, settings and the SHA-256 of what went in and came out.",
 )
-app.add_typer(budget_app, name="budget")
-app.add_typer(data_app, name="data")
-catalogue_app = typer.Typer(
-    cls=lazy_group(CATALOGUE_COMMANDS),
-    no_args_is_help=True,
-    help="Published facts about current models: windows, prices, scores, and the abilities that follow from them.",
+_add_group(
+    "catalogue",
+    CATALOGUE_COMMANDS,
+    "Published facts about current models: windows, prices, scores, and the abilities that follow from them.",
 )
-app.add_typer(catalogue_app, name="catalogue")
-key_app = typer.Typer(
-    cls=lazy_group(KEY_COMMANDS),
-    no_args_is_help=True,
-    help="Keys of the gateway ('routoo serve'): each is an account, with a limit and rights of its own.",
+_add_group(
+    "key",
+    KEY_COMMANDS,
+    "Keys of the gateway ('routoo serve'): each is an account, with a limit and rights of its own.",
 )
-app.add_typer(key_app, name="key")
-cache_app = typer.Typer(
-    cls=lazy_group(CACHE_COMMANDS),
-    no_args_is_help=True,
-    help="Answers that are stored and given again ('[cache]' in routoo.toml).",
+_add_group(
+    "cache",
+    CACHE_COMMANDS,
+    "Answers that are stored and given again ('[cache]' in routoo.toml).",
 )
-app.add_typer(cache_app, name="cache")
-plans_app = typer.Typer(
-    cls=lazy_group(PLANS_COMMANDS),
-    no_args_is_help=True,
-    help="Several experts in one call: what such plans are worth.",
+_add_group(
+    "plans",
+    PLANS_COMMANDS,
+    "Several experts in one call: what such plans are worth.",
 )
-app.add_typer(plans_app, name="plans")
 
 
 def main() -> None:

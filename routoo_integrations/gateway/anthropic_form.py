@@ -10,7 +10,7 @@ from typing import Any
 from routoo_core.text import parse_json
 from routoo_core.usage import Usage, read_usage, usage_so_far
 from routoo_integrations.gateway.anthropic_replies import blocks_of
-from routoo_integrations.gateway.events import JsonObject
+from routoo_integrations.gateway.events import JsonObject, json_field
 from routoo_integrations.gateway.translation import STOP_REASONS, NotTranslatable
 
 _SYSTEM_ROLES = ("system", "developer")
@@ -87,12 +87,12 @@ def _form_of_reply(form: Any) -> JsonObject:
     Raises:
         NotTranslatable: It is JSON without a schema.
     """
-    kind = _field(form, "type")
+    kind = json_field(form, "type")
     if kind in {None, "text"}:
         return {}
     if kind != "json_schema":
         raise NotTranslatable("Anthropic's models have no JSON without a schema")
-    schema = _field(_field(form, "json_schema"), "schema")
+    schema = json_field(json_field(form, "json_schema"), "schema")
     return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
 
 
@@ -122,13 +122,13 @@ def _turn_of(message: Mapping[str, Any]) -> tuple[str, list[JsonObject]]:
     if role != "assistant" or message.get("function_call"):
         raise NotTranslatable(f"a message of role {role!r} is not known to Anthropic's models")
     for call in message.get("tool_calls") or ():
-        function = _field(call, "function")
+        function = json_field(call, "function")
         blocks.append(
             {
                 "type": "tool_use",
-                "id": _field(call, "id"),
-                "name": _field(function, "name"),
-                "input": _input_of(_field(function, "arguments")),
+                "id": json_field(call, "id"),
+                "name": json_field(function, "name"),
+                "input": _input_of(json_field(function, "arguments")),
             }
         )
     return "assistant", blocks
@@ -140,14 +140,14 @@ def _blocks_of_content(content: Any) -> Iterator[JsonObject]:
             yield {"type": "text", "text": content}
         return
     for part in content if isinstance(content, list) else ():
-        kind = _field(part, "type")
+        kind = json_field(part, "type")
         if kind in {"text", "refusal"}:
             text = part.get("text") or part.get("refusal")
             if text:
                 yield {"type": "text", "text": text}
         elif kind == "image_url":
-            yield {"type": "image", "source": _source_of(_field(part["image_url"], "url"))}
-        elif kind == "file" and _field(part.get("file"), "file_data"):
+            yield {"type": "image", "source": _source_of(json_field(part["image_url"], "url"))}
+        elif kind == "file" and json_field(part.get("file"), "file_data"):
             yield {"type": "document", "source": _source_of(part["file"]["file_data"])}
         else:
             raise NotTranslatable(f"a part of type {kind!r} is not known to Anthropic's models")
@@ -179,8 +179,8 @@ def _tools_of(chat: Mapping[str, Any]) -> JsonObject:
         return {}
     tools = []
     for tool in chat["tools"]:
-        function = _field(tool, "function")
-        if _field(tool, "type") != "function" or not isinstance(function, dict):
+        function = json_field(tool, "function")
+        if json_field(tool, "type") != "function" or not isinstance(function, dict):
             raise NotTranslatable("tools other than functions are not known to Anthropic's models")
         schema = function.get("parameters") or {"type": "object", "properties": {}}
         own = {"name": function.get("name"), "input_schema": schema}
@@ -193,8 +193,8 @@ def _tools_of(chat: Mapping[str, Any]) -> JsonObject:
     tool_choice = chat.get("tool_choice")
     if isinstance(tool_choice, str) and tool_choice in _TOOL_CHOICES:
         choice["type"] = _TOOL_CHOICES[tool_choice]
-    elif _field(tool_choice, "type") == "function":
-        choice = {"type": "tool", "name": _field(_field(tool_choice, "function"), "name")}
+    elif json_field(tool_choice, "type") == "function":
+        choice = {"type": "tool", "name": json_field(json_field(tool_choice, "function"), "name")}
     if chat.get("parallel_tool_calls") is False:
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
     return {"tools": tools, "tool_choice": choice} if choice else {"tools": tools}
@@ -204,7 +204,11 @@ def _plain_text(content: Any) -> str:
     """The texts of a content, one a line."""
     if isinstance(content, str):
         return content
-    texts = [_field(part, "text") for part in content if _field(part, "text")] if content else []
+    texts = (
+        [json_field(part, "text") for part in content if json_field(part, "text")]
+        if content
+        else []
+    )
     return "\n".join(str(text) for text in texts)
 
 
@@ -258,7 +262,7 @@ class CompletionChunks:
         elif kind == "content_block_delta":
             yield from self._delta(event)
         elif kind == "message_delta":
-            reason = _field(event.get("delta"), "stop_reason")
+            reason = json_field(event.get("delta"), "stop_reason")
             if reason:
                 yield self._chunk({}, _FINISH_REASONS.get(str(reason), "stop"))
         elif kind == "message_stop":
@@ -266,20 +270,20 @@ class CompletionChunks:
 
     def _open_block(self, event: JsonObject) -> Iterator[JsonObject]:
         block = event.get("content_block")
-        if _field(block, "type") != "tool_use":
+        if json_field(block, "type") != "tool_use":
             return
         number = self._calls.setdefault(event.get("index"), len(self._calls))
-        function = {"name": _field(block, "name"), "arguments": ""}
-        call = {"index": number, "id": _field(block, "id"), "type": "function"}
+        function = {"name": json_field(block, "name"), "arguments": ""}
+        call = {"index": number, "id": json_field(block, "id"), "type": "function"}
         yield self._chunk({"tool_calls": [{**call, "function": function}]})
 
     def _delta(self, event: JsonObject) -> Iterator[JsonObject]:
         delta = event.get("delta")
-        kind = _field(delta, "type")
+        kind = json_field(delta, "type")
         if kind == "text_delta":
-            yield self._chunk({"content": _field(delta, "text")})
+            yield self._chunk({"content": json_field(delta, "text")})
         elif kind == "input_json_delta" and event.get("index") in self._calls:
-            function = {"arguments": _field(delta, "partial_json")}
+            function = {"arguments": json_field(delta, "partial_json")}
             number = self._calls[event.get("index")]
             yield self._chunk({"tool_calls": [{"index": number, "function": function}]})
 
@@ -311,7 +315,3 @@ def _openai_usage(usage: Usage | None) -> JsonObject | None:
 
 def _json(value: Any) -> str:
     return json.dumps(value if value is not None else {})
-
-
-def _field(holder: Any, name: str) -> Any:
-    return holder.get(name) if isinstance(holder, Mapping) else None

@@ -13,7 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
-from routoo_core.endpoint import AZURE
+from routoo_core.endpoint import AZURE, first_set_variable
 from routoo_core.errors import ConfigurationError, NoReply
 from routoo_core.experts import Expert, Pool
 from routoo_core.redaction import scrubbed
@@ -238,7 +238,7 @@ def _address_of(expert: Expert, path: str) -> ExpertAddress:
         return _anthropic_address(expert)
     if expert.is_azure:
         return _azure_address(expert, path)
-    base_url = expert.base_url or _first_set(_OPENAI_ADDRESS_VARIABLES) or _OPENAI_ADDRESS
+    base_url = expert.base_url or first_set_variable(_OPENAI_ADDRESS_VARIABLES) or _OPENAI_ADDRESS
     key = expert.api_key()
     headers = {"Content-Type": "application/json"}
     if key is not None:
@@ -271,12 +271,3 @@ def _anthropic_key(expert: Expert) -> str | None:
     if expert.api_key_env:
         return expert.api_key()
     return os.environ.get(_ANTHROPIC_KEY, "").strip() or None
-
-
-def _first_set(variables: tuple[str, ...]) -> str | None:
-    """The value of the first of these environment variables that has one."""
-    for name in variables:
-        value = os.environ.get(name)
-        if value:
-            return value
-    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,11 @@ DONE = "[DONE]"
 
 COMMENT = b": keep-alive\n\n"
 """A line that every reader of server-sent events passes over."""
+
+
+def json_field(holder: Any, name: str) -> Any:
+    """A field of a JSON object; ``None`` where it has none, or where the value is no object."""
+    return holder.get(name) if isinstance(holder, Mapping) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,7 @@ class KeyStore:
             )
         key_id = secrets.token_hex(_ID_BYTES)
         key = _new_key(key_id)
-        row = (key_id, account, _digest(key), terms.to_json(), self.clock(), expires_at)
+        row = (key_id, account, digest_of(key), terms.to_json(), self.clock(), expires_at)
         with self._changing() as db:
             db.execute(
                 "INSERT INTO keys (id, account, digest, terms, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -223,7 +223,7 @@ class KeyStore:
                 UPDATE keys SET previous_digest = digest, previous_until = ?, digest = ?, revoked_at = NULL
                 WHERE id = ?
                 """,
-                (until, _digest(key), access_key.id),
+                (until, digest_of(key), access_key.id),
             )
         return key
 
@@ -331,5 +331,6 @@ def _id_of(key: str) -> str:
     return key.removeprefix(_PREFIX)[: 2 * _ID_BYTES]
 
 
-def _digest(key: str) -> bytes:
+def digest_of(key: str) -> bytes:
+    """What is stored in the place of a secret."""
     return hashlib.sha256(key.encode()).digest()

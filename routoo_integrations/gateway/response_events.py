@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from routoo_core.usage import Usage, read_usage
-from routoo_integrations.gateway.events import JsonObject
+from routoo_integrations.gateway.events import JsonObject, json_field
 from routoo_integrations.gateway.openai_replies import choices_of
 from routoo_integrations.gateway.response_form import (
     call_item,
@@ -66,10 +66,10 @@ class ResponseEvents:
                 continue
             delta = choice.get("delta")
             for field_name, kind in _TEXT_KINDS:
-                text = _field(delta, field_name)
+                text = json_field(delta, field_name)
                 if isinstance(text, str) and text:
                     yield from self._write_text(kind, text)
-            for call in _field(delta, "tool_calls") or ():
+            for call in json_field(delta, "tool_calls") or ():
                 yield from self._write_call(call)
             self._reason = choice.get("finish_reason") or self._reason
 
@@ -121,17 +121,20 @@ class ResponseEvents:
     # Calls of tools
 
     def _write_call(self, call: Any) -> Iterator[JsonObject]:
-        key = _field(call, "index") or 0
-        function = _field(call, "function")
+        key = json_field(call, "index") or 0
+        function = json_field(call, "function")
         if self._open is None or self._open.key != key:
             yield from self._close()
             item = call_item(
-                self._item_id("fc"), _field(call, "id"), _field(function, "name"), "in_progress"
+                self._item_id("fc"),
+                json_field(call, "id"),
+                json_field(function, "name"),
+                "in_progress",
             )
             self._open = _OpenItem(key, item)
             index = len(self._output)
             yield self._event("response.output_item.added", output_index=index, item=item)
-        arguments = _field(function, "arguments")
+        arguments = json_field(function, "arguments")
         if arguments:
             self._open.text += arguments
             place = self._place(self._open, has_parts=False)
@@ -175,7 +178,3 @@ class ResponseEvents:
         event = {"type": kind, "sequence_number": self._sent, **fields}
         self._sent += 1
         return event
-
-
-def _field(holder: Any, name: str) -> Any:
-    return holder.get(name) if isinstance(holder, Mapping) else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from routoo_core.usage import Usage, read_usage
-from routoo_integrations.gateway.events import JsonObject
+from routoo_integrations.gateway.events import JsonObject, json_field
 from routoo_integrations.gateway.openai_replies import choices_of
 from routoo_integrations.gateway.problems import invalid_request
 
@@ -105,7 +105,7 @@ def chat_body_of(body: Mapping[str, Any], history: Sequence[JsonObject] = ()) ->
         chat["tool_choice"] = choice
 
     chat.update(_text_arguments(body.get("text")))
-    effort = _field(body.get("reasoning"), "effort")
+    effort = json_field(body.get("reasoning"), "effort")
     if effort is not None:
         chat["reasoning_effort"] = effort
     return chat
@@ -114,13 +114,13 @@ def chat_body_of(body: Mapping[str, Any], history: Sequence[JsonObject] = ()) ->
 def _text_arguments(text: Any) -> JsonObject:
     """The arguments that say what the text of a reply is to be like."""
     arguments: JsonObject = {}
-    form = _field(text, "format")
-    if _field(form, "type") == "json_schema":
+    form = json_field(text, "format")
+    if json_field(form, "type") == "json_schema":
         schema = {name: value for name, value in form.items() if name != "type"}
         arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif _field(form, "type") == "json_object":
+    elif json_field(form, "type") == "json_object":
         arguments["response_format"] = form
-    verbosity = _field(text, "verbosity")
+    verbosity = json_field(text, "verbosity")
     if verbosity is not None:
         arguments["verbosity"] = verbosity
     return arguments
@@ -162,7 +162,7 @@ def _content_of(content: Any, index: int) -> Any:
         return content
     parts = []
     for part in _list_of(content, f"input[{index}].content"):
-        kind = _field(part, "type")
+        kind = json_field(part, "type")
         if kind in ("input_text", "output_text"):  # a tuple: it may be a list
             parts.append({"type": "text", "text": part.get("text", "")})
         elif kind == "refusal":
@@ -187,7 +187,7 @@ def _text_of(output: Any) -> str:
         return output
     texts = []
     for part in output if isinstance(output, list) else ():
-        text = _field(part, "text")
+        text = json_field(part, "text")
         if isinstance(text, str):
             texts.append(text)
     return "\n".join(texts)
@@ -200,7 +200,7 @@ def _call_of(item: Mapping[str, Any]) -> JsonObject:
 
 def _tool_of(tool: Any) -> JsonObject:
     """A tool; those that OpenAI runs are left as they are, so that no expert is sent them unasked."""
-    if _field(tool, "type") != "function":
+    if json_field(tool, "type") != "function":
         return tool if isinstance(tool, dict) else {"type": str(tool)}
     function = {name: value for name, value in tool.items() if name != "type" and value is not None}
     return {"type": "function", "function": function}
@@ -273,16 +273,16 @@ def response_of(
     message = choice.get("message")
     output: list[JsonObject] = []
     parts = []
-    if isinstance(_field(message, "content"), str):
-        parts.append(text_part("output_text", _field(message, "content")))
-    if isinstance(_field(message, "refusal"), str):
-        parts.append(text_part("refusal", _field(message, "refusal")))
+    if isinstance(json_field(message, "content"), str):
+        parts.append(text_part("output_text", json_field(message, "content")))
+    if isinstance(json_field(message, "refusal"), str):
+        parts.append(text_part("refusal", json_field(message, "refusal")))
     if parts:
         output.append(message_item(f"msg_{response_id}", parts, "completed"))
-    for number, call in enumerate(_field(message, "tool_calls") or ()):
-        function = _field(call, "function") or {}
+    for number, call in enumerate(json_field(message, "tool_calls") or ()):
+        function = json_field(call, "function") or {}
         item_id = f"fc_{number}_{response_id}"
-        item = call_item(item_id, _field(call, "id"), function.get("name"), "completed")
+        item = call_item(item_id, json_field(call, "id"), function.get("name"), "completed")
         output.append({**item, "arguments": function.get("arguments") or ""})
     return ended(head, output, choice.get("finish_reason"), read_usage(completion))
 
@@ -330,7 +330,3 @@ def response_usage(usage: Usage | None) -> JsonObject | None:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
-
-
-def _field(holder: Any, name: str) -> Any:
-    return holder.get(name) if isinstance(holder, Mapping) else None

@@ -5,7 +5,6 @@ They are kept in the file of the keys, so that every process knows them, as SHA-
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 
 from routoo_core.budget.sqlite_file import BUSY_TIMEOUT_S
 from routoo_core.errors import LedgerError
-from routoo_integrations.gateway.keys import AccessKey, KeyStore
+from routoo_integrations.gateway.keys import AccessKey, KeyStore, digest_of
 
 SESSION_S = 12 * 3600
 """How long a sign-in lasts, at most."""
@@ -61,7 +60,7 @@ class Sessions:
         if access_key is None or not access_key.is_usable(now):
             return None
         token = secrets.token_urlsafe(_TOKEN_BYTES)
-        row = (_digest(token), access_key.id, _digest(key), now + SESSION_S)
+        row = (digest_of(token), access_key.id, digest_of(key), now + SESSION_S)
         with self._failing_as_ledger(), self._db:
             self._db.execute("DELETE FROM sessions WHERE expires_at <= ?", (now,))
             self._db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", row)
@@ -77,7 +76,7 @@ class Sessions:
         with self._failing_as_ledger():
             row = self._db.execute(
                 "SELECT key_id, key_digest FROM sessions WHERE digest = ? AND expires_at > ?",
-                (_digest(token), now),
+                (digest_of(token), now),
             ).fetchone()
         if row is None:
             return None
@@ -93,7 +92,7 @@ class Sessions:
             LedgerError: The file cannot be used.
         """
         with self._failing_as_ledger(), self._db:
-            self._db.execute("DELETE FROM sessions WHERE digest = ?", (_digest(token),))
+            self._db.execute("DELETE FROM sessions WHERE digest = ?", (digest_of(token),))
 
     @contextmanager
     def _failing_as_ledger(self) -> Iterator[None]:
@@ -101,7 +100,3 @@ class Sessions:
             yield
         except sqlite3.Error as error:
             raise LedgerError(f"{self._keys.path}: {error}; check the file of the keys") from error
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()

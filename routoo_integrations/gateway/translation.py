@@ -11,7 +11,7 @@ from typing import Any
 
 from routoo_core.text import parse_json
 from routoo_core.usage import Usage, read_usage
-from routoo_integrations.gateway.events import JsonObject
+from routoo_integrations.gateway.events import JsonObject, json_field
 from routoo_integrations.gateway.openai_replies import choices_of
 
 _SAME = ("max_tokens", "temperature", "top_p", "stream")
@@ -56,11 +56,11 @@ def chat_body(body: Mapping[str, Any]) -> JsonObject:
     if body.get("tools"):
         chat["tools"] = [_chat_tool(tool) for tool in body["tools"]]
     chat.update(_chat_tool_choice(body.get("tool_choice")))
-    user = _field(body.get("metadata"), "user_id")
+    user = json_field(body.get("metadata"), "user_id")
     if isinstance(user, str):
         chat["user"] = user
-    form: Any = _field(body.get("output_config"), "format") or body.get("output_format")
-    if _field(form, "type") == "json_schema":
+    form: Any = json_field(body.get("output_config"), "format") or body.get("output_format")
+    if json_field(form, "type") == "json_schema":
         schema = {"name": "reply", "schema": form["schema"], "strict": True}
         chat["response_format"] = {"type": "json_schema", "json_schema": schema}
     return chat
@@ -78,7 +78,7 @@ def _chat_messages(message: Mapping[str, Any]) -> Iterator[JsonObject]:
         return
     parts: list[JsonObject] = []
     for block in content:
-        if _field(block, "type") != "tool_result":
+        if json_field(block, "type") != "tool_result":
             parts += _chat_parts(block)
             continue
         result = block.get("content")
@@ -97,7 +97,7 @@ def _chat_reply(content: Sequence[Any]) -> JsonObject:
     texts = []
     calls = []
     for block in content:
-        kind = _field(block, "type")
+        kind = json_field(block, "type")
         if kind == "text":
             texts.append(str(block.get("text", "")))
         elif kind == "tool_use":
@@ -112,7 +112,7 @@ def _chat_reply(content: Sequence[Any]) -> JsonObject:
 
 def _chat_parts(block: Any) -> Iterator[JsonObject]:
     """The parts of a user's message that a block becomes."""
-    kind = _field(block, "type")
+    kind = json_field(block, "type")
     if isinstance(block, str):
         yield {"type": "text", "text": block}
     elif kind == "text":
@@ -127,8 +127,8 @@ def _chat_parts(block: Any) -> Iterator[JsonObject]:
 
 def _chat_document(block: Mapping[str, Any]) -> JsonObject:
     source = block.get("source")
-    if _field(source, "type") in {"text", "content"}:
-        text = _field(source, "data") or _plain_text(_field(source, "content"))
+    if json_field(source, "type") in {"text", "content"}:
+        text = json_field(source, "data") or _plain_text(json_field(source, "content"))
         return {"type": "text", "text": str(text)}
     name = block.get("title") or "document.pdf"
     return {"type": "file", "file": {"filename": name, "file_data": _url_of(block)}}
@@ -137,18 +137,18 @@ def _chat_document(block: Mapping[str, Any]) -> JsonObject:
 def _url_of(block: Mapping[str, Any]) -> str:
     """The address of a medium; one with the data in it where there is no other."""
     source = block.get("source")
-    kind = _field(source, "type")
+    kind = json_field(source, "type")
     if kind == "url":
-        return str(_field(source, "url"))
+        return str(json_field(source, "url"))
     if kind == "base64":
-        return f"data:{_field(source, 'media_type')};base64,{_field(source, 'data')}"
+        return f"data:{json_field(source, 'media_type')};base64,{json_field(source, 'data')}"
     raise NotTranslatable(f"a source of type {kind!r} is known to Anthropic's servers alone")
 
 
 def _media_of(result: Any) -> Iterator[JsonObject]:
     """Images in the result of a tool, which OpenAI's protocol takes from users alone."""
     for block in result if isinstance(result, list) else ():
-        if _field(block, "type") in {"image", "document"}:
+        if json_field(block, "type") in {"image", "document"}:
             yield from _chat_parts(block)
 
 
@@ -158,15 +158,15 @@ def _plain_text(content: Any) -> str:
         return content
     texts = []
     for block in content if isinstance(content, list) else ():
-        text = _field(block, "text")
+        text = json_field(block, "text")
         if isinstance(text, str):
             texts.append(text)
     return "\n".join(texts)
 
 
 def _chat_tool(tool: Any) -> JsonObject:
-    if not isinstance(_field(tool, "input_schema"), dict):
-        kind = _field(tool, "type")
+    if not isinstance(json_field(tool, "input_schema"), dict):
+        kind = json_field(tool, "type")
         raise NotTranslatable(f"a tool of type {kind!r} is known to Anthropic's models alone")
     function = {"name": tool.get("name"), "parameters": tool["input_schema"]}
     for name in ("description", "strict"):
@@ -177,14 +177,14 @@ def _chat_tool(tool: Any) -> JsonObject:
 
 def _chat_tool_choice(choice: Any) -> JsonObject:
     """The arguments that Anthropic's choice of tools becomes."""
-    kind = _field(choice, "type")
+    kind = json_field(choice, "type")
     arguments: JsonObject = {}
     if kind == "tool":
         function = {"name": choice.get("name")}
         arguments["tool_choice"] = {"type": "function", "function": function}
     elif kind in _TOOL_CHOICES:
         arguments["tool_choice"] = _TOOL_CHOICES[kind]
-    if _field(choice, "disable_parallel_tool_use"):
+    if json_field(choice, "disable_parallel_tool_use"):
         arguments["parallel_tool_calls"] = False
     return arguments
 
@@ -197,15 +197,15 @@ def message_of(completion: Mapping[str, Any]) -> JsonObject:
     choice = next(choices_of(completion))
     reply = choice.get("message")
     blocks: list[JsonObject] = []
-    text = _field(reply, "content") or _field(reply, "refusal")
+    text = json_field(reply, "content") or json_field(reply, "refusal")
     if isinstance(text, str):
         blocks.append({"type": "text", "text": text})
-    for call in _field(reply, "tool_calls") or ():
-        function = _field(call, "function") or {}
+    for call in json_field(reply, "tool_calls") or ():
+        function = json_field(call, "function") or {}
         blocks.append(
             {
                 "type": "tool_use",
-                "id": _field(call, "id"),
+                "id": json_field(call, "id"),
                 "name": function.get("name"),
                 "input": _tool_input(function.get("arguments")),
             }
@@ -273,11 +273,11 @@ class MessageEvents:
             if choice.get("index", 0) != 0:
                 continue
             delta = choice.get("delta")
-            text = _field(delta, "content") or _field(delta, "refusal")
+            text = json_field(delta, "content") or json_field(delta, "refusal")
             if isinstance(text, str) and text:
                 yield from self._write("text", {"type": "text", "text": ""})
                 yield self._delta("text", {"type": "text_delta", "text": text})
-            for call in _field(delta, "tool_calls") or ():
+            for call in json_field(delta, "tool_calls") or ():
                 yield from self._write_call(call)
             reason = choice.get("finish_reason")
             if reason:
@@ -292,16 +292,16 @@ class MessageEvents:
 
     def _write_call(self, call: Any) -> Iterator[JsonObject]:
         """The events of a part of a tool call."""
-        index = _field(call, "index") or 0
-        function = _field(call, "function")
+        index = json_field(call, "index") or 0
+        function = json_field(call, "function")
         block = {
             "type": "tool_use",
-            "id": _field(call, "id"),
-            "name": _field(function, "name"),
+            "id": json_field(call, "id"),
+            "name": json_field(function, "name"),
             "input": {},
         }
         yield from self._write(index, block)
-        arguments = _field(function, "arguments")
+        arguments = json_field(function, "arguments")
         if arguments:
             yield self._delta(index, {"type": "input_json_delta", "partial_json": arguments})
 
@@ -328,7 +328,3 @@ class MessageEvents:
         if self._open_block is not None:
             yield {"type": "content_block_stop", "index": self._blocks[self._open_block]}
             self._open_block = None
-
-
-def _field(holder: Any, name: str) -> Any:
-    return holder.get(name) if isinstance(holder, Mapping) else None
