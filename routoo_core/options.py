@@ -17,8 +17,8 @@ from routoo_core.budget.declared import declare_limits, file_source
 from routoo_core.budget.ledger import FORGOTTEN_REFUSE, HOLD_TTL_S, Ledger
 from routoo_core.budget.opening import open_ledger
 from routoo_core.budget.tables import read_budgets
-from routoo_core.calling.attempts import CHEAPEST, REFUSE
 from routoo_core.calling.checks import DEFAULT_CHECKS, CheckRule
+from routoo_core.calling.holds import CHEAPEST, REFUSE
 from routoo_core.descriptions import (
     describe_alerts,
     describe_budget,

@@ -6,7 +6,7 @@ request ── predictor.predict ── policy ranks ── ledger.reserve ─�
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from routoo_core.budget.declared import DeclaredLimits
 from routoo_core.budget.ledger import Cooldown, Ledger
 from routoo_core.budget.outlook import Standings
 from routoo_core.budget.settlements import Settlements
-from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.attempts import REFUSE, AsyncAttempts, Attempts, ReadRequest
+from routoo_core.calling.attempts import AsyncAttempts, Attempts, ReadRequest
+from routoo_core.calling.call import OnEnd
 from routoo_core.calling.checks import DEFAULT_CHECKS, CheckRule
+from routoo_core.calling.holds import REFUSE
 from routoo_core.candidates import (
     Candidate,
     PredictedCall,
@@ -354,9 +355,7 @@ class Router:
         if isinstance(self.predictor, BatchingPredictor):
             self.predictor.predict([request.text for request in requests])
 
-    def attempts(
-        self, request: RoutedRequest, on_end: Callable[[Attempt], None] | None = None
-    ) -> Attempts:
+    def attempts(self, request: RoutedRequest, on_end: OnEnd | None = None) -> Attempts:
         """The attempts of a call, best candidate first, each holding its money, until one succeeds.
 
         Use each as a context manager: a failure that another expert may not share is swallowed and the next
@@ -373,14 +372,12 @@ class Router:
         """
         return Attempts(self, lambda: request, on_end)
 
-    def aattempts(
-        self, request: RoutedRequest, on_end: Callable[[Attempt], None] | None = None
-    ) -> AsyncAttempts:
+    def aattempts(self, request: RoutedRequest, on_end: OnEnd | None = None) -> AsyncAttempts:
         """:meth:`attempts` with the predictor and the ledger off the event loop; use ``async with`` on each."""
         return AsyncAttempts(self.attempts(request, on_end))
 
     def attempts_off_loop(
-        self, read_request: ReadRequest, on_end: Callable[[Attempt], None] | None = None
+        self, read_request: ReadRequest, on_end: OnEnd | None = None
     ) -> AsyncAttempts:
         """:meth:`aattempts` of a call that is read off the event loop, too."""
         return AsyncAttempts(Attempts(self, read_request, on_end))

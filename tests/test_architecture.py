@@ -36,7 +36,7 @@ routoo_core.answer_cache
 routoo_core.budget
     pacing goals
 routoo_core.calling
-    checks follow_up plan_run call booking attempt trials rewriting queue all_failed attempts
+    checks follow_up outcomes history call booking attempt plan_run trials rewriting queue holds all_failed course attempts
 routoo_core
     win_rate guarded policies descriptions options limit_changes preview router
 routoo_core.calling

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.call import CallInProgress, Failed, Rejected
+from routoo_core.calling.call import CallInProgress
+from routoo_core.calling.outcomes import Failed, Rejected
 from routoo_core.errors import (
     AllExpertsFailed,
     ContextWindowExceeded,

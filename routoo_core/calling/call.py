@@ -1,24 +1,25 @@
-"""A call that is being made: how its attempts may end, and what they share."""
+"""A call that is being made: what its attempts share, and how it ends."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from routoo_core.answering_models import AnsweringModels
-from routoo_core.budget.account import AccountState, Budget
+from routoo_core.budget.account import Budget
 from routoo_core.budget.alerts import Alerts
 from routoo_core.budget.cooldowns import Cooldowns
 from routoo_core.budget.settlements import Settlements
-from routoo_core.calling.checks import ReplyChecks
+from routoo_core.calling.checks import CheckRule, ReplyChecks
 from routoo_core.calling.follow_up import FollowUp
-from routoo_core.calling.plan_run import ReplyAtHand
-from routoo_core.failures import Failure
+from routoo_core.calling.history import CallHistory
+from routoo_core.calling.outcomes import PaidReply
+from routoo_core.candidates import Candidate
 from routoo_core.hidden_reasoning import HiddenReasoning
+from routoo_core.latency import Latencies
 from routoo_core.money import NanoUsd
 from routoo_core.parameters import RefusedParameters
-from routoo_core.record import AttemptRecord, DecisionRecord
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
 from routoo_core.telemetry import CallTrace
@@ -26,44 +27,40 @@ from routoo_core.telemetry import CallTrace
 if TYPE_CHECKING:
     from routoo_core.calling.attempt import Attempt
 
+OnEnd = Callable[["Attempt"], None]
+"""Takes the attempt that ended a call, whether it was answered or raised; the last one where all failed.
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The expert replied."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The expert failed in a way that another may not share: the next candidate may answer.
-
-    Attributes:
-        error: What went wrong.
-        failure: What that means.
-    """
-
-    error: Exception
-    failure: Failure
+It is called in the caller's thread, except for a stream that the caller left before its end, and where an async call
+failed.
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The expert's reply was paid for, but does not meet a check: the next candidate may answer.
+class CallRouter(Protocol):
+    """What a call needs of its router."""
 
-    Attributes:
-        reason: Why, without text of the prompt or the reply.
-        repair: What its expert is told if it is asked again; ``None`` where it is not.
-    """
+    settlements: Settlements
+    latencies: Latencies
+    cooldowns: Cooldowns
+    refused_parameters: RefusedParameters
+    hidden_reasoning: HiddenReasoning
+    answering_models: AnsweringModels
+    alerts: Alerts
+    checks: CheckRule
+    on_exhausted: str
+    operation: str
 
-    reason: str
-    repair: FollowUp | None = None
+    def account(self, request: RoutedRequest) -> Budget:
+        """Whose budget pays."""
+        ...
+
+    def start(self, request: RoutedRequest) -> Decision:
+        """Decide a call that is being made."""
+        ...
 
 
-@dataclass(frozen=True, slots=True)
-class Contributed:
-    """The expert replied to a step of a plan, which says what comes next."""
-
-
-Outcome = Answered | Failed | Rejected | Contributed
+def _no_further_try(last: Candidate, repair: FollowUp | None, cost: NanoUsd) -> bool:
+    """Whether a call that has ended may go on; in the place of its queue, so that memory is free at once."""
+    return False
 
 
 @dataclass(slots=True)
@@ -71,64 +68,71 @@ class CallInProgress:
     """What all attempts of one call share.
 
     Attributes:
+        router: Whose parts it uses.
         request: The call.
         decision: Its ranked candidates.
         budget: Whose money is held.
-        settlements: Where money is held and settled.
-        observe_latency: Takes an expert's name and the seconds of a reply that came with its usage, or of a wait for
-            one that did not come.
-        cooldowns: Told of failures and answers.
-        refused_parameters: Arguments that experts do not take.
-        hidden_reasoning: Which experts write more than they show.
-        answering_models: What a call costs by the model that answered.
-        alerts: Told of what accounts have spent.
         trace: Takes what happens for OpenTelemetry.
         checks: What its replies must be.
-        can_go_on: Whether another try can be paid; takes the repair that would be first, and what the try that is
-            ending cost.
-        on_end: Takes the attempt that ended the call, whether it was answered or raised; called in the caller's
-            thread, except for a stream that the caller left before its end, and where an async call failed.
-        records: Of the attempts that ended, in order.
-        settled: Booked for them together, nano-USD.
-        state: Where the account stood when its money last moved.
-        rejected_reply: A reply of a wrong form that was rejected last; it is better than none.
-        has_ended: Whether its end was told.
+        history: What is written down of it.
+        on_end: Takes the attempt that ended it; ``None`` once it has.
+        can_go_on: Whether another try can be paid; takes the candidate whose try is ending, the repair that would be
+            first, and what the try cost.
+        fallback: A reply of a wrong form that was rejected last; it is better than none.
+        has_ended: Whether it was answered or raised.
     """
 
+    router: CallRouter
     request: RoutedRequest
     decision: Decision
     budget: Budget
-    settlements: Settlements
-    observe_latency: Callable[[str, float], None]
-    cooldowns: Cooldowns
-    refused_parameters: RefusedParameters
-    hidden_reasoning: HiddenReasoning
-    answering_models: AnsweringModels
-    alerts: Alerts
     trace: CallTrace
     checks: ReplyChecks
-    can_go_on: Callable[[FollowUp | None, NanoUsd], bool]
-    on_end: Callable[[Attempt], None] | None = None
-    records: list[AttemptRecord] = field(default_factory=list)
-    settled: int = 0
-    state: AccountState | None = None
-    rejected_reply: ReplyAtHand | None = None
+    history: CallHistory
+    on_end: OnEnd | None = None
+    can_go_on: Callable[[Candidate, FollowUp | None, NanoUsd], bool] = _no_further_try
+    fallback: PaidReply | None = None
     has_ended: bool = False
-    _decision_record: DecisionRecord | None = None
 
-    def decision_record(self) -> DecisionRecord:
-        """The record of the decision, made once for all attempts."""
-        if self._decision_record is None:
-            self._decision_record = self.decision.record()
-        return self._decision_record
+    @classmethod
+    def start(
+        cls, router: CallRouter, request: RoutedRequest, trace: CallTrace, on_end: OnEnd | None
+    ) -> CallInProgress:
+        """Decide a call and start it.
 
-    def end(self, attempt: Attempt) -> None:
-        """Note that an attempt has ended the call."""
-        if self.on_end is not None:
-            self.on_end(attempt)
+        Raises:
+            RoutingError: No expert can serve it, or its account cannot pay.
+        """
+        decision = router.start(request)
+        return cls(
+            router=router,
+            request=request,
+            decision=decision,
+            budget=router.account(request),
+            trace=trace,
+            checks=ReplyChecks(request, router.checks),
+            history=CallHistory(decision, trace),
+            on_end=on_end,
+        )
+
+    def end(self, attempt: Attempt, error: BaseException | None) -> None:
+        """End the call with an attempt, unless it has ended.
+
+        Args:
+            attempt: The one that was answered, or raised.
+            error: What it raised; ``None`` where it was answered.
+        """
+        if self.has_ended:
+            return
+        self.has_ended = True
+        error_type = type(error).__name__ if isinstance(error, Exception) else None
+        self.trace.end(self.decision.predict_ms, attempt.record, error_type)
+        self.report_end(attempt)
         self.can_go_on = _no_further_try
 
-
-def _no_further_try(repair: FollowUp | None, cost: NanoUsd) -> bool:
-    """Whether a call that has ended may go on; in the place of its attempts, so that memory is free at once."""
-    return False
+    def report_end(self, attempt: Attempt) -> None:
+        """Hand an attempt to ``on_end``, once in a call."""
+        on_end = self.on_end
+        self.on_end = None
+        if on_end is not None:
+            on_end(attempt)

@@ -8,14 +8,15 @@ driver tries the affordable candidates until one gives a reply that its call's c
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.attempts import ReadRequest
+from routoo_core.calling.call import OnEnd
+from routoo_core.calling.outcomes import PaidReply
 from routoo_core.calling.passage import Passage
-from routoo_core.calling.plan_run import ReplyAtHand
 from routoo_core.calling.readings import AsyncStream, Piece, Reading, StreamReader
 from routoo_core.calling.recall import CallCache
 from routoo_core.calling.together import AsyncSentTogether, SentTogether
@@ -88,10 +89,6 @@ class AsyncStreamedCall(Protocol[Piece]):
         ...
 
 
-OnEnd = Callable[[Attempt], None]
-"""Takes the attempt that ended a call."""
-
-
 def run(
     router: Router,
     request: RoutedRequest,
@@ -121,7 +118,7 @@ def run(
     with closing(SentTogether(call)) as requests:
         while True:
             following = attempts.start_next()
-            if isinstance(following, ReplyAtHand):
+            if isinstance(following, PaidReply):
                 if following.is_accepted:
                     cache.keep(call.read(following.reply), following.attempt)
                 return call.stamp(following.reply, following.attempt.record())
@@ -151,7 +148,7 @@ async def arun(
     async with aclosing(AsyncSentTogether(call)) as requests:
         while True:
             following = await attempts.start_next()
-            if isinstance(following, ReplyAtHand):
+            if isinstance(following, PaidReply):
                 if following.is_accepted:
                     await cache.akeep(call.read(following.reply), following.attempt)
                 return call.stamp(following.reply, following.attempt.record())
@@ -193,7 +190,7 @@ def stream(
     attempts = router.attempts(cache.request(), on_end)
     while True:
         following = attempts.start_next()
-        if isinstance(following, ReplyAtHand):
+        if isinstance(following, PaidReply):
             if following.is_accepted:
                 cache.keep(following.reply.end(), following.attempt)
             yield from following.reply.closing_pieces()
@@ -227,7 +224,7 @@ async def astream(
     attempts = router.attempts_off_loop(cache.request, on_end)
     while True:
         following = await attempts.start_next()
-        if isinstance(following, ReplyAtHand):
+        if isinstance(following, PaidReply):
             if following.is_accepted:
                 await cache.akeep(following.reply.end(), following.attempt)
             for piece in following.reply.closing_pieces():

@@ -69,7 +69,7 @@ class Passage(Generic[Piece]):
             is_left = True
             raise
         finally:
-            self._tell_report()
+            self._report()
             if not is_left or not self._drain(stream):
                 stream.close()
 
@@ -83,7 +83,7 @@ class Passage(Generic[Piece]):
             is_left = True
             raise
         finally:
-            self._tell_report()
+            self._report()
             if not is_left or not self._adrain(stream):
                 await stream.aclose()
 
@@ -103,7 +103,7 @@ class Passage(Generic[Piece]):
             if not has_content or is_held_back or self._waits_for_model():
                 return ()
             self._is_open = True
-            self._attempt.shown()
+            self._attempt.note_shown()
         return self._take_waiting_pieces(count)
 
     def end(self) -> Reading:
@@ -126,7 +126,7 @@ class Passage(Generic[Piece]):
         """The pieces that are left once the stream is settled; the last one carries the record."""
         if not self._is_open:  # it was held back
             self._is_open = True
-            self._attempt.shown()
+            self._attempt.note_shown()
         pieces = self._take_waiting_pieces(len(self._waiting_pieces))
         if not pieces:
             pieces.append(self._reader.closing_piece())
@@ -161,7 +161,7 @@ class Passage(Generic[Piece]):
         del self._waiting_pieces[:count]
         return pieces
 
-    def _tell_report(self) -> None:
+    def _report(self) -> None:
         """Tell the attempt what the expert has reported so far."""
         reading = self._reader.finish()
         self._attempt.reported(reading.usage, reading.model)
@@ -176,7 +176,7 @@ class Passage(Generic[Piece]):
             _THREADS.get().submit(context.run, self._read_on, pieces, deadline)
         except RuntimeError:  # the interpreter ends
             return False
-        self._attempt.leave()
+        self._attempt.detach()
         return True
 
     def _read_on(self, pieces: Generator[Piece, Any, Any], deadline: float) -> None:
@@ -191,7 +191,7 @@ class Passage(Generic[Piece]):
         except Exception as error:  # noqa: BLE001 (nobody is left to take it)
             self._log_failure(error)
         finally:
-            self._settle_left(is_exhausted)
+            self._settle_detached(is_exhausted)
 
     def _adrain(self, pieces: AsyncStream[Piece]) -> bool:
         """Read a stream on in a task of the running loop; ``False`` where there is none."""
@@ -201,7 +201,7 @@ class Passage(Generic[Piece]):
             return False
         _TASKS.add(task)
         task.add_done_callback(_TASKS.discard)
-        self._attempt.leave()
+        self._attempt.detach()
         return True
 
     async def _aread_on(self, pieces: AsyncStream[Piece]) -> None:
@@ -212,21 +212,21 @@ class Passage(Generic[Piece]):
                     self._read_unseen(piece)
                 is_exhausted = True
         except asyncio.CancelledError:
-            self._settle_left(is_exhausted=False)  # the loop ends, and waits for no thread
+            self._settle_detached(is_exhausted=False)  # the loop ends, and waits for no thread
             raise
         except Exception as error:  # noqa: BLE001 (nobody is left to take it)
             self._log_failure(error)
-        await off_loop(lambda: self._settle_left(is_exhausted))
+        await off_loop(lambda: self._settle_detached(is_exhausted))
 
     def _read_unseen(self, piece: Piece) -> None:
         """Note what a piece adds that reaches nobody any more."""
         self._attempt.received(self._reader.read(piece).text)
 
-    def _settle_left(self, is_exhausted: bool) -> None:
+    def _settle_detached(self, is_exhausted: bool) -> None:
         reading = self._reader.finish()
         self._attempt.received(reading.text)
         is_complete = reading.is_complete and (is_exhausted or reading.usage is not None)
-        self._attempt.settle_left(reading.usage, reading.model, is_complete)
+        self._attempt.settle_detached(reading.usage, reading.model, is_complete)
 
     def _log_failure(self, error: Exception) -> None:
         name = self._attempt.expert.name

@@ -1,138 +1,147 @@
-"""A plan that a call is carrying out: its money is held as a whole, and its steps are asked one after the other."""
+"""A plan that a call is carrying out: the one owner of its money, its attempts and what came of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from dataclasses import dataclass
 
-from routoo_core.answer import Answer
 from routoo_core.budget.ledger import Reservation
-from routoo_core.budget.settlements import Settlements
+from routoo_core.calling.attempt import Attempt
+from routoo_core.calling.call import CallInProgress
 from routoo_core.calling.follow_up import FollowUp
+from routoo_core.calling.outcomes import Contributed, Failed, PaidReply
 from routoo_core.candidates import Candidate
 from routoo_core.plans.plan import Ask, Contribution, Plan, Take
-from routoo_core.request import RoutedRequest
-
-if TYPE_CHECKING:
-    from routoo_core.calling.attempt import Attempt
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyAtHand:
-    """A reply that was paid for before and is the call's after all.
-
-    Attributes:
-        attempt: Whose it is.
-        reply: In the adapter's own form.
-        is_accepted: Whether it is what was asked for; one of a wrong form is only better than none.
-    """
-
-    attempt: Attempt
-    reply: Any
-    is_accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """One step that is asked now.
+    """The step of a plan that an attempt is.
 
     Attributes:
-        run: The plan it belongs to.
+        run: The plan.
         place: Among the plan's steps.
-        candidate: Whom.
-        reservation: The money held for it.
-        follow_up: What it is told beyond the call.
-        is_checked: Whether its reply has to meet the call's checks.
     """
 
     run: PlanRun
     place: int
-    candidate: Candidate
-    reservation: Reservation
-    follow_up: FollowUp | None
-    is_checked: bool
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether its reply has to meet the call's checks."""
+        return self.run.plan.steps[self.place].is_checked
+
+    def take_hold(self) -> None:
+        """Take the step's money over from the plan: its attempt books it from now on."""
+        self.run.holds.pop(self.place, None)
 
 
 class PlanRun:
-    """A plan under way.
+    """A plan under way: rounds of steps that are asked together, until its rule takes a reply or gives up.
+
+    The plan owns the money of every step whose attempt has not begun; an attempt that has begun books its own.
 
     Args:
+        call: The call.
+        candidate: The plan's candidate, with one for each of its steps.
         plan: The plan.
-        steps: A candidate for each of its steps.
-        request: The call.
         reservations: The money held for each step.
-        settlements: Where what is not needed is given back.
+
+    Attributes:
+        plan: The plan.
+        holds: Place of a step that has not begun → the money held for it.
+        round: The attempts that are made together now.
+        reply: The one that the plan has taken; ``None`` before, and where no expert gave an acceptable one.
     """
 
     def __init__(
         self,
+        call: CallInProgress,
+        candidate: Candidate,
         plan: Plan,
-        steps: tuple[Candidate, ...],
-        request: RoutedRequest,
         reservations: list[Reservation],
-        settlements: Settlements,
     ) -> None:
         self.plan = plan
-        self._steps = steps
-        self._request = request
-        self._unused = dict(enumerate(reservations))
-        self._settlements = settlements
+        self.holds = dict(enumerate(reservations))
+        self.round: tuple[Attempt, ...] = ()
+        self.reply: PaidReply | None = None
+        self._call = call
+        self._steps = candidate.steps
+        self._queue: deque[Attempt] = deque()
+        self._last: Attempt | None = None
         self._contributions: list[Contribution] = []
-        self._replies: list[ReplyAtHand | None] = []
-        self._reply: ReplyAtHand | None = None
+        self._replies: list[PaidReply | None] = []
 
-    def next_steps(self) -> list[PlanStep]:
-        """The steps to call next, at the same time; empty once the plan is over."""
-        verdict = self.plan.verdict(self._request, self._contributions)
+    def next_attempt(self) -> Attempt | None:
+        """The next attempt; the one before has ended.
+
+        Returns:
+            ``None`` once the plan is over: :attr:`reply` says with what, and nothing is held for it any more.
+        """
+        if self._last is not None:
+            self._note_end(self._last)
+            self._last = None
+        if not self._queue:
+            self._follow_rule()
+        if self._queue:
+            self._last = self._queue.popleft()
+        return self._last
+
+    def abandon(self) -> None:
+        """Give back what is held for steps that have not begun; from any thread, and the second time for nothing."""
+        for place in tuple(self.holds):
+            reservation = self.holds.pop(place, None)
+            if reservation is not None:
+                self._call.router.settlements.release(reservation)
+
+    def _note_end(self, attempt: Attempt) -> None:
+        """Note what came of a step: an answer, or none."""
+        assert attempt.step is not None  # noqa: S101 (the plan has made it)
+        answer = None
+        reply = None
+        outcome = attempt.outcome
+        if isinstance(outcome, Contributed):
+            answer = outcome.answer
+            reply = PaidReply(attempt, outcome.reply, is_accepted=True)
+        elif isinstance(outcome, Failed) and outcome.failure.parameter is not None:
+            self._call.router.refused_parameters.learn(attempt.expert, outcome.failure.parameter)
+        quality = attempt.candidate.quality
+        self._contributions.append(
+            Contribution(attempt.step.place, attempt.expert.name, quality, answer)
+        )
+        self._replies.append(reply)
+
+    def _follow_rule(self) -> None:
+        """Ask the plan's rule what comes next: another round, or the end."""
+        verdict = self.plan.verdict(self._call.request, self._contributions)
         if isinstance(verdict, Ask):
-            return self._steps_of(verdict)
+            self._begin_round(verdict)
+            return
         if isinstance(verdict, Take):
-            self._reply = self._taken_reply(verdict)
-        self.close()
-        return []
+            self.reply = self._taken_reply(verdict)
+        self.abandon()
 
-    def reply(self) -> ReplyAtHand | None:
-        """The reply of a finished plan; ``None`` where no expert gave an acceptable one."""
-        return self._reply
+    def _begin_round(self, ask: Ask) -> None:
+        follow_up = FollowUp.of(self._call.request, ask.turns) if ask.turns else None
+        attempts = []
+        for place in ask.steps:
+            candidate = self._steps[place]
+            self._call.router.cooldowns.note_call(candidate.expert.name)
+            attempts.append(
+                Attempt(
+                    self._call,
+                    candidate,
+                    self.holds[place],
+                    is_driven=True,
+                    follow_up=follow_up,
+                    step=PlanStep(self, place),
+                )
+            )
+        self.round = tuple(attempts)
+        self._queue.extend(attempts)
 
-    def _taken_reply(self, take: Take) -> ReplyAtHand | None:
+    def _taken_reply(self, take: Take) -> PaidReply | None:
         reply = self._replies[take.position]
         if reply is None or take.is_accepted:
             return reply
-        return replace(reply, is_accepted=False)
-
-    def note(self, step: PlanStep, answer: Answer | None, reply: ReplyAtHand | None) -> None:
-        """Note what came of a step.
-
-        Args:
-            step: The step.
-            answer: What its expert said; ``None`` where it failed, or where its reply does not meet a check.
-            reply: The reply itself, where there is one.
-        """
-        candidate = step.candidate
-        contribution = Contribution(step.place, candidate.expert.name, candidate.quality, answer)
-        self._contributions.append(contribution)
-        self._replies.append(reply)
-
-    def close(self) -> None:
-        """End the plan, and give back the money for steps that are not asked."""
-        while self._unused:
-            _, reservation = self._unused.popitem()
-            self._settlements.release(reservation)
-
-    def _steps_of(self, ask: Ask) -> list[PlanStep]:
-        steps = []
-        follow_up = FollowUp.of(self._request, ask.turns) if ask.turns else None
-        for place in ask.steps:
-            reservation = self._unused.pop(place)
-            steps.append(
-                PlanStep(
-                    run=self,
-                    place=place,
-                    candidate=self._steps[place],
-                    reservation=reservation,
-                    follow_up=follow_up,
-                    is_checked=self.plan.steps[place].is_checked,
-                )
-            )
-        return steps
+        return PaidReply(reply.attempt, reply.reply)

@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.call import CallInProgress, Failed, Rejected
+from routoo_core.calling.call import CallInProgress
 from routoo_core.calling.follow_up import FollowUp
+from routoo_core.calling.outcomes import Failed, Rejected
 from routoo_core.calling.trials import (
     Trial,
     amount_held,
@@ -33,20 +34,20 @@ class TrialQueue:
 
     def __init__(self, call: CallInProgress, trials: Sequence[Trial]) -> None:
         self._call = call
-        self._untried = deque(trials)
-        self._tried: list[Candidate] = []
+        self._trials = deque(trials)
+        self._past: list[Candidate] = []
 
     def next_trial(self) -> Trial | None:
         """The first trial, which leaves the queue; ``None`` once nobody is left to ask."""
-        while self._untried:
-            trial = self._untried.popleft()
-            if not (trial.is_second and self._was_tried(trial.candidate)):
+        while self._trials:
+            trial = self._trials.popleft()
+            if not (trial.is_second and self._is_repeat(trial.candidate)):
                 return trial
         return None
 
     def note(self, candidate: Candidate) -> None:
         """Note that a candidate is asked now."""
-        self._tried.append(candidate)
+        self._past.append(candidate)
 
     def reorder_after(self, attempts: Sequence[Attempt]) -> None:
         """Put first whoever is to be asked once more, and last whoever shares a server that has just failed.
@@ -58,7 +59,7 @@ class TrialQueue:
         """
         last = attempts[-1]
         if isinstance(last.outcome, Rejected) and last.outcome.repair is not None:
-            self._untried.extendleft(_repair_trials(last.candidate, last.outcome.repair))
+            self._trials.extendleft(_repair_trials(last.candidate, last.outcome.repair))
         if isinstance(last.outcome, Failed):
             failure = last.outcome.failure
             self._retry_without_parameter(last, failure)
@@ -74,18 +75,18 @@ class TrialQueue:
             cost: Booked for the try that is ending.
         """
         trials = _repair_trials(last, repair) if repair else []
-        for trial in self._untried:
-            if not self._was_tried(trial.candidate):
+        for trial in self._trials:
+            if not self._is_repeat(trial.candidate):
                 trials.append(trial)
         if not trials:
             return False
         call = self._call
         chain = call.budget.chain
         try:
-            states = [call.settlements.ledger.state(payer) for payer in chain]
+            states = [call.router.settlements.ledger.state(payer) for payer in chain]
         except LedgerError:
             return False
-        commitment = call.settled + cost
+        commitment = call.history.settled + cost
         for trial in trials:
             bounded_trial = within_limit(trial, call.request.overrides.max_cost, commitment)
             if bounded_trial is not None and amount_held(bounded_trial, chain, states) is not None:
@@ -96,8 +97,8 @@ class TrialQueue:
         """Ask an expert again that refused an argument which the call can do without."""
         if failure.parameter is None:
             return
-        if self._call.refused_parameters.learn(last.expert, failure.parameter):
-            self._untried.appendleft(_again(last))
+        if self._call.router.refused_parameters.learn(last.expert, failure.parameter):
+            self._trials.appendleft(_retry(last))
 
     def _retry_after_pause(self, attempts: Sequence[Attempt], failure: Failure) -> None:
         """Ask an expert again whose failure may pass; each try is held and booked by itself."""
@@ -111,20 +112,20 @@ class TrialQueue:
         if tries > retries:
             return
         time.sleep(retry_pause_s(tries, failure.retry_after_s))
-        self._untried.appendleft(_again(last))
+        self._trials.appendleft(_retry(last))
 
     def _put_sharers_last(self, last: Attempt, failure: Failure) -> None:
         """Ask those last who share the failed server, but for the failed expert itself."""
         name = last.expert.name
-        failing = self._call.cooldowns.sharing(name, failure.reason) - {name}
-        self._untried = deque(put_last(self._untried, failing))
+        failing = self._call.router.cooldowns.sharing(name, failure.reason) - {name}
+        self._trials = deque(put_last(self._trials, failing))
 
-    def _was_tried(self, candidate: Candidate) -> bool:
-        return any(earlier is candidate for earlier in self._tried)
+    def _is_repeat(self, candidate: Candidate) -> bool:
+        return any(past is candidate for past in self._past)
 
 
-def _again(attempt: Attempt) -> Trial:
-    """The same once more."""
+def _retry(attempt: Attempt) -> Trial:
+    """The trial of the same candidate once more."""
     return Trial(attempt.candidate, attempt.candidate.minimum_cost, follow_up=attempt.follow_up)
 
 

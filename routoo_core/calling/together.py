@@ -1,4 +1,4 @@
-"""Sends the steps of a plan that are asked together at the same time; every other attempt is sent as it is."""
+"""Sends the attempts of a plan's round at the same time; every other attempt is sent as it is."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class SentTogether(Generic[Reply]):
 
     def reply(self, attempt: Attempt) -> Reply:
         """The reply to an attempt; whatever sending it raises is raised here."""
-        if len(attempt.peers) == 1:
+        if len(attempt.round) == 1:
             return self._call.send(attempt)
-        for peer in attempt.peers:
-            if not peer.is_sent:
-                peer.is_sent = True
+        if attempt not in self._futures:
+            for other in attempt.round:
+                other.begin()
                 context = contextvars.copy_context()
-                self._futures[peer] = _THREADS.get().submit(context.run, self._send, peer)
+                self._futures[other] = _THREADS.get().submit(context.run, self._send, other)
         return self._futures.pop(attempt).result()
 
     def close(self) -> None:
@@ -48,15 +48,15 @@ class SentTogether(Generic[Reply]):
         for attempt, future in self._futures.items():
             if future.cancel():
                 attempt.release()
-            elif not attempt.is_entered:
-                attempt.leave()
+            else:
+                attempt.detach()
                 future.add_done_callback(partial(_settle_ended, attempt, self._call.read))
 
     def _send(self, attempt: Attempt) -> Reply:
         try:
             return self._call.send(attempt)
         finally:
-            attempt.arrived()
+            attempt.booking.stop_clock()
 
 
 class AsyncSentTogether(Generic[Reply]):
@@ -68,37 +68,31 @@ class AsyncSentTogether(Generic[Reply]):
 
     async def reply(self, attempt: Attempt) -> Reply:
         """The reply to an attempt; whatever sending it raises is raised here."""
-        if len(attempt.peers) == 1:
+        if len(attempt.round) == 1:
             return await self._call.asend(attempt)
-        for peer in attempt.peers:
-            if not peer.is_sent:
-                peer.is_sent = True
-                self._tasks[peer] = asyncio.ensure_future(self._send(peer))
-        task = self._tasks[attempt]
-        try:
-            return await task
-        finally:
-            del self._tasks[attempt]
+        if attempt not in self._tasks:
+            for other in attempt.round:
+                other.begin()
+                self._tasks[other] = asyncio.ensure_future(self._send(other))
+        return await self._tasks.pop(attempt)
 
     async def aclose(self) -> None:
         """Cancel the calls that are no longer needed. What they may have cost is booked off the event loop."""
         for attempt, task in self._tasks.items():
-            if not attempt.is_entered:
-                attempt.leave()
-                task.add_done_callback(partial(self._settle, attempt))
-            if not task.done():
-                task.cancel()
+            attempt.detach()
+            task.add_done_callback(partial(self._settle, attempt))
+            task.cancel()
 
     async def _send(self, attempt: Attempt) -> Reply:
         try:
             return await self._call.asend(attempt)
         finally:
-            attempt.arrived()
+            attempt.booking.stop_clock()
 
     def _settle(self, attempt: Attempt, task: asyncio.Task[Reply]) -> None:
         settle = partial(_settle_ended, attempt, self._call.read, task)
         if task.cancelled():
-            settle = partial(attempt.settle_left, None, None, is_complete=False)
+            settle = partial(attempt.settle_detached, None, None, is_complete=False)
         _THREADS.get().submit(contextvars.copy_context().run, settle)
 
 
@@ -109,7 +103,7 @@ def _settle_ended(
     try:
         reading = reader(task.result())
     except Exception as error:  # noqa: BLE001 (nobody is left to take it)
-        attempt.settle_left(None, None, is_complete=False, error=error)
+        attempt.settle_detached(None, None, is_complete=False, error=error)
     else:
         attempt.received(reading.text, is_shown=False)
-        attempt.settle_left(reading.usage, reading.model, is_complete=True)
+        attempt.settle_detached(reading.usage, reading.model, is_complete=True)

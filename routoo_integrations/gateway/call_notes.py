@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.call import Failed, Rejected
+from routoo_core.calling.outcomes import Failed, Rejected
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage
 from routoo_integrations.gateway.activity import ActivityLog, EndedCall, RefusedCall
