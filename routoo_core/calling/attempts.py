@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.call import CallInProgress, CallRouter, OnEnd
+from routoo_core.calling.call import CallInProgress, OnEnd
 from routoo_core.calling.course import CallCourse
 from routoo_core.calling.outcomes import PaidReply
 from routoo_core.calling.rewriting import rewriting_trials
@@ -15,6 +15,9 @@ from routoo_core.errors import InvalidRequest
 from routoo_core.request import RoutedRequest
 from routoo_core.telemetry import CallTrace
 from routoo_core.threads import off_loop
+
+if TYPE_CHECKING:
+    from routoo_core.router import Router
 
 ReadRequest = Callable[[], RoutedRequest]
 """Reads a call as the router needs it."""
@@ -39,7 +42,7 @@ class Attempts(Iterator[Attempt]):
     """
 
     def __init__(
-        self, router: CallRouter, read_request: ReadRequest, on_end: OnEnd | None = None
+        self, router: Router, read_request: ReadRequest, on_end: OnEnd | None = None
     ) -> None:
         self._router = router
         self._read_request = read_request

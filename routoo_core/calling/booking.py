@@ -51,7 +51,7 @@ class AttemptBooking:
         self._call = call
         self._expert = expert
         self._request = request
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._started = time.monotonic()
         self._stopped: float | None = None
         self._received: list[str] = []
@@ -97,7 +97,8 @@ class AttemptBooking:
     def release(self) -> None:
         """Give the money back; nothing was spent."""
         with self._lock:
-            self._release()
+            self._call.history.state = self._call.router.settlements.release(self.reservation)
+            self.settled = 0
 
     def settle(self, usage: Usage | None, model: str | None) -> None:
         """Book a whole reply; what is not reported is estimated.
@@ -107,17 +108,35 @@ class AttemptBooking:
             model: The model that the reply names.
         """
         with self._lock:
-            self._settle_whole(usage, model)
+            self.usage = usage
+            router = self._call.router
+            if usage:
+                self.observe_latency()
+                router.hidden_reasoning.note(self._expert, usage)
+            if not self._is_counted(usage) and router.hidden_reasoning.of(self._expert):
+                self.settle_unfinished(usage, model)
+                return
+            complete_usage = self._complete_usage(usage)
+            self._book(router.answering_models.cost(self._expert, model, complete_usage), model)
 
     def settle_unfinished(self, usage: Usage | None, model: str | None) -> None:
-        """Book the highest possible cost of a reply that did not finish.
+        """Book the highest possible cost of a reply that did not finish, or that hides its cost.
+
+        What an expert writes without showing it, such as reasoning, is known from the usage at the end alone. So all
+        that is held is booked, less what is reported not to have been used for the prompt.
 
         Args:
             usage: The tokens reported so far; ``None`` for nothing.
             model: The model that the reply names.
         """
         with self._lock:
-            self._settle_most(usage, model)
+            self.is_estimated = True
+            self.usage = usage
+            cost = self.reservation.amount - self._unused_for_prompt(usage)
+            models = self._call.router.answering_models
+            if models.is_other(self._expert, model):
+                cost = max(cost, models.cost(self._expert, model, self._largest_usage()))
+            self._book(cost, model)
 
     def close(self, failure: Failure | None) -> None:
         """Book or give back what is still held once the attempt is left.
@@ -132,44 +151,14 @@ class AttemptBooking:
             if self.is_settled_in_block:
                 return
             if failure is None:
-                self._settle_whole(self._reported, self._reported_model)
+                self.settle(self._reported, self._reported_model)
             elif failure.has_whole_reply:
                 self.receive(failure.reply_text)
-                self._settle_whole(failure.usage or self._reported, self._reported_model)
+                self.settle(failure.usage or self._reported, self._reported_model)
             elif failure.may_be_billed or self._reported or any(self._received):
-                self._settle_most(self._reported, self._reported_model)
+                self.settle_unfinished(self._reported, self._reported_model)
             else:
-                self._release()
-
-    def _release(self) -> None:
-        self._call.history.state = self._call.router.settlements.release(self.reservation)
-        self.settled = 0
-
-    def _settle_whole(self, usage: Usage | None, model: str | None) -> None:
-        self.usage = usage
-        router = self._call.router
-        if usage:
-            self.observe_latency()
-            router.hidden_reasoning.note(self._expert, usage)
-        if not self._is_counted(usage) and router.hidden_reasoning.of(self._expert):
-            self._settle_most(usage, model)
-            return
-        complete_usage = self._complete_usage(usage)
-        self._book(router.answering_models.cost(self._expert, model, complete_usage), model)
-
-    def _settle_most(self, usage: Usage | None, model: str | None) -> None:
-        """Book the most that a reply can have cost that did not finish, or that hides its cost.
-
-        What an expert writes without showing it, such as reasoning, is known from the usage at the end alone. So all
-        that is held is booked, less what is reported not to have been used for the prompt.
-        """
-        self.is_estimated = True
-        self.usage = usage
-        cost = self.reservation.amount - self._unused_for_prompt(usage)
-        models = self._call.router.answering_models
-        if models.is_other(self._expert, model):
-            cost = max(cost, models.cost(self._expert, model, self._largest_usage()))
-        self._book(cost, model)
+                self.release()
 
     def _book(self, cost: NanoUsd, model: str | None) -> None:
         self.answered_model = model

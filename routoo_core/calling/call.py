@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from routoo_core.answering_models import AnsweringModels
 from routoo_core.budget.account import Budget
-from routoo_core.budget.alerts import Alerts
-from routoo_core.budget.cooldowns import Cooldowns
-from routoo_core.budget.settlements import Settlements
-from routoo_core.calling.checks import CheckRule, ReplyChecks
+from routoo_core.calling.checks import ReplyChecks
 from routoo_core.calling.follow_up import FollowUp
 from routoo_core.calling.history import CallHistory
 from routoo_core.calling.outcomes import PaidReply
 from routoo_core.candidates import Candidate
-from routoo_core.hidden_reasoning import HiddenReasoning
-from routoo_core.latency import Latencies
 from routoo_core.money import NanoUsd
-from routoo_core.parameters import RefusedParameters
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
 from routoo_core.telemetry import CallTrace
 
 if TYPE_CHECKING:
     from routoo_core.calling.attempt import Attempt
+    from routoo_core.router import Router
 
 OnEnd = Callable[["Attempt"], None]
 """Takes the attempt that ended a call, whether it was answered or raised; the last one where all failed.
@@ -33,29 +27,6 @@ OnEnd = Callable[["Attempt"], None]
 It is called in the caller's thread, except for a stream that the caller left before its end, and where an async call
 failed.
 """
-
-
-class CallRouter(Protocol):
-    """What a call needs of its router."""
-
-    settlements: Settlements
-    latencies: Latencies
-    cooldowns: Cooldowns
-    refused_parameters: RefusedParameters
-    hidden_reasoning: HiddenReasoning
-    answering_models: AnsweringModels
-    alerts: Alerts
-    checks: CheckRule
-    on_exhausted: str
-    operation: str
-
-    def account(self, request: RoutedRequest) -> Budget:
-        """Whose budget pays."""
-        ...
-
-    def start(self, request: RoutedRequest) -> Decision:
-        """Decide a call that is being made."""
-        ...
 
 
 def _no_further_try(last: Candidate, repair: FollowUp | None, cost: NanoUsd) -> bool:
@@ -82,7 +53,7 @@ class CallInProgress:
         has_ended: Whether it was answered or raised.
     """
 
-    router: CallRouter
+    router: Router
     request: RoutedRequest
     decision: Decision
     budget: Budget
@@ -96,7 +67,7 @@ class CallInProgress:
 
     @classmethod
     def start(
-        cls, router: CallRouter, request: RoutedRequest, trace: CallTrace, on_end: OnEnd | None
+        cls, router: Router, request: RoutedRequest, trace: CallTrace, on_end: OnEnd | None
     ) -> CallInProgress:
         """Decide a call and start it.
 

@@ -14,7 +14,7 @@ from routoo_core.calling.trials import (
     Trial,
     amount_held,
     put_last,
-    repair_trial,
+    repair_trials,
     retry_pause_s,
     within_limit,
 )
@@ -58,9 +58,9 @@ class TrialQueue:
             attempts: Of the call so far, in order; at least one.
         """
         last = attempts[-1]
-        if isinstance(last.outcome, Rejected) and last.outcome.repair is not None:
-            self._trials.extendleft(_repair_trials(last.candidate, last.outcome.repair))
-        if isinstance(last.outcome, Failed):
+        if isinstance(last.outcome, Rejected):
+            self._trials.extendleft(repair_trials(last.candidate, last.outcome.repair))
+        elif isinstance(last.outcome, Failed):
             failure = last.outcome.failure
             self._retry_without_parameter(last, failure)
             self._retry_after_pause(attempts, failure)
@@ -74,7 +74,7 @@ class TrialQueue:
             repair: What its expert would be told; ``None`` where it is not asked again.
             cost: Booked for the try that is ending.
         """
-        trials = _repair_trials(last, repair) if repair else []
+        trials = repair_trials(last, repair)
         for trial in self._trials:
             if not self._is_repeat(trial.candidate):
                 trials.append(trial)
@@ -127,9 +127,3 @@ class TrialQueue:
 def _retry(attempt: Attempt) -> Trial:
     """The trial of the same candidate once more."""
     return Trial(attempt.candidate, attempt.candidate.minimum_cost, follow_up=attempt.follow_up)
-
-
-def _repair_trials(candidate: Candidate, repair: FollowUp) -> list[Trial]:
-    """The trial of an expert that is told what was wrong with its reply; empty where it cannot be asked."""
-    trial = repair_trial(candidate, repair)
-    return [] if trial is None else [trial]

@@ -65,22 +65,24 @@ def put_last(trials: Iterable[Trial], experts: Collection[str]) -> list[Trial]:
     return others + last
 
 
-def repair_trial(candidate: Candidate, repair: FollowUp) -> Trial | None:
-    """The trial of a candidate that is asked again, at what the longer prompt costs.
+def repair_trials(candidate: Candidate, repair: FollowUp | None) -> list[Trial]:
+    """The trial of a candidate that is told what was wrong with its reply, at what the longer prompt costs.
 
     Returns:
-        ``None`` where its window has no room for that.
+        Empty where there is no repair, or its window has no room for that.
     """
+    if repair is None:
+        return []
     expert = candidate.expert
     request = repair.request
     if missing_abilities(expert, request):
-        return None
+        return []
     cost = call_cost(expert, request)
     retry = make_candidate(expert, request, candidate.quality, candidate.latency, cost)
     retry = replace(retry, deviation=candidate.deviation)
     # The repaired reply is allowed at least what the first one was.
     minimum = min(max(retry.minimum_cost, candidate.minimum_cost), retry.maximum_cost)
-    return Trial(retry, minimum, follow_up=repair)
+    return [Trial(retry, minimum, follow_up=repair)]
 
 
 def amount_held(
