@@ -63,9 +63,9 @@ from routoo_core.selector import (
     as_policy,
     describe_policy,
     rank,
-    stickiness_of,
 )
 from routoo_core.servers import ServerLatencies
+from routoo_core.stickiness import stickiness_of
 from routoo_core.telemetry import CHAT
 
 

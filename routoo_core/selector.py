@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
-from math import inf, isinf
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,7 +27,7 @@ from routoo_core.record import (
     PromptRecord,
     SkipRecord,
 )
-from routoo_core.request import RoutedRequest
+from routoo_core.stickiness import Stickiness, is_pinned, margin_of
 
 Array = NDArray[np.floating[Any]]
 PreferenceRule = Callable[[Array, Array], Array]
@@ -306,25 +305,6 @@ def _check_not_negative(name: str, value: float) -> None:
         raise ConfigurationError(f"{name}: {value} is not a finite number of at least 0")
 
 
-@dataclass(frozen=True, slots=True)
-class Stickiness:
-    """What speaks for the expert that answered the conversation's last turn.
-
-    Attributes:
-        expert: Its name.
-        margin: The predicted quality by which another expert must be better, 0–1; infinite while
-            its tool call is open.
-    """
-
-    expert: str
-    margin: float
-
-    @property
-    def open_tool_call(self) -> bool:
-        """Whether its tool call is open, so that it comes first whatever the qualities are."""
-        return isinf(self.margin)
-
-
 def _prompt_record(prompt: PromptDescription | None) -> PromptRecord | None:
     if prompt is None:
         return None
@@ -363,7 +343,7 @@ class Decision:
     def pinned(self) -> Candidate | None:
         """The candidate that comes first since its tool call is open."""
         first = self.candidates[0]
-        return first if _is_pinned(first, self.stickiness) else None
+        return first if is_pinned(first, self.stickiness) else None
 
     def record(self) -> DecisionRecord:
         """The decision without a call: no attempts, nothing held or settled."""
@@ -456,17 +436,17 @@ def rank(
     """
     latency = latency or INDIFFERENT
     penalties = [latency.penalty(candidate.latency) for candidate in candidates]
-    margins = [_margin(candidate, stickiness) for candidate in candidates]
+    margins = [margin_of(candidate, stickiness) for candidate in candidates]
     quality = qualities(candidates) - penalties + margins
     preferences = _preferences(rule, quality, costs(candidates))
 
     def order(position: int) -> tuple[bool, bool, bool, float, int]:
         candidate = candidates[position]
         is_cooling = not candidate.expert_names.isdisjoint(cooling)
-        is_pinned = _is_pinned(candidate, stickiness)
+        is_first = is_pinned(candidate, stickiness)
         is_slow = latency.is_slow(candidate.latency)
         rank_of_preference = -preferences[position]
-        return is_cooling, not is_pinned, is_slow, rank_of_preference, candidate.expected_cost
+        return is_cooling, not is_first, is_slow, rank_of_preference, candidate.expected_cost
 
     positions = sorted(range(len(candidates)), key=order)
     return tuple(candidates[position] for position in positions)
@@ -481,25 +461,3 @@ def _preferences(rule: PreferenceRule, quality: Array, cost: Array) -> list[floa
         )
     values: list[float] = preferences.tolist()
     return values
-
-
-def _is_pinned(candidate: Candidate, stickiness: Stickiness | None) -> bool:
-    """Whether a candidate comes first because its tool call is open."""
-    if stickiness is None or stickiness.expert != candidate.name:
-        return False
-    return stickiness.open_tool_call
-
-
-def _margin(candidate: Candidate, stickiness: Stickiness | None) -> float:
-    """Quality added to a candidate for having answered the last turn."""
-    if stickiness is None or stickiness.expert != candidate.name:
-        return 0.0
-    return 0.0 if stickiness.open_tool_call else stickiness.margin
-
-
-def stickiness_of(request: RoutedRequest, switch_margin: float) -> Stickiness | None:
-    """The stickiness of the expert of the last turn: the switch margin, or infinity while its tool call is open."""
-    if request.previous is None:
-        return None
-    margin = inf if request.previous.open_tool_call else switch_margin
-    return Stickiness(request.previous.expert, margin)

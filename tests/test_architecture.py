@@ -30,7 +30,7 @@ routoo_core.budget
 routoo_core.answer_cache
     wording similarity calibration rule answers nearest store redis_store opening
 routoo_core
-    candidates record selector telemetry
+    candidates record stickiness selector telemetry
 routoo_core.answer_cache
     asked
 routoo_core.budget
