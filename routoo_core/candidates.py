@@ -339,9 +339,9 @@ def make_plan_candidates(
             continue
         steps: list[Candidate] = []
         for step in plan.steps:
-            step_request = request
+            step_request = _continued_by(plan, step.expert, request)
             if step.sees_answers:
-                step_request = _with_answers_shown(request, len(plan.steps))
+                step_request = _with_answers_shown(step_request, len(plan.steps))
             experts = [expert_of[step.expert]]
             if step.sees_answers and missing_abilities(experts[0], step_request):
                 break
@@ -353,6 +353,23 @@ def make_plan_candidates(
         if candidate.minimum_cost <= candidate.maximum_cost:
             candidates.append(candidate)
     return tuple(candidates)
+
+
+def _first_round(plan: Plan, request: RoutedRequest) -> tuple[int, ...]:
+    """The places of the steps that a plan asks in any case."""
+    first = plan.verdict(request, ())
+    return first.steps if isinstance(first, Ask) else ()
+
+
+def _continued_by(plan: Plan, expert: str, request: RoutedRequest) -> RoutedRequest:
+    """The call to an expert; one that the plan asked in the last turn as well has read that turn's prompt."""
+    turn = request.previous
+    if turn is None or turn.plan != plan.name or turn.expert == expert:
+        return request
+    readers = {plan.steps[place].expert for place in _first_round(plan, request)}
+    if expert not in readers:
+        return request
+    return replace(request, previous=turn._replace(expert=expert, tokens=turn.prompt_tokens))
 
 
 def _with_answers_shown(request: RoutedRequest, answers: int) -> RoutedRequest:
@@ -395,8 +412,7 @@ def _plan_latency(
 
     A later step that was not measured yet counts as nothing.
     """
-    first = plan.verdict(request, ())
-    together = first.steps if isinstance(first, Ask) else ()
+    together = _first_round(plan, request)
     slowest = 0.0
     seconds = 0.0
     for place, (step, candidate) in enumerate(zip(plan.steps, candidates, strict=True)):

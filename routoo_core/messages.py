@@ -14,7 +14,8 @@ from routoo_core.tokens import bound_tokens, count_tokens
 
 Message = Mapping[str, Any]
 """A chat message in OpenAI's form: ``{"role": …, "content": str | parts, …}``. An assistant's may also say which
-``expert`` wrote it, so that a conversation can stay with its expert; a user's what the ``question`` in it is."""
+``expert`` wrote it, and whose ``plan`` asked for it, so that a conversation can stay with them; a user's what the
+``question`` in it is."""
 
 MEDIA = {
     "image_url": "images",
@@ -68,6 +69,7 @@ class ParsedMessage(NamedTuple):
         images: How many it holds.
         needs: Capabilities that its media need.
         expert: Who wrote it, where it says so.
+        plan: The plan whose reply it is, where it says so.
         calls_tools: Whether it asks for tools.
         caches: Whether it marks where a provider shall cache the prompt.
         question: The question in it, where it says so.
@@ -80,6 +82,7 @@ class ParsedMessage(NamedTuple):
     images: int
     needs: frozenset[str]
     expert: str | None
+    plan: str | None
     calls_tools: bool
     caches: bool
     question: str | None
@@ -118,6 +121,7 @@ def parse_message(message: Message, index: int) -> ParsedMessage:
         token_bound += bound_tokens(unread)
     question = message.get("question")
     expert = message.get("expert")
+    plan = message.get("plan")
     return ParsedMessage(
         role=role,
         text=text.strip(),
@@ -126,6 +130,7 @@ def parse_message(message: Message, index: int) -> ParsedMessage:
         images=content.needs.count("images"),
         needs=frozenset(content.needs),
         expert=str(expert) if expert else None,
+        plan=str(plan) if plan else None,
         calls_tools=bool(tool_calls),
         caches=content.caches,
         question=well_formed(question) if question else None,

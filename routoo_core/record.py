@@ -192,7 +192,7 @@ class DecisionRecord:
         candidates: Best first, never empty.
         policy: The configured policy.
         lambda_: λ in quality per USD; ``None`` for a policy without one.
-        previous: The expert of the conversation's last turn.
+        previous: The expert, or the plan, of the conversation's last turn.
         open_tool_call: Whether that expert's tool call was open.
         predict_ms: Milliseconds the prediction took.
         router: Fingerprint of the predictor.

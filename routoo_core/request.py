@@ -89,11 +89,15 @@ class Turn(NamedTuple):
         expert: Who gave it.
         open_tool_call: Whether it asked for tools and no user has spoken since.
         tokens: Estimated tokens of the conversation up to and with it, which its provider may have cached.
+        prompt_tokens: Those of the conversation before it, which everyone read who was asked then.
+        plan: The plan whose reply it was; ``None`` for an expert alone.
     """
 
     expert: str
     open_tool_call: bool
     tokens: int
+    prompt_tokens: int = 0
+    plan: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,11 +270,14 @@ def _previous_turn(conversation: Sequence[ParsedMessage]) -> Turn | None:
     tokens = 0
     turn = None
     for message in conversation:
+        prompt_tokens = tokens
         tokens += message.tokens
         if message.role == "assistant":
             turn = None
             if message.expert is not None:
-                turn = Turn(message.expert, message.calls_tools, tokens)
+                turn = Turn(
+                    message.expert, message.calls_tools, tokens, prompt_tokens, message.plan
+                )
         elif message.role == "user" and turn is not None:
             turn = turn._replace(open_tool_call=False)
     return turn

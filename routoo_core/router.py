@@ -262,7 +262,7 @@ class Router:
         context = PolicyContext(candidates, lambda: self._standings.of_chain(budget))
         policy = as_policy(request.overrides.policy or self.policy)
         rule = policy.rule(context)
-        stickiness = stickiness_of(request, self.switch_margin)
+        stickiness = stickiness_of(request, self.switch_margin, candidates)
         cooling = self.cooldowns.current()
         return Decision(
             candidates=rank(rule, candidates, self.latency, stickiness, cooling),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isinf
 
@@ -11,11 +12,11 @@ from routoo_core.request import RoutedRequest
 
 @dataclass(frozen=True, slots=True)
 class Stickiness:
-    """What speaks for the expert that answered the conversation's last turn.
+    """What speaks for the expert, or the plan, that answered the conversation's last turn.
 
     Attributes:
         expert: Its name.
-        margin: The predicted quality by which another expert must be better, 0–1; infinite while
+        margin: The predicted quality by which another candidate must be better, 0–1; infinite while
             its tool call is open.
     """
 
@@ -28,12 +29,25 @@ class Stickiness:
         return isinf(self.margin)
 
 
-def stickiness_of(request: RoutedRequest, switch_margin: float) -> Stickiness | None:
-    """The stickiness of the expert of the last turn: the switch margin, or infinity while its tool call is open."""
-    if request.previous is None:
+def stickiness_of(
+    request: RoutedRequest, switch_margin: float, candidates: Sequence[Candidate]
+) -> Stickiness | None:
+    """What speaks for whoever gave the last turn's reply: the switch margin, or infinity while its tool call is open.
+
+    Args:
+        request: The call.
+        switch_margin: Predicted quality, 0–1.
+        candidates: Of the call; a plan that is not among them leaves the margin to the expert whose reply it took.
+    """
+    turn = request.previous
+    if turn is None:
         return None
-    margin = inf if request.previous.open_tool_call else switch_margin
-    return Stickiness(request.previous.expert, margin)
+    if turn.open_tool_call:
+        return Stickiness(turn.expert, inf)
+    for candidate in candidates:
+        if candidate.name == turn.plan:
+            return Stickiness(candidate.name, switch_margin)
+    return Stickiness(turn.expert, switch_margin)
 
 
 def is_pinned(candidate: Candidate, stickiness: Stickiness | None) -> bool:

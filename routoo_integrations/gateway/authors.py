@@ -34,6 +34,28 @@ class ToolCallId(NamedTuple):
     expert: str | None
 
 
+class Author(NamedTuple):
+    """Who gave a reply.
+
+    Attributes:
+        expert: The name of the expert whose words they are.
+        plan: The plan that asked it; ``None`` for an expert alone.
+    """
+
+    expert: str
+    plan: str | None = None
+
+    @classmethod
+    def read(cls, text: str) -> Author:
+        """Read what :meth:`text` gave."""
+        expert, _, plan = text.partition("\0")
+        return cls(expert, plan or None)
+
+    def text(self) -> str:
+        """Both names in one text, as they are remembered; of an expert alone its name."""
+        return f"{self.expert}\0{self.plan}" if self.plan else self.expert
+
+
 class ReplyMemory:
     """Remembers who gave which reply, by a digest, for as long as there is room; safe from any thread.
 

@@ -22,6 +22,7 @@ from routoo_integrations.gateway.anthropic_replies import (
     plain_text,
     read_message,
 )
+from routoo_integrations.gateway.authors import Author
 from routoo_integrations.gateway.connections import (
     ExpertConnections,
     ExpertStreamError,
@@ -215,7 +216,8 @@ class GatewayCall:
     def stamp(self, reply: ExpertReply, record: DecisionRecord) -> ExpertReply:
         """The reply with its record."""
         expert = reply.expert
-        self.note_reply(expert.name, _form_of(expert).said(reply.value))
+        author = Author(expert.name, record.plan)
+        self.note_reply(author.text(), _form_of(expert).said(reply.value))
         return replace(reply, record=record)
 
     def asked(self) -> Asked | None:
@@ -241,7 +243,8 @@ class GatewayCall:
     def _expert_of(self, hit: RecalledAnswer) -> Expert:
         """Who gave an answer, which is noted."""
         answer = hit.answer
-        self.note_reply(answer.expert, answer.text)
+        author = Author(answer.expert, hit.record.plan)
+        self.note_reply(author.text(), answer.text)
         return self.connections.pool[answer.expert]
 
     async def aopen(self, attempt: Attempt) -> AsyncGenerator[ExpertEvent, None]:
@@ -306,7 +309,8 @@ class AttemptReader:
         usage = self._reader.finish().usage
         if usage is not None:
             self._call.usages[self._attempt.expert.name] = usage
-        self._call.note_reply(self._attempt.expert.name, "".join(self._said))
+        author = Author(self._attempt.expert.name, record.plan)
+        self._call.note_reply(author.text(), "".join(self._said))
         return replace(piece, record=record)
 
     def closing_piece(self) -> ExpertEvent:

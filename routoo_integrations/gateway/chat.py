@@ -25,7 +25,7 @@ from routoo_integrations.gateway.anthropic_form import (
     completion_of,
     messages_body,
 )
-from routoo_integrations.gateway.authors import Authors, Said
+from routoo_integrations.gateway.authors import Author, Authors, Said
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
 from routoo_integrations.gateway.connections import protocol_of
 from routoo_integrations.gateway.events import COMMENT, DONE, JsonObject, ServerEvent
@@ -38,7 +38,7 @@ RECORD_FIELD = "routoo"
 """Where the last event of a stream carries the decision record."""
 
 _NOT_ARGUMENTS = frozenset({"messages", "model"})
-_OF_OURS = frozenset({"expert", "question"})
+_OF_OURS = frozenset({"expert", "plan", "question"})
 """Fields of a message that the router reads, and a caller has no business in."""
 _OTHER_LIMIT = {
     "max_tokens": "max_completion_tokens",
@@ -205,9 +205,9 @@ class ChatCompletion:
             elif text:
                 unmarked_messages.append(plain)
                 replies.append(Said(turn, text))
-        for plain, expert in zip(unmarked_messages, self.authors.of_replies(replies), strict=True):
-            if expert is not None:
-                plain["expert"] = expert
+        for plain, author in zip(unmarked_messages, self.authors.of_replies(replies), strict=True):
+            if author is not None:
+                plain.update(Author.read(author)._asdict())
         return messages
 
     def _author_by_ids(self, message: Mapping[str, Any]) -> str | None:

@@ -72,7 +72,9 @@ def _openai_message(message: BaseMessage) -> dict[str, Any]:
             plain["tool_calls"] = calls
             plain["content"] = _without_calls(message.content)
     if message.response_metadata:
-        plain["expert"] = answering_expert(message)
+        record = decision_record(message)
+        plain["expert"] = record.get("expert")
+        plain["plan"] = record.get("plan")
     return plain
 
 
@@ -118,8 +120,13 @@ def well_formed_message(message: MessageT) -> MessageT:
 
 def answering_expert(message: BaseMessage) -> str | None:
     """The expert whose reply a message is, as its decision record says."""
+    return decision_record(message).get("expert")
+
+
+def decision_record(message: BaseMessage) -> Mapping[str, Any]:
+    """The decision record of a reply; empty where it has none."""
     record = message.response_metadata.get(RECORD_KEY)
-    return record.get("expert") if isinstance(record, Mapping) else None
+    return record if isinstance(record, Mapping) else {}
 
 
 def _without_bound_parts(message: AIMessage) -> AIMessage:

@@ -64,6 +64,7 @@ def _router_message(message: ChatMessage) -> dict[str, Any]:
         "content": parts,
         "tool_calls": calls or message.additional_kwargs.get("tool_calls"),
         "expert": mark.get("expert"),
+        "plan": mark.get("plan"),
         "question": mark.get("question"),
     }
 
@@ -195,6 +196,8 @@ def stamp_response(response: ChatResponse | CompletionResponse, record: Decision
     mark_response(response, mark)
     if isinstance(response, ChatResponse):
         memory = {name: mark[name] for name in _REMEMBERED_FIELDS}
+        if record.plan is not None:
+            memory["plan"] = record.plan
         response.message = marked_message(response.message, memory)
 
 
