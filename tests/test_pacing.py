@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from routoo_core import Budget, Pool, RoutedRequest, Usage
+from routoo_core import Budget, Expert, Pool, RoutedRequest, Usage
 from routoo_core.budget.account import AccountState
 from routoo_core.budget.outlook import Standing, learn_profile, learning_ends, outlook
 from routoo_core.budget.pacing import LAMBDAS, Paced, served_by_lambda
 from routoo_core.budget.sqlite import SqliteLedger
+from routoo_core.candidates import Candidate
 from routoo_core.config import build_router
 from routoo_core.errors import BudgetExceeded
 from routoo_core.selector import Best, Lagrangian, PolicyContext
@@ -331,8 +332,6 @@ def test_after_a_burst_a_rolling_limit_is_stretched_until_money_frees_itself():
 
 def test_a_reference_stands_in_until_traffic_is_seen():
     """The first call already knows what typical prompts are like."""
-    from routoo_core import Expert
-    from routoo_core.candidates import Candidate
 
     def candidate(name, quality, cost):
         return Candidate(
@@ -351,6 +350,32 @@ def test_a_reference_stands_in_until_traffic_is_seen():
     price = paced.rule(context(weak, budget)).lambda_
     assert 0.1 / 990e-6 < price < 0.5 / 990e-6
     assert paced.rule(context(strong, budget)).lambda_ == pytest.approx(price, rel=0.1)
+
+
+def test_calls_with_other_candidates_are_paced_by_one_price():
+    """Every second call is offered a plan as well; what it costs is money that the others cannot have."""
+    names = ("cheap", "dear", "plan")
+    costs = {"cheap": 10_000, "dear": 1_000_000, "plan": 3_000_000}
+    rng = np.random.default_rng(0)
+    reference = np.column_stack(
+        [np.full(300, 0.4), rng.uniform(0.4, 0.8, 300), rng.uniform(0.5, 1.0, 300)]
+    ).astype(np.float32)
+    budget = Budget(limit="1", period="run", expected_calls=1000)
+    paced = Paced(reference, names)
+
+    def call(offered):
+        row = reference[rng.integers(300)]
+        candidates = []
+        for name, quality in zip(offered, row, strict=False):
+            expert = Expert(name=name, model=name, input_usd_per_1m=1, output_usd_per_1m=1)
+            candidates.append(Candidate(expert, float(quality), costs[name], costs[name]))
+        return context(candidates, budget)
+
+    for number in range(400):
+        paced.observe(call(names[: 2 + number % 2]))
+    prices = [paced.rule(call(offered)).lambda_ for offered in (names[:2], names)]
+    assert prices[0] == pytest.approx(prices[1], rel=0.05)
+    assert prices[0] > 0
 
 
 def test_the_account_that_can_afford_least_sets_the_price():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -39,6 +40,8 @@ QUALITY = 1
 """Rows of what is known at each λ."""
 
 Floats = NDArray[np.float64]
+Names = tuple[str, ...]
+"""What the predictor calls the candidates of a call, in their order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +81,7 @@ class TrafficPolicy(Policy):
     ) -> None:
         self._reference = reference
         self._experts = experts
-        self._traffic: dict[tuple[str, ...], Traffic] = {}
+        self._traffic: Traffic | None = None
         self._lock = fork_safe_lock()
         self._latest = threading.local()
 
@@ -105,8 +108,9 @@ class TrafficPolicy(Policy):
         """The rule for one call, as if the call were already part of the traffic."""
         call_values = served_by_candidates(context.candidates, self.tie)
         with self._lock:
-            traffic = self._traffic_of(_names_of(context.candidates))
-            means = traffic.means_with(call_values, costs(context.candidates))
+            means = self._known_traffic().means_with(
+                _names_of(context.candidates), call_values, costs(context.candidates)
+            )
         rule = Lagrangian(self.multiplier(means, context), self.tie)
         self._latest.ruling = Ruling(context, call_values, rule)
         return rule
@@ -126,11 +130,8 @@ class TrafficPolicy(Policy):
     def add(self, ruling: Ruling) -> None:
         """Add a call to the traffic."""
         candidates = ruling.context.candidates
-        names = _names_of(candidates)
         with self._lock:
-            traffic = self._traffic_of(names)
-            self._traffic[names] = traffic
-            traffic.add(ruling.call_values, costs(candidates))
+            self._known_traffic().add(_names_of(candidates), ruling.call_values, costs(candidates))
 
     def with_reference(
         self, quality: NDArray[np.float32], experts: tuple[str, ...]
@@ -142,12 +143,14 @@ class TrafficPolicy(Policy):
         """Its settings, as routoo.toml writes them."""
         return {}
 
-    def _traffic_of(self, names: tuple[str, ...]) -> Traffic:
-        """The traffic seen with these experts in this order, or traffic of typical prompts alone."""
-        traffic = self._traffic.get(names)
-        return Traffic(self._typical_quality(names), self.tie) if traffic is None else traffic
+    def _known_traffic(self) -> Traffic:
+        """The traffic seen so far; begun with the first call, when a subclass has set its tie."""
+        if self._traffic is None:
+            self._traffic = Traffic(self._typical_quality, self.tie)
+        return self._traffic
 
-    def _typical_quality(self, names: tuple[str, ...]) -> NDArray[np.float32]:
+    def _typical_quality(self, names: Names) -> NDArray[np.float32]:
+        """Predicted quality of typical prompts, prompts × candidates; no prompts where one is not known."""
         if self._reference is None or not set(names) <= set(self._experts):
             return np.empty((0, len(names)), dtype=np.float32)
         columns = [self._experts.index(name) for name in names]
@@ -195,74 +198,135 @@ class Paced(TrafficPolicy):
 class Traffic:
     """What the recent calls and the typical prompts would cost, USD, and be worth at each of ``LAMBDAS``.
 
+    Calls differ in their candidates: a plan, or an expert without tools, cannot serve each of them. All recent calls
+    count together. Typical prompts count as the candidates of the recent calls would serve them, each set of
+    candidates in proportion to its calls. So one λ holds for all calls.
+
     Args:
-        typical: Predicted quality of typical prompts, prompts × experts.
+        typical_quality: Gives the predicted quality of typical prompts, prompts × candidates, for a set of these.
         tie: Predicted quality at most so far below the best counts as equally good.
     """
 
-    def __init__(self, typical: NDArray[np.float32], tie: float = 0.0) -> None:
-        self._typical = typical
+    def __init__(
+        self, typical_quality: Callable[[Names], NDArray[np.float32]], tie: float = 0.0
+    ) -> None:
+        self._typical_quality = typical_quality
         self._tie = tie
-        self._typical_served = np.zeros((2, len(LAMBDAS)))
+        self._typical: dict[Names, TypicalPrompts] = {}
         self._served = np.zeros((RECENT_CALLS, 2, len(LAMBDAS)))  # of a call, the oldest replaced
         self._total = np.zeros((2, len(LAMBDAS)))
-        self._mean_cost = np.zeros(typical.shape[1])
+        self._names: deque[Names] = deque(maxlen=RECENT_CALLS)
+        self._calls: Counter[Names] = Counter()
         self._count = 0
 
-    def add(self, call_values: Floats, cost: Floats) -> None:
+    def add(self, names: Names, call_values: Floats, cost: Floats) -> None:
         """Add a call, in the place of the oldest.
 
         Args:
+            names: Its candidates.
             call_values: USD and predicted quality of the call at each of ``LAMBDAS``, (2, lambdas).
-            cost: USD of each expert.
+            cost: USD of each candidate.
         """
         self._total = self._total_with(call_values)
         self._served[self._count % RECENT_CALLS] = call_values
-        self._mean_cost = self._mean_cost_with(cost)
-        if self._renews_typical():
-            self._typical_served = self._typical_at(self._mean_cost)
+        self._calls = self._calls_with(names)
+        self._names.append(names)
+        self._typical[names] = self._typical_of(names)
+        self._typical[names].add(cost)
         self._count += 1
 
-    def means_with(self, call_values: Floats, cost: Floats) -> Floats:
+    def means_with(self, names: Names, call_values: Floats, cost: Floats) -> Floats:
         """USD and predicted quality of a call on average, with one call more, (2, lambdas); changes nothing.
 
         Args:
+            names: The candidates of that call.
             call_values: USD and predicted quality of that call at each of ``LAMBDAS``, (2, lambdas).
-            cost: USD of each expert.
+            cost: USD of each candidate.
         """
-        typical_served = self._typical_served
-        if self._renews_typical():
-            typical_served = self._typical_at(self._mean_cost_with(cost))
-        total = self._total_with(call_values) + TYPICAL_WEIGHT * typical_served
-        weight = min(self._count + 1, RECENT_CALLS) + TYPICAL_WEIGHT * len(self._typical)
+        calls_by_names = self._calls_with(names)
+        recent_calls = calls_by_names.total()
+        total = self._total_with(call_values)
+        weight = float(recent_calls)
+        for group, calls in calls_by_names.items():
+            typical = self._typical_of(group)
+            served = typical.served_with(cost) if group == names else typical.served
+            group_weight = TYPICAL_WEIGHT * calls / recent_calls
+            total = total + group_weight * served
+            weight += group_weight * len(typical.quality)
         means: Floats = total / weight
         return means
+
+    def _calls_with(self, names: Names) -> Counter[Names]:
+        """How many of the recent calls had which candidates when one more has replaced the oldest."""
+        calls = Counter(self._calls)
+        calls[names] += 1
+        if len(self._names) == RECENT_CALLS:
+            calls[self._names[0]] -= 1
+        return +calls
+
+    def _typical_of(self, names: Names) -> TypicalPrompts:
+        typical = self._typical.get(names)
+        if typical is None:
+            typical = TypicalPrompts(self._typical_quality(names), self._tie)
+        return typical
 
     def _total_with(self, call_values: Floats) -> Floats:
         """The total of the recent calls when one more has replaced the oldest."""
         total: Floats = self._total + (call_values - self._served[self._count % RECENT_CALLS])
         return total
 
+
+class TypicalPrompts:
+    """What typical prompts would cost, USD, and be worth at each of ``LAMBDAS`` with one set of candidates.
+
+    Args:
+        quality: Predicted, prompts × candidates.
+        tie: Predicted quality at most so far below the best counts as equally good.
+
+    Attributes:
+        quality: Predicted, prompts × candidates.
+        served: USD and predicted quality of the prompts together at each of ``LAMBDAS``, (2, lambdas).
+    """
+
+    def __init__(self, quality: NDArray[np.float32], tie: float) -> None:
+        self.quality = quality
+        self.served = np.zeros((2, len(LAMBDAS)))
+        self._tie = tie
+        self._mean_cost = np.zeros(quality.shape[1])
+        self._count = 0
+
+    def add(self, cost: Floats) -> None:
+        """Add a call to what each candidate costs.
+
+        Args:
+            cost: USD of each candidate.
+        """
+        self.served = self.served_with(cost)
+        self._mean_cost = self._mean_cost_with(cost)
+        self._count += 1
+
+    def served_with(self, cost: Floats) -> Floats:
+        """:attr:`served` with one call more; changes nothing."""
+        if not self._is_renewed():
+            return self.served
+        mean_cost = np.tile(self._mean_cost_with(cost), (len(self.quality), 1))
+        return served_by_lambda(self.quality, mean_cost, self._tie)
+
     def _mean_cost_with(self, cost: Floats) -> Floats:
-        """The running mean cost of each expert with one call more, USD."""
+        """The running mean cost of each candidate with one call more, USD."""
         mean: Floats = self._mean_cost + (cost - self._mean_cost) / min(
             self._count + 1, RECENT_CALLS
         )
         return mean
 
-    def _renews_typical(self) -> bool:
-        """Whether the next call renews the cost of the typical prompts: at powers of two, then once a round."""
-        if not len(self._typical):
+    def _is_renewed(self) -> bool:
+        """Whether the next call renews the cost of the prompts: at powers of two, then once a round."""
+        if not len(self.quality):
             return False
         count = self._count + 1
         is_power_of_two = count & (count - 1) == 0
         starts_a_round = self._count % RECENT_CALLS == 0
         return is_power_of_two or starts_a_round
-
-    def _typical_at(self, mean_cost: Floats) -> Floats:
-        """USD and predicted quality of the typical prompts together, where each expert costs its mean."""
-        cost = np.tile(mean_cost, (len(self._typical), 1))
-        return served_by_lambda(self._typical, cost, self._tie)
 
 
 def smallest_allowance(standings: Sequence[Standing]) -> float:
@@ -324,5 +388,5 @@ def served_by_lambda(
     return totals
 
 
-def _names_of(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+def _names_of(candidates: Sequence[Candidate]) -> Names:
     return tuple(candidate.predicted_as for candidate in candidates)
