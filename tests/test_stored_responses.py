@@ -18,9 +18,9 @@ from routoo_integrations.cli import app
 from routoo_integrations.gateway.app import Gateway
 from routoo_integrations.gateway.keys import KeyTerms
 from routoo_integrations.gateway.problems import CallRefused
+from routoo_integrations.gateway.response_file import PATIENCE_S, ResponseFile
 from routoo_integrations.gateway.server import GatewayServer
 from routoo_integrations.gateway.settings import GatewaySettings
-from routoo_integrations.gateway.stored_responses import PATIENCE_S, ResponseStore
 
 PATH = "/v1/responses"
 BODY = {"model": "routoo", "input": "My name is Ada."}
@@ -30,7 +30,7 @@ DAY_S = 24 * 3600.0
 
 @pytest.fixture
 def store(tmp_path, clock):
-    return ResponseStore(tmp_path / "routoo.responses.db", 30 * DAY_S, clock=clock)
+    return ResponseFile(tmp_path / "routoo.responses.db", 30 * DAY_S, clock=clock)
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_the_responses_of_one_key_do_not_exist_for_another(server, keys, store):
 
 
 def test_nobody_else_pushes_an_accounts_responses_out(clock):
-    store = ResponseStore(None, DAY_S, account_mb=0.01, clock=clock)
+    store = ResponseFile(None, DAY_S, account_mb=0.01, clock=clock)
     store.put("alice", response("resp_a"), [], None)
     for number in range(200):
         clock.advance(1)
@@ -248,7 +248,7 @@ def response(response_id, text="x" * 200):
 
 
 def test_an_old_response_is_forgotten_unless_calls_go_on_from_it(clock):
-    store = ResponseStore(None, DAY_S, clock=clock)
+    store = ResponseFile(None, DAY_S, clock=clock)
     store.put("alice", response("resp_1"), [], None)
     store.put("alice", response("resp_other"), [], None)
     clock.advance(DAY_S - 60)
@@ -273,7 +273,7 @@ def test_a_conversation_whose_beginning_is_gone_is_refused(client):
 
 
 def test_a_conversation_that_is_too_long_is_refused_unread(clock):
-    store = ResponseStore(None, DAY_S, clock=clock)
+    store = ResponseFile(None, DAY_S, clock=clock)
     store.put("alice", response("resp_0"), [], None)
     for number in range(1, 5):
         text = "x" * 10_000_000
@@ -303,7 +303,7 @@ def test_old_text_is_overwritten_though_nothing_is_stored(store, clock, use):
     if use == "read":
         assert store.get("alice", "resp_1") is None
     else:
-        ResponseStore(store.path, 30 * DAY_S, clock=clock).close()
+        ResponseFile(store.path, 30 * DAY_S, clock=clock).close()
     for path in store.path.parent.glob("routoo.responses*"):
         assert b"secret plan" not in path.read_bytes()
 
@@ -340,7 +340,7 @@ def test_a_locked_file_delays_calls_by_seconds_at_most(store, caplog):
 def test_workers_share_the_file(endpoint, tmp_path):
     previous = None
     for _ in range(2):
-        store = ResponseStore(tmp_path / "shared.db", DAY_S)
+        store = ResponseFile(tmp_path / "shared.db", DAY_S)
         gateway = Gateway(make_router(endpoint), responses=store)
         with GatewayServer(gateway, port=0) as server, sdk_for(server) as client:
             previous = client.responses.create(**BODY, previous_response_id=previous).id

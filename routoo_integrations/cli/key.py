@@ -19,8 +19,9 @@ from routoo_integrations.cli.terminal import out, print_json, print_line, print_
 
 try:
     from routoo_integrations.gateway.access import check_terms
-    from routoo_integrations.gateway.keys import AccessKey, KeyStore, KeyTerms, keys_beside
+    from routoo_integrations.gateway.keys import AccessKey, KeyStore, KeyTerms
     from routoo_integrations.gateway.settings import GatewaySettings
+    from routoo_integrations.gateway.stores import open_keys
 except ImportError as error:
     raise MissingDependency(error.name or "limits", "gateway", "keep keys") from error
 
@@ -159,7 +160,7 @@ def _open_keys(option: Path | None) -> tuple[Path, RoutooToml, KeyStore]:
         raise ConfigurationError("--config: there is no routoo.toml here; pass its path")
     toml = read_config(configuration.path)
     _, ledger = open_account(configuration.path, toml)
-    return configuration.path, toml, KeyStore(keys_beside(ledger, configuration.path.parent))
+    return configuration.path, toml, open_keys(ledger, configuration.path.parent)
 
 
 def _print_key(account: str, key: str, as_json: bool) -> None:
