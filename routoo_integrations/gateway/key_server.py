@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -25,10 +26,12 @@ from routoo_integrations.gateway.keys import (
 
 LOOK_EVERY_S = 0.5
 """Seconds after which a change that another process made is known here, at most, while the server answers."""
-_OUTDATED_S = 10.0
-"""Seconds without an answer of the server after which no key is known any more: one may have been revoked."""
+OUTDATED_S = 10.0
+"""One of the keys may have been revoked since."""
 _KEYS = "{routoo}:gateway:keys"
-_REVISION = "{routoo}:gateway:keys:revision"
+_MARK = "{routoo}:gateway:keys:mark"
+"""Another text after each change of a key."""
+_MARK_BYTES = 8
 _SIGN_IN = "{routoo}:gateway:sign-in:"
 _LOGGER = logging.getLogger(__name__)
 
@@ -40,14 +43,16 @@ class KeyServer:
 
     Args:
         url: The ledger's address.
+        outdated_s: Seconds without an answer of the server after which no key is known any more.
 
     Raises:
         MissingDependency: ``redis`` is not installed.
     """
 
-    def __init__(self, url: str) -> None:
-        self._server = RedisClient(url, "keep the keys in Redis")
-        self._watch = PerProcess(lambda: _KeyWatch(self._server))
+    def __init__(self, url: str, outdated_s: float = OUTDATED_S) -> None:
+        server = RedisClient(url, "keep the keys in Redis")
+        self._server = server
+        self._watch = PerProcess(lambda: _KeyWatch(server, outdated_s))
 
     def current(self) -> KnownKeys:
         """All keys, as they were a moment ago."""
@@ -105,9 +110,11 @@ class KeyServer:
 
     def _change_keys(self, steps: Any) -> None:
         """Make a change that is tried again where another one came in between."""
+        watch = self._watch.get()
+        watch.look()
         with _failing_as_ledger(), self._server.using() as client:
             client.transaction(steps, _KEYS)
-        self._watch.get().look()
+        watch.look()
 
 
 class _KeyWatch:
@@ -115,15 +122,18 @@ class _KeyWatch:
 
     Args:
         server: Where they are kept.
+        outdated_s: Seconds without an answer of the server after which no key is known any more.
 
     Raises:
         LedgerError: The server cannot be used.
     """
 
-    def __init__(self, server: RedisClient) -> None:
+    def __init__(self, server: RedisClient, outdated_s: float) -> None:
         self._server = server
+        self._outdated_s = outdated_s
         self._lock = threading.Lock()
         self._end = threading.Event()
+        self._mark: str | None = None
         self._keys = KnownKeys(0, {})
         self._seen_at = -math.inf
         self.look()
@@ -135,7 +145,7 @@ class _KeyWatch:
         Raises:
             LedgerError: The server has not answered for a while.
         """
-        if time.monotonic() - self._seen_at > _OUTDATED_S:
+        if time.monotonic() - self._seen_at > self._outdated_s:
             raise LedgerError("the keys in Redis cannot be read; check that the server runs")
         return self._keys
 
@@ -146,20 +156,30 @@ class _KeyWatch:
             LedgerError: The server cannot be used, or has lost the keys.
         """
         with self._lock, _failing_as_ledger(), self._server.using() as client:
-            revision = int(client.get(_REVISION) or 0)
-            if revision < self._keys.revision:
-                raise LedgerError(
-                    "the Redis server has lost the keys of the gateway; restore its data, or make new keys and "
-                    "start the gateway again"
-                )
-            if revision != self._keys.revision:
-                keys = sorted(map(_key_of, client.hvals(_KEYS)), key=_account_of)
-                self._keys = KnownKeys(revision, {key.id: key for key in keys})
+            mark = client.get(_MARK)
+            if mark != self._mark:
+                self._read(client)
+                self._mark = mark
             self._seen_at = time.monotonic()
 
     def stop(self) -> None:
         """Ask no more."""
         self._end.set()
+
+    def _read(self, client: Any) -> None:
+        """Read all keys; none is ever removed.
+
+        Raises:
+            LedgerError: A key is missing.
+        """
+        keys = sorted(map(_key_of, client.hvals(_KEYS)), key=_account_of)
+        by_id = {key.id: key for key in keys}
+        if not self._keys.by_id.keys() <= by_id.keys():
+            raise LedgerError(
+                "the Redis server has lost the keys of the gateway; restore its data, or make new keys and start "
+                "the gateway again"
+            )
+        self._keys = KnownKeys(self._keys.revision + 1, by_id)
 
     def _look_on(self) -> None:
         is_failing = False
@@ -189,7 +209,7 @@ def _failing_as_ledger() -> Iterator[None]:
 def _put(steps: Any, key: AccessKey) -> None:
     """The steps that keep a key."""
     steps.hset(_KEYS, key.id, _key_text(key))
-    steps.incr(_REVISION)
+    steps.set(_MARK, secrets.token_hex(_MARK_BYTES))
 
 
 def _account_of(key: AccessKey) -> str:

@@ -89,9 +89,7 @@ class ResponseServer:
             if not self._is_live(client.zscore(names.by_use, response_id)):
                 return None
             items, text = client.hmget(names.response(response_id), "input", "response")
-        if text is None or items is None:
-            return None
-        return StoredResponse(json.loads(text), json.loads(items))
+        return None if text is None else StoredResponse(json.loads(text), json.loads(items))
 
     def conversation(self, owner: str, response_id: str) -> list[JsonObject]:
         """Everything that was said up to and with a response; from now on it is kept for as long again."""
@@ -102,7 +100,7 @@ class ResponseServer:
             contents = self._read_all(client, names, ids)
         items: list[JsonObject] = []
         for items_text, text in contents:
-            if text is None:  # it was deleted a moment ago
+            if items_text is None or text is None:  # it was deleted a moment ago
                 raise unknown_previous(response_id)
             items += json.loads(items_text)
             items += json.loads(text)["output"]
