@@ -43,8 +43,12 @@ class CallNotes:
         self._first_event_s: float | None = None
 
     def later(self, note: Callable[[], None]) -> None:
-        """Note something once the loop has sent what is ready to be sent; may be called in any thread."""
-        self._loop.call_soon_threadsafe(note)
+        """Note something once the loop has sent what is ready to be sent; may be called in any thread.
+
+        The task that sends it is woken in the loop's next round, so the note waits for the one after that.
+        """
+        call_soon = self._loop.call_soon
+        self._loop.call_soon_threadsafe(call_soon, call_soon, note)
 
     def note_first_event(self) -> None:
         """Note that the caller of a stream is sent its first event."""
