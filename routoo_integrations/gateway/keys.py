@@ -257,11 +257,11 @@ class KeyStore:
         Raises:
             ConfigurationError: The account has no key.
         """
-        access_key = self._named(account)
+        access_key = self._key_of_account(account)
         key = _new_key(access_key.id)
         until = self.clock() + grace_s
 
-        def rotated(current: AccessKey) -> AccessKey:
+        def rotate_key(current: AccessKey) -> AccessKey:
             return replace(
                 current,
                 digest=digest_of(key),
@@ -270,7 +270,7 @@ class KeyStore:
                 revoked_at=None,
             )
 
-        self.storage.change(access_key.id, rotated)
+        self.storage.change(access_key.id, rotate_key)
         return key
 
     def revoke(self, account: str) -> AccessKey:
@@ -281,7 +281,7 @@ class KeyStore:
         """
         now = self.clock()
         return self.storage.change(
-            self._named(account).id,
+            self._key_of_account(account).id,
             lambda current: replace(current, revoked_at=now, previous_digest=None),
         )
 
@@ -292,14 +292,15 @@ class KeyStore:
             ConfigurationError: The account has no key.
         """
         return self.storage.change(
-            self._named(account).id, lambda current: replace(current, expires_at=expires_at)
+            self._key_of_account(account).id,
+            lambda current: replace(current, expires_at=expires_at),
         )
 
     def close(self) -> None:
         """Close where they are kept."""
         self.storage.close()
 
-    def _named(self, account: str) -> AccessKey:
+    def _key_of_account(self, account: str) -> AccessKey:
         access_key = self._of_account(account)
         if access_key is None:
             names = ", ".join(key.account for key in self.list_keys()) or "none yet"

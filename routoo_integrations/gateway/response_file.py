@@ -103,7 +103,7 @@ class ResponseFile:
         self._account_bytes = round(account_mb * BYTES_PER_MB)
         self._clock = clock
         self._lock = threading.Lock()
-        self._written = 0
+        self._unpruned_bytes = 0
         self._pruned_at = -math.inf
         self._is_log_stale = False
         about = "the file of stored responses"
@@ -124,7 +124,7 @@ class ResponseFile:
             with self._turn() as db:
                 with db:
                     db.execute(_INSERT, row)
-                self._written += size
+                self._unpruned_bytes += size
                 self._prune_now_and_then()
         except sqlite3.Error as error:
             _LOGGER.error("a response could not be stored: %s: %s", self.path, error)
@@ -186,13 +186,13 @@ class ResponseFile:
 
     def _prune_now_and_then(self) -> None:
         """Prune when a minute has passed, or much was written."""
-        is_much = self._written * _PRUNE_SHARE >= self._account_bytes
+        is_much = self._unpruned_bytes * _PRUNE_SHARE >= self._account_bytes
         if is_much or self._clock() - self._pruned_at >= _PRUNE_EVERY_S:
             self._prune()
 
     def _prune(self) -> None:
         """Forget what is too old or too much; a failure stops no call, as the next one tries again."""
-        self._written = 0
+        self._unpruned_bytes = 0
         self._pruned_at = self._clock()
         try:
             with self._db:

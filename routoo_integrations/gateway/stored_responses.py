@@ -78,7 +78,7 @@ class ResponseStore(Protocol):
 
 
 @dataclass(slots=True)
-class KeptResponse:
+class PendingResponse:
     """A response that is stored once it is whole.
 
     Attributes:
