@@ -33,6 +33,7 @@ from routoo_core.config import build_router
 from routoo_core.testing import FakeEndpoint, FakePredictor
 from routoo_integrations.gateway.activity import ActivityLog
 from routoo_integrations.gateway.app import Gateway
+from routoo_integrations.gateway.key_file import KeyFile
 from routoo_integrations.gateway.keys import KeyStore, KeyTerms
 from routoo_integrations.gateway.server import GatewayServer, listen
 from routoo_integrations.gateway.workers import Workers
@@ -71,7 +72,7 @@ def make_gateway(endpoint_port: int, folder: str) -> Gateway:
         budget=Budget(limit="1000"),
         ledger=f"sqlite:///{folder}/ledger.db",
     )
-    keys = KeyStore(Path(folder) / "keys.db")
+    keys = KeyStore(KeyFile(Path(folder) / "keys.db"))
     return Gateway(router, keys, activity=ActivityLog(Path(folder) / "calls.db"))
 
 
@@ -181,7 +182,7 @@ def main() -> None:
     routed = {**whole, "model": "routoo"}
     streamed = {**whole, "stream": True, "stream_options": {"include_usage": True}}
     with tempfile.TemporaryDirectory() as folder:
-        key = KeyStore(Path(folder) / "keys.db").create("bench", KeyTerms(limit="100"))
+        key = KeyStore(KeyFile(Path(folder) / "keys.db")).create("bench", KeyTerms(limit="100"))
         headers = {"Authorization": f"Bearer {key}"}
         with (
             running(serve_endpoint) as endpoint,

@@ -25,7 +25,8 @@ ReplyLimitParameter = Literal["max_tokens", "max_completion_tokens"]
 _OPENAI_PROVIDERS = (None, "openai")
 _OPENAI_DOMAIN = "api.openai.com"
 _OPENAI_KEY = "OPENAI_API_KEY"
-_OPENAI_ADDRESSES = ("OPENAI_API_BASE", "OPENAI_BASE_URL")
+OPENAI_ADDRESS_VARIABLES = ("OPENAI_API_BASE", "OPENAI_BASE_URL")
+"""They name another address than OpenAI's own; the first counts, as in LangChain."""
 _AZURE_KEY = "AZURE_OPENAI_API_KEY"
 _AZURE_ADDRESS = "AZURE_OPENAI_ENDPOINT"
 _AZURE_VERSION = "OPENAI_API_VERSION"
@@ -148,7 +149,9 @@ class Endpoint(Settings):
             return False
         base_url = self.base_url
         if not base_url:
-            base_url = first_set_variable(_OPENAI_ADDRESSES) or f"https://{_OPENAI_DOMAIN}/v1"
+            base_url = (
+                first_set_variable(OPENAI_ADDRESS_VARIABLES) or f"https://{_OPENAI_DOMAIN}/v1"
+            )
         return is_within(_host_of(base_url), (_OPENAI_DOMAIN,))
 
     @property

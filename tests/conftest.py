@@ -22,6 +22,7 @@ from routoo_core.expert_table import ExpertTable
 from routoo_core.outcomes import Outcomes
 from routoo_core.prompts import Prompts
 from routoo_core.testing import FakeEndpoint, FakePredictor, ManualClock, Reply
+from routoo_integrations.gateway.key_file import KeyFile
 from routoo_integrations.gateway.keys import KeyStore
 
 # A busy machine takes longer for an example; that is no fault of the code.
@@ -75,7 +76,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def keys(tmp_path: Path, clock: ManualClock) -> Iterator[KeyStore]:
     """Keys of a gateway."""
-    store = KeyStore(tmp_path / "routoo.keys.db", clock)
+    store = KeyStore(KeyFile(tmp_path / "routoo.keys.db"), clock)
     yield store
     store.close()
 

@@ -670,10 +670,10 @@ def test_the_figures_and_the_page_know_of_cached_replies(gateway):
 
 
 def test_a_response_from_the_cache_can_be_gone_on_from(endpoint, tmp_path):
-    from routoo_integrations.gateway.stored_responses import ResponseStore
+    from routoo_integrations.gateway.response_file import ResponseFile
 
     router = make_gateway_router(endpoint, cache=RULE)
-    with GatewayServer(Gateway(router, responses=ResponseStore(None, 3600)), port=0) as server:
+    with GatewayServer(Gateway(router, responses=ResponseFile(None, 3600)), port=0) as server:
         post(server, BODIES["/v1/responses"], "/v1/responses")
         again = post(server, BODIES["/v1/responses"], "/v1/responses")
         assert again.headers["Routoo-Cached"] == "yes"

@@ -26,7 +26,7 @@ routoo_core.plans
 routoo_core
     abilities pool_proposal loading
 routoo_core.budget
-    clock period account ledger outage journal recollection settlements sqlite_file sqlite_holds sqlite redis opening tables declared outlook overview alerts cooldowns
+    clock period account ledger outage journal recollection settlements sqlite_file sqlite_holds sqlite redis redis_client opening tables declared outlook overview alerts cooldowns
 routoo_core.answer_cache
     wording similarity calibration rule answers nearest store redis_store opening
 routoo_core
@@ -80,7 +80,7 @@ routoo_integrations.langchain
 routoo_integrations.llama_index
     tools messages refusals reading recalled streams connections clients events calls structured llm selector namespace
 routoo_integrations.gateway
-    events authors problems connections openai_replies anthropic_replies recalled calls steering database keys access activity sessions translation anthropic_form chat completions messages response_form response_events stored_responses responses response_archive settings decision_headers embeddings decisions openapi metrics call_notes requests dashboard page streaming caller_calls model_list app exporters predictor_elsewhere machine served server workers ray_app
+    events authors problems connections openai_replies anthropic_replies recalled calls steering database keys key_file key_server access activity sessions translation anthropic_form chat completions messages response_form response_events stored_responses response_file response_server responses response_archive settings stores decision_headers embeddings decisions openapi metrics call_notes requests dashboard page streaming caller_calls model_list app exporters predictor_elsewhere machine served server workers ray_app
 routoo_integrations
     expert_check
 routoo_integrations.demo

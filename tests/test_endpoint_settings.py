@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from gateway_parts import post
 
 from routoo_core import Budget, Expert, Pool, Router
 from routoo_core.asking.clients import make_clients
@@ -12,7 +13,9 @@ from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.endpoint import Endpoint
 from routoo_core.errors import ConfigurationError, MissingDependency
 from routoo_core.selector import Best
-from routoo_core.testing import FakePredictor
+from routoo_core.testing import FakeEndpoint, FakePredictor
+from routoo_integrations.gateway.app import Gateway
+from routoo_integrations.gateway.server import GatewayServer
 from routoo_integrations.langchain import RoutooChatModel
 from routoo_integrations.langchain.profiles import describe_model
 from routoo_integrations.langchain.protocols import build_chat_model
@@ -177,6 +180,30 @@ def test_a_named_key_is_sent_to_any_host(monkeypatch, endpoint, framework):
     monkeypatch.setenv("OUR_KEY", "sk-ours\r\n")
     ask(framework, router_of(endpoint.expert("a", api_key_env="OUR_KEY")), "whole")
     assert endpoint.headers[0]["authorization"] == "Bearer sk-ours"
+
+
+def ask_gateway(router):
+    with GatewayServer(Gateway(router), port=0) as server:
+        body = {"model": "routoo", "messages": [{"role": "user", "content": "Is 91 prime?"}]}
+        reply = post(server, body)
+        assert reply.status_code == 200, reply.text
+
+
+@pytest.mark.parametrize("framework", [*FRAMEWORKS, "gateway"])
+def test_of_two_addresses_in_the_environment_the_first_counts_as_in_langchain(
+    monkeypatch, endpoint, framework
+):
+    expert = Expert(name="a", model="our-model", **FREE)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-usual")
+    with FakeEndpoint() as other:
+        monkeypatch.setenv("OPENAI_API_BASE", endpoint.base_url)
+        monkeypatch.setenv("OPENAI_BASE_URL", other.base_url)
+        if framework == "gateway":
+            ask_gateway(router_of(expert))
+        else:
+            ask(framework, router_of(expert), "whole")
+    assert len(endpoint.requests) == 1
+    assert not other.requests
 
 
 # Azure

@@ -10,6 +10,7 @@ from routoo_core import Budget
 from routoo_core.selector import Lagrangian
 from routoo_core.testing import Reply
 from routoo_integrations.gateway.app import Gateway
+from routoo_integrations.gateway.key_file import KeyFile
 from routoo_integrations.gateway.keys import KeyStore, KeyTerms
 from routoo_integrations.gateway.server import GatewayServer
 
@@ -31,7 +32,7 @@ def router(endpoint):
 
 @pytest.fixture
 def server(router, endpoint, tmp_path):
-    keys = KeyStore(tmp_path / "keys.db")
+    keys = KeyStore(KeyFile(tmp_path / "keys.db"))
     with GatewayServer(Gateway(router, keys), port=0) as running:
         running.keys = keys
         running.alice = keys.create("alice", KeyTerms(limit="0.05"))

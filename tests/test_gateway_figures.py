@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from routoo_core import Budget
 from routoo_core.testing import Reply
 from routoo_integrations.gateway.app import Gateway
+from routoo_integrations.gateway.key_file import KeyFile
 from routoo_integrations.gateway.keys import KeyStore, KeyTerms
 from routoo_integrations.gateway.server import GatewayServer
 
@@ -21,7 +22,7 @@ def router(endpoint):
 
 @pytest.fixture
 def keys(tmp_path):
-    return KeyStore(tmp_path / "keys.db")
+    return KeyStore(KeyFile(tmp_path / "keys.db"))
 
 
 @pytest.fixture

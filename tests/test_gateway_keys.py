@@ -28,6 +28,7 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.testing import Reply
 from routoo_integrations.cli import app
 from routoo_integrations.gateway.app import Gateway
+from routoo_integrations.gateway.key_file import KeyFile
 from routoo_integrations.gateway.keys import KeyStore, KeyTerms
 from routoo_integrations.gateway.server import GatewayServer
 
@@ -121,17 +122,17 @@ def test_a_secret_is_stored_nowhere(server, keys, caplog, capfd):
     key = keys.create("alice", KeyTerms())
     post(server, BODY, headers=bearer(key))
     secret = secret_of(key)
-    for path in keys.path.parent.iterdir():
+    for path in keys.storage.path.parent.iterdir():
         assert secret.encode() not in path.read_bytes()
     printed = capfd.readouterr()
     assert secret not in caplog.text + printed.out + printed.err + repr(keys.list_keys())
-    assert oct(keys.path.stat().st_mode & 0o777) == "0o600"
+    assert oct(keys.storage.path.stat().st_mode & 0o777) == "0o600"
 
 
 def test_a_revoked_key_opens_nothing_in_a_running_gateway(server, keys, tmp_path):
     key = keys.create("alice", KeyTerms())
     assert post(server, BODY, headers=bearer(key)).status_code == 200
-    elsewhere = KeyStore(tmp_path / "routoo.keys.db")
+    elsewhere = KeyStore(KeyFile(tmp_path / "routoo.keys.db"))
     elsewhere.revoke("alice")
     refused = post(server, BODY, headers=bearer(key))
     assert refused.status_code == 401
@@ -313,7 +314,7 @@ def test_create_prints_the_key_once_and_keeps_its_digest_beside_the_ledger(folde
     created = routoo("create", "alice", "--within", "team", "--limit", "1.00", "--json")
     assert created.exit_code == 0, created.output
     key = json.loads(created.stdout)["key"]
-    store = KeyStore(folder / "routoo.keys.db")
+    store = KeyStore(KeyFile(folder / "routoo.keys.db"))
     assert store.find(key).account == "alice"
     assert key not in routoo("list", "--json").output
     (listed,) = json.loads(routoo("list", "--json").stdout)
@@ -324,7 +325,7 @@ def test_create_prints_the_key_once_and_keeps_its_digest_beside_the_ledger(folde
 def test_rotate_revoke_and_expire_change_the_key(folder):
     old = json.loads(routoo("create", "alice", "--expires", "30d", "--json").stdout)["key"]
     new = json.loads(routoo("rotate", "alice", "--json").stdout)["key"]
-    store = KeyStore(folder / "routoo.keys.db")
+    store = KeyStore(KeyFile(folder / "routoo.keys.db"))
     assert store.find(old) is None
     assert store.find(new).expires_at is not None
     assert routoo("expire", "alice", "never").exit_code == 0
@@ -381,12 +382,12 @@ def test_a_file_that_holds_no_keys_is_refused(tmp_path):
         "not a database, but long enough to be read as one" * 9
     )
     with pytest.raises(ConfigurationError, match="the keys cannot be opened"):
-        KeyStore(tmp_path / "routoo.keys.db")
+        KeyStore(KeyFile(tmp_path / "routoo.keys.db"))
 
 
 def test_digests_are_of_the_whole_key(keys):
     key = keys.create("alice", KeyTerms())
-    with sqlite3.connect(keys.path) as db:
+    with sqlite3.connect(keys.storage.path) as db:
         (digest,) = db.execute("SELECT digest FROM keys").fetchone()
     assert len(digest) == 32
     assert keys.find(key) is not None
@@ -437,5 +438,5 @@ def test_a_file_of_keys_that_is_broken_is_to_be_restored(tmp_path):
     path = tmp_path / "routoo.keys.db"
     path.write_text("no database at all, but text")
     with pytest.raises(ConfigurationError, match="restore it from a backup") as caught:
-        KeyStore(path)
+        KeyStore(KeyFile(path))
     assert "remove" not in str(caught.value)

@@ -10,6 +10,7 @@ from waiting import wait_until
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.testing import Reply
 from routoo_integrations.gateway.app import Gateway
+from routoo_integrations.gateway.key_file import KeyFile
 from routoo_integrations.gateway.keys import KeyStore, KeyTerms
 from routoo_integrations.gateway.server import GatewayServer
 
@@ -86,7 +87,7 @@ async def test_a_hundred_calls_at_once_stay_within_the_limits_of_keys_teams_and_
     endpoint.replies["gpt-4o"] = Reply("word " * 20, delay_s=0.05)
     write_experts(tmp_path, endpoint)
     (tmp_path / "routoo.toml").write_text(ACCOUNTS)
-    keys = KeyStore(tmp_path / "routoo.keys.db")
+    keys = KeyStore(KeyFile(tmp_path / "routoo.keys.db"))
 
     def key_of(account, **terms):
         return {"Authorization": f"Bearer {keys.create(account, KeyTerms(**terms))}"}

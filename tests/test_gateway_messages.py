@@ -22,6 +22,7 @@ from routoo_core.testing import FakePredictor, Reply
 from routoo_core.usage import Usage
 from routoo_integrations.gateway.anthropic_form import CompletionChunks, completion_of
 from routoo_integrations.gateway.app import Gateway
+from routoo_integrations.gateway.key_file import KeyFile
 from routoo_integrations.gateway.keys import KeyStore, KeyTerms
 from routoo_integrations.gateway.server import GatewayServer
 from routoo_integrations.gateway.translation import MessageEvents, NotTranslatable, chat_body
@@ -423,7 +424,7 @@ def test_tokens_are_counted_without_a_call(server, endpoint, router):
 
 
 def test_errors_are_in_anthropics_form(endpoint, tmp_path):
-    keys = KeyStore(tmp_path / "keys.db")
+    keys = KeyStore(KeyFile(tmp_path / "keys.db"))
     key = keys.create("poor", KeyTerms(limit="0.00001"))
     with GatewayServer(Gateway(make_router(endpoint), keys), port=0) as server:
         with pytest.raises(AuthenticationError):

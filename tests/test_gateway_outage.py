@@ -202,10 +202,10 @@ def test_calls_that_cannot_be_remembered_for_the_page_take_no_more_memory(endpoi
         other.execute("BEGIN EXCLUSIVE")
         tracemalloc.start()
         for number in range(10 * MOST_CALLS):
-            activity.note(replace(known.ended, id=f"call-{number}"))
+            activity.note(replace(known.end, id=f"call-{number}"))
         grown, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         other.close()
         assert grown < MOST_CALLS * 2 * 2000
         latest = f"call-{10 * MOST_CALLS - 1}"
-        wait_until(lambda: latest in {call.ended.id for call in activity.recent()})
+        wait_until(lambda: latest in {call.end.id for call in activity.recent()})

@@ -294,7 +294,7 @@ def test_calls_that_all_experts_failed_are_shown_to_their_caller(server, keys, e
     assert "all_experts_failed" not in signed_in(server, bob).get("/").text
     (call,) = server.gateway.activity.recent("alice")
     assert not call.has_answer
-    assert call.ended.wait_s is None
+    assert call.end.wait_s is None
 
 
 def test_strangers_fill_no_list(server, keys):
@@ -386,11 +386,11 @@ def test_old_calls_are_forgotten(server, tmp_path):
     log = server.gateway.activity
     post(server, BODY)
     wait_until(log.recent)
-    ended = log.recent()[0].ended
+    ended = log.recent()[0].end
     for number in range(MOST_CALLS + 5):
         log.note(type(ended)(f"c{number}", number, "", None, "", ended.record))
     assert len(log.recent()) <= MOST_CALLS
-    assert log.recent()[0].ended.id == f"c{MOST_CALLS + 4}"
+    assert log.recent()[0].end.id == f"c{MOST_CALLS + 4}"
 
 
 def test_a_refresh_reads_what_is_new_alone(endpoint, tmp_path):
@@ -408,7 +408,7 @@ def test_a_refresh_reads_what_is_new_alone(endpoint, tmp_path):
         calls.append(post(server, BODY).headers[CALL_HEADER])
         wait_until(lambda: len(other.recent()) == 4)
         after = log.recent()
-    assert [call.ended.id for call in after] == calls[::-1]
+    assert [call.end.id for call in after] == calls[::-1]
     assert [call.score for call in after] == [None, None, None, 0.5]
     assert after[1] is before[0]
     assert any("number > 3" in statement for statement in statements)

@@ -20,6 +20,7 @@ from routoo_core.testing import Reply
 from routoo_integrations.cli import app
 from routoo_integrations.gateway.access import Access
 from routoo_integrations.gateway.app import Gateway
+from routoo_integrations.gateway.key_file import KeyFile
 from routoo_integrations.gateway.keys import KeyStore, KeyTerms
 from routoo_integrations.gateway.server import GatewayServer
 
@@ -170,7 +171,7 @@ def test_workers_without_a_shared_ledger_are_refused(tmp_path, endpoint, monkeyp
 
 
 def test_gateways_that_share_redis_share_rates(endpoint, tmp_path):
-    keys = KeyStore(tmp_path / "keys.db")
+    keys = KeyStore(KeyFile(tmp_path / "keys.db"))
     key = keys.create("alice", KeyTerms(rate="3/minute"))
     headers = {"Authorization": f"Bearer {key}"}
     with redis_in(tmp_path) as (url, redis):

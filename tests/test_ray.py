@@ -20,6 +20,7 @@ from routoo_core.progress import SILENT, SilentProgress
 from routoo_core.router import Router
 from routoo_core.testing import FakeEndpoint
 from routoo_integrations.cli import app as routoo
+from routoo_integrations.gateway.key_file import KeyFile
 from routoo_integrations.gateway.keys import KeyStore, KeyTerms
 
 ray = pytest.importorskip("ray", reason="ray is not installed: make compat-ray")
@@ -77,7 +78,7 @@ def folder(endpoint, redis_server, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def key(folder):
-    keys = KeyStore(folder / "routoo.keys.db")
+    keys = KeyStore(KeyFile(folder / "routoo.keys.db"))
     return keys.create("alice", KeyTerms(limit="0.50"))
 
 

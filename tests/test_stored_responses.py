@@ -1,4 +1,4 @@
-"""Responses that calls go on from: OpenAI's own SDK in front, and a file that each account sees its own part of."""
+"""Responses that calls go on from: OpenAI's own SDK in front, and a store that each account sees its own part of."""
 
 import json
 import sqlite3
@@ -9,8 +9,11 @@ from contextlib import closing
 import httpx
 import openai
 import pytest
+import redis
+from conftest import redis_in
 from gateway_parts import make_router, post, sdk_for, stream_events, team_router
 from typer.testing import CliRunner
+from waiting import wait_until
 
 from routoo_core.errors import ConfigurationError
 from routoo_core.testing import Reply
@@ -18,9 +21,10 @@ from routoo_integrations.cli import app
 from routoo_integrations.gateway.app import Gateway
 from routoo_integrations.gateway.keys import KeyTerms
 from routoo_integrations.gateway.problems import CallRefused
+from routoo_integrations.gateway.response_file import PATIENCE_S, ResponseFile
+from routoo_integrations.gateway.response_server import ResponseServer
 from routoo_integrations.gateway.server import GatewayServer
 from routoo_integrations.gateway.settings import GatewaySettings
-from routoo_integrations.gateway.stored_responses import PATIENCE_S, ResponseStore
 
 PATH = "/v1/responses"
 BODY = {"model": "routoo", "input": "My name is Ada."}
@@ -29,8 +33,26 @@ DAY_S = 24 * 3600.0
 
 
 @pytest.fixture
-def store(tmp_path, clock):
-    return ResponseStore(tmp_path / "routoo.responses.db", 30 * DAY_S, clock=clock)
+def response_file(tmp_path, clock):
+    return ResponseFile(tmp_path / "routoo.responses.db", 30 * DAY_S, clock=clock)
+
+
+@pytest.fixture(params=["file", "redis"])
+def open_store(request, clock):
+    """Opens an empty store of either kind."""
+
+    def open_kind(keep_s, **settings):
+        if request.param == "file":
+            return ResponseFile(None, keep_s, clock=clock, **settings)
+        redis_url = request.getfixturevalue("redis_url")
+        return ResponseServer(redis_url, keep_s, clock=clock, **settings)
+
+    return open_kind
+
+
+@pytest.fixture
+def store(open_store):
+    return open_store(30 * DAY_S)
 
 
 @pytest.fixture
@@ -226,8 +248,8 @@ def test_the_responses_of_one_key_do_not_exist_for_another(server, keys, store):
     assert store.get("alice", given.id) is not None
 
 
-def test_nobody_else_pushes_an_accounts_responses_out(clock):
-    store = ResponseStore(None, DAY_S, account_mb=0.01, clock=clock)
+def test_nobody_else_pushes_an_accounts_responses_out(open_store, clock):
+    store = open_store(DAY_S, account_mb=0.01)
     store.put("alice", response("resp_a"), [], None)
     for number in range(200):
         clock.advance(1)
@@ -247,8 +269,8 @@ def response(response_id, text="x" * 200):
 # How long, and how many
 
 
-def test_an_old_response_is_forgotten_unless_calls_go_on_from_it(clock):
-    store = ResponseStore(None, DAY_S, clock=clock)
+def test_an_old_response_is_forgotten_unless_calls_go_on_from_it(open_store, clock):
+    store = open_store(DAY_S)
     store.put("alice", response("resp_1"), [], None)
     store.put("alice", response("resp_other"), [], None)
     clock.advance(DAY_S - 60)
@@ -260,8 +282,14 @@ def test_an_old_response_is_forgotten_unless_calls_go_on_from_it(clock):
     store.put("alice", response("resp_2"), [], "resp_1")
     clock.advance(DAY_S - 60)
     assert len(store.conversation("alice", "resp_2")) == 2
-    rows = store._db.execute("SELECT count(*) FROM responses").fetchone()
-    assert rows == (2,)
+
+
+def test_what_is_too_old_takes_no_space(response_file, clock):
+    response_file.put("alice", response("resp_1"), [], None)
+    clock.advance(31 * DAY_S)
+    response_file.put("alice", response("resp_2"), [], None)
+    rows = response_file._db.execute("SELECT count(*) FROM responses").fetchone()
+    assert rows == (1,)
 
 
 def test_a_conversation_whose_beginning_is_gone_is_refused(client):
@@ -272,8 +300,8 @@ def test_a_conversation_whose_beginning_is_gone_is_refused(client):
         client.responses.create(**BODY, previous_response_id=second.id)
 
 
-def test_a_conversation_that_is_too_long_is_refused_unread(clock):
-    store = ResponseStore(None, DAY_S, clock=clock)
+def test_a_conversation_that_is_too_long_is_refused_unread(open_store):
+    store = open_store(DAY_S)
     store.put("alice", response("resp_0"), [], None)
     for number in range(1, 5):
         text = "x" * 10_000_000
@@ -286,77 +314,128 @@ def test_a_conversation_that_is_too_long_is_refused_unread(clock):
 # The file
 
 
-def test_the_file_is_its_owners_and_deleted_text_is_in_it_no_more(client, store):
-    given = client.responses.create(model="routoo", input="My secret plan")
-    folder = store.path.parent
+def test_the_file_is_its_owners_and_deleted_text_is_in_it_no_more(response_file):
+    response_file.put("alice", response("resp_1", "secret plan"), [], None)
+    folder = response_file.path.parent
     assert any(b"secret plan" in path.read_bytes() for path in folder.glob("routoo.responses*"))
-    client.responses.delete(given.id)
+    response_file.delete("alice", "resp_1")
     for path in folder.glob("routoo.responses*"):
         assert b"secret plan" not in path.read_bytes()
         assert oct(path.stat().st_mode & 0o777) == "0o600"
 
 
 @pytest.mark.parametrize("use", ["read", "reopen"])
-def test_old_text_is_overwritten_though_nothing_is_stored(store, clock, use):
-    store.put("alice", response("resp_1", "secret plan"), [], None)
+def test_old_text_is_overwritten_though_nothing_is_stored(response_file, clock, use):
+    response_file.put("alice", response("resp_1", "secret plan"), [], None)
     clock.advance(31 * DAY_S)
     if use == "read":
-        assert store.get("alice", "resp_1") is None
+        assert response_file.get("alice", "resp_1") is None
     else:
-        ResponseStore(store.path, 30 * DAY_S, clock=clock).close()
-    for path in store.path.parent.glob("routoo.responses*"):
+        ResponseFile(response_file.path, 30 * DAY_S, clock=clock).close()
+    for path in response_file.path.parent.glob("routoo.responses*"):
         assert b"secret plan" not in path.read_bytes()
 
 
-def test_text_that_somebody_still_reads_is_overwritten_later(store, clock):
-    store.put("alice", response("resp_1", "secret plan"), [], None)
-    reader = sqlite3.connect(store.path)
+def test_text_that_somebody_still_reads_is_overwritten_later(response_file, clock):
+    response_file.put("alice", response("resp_1", "secret plan"), [], None)
+    reader = sqlite3.connect(response_file.path)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM responses").fetchall()
-    assert store.delete("alice", "resp_1")
+    assert response_file.delete("alice", "resp_1")
     reader.close()
     clock.advance(120)
-    assert store.get("alice", "resp_1") is None
-    for path in store.path.parent.glob("routoo.responses*"):
+    assert response_file.get("alice", "resp_1") is None
+    for path in response_file.path.parent.glob("routoo.responses*"):
         assert b"secret plan" not in path.read_bytes()
 
 
-def test_a_locked_file_delays_calls_by_seconds_at_most(store, caplog):
-    store.put("alice", response("resp_0"), [], None)
-    with closing(sqlite3.connect(store.path)) as other, ThreadPoolExecutor(8) as threads:
+def test_a_locked_file_delays_calls_by_seconds_at_most(response_file, caplog):
+    response_file.put("alice", response("resp_0"), [], None)
+    with closing(sqlite3.connect(response_file.path)) as other, ThreadPoolExecutor(8) as threads:
         other.execute("BEGIN IMMEDIATE")
         started = time.monotonic()
         for number in range(1, 7):
-            threads.submit(store.put, "alice", response(f"resp_{number}"), [], None)
+            threads.submit(response_file.put, "alice", response(f"resp_{number}"), [], None)
         with pytest.raises(CallRefused, match="cannot be read now"):
-            store.conversation("alice", "resp_0")
+            response_file.conversation("alice", "resp_0")
         threads.shutdown()
         assert time.monotonic() - started < 6 * PATIENCE_S  # not one wait for each of the seven
         other.rollback()
     assert caplog.text.count("could not be stored") == 6
-    assert store.conversation("alice", "resp_0")
+    assert response_file.conversation("alice", "resp_0")
 
 
 def test_workers_share_the_file(endpoint, tmp_path):
     previous = None
     for _ in range(2):
-        store = ResponseStore(tmp_path / "shared.db", DAY_S)
+        store = ResponseFile(tmp_path / "shared.db", DAY_S)
         gateway = Gateway(make_router(endpoint), responses=store)
         with GatewayServer(gateway, port=0) as server, sdk_for(server) as client:
             previous = client.responses.create(**BODY, previous_response_id=previous).id
     assert len(sent_messages(endpoint)) == 3
 
 
-def test_a_file_that_fails_loses_no_reply_and_is_said(server, store, caplog):
-    first = post(server, BODY, PATH).json()
-    with sqlite3.connect(store.path) as other:
-        other.execute("DROP TABLE responses")
-    assert post(server, BODY, PATH).status_code == 200
-    assert "could not be stored" in caplog.text
-    reply = post(server, {**BODY, "previous_response_id": first["id"]}, PATH)
+def check_failing_store(endpoint, store, fail, caplog):
+    """A store that fails loses no reply, and what cannot be read is said."""
+    gateway = Gateway(make_router(endpoint), responses=store)
+    with GatewayServer(gateway, port=0) as server:
+        first = post(server, BODY, PATH).json()
+        fail()
+        assert post(server, BODY, PATH).status_code == 200
+        assert "could not be stored" in caplog.text
+        reply = post(server, {**BODY, "previous_response_id": first["id"]}, PATH)
     assert reply.status_code == 503
     assert reply.json()["error"]["code"] == "responses_failed"
     assert "Ada" not in caplog.text
+
+
+def test_a_file_that_fails_loses_no_reply_and_is_said(endpoint, response_file, caplog):
+    def fail():
+        with sqlite3.connect(response_file.path) as other:
+            other.execute("DROP TABLE responses")
+
+    check_failing_store(endpoint, response_file, fail, caplog)
+
+
+# The server
+
+
+def test_a_server_that_fails_loses_no_reply_and_is_said(endpoint, tmp_path, caplog):
+    with redis_in(tmp_path) as (url, process):
+
+        def fail():
+            process.terminate()
+            process.wait()
+
+        check_failing_store(endpoint, ResponseServer(url, DAY_S), fail, caplog)
+
+
+def test_gateways_on_several_machines_share_a_server(endpoint, redis_url):
+    previous = None
+    for _ in range(3):
+        gateway = Gateway(make_router(endpoint), responses=ResponseServer(redis_url, DAY_S))
+        with GatewayServer(gateway, port=0) as server, sdk_for(server) as client:
+            previous = client.responses.create(**BODY, previous_response_id=previous).id
+    assert len(sent_messages(endpoint)) == 5
+
+
+def test_redis_forgets_a_response_by_itself(redis_url):
+    store = ResponseServer(redis_url, 0.2)
+    store.put("alice", response("resp_1", "secret plan"), [], None)
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        assert client.dbsize() == 4
+        wait_until(lambda: client.dbsize() == 0, 20)
+    assert store.get("alice", "resp_1") is None
+
+
+def test_nothing_is_left_of_a_deleted_response(redis_url):
+    store = ResponseServer(redis_url, DAY_S)
+    store.put("alice", response("resp_1", "secret plan"), [], None)
+    assert store.delete("alice", "resp_1")
+    assert not store.delete("alice", "resp_1")
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        (total,) = client.keys()
+        assert client.get(total) == b"0"
 
 
 # Settings

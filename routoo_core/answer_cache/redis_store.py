@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,10 +10,8 @@ from typing import Any
 from routoo_core.answer_cache.answers import StoredAnswer, StoredAnswers, StoredQuestion
 from routoo_core.answer_cache.store import MOST_COMPARED, is_within
 from routoo_core.budget.clock import WALL_CLOCK, Clock
-from routoo_core.budget.redis import PASSWORD_VARIABLE, connection_settings
-from routoo_core.errors import CacheError, MissingDependency
-from routoo_core.lifetimes import PerProcess
-from routoo_core.redaction import expand_environment, scrubbed
+from routoo_core.budget.redis_client import RedisClient, RedisFailure
+from routoo_core.errors import CacheError
 
 _ANSWER = "{routoo}:answer:"
 _ACCOUNTS = "{routoo}:answers:accounts"
@@ -40,16 +37,10 @@ class RedisAnswers:
     def __init__(
         self, url: str, max_age_s: float, max_entries: int, clock: Clock = WALL_CLOCK
     ) -> None:
-        try:
-            import redis
-        except ImportError as error:
-            raise MissingDependency("redis", "redis", "keep the answers in Redis") from error
-        self._url = url
+        self._server = RedisClient(url, "keep the answers in Redis")
         self._max_age_s = max_age_s
         self._max_entries = max_entries
         self._clock = clock
-        self._redis_error = redis.RedisError
-        self._client = PerProcess(self._connect)
 
     def find(self, key: str, is_use: bool = True) -> StoredAnswer | None:
         """See :meth:`AnswerStore.find`."""
@@ -155,16 +146,6 @@ class RedisAnswers:
         """Milliseconds that an answer is good for."""
         return max(1, int((creation + self._max_age_s - now) * 1000))
 
-    def _connect(self) -> Any:
-        import redis
-
-        return redis.Redis.from_url(
-            expand_environment(self._url, "budget.ledger"),
-            password=os.environ.get(PASSWORD_VARIABLE),
-            decode_responses=True,
-            **connection_settings(),
-        )
-
     @contextmanager
     def _using(self) -> Iterator[Any]:
         """The client of this process.
@@ -172,13 +153,11 @@ class RedisAnswers:
         Raises:
             CacheError: The server cannot be used.
         """
-        client = self._client.get()
         try:
-            yield client
-        except self._redis_error as error:
-            password = client.connection_pool.connection_kwargs.get("password")
-            problem = scrubbed(str(error), [password])
-            raise CacheError(f"the cache of answers in Redis failed: {problem}") from None
+            with self._server.using() as client:
+                yield client
+        except RedisFailure as failure:
+            raise CacheError(f"the cache of answers in Redis failed: {failure}") from None
 
 
 def _by_use(account: str) -> str:

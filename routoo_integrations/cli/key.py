@@ -19,8 +19,9 @@ from routoo_integrations.cli.terminal import out, print_json, print_line, print_
 
 try:
     from routoo_integrations.gateway.access import check_terms
-    from routoo_integrations.gateway.keys import AccessKey, KeyStore, KeyTerms, keys_beside
+    from routoo_integrations.gateway.keys import AccessKey, KeyStore, KeyTerms
     from routoo_integrations.gateway.settings import GatewaySettings
+    from routoo_integrations.gateway.stores import open_keys
 except ImportError as error:
     raise MissingDependency(error.name or "limits", "gateway", "keep keys") from error
 
@@ -63,7 +64,7 @@ def create_command(
 ) -> None:
     """Make a key for an account and print it, once: only its SHA-256 is kept, beside the ledger.
 
-    Once a key exists, every call needs one. Running gateways know the key at once.
+    Once a key exists, every call needs one. Running gateways know the key at once, with Redis within half a second.
 
     Example: [bold]routoo key create alice --within team --limit 5.00 --period day[/bold]
     """
@@ -106,6 +107,8 @@ def rotate_command(
 
 def revoke_command(account: AccountArgument, config: ConfigOption = None) -> None:
     """Revoke an account's key; running gateways refuse it at once.
+
+    With a ledger in Redis they know of it within half a second.
 
     Example: [bold]routoo key revoke alice[/bold]
     """
@@ -159,7 +162,7 @@ def _open_keys(option: Path | None) -> tuple[Path, RoutooToml, KeyStore]:
         raise ConfigurationError("--config: there is no routoo.toml here; pass its path")
     toml = read_config(configuration.path)
     _, ledger = open_account(configuration.path, toml)
-    return configuration.path, toml, KeyStore(keys_beside(ledger, configuration.path.parent))
+    return configuration.path, toml, open_keys(ledger, configuration.path.parent)
 
 
 def _print_key(account: str, key: str, as_json: bool) -> None:

@@ -35,7 +35,7 @@ _BUSY_S = 5.0
 _PAUSE_S = 0.0001
 """Between the rows that the writer makes: calls that are being answered need the interpreter meanwhile."""
 _WARN_EVERY_S = 60.0
-Noted = TypeVar("Noted")
+Note = TypeVar("Note")
 _LOGGER = logging.getLogger(__name__)
 _SCHEMA = (
     """
@@ -89,7 +89,7 @@ _RATE = "UPDATE calls SET score = ? WHERE id = ? AND (? IS NULL OR account = ? O
 
 
 @dataclass(frozen=True, slots=True)
-class EndedCall:
+class CallEnd:
     """A call that has ended.
 
     Attributes:
@@ -114,24 +114,24 @@ class RememberedCall:
     """A call as the file has it.
 
     Attributes:
-        ended: The call.
+        end: The call.
         routed: The same, as savings and quality are estimated from it.
         score: How good its caller found it, 0–1; ``None`` where nobody said.
     """
 
-    ended: EndedCall
+    end: CallEnd
     routed: RoutedCall
     score: float | None
 
     @property
     def has_answer(self) -> bool:
         """Whether the call got an answer, from an expert or from the cache. Otherwise every try failed."""
-        record = self.ended.record
+        record = self.end.record
         return record.cached or any(attempt.outcome == "answered" for attempt in record.attempts)
 
     def is_seen_by(self, account: str | None) -> bool:
         """Whether an account may see it: one that paid or called; ``None`` sees all."""
-        return account is None or account in {self.ended.caller, self.ended.record.account}
+        return account is None or account in {self.end.caller, self.end.record.account}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class ActivityLog:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self._waiting: deque[EndedCall] = deque(maxlen=MOST_CALLS)
+        self._waiting: deque[CallEnd] = deque(maxlen=MOST_CALLS)
         self._waiting_refusals: deque[RefusedCall] = deque(maxlen=MOST_CALLS)
         self._db = open_database(
             path, _SCHEMA, "the file of the last calls", _BUSY_S, "check or remove the file"
@@ -188,7 +188,7 @@ class ActivityLog:
         self._writer_lock = threading.Lock()
         self._warned_at = -_WARN_EVERY_S
 
-    def note(self, call: EndedCall) -> None:
+    def note(self, call: CallEnd) -> None:
         """Remember a call, soon."""
         self._waiting.append(call)
         self._write_soon()
@@ -318,7 +318,7 @@ class ActivityLog:
         """Read the calls and the scores that are new, and forget the oldest calls."""
         for number, *row in db.execute(_SELECT, (self._last_call,)):
             call = _call_of(row)
-            self._calls[call.ended.id] = call
+            self._calls[call.end.id] = call
             self._last_call = number
         while len(self._calls) > MOST_CALLS:
             del self._calls[next(iter(self._calls))]
@@ -337,7 +337,7 @@ def activity_beside(ledger: Ledger, folder: Path | None) -> Path | None:
     return beside_ledger(ledger, folder or Path(), "calls")
 
 
-def _take_all(waiting: deque[Noted]) -> Iterator[Noted]:
+def _take_all(waiting: deque[Note]) -> Iterator[Note]:
     """Everything that waits, which then waits no longer."""
     while waiting:
         yield waiting.popleft()
@@ -352,11 +352,11 @@ def _call_of(row: Sequence[Any]) -> RememberedCall:
     entry = LoggedCall("the file of the last calls", line)
     record = entry.record
     assert record is not None  # noqa: S101
-    end = EndedCall(call_id, moment, caller, wait_s, why, record)
+    end = CallEnd(call_id, moment, caller, wait_s, why, record)
     return RememberedCall(end, routed_call(entry, record, SCALE), score)
 
 
-def _row_of(call: EndedCall) -> tuple[Any, ...]:
+def _row_of(call: CallEnd) -> tuple[Any, ...]:
     record = json.dumps(call.record.to_dict(), separators=(",", ":"))
     account = call.record.account or ""
     return (call.id, call.time, account, call.caller, call.wait_s, call.why, record)

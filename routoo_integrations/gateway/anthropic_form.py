@@ -35,7 +35,7 @@ def messages_body(chat: Mapping[str, Any]) -> JsonObject:
     Raises:
         NotTranslatable: It has a part that Anthropic's models do not know.
     """
-    _check_known(chat)
+    _check_fields(chat)
     turns: list[JsonObject] = []
     instructions = []
     for message in chat["messages"]:
@@ -55,7 +55,7 @@ def messages_body(chat: Mapping[str, Any]) -> JsonObject:
     return body
 
 
-def _check_known(chat: Mapping[str, Any]) -> None:
+def _check_fields(chat: Mapping[str, Any]) -> None:
     """Refuse arguments without which a call would ask for something else.
 
     Raises:

@@ -34,7 +34,7 @@ from routoo_integrations.gateway.chat import ChatCompletion
 from routoo_integrations.gateway.completions import TextCompletion
 from routoo_integrations.gateway.connections import ExpertConnections, check_pool
 from routoo_integrations.gateway.decision_headers import headers_of
-from routoo_integrations.gateway.decisions import explain, read_posted, read_question
+from routoo_integrations.gateway.decisions import explain, read_decision_call, read_question
 from routoo_integrations.gateway.embeddings import Embeddings, no_embeddings
 from routoo_integrations.gateway.events import JsonObject
 from routoo_integrations.gateway.keys import KeyStore
@@ -143,7 +143,7 @@ class Gateway:
             self._post("/v1/messages/count_tokens", self._count_tokens, anthropic),
             self._get("/v1/models", self._models),
             self._get("/v1/decisions", self._decide),
-            self._post("/v1/decisions", self._decide_posted),
+            self._post("/v1/decisions", self._decide_on_body),
             self._post("/v1/feedback", self._feedback),
             self._get("/metrics", self._figures),
             self._get("/openapi.json", self._openapi),
@@ -334,8 +334,8 @@ class Gateway:
         notes.later(notes.note_whole_reply)
         reply_headers = {**headers_of(reply), CALL_HEADER: notes.id}
         body = call.whole(reply)
-        if call.kept is not None:
-            await off_loop(call.kept.save)
+        if call.pending_response is not None:
+            await off_loop(call.pending_response.save)
         return Response(body, media_type="application/json", headers=reply_headers)
 
     async def _read_body(self, request: Request) -> JsonObject:
@@ -362,7 +362,7 @@ class Gateway:
 
     async def _models(self, request: Request) -> Response:
         caller = self.access.caller(request.headers)
-        endpoints = () if self.embeddings is None else self.embeddings.allowed(caller)
+        endpoints = () if self.embeddings is None else self.embeddings.endpoints_for(caller)
         models = list_models(self.router, self.started_at, caller.experts, endpoints)
         return JSONResponse(models)
 
@@ -372,10 +372,10 @@ class Gateway:
         call = ChatCompletion.read(read_question(request.query_params), self.authors)
         return await self._explain(caller, call, request)
 
-    async def _decide_posted(self, request: Request) -> Response:
+    async def _decide_on_body(self, request: Request) -> Response:
         """Who would answer the chat that is posted."""
         caller = self.access.caller(request.headers)
-        call = read_posted(await self._read_body(request), self.authors)
+        call = read_decision_call(await self._read_body(request), self.authors)
         return await self._explain(caller, call, request)
 
     async def _explain(self, caller: Caller, call: ChatCompletion, request: Request) -> Response:

@@ -82,7 +82,7 @@ class ReplyMemory:
             return [self._experts.get(digest) for digest in digests]
 
 
-class Said(NamedTuple):
+class Utterance(NamedTuple):
     """What an assistant said in a conversation.
 
     Attributes:
@@ -128,11 +128,11 @@ class Authors:
             return ToolCallId(call_id, None)
         return ToolCallId(own, self._experts.get(mark))
 
-    def note_reply(self, reply: Said, expert: str) -> None:
+    def note_reply(self, reply: Utterance, expert: str) -> None:
         """Remember who gave a reply."""
         self._memory.note(reply.digest(), expert)
 
-    def of_replies(self, replies: Sequence[Said]) -> list[str | None]:
+    def of_replies(self, replies: Sequence[Utterance]) -> list[str | None]:
         """The experts that gave some replies; ``None`` for a reply that is not remembered."""
         return self._memory.find([reply.digest() for reply in replies])
 

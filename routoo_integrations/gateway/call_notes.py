@@ -11,7 +11,7 @@ from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.outcomes import Failed, Rejected
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage
-from routoo_integrations.gateway.activity import ActivityLog, EndedCall, RefusedCall
+from routoo_integrations.gateway.activity import ActivityLog, CallEnd, RefusedCall
 from routoo_integrations.gateway.decision_headers import FROM_CACHE
 from routoo_integrations.gateway.metrics import GatewayMetrics
 from routoo_integrations.gateway.problems import Problem, shown_reason
@@ -39,12 +39,16 @@ class CallNotes:
         self._activity = activity
         self._caller = caller
         self._loop = asyncio.get_running_loop()
-        self._started = time.monotonic()
+        self._start_s = time.monotonic()
         self._first_event_s: float | None = None
 
     def later(self, note: Callable[[], None]) -> None:
-        """Note something once the loop has sent what is ready to be sent; may be called in any thread."""
-        self._loop.call_soon_threadsafe(note)
+        """Note something once the loop has sent what is ready to be sent; may be called in any thread.
+
+        The task that sends it is woken in the loop's next round, so the note waits for the one after that.
+        """
+        call_soon = self._loop.call_soon
+        self._loop.call_soon_threadsafe(call_soon, call_soon, note)
 
     def note_first_event(self) -> None:
         """Note that the caller of a stream is sent its first event."""
@@ -66,7 +70,7 @@ class CallNotes:
             record = attempt.record()
             self._metrics.note_end(record, self.usages)
             why = attempt.decision.explain()
-            self._activity.note(EndedCall(self.id, ended_at, self._caller, wait_s, why, record))
+            self._activity.note(CallEnd(self.id, ended_at, self._caller, wait_s, why, record))
 
         self.later(note)
 
@@ -76,7 +80,7 @@ class CallNotes:
             return
         self._metrics.note_recalled(record)
         wait_s = self._elapsed_s()
-        end = EndedCall(self.id, time.time(), self._caller, wait_s, FROM_CACHE, record)
+        end = CallEnd(self.id, time.time(), self._caller, wait_s, FROM_CACHE, record)
         self._activity.note(end)
 
     def note_refusal(self, problem: Problem) -> None:
@@ -88,4 +92,4 @@ class CallNotes:
             self._activity.note_refusal(refusal)
 
     def _elapsed_s(self) -> float:
-        return time.monotonic() - self._started
+        return time.monotonic() - self._start_s

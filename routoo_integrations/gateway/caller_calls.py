@@ -18,7 +18,7 @@ from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
 from routoo_integrations.gateway.decision_headers import headers_of
 from routoo_integrations.gateway.events import JsonObject
 from routoo_integrations.gateway.problems import Problem
-from routoo_integrations.gateway.stored_responses import KeptResponse
+from routoo_integrations.gateway.stored_responses import PendingResponse
 from routoo_integrations.gateway.streaming import EventWriter
 
 CALL_HEADER = "Routoo-Call"
@@ -71,7 +71,7 @@ class CallerCall(Protocol):
         ...
 
     @property
-    def kept(self) -> KeptResponse | None:
+    def pending_response(self) -> PendingResponse | None:
         """Stores its reply, which later calls may name; ``None`` where it is not stored."""
         ...
 
@@ -114,5 +114,5 @@ class CallerStream:
 
     async def before_end(self) -> None:
         """Store the reply where it is to be stored."""
-        if self.call.kept is not None:
-            await off_loop(self.call.kept.save)
+        if self.call.pending_response is not None:
+            await off_loop(self.call.pending_response.save)

@@ -92,7 +92,7 @@ class ReplyForm(Protocol):
         """What a whole reply says."""
         ...
 
-    def said(self, value: JsonObject) -> str:
+    def reply_text(self, value: JsonObject) -> str:
         """The text of a whole reply or of an event, as the caller will send it back."""
         ...
 
@@ -134,7 +134,7 @@ class OpenAIReplies:
         """What a whole reply says."""
         return read_completion(value)
 
-    def said(self, value: JsonObject) -> str:
+    def reply_text(self, value: JsonObject) -> str:
         """The content of the first choice."""
         return first_content(value)
 
@@ -154,7 +154,7 @@ class AnthropicReplies:
         """What a whole reply says."""
         return read_message(value)
 
-    def said(self, value: JsonObject) -> str:
+    def reply_text(self, value: JsonObject) -> str:
         """The text blocks, or a part of one."""
         return plain_text(value)
 
@@ -197,7 +197,7 @@ class GatewayCall:
             NoReply: What came is none.
         """
         expert = attempt.expert
-        payload = await self.connections.send(expert, self._encoded(attempt), self.headers)
+        payload = await self.connections.send(expert, self._encode(attempt), self.headers)
         value = parsed_object(payload.decode(errors="replace"), expert)
         if value.get("error") and not _form_of(expert).is_reply(value):
             raise ExpertStreamError(value)
@@ -217,7 +217,7 @@ class GatewayCall:
         """The reply with its record."""
         expert = reply.expert
         author = Author(expert.name, record.plan)
-        self.note_reply(author.text(), _form_of(expert).said(reply.value))
+        self.note_reply(author.text(), _form_of(expert).reply_text(reply.value))
         return replace(reply, record=record)
 
     def asked(self) -> Asked | None:
@@ -256,7 +256,7 @@ class GatewayCall:
         return AttemptReader(attempt, self)
 
     async def _events(self, attempt: Attempt) -> AsyncGenerator[ExpertEvent, None]:
-        body = self._encoded(attempt)
+        body = self._encode(attempt)
         events = self.connections.stream(attempt.expert, body, self.headers)
         async with aclosing(events):
             async for event in events:
@@ -267,7 +267,7 @@ class GatewayCall:
                     raise ExpertStreamError(value)
                 yield _event_of(attempt, event, value)
 
-    def _encoded(self, attempt: Attempt) -> bytes:
+    def _encode(self, attempt: Attempt) -> bytes:
         """The body as bytes.
 
         Raises:
@@ -290,12 +290,12 @@ class AttemptReader:
         self._call = call
         self._form = _form_of(attempt.expert)
         self._reader = self._form.reader(not attempt.expert.silent_stream_end)
-        self._said: list[str] = []
+        self._texts: list[str] = []
 
     def read(self, piece: ExpertEvent) -> PieceReading:
         """What an event adds."""
         text, is_visible = self._reader.read(piece.value)
-        self._said.append(self._form.said(piece.value))
+        self._texts.append(self._form.reply_text(piece.value))
         return PieceReading(
             text, is_visible, self._reader.has_announced_end, self._reader.calls_tool
         )
@@ -310,7 +310,7 @@ class AttemptReader:
         if usage is not None:
             self._call.usages[self._attempt.expert.name] = usage
         author = Author(self._attempt.expert.name, record.plan)
-        self._call.note_reply(author.text(), "".join(self._said))
+        self._call.note_reply(author.text(), "".join(self._texts))
         return replace(piece, record=record)
 
     def closing_piece(self) -> ExpertEvent:

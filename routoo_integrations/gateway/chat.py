@@ -25,7 +25,7 @@ from routoo_integrations.gateway.anthropic_form import (
     completion_of,
     messages_body,
 )
-from routoo_integrations.gateway.authors import Author, Authors, Said
+from routoo_integrations.gateway.authors import Author, Authors, Utterance
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
 from routoo_integrations.gateway.connections import protocol_of
 from routoo_integrations.gateway.events import COMMENT, DONE, JsonObject, ServerEvent
@@ -97,7 +97,7 @@ class ChatCompletion:
         )
 
     @property
-    def kept(self) -> None:
+    def pending_response(self) -> None:
         """Nothing stores its reply: this protocol has no name for it."""
         return
 
@@ -186,13 +186,13 @@ class ChatCompletion:
 
     def note_reply(self, expert: str, text: str) -> None:
         """Remember who answered, so that the conversation's next turn is recognised."""
-        self.authors.note_reply(Said(self._turns()[-1], text), expert)
+        self.authors.note_reply(Utterance(self._turns()[-1], text), expert)
 
     def _marked_messages(self) -> list[dict[str, Any]]:
         """The messages, those of assistants with the expert that wrote them, where that is known."""
         messages = []
         unmarked_messages: list[dict[str, Any]] = []
-        replies: list[Said] = []
+        replies: list[Utterance] = []
         for message, turn in zip(self.body["messages"], self._turns(), strict=False):
             plain = without_parameters(message, _OF_OURS)
             messages.append(plain)
@@ -204,7 +204,7 @@ class ChatCompletion:
                 plain["expert"] = expert
             elif text:
                 unmarked_messages.append(plain)
-                replies.append(Said(turn, text))
+                replies.append(Utterance(turn, text))
         for plain, author in zip(unmarked_messages, self.authors.of_replies(replies), strict=True):
             if author is not None:
                 plain.update(Author.read(author)._asdict())

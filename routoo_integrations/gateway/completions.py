@@ -55,7 +55,7 @@ class TextCompletion(ChatForm):
         return cls(ChatCompletion.read({**rest, "messages": messages}, authors), authors)
 
     @property
-    def kept(self) -> None:
+    def pending_response(self) -> None:
         """Nothing stores its reply: this protocol has no name for it."""
         return
 

@@ -13,7 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
-from routoo_core.endpoint import AZURE, first_set_variable
+from routoo_core.endpoint import AZURE, OPENAI_ADDRESS_VARIABLES, first_set_variable
 from routoo_core.errors import ConfigurationError, NoReply
 from routoo_core.experts import Expert, Pool
 from routoo_core.redaction import scrubbed
@@ -35,7 +35,6 @@ _PROTOCOLS: dict[str | None, WireProtocol] = {
 }
 _OPENAI_ADDRESS = "https://api.openai.com/v1"
 _ANTHROPIC_ADDRESS = "https://api.anthropic.com"
-_OPENAI_ADDRESS_VARIABLES = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 _ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
 _EVENT_STREAM = "text/event-stream"
 _CHAT_PATH = "chat/completions"
@@ -238,7 +237,7 @@ def _address_of(expert: Expert, path: str) -> ExpertAddress:
         return _anthropic_address(expert)
     if expert.is_azure:
         return _azure_address(expert, path)
-    base_url = expert.base_url or first_set_variable(_OPENAI_ADDRESS_VARIABLES) or _OPENAI_ADDRESS
+    base_url = expert.base_url or first_set_variable(OPENAI_ADDRESS_VARIABLES) or _OPENAI_ADDRESS
     key = expert.api_key()
     headers = {"Content-Type": "application/json"}
     if key is not None:

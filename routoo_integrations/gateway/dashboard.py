@@ -178,7 +178,7 @@ def make_dashboard(
     calls = activity.recent(caller.account)
     refusals = activity.refusals(caller.account)
     refused_ids = {refusal.id for refusal in refusals}
-    decisions = [call for call in calls if call.ended.id not in refused_ids]
+    decisions = [call for call in calls if call.end.id not in refused_ids]
     experts = [
         expert.name
         for expert in router.pool
@@ -261,16 +261,16 @@ def _account_row(overview: AccountOverview, least_depth: int) -> AccountRow:
 def _expert_rows(
     router: Router, calls: Sequence[RememberedCall], experts: Sequence[str]
 ) -> list[ExpertRow]:
-    answered_calls = [call for call in calls if call.has_answer and not call.ended.record.cached]
+    answered_calls = [call for call in calls if call.has_answer and not call.end.record.cached]
     cooling = router.cooldowns.current()
     now = router.cooldowns.clock()
     rows = []
     for name in experts:
-        own = [call for call in answered_calls if call.ended.record.expert == name]
+        own = [call for call in answered_calls if call.end.record.expert == name]
         tries = [
             attempt
             for call in calls
-            for attempt in call.ended.record.attempts
+            for attempt in call.end.record.attempts
             if attempt.expert == name
         ]
         errors = [attempt for attempt in tries if attempt.outcome in {"failed", "rejected"}]
@@ -297,9 +297,9 @@ def _expert_rows(
 def _wait(calls: Sequence[RememberedCall]) -> str:
     """Of calls that nobody else had failed before: else the wait is not the expert's alone."""
     waits = [
-        call.ended.wait_s
+        call.end.wait_s
         for call in calls
-        if call.ended.wait_s is not None and len(call.ended.record.attempts) == 1
+        if call.end.wait_s is not None and len(call.end.record.attempts) == 1
     ]
     if not waits:
         return _UNKNOWN
@@ -326,7 +326,7 @@ def _mean_score(calls: Sequence[RememberedCall]) -> str:
 
 
 def _decision_row(call: RememberedCall) -> DecisionRow:
-    end = call.ended
+    end = call.end
     record = end.record
     return DecisionRow(
         id=end.id,
@@ -372,10 +372,10 @@ def _lambda_drawings(calls: Sequence[RememberedCall]) -> list[LambdaDrawing]:
     since = time.time() - LAMBDA_SPAN_S
     pairs_of: dict[str, list[_Moment]] = {}
     for call in reversed(calls):
-        lambda_ = call.ended.record.lambda_
-        if call.ended.time >= since and lambda_ is not None and math.isfinite(lambda_):
-            pairs = pairs_of.setdefault(call.ended.record.account or "", [])
-            pairs.append((call.ended.time, lambda_))
+        lambda_ = call.end.record.lambda_
+        if call.end.time >= since and lambda_ is not None and math.isfinite(lambda_):
+            pairs = pairs_of.setdefault(call.end.record.account or "", [])
+            pairs.append((call.end.time, lambda_))
     drawings = []
     for account, pairs in sorted(pairs_of.items(), key=lambda entry: -len(entry[1])):
         if len(pairs) >= _FEWEST_POINTS:

@@ -35,7 +35,7 @@ def read_question(parameters: Mapping[str, str]) -> JsonObject:
     return body
 
 
-def read_posted(body: JsonObject, authors: Authors) -> ChatCompletion:
+def read_decision_call(body: JsonObject, authors: Authors) -> ChatCompletion:
     """The chat that a body asks about: that of a chat completion, or one with a ``text`` instead of messages.
 
     Raises:

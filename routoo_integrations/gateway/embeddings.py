@@ -211,7 +211,7 @@ class Embeddings:
         self.router = embedding_router(router, pool)
         self.connections = ExpertConnections(pool, "embeddings")
 
-    def allowed(self, caller: Caller) -> list[Expert]:
+    def endpoints_for(self, caller: Caller) -> list[Expert]:
         """The endpoints that a caller may name."""
         names = None if caller.key is None else experts_of(caller.key.terms, self.router.pool)
         return [

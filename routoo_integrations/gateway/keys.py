@@ -1,6 +1,6 @@
-"""Keys of the gateway in a SQLite file. Each key is an account: its rights, and the digest of its secret.
+"""Keys of the gateway. Each key is an account: its rights, and the digest of its secret.
 
-A secret is shown once and never stored. Whoever reads the file cannot call.
+A secret is shown once and never stored. Whoever reads what is stored cannot call.
 """
 
 from __future__ import annotations
@@ -9,41 +9,17 @@ import hashlib
 import hmac
 import json
 import secrets
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from routoo_core.budget.ledger import Ledger
-from routoo_core.budget.sqlite_file import BUSY_TIMEOUT_S
-from routoo_core.errors import ConfigurationError, LedgerError
-from routoo_integrations.gateway.database import beside_ledger, open_database
+from routoo_core.errors import ConfigurationError
 
 _PREFIX = "sk-routoo-"
 _ID_BYTES = 6
 _SECRET_BYTES = 32
 _NO_DIGEST = hashlib.sha256(b"").digest()
-_REMEDY = "check who may read it, or restore it from a backup; without it, whoever reaches the gateway needs no key"
-_SCHEMA = """
-    CREATE TABLE IF NOT EXISTS keys (
-        id TEXT PRIMARY KEY,
-        account TEXT NOT NULL UNIQUE,
-        digest BLOB NOT NULL,
-        previous_digest BLOB,
-        previous_until REAL,
-        terms TEXT NOT NULL,
-        created_at REAL NOT NULL,
-        expires_at REAL,
-        revoked_at REAL
-    ) WITHOUT ROWID
-"""
-_SELECT = """
-    SELECT id, account, digest, previous_digest, previous_until, terms, created_at, expires_at, revoked_at
-    FROM keys ORDER BY account
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,58 +101,125 @@ _NOBODY = AccessKey("", "", KeyTerms(), 0.0)
 """Compared with where no key goes by an id, so that this takes as long."""
 
 
-class KeyStore:
-    """The keys of a gateway, in a SQLite file that its processes and the command line share.
+Change = Callable[[AccessKey], AccessKey]
+"""Makes the key that takes the place of one."""
 
-    Args:
-        path: The file; it is made where it is missing, for its owner alone.
-        clock: Tells the time, seconds since the epoch.
 
-    Raises:
-        ConfigurationError: The file cannot be opened.
+@dataclass(frozen=True, slots=True)
+class KnownKeys:
+    """All keys at one time.
+
+    Attributes:
+        revision: A number that is another one whenever a key may have changed.
+        by_id: Id → key, ordered by account.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        self.path = path
+    revision: int
+    by_id: Mapping[str, AccessKey]
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A sign-in to the gateway's page.
+
+    Attributes:
+        key_id: Of the key that was entered.
+        key_digest: SHA-256 of the whole key.
+        expires_at: Seconds since the epoch.
+    """
+
+    key_id: str
+    key_digest: bytes = field(repr=False)
+    expires_at: float
+
+
+class KeyStorage(Protocol):
+    """Where keys are kept, and the sign-ins of their holders; safe from any thread.
+
+    All methods raise :class:`~routoo_core.errors.LedgerError` where it cannot be used: nothing may be spent while
+    nobody can say whose it is.
+    """
+
+    def current(self) -> KnownKeys:
+        """All keys; asked for each call, so it must not wait for a server."""
+        ...
+
+    def add(self, key: AccessKey) -> None:
+        """Keep a new key."""
+        ...
+
+    def change(self, key_id: str, change: Change) -> AccessKey:
+        """Change a key, and nothing of it in between; what it is then."""
+        ...
+
+    def add_sign_in(self, digest: bytes, sign_in: SignIn, now: float) -> None:
+        """Keep a sign-in until it expires.
+
+        Args:
+            digest: SHA-256 of what the cookie holds.
+            sign_in: The sign-in.
+            now: Seconds since the epoch.
+        """
+        ...
+
+    def sign_in(self, digest: bytes) -> SignIn | None:
+        """The sign-in of a cookie; ``None`` for none."""
+        ...
+
+    def remove_sign_in(self, digest: bytes) -> None:
+        """Forget a sign-in."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+class KeyStore:
+    """The keys of a gateway, which its processes and the command line share.
+
+    Args:
+        storage: Where they are kept.
+        clock: Tells the time, seconds since the epoch.
+    """
+
+    def __init__(self, storage: KeyStorage, clock: Callable[[], float] = time.time) -> None:
+        self.storage = storage
         self.clock = clock
-        self._db = open_database(path, (_SCHEMA, _SELECT), "the keys", BUSY_TIMEOUT_S, _REMEDY)
-        self._file_version: int | None = None
-        self._revision = 0
-        self._keys: dict[str, AccessKey] = {}
 
     # Who calls
 
     def find(self, key: str) -> AccessKey | None:
         """The key with a caller's secret, usable or not; ``None`` for an unknown secret."""
-        digest = hashlib.sha256(key.encode()).digest()
-        access_key = self._current().get(_id_of(key), _NOBODY)
+        digest = digest_of(key)
+        access_key = self.storage.current().by_id.get(_id_of(key), _NOBODY)
         # The key of nobody is compared, too, so that both take as long.
         is_open = access_key.opens(digest, self.clock())
         return access_key if is_open and access_key is not _NOBODY else None
 
     def get(self, key_id: str) -> AccessKey | None:
         """The key of an id, whether or not it is still usable; ``None`` for none."""
-        return self._current().get(key_id)
+        return self.storage.current().by_id.get(key_id)
 
     @property
     def has_keys(self) -> bool:
         """Whether any key was ever made, even a revoked one. Once there is a key, every call needs one."""
-        return bool(self._current())
+        return bool(self.storage.current().by_id)
 
     @property
     def has_usable_keys(self) -> bool:
         """Whether any key can be used now."""
         now = self.clock()
-        return any(key.is_usable(now) for key in self._current().values())
+        return any(key.is_usable(now) for key in self.list_keys())
 
     @property
     def revision(self) -> int:
-        """A number that changes whenever a key may have changed, up to the last look-up."""
-        return self._revision
+        """A number that is another one whenever a key may have changed."""
+        return self.storage.current().revision
 
     def list_keys(self) -> list[AccessKey]:
         """All keys, by account."""
-        return list(self._current().values())
+        return list(self.storage.current().by_id.values())
 
     # Changes
 
@@ -190,18 +233,18 @@ class KeyStore:
             ConfigurationError: The account has a key.
         """
         if self._of_account(account) is not None:
-            raise ConfigurationError(
-                f"account: {account!r} has a key; replace it with 'routoo key rotate {account}', or name "
-                "another account"
-            )
+            raise account_has_key(account)
         key_id = secrets.token_hex(_ID_BYTES)
         key = _new_key(key_id)
-        row = (key_id, account, digest_of(key), terms.to_json(), self.clock(), expires_at)
-        with self._changing() as db:
-            db.execute(
-                "INSERT INTO keys (id, account, digest, terms, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
-                row,
-            )
+        access_key = AccessKey(
+            id=key_id,
+            account=account,
+            terms=terms,
+            created_at=self.clock(),
+            expires_at=expires_at,
+            digest=digest_of(key),
+        )
+        self.storage.add(access_key)
         return key
 
     def rotate(self, account: str, grace_s: float = 0.0) -> str:
@@ -214,17 +257,20 @@ class KeyStore:
         Raises:
             ConfigurationError: The account has no key.
         """
-        access_key = self._named(account)
+        access_key = self._key_of_account(account)
         key = _new_key(access_key.id)
         until = self.clock() + grace_s
-        with self._changing() as db:
-            db.execute(
-                """
-                UPDATE keys SET previous_digest = digest, previous_until = ?, digest = ?, revoked_at = NULL
-                WHERE id = ?
-                """,
-                (until, digest_of(key), access_key.id),
+
+        def rotate_key(current: AccessKey) -> AccessKey:
+            return replace(
+                current,
+                digest=digest_of(key),
+                previous_digest=current.digest,
+                previous_until=until,
+                revoked_at=None,
             )
+
+        self.storage.change(access_key.id, rotate_key)
         return key
 
     def revoke(self, account: str) -> AccessKey:
@@ -233,14 +279,11 @@ class KeyStore:
         Raises:
             ConfigurationError: The account has no key.
         """
-        access_key = self._named(account)
         now = self.clock()
-        with self._changing() as db:
-            db.execute(
-                "UPDATE keys SET revoked_at = ?, previous_digest = NULL WHERE id = ?",
-                (now, access_key.id),
-            )
-        return replace(access_key, revoked_at=now)
+        return self.storage.change(
+            self._key_of_account(account).id,
+            lambda current: replace(current, revoked_at=now, previous_digest=None),
+        )
 
     def expire(self, account: str, expires_at: float | None) -> AccessKey:
         """Set from when on an account's key opens nothing; ``None`` for never.
@@ -248,16 +291,16 @@ class KeyStore:
         Raises:
             ConfigurationError: The account has no key.
         """
-        access_key = self._named(account)
-        with self._changing() as db:
-            db.execute("UPDATE keys SET expires_at = ? WHERE id = ?", (expires_at, access_key.id))
-        return replace(access_key, expires_at=expires_at)
+        return self.storage.change(
+            self._key_of_account(account).id,
+            lambda current: replace(current, expires_at=expires_at),
+        )
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close where they are kept."""
+        self.storage.close()
 
-    def _named(self, account: str) -> AccessKey:
+    def _key_of_account(self, account: str) -> AccessKey:
         access_key = self._of_account(account)
         if access_key is None:
             names = ", ".join(key.account for key in self.list_keys()) or "none yet"
@@ -270,55 +313,11 @@ class KeyStore:
                 return key
         return None
 
-    def _current(self) -> dict[str, AccessKey]:
-        """Every key by its id, read again whenever the file was changed."""
-        with self._failing_as_ledger():
-            (version,) = self._db.execute("PRAGMA data_version").fetchone()
-            if version != self._file_version:
-                keys = [_key_of(row) for row in self._db.execute(_SELECT)]
-                self._keys = {key.id: key for key in keys}
-                self._file_version = version
-                self._revision += 1
-        return self._keys
 
-    @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        """One change of the file."""
-        with self._failing_as_ledger(), self._db:
-            yield self._db
-        self._file_version = None  # SQLite's own counts what others change
-
-    @contextmanager
-    def _failing_as_ledger(self) -> Iterator[None]:
-        """Errors of the file are the ledger's: nothing may be spent while nobody can say whose it is.
-
-        Raises:
-            LedgerError: The file cannot be read or written.
-        """
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise LedgerError(f"{self.path}: {error}; check the file of the keys") from error
-
-
-def keys_beside(ledger: Ledger, folder: Path) -> Path:
-    """The file of the keys: beside a ledger's own file, else in a folder."""
-    return beside_ledger(ledger, folder, "keys")
-
-
-def _key_of(row: tuple[Any, ...]) -> AccessKey:
-    """A row of ``_SELECT``."""
-    key_id, account, digest, previous, until, terms, created_at, expires_at, revoked_at = row
-    return AccessKey(
-        id=key_id,
-        account=account,
-        terms=KeyTerms.from_json(terms),
-        created_at=created_at,
-        expires_at=expires_at,
-        revoked_at=revoked_at,
-        digest=digest,
-        previous_digest=previous,
-        previous_until=until,
+def account_has_key(account: str) -> ConfigurationError:
+    """The error of a second key for an account."""
+    return ConfigurationError(
+        f"account: {account!r} has a key; replace it with 'routoo key rotate {account}', or name another account"
     )
 
 

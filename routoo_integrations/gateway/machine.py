@@ -236,17 +236,17 @@ class _Socket:
             OSError: The other process is gone.
             EOFError: It went meanwhile.
         """
-        with self._lock, self._opened() as connection:
+        with self._lock, self._open_connection() as connection:
             connection.send_bytes(question.encode())
             return connection.recv_bytes()
 
     def tell(self, question: _Question) -> None:
         """Send what is not answered; errors as in :meth:`ask`."""
-        with self._lock, self._opened() as connection:
+        with self._lock, self._open_connection() as connection:
             connection.send_bytes(question.encode())
 
     @contextmanager
-    def _opened(self) -> Iterator[Connection[Any, Any]]:
+    def _open_connection(self) -> Iterator[Connection[Any, Any]]:
         """The connection; one that an exception leaves in the middle of a question is not used again."""
         if self._connection is None:
             self._connection = self._place.connect()

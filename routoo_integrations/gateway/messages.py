@@ -90,7 +90,7 @@ class MessagesCall:
         return self.chat.is_streamed
 
     @property
-    def kept(self) -> None:
+    def pending_response(self) -> None:
         """Nothing stores its reply: this protocol has no name for it."""
         return
 
@@ -207,16 +207,16 @@ class MessagesWriter:
 
     def __init__(self, authors: Authors) -> None:
         self._authors = authors
-        self._translated = MessageEvents()
+        self._message_events = MessageEvents()
 
     def write(self, piece: ExpertEvent) -> Iterator[ServerEvent]:
         """The events that follow from one of the expert's."""
         if piece.protocol == "anthropic":
             yield self._own_event(piece)
             return
-        events = list(self._translated.of_chunk(piece.value) if piece.event is not None else ())
+        events = list(self._message_events.of_chunk(piece.value) if piece.event is not None else ())
         if piece.record is not None:
-            events += self._translated.ending()
+            events += self._message_events.ending()
             events[-1][RECORD_FIELD] = piece.record.to_dict()
         for event in events:
             self._mark(event, piece.expert.name)

@@ -58,7 +58,7 @@ class GatewayMetrics:
             "routoo_tokens", "Tokens that experts reported.", (*by_payer, "kind")
         )
         self._usd = self._counter("routoo_usd", "USD booked.", by_payer)
-        self._recalled = self._counter(
+        self._cached_replies = self._counter(
             "routoo_cached_replies", "Calls that were answered from the cache.", ("account",)
         )
         self._refusals = self._counter(
@@ -110,7 +110,7 @@ class GatewayMetrics:
 
     def note_recalled(self, record: DecisionRecord) -> None:
         """Count a call that was answered from the cache."""
-        self._recalled.labels(self._label(record.account or "")).inc()
+        self._cached_replies.labels(self._label(record.account or "")).inc()
 
     def note_refusal(self, code: str) -> None:
         """Count a request that was answered with an error."""

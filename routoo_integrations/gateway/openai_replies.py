@@ -20,7 +20,7 @@ def read_completion(reply: Mapping[str, Any]) -> Reading:
     """What a whole reply says."""
     texts = []
     for choice in choices_of(reply):
-        texts.append(_written(choice.get("message")))
+        texts.append(_text_of(choice.get("message")))
     answer = _answer_of(reply)
     return Reading(
         "".join(texts),
@@ -114,7 +114,7 @@ class ChunkReader:
         is_visible = False
         for choice in choices_of(chunk):
             delta = choice.get("delta")
-            texts.append(_written(delta))
+            texts.append(_text_of(delta))
             if isinstance(delta, Mapping) and choice.get("index", 0) == 0:
                 _add_to(self._parts, delta)
                 self._is_refusal = self._is_refusal or bool(delta.get("refusal"))
@@ -134,7 +134,7 @@ class ChunkReader:
         return Reading.of_stream(answer, self._usage, self._model, self._end)
 
 
-def _written(message: Any) -> str:
+def _text_of(message: Any) -> str:
     """Everything that a message or a delta says, the arguments of tool calls too."""
     if not isinstance(message, Mapping):
         return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -117,7 +117,7 @@ class Page:
     def _needs_key(self) -> bool:
         return self._keys is not None and self._keys.has_keys
 
-    def _viewer(self, request: Request) -> Caller | None:
+    async def _viewer(self, request: Request) -> Caller | None:
         """Who looks; ``None`` for somebody who has to sign in.
 
         Raises:
@@ -129,13 +129,13 @@ class Page:
         if sent_key(request.headers):
             return self._access.caller(request.headers)
         token = request.cookies.get(COOKIE)
-        key = self._sessions.key_of(token) if token else None
+        key = await off_loop(partial(self._sessions.key_of, token)) if token else None
         return None if key is None else self._access.caller_with(key)
 
     # Answers
 
     async def _show(self, request: Request) -> Response:
-        viewer = self._viewer(request)
+        viewer = await self._viewer(request)
         if viewer is None:
             return self._render("sign_in.html.j2", {"message": ""}, 401)
         return await self._show_to(viewer, request)
@@ -164,7 +164,8 @@ class Page:
         if not self._needs_key():
             check_own_machine(request.headers)
             return _to_page()
-        token = self._sessions.begin(form.get("key", "").strip())
+        key = form.get("key", "").strip()
+        token = await off_loop(lambda: self._sessions.begin(key))
         if token is None:
             message = "This key opens nothing: it is unknown, revoked or expired."
             return self._render("sign_in.html.j2", {"message": message}, 401)
@@ -183,7 +184,7 @@ class Page:
         _check_same_origin(request.headers)
         token = request.cookies.get(COOKIE)
         if token and self._needs_key():
-            self._sessions.end(token)
+            await off_loop(partial(self._sessions.end, token))
         response = _to_page()
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response
@@ -191,7 +192,7 @@ class Page:
     async def _change_limit(self, request: Request) -> Response:
         """A new limit of an account, from an administrator."""
         _check_same_origin(request.headers)
-        viewer = self._viewer(request)
+        viewer = await self._viewer(request)
         if viewer is None:
             return self._render("sign_in.html.j2", {"message": ""}, 401)
         viewer.check_admin()

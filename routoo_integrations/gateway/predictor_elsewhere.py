@@ -100,7 +100,7 @@ class PredictorElsewhere:
         answer = self._line.ask(prompts)
         content = answer[1:]
         if answer[:1] == _FORECAST:
-            return _unpacked(content)
+            return _unpack(content)
         kind = PromptUnreadable if answer[:1] == _UNREADABLE else PredictionFailed
         raise kind(f"{content.decode()} in the process that predicts for others")
 
@@ -111,7 +111,7 @@ def answer_prompts(predictor: Predictor, prompts: Sequence[str]) -> bytes:
     An error is told by its name alone, since its text may quote a prompt.
     """
     try:
-        return _FORECAST + _packed(forecast(predictor, prompts))
+        return _FORECAST + _pack(forecast(predictor, prompts))
     except Exception as error:  # noqa: BLE001 (it is raised in the process that asked)
         name = type(error).__name__
         _LOGGER.error("a prediction failed: %s", name)
@@ -119,7 +119,7 @@ def answer_prompts(predictor: Predictor, prompts: Sequence[str]) -> bytes:
         return (_FAILURE if is_plain else _UNREADABLE) + name.encode()
 
 
-def _packed(prediction: Forecast) -> bytes:
+def _pack(prediction: Forecast) -> bytes:
     tables = {}
     for name, table in prediction._asdict().items():
         if table is not None:
@@ -127,5 +127,5 @@ def _packed(prediction: Forecast) -> bytes:
     return tensors.save(tables)
 
 
-def _unpacked(content: bytes) -> Forecast:
+def _unpack(content: bytes) -> Forecast:
     return Forecast(**tensors.load(content))

@@ -11,7 +11,7 @@ from routoo_integrations.gateway.events import JsonObject, json_field
 from routoo_integrations.gateway.openai_replies import choices_of
 from routoo_integrations.gateway.response_form import (
     call_item,
-    ended,
+    final_response,
     message_item,
     response_head,
     text_part,
@@ -52,7 +52,7 @@ class ResponseEvents:
         self._open: _OpenItem | None = None
         self._reason: Any = None
         self._usage: Usage | None = None
-        self._sent = 0
+        self._event_count = 0
 
     def of_chunk(self, chunk: JsonObject) -> Iterator[JsonObject]:
         """The events that follow from a chunk."""
@@ -76,7 +76,7 @@ class ResponseEvents:
     def ending(self) -> Iterator[JsonObject]:
         """The events that end the response."""
         yield from self._close()
-        response = ended(self._head, self._output, self._reason, self._usage)
+        response = final_response(self._head, self._output, self._reason, self._usage)
         yield self._event(f"response.{response['status']}", response=response)
 
     def failure(self, code: str | None, message: str) -> JsonObject:
@@ -175,6 +175,6 @@ class ResponseEvents:
         return place
 
     def _event(self, kind: str, **fields: Any) -> JsonObject:
-        event = {"type": kind, "sequence_number": self._sent, **fields}
-        self._sent += 1
+        event = {"type": kind, "sequence_number": self._event_count, **fields}
+        self._event_count += 1
         return event

@@ -243,7 +243,7 @@ def response_head(body: Mapping[str, Any], response_id: str, model: Any) -> Json
     return head
 
 
-def ended(
+def final_response(
     head: JsonObject, output: list[JsonObject], reason: Any, usage: Usage | None
 ) -> JsonObject:
     """A response that is whole.
@@ -284,7 +284,7 @@ def response_of(
         item_id = f"fc_{number}_{response_id}"
         item = call_item(item_id, json_field(call, "id"), function.get("name"), "completed")
         output.append({**item, "arguments": function.get("arguments") or ""})
-    return ended(head, output, choice.get("finish_reason"), read_usage(completion))
+    return final_response(head, output, choice.get("finish_reason"), read_usage(completion))
 
 
 def message_item(item_id: str, parts: list[JsonObject], status: str) -> JsonObject:

@@ -21,7 +21,7 @@ from routoo_integrations.gateway.events import COMMENT, JsonObject, ServerEvent
 from routoo_integrations.gateway.problems import Problem, invalid_request
 from routoo_integrations.gateway.response_events import ResponseEvents
 from routoo_integrations.gateway.response_form import chat_body_of, input_items, response_of
-from routoo_integrations.gateway.stored_responses import KeptResponse, ResponseStore, not_stored
+from routoo_integrations.gateway.stored_responses import PendingResponse, ResponseStore, not_stored
 
 _ID_BYTES = 24
 
@@ -33,12 +33,12 @@ class ResponsesCall(ChatForm):
     Attributes:
         body: The caller's, with whether its response is stored.
         response_id: Of the response to come.
-        kept: Stores the response; ``None`` where it is not to be stored.
+        pending_response: Stores the response; ``None`` where it is not to be stored.
     """
 
     body: JsonObject = field(repr=False)
     response_id: str
-    kept: KeptResponse | None
+    pending_response: PendingResponse | None
 
     @classmethod
     def read(
@@ -65,24 +65,26 @@ class ResponsesCall(ChatForm):
                 raise not_stored("previous_response_id")
             history = store.conversation(owner, previous)
         chat = ChatCompletion.read(chat_body_of(body, history), authors)
-        storage = None
+        pending_response = None
         if store is not None and wants_storing is not False:
-            storage = KeptResponse(store, owner, input_items(body), previous)
-        full_body = {**body, "store": storage is not None}
-        return cls(chat, authors, full_body, f"resp_{secrets.token_hex(_ID_BYTES)}", storage)
+            pending_response = PendingResponse(store, owner, input_items(body), previous)
+        full_body = {**body, "store": pending_response is not None}
+        return cls(
+            chat, authors, full_body, f"resp_{secrets.token_hex(_ID_BYTES)}", pending_response
+        )
 
     def whole(self, reply: ExpertReply) -> bytes:
         """The body of a whole reply."""
         completion = chat_completion(reply)
         mark_calls(completion, "message", self.authors, reply.expert.name)
         response = response_of(self.body, self.response_id, completion)
-        if self.kept is not None:
-            self.kept.response = response
+        if self.pending_response is not None:
+            self.pending_response.response = response
         return json.dumps(response).encode()
 
     def writer(self) -> ResponsesWriter:
         """Writes a streamed reply."""
-        return ResponsesWriter(self.body, self.response_id, self.authors, self.kept)
+        return ResponsesWriter(self.body, self.response_id, self.authors, self.pending_response)
 
 
 class ResponsesWriter:
@@ -92,16 +94,20 @@ class ResponsesWriter:
         body: The call.
         response_id: Of the response.
         authors: Mark the ids of tool calls.
-        storage: Takes the response once it is whole; ``None`` where it is not stored.
+        pending_response: Takes the response once it is whole; ``None`` where it is not stored.
     """
 
     sign_of_life = COMMENT
 
     def __init__(
-        self, body: JsonObject, response_id: str, authors: Authors, storage: KeptResponse | None
+        self,
+        body: JsonObject,
+        response_id: str,
+        authors: Authors,
+        pending_response: PendingResponse | None,
     ) -> None:
         self._authors = authors
-        self._kept = storage
+        self._pending_response = pending_response
         self._events = ResponseEvents(body, response_id)
         self._pieces = ChatPieces()
 
@@ -116,8 +122,8 @@ class ResponsesWriter:
         events = list(self._events.of_chunk(piece.value) if piece.event is not None else ())
         if piece.record is not None:
             events += self._events.ending()
-            if self._kept is not None:
-                self._kept.response = events[-1]["response"]
+            if self._pending_response is not None:
+                self._pending_response.response = events[-1]["response"]
             events[-1][RECORD_FIELD] = piece.record.to_dict()
         for event in events:
             yield ServerEvent.of(event, event["type"])

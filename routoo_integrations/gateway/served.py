@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from routoo_core.budget.ledger import Ledger
 from routoo_core.config import read_config
 from routoo_core.router import Router
 from routoo_integrations.gateway.activity import ActivityLog, activity_beside
 from routoo_integrations.gateway.app import Gateway, GatewayLimits
 from routoo_integrations.gateway.authors import ReplyMemory
-from routoo_integrations.gateway.database import beside_ledger
 from routoo_integrations.gateway.embeddings import read_embeddings
-from routoo_integrations.gateway.keys import KeyStore, keys_beside
+from routoo_integrations.gateway.keys import KeyStore
 from routoo_integrations.gateway.settings import DAY_S, GatewaySettings, ResponseSettings
-from routoo_integrations.gateway.stored_responses import ResponseStore
+from routoo_integrations.gateway.stores import open_keys, open_responses
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class ServedRouter:
         """The store of the callers' keys; ``None`` where there is no folder for it."""
         if self.folder is None:
             return None
-        return KeyStore(keys_beside(self.router.ledger, self.folder))
+        return open_keys(self.router.ledger, self.folder)
 
     def gateway(
         self, limits: GatewayLimits | None = None, replies: ReplyMemory | None = None
@@ -58,7 +56,7 @@ class ServedRouter:
             activity=ActivityLog(activity_beside(ledger, self.folder)),
             config=self.path,
             replies=replies,
-            responses=_response_store(self.settings.responses, ledger, self.folder),
+            responses=open_responses(self.settings.responses, ledger, self.folder),
             embeddings=read_embeddings(
                 f"{self.path}: gateway.embeddings", embeddings, self.router.pool
             ),
@@ -84,13 +82,3 @@ def read_settings(path: Path | None, keep_responses_s: float | None = None) -> G
     days = keep_responses_s / DAY_S
     responses = ResponseSettings.read("store-responses", {**in_file, "keep_days": days})
     return settings.model_copy(update={"responses": responses})
-
-
-def _response_store(
-    settings: ResponseSettings | None, ledger: Ledger, folder: Path | None
-) -> ResponseStore | None:
-    """Where responses are stored; ``None`` for nowhere."""
-    if settings is None:
-        return None
-    path = None if folder is None else beside_ledger(ledger, folder, "responses")
-    return ResponseStore(path, settings.keep_s, settings.account_mb)

@@ -1,0 +1,260 @@
+"""Keys in the Redis server that keeps the ledger, which gateways on several machines share."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from routoo_core.budget.redis_client import RedisClient, RedisFailure
+from routoo_core.errors import LedgerError
+from routoo_core.lifetimes import PerProcess
+from routoo_integrations.gateway.keys import (
+    AccessKey,
+    Change,
+    KeyTerms,
+    KnownKeys,
+    SignIn,
+    account_has_key,
+)
+
+LOOK_EVERY_S = 0.5
+"""Seconds after which a change that another process made is known here, at most, while the server answers."""
+OUTDATED_S = 10.0
+"""One of the keys may have been revoked since."""
+_KEYS = "{routoo}:gateway:keys"
+_MARK = "{routoo}:gateway:keys:mark"
+"""Another text after each change of a key."""
+_MARK_BYTES = 8
+_SIGN_IN = "{routoo}:gateway:sign-in:"
+_LOGGER = logging.getLogger(__name__)
+
+
+class KeyServer:
+    """Keys and sign-ins in Redis; see :class:`~routoo_integrations.gateway.keys.KeyStorage`.
+
+    Calls do not wait for the server: a thread asks it for changes.
+
+    Args:
+        url: The ledger's address.
+        outdated_s: Seconds without an answer of the server after which no key is known any more.
+
+    Raises:
+        MissingDependency: ``redis`` is not installed.
+    """
+
+    def __init__(self, url: str, outdated_s: float = OUTDATED_S) -> None:
+        server = RedisClient(url, "keep the keys in Redis")
+        self._server = server
+        self._watch = PerProcess(lambda: _KeyWatch(server, outdated_s))
+
+    def current(self) -> KnownKeys:
+        """All keys, as they were a moment ago."""
+        return self._watch.get().keys()
+
+    def add(self, key: AccessKey) -> None:
+        """Keep a new key.
+
+        Raises:
+            ConfigurationError: Its account has one.
+        """
+
+        def add(steps: Any) -> None:
+            for text in steps.hvals(_KEYS):
+                if _key_of(text).account == key.account:
+                    raise account_has_key(key.account)
+            steps.multi()
+            _put(steps, key)
+
+        self._change_keys(add)
+
+    def change(self, key_id: str, change: Change) -> AccessKey:
+        """Change a key; what it is then."""
+        changed_keys: list[AccessKey] = []
+
+        def replace_key(steps: Any) -> None:
+            key = change(_key_of(steps.hget(_KEYS, key_id)))
+            changed_keys.append(key)
+            steps.multi()
+            _put(steps, key)
+
+        self._change_keys(replace_key)
+        return changed_keys[-1]
+
+    def add_sign_in(self, digest: bytes, sign_in: SignIn, now: float) -> None:
+        """Keep a sign-in; Redis forgets it by itself."""
+        life_ms = max(1, round((sign_in.expires_at - now) * 1000))
+        with _failing_as_ledger(), self._server.using() as client:
+            client.set(_SIGN_IN + digest.hex(), _sign_in_text(sign_in), px=life_ms)
+
+    def sign_in(self, digest: bytes) -> SignIn | None:
+        """The sign-in of a cookie; ``None`` for none."""
+        with _failing_as_ledger(), self._server.using() as client:
+            text = client.get(_SIGN_IN + digest.hex())
+        return None if text is None else _sign_in_of(text)
+
+    def remove_sign_in(self, digest: bytes) -> None:
+        """Forget a sign-in."""
+        with _failing_as_ledger(), self._server.using() as client:
+            client.delete(_SIGN_IN + digest.hex())
+
+    def close(self) -> None:
+        """Ask the server no more."""
+        self._watch.get().stop()
+
+    def _change_keys(self, steps: Any) -> None:
+        """Make a change that is tried again where another one came in between."""
+        watch = self._watch.get()
+        watch.look()
+        with _failing_as_ledger(), self._server.using() as client:
+            client.transaction(steps, _KEYS)
+        watch.look()
+
+
+class _KeyWatch:
+    """The keys as one process knows them, and the thread that asks for changes.
+
+    Args:
+        server: Where they are kept.
+        outdated_s: Seconds without an answer of the server after which no key is known any more.
+
+    Raises:
+        LedgerError: The server cannot be used.
+    """
+
+    def __init__(self, server: RedisClient, outdated_s: float) -> None:
+        self._server = server
+        self._outdated_s = outdated_s
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+        self._mark: str | None = None
+        self._keys = KnownKeys(0, {})
+        self._seen_at = -math.inf
+        self.look()
+        threading.Thread(target=self._look_on, daemon=True, name="routoo-keys").start()
+
+    def keys(self) -> KnownKeys:
+        """All keys.
+
+        Raises:
+            LedgerError: The server has not answered for a while.
+        """
+        if time.monotonic() - self._seen_at > self._outdated_s:
+            raise LedgerError("the keys in Redis cannot be read; check that the server runs")
+        return self._keys
+
+    def look(self) -> None:
+        """Read the keys again if they have changed.
+
+        Raises:
+            LedgerError: The server cannot be used, or has lost the keys.
+        """
+        with self._lock, _failing_as_ledger(), self._server.using() as client:
+            mark = client.get(_MARK)
+            if mark != self._mark:
+                self._read(client)
+                self._mark = mark
+            self._seen_at = time.monotonic()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._end.set()
+
+    def _read(self, client: Any) -> None:
+        """Read all keys; none is ever removed.
+
+        Raises:
+            LedgerError: A key is missing.
+        """
+        keys = sorted(map(_key_of, client.hvals(_KEYS)), key=_account_of)
+        by_id = {key.id: key for key in keys}
+        if not self._keys.by_id.keys() <= by_id.keys():
+            raise LedgerError(
+                "the Redis server has lost the keys of the gateway; restore its data, or make new keys and start "
+                "the gateway again"
+            )
+        self._keys = KnownKeys(self._keys.revision + 1, by_id)
+
+    def _look_on(self) -> None:
+        is_failing = False
+        while not self._end.wait(LOOK_EVERY_S):
+            try:
+                self.look()
+                is_failing = False
+            except LedgerError as error:
+                if not is_failing:
+                    _LOGGER.warning("%s", error)
+                is_failing = True
+
+
+@contextmanager
+def _failing_as_ledger() -> Iterator[None]:
+    """Errors of the server are the ledger's.
+
+    Raises:
+        LedgerError: The server cannot be used.
+    """
+    try:
+        yield
+    except RedisFailure as failure:
+        raise LedgerError(f"the keys in Redis: {failure}; check that the server runs") from None
+
+
+def _put(steps: Any, key: AccessKey) -> None:
+    """The steps that keep a key."""
+    steps.hset(_KEYS, key.id, _key_text(key))
+    steps.set(_MARK, secrets.token_hex(_MARK_BYTES))
+
+
+def _account_of(key: AccessKey) -> str:
+    return key.account
+
+
+# As text: JSON, with digests in hexadecimal
+
+
+def _key_text(key: AccessKey) -> str:
+    return json.dumps(
+        {
+            "id": key.id,
+            "account": key.account,
+            "terms": key.terms.to_json(),
+            "created_at": key.created_at,
+            "expires_at": key.expires_at,
+            "revoked_at": key.revoked_at,
+            "digest": key.digest.hex(),
+            "previous_digest": None if key.previous_digest is None else key.previous_digest.hex(),
+            "previous_until": key.previous_until,
+        }
+    )
+
+
+def _key_of(text: str) -> AccessKey:
+    values = json.loads(text)
+    previous = values["previous_digest"]
+    return AccessKey(
+        id=values["id"],
+        account=values["account"],
+        terms=KeyTerms.from_json(values["terms"]),
+        created_at=values["created_at"],
+        expires_at=values["expires_at"],
+        revoked_at=values["revoked_at"],
+        digest=bytes.fromhex(values["digest"]),
+        previous_digest=None if previous is None else bytes.fromhex(previous),
+        previous_until=values["previous_until"],
+    )
+
+
+def _sign_in_text(sign_in: SignIn) -> str:
+    return json.dumps([sign_in.key_id, sign_in.key_digest.hex(), sign_in.expires_at])
+
+
+def _sign_in_of(text: str) -> SignIn:
+    key_id, key_digest, expires_at = json.loads(text)
+    return SignIn(key_id, bytes.fromhex(key_digest), expires_at)

@@ -1,0 +1,2 @@
+-- Forgets a response.
+forget(ARGV[1])
