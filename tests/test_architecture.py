@@ -11,7 +11,11 @@ ROOT = Path(__file__).parent.parent
 ORDER = """
 routoo_core
     errors extras redaction files lifetimes threads progress money text tables plotting settings tokens
-    json_schema expected_form arguments question messages request answer stated_answers comparison latency usage prices model_names hosts list_prices endpoint limits
+    json_schema expected_form arguments question messages request answer stated_answers
+routoo_core.sandbox
+    namespaces graded_process processes plain_tests code_tests probes
+routoo_core
+    comparison latency usage prices model_names hosts list_prices endpoint limits
 routoo_core.catalogue
     names skills entries ability_fit store providers building
 routoo_core
@@ -49,7 +53,7 @@ routoo_core.asking
     calls answers retries likelihoods endpoint local_model clients
     direct rate_limit budget_queue metered_call asker
 routoo_core.scoring
-    rows sandbox graded_process plain_tests code_tests grader judge custom graders task estimate run harness
+    rows grader judge custom graders task estimate run harness
 routoo_core
     checks
 routoo_core.data

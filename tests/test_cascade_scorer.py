@@ -113,8 +113,9 @@ def make_router(endpoint, *plans, **options):
 def test_the_scorer_tells_right_answers_from_wrong_ones(fit):
     scorer = fit.cascades[0].plan.scorer
     request = RoutedRequest.from_text(question(12))
-    assert scorer.probability(request, Answer(RIGHT), "cheap") > 0.9
-    assert scorer.probability(request, Answer(GUESS), "cheap") < 0.1
+    prompt_scorer = scorer.for_prompt(request)
+    assert prompt_scorer.probability(Answer(RIGHT), "cheap") > 0.9
+    assert prompt_scorer.probability(Answer(GUESS), "cheap") < 0.1
 
 
 def test_the_list_reaches_the_dear_experts_quality_within_the_budget(fit):
@@ -217,7 +218,7 @@ def test_a_replay_says_what_live_calls_do(endpoint, ladder):
     for row, prompt in enumerate(outcomes.prompts):
         record = model.invoke(prompt).response_metadata["routoo"]
         asked = [attempt["expert"] for attempt in record["attempts"]]
-        assert asked == [name for place, name in enumerate(EXPERTS) if replayed.asked[row, place]]
+        assert asked == [name for place, name in enumerate(EXPERTS) if replayed.calls[row, place]]
 
 
 def test_it_answers_through_the_gateway(endpoint, ladder):

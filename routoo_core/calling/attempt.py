@@ -31,6 +31,7 @@ from routoo_core.failures import Failure, read_failure
 from routoo_core.limits import ReplyLimit
 from routoo_core.money import decimal_usd
 from routoo_core.parameters import STOP_WORDS
+from routoo_core.plans.plan import NO_APPRAISAL
 from routoo_core.record import AttemptRecord, DecisionRecord, Ending
 from routoo_core.request import RoutedRequest
 from routoo_core.selector import Decision
@@ -265,7 +266,7 @@ class Attempt:
             return False
         checks = self._call.checks
         if self.step is not None:
-            self._contribute(answer, reply, self.step.is_checked)
+            self._contribute(self.step, answer, reply)
             return False
         finding = checks.find_fault(answer)
         if finding is None:
@@ -281,10 +282,11 @@ class Attempt:
         self.reject(finding.fault.reason, repair)
         return False
 
-    def _contribute(self, answer: Answer, reply: Any, is_checked: bool) -> None:
+    def _contribute(self, step: PlanStep, answer: Answer, reply: Any) -> None:
         """Hand a reply to the plan; one with a fault adds nothing to it."""
-        finding = self._call.checks.find_fault(answer) if is_checked else None
+        finding = self._call.checks.find_fault(answer) if step.is_checked else None
         if finding is None:
+            step.run.appraise(step, answer)
             self.contribution = answer
             self.reply = ReplyAtHand(self, reply, is_accepted=True)
             self.outcome = Contributed()
@@ -520,6 +522,7 @@ class Attempt:
         self, error: BaseException | None = None, failure: Failure | None = None
     ) -> AttemptRecord:
         ending, problem = self._ending(error, failure)
+        appraisal = self.step.run.appraisal(self.step) if self.step else NO_APPRAISAL
         return AttemptRecord(
             expert=self.expert.name,
             outcome=ending,
@@ -531,6 +534,8 @@ class Attempt:
             repairs=self.follow_up is not None and self.follow_up.is_repair,
             plan=self.step.run.plan.name if self.step else None,
             rewrites=self.follow_up is not None and self.follow_up.is_rewriting,
+            probability=appraisal.probability,
+            threshold=appraisal.threshold,
         )
 
     def _ending(

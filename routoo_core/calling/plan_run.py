@@ -10,7 +10,7 @@ from routoo_core.budget.ledger import Reservation
 from routoo_core.budget.settlements import Settlements
 from routoo_core.calling.follow_up import FollowUp
 from routoo_core.candidates import Candidate
-from routoo_core.plans.plan import Ask, Contribution, Plan, Take
+from routoo_core.plans.plan import NO_APPRAISAL, Appraisal, Ask, Contribution, Plan, Take
 from routoo_core.request import RoutedRequest
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class PlanRun:
         self._request = request
         self._unused = dict(enumerate(reservations))
         self._settlements = settlements
+        self._appraise = plan.appraiser(request)
+        self._appraisal_of: dict[int, Appraisal] = {}
         self._contributions: list[Contribution] = []
         self._replies: list[ReplyAtHand | None] = []
         self._reply: ReplyAtHand | None = None
@@ -101,6 +103,19 @@ class PlanRun:
             return reply
         return replace(reply, is_accepted=False)
 
+    def appraise(self, step: PlanStep, answer: Answer) -> None:
+        """Read an answer for the plan, once; it may take its time.
+
+        Args:
+            step: Whose.
+            answer: What its expert said.
+        """
+        self._appraisal_of[step.place] = self._appraise(step.place, answer)
+
+    def appraisal(self, step: PlanStep) -> Appraisal:
+        """What was read of a step's answer."""
+        return self._appraisal_of.get(step.place, NO_APPRAISAL)
+
     def note(self, step: PlanStep, answer: Answer | None, reply: ReplyAtHand | None) -> None:
         """Note what came of a step.
 
@@ -110,7 +125,9 @@ class PlanRun:
             reply: The reply itself, where there is one.
         """
         candidate = step.candidate
-        contribution = Contribution(step.place, candidate.expert.name, candidate.quality, answer)
+        contribution = Contribution(
+            step.place, candidate.expert.name, candidate.quality, answer, self.appraisal(step)
+        )
         self._contributions.append(contribution)
         self._replies.append(reply)
 

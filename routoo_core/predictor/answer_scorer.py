@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from routoo_core.answer import Answer
-from routoo_core.comparison import Form, comparison_of
+from routoo_core.comparison import Comparison, Form, comparison_of
 from routoo_core.errors import CheckpointError, ConfigurationError
 from routoo_core.files import replacing_all
 from routoo_core.predictor.calibration import logistic
@@ -43,6 +43,19 @@ _ANSWER_ENCODER = NgramEncoder(64)
 Features = NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class PromptReading:
+    """A prompt as numbers.
+
+    Attributes:
+        features: float32, (prompt_encoder.dim,).
+        comparison: How answers to it are compared; ``None`` where they cannot be.
+    """
+
+    features: Features = field(repr=False)
+    comparison: Comparison | None
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerReader:
     """Prompts and answers as numbers.
@@ -60,14 +73,14 @@ class AnswerReader:
         """How many numbers there are for a prompt and an answer together."""
         return self.prompt_encoder.dim + self.answer_encoder.dim + _FIGURES
 
-    def read_prompt(self, request: RoutedRequest) -> Features:
-        """Of a prompt, float32, (prompt_encoder.dim,)."""
-        vector: Features = self.prompt_encoder.encode([request.text])[0]
-        return vector
+    def read_prompt(self, request: RoutedRequest) -> PromptReading:
+        """Of a prompt, which is read once for all answers to it."""
+        features: Features = self.prompt_encoder.encode([request.text])[0]
+        return PromptReading(features, comparison_of(request))
 
-    def read_answer(self, request: RoutedRequest, answer: Answer) -> Features:
+    def read_answer(self, prompt: PromptReading, answer: Answer) -> Features:
         """Of an answer, float32, (dim - prompt_encoder.dim,): its n-grams, its form, and whether it states anything."""
-        comparison = comparison_of(request)
+        comparison = prompt.comparison
         text = without_thoughts(answer.text)
         statement = None if comparison is None else comparison.statement(answer)
         figures = np.zeros(_FIGURES, dtype=np.float32)
@@ -100,18 +113,9 @@ class AnswerScorer:
     folder: Path | None = field(default=None, compare=False)
     fingerprint: str = ""
 
-    def probability(self, request: RoutedRequest, answer: Answer, expert: str) -> float:
-        """How probably an answer is right, 0–1.
-
-        Args:
-            request: The call.
-            answer: What an expert said.
-            expert: Its name; one of :attr:`experts`.
-        """
-        prompt = self.reader.read_prompt(request)
-        features = np.concatenate([prompt, self.reader.read_answer(request, answer)])
-        row = self.experts.index(expert)
-        return float(logistic(np.asarray(self.weight[row] @ features + self.bias[row])))
+    def for_prompt(self, request: RoutedRequest) -> PromptScorer:
+        """Scores the answers to one call, whose prompt is read here."""
+        return PromptScorer(self, self.reader.read_prompt(request))
 
     def check_experts(self, experts: Sequence[str]) -> None:
         """Refuse experts whose answers it has not learnt.
@@ -125,6 +129,32 @@ class AnswerScorer:
                     f"{self.folder}: has not learnt answers of {expert!r}, but of {', '.join(self.experts)}; fit it "
                     "again with `routoo plans fit-cascade`"
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptScorer:
+    """Scores the answers to one prompt.
+
+    Attributes:
+        scorer: The model.
+        prompt: The prompt as it was read.
+    """
+
+    scorer: AnswerScorer
+    prompt: PromptReading
+
+    def probability(self, answer: Answer, expert: str) -> float:
+        """How probably an answer is right, 0–1.
+
+        Args:
+            answer: What an expert said.
+            expert: Its name; one of the scorer's.
+        """
+        scorer = self.scorer
+        answer_features = scorer.reader.read_answer(self.prompt, answer)
+        features = np.concatenate([self.prompt.features, answer_features])
+        row = scorer.experts.index(expert)
+        return float(logistic(np.asarray(scorer.weight[row] @ features + scorer.bias[row])))
 
 
 def save_scorer(folder: Path, scorer: AnswerScorer) -> None:

@@ -357,7 +357,7 @@ def fit_cascades(
     """
     complete = outcomes.score_table.complete_rows()
     outcomes = outcomes.take(complete)
-    answered = answers.answered(outcomes.prompt_ids, outcomes.experts)
+    answered = answers.has_answers(outcomes.prompt_ids, outcomes.experts)
     unanswered = int((~answered).sum())
     if unanswered:
         progress.note(f"{unanswered:,} prompts lack an answer in {answers.source}: left out")

@@ -61,10 +61,11 @@ def read_answer_features(
     with progress.bar("Reading answers", len(outcomes.prompts)) as advance:
         for prompt_id, prompt in zip(outcomes.prompt_ids, outcomes.prompts, strict=True):
             request = RoutedRequest.from_text(prompt)
-            prompts.append(reader.read_prompt(request))
+            reading = reader.read_prompt(request)
+            prompts.append(reading.features)
             said = [answers.of(prompt_id, expert) for expert in outcomes.experts]
             # Many experts say the same, which is read once.
-            features = {answer: reader.read_answer(request, answer) for answer in set(said)}
+            features = {answer: reader.read_answer(reading, answer) for answer in set(said)}
             by_prompt.append([features[answer] for answer in said])
             advance(1)
     answer_features = np.array(by_prompt, dtype=np.float32).transpose(1, 0, 2)

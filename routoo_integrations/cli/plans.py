@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from routoo_core.config import read_config, read_pool
 from routoo_core.errors import ConfigurationError
-from routoo_core.measures.plan_replay import read_answers
+from routoo_core.measures.plan_replay import read_answers, read_probes
 from routoo_core.outcomes import Outcomes, outcome_rows, read_outcomes
 from routoo_core.plans.plan import Plan
 from routoo_core.plans.tables import describe_plan, read_plans
@@ -52,7 +52,12 @@ AnswerTableOption = Annotated[
 
 def fit_command(
     router: RouterOption,
-    prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt, split.")],
+    prompts: Annotated[
+        Path,
+        typer.Option(
+            help="Parquet or CSV: prompt_id, prompt, split; for code also probes, or tests."
+        ),
+    ],
     outcomes: OutcomesOption,
     answers: AnswerTableOption,
     folder: Annotated[
@@ -100,10 +105,10 @@ def fit_command(
 
     chosen = _read_plans(place, plan)
     experts = sorted({step.expert for each in chosen for step in each.steps})
-    stored = read_answers(answers, experts)
+    stored_answers = replace(read_answers(answers, experts), probes=read_probes(prompts))
     table = read_outcomes(prompts, outcomes)
     price_list = None if prices is None else read_price_list(prices)
-    fit = fit_plans(find_router(router), table, stored, chosen, folder, progress)
+    fit = fit_plans(find_router(router), table, stored_answers, chosen, folder, progress)
 
     if outcomes_target is not None:
         write_rows(outcomes_target, outcome_rows(fit.outcomes))
