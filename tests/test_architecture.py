@@ -67,7 +67,7 @@ routoo_core.assignment
     predictions on_ray quality_table live_costs solver plan target
 routoo_core.training
     reader_targets kind_regression vector_reader prompt_reader general_corpus general_answers general encoded early_stopping calibration lengths neighbours labels head_ensemble pairwise similarity_ranking matrix_factorisation random_router lora encoder_tuning classifiers distillation fine_tuning algorithms settings
-    processes vectors simple_routers metrics model_card run new_expert suggestion expert_run general_labels grades plan_fit scorer_fit cascade_fit
+    processes vectors simple_routers metrics model_card run new_expert suggestion expert_run general_labels grades plan_fit scorer_fit ladder_search cascade_fit
 routoo_core.evaluation
     plots report training_overlap tables predictions rewording paraphrases stress evaluation
     drawings summaries sentences page
