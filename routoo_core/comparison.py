@@ -47,7 +47,7 @@ _STATES_NUMBER = re.compile(
 _PLAIN_NUMBER = r"(?P<number>\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?)"
 _MINUS_SIGNS = ("-", "−", "–")
 _BOXED = re.compile(r"\\boxed\s*\{(.*)\}")
-_STATED = re.compile(
+_STATEMENT = re.compile(
     r"(?:\b(?:is|are|was|equals|gives|makes|total of|answer)\b|[=:≈]|####)\s*[*_$\\({\[]*"
     rf"(?P<sign>[-−–+]\s*)?(?P<currency>[$€£])?{_PLAIN_NUMBER}"
     r"(?P<rest>[*_$\\)}\]]*\s*(?:%|[A-Za-z°]+)?)",
@@ -161,10 +161,10 @@ def _read_number(text: str) -> str | None:
     alone = _LONE_NUMBER.fullmatch(text.strip().strip("*_$ "))
     if alone is not None:
         return _number_statement(text.strip().startswith(_MINUS_SIGNS), alone)
-    stated = list(_STATED.finditer(text))
-    if not stated:
+    statements = list(_STATEMENT.finditer(text))
+    if not statements:
         return _only_number(text)
-    last = stated[-1]
+    last = statements[-1]
     sign = last["sign"] or ""
     return _number_statement(sign.strip() in _MINUS_SIGNS, last)
 

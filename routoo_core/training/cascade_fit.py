@@ -47,7 +47,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Estimate:
     """A mean over prompts, and its 95 % interval over resampled ones."""
 
     mean: float
@@ -55,7 +55,7 @@ class Measured:
     high: float
 
     @classmethod
-    def of(cls, values: Array, weights: Sequence[Array]) -> Measured:
+    def of(cls, values: Array, weights: Sequence[Array]) -> Estimate:
         """Of a value for each prompt."""
         means = [float(weight @ values) for weight in weights]
         low, high = np.quantile(means, [0.025, 0.975])
@@ -81,12 +81,12 @@ class FittedCascade:
 
     budget: float
     plan: Cascade
-    quality: Measured
-    cost: Measured
+    quality: Estimate
+    cost: Estimate
     best_expert: str
     best_quality: float
     best_cost: float
-    gain: Measured
+    gain: Estimate
     scores: Array = field(repr=False)
     costs: Array = field(repr=False)
 
@@ -311,12 +311,12 @@ def _measure(
     return FittedCascade(
         budget=budget,
         plan=plan.model_copy(update={"shares": shares}),
-        quality=Measured.of(scores, weights),
-        cost=Measured.of(costs, weights),
+        quality=Estimate.of(scores, weights),
+        cost=Estimate.of(costs, weights),
         best_expert=test.outcomes.experts[best_single],
         best_quality=float(single_scores.mean()),
         best_cost=float(test.costs[:, best_single].mean()),
-        gain=Measured.of(scores - single_scores, weights),
+        gain=Estimate.of(scores - single_scores, weights),
         scores=scores,
         costs=costs,
     )

@@ -74,11 +74,11 @@ def read_answer_features(
     by_prompt = []
     with progress.bar("Reading answers", len(outcomes.prompts)) as advance:
         for prompt_id, prompt in zip(outcomes.prompt_ids, outcomes.prompts, strict=True):
-            reading = reader.read_prompt(answers.request(prompt_id, prompt))
-            prompts.append(reading.features)
+            prompt_features = reader.read_prompt(answers.request(prompt_id, prompt))
+            prompts.append(prompt_features.vector)
             replies = [answers.of(prompt_id, expert) for expert in outcomes.experts]
             # Many experts say the same, which is read once.
-            features = {reply: reader.read_answer(reading, reply) for reply in set(replies)}
+            features = {reply: reader.read_answer(prompt_features, reply) for reply in set(replies)}
             by_prompt.append([features[reply] for reply in replies])
             advance(1)
     answer_features = np.array(by_prompt, dtype=np.float32).transpose(1, 0, 2)
