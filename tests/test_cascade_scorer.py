@@ -25,7 +25,7 @@ from routoo_core.errors import CheckpointError, ConfigurationError
 from routoo_core.expert_table import ExpertTable
 from routoo_core.measures.plan_replay import AnswerTable, replay_plan
 from routoo_core.outcomes import Outcomes
-from routoo_core.plans import Cascade, describe_plan, read_plans
+from routoo_core.plans import Ask, Cascade, Contribution, describe_plan, read_plans
 from routoo_core.predictor.answer_scorer import AnswerReader, load_scorer, save_scorer
 from routoo_core.progress import SilentProgress
 from routoo_core.prompts import Prompts
@@ -205,6 +205,11 @@ def test_a_prompt_is_read_once_for_all_answers_to_it(ladder):
     assert readings == [question(5)]
     assert None not in probabilities[:2]
     assert probabilities[2] is None  # the last answer stands, whatever it is
+
+
+def test_an_answer_that_was_not_scored_is_not_accepted(ladder):
+    request = RoutedRequest.from_text(question(5))
+    assert ladder.verdict(request, [Contribution(0, "cheap", 0.5, Answer(RIGHT))]) == Ask((1,))
 
 
 # Serving

@@ -11,6 +11,7 @@ from gateway_parts import post, state_of
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
+from waiting import wait_until
 
 from routoo_core import Budget, Pool
 from routoo_core.answer import Answer
@@ -186,11 +187,29 @@ async def test_a_caller_that_leaves_while_code_runs_leaves_nothing_held(endpoint
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    for _ in range(1000):
-        if state_of(router).held == 0:
-            break
-        await asyncio.sleep(0.02)
-    assert (state_of(router).held, state_of(router).spent) == (0, billed(endpoint, router))
+    await asyncio.to_thread(wait_until, lambda: state_of(router).held == 0)
+    await asyncio.to_thread(wait_until, lambda: len(endpoint.bills) == 2)
+    assert state_of(router).spent >= billed(endpoint, router)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_where_answers_cannot_be_read_the_call_fails_and_everything_is_booked(endpoint, way):
+    class Broken(Consensus):
+        def appraiser(self, request):
+            def appraise(step, reply):
+                raise RuntimeError("the sandbox is gone")
+
+            return appraise
+
+    replies(endpoint, left=JOINED, right=REPLACED)
+    plan = Broken(name="pair", experts=("left", "right"), then="dear", compare="label")
+    router = make_router(endpoint, plan)
+    with pytest.raises(RuntimeError, match="the sandbox is gone"):
+        await answer(way, model_for(way, router), TASK)
+    await asyncio.to_thread(wait_until, lambda: state_of(router).held == 0)
+    await asyncio.to_thread(wait_until, lambda: len(endpoint.bills) == len(endpoint.requests))
+    assert state_of(router).spent >= billed(endpoint, router)
+    assert "dear" not in {request["model"] for request in endpoint.requests}
 
 
 @in_sandbox
