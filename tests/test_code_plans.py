@@ -192,17 +192,30 @@ async def test_a_caller_that_leaves_while_code_runs_leaves_nothing_held(endpoint
     assert state_of(router).spent >= billed(endpoint, router)
 
 
+class Unreadable(Consensus):
+    """Cannot read answers."""
+
+    def appraiser(self, request):
+        def appraise(step, reply):
+            raise RuntimeError("the sandbox is gone")
+
+        return appraise
+
+
+class Unprepared(Consensus):
+    """Cannot even prepare to read them."""
+
+    def appraiser(self, request):
+        raise RuntimeError("the sandbox is gone")
+
+
+@pytest.mark.parametrize("kind", [Unreadable, Unprepared])
 @pytest.mark.parametrize("way", WAYS)
-async def test_where_answers_cannot_be_read_the_call_fails_and_everything_is_booked(endpoint, way):
-    class Broken(Consensus):
-        def appraiser(self, request):
-            def appraise(step, reply):
-                raise RuntimeError("the sandbox is gone")
-
-            return appraise
-
+async def test_where_answers_cannot_be_read_the_call_fails_and_everything_is_booked(
+    endpoint, way, kind
+):
     replies(endpoint, left=JOINED, right=REPLACED)
-    plan = Broken(name="pair", experts=("left", "right"), then="dear", compare="label")
+    plan = kind(name="pair", experts=("left", "right"), then="dear", compare="label")
     router = make_router(endpoint, plan)
     with pytest.raises(RuntimeError, match="the sandbox is gone"):
         await answer(way, model_for(way, router), TASK)

@@ -10,7 +10,15 @@ from routoo_core.budget.ledger import Reservation
 from routoo_core.budget.settlements import Settlements
 from routoo_core.calling.follow_up import FollowUp
 from routoo_core.candidates import Candidate
-from routoo_core.plans.plan import NO_APPRAISAL, Appraisal, Ask, Contribution, Plan, Take
+from routoo_core.plans.plan import (
+    NO_APPRAISAL,
+    Appraisal,
+    Appraiser,
+    Ask,
+    Contribution,
+    Plan,
+    Take,
+)
 from routoo_core.request import RoutedRequest
 
 if TYPE_CHECKING:
@@ -77,7 +85,7 @@ class PlanRun:
         self._request = request
         self._unused = dict(enumerate(reservations))
         self._settlements = settlements
-        self._appraise = plan.appraiser(request)
+        self._appraise: Appraiser | None = None
         self._appraisal_of: dict[int, Appraisal] = {}
         self._contributions: list[Contribution] = []
         self._replies: list[ReplyAtHand | None] = []
@@ -110,6 +118,8 @@ class PlanRun:
             step: Whose.
             answer: What its expert said.
         """
+        if self._appraise is None:
+            self._appraise = self.plan.appraiser(self._request)
         self._appraisal_of[step.place] = self._appraise(step.place, answer)
 
     def appraisal(self, step: PlanStep) -> Appraisal:

@@ -124,10 +124,10 @@ class Cascade(Plan):
         if last.step == len(steps) - 1:
             return last_answer(contributions, lambda step: steps[step].role is Role.ANSWER)
         if steps[last.step].role is Role.JUDGEMENT:
-            answer_position = len(contributions) - 2
-            return (
-                Take(answer_position) if _accepts(last.answer) else _next_answer(steps, last.step)
-            )
+            if not _accepts(last.answer):
+                return _next_answer(steps, last.step)
+            judged_position = len(contributions) - 2
+            return Take(judged_position)
         if last.answer is None or not last.answer.is_whole:
             return _next_answer(steps, last.step)
         if self.judge is not None:
