@@ -170,10 +170,10 @@ def quality_of_scorer(scorer: AnswerScorer, held_out: Outcomes, answers: AnswerT
     said: list[list[float]] = []
     started = time.perf_counter()
     for prompt_id, prompt in zip(chosen.prompt_ids, chosen.prompts, strict=True):
-        request = RoutedRequest.from_text(prompt)
+        prompt_scorer = scorer.for_prompt(RoutedRequest.from_text(prompt))
         answered: list[Answer] = [answers.of(prompt_id, expert) for expert in scorer.experts]
         pairs = zip(answered, scorer.experts, strict=True)
-        said.append([scorer.probability(request, answer, expert) for answer, expert in pairs])
+        said.append([prompt_scorer.probability(answer, expert) for answer, expert in pairs])
     seconds = time.perf_counter() - started
     probabilities = np.array(said)
     is_right = chosen.scores > 0.5

@@ -244,7 +244,7 @@ def offer_of(
         expected.append(float(np.dot(share, prices)))
     masked = quality.copy()
     for number, plan in enumerate(plans):
-        masked[~plan.offered, len(columns) + number] = NEVER
+        masked[~plan.has_outcome, len(columns) + number] = NEVER
     return Offer(masked, np.hstack(scores), np.array(expected), np.hstack(paid))
 
 

@@ -20,7 +20,7 @@ from routoo_core.answer import Answer, ToolCall
 from routoo_core.calling.checks import Check, Fault, find_json_fault
 from routoo_core.errors import ConfigurationError
 from routoo_core.json_schema import JsonSchema
-from routoo_core.scoring.code_tests import tests_pass
+from routoo_core.sandbox.code_tests import tests_pass
 from routoo_core.stated_answers import extract_code, find_number, without_thoughts
 
 __all__ = [
@@ -139,7 +139,7 @@ class NumberCheck:
 
 @dataclass(frozen=True)
 class CodeCheck:
-    """The code in the text passes tests, run in the sandbox of :mod:`routoo_core.scoring.code_tests`.
+    """The code in the text passes tests, run in the sandbox of :mod:`routoo_core.sandbox.code_tests`.
 
     Args:
         tests: Python statements that see the names of the code and raise where they are wrong.

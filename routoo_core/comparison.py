@@ -1,4 +1,4 @@
-"""Whether two replies say the same: the choice, the number, the label or the JSON that each one states."""
+"""Whether two replies say the same: the choice, number, label or JSON that each one states, or what its code gives."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Literal
 
 from routoo_core.answer import Answer
 from routoo_core.request import RoutedRequest
+from routoo_core.sandbox.probes import results_digest
 from routoo_core.stated_answers import (
     LETTERS,
+    extract_code,
     find_letter,
     find_number,
     normalise_answer,
@@ -19,7 +21,7 @@ from routoo_core.stated_answers import (
 )
 from routoo_core.text import parse_standard_json
 
-Form = Literal["choice", "number", "label", "json"]
+Form = Literal["choice", "number", "label", "json", "code"]
 """What replies are compared by."""
 
 _CHOICE = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]+(\S.*?)[ \t]*$", re.M)
@@ -45,7 +47,7 @@ _STATES_NUMBER = re.compile(
 _PLAIN_NUMBER = r"(?P<number>\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?)"
 _MINUS_SIGNS = ("-", "−", "–")
 _BOXED = re.compile(r"\\boxed\s*\{(.*)\}")
-_STATED = re.compile(
+_STATEMENT = re.compile(
     r"(?:\b(?:is|are|was|equals|gives|makes|total of|answer)\b|[=:≈]|####)\s*[*_$\\({\[]*"
     rf"(?P<sign>[-−–+]\s*)?(?P<currency>[$€£])?{_PLAIN_NUMBER}"
     r"(?P<rest>[*_$\\)}\]]*\s*(?:%|[A-Za-z°]+)?)",
@@ -76,21 +78,28 @@ class Comparison:
     Attributes:
         form: What they state.
         choices: The prompt's choices in order, for the form ``choice``.
+        probes: Python expressions that are evaluated after the code of each reply, for the form ``code``.
     """
 
     form: Form
     choices: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ()
 
     def statement(self, answer: Answer) -> str | None:
         """What a reply states, in a form that can be compared; ``None`` where it states nothing of the kind.
 
-        A reply that was cut or refused states nothing.
+        A reply that was cut or refused states nothing. Code is run in the sandbox, which may take seconds.
+
+        Raises:
+            ConfigurationError: The form is ``code``, and no sandbox can be made here.
         """
         if not answer.is_whole:
             return None
         text = without_thoughts(answer.text)
         if self.form == "choice":
             return find_letter(text, self.choices)
+        if self.form == "code":
+            return results_digest(extract_code(text), self.probes)
         return _READERS[self.form](text)
 
 
@@ -99,8 +108,11 @@ def comparison_of(request: RoutedRequest, form: Form | None = None) -> Compariso
 
     Args:
         request: The call.
-        form: What they state, where that is known; else it is read off the call.
+        form: What they state, where that is known; else it is read off the call, and is never ``code``.
     """
+    if form == "code":
+        probes: tuple[str, ...] = request.overrides.probes
+        return Comparison("code", probes=probes) if probes else None
     if form == "choice" or form is None:
         choices = find_choices(request.text)
         if len(choices) >= _FEWEST_CHOICES:
@@ -149,10 +161,10 @@ def _read_number(text: str) -> str | None:
     alone = _LONE_NUMBER.fullmatch(text.strip().strip("*_$ "))
     if alone is not None:
         return _number_statement(text.strip().startswith(_MINUS_SIGNS), alone)
-    stated = list(_STATED.finditer(text))
-    if not stated:
+    statements = list(_STATEMENT.finditer(text))
+    if not statements:
         return _only_number(text)
-    last = stated[-1]
+    last = statements[-1]
     sign = last["sign"] or ""
     return _number_statement(sign.strip() in _MINUS_SIGNS, last)
 

@@ -49,7 +49,9 @@ from routoo_core.settings import Settings, read_toml
 STARTER = Path(__file__).parent / "starter"
 """A whole configuration: routoo.toml and experts.toml."""
 SWITCH_MARGIN = 0.02
-OVERRIDES = frozenset({"account", "policy", "expert", "max_cost", "check", "repair", "no_cache"})
+OVERRIDES = frozenset(
+    {"account", "policy", "expert", "max_cost", "check", "repair", "probes", "no_cache"}
+)
 """What a call may set for itself, unless a router allows less."""
 
 

@@ -88,6 +88,8 @@ class AttemptRecord:
         repairs: Whether the expert was told what was wrong with its last reply.
         plan: The plan of which it was a step.
         rewrites: Whether the expert was given the answer to an earlier question that asks for the same.
+        probability: How probably its answer is right by the scorer of the plan, 0–1; ``None`` where none was asked.
+        threshold: The probability from which the plan accepts the answer, 0–1; ``None`` where no scorer was asked.
     """
 
     expert: str
@@ -100,6 +102,8 @@ class AttemptRecord:
     repairs: bool = False
     plan: str | None = None
     rewrites: bool = False
+    probability: float | None = None
+    threshold: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -114,6 +118,8 @@ class AttemptRecord:
             "repairs": self.repairs,
             "plan": self.plan,
             "rewrites": self.rewrites,
+            "probability": self.probability,
+            "threshold": self.threshold,
         }
 
 

@@ -50,6 +50,7 @@ class Overrides:
         experts: Those that may answer; ``None`` for all.
         check: A :data:`routoo_core.calling.checks.Check` of every reply.
         repair: Whether the expert of a rejected reply is asked once more; ``None`` leaves that to the router.
+        probes: Python expressions by whose results the code of replies is compared.
         no_cache: Whether it is neither answered from the cache of answers nor stored there.
     """
 
@@ -62,6 +63,7 @@ class Overrides:
     experts: frozenset[str] | None = None
     check: Any = None
     repair: bool | None = None
+    probes: tuple[str, ...] = ()
     no_cache: bool = False
 
 

@@ -66,9 +66,9 @@ def find_letter(text: str, choices: Sequence[str]) -> str | None:
     choice's own words, and the only letter that stands alone.
     """
     letters = LETTERS[: len(choices)]
-    stated = [match for match in _STATED_LETTER.finditer(text) if _is_choice(match, letters)]
-    if stated:
-        last = stated[-1]
+    statements = [match for match in _STATED_LETTER.finditer(text) if _is_choice(match, letters)]
+    if statements:
+        last = statements[-1]
         return None if last["more"] else _letter_of(last)
 
     leading = _leading_letters(text, letters)
@@ -121,14 +121,14 @@ def _only_choice_in_words(text: str, choices: Sequence[str]) -> int | None:
     """The index of the only choice that is the answer, else of the only one that it mentions."""
     answer = normalise_answer(text)
     equal = []
-    mentioned = []
+    mentions = []
     for index, choice in enumerate(choices):
         if normalise_answer(choice) == answer:
             equal.append(index)
         if _mentions(text, choice):
-            mentioned.append(index)
+            mentions.append(index)
 
-    candidates = equal or mentioned
+    candidates = equal or mentions
     return candidates[0] if len(candidates) == 1 else None
 
 
@@ -144,9 +144,9 @@ def _mentions(text: str, choice: str) -> bool:
 def find_number(text: str) -> float | None:
     """The number stated to be the answer, else the last: ``find_number("so 1,250.50") == 1250.5``."""
     for match in reversed(list(_STATED_NUMBER.finditer(text))):
-        stated = find_numbers(match["rest"])
-        if stated:
-            return _parse_number(stated[0])
+        statement = find_numbers(match["rest"])
+        if statement:
+            return _parse_number(statement[0])
 
     numbers = find_numbers(text)
     return _parse_number(numbers[-1]) if numbers else None

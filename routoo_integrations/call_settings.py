@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from routoo_core.options import OVERRIDES
 from routoo_core.policies import make_policy
 from routoo_core.request import Overrides
 from routoo_core.router import Router
+from routoo_core.sandbox.probes import is_probe
 from routoo_core.selector import Policy, PreferenceRule, describe_policy
 
 PREFIX = "routoo_"
@@ -33,6 +34,7 @@ def routoo_settings(
     max_cost: str | None = None,
     check: Check | None = None,
     repair: bool | None = None,
+    probes: Sequence[str] | None = None,
     no_cache: bool | None = None,
 ) -> Iterator[None]:
     """Set for every call within the block what a call may set for itself; blocks nest, and a call's own keywords win.
@@ -52,6 +54,7 @@ def routoo_settings(
         max_cost: The most a call may cost, USD, a decimal string.
         check: Looks at every reply; see :mod:`routoo_core.checks`.
         repair: Whether the expert of a rejected reply is asked once more, and told what was wrong.
+        probes: Python expressions, such as ``slug("A b")``, by whose results plans compare the code of replies.
         no_cache: Whether a call is neither answered from the cache of answers nor stored there.
     """
     settings: dict[str, Any] = {
@@ -61,6 +64,7 @@ def routoo_settings(
         "routoo_max_cost": max_cost,
         "routoo_check": check,
         "routoo_repair": repair,
+        "routoo_probes": probes,
         "routoo_no_cache": no_cache,
     }
     changes = {name: value for name, value in settings.items() if value is not None}
@@ -104,6 +108,7 @@ def read_overrides(
             max_retries=max_retries,
             check=_check_of_call(settings.get("routoo_check")),
             repair=_switch_of_call("repair", settings.get("routoo_repair")),
+            probes=_probes_of_call(settings.get("routoo_probes")),
             no_cache=bool(_switch_of_call("no_cache", settings.get("routoo_no_cache"))),
         )
     except ConfigurationError as error:
@@ -158,6 +163,21 @@ def _check_of_call(check: Any) -> Check | None:
         )
     own_check: Check | None = check
     return own_check
+
+
+def _probes_of_call(probes: Any) -> tuple[str, ...]:
+    """The expressions by whose results the code of one call's replies is compared."""
+    if probes is None:
+        return ()
+    if isinstance(probes, str) or not isinstance(probes, Sequence):
+        kind = type(probes).__name__
+        raise ConfigurationError(
+            f"a {kind} is no list of probes; give texts such as 'slug(\"A b\")'"
+        )
+    for probe in probes:
+        if not isinstance(probe, str) or not is_probe(probe):
+            raise ConfigurationError(f"probes: {probe!r} is no Python expression")
+    return tuple(probes)
 
 
 def _switch_of_call(name: str, value: Any) -> bool | None:

@@ -11,7 +11,11 @@ ROOT = Path(__file__).parent.parent
 ORDER = """
 routoo_core
     errors extras redaction files lifetimes threads progress money text tables plotting settings tokens
-    json_schema expected_form arguments question messages request answer stated_answers comparison latency usage prices model_names hosts list_prices endpoint limits
+    json_schema expected_form arguments question messages request answer stated_answers
+routoo_core.sandbox
+    namespaces graded_process processes plain_tests code_tests probes
+routoo_core
+    comparison latency usage prices model_names hosts list_prices endpoint limits
 routoo_core.catalogue
     names skills entries ability_fit store providers building
 routoo_core
@@ -49,7 +53,7 @@ routoo_core.asking
     calls answers retries likelihoods endpoint local_model clients
     direct rate_limit budget_queue metered_call asker
 routoo_core.scoring
-    rows sandbox graded_process plain_tests code_tests grader judge custom graders task estimate run harness
+    rows grader judge custom graders task estimate run harness
 routoo_core
     checks
 routoo_core.data
@@ -63,7 +67,7 @@ routoo_core.assignment
     predictions on_ray quality_table live_costs solver plan target
 routoo_core.training
     reader_targets kind_regression vector_reader prompt_reader general_corpus general_answers general encoded early_stopping calibration lengths neighbours labels head_ensemble pairwise similarity_ranking matrix_factorisation random_router lora encoder_tuning classifiers distillation fine_tuning algorithms settings
-    processes vectors simple_routers metrics model_card run new_expert suggestion expert_run general_labels grades plan_fit scorer_fit cascade_fit
+    processes vectors simple_routers metrics model_card run new_expert suggestion expert_run general_labels grades plan_fit scorer_fit ladder_search cascade_fit
 routoo_core.evaluation
     plots report training_overlap tables predictions rewording paraphrases stress evaluation
     drawings summaries sentences page

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import tomllib
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -24,17 +25,14 @@ from routoo_core.errors import CheckpointError, ConfigurationError
 from routoo_core.expert_table import ExpertTable
 from routoo_core.measures.plan_replay import AnswerTable, replay_plan
 from routoo_core.outcomes import Outcomes
-from routoo_core.plans import Cascade, describe_plan, read_plans
-from routoo_core.predictor.answer_scorer import load_scorer, save_scorer
+from routoo_core.plans import Ask, Cascade, Contribution, describe_plan, read_plans
+from routoo_core.predictor.answer_scorer import AnswerReader, load_scorer, save_scorer
+from routoo_core.progress import SilentProgress
 from routoo_core.prompts import Prompts
+from routoo_core.record import DecisionRecord
 from routoo_core.testing import FakePredictor, Reply
-from routoo_core.training.cascade_fit import (
-    Ladder,
-    LadderSearch,
-    SearchPrompts,
-    cascade_tables,
-    fit_cascades,
-)
+from routoo_core.training.cascade_fit import cascade_tables, fit_cascades
+from routoo_core.training.ladder_search import Ladder, LadderSearch, SearchPrompts
 from routoo_integrations.cli import app
 from routoo_integrations.gateway.app import Gateway
 from routoo_integrations.gateway.server import GatewayServer
@@ -113,8 +111,9 @@ def make_router(endpoint, *plans, **options):
 def test_the_scorer_tells_right_answers_from_wrong_ones(fit):
     scorer = fit.cascades[0].plan.scorer
     request = RoutedRequest.from_text(question(12))
-    assert scorer.probability(request, Answer(RIGHT), "cheap") > 0.9
-    assert scorer.probability(request, Answer(GUESS), "cheap") < 0.1
+    prompt_scorer = scorer.for_prompt(request)
+    assert prompt_scorer.probability(Answer(RIGHT), "cheap") > 0.9
+    assert prompt_scorer.probability(Answer(GUESS), "cheap") < 0.1
 
 
 def test_the_list_reaches_the_dear_experts_quality_within_the_budget(fit):
@@ -165,6 +164,54 @@ def test_the_search_keeps_the_budget_and_no_expert_within_it_is_better(seed, sha
             assert score.mean() >= alone.mean()
 
 
+class BarLog(SilentProgress):
+    """Remembers how far each bar came."""
+
+    def __init__(self):
+        self.bars = {}
+
+    @contextmanager
+    def bar(self, description, total):
+        steps = []
+        yield lambda count, text=None: steps.append(count)
+        self.bars[description] = (sum(steps), total)
+
+
+def test_every_long_part_of_a_fit_shows_how_far_it_is(tmp_path):
+    outcomes, answers = made_tables(3)
+    log = BarLog()
+    fit_cascades(outcomes, answers, costs_of(outcomes), [BUDGET], "ladder", tmp_path, log)
+    names = ["Reading answers", "Fitting the scorer", "Searching lists of experts", "Plan ladder"]
+    assert list(log.bars) == names
+    for steps, total in log.bars.values():
+        assert steps == total > 0
+
+
+def test_a_prompt_is_read_once_for_all_answers_to_it(ladder):
+    readings = []
+
+    class Watched(AnswerReader):
+        def read_prompt(self, request):
+            readings.append(request.text)
+            return super().read_prompt(request)
+
+    scorer = replace(ladder.scorer, reader=Watched())
+    three = Cascade(
+        name="three", experts=("cheap", "dear", "cheap"), scorer=scorer, thresholds=(0.5, 0.5)
+    )
+    request = RoutedRequest.from_text(question(5))
+    appraise = three.appraiser(request)
+    probabilities = [appraise(step, Answer(GUESS)).probability for step in (0, 1, 2)]
+    assert readings == [question(5)]
+    assert None not in probabilities[:2]
+    assert probabilities[2] is None  # the last answer stands, whatever it is
+
+
+def test_an_answer_that_was_not_scored_is_not_accepted(ladder):
+    request = RoutedRequest.from_text(question(5))
+    assert ladder.verdict(request, [Contribution(0, "cheap", 0.5, Answer(RIGHT))]) == Ask((1,))
+
+
 # Serving
 
 
@@ -192,6 +239,32 @@ async def test_a_wrong_one_goes_on_to_the_next_expert(endpoint, ladder, way):
     assert (state_of(router).held, state_of(router).spent) == (0, billed(endpoint, router))
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_record_says_why_an_answer_was_accepted_or_not(endpoint, ladder, way):
+    endpoint.replies["dear"] = Reply(RIGHT)
+    prompt_scorer = ladder.scorer.for_prompt(RoutedRequest.from_text(question(5)))
+    for text in (RIGHT, GUESS):
+        endpoint.replies["cheap"] = Reply(text)
+        router = make_router(endpoint, ladder)
+        _, record = await answer(way, model_for(way, router), question(5))
+        scored, *others = record["attempts"]
+        assert scored["threshold"] == ladder.thresholds[0]
+        expected = prompt_scorer.probability(Answer(text), "cheap")
+        assert scored["probability"] == pytest.approx(expected)
+        assert (scored["probability"] >= scored["threshold"]) is (record["expert"] == "cheap")
+        assert [attempt["probability"] for attempt in others] == [None] * len(others)
+        assert DecisionRecord.from_dict(record).to_dict()["attempts"] == record["attempts"]
+
+
+def test_an_answer_that_failed_has_no_probability_in_the_record(endpoint, ladder):
+    endpoint.replies["cheap"] = Reply(status=500)
+    endpoint.replies["dear"] = Reply(RIGHT)
+    model = model_for("langchain", make_router(endpoint, ladder))
+    record = model.invoke(question(5)).response_metadata["routoo"]
+    outcomes = [(attempt["outcome"], attempt["probability"]) for attempt in record["attempts"]]
+    assert outcomes == [("failed", None), ("answered", None)]
+
+
 @pytest.mark.parametrize("cheap", [Reply(status=500), Reply(RIGHT, finish_reason="length")])
 async def test_a_reply_that_failed_or_was_cut_is_not_scored(endpoint, ladder, cheap):
     endpoint.replies["cheap"] = cheap
@@ -217,7 +290,7 @@ def test_a_replay_says_what_live_calls_do(endpoint, ladder):
     for row, prompt in enumerate(outcomes.prompts):
         record = model.invoke(prompt).response_metadata["routoo"]
         asked = [attempt["expert"] for attempt in record["attempts"]]
-        assert asked == [name for place, name in enumerate(EXPERTS) if replayed.asked[row, place]]
+        assert asked == [name for place, name in enumerate(EXPERTS) if replayed.calls[row, place]]
 
 
 def test_it_answers_through_the_gateway(endpoint, ladder):

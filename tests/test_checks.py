@@ -29,7 +29,7 @@ from routoo_core.json_schema import JsonSchema
 from routoo_core.money import decimal_usd
 from routoo_core.options import parts_from_config
 from routoo_core.request import RoutedRequest
-from routoo_core.scoring.sandbox import check_sandbox
+from routoo_core.sandbox.namespaces import check_sandbox
 from routoo_core.testing import Reply
 from routoo_core.usage import Usage
 from routoo_integrations.call_arguments import requires_call

@@ -206,6 +206,7 @@ OVERRIDES = st.dictionaries(
             "routoo_policy",
             "routoo_expert",
             "routoo_max_cost",
+            "routoo_probes",
             "routoo_x",
             "model",
             "max_tokens",

@@ -82,6 +82,7 @@ HEADERS = st.dictionaries(
             "Routoo-Policy",
             "Routoo-Max-Cost",
             "Routoo-Account",
+            "Routoo-Probes",
             "Routoo-Cache",
             "X-Api-Key",
         ]

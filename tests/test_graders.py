@@ -7,6 +7,7 @@ import pytest
 
 from routoo_core.asking.calls import Answer
 from routoo_core.errors import ConfigurationError
+from routoo_core.sandbox.namespaces import sandbox_problem
 from routoo_core.scoring.custom import load_custom_grader
 from routoo_core.scoring.grader import Grader
 from routoo_core.scoring.graders import (
@@ -20,7 +21,6 @@ from routoo_core.scoring.graders import (
 )
 from routoo_core.scoring.judge import Judge, PairwiseJudge, Rubric, read_rubric
 from routoo_core.scoring.rows import right_choice
-from routoo_core.scoring.sandbox import sandbox_problem
 from routoo_core.stated_answers import find_letter, find_number
 
 UNSAFE = sandbox_problem() is not None

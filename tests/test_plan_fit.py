@@ -62,13 +62,13 @@ def test_a_replayed_plan_scores_as_its_rule_says(tables):
     for row, prompt_id in enumerate(outcomes.prompt_ids):
         said = [answers.of(prompt_id, expert).text for expert in EXPERTS]
         if said[0] == said[1]:
-            assert replayed.asked[row].tolist() == [True, True, False]
+            assert replayed.calls[row].tolist() == [True, True, False]
             assert replayed.rounds[row] == 1
             assert replayed.scores[row] == outcomes.scores[row, 0]
         else:
-            assert replayed.asked[row].all()
+            assert replayed.calls[row].all()
             assert replayed.rounds[row] == 2
-    agreed = float(np.mean([not asked[2] for asked in replayed.asked]))
+    agreed = float(np.mean([not calls[2] for calls in replayed.calls]))
     assert replayed.shares()[2] == pytest.approx(1 - agreed)
     assert replayed.scores.mean() > outcomes.scores.mean(axis=0).max() - 0.02
 
@@ -146,7 +146,7 @@ def test_a_row_without_a_text_is_an_empty_answer_and_no_row_is_none(tmp_path):
     rows = [{"prompt_id": "p", "model": "gpt-4o", "answer": None}]
     write_rows(tmp_path / "a.parquet", rows)
     answers = read_answers(tmp_path / "a.parquet", ["gpt-4o"])
-    assert answers.answered(["p", "q"], ["gpt-4o"]).tolist() == [True, False]
+    assert answers.has_answers(["p", "q"], ["gpt-4o"]).tolist() == [True, False]
 
 
 def test_where_no_prompt_has_all_of_the_answers_the_file_is_named(tables):

@@ -237,11 +237,17 @@ def test_replies_are_compared_only_where_they_can_be(prompt, suits):
 def test_the_vote_takes_an_answer_that_somebody_gave(answers, weights):
     names = tuple(f"expert {number}" for number in range(len(answers)))
     plan = Consensus(name="plan", experts=names, compare="number")
+    request = RoutedRequest.from_text(QUESTION)
+    appraise = plan.appraiser(request)
     contributions = []
     for place, text in enumerate(answers):
-        given_answer = None if text is None else Answer(f"It is {text}.")
-        contributions.append(Contribution(place, names[place], weights[place], given_answer))
-    verdict = plan.verdict(RoutedRequest.from_text(QUESTION), contributions)
+        if text is None:
+            contributions.append(Contribution(place, names[place], weights[place], None))
+            continue
+        reply = Answer(f"It is {text}.")
+        appraisal = appraise(place, reply)
+        contributions.append(Contribution(place, names[place], weights[place], reply, appraisal))
+    verdict = plan.verdict(request, contributions)
     if set(answers) == {None}:
         assert verdict == GiveUp()
         return

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from routoo_core.errors import ConfigurationError
-from routoo_core.scoring import sandbox
-from routoo_core.scoring.code_tests import tests_pass as passes
-from routoo_core.scoring.graded_process import decode, encode
+from routoo_core.sandbox import namespaces
+from routoo_core.sandbox.code_tests import tests_pass as passes
+from routoo_core.sandbox.graded_process import decode, encode
+from routoo_core.sandbox.namespaces import sandbox_problem
+from routoo_core.sandbox.plain_tests import functions_under_test
 from routoo_core.scoring.graders import Code
-from routoo_core.scoring.plain_tests import functions_under_test
-from routoo_core.scoring.sandbox import sandbox_problem
 from routoo_integrations.cli import app
 
 PROBLEM = sandbox_problem()
@@ -109,7 +109,7 @@ try:
 except OSError:
     pass
 """
-    assert passes(code, f"assert written <= {sandbox.DISK_MB + 8} << 20")
+    assert passes(code, f"assert written <= {namespaces.DISK_MB + 8} << 20")
 
 
 @in_sandbox
@@ -227,7 +227,7 @@ def test_numbers_of_numpy_pass_as_plain_ones(value):
 
 
 def test_without_a_sandbox_nothing_is_run_unless_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(sandbox, "sandbox_problem", lambda: "it is forbidden")
+    monkeypatch.setattr(namespaces, "sandbox_problem", lambda: "it is forbidden")
     with pytest.raises(ConfigurationError, match=r"it is forbidden.*--unsafe"):
         passes("open('ran', 'w')", "pass")
     assert passes("x = 1", "assert x == 1", unsafe=True)
@@ -236,7 +236,7 @@ def test_without_a_sandbox_nothing_is_run_unless_told(monkeypatch, tmp_path):
 
 def test_the_command_says_so_before_anything_is_asked(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sandbox, "sandbox_problem", lambda: "it is forbidden")
+    monkeypatch.setattr(namespaces, "sandbox_problem", lambda: "it is forbidden")
     (tmp_path / "p.csv").write_text("prompt_id,prompt,tests\n1,add,pass\n", encoding="utf-8")
     (tmp_path / "experts.toml").write_text(
         '[experts.a]\nmodel = "a"\nbase_url = "http://127.0.0.1:1"\ninput_usd_per_1m = 1\n'

@@ -141,7 +141,7 @@ def _content_of(
     """Everything that an answer hangs on."""
     overrides = request.overrides
     experts = overrides.experts
-    return {
+    content: dict[str, Any] = {
         "version": _VERSION,
         "accounts": list(accounts),
         "messages": [_plain_message(message) for message in call_content.messages],
@@ -151,6 +151,9 @@ def _content_of(
         "experts": None if experts is None else sorted(experts),
         "policy": _policy_in_words(overrides.policy),
     }
+    if overrides.probes:  # Keys of calls without any stay as they were.
+        content["probes"] = list(overrides.probes)
+    return content
 
 
 def _policy_in_words(policy: Any) -> str | None:

@@ -71,11 +71,9 @@ def call_table(
         max_tokens: The limit on each reply; ``None`` for none.
         progress: Where progress goes.
     """
-    column_of = {name: column for column, name in enumerate(predictor.experts)}
-    columns = [column_of[expert.predicted_as] for expert in pool]
+    columns = _prediction_columns(pool, predictor)
     quality = [np.zeros((0, len(columns)))]
-    calls: list[list[_ExpectedCall]] = []
-
+    calls: list[_ExpectedCall] = []
     with progress.bar("Predicting", len(prompts)) as advance:
         for start in range(0, len(prompts), _CHUNK):
             requests = []
@@ -85,18 +83,24 @@ def call_table(
             quality.append(prediction.quality[:, columns].astype(np.float64))
             for row, request in enumerate(requests):
                 lengths = None if prediction.lengths is None else prediction.lengths[row, columns]
-                calls.append(_expected_calls(pool, request, lengths))
+                calls += _expected_calls(pool, request, lengths)
             advance(len(requests))
 
     shape = (len(prompts), len(columns))
-    usd = [call.usd for row in calls for call in row]
-    can_serve = [call.can_be_served for row in calls for call in row]
+    usd = np.array([call.usd for call in calls], dtype=np.float64)
+    can_serve = np.array([call.can_be_served for call in calls], dtype=np.bool_)
     return CallTable(
         experts=tuple(expert.name for expert in pool),
         quality=np.concatenate(quality),
-        usd=np.array(usd, dtype=np.float64).reshape(shape),
-        can_serve=np.array(can_serve, dtype=np.bool_).reshape(shape),
+        usd=usd.reshape(shape),
+        can_serve=can_serve.reshape(shape),
     )
+
+
+def _prediction_columns(pool: Pool, predictor: Predictor) -> list[int]:
+    """The column of a prediction for each expert of a pool."""
+    column_of = {name: column for column, name in enumerate(predictor.experts)}
+    return [column_of[expert.predicted_as] for expert in pool]
 
 
 class _ExpectedCall(NamedTuple):

@@ -251,7 +251,7 @@ class Attempt:
             self.reject(f"model {model!r} answered, and strict_model refuses it")
             return False
         if self.step is not None:
-            self._contribute(answer, reply, self.step.is_checked)
+            self._contribute(self.step, answer, reply)
             return False
         return self._meets_checks(answer, reply)
 
@@ -278,10 +278,11 @@ class Attempt:
         self.reject(finding.fault.reason, repair)
         return False
 
-    def _contribute(self, answer: Answer, reply: Any, is_checked: bool) -> None:
+    def _contribute(self, step: PlanStep, answer: Answer, reply: Any) -> None:
         """Hand a reply to the plan; one with a fault adds nothing to it."""
-        finding = self._call.checks.find_fault(answer) if is_checked else None
+        finding = self._call.checks.find_fault(answer) if step.is_checked else None
         if finding is None:
+            step.run.appraise(step.place, answer)
             self.outcome = Contributed(answer, reply)
             return
         if finding.is_of_form:

@@ -9,6 +9,7 @@ from routoo_core.budget.account import AccountState
 from routoo_core.calling.outcomes import Contributed, Rejected
 from routoo_core.failures import Failure
 from routoo_core.money import NanoUsd, decimal_usd
+from routoo_core.plans.plan import NO_APPRAISAL
 from routoo_core.record import AttemptRecord, DecisionRecord, Ending
 from routoo_core.selector import Decision
 from routoo_core.telemetry import AttemptFacts, CallTrace
@@ -110,6 +111,7 @@ def _attempt_record(
     booking = attempt.booking
     follow_up = attempt.follow_up
     ending = _ending(attempt, error, failure)
+    appraisal = attempt.step.appraisal if attempt.step else NO_APPRAISAL
     return AttemptRecord(
         expert=attempt.expert.name,
         outcome=ending,
@@ -121,6 +123,8 @@ def _attempt_record(
         repairs=follow_up is not None and follow_up.is_repair,
         plan=attempt.plan_name,
         rewrites=follow_up is not None and follow_up.is_rewriting,
+        probability=appraisal.probability,
+        threshold=appraisal.threshold,
     )
 
 

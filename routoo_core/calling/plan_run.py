@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from routoo_core.answer import Answer
 from routoo_core.budget.ledger import Reservation
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.call import CallInProgress
 from routoo_core.calling.follow_up import FollowUp
 from routoo_core.calling.outcomes import Contributed, Failed, PaidReply
 from routoo_core.candidates import Candidate
-from routoo_core.plans.plan import Ask, Contribution, Plan, Take
+from routoo_core.plans.plan import (
+    NO_APPRAISAL,
+    Appraisal,
+    Appraiser,
+    Ask,
+    Contribution,
+    Plan,
+    Take,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,11 @@ class PlanStep:
     def is_checked(self) -> bool:
         """Whether its reply has to meet the call's checks."""
         return self.run.plan.steps[self.place].is_checked
+
+    @property
+    def appraisal(self) -> Appraisal:
+        """What the plan reads of its answer."""
+        return self.run.appraisals.get(self.place, NO_APPRAISAL)
 
     def take_hold(self) -> None:
         """Take the step's money over from the plan: its attempt books it from now on."""
@@ -50,6 +64,7 @@ class PlanRun:
     Attributes:
         plan: The plan.
         holds: Place of a step that has not begun → the money held for it.
+        appraisals: Place of a step that was answered → what the plan reads of its answer.
         round: The attempts that are made together now.
         reply: The one that the plan has taken; ``None`` before, and where no expert gave an acceptable one.
     """
@@ -63,12 +78,14 @@ class PlanRun:
     ) -> None:
         self.plan = plan
         self.holds = dict(enumerate(reservations))
+        self.appraisals: dict[int, Appraisal] = {}
         self.round: tuple[Attempt, ...] = ()
         self.reply: PaidReply | None = None
         self._call = call
         self._steps = candidate.steps
         self._queue: deque[Attempt] = deque()
         self._last: Attempt | None = None
+        self._appraise: Appraiser | None = None
         self._contributions: list[Contribution] = []
         self._replies: list[PaidReply | None] = []
 
@@ -86,6 +103,17 @@ class PlanRun:
         if self._queue:
             self._last = self._queue.popleft()
         return self._last
+
+    def appraise(self, place: int, answer: Answer) -> None:
+        """Read an answer for the plan, once; it may take its time.
+
+        Args:
+            place: Of its step.
+            answer: What its expert said.
+        """
+        if self._appraise is None:
+            self._appraise = self.plan.appraiser(self._call.request)
+        self.appraisals[place] = self._appraise(place, answer)
 
     def abandon(self) -> None:
         """Give back what is held for steps that have not begun; from any thread, and the second time for nothing."""
@@ -107,7 +135,9 @@ class PlanRun:
             self._call.router.refused_parameters.learn(attempt.expert, outcome.failure.parameter)
         quality = attempt.candidate.quality
         self._contributions.append(
-            Contribution(attempt.step.place, attempt.expert.name, quality, answer)
+            Contribution(
+                attempt.step.place, attempt.expert.name, quality, answer, attempt.step.appraisal
+            )
         )
         self._replies.append(reply)
 

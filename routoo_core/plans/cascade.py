@@ -10,10 +10,14 @@ from pydantic import field_serializer, field_validator, model_validator
 
 from routoo_core.answer import Answer, quote
 from routoo_core.plans.plan import (
+    NO_APPRAISAL,
     AddedTurn,
+    Appraisal,
+    Appraiser,
     Ask,
     Contribution,
     Plan,
+    Role,
     Share,
     Step,
     Take,
@@ -79,7 +83,7 @@ class Cascade(Plan):
         for name in self.experts[:-1]:
             steps.append(Step(name))
             if self.judge:
-                steps.append(Step(self.judge, sees_answers=True, is_checked=False))
+                steps.append(Step(self.judge, Role.JUDGEMENT))
         steps.append(Step(self.experts[-1]))
         return steps
 
@@ -97,31 +101,56 @@ class Cascade(Plan):
         """Images and the like, where a scorer would have to read them."""
         return request.needs & _UNREAD_BY_SCORER if self.scorer is not None else frozenset()
 
+    def appraiser(self, request: RoutedRequest) -> Appraiser:
+        """Has answers scored, with one reading of the prompt; the last expert's needs no score."""
+        if self.scorer is None:
+            return super().appraiser(request)
+        prompt_scorer = self.scorer.for_prompt(request)
+
+        def appraise(step: int, answer: Answer) -> Appraisal:
+            if step == len(self.thresholds) or not answer.is_whole:
+                return NO_APPRAISAL
+            probability = prompt_scorer.probability(answer, self.experts[step])
+            return Appraisal(probability=probability, threshold=self.thresholds[step])
+
+        return appraise
+
     def verdict(self, request: RoutedRequest, contributions: Sequence[Contribution]) -> Verdict:
-        """Ask, have it judged, ask the next one."""
+        """Ask an expert; take its answer if it is accepted, else ask the next expert."""
         if not contributions:
             return Ask((0,))
+        steps = self._steps()
         last = contributions[-1]
-        is_last_step = last.step == len(self._steps()) - 1
-        if is_last_step:
-            return last_answer(contributions, lambda step: not self._is_judgement(step))
-        if self._is_judgement(last.step):
-            if _accepts(last.answer):
-                return Take(len(contributions) - 2)
-            return Ask((last.step + 1,))
+        if last.step == len(steps) - 1:
+            return last_answer(contributions, lambda step: steps[step].role is Role.ANSWER)
+        if steps[last.step].role is Role.JUDGEMENT:
+            if not _accepts(last.answer):
+                return _next_answer(steps, last.step)
+            judged_position = len(contributions) - 2
+            return Take(judged_position)
         if last.answer is None or not last.answer.is_whole:
-            skipped = 2 if self.judge else 1
-            return Ask((last.step + skipped,))
+            return _next_answer(steps, last.step)
         if self.judge is not None:
-            return Ask((last.step + 1,), _judgement_turns(last.answer))
-        if self.scorer is not None:
-            probability = self.scorer.probability(request, last.answer, last.expert)
-            if probability < self.thresholds[last.step]:
-                return Ask((last.step + 1,))
+            judgement = last.step + 1
+            return Ask((judgement,), _judgement_turns(last.answer))
+        if self.scorer is not None and not _is_probable(last.appraisal):
+            return _next_answer(steps, last.step)
         return Take(len(contributions) - 1)
 
-    def _is_judgement(self, step: int) -> bool:
-        return self.judge is not None and step % 2 == 1
+
+def _next_answer(steps: Sequence[Step], place: int) -> Ask:
+    """Ask the next expert that answers, behind a place that is not the last."""
+    following = place + 1
+    while steps[following].role is not Role.ANSWER:
+        following += 1
+    return Ask((following,))
+
+
+def _is_probable(appraisal: Appraisal) -> bool:
+    """Whether a scorer gives an answer the probability from which it is accepted."""
+    if appraisal.probability is None or appraisal.threshold is None:
+        return False
+    return appraisal.probability >= appraisal.threshold
 
 
 def _judgement_turns(answer: Answer) -> tuple[AddedTurn, ...]:

@@ -10,9 +10,13 @@ from typing import ClassVar
 from pydantic import field_validator
 
 from routoo_core.answer import Answer
-from routoo_core.comparison import Comparison, Form, comparison_of
+from routoo_core.comparison import Form, comparison_of
+from routoo_core.errors import ConfigurationError
 from routoo_core.plans.plan import (
     FEWEST_TO_COMPARE,
+    NO_APPRAISAL,
+    Appraisal,
+    Appraiser,
     Ask,
     Contribution,
     Plan,
@@ -22,6 +26,7 @@ from routoo_core.plans.plan import (
     last_answer,
 )
 from routoo_core.request import RoutedRequest
+from routoo_core.sandbox.namespaces import sandbox_problem
 
 _SURE = 0.01
 """A quality this near 0 or 1 weighs no more in a vote than one just as near."""
@@ -32,8 +37,9 @@ class Consensus(Plan):
 
     Attributes:
         then: Who is asked where they do not agree; ``None`` to vote at once.
-        compare: What the replies state: ``choice``, ``number``, ``label`` or ``json``; by default it is read off each
-            call, and calls whose replies cannot be compared are not offered the plan.
+        compare: What the replies state: ``choice``, ``number``, ``label`` or ``json``, or ``code`` for replies whose
+            code gives equal results on the probes of the call. By default it is read off each call. Calls whose
+            replies cannot be compared are not offered the plan.
     """
 
     kind: ClassVar[str] = "consensus"
@@ -56,12 +62,33 @@ class Consensus(Plan):
         """Whether the replies can be compared, too."""
         return super().suits(request) and comparison_of(request, self.compare) is not None
 
+    def check_machine(self) -> None:
+        """Refuse to compare code where no sandbox can be made.
+
+        Raises:
+            ConfigurationError: The message says why.
+        """
+        problem = sandbox_problem() if self.compare == "code" else None
+        if problem is not None:
+            raise ConfigurationError(
+                f"plans.{self.name}.compare: code is run in a sandbox, and none can be made here: {problem}. Run this "
+                "on Linux with user namespaces, or compare something else"
+            )
+
+    def appraiser(self, request: RoutedRequest) -> Appraiser:
+        """Reads what each answer states; code is run once for that."""
+        comparison = comparison_of(request, self.compare)
+
+        def appraise(step: int, answer: Answer) -> Appraisal:
+            return NO_APPRAISAL if comparison is None else Appraisal(comparison.statement(answer))
+
+        return appraise
+
     def verdict(self, request: RoutedRequest, contributions: Sequence[Contribution]) -> Verdict:
         """Ask, compare, ask one more, vote."""
         if not contributions:
             return Ask(tuple(range(len(self.experts))))
-        comparison = comparison_of(request, self.compare)
-        statements = [_statement(comparison, each.answer) for each in contributions]
+        statements = [contribution.appraisal.statement for contribution in contributions]
         has_asked_all = len(contributions) > len(self.experts)
         is_agreed = len(set(statements)) == 1 and statements[0] is not None
         if self.then and not has_asked_all and not is_agreed:
@@ -71,13 +98,6 @@ class Consensus(Plan):
         if has_asked_all and is_unreadable:
             return Take(len(contributions) - 1)
         return _winner(contributions, statements)
-
-
-def _statement(comparison: Comparison | None, answer: Answer | None) -> str | None:
-    """What an answer states; ``None`` where there is none, or nothing to compare by."""
-    if comparison is None or answer is None:
-        return None
-    return comparison.statement(answer)
 
 
 def _winner(contributions: Sequence[Contribution], statements: Sequence[str | None]) -> Verdict:

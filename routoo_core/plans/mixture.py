@@ -16,6 +16,7 @@ from routoo_core.plans.plan import (
     Contribution,
     GiveUp,
     Plan,
+    Role,
     Step,
     Take,
     Verdict,
@@ -46,8 +47,8 @@ class Mixture(Plan):
     def _steps(self) -> list[Step]:
         steps = [Step(name) for name in self.experts]
         if self.ranker:
-            steps.append(Step(self.ranker, sees_answers=True, is_checked=False))
-        return [*steps, Step(self.aggregator, sees_answers=True)]
+            steps.append(Step(self.ranker, Role.RANKING))
+        return [*steps, Step(self.aggregator, Role.AGGREGATION)]
 
     def suits(self, request: RoutedRequest) -> bool:
         """Whether the plan fits a request; a ranker also needs room in the reply to list its ranking."""
@@ -63,16 +64,18 @@ class Mixture(Plan):
             if contribution.answer is not None:
                 proposals.append(contribution.answer)
         last = contributions[-1]
-        aggregation = len(self._steps()) - 1
-        if last.step == aggregation:
+        steps = self._steps()
+        role = steps[last.step].role
+        aggregation = len(steps) - 1
+        if role is Role.AGGREGATION:
             has_answered = last.answer is not None
             return Take(len(contributions) - 1) if has_answered else self._best(contributions)
         if len(proposals) < FEWEST_TO_COMPARE:
             return Ask((aggregation,), _aggregation_turns(proposals))
-        is_ranked = last.step == count
-        if self.ranker and not is_ranked:
-            return Ask((count,), _ranking_turns(proposals))
-        if is_ranked and last.answer is not None:
+        if self.ranker and role is Role.ANSWER:
+            ranking = aggregation - 1
+            return Ask((ranking,), _ranking_turns(proposals))
+        if role is Role.RANKING and last.answer is not None:
             proposals = _best_proposals(proposals, last.answer, self.keep)
         return Ask((aggregation,), _aggregation_turns(proposals))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -46,21 +47,65 @@ def turns_behind(reply: str, advice: str) -> tuple[AddedTurn, ...]:
     return AddedTurn("assistant", reply), AddedTurn("user", advice)
 
 
+class Role(StrEnum):
+    """What a step is for."""
+
+    ANSWER = "answer"
+    """Answers the call by itself."""
+    JUDGEMENT = "judgement"
+    """Says whether another's answer is right."""
+    RANKING = "ranking"
+    """Says which of others' answers are best."""
+    AGGREGATION = "aggregation"
+    """Answers the call, knowing what others answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One expert that a plan may ask.
 
     Attributes:
         expert: Its name.
+        role: What it is asked for.
         share: How often the plan comes to it, 0–1.
-        sees_answers: Whether it is shown what others answered.
-        is_checked: Whether its reply has to meet the call's checks; a judge's is about another one.
     """
 
     expert: str
+    role: Role = Role.ANSWER
     share: float = 1.0
-    sees_answers: bool = False
-    is_checked: bool = True
+
+    @property
+    def sees_answers(self) -> bool:
+        """Whether it is shown what others answered."""
+        return self.role is not Role.ANSWER
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether its reply has to meet the call's checks; a judge's is about another one."""
+        return self.role in {Role.ANSWER, Role.AGGREGATION}
+
+
+@dataclass(frozen=True, slots=True)
+class Appraisal:
+    """What a plan reads of an answer, once, when it has come.
+
+    Attributes:
+        statement: What it states, in a form that can be compared; ``None`` where the plan compares nothing, or where
+            it states nothing of the kind.
+        probability: How probably it is right, 0–1; ``None`` where no scorer was asked.
+        threshold: The probability from which the plan accepts it, 0–1; ``None`` where no scorer was asked.
+    """
+
+    statement: str | None = field(default=None, repr=False)
+    probability: float | None = None
+    threshold: float | None = None
+
+
+NO_APPRAISAL = Appraisal()
+"""Of an answer that failed, or that a plan neither compares nor scores."""
+
+Appraiser = Callable[[int, Answer], Appraisal]
+"""Reads the answers to one call: takes a step's place among the plan's steps, and its answer. It may take its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +117,14 @@ class Contribution:
         expert: Who was asked.
         quality: Predicted for it, 0–1.
         answer: What it said; ``None`` where it failed, or where its reply does not meet a check.
+        appraisal: What the plan's appraiser read of it.
     """
 
     step: int
     expert: str
     quality: float
     answer: Answer | None
+    appraisal: Appraisal = NO_APPRAISAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +220,34 @@ class Plan(Settings):
         """What a prompt holds that the plan would have to read and cannot, so that it is not offered."""
         return frozenset()
 
+    def check_machine(self) -> None:
+        """Refuse a plan that this machine cannot carry out; asked when a router is built, before anything is paid.
+
+        Raises:
+            ConfigurationError: It lacks something, such as a sandbox.
+        """
+
+    def appraiser(self, request: RoutedRequest) -> Appraiser:
+        """Reads each answer to a call once, before :meth:`verdict` is asked; by default there is nothing to read.
+
+        Args:
+            request: The call.
+        """
+        return _read_nothing
+
     def verdict(self, request: RoutedRequest, contributions: Sequence[Contribution]) -> Verdict:
-        """What comes next; changes nothing.
+        """What comes next; changes nothing and waits for nothing.
 
         Args:
             request: The call.
             contributions: What came of the steps so far, in the order in which they ended.
         """
         raise NotImplementedError
+
+
+def _read_nothing(step: int, answer: Answer) -> Appraisal:
+    """The appraiser of a plan that neither compares nor scores answers."""
+    return NO_APPRAISAL
 
 
 # What the rules of several kinds need

@@ -58,7 +58,7 @@ def check_plans(
     origin: str = "plans",
     taken: Collection[str] = (),
 ) -> None:
-    """Refuse plans that ask experts which are not in the pool, and names that are taken.
+    """Refuse plans whose experts are not in the pool, whose names are taken, or that this machine cannot carry out.
 
     Args:
         plans: The plans.
@@ -76,6 +76,7 @@ def check_plans(
                 f"{origin}: plans.{plan.name}: an expert, its model or a plan has this name; choose another"
             )
         names.add(plan.name)
+        plan.check_machine()
         for step in plan.steps:
             if step.expert not in experts:
                 raise ConfigurationError(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from routoo_core.answer import Answer
-from routoo_core.comparison import Form, comparison_of
+from routoo_core.comparison import Comparison, Form, comparison_of
 from routoo_core.errors import CheckpointError, ConfigurationError
 from routoo_core.files import replacing_all
 from routoo_core.predictor.calibration import logistic
@@ -40,7 +41,24 @@ _FIGURES = len(_FORMS) + 2
 _PROMPT_ENCODER = NgramEncoder(256)
 _ANSWER_ENCODER = NgramEncoder(64)
 
+_DAMAGE = (OSError, SafetensorError, LookupError, ValueError, TypeError, ConfigurationError)
+"""What is raised where a scorer's files are missing, damaged or do not belong together."""
+_REASON_CHARACTERS = 200
+
 Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PromptFeatures:
+    """A prompt as numbers.
+
+    Attributes:
+        vector: float32, (prompt_encoder.dim,).
+        comparison: How answers to it are compared; ``None`` where they cannot be.
+    """
+
+    vector: Features = field(repr=False)
+    comparison: Comparison | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +78,14 @@ class AnswerReader:
         """How many numbers there are for a prompt and an answer together."""
         return self.prompt_encoder.dim + self.answer_encoder.dim + _FIGURES
 
-    def read_prompt(self, request: RoutedRequest) -> Features:
-        """Of a prompt, float32, (prompt_encoder.dim,)."""
+    def read_prompt(self, request: RoutedRequest) -> PromptFeatures:
+        """Of a prompt, which is read once for all answers to it."""
         vector: Features = self.prompt_encoder.encode([request.text])[0]
-        return vector
+        return PromptFeatures(vector, comparison_of(request))
 
-    def read_answer(self, request: RoutedRequest, answer: Answer) -> Features:
+    def read_answer(self, prompt: PromptFeatures, answer: Answer) -> Features:
         """Of an answer, float32, (dim - prompt_encoder.dim,): its n-grams, its form, and whether it states anything."""
-        comparison = comparison_of(request)
+        comparison = prompt.comparison
         text = without_thoughts(answer.text)
         statement = None if comparison is None else comparison.statement(answer)
         figures = np.zeros(_FIGURES, dtype=np.float32)
@@ -100,18 +118,9 @@ class AnswerScorer:
     folder: Path | None = field(default=None, compare=False)
     fingerprint: str = ""
 
-    def probability(self, request: RoutedRequest, answer: Answer, expert: str) -> float:
-        """How probably an answer is right, 0–1.
-
-        Args:
-            request: The call.
-            answer: What an expert said.
-            expert: Its name; one of :attr:`experts`.
-        """
-        prompt = self.reader.read_prompt(request)
-        features = np.concatenate([prompt, self.reader.read_answer(request, answer)])
-        row = self.experts.index(expert)
-        return float(logistic(np.asarray(self.weight[row] @ features + self.bias[row])))
+    def for_prompt(self, request: RoutedRequest) -> PromptScorer:
+        """Scores the answers to one call, whose prompt is read here."""
+        return PromptScorer(self, self.reader.read_prompt(request))
 
     def check_experts(self, experts: Sequence[str]) -> None:
         """Refuse experts whose answers it has not learnt.
@@ -125,6 +134,32 @@ class AnswerScorer:
                     f"{self.folder}: has not learnt answers of {expert!r}, but of {', '.join(self.experts)}; fit it "
                     "again with `routoo plans fit-cascade`"
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptScorer:
+    """Scores the answers to one prompt.
+
+    Attributes:
+        scorer: The model.
+        prompt: The prompt as it was read.
+    """
+
+    scorer: AnswerScorer
+    prompt: PromptFeatures
+
+    def probability(self, answer: Answer, expert: str) -> float:
+        """How probably an answer is right, 0–1.
+
+        Args:
+            answer: What an expert said.
+            expert: Its name; one of the scorer's.
+        """
+        scorer = self.scorer
+        answer_features = scorer.reader.read_answer(self.prompt, answer)
+        features = np.concatenate([self.prompt.vector, answer_features])
+        row = scorer.experts.index(expert)
+        return float(logistic(np.asarray(scorer.weight[row] @ features + scorer.bias[row])))
 
 
 def save_scorer(folder: Path, scorer: AnswerScorer) -> None:
@@ -172,35 +207,52 @@ def load_scorer(folder: Path) -> AnswerScorer:
         )
     path = folder / SCORER_FILE
     try:
-        experts = tuple(str(name) for name in config["experts"])
-        reader = AnswerReader(
-            read_ngram_encoder(str(config["prompt_encoder"])),
-            read_ngram_encoder(str(config["answer_encoder"])),
-        )
-        with safe_open(path, framework="numpy") as tensors:
-            metadata = tensors.metadata() or {}
-            weight = tensors.get_tensor("weight")
-            bias = tensors.get_tensor("bias")
-        if json.loads(metadata.get(_CONFIG_COPY, "null")) != config:
-            raise ValueError(f"it was not written with this {CONFIG_FILE}")
-        if weight.shape != (len(experts), reader.dim) or bias.shape != (len(experts),):
-            raise ValueError(f"weight has the shape {weight.shape}")
-        if not np.isfinite(weight).all() or not np.isfinite(bias).all():
-            raise ValueError("it holds values that are no finite numbers")
-    except (
-        OSError,
-        SafetensorError,
-        LookupError,
-        ValueError,
-        TypeError,
-        ConfigurationError,
-    ) as error:
-        reason = " ".join(str(error).split())[:200]
+        scorer = _scorer_of(config, path)
+        _check_scorer(scorer)
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:_REASON_CHARACTERS]
         raise CheckpointError(
             f"{path}: cannot be used ({reason}); copy the folder again, or fit it again"
         ) from error
+    return replace(scorer, folder=folder, fingerprint=_fingerprint(folder))
+
+
+def _scorer_of(config: Mapping[str, Any], path: Path) -> AnswerScorer:
+    """The scorer of a config and its weights.
+
+    Raises:
+        ValueError: The weights were not written with this config; further errors are those of :data:`_DAMAGE`.
+    """
+    reader = AnswerReader(
+        read_ngram_encoder(str(config["prompt_encoder"])),
+        read_ngram_encoder(str(config["answer_encoder"])),
+    )
+    with safe_open(path, framework="numpy") as tensors:
+        metadata = tensors.metadata() or {}
+        weight = tensors.get_tensor("weight")
+        bias = tensors.get_tensor("bias")
+    if json.loads(metadata.get(_CONFIG_COPY, "null")) != config:
+        raise ValueError(f"it was not written with this {CONFIG_FILE}")
+    experts = tuple(str(name) for name in config["experts"])
+    return AnswerScorer(experts, weight, bias, reader)
+
+
+def _check_scorer(scorer: AnswerScorer) -> None:
+    """Refuse weights of another shape, and such as are no numbers.
+
+    Raises:
+        ValueError: They are.
+    """
+    count = len(scorer.experts)
+    if scorer.weight.shape != (count, scorer.reader.dim) or scorer.bias.shape != (count,):
+        raise ValueError(f"weight has the shape {scorer.weight.shape}")
+    if not np.isfinite(scorer.weight).all() or not np.isfinite(scorer.bias).all():
+        raise ValueError("it holds values that are no finite numbers")
+
+
+def _fingerprint(folder: Path) -> str:
+    """Of a scorer's files."""
     digest = hashlib.sha256()
     for name in SCORER_FILES:
         digest.update((folder / name).read_bytes())
-    fingerprint = digest.hexdigest()[:16]
-    return AnswerScorer(experts, weight, bias, reader, folder, fingerprint)
+    return digest.hexdigest()[:16]

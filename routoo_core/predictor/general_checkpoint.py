@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copyreg
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,35 +90,24 @@ def load_general(folder: Path, device: str = "auto") -> GeneralModel:
         ConfigurationError: The encoder cannot be found.
     """
     config = read_config_values(folder)
-    path = folder / WEIGHTS_FILE
-    try:
-        arrays = load_file(path)
+    with _naming_damage(folder / WEIGHTS_FILE):
+        arrays = load_file(folder / WEIGHTS_FILE)
         ngrams = PromptReader(**_arrays_of(arrays, "reader", _READER_ARRAYS))
         check_reader(ngrams)
         answers = AnswerModel(**_arrays_of(arrays, "answers", _ANSWER_ARRAYS))
-        names = tuple(str(name) for name in config["labels"])
-        check_label_names(names)
-        labels = LabelTable(names, **_arrays_of(arrays, "labels", LABEL_ARRAYS))
-        if len(labels.constant) != len(names):
-            raise ValueError(
-                f"labels.constant has {len(labels.constant)} rows for {len(names)} names"
-            )
+        labels = _labels_of(config, arrays)
         reader: Reader = ngrams
         if ENCODER in config:
             weights = VectorWeights(**_arrays_of(arrays, "vectors", _VECTOR_ARRAYS))
             reader = _load_vector_reader(ngrams, weights, folder, device)
-        path = folder / REFERENCE_FILE
-        tensors = load_file(path)
-        training_prompts = tensors.pop(_TRAINED).astype(np.uint64)
-        graded_calls = tensors.pop(_GRADED, np.empty(0)).astype(np.uint64)
-        readings = PromptReading(
-            **{name: array.astype(np.float32) for name, array in tensors.items()}
-        )
-    except (OSError, SafetensorError, LookupError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"{path}: does not fit config.json ({reason}); copy the folder again"
-        ) from error
+
+    with _naming_damage(folder / REFERENCE_FILE):
+        reference = load_file(folder / REFERENCE_FILE)
+        training_prompts = reference.pop(_TRAINED).astype(np.uint64)
+        graded_calls = reference.pop(_GRADED, np.empty(0)).astype(np.uint64)
+        columns = {name: array.astype(np.float32) for name, array in reference.items()}
+        readings = PromptReading(**columns)
+
     return GeneralModel(
         reader=reader,
         answers=answers,
@@ -128,6 +118,36 @@ def load_general(folder: Path, device: str = "auto") -> GeneralModel:
         folder=folder,
         graded=graded_calls,
     )
+
+
+@contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
+    """Read a part of a checkpoint in this block.
+
+    Raises:
+        CheckpointError: The part is missing or damaged; the message names the file.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{path}: does not fit config.json ({reason}); copy the folder again"
+        ) from error
+
+
+def _labels_of(config: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> LabelTable:
+    """The labels that a config names, with their values.
+
+    Raises:
+        ValueError: There are more or fewer values than names; further errors are those of a damaged file.
+    """
+    names = tuple(str(name) for name in config["labels"])
+    check_label_names(names)
+    labels = LabelTable(names, **_arrays_of(arrays, "labels", LABEL_ARRAYS))
+    if len(labels.constant) != len(names):
+        raise ValueError(f"labels.constant has {len(labels.constant)} rows for {len(names)} names")
+    return labels
 
 
 def _load_vector_reader(

@@ -12,7 +12,7 @@ import regex
 
 from routoo_core.asking.calls import Answer, Call, Likelihood
 from routoo_core.errors import ConfigurationError
-from routoo_core.scoring.code_tests import tests_pass
+from routoo_core.sandbox.code_tests import tests_pass
 from routoo_core.scoring.custom import CUSTOM_PREFIX, CustomGrader, load_custom_grader
 from routoo_core.scoring.grader import Grader
 from routoo_core.scoring.judge import Judge, PairwiseJudge
@@ -178,7 +178,7 @@ class Pattern(Grader):
 class Code(Grader):
     """The answer's Python code passes ``tests``, statements that raise where it is wrong.
 
-    **It runs what a model wrote**, on this machine, in a sandbox: see :mod:`routoo_core.scoring.code_tests`.
+    **It runs what a model wrote**, on this machine, in a sandbox: see :mod:`routoo_core.sandbox.code_tests`.
 
     Attributes:
         timeout_s: Seconds of computing, and twice as long by the clock.

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_core.errors import ConfigurationError, OutcomesError
+from routoo_core.errors import OutcomesError
 from routoo_core.files import replacing_all
 from routoo_core.measures.call_costs import CALLS, measured_costs
 from routoo_core.measures.curve import Array
@@ -32,16 +32,11 @@ from routoo_core.predictor.answer_scorer import (
 from routoo_core.prices import PriceList
 from routoo_core.progress import SILENT, Progress
 from routoo_core.text import question_fingerprints
+from routoo_core.training.ladder_search import LadderSearch, SearchPrompts
 from routoo_core.training.scorer_fit import fit_scorer, probabilities, read_answer_features
 
 _LEARNING_TENTHS = 6
 """So many tenths of the train prompts teach the scorer; the others choose the list and its thresholds."""
-_THRESHOLDS = 16
-"""So many are tried for each expert."""
-_SURE = 1.645
-"""Standard errors by which the mean cost must lie below the budget, so that new prompts keep it 19 times in 20."""
-_CLEAR = 2.0
-"""Standard errors by which a longer list, or a cheaper expert, must be better than another to count as better."""
 _FEWEST_PROMPTS = 20
 
 PLANS_FILE = "plans.toml"
@@ -51,226 +46,8 @@ CASCADE_FILES = (*SCORER_FILES, PLANS_FILE)
 Rows = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class SearchPrompts:
-    """The prompts on which lists and thresholds are chosen.
-
-    Attributes:
-        scores: Observed, prompts × experts, 0–1.
-        costs: Paid, prompts × experts.
-        probabilities: What the scorer says of the answers, prompts × experts.
-    """
-
-    scores: Array
-    costs: Array
-    probabilities: Array
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """Whom to ask one after the other, and from which probability an answer is accepted.
-
-    Attributes:
-        experts: Columns.
-        thresholds: One for each but the last.
-    """
-
-    experts: tuple[int, ...]
-    thresholds: tuple[float, ...] = ()
-
-    def outcome(self, prompts: SearchPrompts) -> tuple[Array, Array]:
-        """Score and cost of each prompt, (prompts,)."""
-        count = len(prompts.scores)
-        score = np.zeros(count)
-        cost = np.zeros(count)
-        is_open = np.ones(count, dtype=np.bool_)
-        for position, expert in enumerate(self.experts):
-            cost += np.where(is_open, prompts.costs[:, expert], 0.0)
-            is_accepted = is_open
-            if position < len(self.thresholds):
-                probability = prompts.probabilities[:, expert]
-                is_accepted = is_open & (probability >= self.thresholds[position])
-            score += np.where(is_accepted, prompts.scores[:, expert], 0.0)
-            is_open = is_open & ~is_accepted
-        return score, cost
-
-
-class TriedLists:
-    """The lists of one length, and what each is worth with every combination of thresholds that is tried.
-
-    Attributes:
-        length: Experts in a list.
-        experts: Columns of each list.
-    """
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.experts: list[tuple[int, ...]] = []
-        self._quality: list[Array] = []
-        self._cost: list[Array] = []
-
-    def add(self, experts: tuple[int, ...], quality: Array, cost: Array) -> None:
-        """Add a list with its mean quality and cost, (combinations,), the last threshold varying fastest."""
-        self.experts.append(experts)
-        self._quality.append(quality)
-        self._cost.append(cost)
-
-    def best_within(self, limit: float) -> tuple[int, tuple[int, ...], float] | None:
-        """The best list up to a mean cost: its number, the places of its thresholds, its cost; ``None`` for none."""
-        best_quality = -np.inf
-        best = None
-        for number, (quality, cost) in enumerate(zip(self._quality, self._cost, strict=True)):
-            affordable = np.where(cost <= limit, quality, -np.inf)
-            combination = int(affordable.argmax())
-            if affordable[combination] > best_quality:
-                best_quality = affordable[combination]
-                places = np.unravel_index(combination, (_THRESHOLDS,) * (self.length - 1))
-                best = (number, tuple(int(place) for place in places), float(cost[combination]))
-        return best
-
-
-class LadderSearch:
-    """Every list of up to three experts with every threshold that is tried.
-
-    Args:
-        prompts: Where they are compared.
-    """
-
-    def __init__(self, prompts: SearchPrompts) -> None:
-        self._prompts = prompts
-        self._experts = _worth_asking(prompts)
-        self._thresholds = {expert: _tried_thresholds(prompts, expert) for expert in self._experts}
-        self._singles = TriedLists(1)
-        self._pairs = TriedLists(2)
-        self._triples = TriedLists(3)
-        for first in self._experts:
-            quality = prompts.scores[:, first].mean(keepdims=True)
-            cost = prompts.costs[:, first].mean(keepdims=True)
-            self._singles.add((first,), quality, cost)
-            for second in self._experts:
-                if second != first:
-                    self._measure_pair(first, second)
-                    self._measure_triples(first, second)
-
-    def best(self, budget: float) -> Ladder:
-        """The list of the most quality whose mean cost keeps within the budget, also on prompts that are new.
-
-        A longer list must be clearly better than a shorter one, since the best of many is partly the luckiest.
-
-        Args:
-            budget: In the unit of the costs.
-
-        Raises:
-            ConfigurationError: No expert keeps within it.
-        """
-        chosen: Ladder | None = None
-        for tried in (self._singles, self._pairs, self._triples):
-            ladder = self._best_of(tried, budget)
-            if ladder is not None and (chosen is None or self._is_better(ladder, chosen)):
-                chosen = ladder
-        if chosen is None:
-            cheapest = self._prompts.costs.mean(axis=0).min()
-            raise ConfigurationError(
-                f"--cost-per-call: {budget:g} is less than the cheapest expert costs surely ({cheapest:g} on average); "
-                "give more"
-            )
-        return chosen
-
-    def _best_of(self, tried: TriedLists, budget: float) -> Ladder | None:
-        """The best list of one length; its mean cost may be above the budget by no chance that counts."""
-        limit = budget
-        while True:
-            best = tried.best_within(limit)
-            if best is None:
-                return None
-            number, places, mean_cost = best
-            ladder = self._ladder(tried.experts[number], places)
-            _, paid = ladder.outcome(self._prompts)
-            sure_cost = float(paid.mean() + _SURE * paid.std() / np.sqrt(len(paid)))
-            if sure_cost <= budget:
-                return ladder
-            limit = min(limit * budget / sure_cost, mean_cost * (1 - 1e-9))
-
-    def _ladder(self, experts: tuple[int, ...], places: tuple[int, ...]) -> Ladder:
-        thresholds = []
-        for expert, place in zip(experts[:-1], places, strict=True):
-            thresholds.append(float(self._thresholds[expert][place]))
-        return Ladder(experts, tuple(thresholds))
-
-    def _is_better(self, longer: Ladder, shorter: Ladder) -> bool:
-        gain = longer.outcome(self._prompts)[0] - shorter.outcome(self._prompts)[0]
-        return bool(gain.mean() > _CLEAR * gain.std() / np.sqrt(len(gain)))
-
-    def _measure_pair(self, first: int, second: int) -> None:
-        scores = self._prompts.scores
-        costs = self._prompts.costs
-        refused = self._refused(first)
-        quality = _mean_where(~refused, scores[:, first]) + _mean_where(refused, scores[:, second])
-        cost = costs[:, first].mean() + _mean_where(refused, costs[:, second])
-        self._pairs.add((first, second), quality, cost)
-
-    def _measure_triples(self, first: int, second: int) -> None:
-        """Add the lists that begin with two experts."""
-        scores = self._prompts.scores
-        costs = self._prompts.costs
-        count = len(scores)
-        refused = self._refused(first)
-        refused_next = self._refused(second)
-
-        taken = _mean_where(~refused, scores[:, first])
-        taken_next = refused.astype(np.float32) @ (~refused_next * scores[:, second]).T / count
-        begun = (taken[:, None] + taken_next).ravel()
-        begun_cost = costs[:, first].mean() + _mean_where(refused, costs[:, second])
-
-        refused_twice = (refused[:, None] & refused_next[None]).reshape(-1, count)
-        weights = refused_twice.astype(np.float32)
-        last_scores = weights @ scores.astype(np.float32) / count
-        last_costs = weights @ costs.astype(np.float32) / count
-        for third in self._experts:
-            if third not in {first, second}:
-                quality = begun + last_scores[:, third]
-                cost = np.repeat(begun_cost, _THRESHOLDS) + last_costs[:, third]
-                self._triples.add((first, second, third), quality, cost)
-
-    def _refused(self, expert: int) -> NDArray[np.bool_]:
-        """Whether an expert's answer is refused by each threshold, thresholds × prompts."""
-        probability = self._prompts.probabilities[:, expert]
-        refused: NDArray[np.bool_] = probability[None] < self._thresholds[expert][:, None]
-        return refused
-
-
-def _mean_where(mask: NDArray[np.bool_], values: Array) -> Array:
-    """The mean over all prompts of the values where a mask holds, else 0; (rows of the mask,)."""
-    means: Array = mask @ values / len(values)
-    return means
-
-
-def _tried_thresholds(prompts: SearchPrompts, expert: int) -> Array:
-    """Probabilities that as many answers lie between, rounded as they are written."""
-    shares = np.linspace(0.03, 0.97, _THRESHOLDS)
-    return np.round(np.quantile(prompts.probabilities[:, expert], shares), 4)
-
-
-def _worth_asking(prompts: SearchPrompts) -> list[int]:
-    """The experts that no cheaper one is clearly better than."""
-    scores = prompts.scores
-    mean_cost = prompts.costs.mean(axis=0)
-    worth = []
-    for expert in range(scores.shape[1]):
-        lead = scores - scores[:, [expert]]
-        error = lead.std(axis=0) / np.sqrt(len(scores))
-        is_beaten = (mean_cost <= mean_cost[expert]) & (lead.mean(axis=0) > _CLEAR * error)
-        is_beaten[expert] = False
-        if not is_beaten.any():
-            worth.append(expert)
-    return worth
-
-
-# What is fitted, and what it is worth
-
-
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Estimate:
     """A mean over prompts, and its 95 % interval over resampled ones."""
 
     mean: float
@@ -278,10 +55,10 @@ class Measured:
     high: float
 
     @classmethod
-    def of(cls, values: Array, weights: Sequence[Array]) -> Measured:
+    def of(cls, values: Array, weights: Sequence[Array]) -> Estimate:
         """Of a value for each prompt."""
-        resampled = [float(weight @ values) for weight in weights]
-        low, high = np.quantile(resampled, [0.025, 0.975])
+        means = [float(weight @ values) for weight in weights]
+        low, high = np.quantile(means, [0.025, 0.975])
         return cls(float(values.mean()), float(low), float(high))
 
 
@@ -304,19 +81,19 @@ class FittedCascade:
 
     budget: float
     plan: Cascade
-    quality: Measured
-    cost: Measured
+    quality: Estimate
+    cost: Estimate
     best_expert: str
     best_quality: float
     best_cost: float
-    gain: Measured
+    gain: Estimate
     scores: Array = field(repr=False)
     costs: Array = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
 class CascadeFit:
-    """What :func:`fit_cascades` made.
+    """The result of :func:`fit_cascades`.
 
     Attributes:
         cascades: One for each budget.
@@ -355,57 +132,128 @@ def fit_cascades(
         OutcomesError: Too few prompts were answered by all of the experts.
         ConfigurationError: A budget is less than the cheapest expert costs.
     """
-    complete = outcomes.score_table.complete_rows()
-    outcomes = outcomes.take(complete)
-    answered = answers.answered(outcomes.prompt_ids, outcomes.experts)
-    unanswered = int((~answered).sum())
-    if unanswered:
-        progress.note(f"{unanswered:,} prompts lack an answer in {answers.source}: left out")
-    outcomes = outcomes.take(np.flatnonzero(answered))
-    costs = costs[complete][answered]
-    learning, searching = _parts(outcomes)
-    measuring = outcomes.rows("dev")
-    for part, rows in (("train", learning), ("train", searching), ("dev", measuring)):
-        if len(rows) < _FEWEST_PROMPTS:
-            source = answers.source if unanswered else "--prompts"
-            raise OutcomesError(
-                f"{source}: too few prompts of the split {part} were answered by all of the experts; a scorer learns "
-                "on six tenths of the train prompts, lists are chosen on the others and measured on the dev prompts, "
-                f"and each needs {_FEWEST_PROMPTS} or more"
-            )
-    reader = AnswerReader()
-    taught = outcomes.take(np.concatenate([learning, searching]))
-    taught_rows = np.arange(len(taught.prompts))
-    learnt_rows = taught_rows[: len(learning)]
-    searched_rows = taught_rows[len(learning) :]
-    read = read_answer_features(taught, answers, reader, progress)
-    progress.note("Fitting the scorer")
-    scorer = fit_scorer(taught, read, reader, learnt_rows, searched_rows)
-    scorer = replace(scorer, folder=folder)  # The plans name it, and it is written after them.
-
-    searched = SearchPrompts(
-        outcomes.scores[searching].astype(np.float64),
-        costs[searching],
-        probabilities(scorer, read, searched_rows),
-    )
-    progress.note("Searching lists of experts")
-    search = LadderSearch(searched)
-    measured = outcomes.take(measuring)
+    lesson = _complete_lesson(outcomes, answers, costs, progress)
+    parts = _parts_of(lesson)
+    scorer, search_prompts = _scorer_of(lesson, parts, folder, progress)
+    search = LadderSearch(search_prompts, progress)
+    test = lesson.take(parts.measuring)
     cascades = []
     for number, budget in enumerate(budgets, start=1):
         ladder = search.best(budget)
         plan = Cascade(
             name=name if len(budgets) == 1 else f"{name}-{number}",
-            experts=tuple(outcomes.experts[column] for column in ladder.experts),
+            experts=tuple(lesson.outcomes.experts[column] for column in ladder.experts),
             scorer=scorer,
             thresholds=ladder.thresholds,
         )
-        single = _best_single(searched, budget)
-        cascades.append(
-            _measure(plan, budget, measured, answers, costs[measuring], single, progress)
-        )
-    stored = _write(folder, scorer, cascades)
-    return CascadeFit(stored, len(learning), len(searching), len(measuring))
+        best_single = search_prompts.best_single(budget)
+        cascades.append(_measure(plan, budget, test, best_single, progress))
+    stored_cascades = _write(folder, scorer, cascades)
+    return CascadeFit(
+        cascades=stored_cascades,
+        learning=len(parts.learning),
+        searching=len(parts.searching),
+        measuring=len(parts.measuring),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Lesson:
+    """Prompts with all that is learnt from and measured on.
+
+    Attributes:
+        outcomes: What every expert scored; none is missing.
+        answers: What every expert answered; none is missing.
+        costs: Of each answer, prompts × experts.
+        lacks_answers: Whether prompts were left out since an answer is missing.
+    """
+
+    outcomes: Outcomes
+    answers: AnswerTable
+    costs: Array
+    lacks_answers: bool
+
+    def take(self, rows: Rows) -> _Lesson:
+        """These prompts only, by row number, in this order."""
+        return replace(self, outcomes=self.outcomes.take(rows), costs=self.costs[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """The rows of a lesson, each in one part.
+
+    Attributes:
+        learning: The scorer learns from these.
+        searching: It is calibrated on these, and lists are chosen on them.
+        measuring: What the lists are worth is measured on these.
+    """
+
+    learning: Rows
+    searching: Rows
+    measuring: Rows
+
+
+def _complete_lesson(
+    outcomes: Outcomes, answers: AnswerTable, costs: Array, progress: Progress
+) -> _Lesson:
+    """The prompts that every expert has a score and an answer for; those that lack an answer alone are counted."""
+    rows = outcomes.score_table.complete_rows()
+    complete_outcomes = outcomes.take(rows)
+    has_answers = answers.has_answers(complete_outcomes.prompt_ids, outcomes.experts)
+    missing = int((~has_answers).sum())
+    if missing:
+        progress.note(f"{missing:,} prompts lack an answer in {answers.source}: left out")
+    return _Lesson(
+        outcomes=complete_outcomes.take(np.flatnonzero(has_answers)),
+        answers=answers,
+        costs=costs[rows][has_answers],
+        lacks_answers=missing > 0,
+    )
+
+
+def _parts_of(lesson: _Lesson) -> _Parts:
+    """The parts of a lesson; a question asked twice is in one of them.
+
+    Raises:
+        OutcomesError: One has too few prompts.
+    """
+    train = lesson.outcomes.rows("train")
+    fingerprints = question_fingerprints(lesson.outcomes.take(train).prompts)
+    is_learning = fingerprints % 10 < _LEARNING_TENTHS
+    parts = _Parts(train[is_learning], train[~is_learning], lesson.outcomes.rows("dev"))
+    for split, rows in (
+        ("train", parts.learning),
+        ("train", parts.searching),
+        ("dev", parts.measuring),
+    ):
+        if len(rows) < _FEWEST_PROMPTS:
+            source = lesson.answers.source if lesson.lacks_answers else "--prompts"
+            raise OutcomesError(
+                f"{source}: too few prompts of the split {split} were answered by all of the experts; a scorer learns "
+                "on six tenths of the train prompts, lists are chosen on the others and measured on the dev prompts, "
+                f"and each needs {_FEWEST_PROMPTS} or more"
+            )
+    return parts
+
+
+def _scorer_of(
+    lesson: _Lesson, parts: _Parts, folder: Path, progress: Progress
+) -> tuple[AnswerScorer, SearchPrompts]:
+    """A scorer that is to be stored in a folder, and what it says of the prompts on which lists are chosen."""
+    train = lesson.take(np.concatenate([parts.learning, parts.searching]))
+    rows = np.arange(len(train.outcomes.prompts))
+    learning = rows[: len(parts.learning)]
+    searching = rows[len(parts.learning) :]
+    reader = AnswerReader()
+    features = read_answer_features(train.outcomes, train.answers, reader, progress)
+    scorer = fit_scorer(train.outcomes, features, reader, learning, searching, progress)
+    search_prompts = SearchPrompts(
+        scores=train.outcomes.scores[searching].astype(np.float64),
+        costs=train.costs[searching],
+        probabilities=probabilities(scorer, features, searching),
+    )
+    # The plans name the folder, and it is written after them.
+    return replace(scorer, folder=folder), search_prompts
 
 
 def _write(
@@ -415,12 +263,12 @@ def _write(
     with replacing_all(folder, CASCADE_FILES) as scratch:
         write_scorer_files(scratch, scorer)
         (scratch / PLANS_FILE).write_text(cascade_tables(cascades), encoding="utf-8")
-    loaded = load_scorer(folder)
-    stored = []
+    stored_scorer = load_scorer(folder)
+    stored_cascades = []
     for cascade in cascades:
-        plan = cascade.plan.model_copy(update={"scorer": loaded})
-        stored.append(replace(cascade, plan=plan))
-    return tuple(stored)
+        plan = cascade.plan.model_copy(update={"scorer": stored_scorer})
+        stored_cascades.append(replace(cascade, plan=plan))
+    return tuple(stored_cascades)
 
 
 def cascade_tables(cascades: Sequence[FittedCascade]) -> str:
@@ -449,49 +297,26 @@ def usd_per_call(outcomes: Outcomes, prices: PriceList) -> Array:
     return measured_costs(outcomes, prices).paid / CALLS
 
 
-def _parts(outcomes: Outcomes) -> tuple[Rows, Rows]:
-    """Train prompts to learn from, and to choose on; a question asked twice is in one part."""
-    train = outcomes.rows("train")
-    fingerprints = question_fingerprints(outcomes.take(train).prompts)
-    is_learning = fingerprints % 10 < _LEARNING_TENTHS
-    return train[is_learning], train[~is_learning]
-
-
-def _best_single(prompts: SearchPrompts, budget: float) -> int:
-    """The best expert that costs no more than the budget on average; the cheapest where none does."""
-    mean_cost = prompts.costs.mean(axis=0)
-    if (mean_cost > budget).all():
-        return int(mean_cost.argmin())
-    affordable = np.where(mean_cost <= budget, prompts.scores.mean(axis=0), -np.inf)
-    return int(affordable.argmax())
-
-
 def _measure(
-    plan: Cascade,
-    budget: float,
-    outcomes: Outcomes,
-    answers: AnswerTable,
-    costs: Array,
-    single: int,
-    progress: Progress,
+    plan: Cascade, budget: float, test: _Lesson, best_single: int, progress: Progress
 ) -> FittedCascade:
-    """What a cascade is worth by its own rule, over stored answers."""
-    even = np.full(outcomes.scores.shape, 0.5)
-    replayed = replay_plan(plan, outcomes, answers, even, progress)
-    scores = replayed.scores.astype(np.float64)
-    paid = replayed.costs(costs, outcomes.experts)
-    single_scores = outcomes.scores[:, single].astype(np.float64)
+    """What a cascade is worth by its own rule, over stored answers, and what the best single expert is."""
+    even = np.full(test.outcomes.scores.shape, 0.5)
+    replay = replay_plan(plan, test.outcomes, test.answers, even, progress)
+    scores = replay.scores.astype(np.float64)
+    costs = replay.costs(test.costs, test.outcomes.experts)
+    single_scores = test.outcomes.scores[:, best_single].astype(np.float64)
     weights = bootstrap_weights(len(scores))
-    shares = tuple(round(float(share), 4) for share in replayed.shares())
+    shares = tuple(round(float(share), 4) for share in replay.shares())
     return FittedCascade(
         budget=budget,
         plan=plan.model_copy(update={"shares": shares}),
-        quality=Measured.of(scores, weights),
-        cost=Measured.of(paid, weights),
-        best_expert=outcomes.experts[single],
+        quality=Estimate.of(scores, weights),
+        cost=Estimate.of(costs, weights),
+        best_expert=test.outcomes.experts[best_single],
         best_quality=float(single_scores.mean()),
-        best_cost=float(costs[:, single].mean()),
-        gain=Measured.of(scores - single_scores, weights),
+        best_cost=float(test.costs[:, best_single].mean()),
+        gain=Estimate.of(scores - single_scores, weights),
         scores=scores,
-        costs=paid,
+        costs=costs,
     )

@@ -17,7 +17,7 @@ from routoo_core.measures.plan_replay import AnswerTable, PlanOutcomes, replay_p
 from routoo_core.outcomes import Outcomes
 from routoo_core.plans.consensus import Consensus
 from routoo_core.plans.plan import Plan
-from routoo_core.predictor.base import Quality
+from routoo_core.predictor.base import Predictor
 from routoo_core.predictor.general_checkpoint import load_general
 from routoo_core.prices import PriceList
 from routoo_core.progress import Progress
@@ -34,7 +34,7 @@ class FittedPlan:
 
     Attributes:
         plan: The plan with the shares of its steps.
-        prompts: Number of prompts on which the plan is offered and its outcome is known.
+        prompts: Number of prompts on which the plan has an outcome.
         quality: Mean score of the plan, 0–1.
         best_expert: The plan's expert with the best mean score on the same prompts.
         best_quality: Mean score of that expert, 0–1.
@@ -53,7 +53,7 @@ class FittedPlan:
 
 @dataclass(frozen=True, eq=False)
 class PlanFit:
-    """What :func:`fit_plans` found.
+    """The result of :func:`fit_plans`.
 
     Attributes:
         plans: One for each plan, by its held-out prompts where there are some.
@@ -70,12 +70,12 @@ def with_plans(outcomes: Outcomes, plans: Sequence[PlanOutcomes]) -> Outcomes:
     scores = np.column_stack([plan.scores for plan in plans])
     lengths = outcomes.length_table
     if lengths is not None:
-        unknown = np.full_like(scores, np.nan)
-        lengths = lengths.with_columns(names, unknown)
+        no_lengths = np.full_like(scores, np.nan)
+        lengths = lengths.with_columns(names, no_lengths)
     costs = outcomes.cost_table
     if costs is not None:
-        paid = [plan.costs(costs.values, outcomes.experts) for plan in plans]
-        costs = costs.with_columns(names, np.column_stack(paid))
+        plan_costs = [plan.costs(costs.values, outcomes.experts) for plan in plans]
+        costs = costs.with_columns(names, np.column_stack(plan_costs))
     score_table = outcomes.score_table.with_columns(names, scores)
     return replace(outcomes, score_table=score_table, length_table=lengths, cost_table=costs)
 
@@ -93,7 +93,7 @@ def fit_plans(
     Args:
         checkpoint: The router to start from; it stays as it is.
         outcomes: What the experts scored, by split.
-        answers: What they answered.
+        answers: What they answered, with the probes of prompts for plans that compare code.
         plans: The plans.
         out: The folder to write.
         progress: Where progress goes.
@@ -104,18 +104,19 @@ def fit_plans(
             be replayed.
     """
     train = outcomes.rows("train")
-    taught_rows = _new_rows(checkpoint, outcomes, train)
+    lesson_rows = _new_rows(checkpoint, outcomes, train)
     members = sorted({step.expert for plan in plans for step in plan.steps})
-    observed = outcomes.select(members)
+    member_outcomes = outcomes.select(members)
     predictor = load_predictor(checkpoint, members)
-    quality = _quality_of(predictor.predict(outcomes.prompts), predictor.experts, members)
-    replayed = [replay_plan(plan, observed, answers, quality, progress) for plan in plans]
-    extended = with_plans(outcomes, replayed)
-    _teach(checkpoint, extended.take(taught_rows), plans, out, progress)
-    held_out = outcomes.rows("dev")
-    measured = held_out if len(held_out) else train
-    fitted = [_describe(plan, outcomes, train, measured) for plan in replayed]
-    return PlanFit(tuple(fitted), extended)
+    quality = _quality_of(predictor, outcomes.prompts, members)
+    replays = [replay_plan(plan, member_outcomes, answers, quality, progress) for plan in plans]
+    table = with_plans(outcomes, replays)
+    _teach(checkpoint, table.take(lesson_rows), plans, out, progress)
+
+    dev = outcomes.rows("dev")
+    test_rows = dev if len(dev) else train
+    fits = [_describe(replay, outcomes, train, test_rows) for replay in replays]
+    return PlanFit(tuple(fits), table)
 
 
 def _new_rows(checkpoint: Path, outcomes: Outcomes, train: Rows) -> Rows:
@@ -157,27 +158,28 @@ def prices_with_plans(prices: PriceList, plans: Sequence[Plan]) -> PriceList:
     return PriceList(input_usd, output_usd, prices.sizes)
 
 
-def _quality_of(predicted: Quality, known: Sequence[str], experts: Sequence[str]) -> Array:
-    columns = [list(known).index(expert) for expert in experts]
-    quality: Array = predicted[:, columns].astype(np.float64)
+def _quality_of(predictor: Predictor, prompts: Sequence[str], experts: Sequence[str]) -> Array:
+    """What a router predicts for some experts, prompts × experts, 0–1."""
+    columns = [list(predictor.experts).index(expert) for expert in experts]
+    quality: Array = predictor.predict(prompts)[:, columns].astype(np.float64)
     return quality
 
 
 def _teach(
-    checkpoint: Path, taught: Outcomes, plans: Sequence[Plan], out: Path, progress: Progress
+    checkpoint: Path, lesson: Outcomes, plans: Sequence[Plan], out: Path, progress: Progress
 ) -> None:
     """One plan after the other, each on top of the router that knows those before."""
     with tempfile.TemporaryDirectory() as folder:
-        grown = checkpoint
+        pupil = checkpoint
         for number, plan in enumerate(plans):
             is_last = number == len(plans) - 1
             target = out if is_last else Path(folder) / str(number)
             expert = NewExpert(plan.name, _prior_of(plan))
             if is_general(checkpoint):
-                teach_general(grown, taught, expert, target)
+                teach_general(pupil, lesson, expert, target)
             else:
-                add_expert_to(grown, taught, expert, target, progress)
-            grown = target
+                add_expert_to(pupil, lesson, expert, target, progress)
+            pupil = target
 
 
 def _prior_of(plan: Plan) -> str:
@@ -187,24 +189,27 @@ def _prior_of(plan: Plan) -> str:
     return plan.steps[-1].expert
 
 
-def _describe(
-    replayed: PlanOutcomes, outcomes: Outcomes, train: Rows, measured: Rows
-) -> FittedPlan:
-    rows = measured[replayed.offered[measured]]
-    if not replayed.offered[train].any():
+def _describe(replay: PlanOutcomes, outcomes: Outcomes, train: Rows, test_rows: Rows) -> FittedPlan:
+    """A plan with the shares of the train prompts, and its figures on the test rows.
+
+    Raises:
+        OutcomesError: It has no outcome on a train prompt.
+    """
+    if not replay.has_outcome[train].any():
         raise OutcomesError(
-            f"plans.{replayed.plan.name}: no train prompt suits it; a plan is learnt from prompts of the split train"
+            f"plans.{replay.plan.name}: no train prompt suits it; a plan is learnt from prompts of the split train"
         )
-    shares = tuple(round(float(share), 4) for share in replayed.shares(train))
-    names = sorted({step.expert for step in replayed.plan.steps})
+    rows = test_rows[replay.has_outcome[test_rows]]
+    shares = tuple(round(float(share), 4) for share in replay.shares(train))
+    names = sorted({step.expert for step in replay.plan.steps})
     means = {name: float(outcomes.score_table.column(name)[rows].mean()) for name in names}
     best = max(means, key=means.__getitem__)
     return FittedPlan(
-        plan=replayed.plan.model_copy(update={"shares": shares}),
+        plan=replay.plan.model_copy(update={"shares": shares}),
         prompts=len(rows),
-        quality=float(replayed.scores[rows].mean()),
+        quality=float(replay.scores[rows].mean()),
         best_expert=best,
         best_quality=means[best],
-        calls=float(replayed.asked[rows].sum(axis=1).mean()),
-        rounds=float(replayed.rounds[rows].mean()),
+        calls=float(replay.calls[rows].sum(axis=1).mean()),
+        rounds=float(replay.rounds[rows].mean()),
     )

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from routoo_core.errors import ConfigurationError
+from routoo_core.sandbox.namespaces import check_sandbox
 from routoo_core.scoring.grader import Grader
 from routoo_core.scoring.graders import make_grader
 from routoo_core.scoring.judge import read_rubric
-from routoo_core.scoring.sandbox import check_sandbox
 
 NormalisedOption = Annotated[
     bool,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from routoo_core.config import read_config, read_pool
 from routoo_core.errors import ConfigurationError
-from routoo_core.measures.plan_replay import read_answers
+from routoo_core.measures.plan_replay import read_answers, read_probes
 from routoo_core.outcomes import Outcomes, outcome_rows, read_outcomes
 from routoo_core.plans.plan import Plan
 from routoo_core.plans.tables import describe_plan, read_plans
@@ -52,7 +52,12 @@ AnswerTableOption = Annotated[
 
 def fit_command(
     router: RouterOption,
-    prompts: Annotated[Path, typer.Option(help="Parquet or CSV: prompt_id, prompt, split.")],
+    prompts: Annotated[
+        Path,
+        typer.Option(
+            help="Parquet or CSV: prompt_id, prompt, split; for code also probes, or tests."
+        ),
+    ],
     outcomes: OutcomesOption,
     answers: AnswerTableOption,
     folder: Annotated[
@@ -98,20 +103,20 @@ def fit_command(
         folders={"--out": (folder, CHECKPOINT_FILES)},
     ).check(overwrite)
 
-    chosen = _read_plans(place, plan)
-    experts = sorted({step.expert for each in chosen for step in each.steps})
-    stored = read_answers(answers, experts)
+    plans = _read_plans(place, plan)
+    experts = sorted({step.expert for each in plans for step in each.steps})
+    stored_answers = replace(read_answers(answers, experts), probes=read_probes(prompts))
     table = read_outcomes(prompts, outcomes)
     price_list = None if prices is None else read_price_list(prices)
-    fit = fit_plans(find_router(router), table, stored, chosen, folder, progress)
+    fit = fit_plans(find_router(router), table, stored_answers, plans, folder, progress)
 
     if outcomes_target is not None:
         write_rows(outcomes_target, outcome_rows(fit.outcomes))
-    fitted_plans = [fitted.plan for fitted in fit.plans]
+    plans_with_shares = [figures.plan for figures in fit.plans]
     if prices_target is not None and price_list is not None:
-        _write_prices(prices_target, prices_with_plans(price_list, fitted_plans))
+        _write_prices(prices_target, prices_with_plans(price_list, plans_with_shares))
     if as_json:
-        print_json({"out": str(folder), "plans": [_as_dict(fitted) for fitted in fit.plans]})
+        print_json({"out": str(folder), "plans": [_as_dict(figures) for figures in fit.plans]})
     else:
         _show(fit.plans, folder)
 
@@ -153,17 +158,19 @@ def fit_cascade_command(
     if not all(math.isfinite(cost) for cost in cost_per_call):
         raise ConfigurationError("--cost-per-call: must be a finite number; give USD such as 0.002")
     table = read_outcomes(prompts, outcomes)
-    numbered = [f"{name}-{number}" for number in range(1, len(cost_per_call) + 1)]
-    for taken in [name] if len(numbered) == 1 else numbered:
-        if taken in table.experts:
+    plan_names = [f"{name}-{number}" for number in range(1, len(cost_per_call) + 1)]
+    for plan_name in [name] if len(plan_names) == 1 else plan_names:
+        if plan_name in table.experts:
             raise ConfigurationError(
-                f"--name: {taken!r} is an expert of --outcomes; choose another"
+                f"--name: {plan_name!r} is an expert of --outcomes; choose another"
             )
     price_list = _prices_of(table, prices, expert)
-    observed = table.select(price_list.models)
-    stored = read_answers(answers, observed.experts)
-    costs = usd_per_call(observed, price_list)
-    fit = fit_cascades(observed, stored, costs, cost_per_call, name, folder, progress)
+    expert_outcomes = table.select(price_list.models)
+    stored_answers = read_answers(answers, expert_outcomes.experts)
+    costs = usd_per_call(expert_outcomes, price_list)
+    fit = fit_cascades(
+        expert_outcomes, stored_answers, costs, cost_per_call, name, folder, progress
+    )
 
     text = cascade_tables(fit.cascades)
     if as_json:
@@ -179,18 +186,18 @@ def _prices_of(table: Outcomes, prices: Path, experts: Sequence[str] | None) -> 
     Raises:
         ConfigurationError: One that is named has no price or no outcomes, or none is left.
     """
-    known = read_price_list(prices)
+    price_list = read_price_list(prices)
     for name in experts or ():
-        if name not in known.models or name not in table.experts:
+        if name not in price_list.models or name not in table.experts:
             raise ConfigurationError(
                 f"--expert: {name!r} must be in both {prices} and --outcomes; correct the name"
             )
-    wanted = experts or [name for name in known.models if name in table.experts]
-    if not wanted:
+    names = experts or [name for name in price_list.models if name in table.experts]
+    if not names:
         raise ConfigurationError(
             f"--prices: {prices} has no expert of --outcomes; the names must be the same"
         )
-    return known.select(wanted)
+    return price_list.select(names)
 
 
 def _read_plans(place: Path, names: Sequence[str] | None) -> list[Plan]:
@@ -207,13 +214,13 @@ def _read_plans(place: Path, names: Sequence[str] | None) -> list[Plan]:
         raise ConfigurationError(
             f'{place}: plans: there is none; add a table such as [plans.pair] with kind = "consensus"'
         )
-    known = {plan.name: plan for plan in plans}
-    unknown = sorted(set(names or ()) - known.keys())
-    if unknown:
+    plan_of = {plan.name: plan for plan in plans}
+    strangers = sorted(set(names or ()) - plan_of.keys())
+    if strangers:
         raise ConfigurationError(
-            f"--plan: {unknown[0]!r} is unknown; choose one of {', '.join(known)}"
+            f"--plan: {strangers[0]!r} is unknown; choose one of {', '.join(plan_of)}"
         )
-    return [known[name] for name in names] if names else list(plans)
+    return [plan_of[name] for name in names] if names else list(plans)
 
 
 def _write_prices(target: Path, prices: PriceList) -> None:
@@ -263,16 +270,16 @@ def _show_cascades(fit: CascadeFit, folder: Path, text: str) -> None:
         print_line("No list of several experts is better than one alone.")
 
 
-def _as_dict(fitted: FittedPlan) -> dict[str, object]:
+def _as_dict(figures: FittedPlan) -> dict[str, object]:
     return {
-        "name": fitted.plan.name,
-        **describe_plan(fitted.plan),
-        "prompts": fitted.prompts,
-        "quality": fitted.quality,
-        "best_expert": fitted.best_expert,
-        "best_quality": fitted.best_quality,
-        "calls": fitted.calls,
-        "rounds": fitted.rounds,
+        "name": figures.plan.name,
+        **describe_plan(figures.plan),
+        "prompts": figures.prompts,
+        "quality": figures.quality,
+        "best_expert": figures.best_expert,
+        "best_quality": figures.best_quality,
+        "calls": figures.calls,
+        "rounds": figures.rounds,
     }
 
 
@@ -280,17 +287,17 @@ def _show(plans: Sequence[FittedPlan], folder: Path) -> None:
     table = Table(
         "plan", "prompts", "quality", "best of its experts", "calls", "in sequence", box=None
     )
-    for fitted in plans:
+    for figures in plans:
         table.add_row(
-            fitted.plan.name,
-            f"{fitted.prompts:,}",
-            f"{fitted.quality:.3f}",
-            f"{fitted.best_quality:.3f} ({fitted.best_expert})",
-            f"{fitted.calls:.2f}",
-            f"{fitted.rounds:.2f}",
+            figures.plan.name,
+            f"{figures.prompts:,}",
+            f"{figures.quality:.3f}",
+            f"{figures.best_quality:.3f} ({figures.best_expert})",
+            f"{figures.calls:.2f}",
+            f"{figures.rounds:.2f}",
         )
     out.print(table)
     print_line(f"{folder}: the router knows these plans. Set it in routoo.toml, with the shares:")
-    for fitted in plans:
-        shares = ", ".join(f"{share:g}" for share in fitted.plan.shares)
-        print_line(f"  plans.{fitted.plan.name}: shares = [{shares}]")
+    for figures in plans:
+        shares = ", ".join(f"{share:g}" for share in figures.plan.shares)
+        print_line(f"  plans.{figures.plan.name}: shares = [{shares}]")

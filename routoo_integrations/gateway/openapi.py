@@ -25,6 +25,7 @@ _STEERING = {
     "Routoo-Policy": "The policy that ranks the experts.",
     "Routoo-Max-Cost": "The most that the call may cost, in USD.",
     "Routoo-Account": "The account that pays.",
+    "Routoo-Probes": "A JSON list of Python expressions by whose results plans compare the code of replies.",
     "Routoo-Cache": "no for a reply that is neither taken from the cache of answers nor stored there.",
 }
 """Header of a call → what it sets."""

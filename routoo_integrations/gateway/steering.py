@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,8 @@ _HEADERS = {
     "routoo-policy": "routoo_policy",
 }
 """Header → what a call sets by it."""
+_PROBES_HEADER = "routoo-probes"
+"""A JSON list of Python expressions."""
 _CACHE_HEADER = "routoo-cache"
 """``no`` for a call that is neither answered from the cache nor stored there."""
 
@@ -54,6 +57,9 @@ def read_steering(
     cache = headers.get(_CACHE_HEADER)
     if cache:
         settings["routoo_no_cache"] = _refuses_cache(cache)
+    probes = headers.get(_PROBES_HEADER)
+    if probes:
+        settings["routoo_probes"] = _read_probes(probes)
     for header, setting in _HEADERS.items():
         value = headers.get(header)
         if value:
@@ -70,6 +76,23 @@ def _refuses_cache(value: str) -> bool:
     if value not in {"yes", "no"}:
         raise InvalidRequest(f"Routoo-Cache: {value!r} is neither yes nor no")
     return value == "no"
+
+
+def _read_probes(value: str) -> list[str]:
+    """What the header of the probes says.
+
+    Raises:
+        InvalidRequest: It is no JSON list.
+    """
+    try:
+        probes = json.loads(value)
+    except (ValueError, RecursionError):
+        probes = None
+    if not isinstance(probes, list):
+        raise InvalidRequest(
+            'Routoo-Probes: is no JSON list; give expressions such as ["double(2)", "double(0)"]'
+        )
+    return probes
 
 
 def read_embedding_steering(

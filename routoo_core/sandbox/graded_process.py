@@ -1,14 +1,17 @@
-"""What runs in the sandbox: a program of a model, and its tests. The file's own text is given to Python there.
+"""What runs in the sandbox: a program of a model, and its tests or probes. Python is given the file's own text.
 
 Tests are run in one of two ways. *Together*: in the program's own process, after it. *Apart*: in a process of their
 own, which calls the program's functions in another sandbox; only plain values pass between the two. So the program
 sees what its functions are called with, and never what is expected of them.
+
+*Probes* are expressions that are evaluated after a program, so that programs can be compared by their results.
 
 Only the standard library is imported here, since nothing else need be there.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -16,9 +19,12 @@ import resource
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, KeysView, ValuesView
+from contextlib import redirect_stdout
 from decimal import Decimal
 from fractions import Fraction
+from hashlib import sha256
 from numbers import Integral, Real
+from types import CodeType
 from typing import IO, Any
 
 REPLY_LIMIT = 1 << 20
@@ -37,6 +43,9 @@ _FORBIDDEN_EVENTS = (
 _FILE_BYTES = 16 << 20
 _OPEN_FILES = 64
 _SMALL_INTEGER = 1 << 53
+_PROBE_FILE = "probe.py"
+_DIGITS = 9
+"""Numbers that are not whole and agree in so many significant digits are equal."""
 
 Task = dict[str, Any]
 """What a process is to do, one JSON object in its first line."""
@@ -87,6 +96,22 @@ def judge_calls() -> None:
         names[name] = _remote_function(name, requests, replies)
     exec(compile(task["tests"], "tests.py", "exec"), names)  # noqa: S102
     os.write(1, task["password"].encode())
+    os._exit(0)
+
+
+def run_probes() -> None:
+    """Run a program, then evaluate its probes; write the SHA-256 of their results, or nothing where there are none."""
+    task = json.loads(sys.stdin.readline())
+    result = os.dup(1)
+    _close_terminal()
+    _limit(task)
+    program = compile(task["code"], "answer.py", "exec")
+    probes = [compile(probe, _PROBE_FILE, "eval") for probe in task["probes"]]
+    sys.addaudithook(_refuse)
+    names: dict[str, Any] = {"__name__": "answer"}
+    exec(program, names)  # noqa: S102
+    results = [_probe_result(probe, names) for probe in probes]
+    os.write(result, sha256(json.dumps(results).encode()).hexdigest().encode())
     os._exit(0)
 
 
@@ -207,6 +232,68 @@ def _update(argument: Any, after: Any) -> None:
     elif isinstance(argument, set | dict) and type(argument) is type(after):
         argument.clear()
         argument.update(after)
+
+
+def _probe_result(probe: CodeType, names: dict[str, Any]) -> list[object]:
+    """What a probe gives and prints, in a form that is the same for equal results.
+
+    Raises:
+        NameError: The program does not have a name that the probe uses.
+        TypeError: The result is no plain value.
+    """
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        try:
+            value = eval(probe, names)  # noqa: S307
+        except (Exception, SystemExit) as error:
+            if isinstance(error, NameError) and _is_raised_by_probe(error):
+                raise
+            return ["raised", type(error).__name__, printed.getvalue()]
+        encoded = encode(value)  # a generator prints while it is read
+    return ["value", canonical(encoded), printed.getvalue()]
+
+
+def _is_raised_by_probe(error: Exception) -> bool:
+    """Whether an error comes from the probe's own words, and not from within the program."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename == _PROBE_FILE
+
+
+def canonical(encoded: Any) -> object:
+    """What :func:`encode` wrote, in a form that is the same for values that Python calls equal.
+
+    NaN equals itself here, and numbers that are not whole are rounded to nine significant digits.
+    """
+    if encoded is None or isinstance(encoded, str):
+        return encoded
+    if not isinstance(encoded, list):
+        return ["number", _canonical_number(encoded)]
+    name, content = encoded
+    if name in ("integer", "decimal", "fraction"):
+        return ["number", _canonical_number(decode(encoded))]
+    if name == "complex":
+        return [name, [_canonical_number(part) for part in content]]
+    if name == "dict":
+        pairs = [[canonical(key), canonical(value)] for key, value in content]
+        return [name, sorted(pairs, key=json.dumps)]
+    if name in ("set", "frozenset", "keys"):
+        return ["set", sorted((canonical(item) for item in content), key=json.dumps)]
+    if name in ("bytes", "range"):
+        return encoded
+    return [name, [canonical(item) for item in content]]
+
+
+def _canonical_number(number: Any) -> str:
+    """A number as text: the same for 1, 1.0 and ``True``."""
+    if isinstance(number, int):
+        return hex(number)
+    value = float(number)
+    if not math.isfinite(value):
+        return str(value)
+    rounded = value if value.is_integer() else float(f"{value:.{_DIGITS}g}")
+    return hex(int(rounded)) if rounded.is_integer() else repr(rounded)
 
 
 def _close_terminal() -> None:

@@ -63,7 +63,7 @@ def functions_under_test(tests: str) -> frozenset[str]:
         tree = ast.parse(tests)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
-    own = _own_names(tree)
+    own = own_names(tree)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     callable_names = _names_called(calls, own)
     for node in ast.walk(tree):
@@ -71,14 +71,14 @@ def functions_under_test(tests: str) -> frozenset[str]:
             return frozenset()
     functions: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and not _is_known(node.id, own):
+        if isinstance(node, ast.Name) and not is_defined(node.id, own):
             if node not in callable_names or node.id[0].isupper():
                 return frozenset()
             functions.add(node.id)
     return frozenset(functions)
 
 
-def _own_names(tree: ast.Module) -> set[str]:
+def own_names(tree: ast.Module) -> set[str]:
     """What the tests define themselves."""
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -91,7 +91,8 @@ def _own_names(tree: ast.Module) -> set[str]:
     return names
 
 
-def _is_known(name: str, own: set[str]) -> bool:
+def is_defined(name: str, own: set[str]) -> bool:
+    """Whether a name is the tests' own or Python's, and so none of the program's."""
     return name in own or name == _MODULE or hasattr(builtins, name)
 
 

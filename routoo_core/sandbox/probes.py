@@ -1,0 +1,133 @@
+"""Probes: expressions that are evaluated after a program, so that two programs can be compared by their results.
+
+::
+
+    first = results_digest("def double(n): return 2 * n", ("double(2)",))
+    second = results_digest("def double(n): return n + n", ("double(2)",))
+    assert first == second
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+import time
+
+from routoo_core.sandbox.graded_process import Task, run_probes
+from routoo_core.sandbox.namespaces import check_sandbox
+from routoo_core.sandbox.plain_tests import functions_under_test, own_names
+from routoo_core.sandbox.processes import PROCESSES, output_of
+
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
+_UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What Python's parser raises on texts that are no Python."""
+
+
+def results_digest(
+    code: str, probes: tuple[str, ...], timeout_s: int = 10, memory_mb: int = 1024
+) -> str | None:
+    """A SHA-256 of what probes give after a program, equal for equal results; run in the sandbox.
+
+    A result is the value of a probe and what it prints, or the type of what it raises, and what it printed before.
+
+    Args:
+        code: What a model wrote.
+        probes: Python expressions that see its names.
+        timeout_s: Seconds of computing for all of them, and twice as long by the clock.
+        memory_mb: Address space of the process.
+
+    Returns:
+        ``None`` where the code is no Python, fails by itself, hangs, lacks a name that a probe uses, or where a
+        probe gives an object that is no plain value.
+
+    Raises:
+        ConfigurationError: No sandbox can be made here.
+    """
+    check_sandbox()
+    task: Task = {
+        "timeout_s": timeout_s,
+        "memory_mb": memory_mb,
+        "processes": PROCESSES,
+        "code": code,
+        "probes": list(probes),
+    }
+    output = output_of(run_probes, task, time.monotonic() + 2 * timeout_s, unsafe=False)
+    return output.decode() if _DIGEST.fullmatch(output) else None
+
+
+def is_probe(text: str) -> bool:
+    """Whether a text is one Python expression."""
+    try:
+        ast.parse(text, mode="eval")
+    except _UNREADABLE:
+        return False
+    return True
+
+
+def probes_of_tests(tests: str) -> tuple[str, ...]:
+    """The calls that plain tests look at: ``assert slug("A b") == "a-b"`` looks at ``slug("A b")``.
+
+    Calls with names of the tests' own are left out; the parameter of ``check(candidate)`` counts as the function that
+    is handed to it. There is none where the tests are not plain; see :func:`functions_under_test`.
+
+    Args:
+        tests: Python statements that raise where a program is wrong.
+    """
+    functions = functions_under_test(tests)
+    if not functions:
+        return ()
+    tree = ast.parse(tests)
+    renaming = _Renaming(_functions_of_parameters(tree, functions))
+    own = own_names(tree)
+    probes: dict[str, None] = {}
+    for assertion in [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]:
+        for node in ast.walk(renaming.visit(assertion.test)):
+            if _is_probe_call(node, functions, own):
+                probes[ast.unparse(node)] = None
+    return tuple(probes)
+
+
+class _Renaming(ast.NodeTransformer):
+    """Puts the names of functions in the place of parameters that stand for them.
+
+    Args:
+        function_of: Parameter → function.
+    """
+
+    def __init__(self, function_of: dict[str, str]) -> None:
+        self._function_of = function_of
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        """The name of the function where a parameter stands for one."""
+        return ast.Name(self._function_of.get(node.id, node.id), node.ctx)
+
+
+def _functions_of_parameters(tree: ast.Module, functions: frozenset[str]) -> dict[str, str]:
+    """Parameters of the tests' own functions to which one function of the program is handed."""
+    parameters_of: dict[str, list[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            parameters_of[node.name] = [argument.arg for argument in node.args.args]
+    function_of: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        for parameter, argument in zip(
+            parameters_of.get(node.func.id, ()), node.args, strict=False
+        ):
+            if isinstance(argument, ast.Name) and argument.id in functions:
+                function_of[parameter] = argument.id
+    return function_of
+
+
+def _is_probe_call(node: ast.AST, functions: frozenset[str], own: set[str]) -> bool:
+    """Whether a node calls a function of the program with nothing of the tests' own."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return False
+    if node.func.id not in functions:
+        return False
+    for name in [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)]:
+        if name in own or not (name in functions or hasattr(builtins, name)):
+            return False
+    return True
