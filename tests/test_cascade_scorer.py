@@ -1,7 +1,6 @@
 """A cascade whose answers a trained scorer accepts: learnt under a budget, served and replayed by one rule."""
 
 import json
-import random
 import shutil
 import tomllib
 from contextlib import contextmanager
@@ -15,61 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from toy_tables import write_answered_tables
-from typer.testing import CliRunner
+from scored_tables import EXPERTS, GUESS, RIGHT, USD, made_tables, question
 
-from routoo_core import Budget, Pool, RoutedRequest, Router
+from routoo_core import Budget, Pool, RoutedRequest
 from routoo_core.answer import Answer
 from routoo_core.config import build_router
 from routoo_core.errors import CheckpointError, ConfigurationError
-from routoo_core.expert_table import ExpertTable
-from routoo_core.measures.plan_replay import AnswerTable, replay_plan
-from routoo_core.outcomes import Outcomes
+from routoo_core.measures.plan_replay import replay_plan
 from routoo_core.plans import Ask, Cascade, Contribution, describe_plan, read_plans
 from routoo_core.predictor.answer_scorer import AnswerReader, load_scorer, save_scorer
 from routoo_core.progress import SilentProgress
-from routoo_core.prompts import Prompts
 from routoo_core.record import DecisionRecord
 from routoo_core.testing import FakePredictor, Reply
 from routoo_core.training.cascade_fit import cascade_tables, fit_cascades
 from routoo_core.training.ladder_search import Ladder, LadderSearch, SearchPrompts
-from routoo_integrations.cli import app
 from routoo_integrations.gateway.app import Gateway
 from routoo_integrations.gateway.server import GatewayServer
 
-EXPERTS = ("cheap", "dear")
-USD = (0.001, 0.01)
-"""What a call to each costs."""
-RIGHT_SHARE = (0.6, 0.95)
 BUDGET = 0.006
-COUNT = 700
-RIGHT = "The answer is A."
-GUESS = "Hmm, hard to say, maybe B?"
-
-
-def question(number):
-    values = [number + 2, number + 3, number + 5, number + 9]
-    lines = [f"{letter}. {value}" for letter, value in zip("ABCD", values, strict=True)]
-    return "\n".join([f"Case {number}: what is {number} plus two?", *lines])
-
-
-def made_tables(seed, count=COUNT):
-    """What two experts answered: a right answer is stated, a wrong one is a guess, and both can be told apart."""
-    dice = random.Random(seed)
-    ids = tuple(f"q{number}" for number in range(count))
-    splits = tuple("dev" if number % 4 == 0 else "train" for number in range(count))
-    texts = tuple(question(seed * 10_000 + number) for number in range(count))
-    scores = np.zeros((count, len(EXPERTS)), dtype=np.float32)
-    answers = {}
-    for row, prompt_id in enumerate(ids):
-        for column, expert in enumerate(EXPERTS):
-            is_right = dice.random() < RIGHT_SHARE[column]
-            scores[row, column] = is_right
-            answers[prompt_id, expert] = RIGHT if is_right else GUESS
-    outcomes = Outcomes(
-        Prompts(ids, texts, ("",) * count, splits), ExpertTable(ids, EXPERTS, scores)
-    )
-    return outcomes, AnswerTable(answers)
 
 
 def costs_of(outcomes):
@@ -431,107 +393,6 @@ def test_a_cascade_can_be_made_in_code(ladder):
     assert made.scorer == ladder.scorer
 
 
-# The command
-
-
-@pytest.fixture
-def files(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    outcomes, answers = made_tables(3)
-    write_answered_tables(tmp_path, outcomes, answers, USD)
-    (tmp_path / "prices.csv").write_text(
-        "model,input_usd_per_1m,output_usd_per_1m\ncheap,1,1\ndear,10,10\n"
-    )
-    return tmp_path
-
-
-FIT = (
-    "plans fit-cascade --prompts p.csv --outcomes o.csv --answers a.csv --prices prices.csv "
-    "--cost-per-call 0.006 --out scorer"
-)
-
-
-def test_the_command_writes_the_scorer_and_a_table_for_routoo_toml(files):
-    done = CliRunner().invoke(app, f"{FIT} --json".split())
-    assert done.exit_code == 0, done.output
-    (cascade,) = json.loads(done.stdout)["plans"]
-    assert cascade["quality"]["mean"] > 0.95
-    assert cascade["cost"]["high"] < 0.007
-    tables = tomllib.loads((files / "scorer" / "plans.toml").read_text())["plans"]
-    (plan,) = read_plans("routoo.toml", tables, EXPERTS)
-    assert plan.experts == EXPERTS
-    assert plan.scorer.experts == EXPERTS
-    assert plan.shares[0] == 1.0
-
-
-def test_the_command_shows_what_a_cascade_is_worth_and_a_table_for_each_cost(files):
-    done = CliRunner().invoke(app, f"{FIT} --cost-per-call 0.007".split())
-    assert done.exit_code == 0, done.output
-    assert "cheap → dear" in done.stdout
-    assert "[plans.ladder-1]" in done.stdout
-    assert "[plans.ladder-2]" in done.stdout
-    again = CliRunner().invoke(app, FIT.split())
-    assert "exists already" in str(again.exception)
-
-
-def test_a_router_learns_the_cascade_like_any_plan(files):
-    names = {"cheap": "gpt-4o-mini", "dear": "gpt-4o"}
-    experts = ""
-    for name in names.values():
-        experts += f'[experts."{name}"]\nmodel = "{name}"\nbase_url = "http://127.0.0.1:9/v1"\n'
-        experts += "input_usd_per_1m = 1\noutput_usd_per_1m = 2\nmax_output_tokens = 500\n"
-        experts += "context_window = 8000\n"
-    (files / "experts.toml").write_text(experts)
-    for path in files.glob("*.csv"):
-        text = path.read_text()
-        for name, model in names.items():
-            text = text.replace(f"{name},", f"{model},").replace(f'"{name}"', f'"{model}"')
-        path.write_text(text)
-    assert CliRunner().invoke(app, FIT.split()).exit_code == 0
-    plan = (files / "scorer" / "plans.toml").read_text()
-    (files / "routoo.toml").write_text(f'router = "grown"\n{plan}')
-    taught = CliRunner().invoke(
-        app,
-        [
-            "plans",
-            "fit",
-            "--router",
-            "general-fast",
-            "--prompts",
-            "p.csv",
-            "--outcomes",
-            "o.csv",
-            "--answers",
-            "a.csv",
-            "--out",
-            "grown",
-        ],
-    )
-    assert taught.exit_code == 0, taught.output
-    router = Router.from_toml(files / "routoo.toml")
-    candidates = router.decide(RoutedRequest.from_text(question(9))).candidates
-    assert {candidate.name for candidate in candidates} == {*names.values(), "ladder"}
-
-
-def test_the_command_names_an_expert_that_it_does_not_know(files):
-    done = CliRunner().invoke(app, f"{FIT} --expert other".split())
-    assert "--expert: 'other' must be in both" in str(done.exception)
-
-
-def test_a_budget_that_is_too_small_leaves_the_folder_as_it_was(files):
-    refused = CliRunner().invoke(app, FIT.replace("0.006", "0.0005").split())
-    assert "is less than the cheapest" in str(refused.exception)
-    assert not (files / "scorer").exists()
-
-    assert CliRunner().invoke(app, FIT.split()).exit_code == 0
-    before = {path.name: path.read_bytes() for path in (files / "scorer").iterdir()}
-    assert set(before) == {"config.json", "plans.toml", "scorer.safetensors"}
-    again = f"{FIT} --cost-per-call 0.0005 --overwrite"
-    assert CliRunner().invoke(app, again.split()).exit_code != 0
-    after = {path.name: path.read_bytes() for path in (files / "scorer").iterdir()}
-    assert after == before
-
-
 def test_a_scorer_whose_weights_cannot_be_written_leaves_the_one_before(
     ladder, tmp_path, monkeypatch
 ):
@@ -553,30 +414,3 @@ def test_a_plan_of_any_name_is_written_as_toml(fit):
     for name in ("two words", 'a "b" \\ c', "Ré\U0001f600", "rub\x7fout", "dotted.name"):
         named = replace(cascade, plan=cascade.plan.model_copy(update={"name": name}))
         assert list(tomllib.loads(cascade_tables([named]))["plans"]) == [name]
-
-
-def test_prompts_without_a_stored_answer_are_left_out_and_counted(files):
-    lines = (files / "a.csv").read_text().splitlines(keepends=True)
-    (files / "a.csv").write_text("".join(lines[:1] + lines[9:]))
-    done = CliRunner().invoke(app, [*FIT.split(), "--json"])
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["prompts"] == COUNT / 4 - 1
-    assert "4 prompts lack an answer in a.csv: left out" in " ".join(done.stderr.split())
-
-    (files / "a.csv").write_text("".join(lines[:60]))
-    few = CliRunner().invoke(app, [*FIT.split(), "--overwrite"])
-    assert str(few.exception).startswith("a.csv: too few prompts of the split train")
-    assert "20 or more" in str(few.exception)
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("--name dear", "--name: 'dear' is an expert of --outcomes"),
-        ("--cost-per-call inf", "--cost-per-call: must be a finite number"),
-    ],
-)
-def test_a_name_of_an_expert_and_an_endless_budget_are_refused(files, option, message):
-    refused = CliRunner().invoke(app, f"{FIT} {option}".split())
-    assert message in str(refused.exception)
-    assert not (files / "scorer").exists()
