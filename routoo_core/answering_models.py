@@ -23,7 +23,7 @@ class AnsweringModels:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._logged: set[tuple[str, str]] = set()
+        self._past_reports: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
     def is_other(self, expert: Expert, model: str | None) -> bool:
@@ -71,9 +71,9 @@ class AnsweringModels:
     def _log_once(self, expert: Expert, model: str, is_priced: bool) -> None:
         """Say which model answered; never as an exception, since the call is paid and its reply is the caller's."""
         with self._lock:
-            if (expert.name, model) in self._logged:
+            if (expert.name, model) in self._past_reports:
                 return
-            self._logged.add((expert.name, model))
+            self._past_reports.add((expert.name, model))
         price = "its own price" if is_priced else "the price of the model that was asked"
         _LOGGER.warning(
             "expert %r: model %r was asked and %r answered, booked at %s. "

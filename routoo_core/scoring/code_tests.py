@@ -26,7 +26,7 @@ from typing import IO
 from routoo_core.scoring import graded_process
 from routoo_core.scoring.graded_process import Task, judge_calls, run_together, serve_calls
 from routoo_core.scoring.plain_tests import functions_under_test
-from routoo_core.scoring.sandbox import check_sandbox, sandboxed
+from routoo_core.scoring.sandbox import check_sandbox, sandbox_command
 
 _OUTPUT_LIMIT = 4096
 """Bytes that a process may write to its result before it is stopped; what a program prints goes nowhere."""
@@ -86,7 +86,7 @@ def _run_together(task: Task, deadline: float, unsafe: bool) -> bytes:
     with (
         _pipe() as orders,
         _pipe() as result,
-        _started(run_together, orders.reader, result.writer, unsafe),
+        _graded_process(run_together, orders.reader, result.writer, unsafe),
     ):
         orders.reader.close()
         result.writer.close()
@@ -100,8 +100,8 @@ def _run_apart(program: Task, judging: Task, deadline: float, unsafe: bool) -> b
         descriptors = (requests.writer.fileno(), replies.reader.fileno())
         judging = {**judging, "requests": descriptors[0], "replies": descriptors[1]}
         with (
-            _started(serve_calls, requests.reader, replies.writer, unsafe),
-            _started(judge_calls, orders.reader, result.writer, unsafe, descriptors),
+            _graded_process(serve_calls, requests.reader, replies.writer, unsafe),
+            _graded_process(judge_calls, orders.reader, result.writer, unsafe, descriptors),
         ):
             for end in (requests.reader, replies.writer, orders.reader, result.writer):
                 end.close()
@@ -122,7 +122,7 @@ def _pipe() -> Iterator[_Pipe]:
 
 
 @contextmanager
-def _started(
+def _graded_process(
     entry: Callable[[], None],
     stdin: IO[bytes],
     stdout: IO[bytes],
@@ -141,7 +141,7 @@ def _started(
     program = [sys.executable, "-I", "-c", f"{_SOURCE}\n{entry.__name__}()\n"]
     with tempfile.TemporaryDirectory(prefix="routoo-code-") as folder:
         process = subprocess.Popen(  # noqa: S603
-            program if unsafe else sandboxed(program, Path(folder)),
+            program if unsafe else sandbox_command(program, Path(folder)),
             cwd=folder,
             env={},
             stdin=stdin,
