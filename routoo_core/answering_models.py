@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-import warnings
 
 from routoo_core.experts import Expert, Pool
 from routoo_core.list_prices import ListPrices, Moment, price_of_model
 from routoo_core.model_names import client_model, same_model
 from routoo_core.money import NanoUsd
 from routoo_core.usage import Usage
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class AnsweringModels:
@@ -21,7 +23,7 @@ class AnsweringModels:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._warned: set[tuple[str, str]] = set()
+        self._past_reports: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
     def is_other(self, expert: Expert, model: str | None) -> bool:
@@ -48,7 +50,7 @@ class AnsweringModels:
         if model is None or not self.is_other(expert, model):
             return expert.cost(usage, at)
         prices = self._prices_of(expert, model)
-        self._warn_once(expert, model, is_priced=prices is not None)
+        self._log_once(expert, model, is_priced=prices is not None)
         if prices is None:
             return expert.cost(usage, at)
         cost = prices.cost(usage, at)
@@ -66,14 +68,19 @@ class AnsweringModels:
             return None  # a machine of one's own: whatever answers there is free
         return price_of_model(model, expert.address)
 
-    def _warn_once(self, expert: Expert, model: str, is_priced: bool) -> None:
+    def _log_once(self, expert: Expert, model: str, is_priced: bool) -> None:
+        """Say which model answered; never as an exception, since the call is paid and its reply is the caller's."""
         with self._lock:
-            if (expert.name, model) in self._warned:
+            if (expert.name, model) in self._past_reports:
                 return
-            self._warned.add((expert.name, model))
+            self._past_reports.add((expert.name, model))
         price = "its own price" if is_priced else "the price of the model that was asked"
-        warnings.warn(
-            f"expert {expert.name!r}: model {expert.model!r} was asked and {model!r} answered, booked at {price}. "
-            f"If both are one model, set answers_as = [{model!r}]; to refuse such replies, set strict_model = true.",
-            stacklevel=2,
+        _LOGGER.warning(
+            "expert %r: model %r was asked and %r answered, booked at %s. "
+            "If both are one model, set answers_as = [%r]; to refuse such replies, set strict_model = true.",
+            expert.name,
+            expert.model,
+            model,
+            price,
+            model,
         )

@@ -131,14 +131,14 @@ def from_outcomes(outcomes: Outcomes, split: str | None = None) -> Battles:
     return Battles(
         prompts=outcomes.prompt_table,
         experts=outcomes.experts,
-        row=_joined(rows).astype(np.int64),
-        first=_joined(firsts).astype(np.int64),
-        second=_joined(seconds).astype(np.int64),
-        result=_joined(results).astype(np.float64),
+        row=_join(rows).astype(np.int64),
+        first=_join(firsts).astype(np.int64),
+        second=_join(seconds).astype(np.int64),
+        result=_join(results).astype(np.float64),
     )
 
 
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+def _join(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.empty(0)
 
 

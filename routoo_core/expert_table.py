@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_core.errors import OutcomesError
-from routoo_core.text import first_repeated
+from routoo_core.text import first_duplicate
 
 Values = NDArray[np.floating[Any]]
 
@@ -44,7 +44,7 @@ class ExpertTable:
                 f"a table of {shape[0]} rows and {shape[1]} experts has values of shape {self.values.shape}"
             )
         for kind, names in (("row", self.row_ids), ("expert", self.experts)):
-            if (name := first_repeated(names)) is not None:
+            if (name := first_duplicate(names)) is not None:
                 raise OutcomesError(
                     f"{kind} {name!r} is in a table twice; each needs a name of its own"
                 )

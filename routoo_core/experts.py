@@ -29,7 +29,7 @@ from routoo_core.money import NanoUsd
 from routoo_core.prices import TokenPrices
 from routoo_core.request import RoutedRequest
 from routoo_core.settings import read_toml
-from routoo_core.text import first_repeated
+from routoo_core.text import first_duplicate
 from routoo_core.usage import Usage as Usage
 
 _CLAUDES_TOOL_TOKENS = 600
@@ -260,7 +260,7 @@ class Pool:
         self.experts = tuple(experts)
         if not self.experts:
             raise ConfigurationError("pool: there are no experts; add at least one")
-        duplicate = first_repeated(expert.name for expert in self.experts)
+        duplicate = first_duplicate(expert.name for expert in self.experts)
         if duplicate is not None:
             raise ConfigurationError(
                 f"pool: {duplicate} is listed twice; give each expert its own name"

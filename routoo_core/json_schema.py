@@ -93,11 +93,11 @@ def _validator(text: str) -> Any:
         place = getattr(error, "json_path", "$")
         raise ConfigurationError(f"schema: it is no JSON schema, see {place}") from error
     registry: Registry[Any] = Registry()  # which retrieves nothing
-    return _bounded(draft)(schema, registry=registry)
+    return _validator_in_time(draft)(schema, registry=registry)
 
 
 @lru_cache(maxsize=16)
-def _bounded(draft: Any) -> Any:
+def _validator_in_time(draft: Any) -> Any:
     """A draft's validator that keeps to the times of this module."""
     from jsonschema.exceptions import ValidationError
     from jsonschema.validators import extend
@@ -117,11 +117,11 @@ def _bounded(draft: Any) -> Any:
         return iter(())
 
     def in_time(check: Any) -> Any:
-        def bounded(*arguments: Any) -> Iterator[ValidationError]:
+        def check_in_time(*arguments: Any) -> Iterator[ValidationError]:
             _check_time()
             yield from check(*arguments) or ()
 
-        return bounded
+        return check_in_time
 
     keywords = {name: in_time(check) for name, check in draft.VALIDATORS.items()}
     own: dict[str, Any] = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from routoo_core.predictor.reference import Reference
 
 
-def check_plans_known(plans: Sequence[str], learnt_plans: Sequence[str] | None) -> None:
+def check_plan_names(plans: Sequence[str], learnt_plans: Sequence[str] | None) -> None:
     """Refuse plans whose value a router has not learnt.
 
     Args:
@@ -69,7 +69,7 @@ def load_predictor(
     if is_general(folder):
         model = load_general(folder, device)
         if isinstance(experts, Pool):
-            check_plans_known(plans, model.labels.names)
+            check_plan_names(plans, model.labels.names)
             descriptions = describe_pool(experts, model)
             return model.bind([*descriptions, *describe_plans(plans, model.labels)])
         return model.bind(describe_names(experts, model.labels))

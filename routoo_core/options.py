@@ -29,7 +29,7 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
 from routoo_core.latency import LatencyRule
 from routoo_core.loading import (
-    check_plans_known,
+    check_plan_names,
     held_out_reference,
     is_general,
     load_predictor,
@@ -382,8 +382,8 @@ def assemble(
     folder = None
     if isinstance(predictor, str | Path):
         folder = find_router(predictor, beside)
-        check_known(pool, read_experts(folder))
-        check_plans_known([plan.name for plan in plans], read_experts(folder))
+        check_expert_names(pool, read_experts(folder))
+        check_plan_names([plan.name for plan in plans], read_experts(folder))
     ledger = options.ledger
     if isinstance(ledger, str):
         ledger = open_ledger(ledger, beside)
@@ -461,7 +461,7 @@ def check_settings(
         )
 
 
-def check_known(pool: Pool, predictor_names: Sequence[str] | None) -> None:
+def check_expert_names(pool: Pool, predictor_names: Sequence[str] | None) -> None:
     """Refuse experts that a router does not know.
 
     Args:

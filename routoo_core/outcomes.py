@@ -15,7 +15,7 @@ from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.expert_table import ExpertTable, join_expert_tables
 from routoo_core.prompts import Prompts, join_prompts, read_prompts
 from routoo_core.tables import read_columns
-from routoo_core.text import first_repeated, without_choices
+from routoo_core.text import first_duplicate, without_choices
 
 SPLITS = ("train", "dev")
 CHARACTERS_PER_TOKEN = 4
@@ -173,7 +173,7 @@ def joined(tables: Sequence[Outcomes]) -> Outcomes:
         OutcomesError: Two tables have prompts of the same id.
     """
     prompts = join_prompts([table.prompt_table for table in tables])
-    duplicate = first_repeated(prompts.ids)
+    duplicate = first_duplicate(prompts.ids)
     if duplicate is not None:
         raise OutcomesError(
             f"prompt_id {duplicate!r} is in two tables; give each prompt an id of its own"

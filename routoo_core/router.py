@@ -35,12 +35,12 @@ from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
 from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.latency import Latencies, LatencyRule
-from routoo_core.loading import check_plans_known
+from routoo_core.loading import check_plan_names
 from routoo_core.options import (
     OVERRIDES,
     SWITCH_MARGIN,
     RouterParts,
-    check_known,
+    check_expert_names,
     check_settings,
     parts_from_config,
     parts_from_toml,
@@ -271,7 +271,7 @@ class Router:
             fingerprint=self.predictor.fingerprint,
             predict_ms=predict_ms,
             stickiness=stickiness,
-            skipped=self._skipped(candidates, cooling) if cooling else (),
+            skipped=self._list_skips(candidates, cooling) if cooling else (),
             context=context,
             prompt=describe_prompt(prediction),
             unread=self._unread(request),
@@ -319,7 +319,7 @@ class Router:
         decision = self.decide(request)
         return preview_call(decision, request, self.account(request), self.ledger)
 
-    def _skipped(
+    def _list_skips(
         self, candidates: Sequence[Candidate], cooling: Mapping[str, Cooldown]
     ) -> tuple[SkipRecord, ...]:
         """What a record says of the candidates that cool down."""
@@ -408,8 +408,8 @@ def _prediction_columns(pool: Pool, predictor: Predictor, plans: Sequence[Plan])
     Raises:
         ConfigurationError: The predictor does not know one.
     """
-    check_known(pool, predictor.experts)
-    check_plans_known([plan.name for plan in plans], predictor.experts)
+    check_expert_names(pool, predictor.experts)
+    check_plan_names([plan.name for plan in plans], predictor.experts)
     column_of = {name: column for column, name in enumerate(predictor.experts)}
     columns = {expert.name: column_of[expert.predicted_as] for expert in pool}
     for plan in plans:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from routoo_core.errors import ConfigurationError, MissingDependency, OutcomesError
 from routoo_core.files import replacing
-from routoo_core.text import first_repeated, parse_json
+from routoo_core.text import first_duplicate, parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,7 +93,7 @@ def read_table(path: Path) -> pa.Table:
         raise OutcomesError(
             f"{path}: cannot be read ({error}); give a Parquet or CSV file"
         ) from error
-    duplicate = first_repeated(table.column_names)
+    duplicate = first_duplicate(table.column_names)
     if duplicate is not None:
         raise OutcomesError(f"{path}: column {duplicate!r} is there twice; rename one of them")
     return _with_text_names(table) if path.suffix == ".parquet" else table

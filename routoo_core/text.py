@@ -31,7 +31,7 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def first_repeated(names: Iterable[str]) -> str | None:
+def first_duplicate(names: Iterable[str]) -> str | None:
     """The first name that is there a second time; ``None`` where all differ."""
     before: set[str] = set()
     for name in names:

@@ -48,9 +48,9 @@ def problems(draw):
 def checked(quality, cost, budget, found):
     """Cost and quality are what they are said to be, and the budget holds."""
     pairs = np.broadcast_to(cost, quality.shape)
-    served = np.flatnonzero(found.chosen != UNASSIGNED)
-    assert found.cost == pytest.approx(pairs[served, found.chosen[served]].sum())
-    assert found.quality == pytest.approx(quality[served, found.chosen[served]].sum())
+    served = np.flatnonzero(found.choices != UNASSIGNED)
+    assert found.cost == pytest.approx(pairs[served, found.choices[served]].sum())
+    assert found.quality == pytest.approx(quality[served, found.choices[served]].sum())
     assert found.cost <= budget + 1e-9
     return pairs
 
@@ -67,7 +67,7 @@ def test_the_lp_is_within_one_prompt_of_the_exact_optimum_and_its_bound_above_it
     assert found.quality >= best - quality.max() - 1e-6
     assert found.quality <= best + 1e-6
     if everybody:
-        assert (found.chosen != UNASSIGNED).all()
+        assert (found.choices != UNASSIGNED).all()
 
 
 @settings(max_examples=100, deadline=None)
@@ -85,17 +85,18 @@ def test_the_papers_greedy_keeps_to_the_budget_and_the_bound(problem, alpha):
 def test_the_papers_greedy_takes_the_best_that_fits_else_the_next():
     quality = np.array([[0.9, 0.5, 0.1]] * 4)
     found = assign(quality, np.array([10.0, 4.0, 1.0]), 15.5, Best())
-    assert found.chosen.tolist() == [0, 1, 2, UNASSIGNED]
+    assert found.choices.tolist() == [0, 1, 2, UNASSIGNED]
     assert found.cost == 15
     assert (
-        assign(quality, np.array([10.0, 4.0, 1.0]), 0.5, Best()).chosen.tolist() == [UNASSIGNED] * 4
+        assign(quality, np.array([10.0, 4.0, 1.0]), 0.5, Best()).choices.tolist()
+        == [UNASSIGNED] * 4
     )
 
 
 def test_a_budget_that_pays_for_everything_buys_the_best_of_everything():
     quality = np.random.default_rng(0).random((50, 5))
     found = assign(quality, np.arange(5.0), 1e6)
-    np.testing.assert_array_equal(found.chosen, quality.argmax(1))
+    np.testing.assert_array_equal(found.choices, quality.argmax(1))
     assert (found.gap, found.lambda_) == (pytest.approx(0, abs=1e-12), 0)
 
 

@@ -68,7 +68,7 @@ def test_a_router_goes_by_what_it_can_expect_and_pays_what_it_costs():
     quality = np.array([[0.9, 0.1], [0.9, 0.1]])
     paid = np.array([[3.0, 9.0], [5.0, 1.0]])
     served = serve(quality, quality, np.array([4.0, 5.0]), [Best(), Cheapest()], paid)
-    assert served.chosen.tolist() == [[0, 0], [0, 0]]
+    assert served.choices.tolist() == [[0, 0], [0, 0]]
     assert served.cost.tolist() == [[3.0, 5.0], [3.0, 5.0]]
 
 

@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -71,6 +72,28 @@ def test_a_report_stands_by_itself_and_says_what_it_means(run, tmp_path):
         "greetings": 24,
         "sums": 24,
     }
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(4, 4), (12, 10)])
+def test_routers_are_drawn_apart_up_to_ten_and_a_page_of_more_says_so(
+    run, checkpoint, tmp_path, count, drawn
+):
+    names = [checkpoint.name]
+    options = []
+    for number in range(2, count + 1):
+        names.append(f"twin{number:02}")
+        options += ["--router", str(shutil.copytree(checkpoint, tmp_path / names[-1]))]
+    run(*options)
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+
+    curves, domains, _, reliability = page.split('role="img"')[1:]
+    for drawing in (curves, domains, reliability):
+        shown = [name for name in names if f">{name}</text>" in drawing]
+        assert shown == names[:drawn]
+    lines = re.findall(r'clip-path="[^"]*" style="([^"]*stroke-width: 2.4\b[^"]*)"', curves)
+    assert len(set(lines)) == len(lines) == drawn
+    assert ("This page draws the first 10 of 12 routers" in page) is (count > drawn)
+    assert "mathdefault" not in page
 
 
 def test_a_report_read_from_its_file_is_written_the_same(run, tmp_path):

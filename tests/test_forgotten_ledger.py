@@ -353,7 +353,7 @@ def test_by_default_calls_are_refused(place, tmp_path):
     place.lose()
     with pytest.raises(LedgerForgot, match='or set on_forgotten = "rebuild" in .budget.'):
         for _ in range(2):
-            ledger._checked_at = -1.0
+            ledger._last_check = -1.0
             spend(settlements, ANN, 1)
     assert SqliteLedger(tmp_path / "other.db").on_forgotten == "refuse"
 

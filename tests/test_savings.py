@@ -149,7 +149,7 @@ def test_shadow_calls_are_corrected_as_the_baseline_is():
         live.append(call("cheap", 0.002))
     shadow = [call("dear", 0.020, shadow=True, choice="cheap", routed=0.001) for _ in range(10)]
     estimator = SavingsEstimator("dear", live + shadow)
-    assert estimator.routed(shadow).usd == pytest.approx(10 * 0.002, rel=1e-6)
+    assert estimator.cost_with_routing(shadow).usd == pytest.approx(10 * 0.002, rel=1e-6)
     assert estimator.savings(shadow).saved == pytest.approx(10 * 0.018, rel=1e-6)
 
 

@@ -47,13 +47,13 @@ class AnswerCache:
             pool[rule.rewrite_with]
         self.vectors = make_vectors(rule.vectors, predictor)
         self.store = open_answers(rule, ledger)
-        self._warned_at = float("-inf")
+        self._last_warning = float("-inf")
 
     def note_failure(self, error: CacheError) -> None:
         """Say that the store fails, at most once a minute."""
         now = time.monotonic()
-        if now - self._warned_at >= _WARN_EVERY_S:
-            self._warned_at = now
+        if now - self._last_warning >= _WARN_EVERY_S:
+            self._last_warning = now
             _LOGGER.warning("%s; calls go on without it", error)
 
 

@@ -47,7 +47,7 @@ class Asker:
 
     Attributes:
         spent: Nano-USD settled by this object.
-        stopped: Expert → why it is asked no more.
+        stop_reasons: Expert → why it is asked no more.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Asker:
         self.concurrency = concurrency
         self.retries = retries
         self.spent: NanoUsd = 0
-        self.stopped: dict[str, str] = {}
+        self.stop_reasons: dict[str, str] = {}
         self._slots = {name: asyncio.Semaphore(concurrency) for name in clients}
         self._rate_limiters = {expert.name: RateLimiter(expert) for expert in router.pool}
         self._failures_in_a_row = dict.fromkeys(clients, 0)
@@ -85,8 +85,8 @@ class Asker:
         return answer
 
     async def _ask_expert(self, expert: Expert, call: Call) -> Answer:
-        if expert.name in self.stopped:
-            raise NoAnswer(self.stopped[expert.name])
+        if expert.name in self.stop_reasons:
+            raise NoAnswer(self.stop_reasons[expert.name])
         try:
             answer = await self._try_until_answered(expert, call)
         except BudgetExceeded as error:
@@ -119,7 +119,7 @@ class Asker:
         tokens = request.prompt_tokens + (request.max_tokens or 0)
         await self._rate_limiters[expert.name].wait(tokens)
         try:
-            return await self._budget_queue.run(lambda: self._call_metered(expert, call))
+            return await self._budget_queue.run(lambda: self._make_metered_call(expert, call))
         except AllExpertsFailed as error:
             failure = read_failure(error.exceptions[0])
             if not failure.is_of_expert:
@@ -137,7 +137,7 @@ class Asker:
             )
         raise self._count_refusal(expert, failure)
 
-    async def _call_metered(self, expert: Expert, call: Call) -> Answer:
+    async def _make_metered_call(self, expert: Expert, call: Call) -> Answer:
         """One call with its money held and settled."""
         request = call.request(expert.name)
         meter = MeteredCall(call, self.clients[expert.name], self.store)
@@ -183,5 +183,5 @@ class Asker:
 
     def _stop(self, expert: Expert, reason: str) -> NoAnswer:
         """Ask the expert no more; the first reason is the one that is reported."""
-        first_reason = self.stopped.setdefault(expert.name, reason)
+        first_reason = self.stop_reasons.setdefault(expert.name, reason)
         return NoAnswer(first_reason)

@@ -20,7 +20,7 @@ class BudgetQueue:
 
     def __init__(self) -> None:
         self._running = 0
-        self._call_ended = asyncio.Event()
+        self._call_end = asyncio.Event()
 
     async def run(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """The result of ``call``.
@@ -32,7 +32,7 @@ class BudgetQueue:
             BudgetExceeded: No other call holds money, and the budget still refuses this one.
         """
         while True:
-            call_end = self._call_ended  # the event of now, before this try
+            call_end = self._call_end  # the event of now, before this try
             refusal: BudgetExceeded | None = None
             self._running += 1
             try:
@@ -50,5 +50,5 @@ class BudgetQueue:
             await call_end.wait()
 
     def _wake_waiting(self) -> None:
-        self._call_ended.set()
-        self._call_ended = asyncio.Event()
+        self._call_end.set()
+        self._call_end = asyncio.Event()

@@ -16,7 +16,7 @@ from routoo_core.usage import Usage
 
 
 @dataclass(frozen=True)
-class _LoadedModel:
+class _ModelParts:
     tokenizer: Any
     model: Any
 
@@ -51,7 +51,7 @@ class LocalModel:
             return self._likelihood(call)
 
     @cached_property
-    def _loaded(self) -> _LoadedModel:
+    def _parts(self) -> _ModelParts:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -70,13 +70,13 @@ class LocalModel:
                 f"expert {self.expert.name!r}: model {name!r} cannot be loaded ({reason}); give a "
                 f"folder, a hub id that can be reached, or {EMBEDDED}"
             ) from error
-        return _LoadedModel(tokenizer, model.eval().to(device=best_device()))
+        return _ModelParts(tokenizer, model.eval().to(device=best_device()))
 
     def _likelihood(self, call: Likelihood) -> ClientReply:
         import torch
 
-        tokenizer = self._loaded.tokenizer
-        model = self._loaded.model
+        tokenizer = self._parts.tokenizer
+        model = self._parts.model
         context = tokenizer(call.context)["input_ids"]
         tokens = tokenizer(call.context + call.continuation)["input_ids"]
 
@@ -92,8 +92,8 @@ class LocalModel:
     def _chat(self, call: Chat, max_tokens: int) -> ClientReply:
         import torch
 
-        tokenizer = self._loaded.tokenizer
-        model = self._loaded.model
+        tokenizer = self._parts.tokenizer
+        model = self._parts.model
         prompt = self._tokenize_chat(call).to(model.device)
         prompt_tokens = prompt["input_ids"].shape[1]
         sampling: dict[str, Any] = {"do_sample": False}
@@ -113,7 +113,7 @@ class LocalModel:
 
     def _tokenize_chat(self, call: Chat) -> Any:
         """The conversation in the model's own template; plain paragraphs where it has none."""
-        tokenizer = self._loaded.tokenizer
+        tokenizer = self._parts.tokenizer
         if not tokenizer.chat_template:
             text = "\n\n".join(text for _, text in call.messages)
             return tokenizer(text, return_tensors="pt")

@@ -46,7 +46,7 @@ class RayPredictor:
         with needed_to("predict on Ray"):
             import ray.data  # noqa: F401
         self._folder = folder.resolve()
-        self._named = experts if isinstance(experts, Pool) else tuple(experts)
+        self._experts = experts if isinstance(experts, Pool) else tuple(experts)
         self._gpus = gpus
         self._local = load_predictor(folder, experts)
 
@@ -101,7 +101,7 @@ class RayPredictor:
         data = ray.data.from_items(chunks, override_num_blocks=max(1, len(chunks)))
         return data.map(
             RouterCopy,
-            fn_constructor_args=(str(self._folder), self._named),
+            fn_constructor_args=(str(self._folder), self._experts),
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=copies),
             num_cpus=1,
             num_gpus=self._gpus or None,

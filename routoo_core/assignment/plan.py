@@ -58,10 +58,10 @@ class Certificate:
     @classmethod
     def of(cls, assignment: Assignment) -> Certificate:
         """The certificate of an assignment."""
-        prompts = len(assignment.chosen)
+        prompts = len(assignment.choices)
         return cls(
             prompts=prompts,
-            unanswered=int((assignment.chosen == UNASSIGNED).sum()),
+            unanswered=int((assignment.choices == UNASSIGNED).sum()),
             quality=assignment.quality,
             mean_quality=assignment.quality / prompts,
             cost_usd=assignment.cost,
@@ -109,7 +109,7 @@ def write_assignment(path: Path, priced_quality: PricedQuality, assignment: Assi
     models: list[str | None] = []
     quality: list[float | None] = []
     cost: list[float | None] = []
-    for row, column in enumerate(assignment.chosen.tolist()):
+    for row, column in enumerate(assignment.choices.tolist()):
         if column == UNASSIGNED:
             models.append(None)
             quality.append(None)

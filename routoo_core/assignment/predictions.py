@@ -41,14 +41,14 @@ class PredictionInput:
         folder: The router's checkpoint.
         prompt_ids: One for each prompt.
         prompts: The texts.
-        named: Whom a general router is to predict for: a pool, or names.
+        pool_or_names: Whom a general router is to predict for: a pool, or names.
         load: Loads the router.
     """
 
     folder: Path
     prompt_ids: tuple[str, ...] = field(repr=False)
     prompts: tuple[str, ...] = field(repr=False)
-    named: Pool | tuple[str, ...] = ()
+    pool_or_names: Pool | tuple[str, ...] = ()
     load: PredictorLoader = load_predictor
 
     @cached_property
@@ -60,11 +60,11 @@ class PredictionInput:
     @cached_property
     def predictor(self) -> Predictor:
         """Predicts the quality of its experts; loaded when it is first asked for."""
-        if is_general(self.folder) and not self.named:
+        if is_general(self.folder) and not self.pool_or_names:
             raise ConfigurationError(
                 f"{self.folder.name}: predicts for any expert; name them by --experts, an experts.toml or names"
             )
-        return self.load(self.folder, self.named)
+        return self.load(self.folder, self.pool_or_names)
 
 
 def read_prediction_input(

@@ -32,7 +32,7 @@ class Assignment:
     """An expert for each prompt, and the certificate of how good that is.
 
     Attributes:
-        chosen: Column of the expert, or ``UNASSIGNED``, int32, (prompts,).
+        choices: Column of the expert, or ``UNASSIGNED``, int32, (prompts,).
         quality: Predicted quality of all prompts together.
         cost: USD of all prompts together; at most the budget.
         budget: USD.
@@ -40,7 +40,7 @@ class Assignment:
         lambda_: λ of that bound, quality per USD.
     """
 
-    chosen: Columns = field(repr=False)
+    choices: Columns = field(repr=False)
     quality: float
     cost: float
     budget: float
@@ -97,7 +97,7 @@ def assign(
     if (choices == UNASSIGNED).any():
         problem.may_skip = True  # the bound is over assignments that may skip prompts too
     optimum = _solve_lp(problem)
-    return replace(optimum, chosen=choices, quality=total.quality, cost=total.cost)
+    return replace(optimum, choices=choices, quality=total.quality, cost=total.cost)
 
 
 @dataclass(frozen=True)
@@ -417,7 +417,7 @@ def _decide(problem: _Problem, partial: _Partial, low: float, high: float) -> As
     is_served = choices < problem.experts
     partial.choices[partial.open_rows] = np.where(is_served, choices, UNASSIGNED)
     return Assignment(
-        chosen=partial.choices,
+        choices=partial.choices,
         quality=quality,
         cost=cost,
         budget=problem.budget,

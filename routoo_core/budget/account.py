@@ -17,7 +17,7 @@ from routoo_core.budget.period import Period, Window, calendar_window, iso_utc, 
 from routoo_core.errors import BudgetExceeded, InvalidRequest
 from routoo_core.money import MAX_USD, NanoUsd, to_nano_usd
 from routoo_core.settings import Settings
-from routoo_core.text import first_repeated
+from routoo_core.text import first_duplicate
 
 _LONGEST_NAME = 500
 """Characters of an account's name."""
@@ -199,7 +199,7 @@ def paying(budget: Budget) -> Budget:
     Raises:
         InvalidRequest: An account is part of itself.
     """
-    duplicate = first_repeated(account.account for account in budget.chain)
+    duplicate = first_duplicate(account.account for account in budget.chain)
     if duplicate is not None:
         chain = " < ".join(account.account for account in budget.chain)
         raise InvalidRequest(
@@ -307,7 +307,7 @@ class AccountState:
         )
 
 
-def carried_over(budget: Budget, window: Window, previous: AccountState | None) -> NanoUsd:
+def carry_amount(budget: Budget, window: Window, previous: AccountState | None) -> NanoUsd:
     """What the periods before ``window`` have left for it, at most one period's limit.
 
     Where a whole period passed in which the account was not used, all of that period's limit is

@@ -146,9 +146,9 @@ class Alerts:
                 raise ConfigurationError(
                     "alerts.webhook: the variable holds no address; begin it with https://"
                 )
-        self._raised: set[tuple[str, str, int]] = set()
-        self._looked_at: dict[str, float] = {}
-        self._planned: dict[str, float] = {}
+        self._past_alerts: set[tuple[str, str, int]] = set()
+        self._look_times: dict[str, float] = {}
+        self._next_looks: dict[str, float] = {}
 
     def check(self, budget: Budget, state: AccountState) -> None:
         """Raise what is due after a settlement; a failure is logged or left for the next one, and fails no call.
@@ -176,11 +176,11 @@ class Alerts:
     def _check_enclosing(self, enclosing: Budget) -> None:
         """Look at an account that the paying one is part of, at once or a second after the last look."""
         moment = time.monotonic()
-        next_look = self._looked_at.get(enclosing.account, -math.inf) + ENCLOSING_EVERY_S
+        next_look = self._look_times.get(enclosing.account, -math.inf) + ENCLOSING_EVERY_S
         if moment >= next_look:
             self._look(enclosing)
-        elif self._planned.get(enclosing.account) != next_look:
-            self._planned[enclosing.account] = next_look
+        elif self._next_looks.get(enclosing.account) != next_look:
+            self._next_looks[enclosing.account] = next_look
             timer = threading.Timer(next_look - moment, self._look_later, (enclosing,))
             timer.daemon = True
             timer.start()
@@ -190,7 +190,7 @@ class Alerts:
             self._look(enclosing)
 
     def _look(self, enclosing: Budget) -> None:
-        self._looked_at[enclosing.account] = time.monotonic()
+        self._look_times[enclosing.account] = time.monotonic()
         self._check_account(enclosing, is_exhausted=False)
 
     def _check_account(self, payer: Budget, *, is_exhausted: bool) -> None:
@@ -219,13 +219,13 @@ class Alerts:
         # A limit that was raised has alerts of its own.
         period = f"{_period_of(state)} {state.limit}"
         alert = (state.account, period, percent)
-        if alert in self._raised:
+        if alert in self._past_alerts:
             return False
         try:
             is_new = self._store is None or self._store.claim_alert(*alert)
         except LedgerError:
             return False
-        self._raised.add(alert)
+        self._past_alerts.add(alert)
         return is_new
 
     def _raise(self, state: AccountState, percent: int) -> None:

@@ -16,7 +16,7 @@ JUMP_S = 60.0
 _LOGGER = logging.getLogger(__name__)
 
 
-def passed_time() -> float:
+def elapsed_time() -> float:
     """Seconds that have passed since some moment, also while the machine slept; no setting of a clock changes it."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -34,16 +34,16 @@ class WallClock:
         stopwatch: Seconds since any moment, which nobody sets.
     """
 
-    def __init__(self, wall: Clock = time.time, stopwatch: Clock = passed_time) -> None:
+    def __init__(self, wall: Clock = time.time, stopwatch: Clock = elapsed_time) -> None:
         self._wall = wall
-        self._passed = stopwatch
+        self._stopwatch = stopwatch
         self._offset = wall() - stopwatch()
         self._lock = threading.Lock()
 
     def __call__(self) -> float:
         """Seconds since the epoch."""
         now = self._wall()
-        offset = now - self._passed()
+        offset = now - self._stopwatch()
         if abs(offset - self._offset) > JUMP_S:
             self._note_jump(offset)
         return now

@@ -60,11 +60,11 @@ class Recollection:
     ) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._passed = stopwatch
-        self._known: dict[_Key, KnownSpending] = {}
+        self._stopwatch = stopwatch
+        self._spending: dict[_Key, KnownSpending] = {}
         self._limits: dict[str, DeclaredLimit] = {}
-        self._open: dict[str, OpenHold] = {}
-        self._looked_at: dict[str, float] = {}
+        self._open_holds: dict[str, OpenHold] = {}
+        self._look_times: dict[str, float] = {}
         self._epoch = 0
         self._lock = fork_safe_lock()
 
@@ -81,7 +81,7 @@ class Recollection:
         now = self._clock()
         windows = {payer.account: payer.window(now).slot_at(now) for payer in budget.chain}
         with self._lock:
-            self._open[reservation.id] = OpenHold(budget, reservation, windows, epoch)
+            self._open_holds[reservation.id] = OpenHold(budget, reservation, windows, epoch)
         self._look(budget)
 
     def note_booked(self, settlement: Settlement, last_hold: Reservation) -> bool:
@@ -97,10 +97,10 @@ class Recollection:
         first_hold = settlement.reservation
         cost = settlement.cost or 0
         with self._lock:
-            hold = self._open.get(first_hold.id)
+            hold = self._open_holds.get(first_hold.id)
             if hold is not None and hold.reservation.id != last_hold.id:
                 return False
-            self._open.pop(first_hold.id, None)
+            self._open_holds.pop(first_hold.id, None)
             is_lost = (
                 hold is not None and hold.epoch != self._epoch
             )  # it was booked in what is lost
@@ -117,7 +117,7 @@ class Recollection:
         """A call was paid for whose hold the ledger had lost."""
         reservation = settlement.reservation
         with self._lock:
-            hold = self._open.pop(reservation.id, None)
+            hold = self._open_holds.pop(reservation.id, None)
             for account, window in _windows_of(reservation, hold).items():
                 self._add(account, window, unbooked=settlement.cost or 0)
 
@@ -130,20 +130,20 @@ class Recollection:
         """
         restored_of = {(entry.account, entry.window.key): entry for entry in spending}
         with self._lock:
-            for key, entry in self._known.items():
+            for key, entry in self._spending.items():
                 restoration = restored_of.get(key, KnownSpending(entry.account, entry.window))
-                self._known[key] = _after_restoring(entry, restoration, is_lost)
+                self._spending[key] = _after_restoring(entry, restoration, is_lost)
             if is_lost:
                 self._epoch += 1
-                self._looked_at.clear()
+                self._look_times.clear()
 
     def note_held_again(self, first_id: str, reservation: Reservation) -> bool:
         """A hold that was lost is made again; whether it is still wanted."""
         with self._lock:
-            hold = self._open.get(first_id)
+            hold = self._open_holds.get(first_id)
             if hold is None:
                 return False
-            self._open[first_id] = replace(hold, reservation=reservation, epoch=self._epoch)
+            self._open_holds[first_id] = replace(hold, reservation=reservation, epoch=self._epoch)
             return True
 
     # What is known
@@ -160,23 +160,23 @@ class Recollection:
 
     def is_open(self, reservation: Reservation) -> bool:
         """Whether this process has made a hold, and not closed it."""
-        return reservation.id in self._open
+        return reservation.id in self._open_holds
 
     def current(self, reservation: Reservation) -> Reservation:
         """A hold, or the one in its place."""
-        hold = self._open.get(reservation.id)
+        hold = self._open_holds.get(reservation.id)
         return reservation if hold is None else hold.reservation
 
     def open_holds(self) -> dict[str, OpenHold]:
         """The holds that are not settled, by the ids under which they were first made."""
         with self._lock:
-            return dict(self._open)
+            return dict(self._open_holds)
 
     def spending(self) -> list[KnownSpending]:
         """What is known of the windows that have not passed."""
         now = self._clock()
         with self._lock:
-            return [entry for entry in self._known.values() if not entry.window.has_passed(now)]
+            return [entry for entry in self._spending.values() if not entry.window.has_passed(now)]
 
     def limits(self) -> list[DeclaredLimit]:
         """The declared limits that were seen."""
@@ -189,7 +189,7 @@ class Recollection:
         """Look at the accounts of a chain that were not looked at lately, and at the limits."""
         with self._lock:
             due = [payer for payer in budget.chain if self._is_due(payer.account)]
-            before = dict(self._known) if due else {}
+            before = dict(self._spending) if due else {}
         if not due:
             return
         with suppress(LedgerError):  # the call goes on without
@@ -199,15 +199,15 @@ class Recollection:
                 limits = {limit.account: limit for limit in self._ledger.limits()}
                 with self._lock:
                     self._limits.update(limits)
-        self._forget_passed()
+        self._forget_past_windows()
 
     def _is_due(self, account: str) -> bool:
         """Whether an account should be looked at now."""
-        moment = self._passed()
-        looked_at = self._looked_at.get(account)
-        if looked_at is not None and moment - looked_at < LOOK_S:
+        moment = self._stopwatch()
+        last_look = self._look_times.get(account)
+        if last_look is not None and moment - last_look < LOOK_S:
             return False
-        self._looked_at[account] = moment
+        self._look_times[account] = moment
         return True
 
     def _see(self, state: AccountState, before: Mapping[_Key, KnownSpending]) -> None:
@@ -221,27 +221,29 @@ class Recollection:
         with self._lock:
             for window, amount in _spending_of(state):
                 key = (state.account, window.key)
-                entry = self._known.get(key, KnownSpending(state.account, window))
+                entry = self._spending.get(key, KnownSpending(state.account, window))
                 earlier = before.get(key, KnownSpending(state.account, window))
                 peak = max(entry.spent, amount)
                 unseen_spending = max(0, earlier.spent + earlier.own - peak)
                 booked_since = max(0, entry.own - earlier.own)
-                self._known[key] = entry._replace(
+                self._spending[key] = entry._replace(
                     limit=state.limit, spent=peak, own=unseen_spending + booked_since
                 )
 
-    def _forget_passed(self) -> None:
+    def _forget_past_windows(self) -> None:
         now = self._clock()
         with self._lock:
-            for key, entry in list(self._known.items()):
+            for key, entry in list(self._spending.items()):
                 if entry.window.has_passed(now):
-                    del self._known[key]
+                    del self._spending[key]
 
     def _add(self, account: str, window: Window, own: NanoUsd = 0, unbooked: NanoUsd = 0) -> None:
         """Add what a call cost."""
         key = (account, window.key)
-        entry = self._known.get(key, KnownSpending(account, window))
-        self._known[key] = entry._replace(own=entry.own + own, unbooked=entry.unbooked + unbooked)
+        entry = self._spending.get(key, KnownSpending(account, window))
+        self._spending[key] = entry._replace(
+            own=entry.own + own, unbooked=entry.unbooked + unbooked
+        )
 
 
 def _windows_of(reservation: Reservation, hold: OpenHold | None) -> Mapping[str, Window]:

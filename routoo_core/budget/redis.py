@@ -287,7 +287,7 @@ class RedisLedger:
             "generation": self._generation,
             "new_generation": uuid.uuid4().hex,
             "schema": SCHEMA_VERSION,
-            "windows": [_describe_known(entry) for entry in newest_first],
+            "windows": [_describe_spending(entry) for entry in newest_first],
         }
         reply = self._run("restore", request)
         self._generation = reply["generation"]
@@ -404,7 +404,7 @@ def _describe_current(budget: Budget, now: float) -> dict[str, str | bool]:
     }
 
 
-def _describe_known(entry: KnownSpending) -> dict[str, str]:
+def _describe_spending(entry: KnownSpending) -> dict[str, str]:
     window = entry.window
     return {
         "account": entry.account,

@@ -22,7 +22,7 @@ from routoo_core.lifetimes import PerProcess
 from routoo_core.money import NanoUsd, format_usd
 from routoo_core.redaction import redacted_url
 
-_MOST_ACCOUNTS_SAID = 10
+_MOST_ACCOUNTS_LISTED = 10
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -274,8 +274,8 @@ def _warn_of_loss(ledger: Ledger, spending: list[KnownSpending]) -> None:
         amount = entry.spent + entry.own + entry.unbooked
         spent_by[entry.account] = spent_by.get(entry.account, 0) + amount
     accounts = [f"{name} {format_usd(amount)}" for name, amount in spent_by.items()]
-    summary = ", ".join(accounts[:_MOST_ACCOUNTS_SAID]) or "nothing"
-    more = len(accounts) - _MOST_ACCOUNTS_SAID
+    summary = ", ".join(accounts[:_MOST_ACCOUNTS_LISTED]) or "nothing"
+    more = len(accounts) - _MOST_ACCOUNTS_LISTED
     if more > 0:
         summary += f" and {more} more accounts"
     _LOGGER.warning(

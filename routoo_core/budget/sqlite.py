@@ -101,7 +101,7 @@ class SqliteLedger:
         self.ttl = ttl
         self.clock = clock
         self.on_forgotten = check_on_forgotten(on_forgotten)
-        self._checked_at = -FILE_CHECK_S
+        self._last_check = -FILE_CHECK_S
         # Who only reads does not wait for those who write, so the one may fail without the other.
         self._outages = {"IMMEDIATE": self._new_outage(), "DEFERRED": self._new_outage()}
         self._in_memory: _Connection | None = None
@@ -109,12 +109,12 @@ class SqliteLedger:
         # What is wrong with a file is said at once; accounts in memory are opened by the first call, as a model may be
         # built on an event loop, which must not wait.
         connection = None if self.path == IN_MEMORY else _open(self.path)
-        self._opened = PerProcess(self._connect, connection)
+        self._connections = PerProcess(self._connect, connection)
 
     @property
     def _connection(self) -> sqlite3.Connection:
         """This process's."""
-        return self._opened.get().db
+        return self._connections.get().db
 
     @property
     def url(self) -> str:
@@ -288,7 +288,7 @@ class SqliteLedger:
         A file that was deleted can be read while it is open: all that it held counts as seen.
         """
         now = self.clock()
-        connection = self._opened.get()
+        connection = self._connections.get()
         is_lost = self._is_lost(connection)
         if not is_lost:
             with self._transaction("IMMEDIATE") as db:
@@ -307,7 +307,7 @@ class SqliteLedger:
 
     def close(self) -> None:
         """Close the file."""
-        connection = self._opened.get()
+        connection = self._connections.get()
         with connection.lock:
             connection.db.close()
 
@@ -320,15 +320,15 @@ class SqliteLedger:
             LedgerForgot: The file was moved, deleted or replaced.
         """
         moment = time.monotonic()
-        is_checked = moment - self._checked_at < FILE_CHECK_S
+        is_checked = moment - self._last_check < FILE_CHECK_S
         if is_checked and self.on_forgotten == FORGOTTEN_REFUSE:
             return
-        if self._is_lost(self._opened.get()):
+        if self._is_lost(self._connections.get()):
             raise LedgerForgot(
                 f"the ledger {self.path} was moved or deleted while it was open",
                 "Put the file back",
             )
-        self._checked_at = moment
+        self._last_check = moment
 
     def _is_lost(self, connection: _Connection) -> bool:
         """Whether the file that is open is no longer where others find it."""
@@ -354,7 +354,7 @@ class SqliteLedger:
             connection = _open(self.path)
         except ConfigurationError as error:
             raise LedgerError(f"the ledger {self.path} cannot be opened anew: {error}") from error
-        self._opened = PerProcess(self._connect, connection)
+        self._connections = PerProcess(self._connect, connection)
 
     @contextmanager
     def _reading(self) -> Iterator[AccountReader]:
@@ -372,7 +372,7 @@ class SqliteLedger:
         Raises:
             LedgerError: SQLite failed: the file is locked for too long, the disk is full.
         """
-        connection = connection or self._opened.get()
+        connection = connection or self._connections.get()
         outage = self._outages[kind]
         with outage.asking() as turn, self._turn(connection), turn():
             db = connection.db

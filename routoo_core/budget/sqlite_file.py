@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots, carried_over
+from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots, carry_amount
 from routoo_core.budget.ledger import KnownSpending
 from routoo_core.budget.period import Window
 from routoo_core.errors import ConfigurationError, LedgerError
@@ -413,7 +413,7 @@ class AccountReader:
         """
         row = self.db.execute(query, (budget.account, window.key)).fetchone()
         if row is None:
-            row = (window.start, self._carried_into(window, budget), 0, 0, 0, 0)
+            row = (window.start, self._carry_into(window, budget), 0, 0, 0, 0)
         # A run starts with its first call.
         start, carryover, *amounts = row
         window = Window(window.key, start, window.end)
@@ -423,7 +423,7 @@ class AccountReader:
         state = AccountState(budget.account, window, self.now, limit, *amounts)
         return self._with_expired_holds(state)
 
-    def _carried_into(self, window: Window, budget: Budget) -> NanoUsd:
+    def _carry_into(self, window: Window, budget: Budget) -> NanoUsd:
         """What the last run or calendar window of an account leaves for ``window``."""
         if not budget.carry_over:
             return 0
@@ -434,7 +434,7 @@ class AccountReader:
         """
         row = self.db.execute(query, (budget.account, window.start)).fetchone()
         previous = None if row is None else self._state(row)
-        return carried_over(budget, window, previous)
+        return carry_amount(budget, window, previous)
 
     def _slots(self, account: str, window: Window) -> list[Slot]:
         """The slots of a rolling period, oldest first, as far back as they can matter."""

@@ -179,14 +179,14 @@ def build_catalogue(
     columns = sorted({score.column for score in basis})
     variants = _variants(facts_of_key, basis)
     table = make_score_table(basis, columns, variants, facts_of_key)
-    fitted = fit_abilities(table)
+    fit = fit_abilities(table)
     return CatalogueContent(
         models=[facts_of_key[key] for key in sorted(facts_of_key)],
         aliases=_aliases(facts_of_key, basis),
         scores=basis,
         columns=columns,
-        abilities=_abilities(fitted, variants, basis),
-        scale=fitted.scale,
+        abilities=_abilities(fit, variants, basis),
+        scale=fit.scale,
     )
 
 
@@ -272,12 +272,12 @@ def _stem(key: str) -> str:
 def _facts_matrix(variants: Sequence[Variant], facts_of_key: Mapping[str, ModelFacts]) -> Floats:
     """One, release, price, size, whether it reasons, and the effort; what is missing is the mean of the others."""
     numbers = np.array([_numbers_of(facts_of_key[key]) for key, _ in variants])
-    means = np.array([_known_mean(numbers[:, column]) for column in range(numbers.shape[1])])
+    means = np.array([_mean_without_gaps(numbers[:, column]) for column in range(numbers.shape[1])])
     complete_numbers = np.where(np.isnan(numbers), means, numbers)
     return np.concatenate([complete_numbers, _effort_columns(variants)], axis=1)
 
 
-def _known_mean(values: Floats) -> float:
+def _mean_without_gaps(values: Floats) -> float:
     numbers = values[~np.isnan(values)]
     return float(numbers.mean()) if len(numbers) else 0.0
 
@@ -301,7 +301,7 @@ def _effort_columns(variants: Sequence[Variant]) -> Floats:
 
 
 def _abilities(
-    fitted: Abilities, variants: Sequence[Variant], scores: Sequence[PublishedScore]
+    fit: Abilities, variants: Sequence[Variant], scores: Sequence[PublishedScore]
 ) -> dict[Variant, Ability]:
     count = Counter((score.key, score.effort) for score in scores)
     latest: dict[Variant, str] = {}
@@ -312,8 +312,8 @@ def _abilities(
     abilities = {}
     for number, variant in enumerate(variants):
         abilities[variant] = Ability(
-            fitted.mean[number].astype(np.float32),
-            fitted.deviation[number].astype(np.float32),
+            fit.mean[number].astype(np.float32),
+            fit.deviation[number].astype(np.float32),
             count[variant],
             latest.get(variant, ""),
         )

@@ -136,11 +136,17 @@ def is_written_by(path: Path, step: Step, exceptions: Collection[str] = ()) -> b
         return False
 
     inputs = [dict(_describe_input(source)) for source in step.inputs]
-    now = (step.name, _compared(_plain_settings(step), exceptions), inputs)
-    return is_unchanged and now == (earlier[0], _compared(earlier[1], exceptions), earlier[2])
+    now = (step.name, _comparable_settings(_plain_settings(step), exceptions), inputs)
+    return is_unchanged and now == (
+        earlier[0],
+        _comparable_settings(earlier[1], exceptions),
+        earlier[2],
+    )
 
 
-def _compared(settings: Mapping[str, object], exceptions: Collection[str]) -> dict[str, object]:
+def _comparable_settings(
+    settings: Mapping[str, object], exceptions: Collection[str]
+) -> dict[str, object]:
     return {name: value for name, value in settings.items() if name not in exceptions}
 
 

@@ -152,14 +152,14 @@ class _UniquePrompts:
         self.dropped = {"malformed": 0, "repeated": 0}
         self._words = set()
         for seed in seeds:
-            self._words.add(_joined_words(seed.prompt))
+            self._words.add(_join_words(seed.prompt))
 
     def add(self, prompt: SyntheticPrompt | None, subject: str) -> None:
         """Keep a prompt, or count why it is dropped."""
         if prompt is None:
             self.dropped["malformed"] += 1
             return
-        words = _joined_words(prompt.prompt)
+        words = _join_words(prompt.prompt)
         if words in self._words:
             self.dropped["repeated"] += 1
             return
@@ -174,7 +174,7 @@ class _UniquePrompts:
         self.rows.append({**labels, **prompt.to_dict()})
 
 
-def _joined_words(prompt: str) -> str:
+def _join_words(prompt: str) -> str:
     """The words of a prompt; the text itself where it has no words."""
     words = " ".join(words_of(prompt))
     return words or prompt

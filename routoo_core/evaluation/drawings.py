@@ -31,9 +31,13 @@ from routoo_core.plotting import (
     REST_COLOUR,
     SERIES_COLOURS,
     SHOWN_EXPERTS,
+    SHOWN_SERIES,
+    SeriesStyle,
     colour_scale,
     empty_figure,
+    label_log_scale,
     labels_as_text,
+    series_style,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +55,9 @@ SIMPLE_ROUTER_COLOURS = {
 BLIND_ROUTER_DASHES = {ZERO_ROUTER: "--", RANDOM_MIX: ":"}
 RULE_COLOUR = "#58a6ff"
 
+SHOWN_BANDS = 3
+"""Bands of more curves would hide each other; only the first router's is drawn then."""
+
 PAPER_ALPHAS = (1.0, 0.1, 0.01)
 """The α of the paper's Figure 2."""
 
@@ -61,6 +68,14 @@ _REM_PER_INCH = 6
 _VISIBLE_SHARE = 1e-6
 
 
+def router_styles(routers: Sequence[str]) -> dict[str, SeriesStyle]:
+    """The routers that are drawn, the first ``SHOWN_SERIES`` of a report, and how each is drawn everywhere."""
+    styles = {}
+    for position, name in enumerate(routers[:SHOWN_SERIES]):
+        styles[name] = series_style(position)
+    return styles
+
+
 # Figure 2: quality over cost
 
 
@@ -69,8 +84,12 @@ def draw_curves(report: Report) -> str:
     figure = empty_figure(10, 5.6)
     axes = _add_axes(figure, report.cost_unit, "quality")
 
-    for name, colour in zip(report.routers, SERIES_COLOURS, strict=False):
-        _draw_band(axes, name, report.curves[name], colour)
+    styles = router_styles(report.routers)
+    for name, style in styles.items():
+        curve = report.curves[name]
+        _draw_curve(axes, name, curve, style)
+        if len(styles) <= SHOWN_BANDS or name == report.first_router:
+            _draw_band(axes, curve, style)
     _draw_rules(axes, report.rules)
     _draw_paper_alphas(axes, report.rules.ratio)
     _draw_simple_routers(axes, report.curves)
@@ -81,10 +100,22 @@ def draw_curves(report: Report) -> str:
     return _to_svg(figure, "Quality over cost of routers and experts")
 
 
-def _draw_band(axes: Axes, name: str, curve: CurveBand, colour: str) -> None:
-    """The curve of an evaluated router in its 95 % band."""
-    axes.plot(curve.cost, curve.quality, color=colour, lw=2.4, label=name, zorder=3)
-    axes.fill_between(curve.cost, curve.low, curve.high, color=colour, alpha=0.15, lw=0)
+def _draw_curve(axes: Axes, name: str, curve: CurveBand, style: SeriesStyle) -> None:
+    """The curve of an evaluated router."""
+    axes.plot(
+        curve.cost,
+        curve.quality,
+        color=style.colour,
+        ls=style.dashes,
+        lw=2.4,
+        label=name,
+        zorder=3,
+    )
+
+
+def _draw_band(axes: Axes, curve: CurveBand, style: SeriesStyle) -> None:
+    """The 95 % band of an evaluated router's curve."""
+    axes.fill_between(curve.cost, curve.low, curve.high, color=style.colour, alpha=0.15, lw=0)
 
 
 def _draw_rules(axes: Axes, rules: RulePoints) -> None:
@@ -102,12 +133,15 @@ def _draw_rule(axes: Axes, rule: Sequence[RulePoint], label: str, dashes: str) -
 
 def _draw_paper_alphas(axes: Axes, rule: Sequence[RulePoint]) -> None:
     """Where the ratio rule stands at each of the paper's α, or at the nearest one there is."""
+    alphas_at: dict[tuple[float, float], list[str]] = {}
     for alpha in PAPER_ALPHAS:
         nearest = min(rule, key=lambda point: abs(point.parameter - alpha))
-        position = (nearest.cost, nearest.quality)
+        alphas_at.setdefault((nearest.cost, nearest.quality), []).append(f"{alpha:g}")
+
+    for position, alphas in alphas_at.items():
         axes.plot(*position, "D", color=SERIES_COLOURS[0], ms=6, zorder=5)
         axes.annotate(
-            f"α = {alpha:g}",
+            f"α = {', '.join(alphas)}",
             position,
             (0, 9),
             textcoords="offset points",
@@ -142,9 +176,10 @@ def _scale_costs(axes: Axes, costs: Sequence[float]) -> None:
 
     if len(positive) == len(costs):
         axes.set_xscale("log")
+        label_log_scale(axes.xaxis)
     else:
         axes.set_xscale("symlog", linthresh=min(positive))
-    axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel(f"{axes.get_xlabel()} (log scale)")
 
 
@@ -154,14 +189,17 @@ def _scale_costs(axes: Axes, costs: Sequence[float]) -> None:
 def draw_domains(report: Report) -> str:
     """Quality of routers and of the best single expert in each domain; an SVG to put in a page."""
     domains = sorted(report.domains, key=lambda row: row.best_single)
-    figure = empty_figure(10, 1.4 + 0.32 * len(domains))
+    styles = router_styles(report.routers)
+    rows_height = 1.4 + 0.32 * len(domains)
+    legend_height = 1.0 + 0.2 * len(styles)
+    figure = empty_figure(10, max(rows_height, legend_height))
     axes = _add_axes(figure, "quality", "")
     heights = np.arange(len(domains))
 
     _draw_experts_by_domain(axes, domains, report.best_single)
-    for name, colour in zip(report.routers, SERIES_COLOURS, strict=False):
+    for name, style in styles.items():
         quality = [row.routers[name] for row in domains]
-        axes.plot(quality, heights, "D", color=colour, ms=6, label=name)
+        axes.plot(quality, heights, style.marker, color=style.colour, ms=6, label=name)
 
     labels = [f"{row.domain} ({row.prompts})" for row in domains]
     axes.set_yticks(heights, labels)
@@ -239,16 +277,25 @@ def _draw_stacked_bars(
 
 def draw_reliability(report: Report) -> str:
     """Observed over predicted quality; an SVG to put in a page."""
-    figure = empty_figure(5.5, 4.6)
+    figure = empty_figure(7.5, 4.6)
     axes = _add_axes(figure, "predicted quality", "observed quality")
 
     axes.plot([0, 1], [0, 1], color=_INK, lw=1, ls="--", alpha=0.5)
-    for (name, row), colour in zip(report.predictions.items(), SERIES_COLOURS, strict=False):
-        predicted = [point.predicted for point in row.reliability]
-        observed = [point.observed for point in row.reliability]
-        axes.plot(predicted, observed, "o-", color=colour, label=name)
+    for name, style in router_styles(report.routers).items():
+        groups = report.predictions[name].reliability
+        predicted = [group.predicted for group in groups]
+        observed = [group.observed for group in groups]
+        axes.plot(
+            predicted,
+            observed,
+            color=style.colour,
+            ls=style.dashes,
+            marker=style.marker,
+            ms=5,
+            label=name,
+        )
 
-    axes.legend(loc="upper left", **_legend_style())
+    _add_legend_beside(axes)
     return _to_svg(figure, "Reliability of the predictions")
 
 
@@ -273,7 +320,7 @@ def _add_axes(figure: Figure, x_label: str, y_label: str) -> Axes:
 
 
 def _legend_style() -> dict[str, Any]:
-    return {"frameon": False, "labelcolor": _INK, "fontsize": 9}
+    return {"frameon": False, "labelcolor": _INK, "fontsize": 9, "handlelength": 2.6}
 
 
 def _add_legend_beside(axes: Axes) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from routoo_core.errors import MissingDependency
 from routoo_core.evaluation.drawings import (
+    SHOWN_BANDS,
     SIMPLE_ROUTER_COLOURS,
     draw_curves,
     draw_domains,
@@ -22,6 +23,7 @@ from routoo_core.evaluation.summaries import table_summaries
 from routoo_core.evaluation.tables import SIZE_CLASSES, SIZE_UNKNOWN, TIERS
 from routoo_core.files import replacing
 from routoo_core.measures.figures import RouterFigures, format_figure
+from routoo_core.plotting import SHOWN_SERIES
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 
@@ -67,6 +69,8 @@ def render_page(report: Report) -> str:
         tables=_all_tables(report),
         summaries=table_summaries(report),
         drawings=_all_drawings(report),
+        shown_routers=SHOWN_SERIES,
+        shown_bands=SHOWN_BANDS,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo_core.measures.curve import Curve
-from routoo_core.plotting import SERIES_COLOURS, empty_figure, save_figure
+from routoo_core.plotting import SERIES_COLOURS, empty_figure, label_log_scale, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,6 +122,6 @@ def _scale_axes(axes: Axes, title: str, quality_label: str) -> None:
         ylabel=quality_label,
         title=title,
     )
-    axes.xaxis.set_major_formatter("{x:g}")
+    label_log_scale(axes.xaxis)
     axes.grid(alpha=0.25)
     axes.legend(loc="lower right")

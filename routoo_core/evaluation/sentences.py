@@ -88,14 +88,14 @@ def _match(report: Report) -> str:
     interval = figures.intervals["match"]
 
     if isinf(match):
-        reached = "at no cost up to the dearest expert's"
+        price = "at no cost up to the dearest expert's"
     else:
-        reached = f"at {_percent(match)} of its cost"
+        price = f"at {_percent(match)} of its cost"
     if isfinite(match):
         cost = best_expert(report).cost
-        reached += f", {dollars(match * cost)} instead of {money(cost, report)}"
+        price += f", {dollars(match * cost)} instead of {money(cost, report)}"
     return (
-        f"{report.first_router} matches {report.best_single}, the best single expert, {reached} "
+        f"{report.first_router} matches {report.best_single}, the best single expert, {price} "
         f"({_percent(interval.low)} to {_percent(interval.high)})."
     )
 

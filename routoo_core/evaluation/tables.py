@@ -128,7 +128,7 @@ def tier_rows(
         scores = lagrangian.score[rule]
         spending = float(lagrangian.cost[rule].mean())
         quality = float(scores.mean())
-        shares = _shares_of_calls(lagrangian.chosen[rule], len(cost))
+        shares = _shares_of_calls(lagrangian.choices[rule], len(cost))
 
         row = TierRow(
             tier=tier,

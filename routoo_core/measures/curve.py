@@ -99,13 +99,13 @@ class ServedSweep:
         rules: The rules that chose.
         cost: Cost of the chosen expert, rules × prompts.
         score: Observed score of the chosen expert, rules × prompts, 0–1.
-        chosen: Column of the chosen expert, rules × prompts.
+        choices: Column of the chosen expert, rules × prompts.
     """
 
     rules: tuple[PreferenceRule, ...]
     cost: Array = field(repr=False)
     score: Array = field(repr=False)
-    chosen: NDArray[np.int64] = field(repr=False)
+    choices: NDArray[np.int64] = field(repr=False)
 
     def of_kind(self, kind: type) -> ServedSweep:
         """The part of the sweep by rules of one class."""
@@ -115,7 +115,7 @@ class ServedSweep:
                 rows.append(row)
 
         rules = tuple(self.rules[row] for row in rows)
-        return ServedSweep(rules, self.cost[rows], self.score[rows], self.chosen[rows])
+        return ServedSweep(rules, self.cost[rows], self.score[rows], self.choices[rows])
 
     def row_within(self, budget: float) -> int:
         """Row of the rule that spends the most within ``budget`` a prompt, or of the cheapest if none does.

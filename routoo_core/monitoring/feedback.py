@@ -348,7 +348,7 @@ def _week(monday: date, calls: Sequence[RoutedCall], estimator: SavingsEstimator
         shadow=sum(call.shadow for call in calls),
         spent=sum(amounts) if amounts else None,
         unpriced=len(calls) - len(amounts),
-        routed=estimator.routed(calls).usd,
+        routed=estimator.cost_with_routing(calls).usd,
         savings=estimator.savings(calls),
         stats=feedback_stats(calls),
         shares={name: _choice_share(calls, name) for name in choices},
@@ -391,7 +391,9 @@ def _shadow_calls(calls: Sequence[RoutedCall], estimator: SavingsEstimator) -> S
     shadow = [call for call in calls if call.shadow]
     priced_calls = [call for call in shadow if call.spent is not None]
     spending = sum(call.spent or 0.0 for call in priced_calls)
-    return ShadowCalls(len(shadow), len(priced_calls), spending, estimator.routed(priced_calls).usd)
+    return ShadowCalls(
+        len(shadow), len(priced_calls), spending, estimator.cost_with_routing(priced_calls).usd
+    )
 
 
 def _drift_interval(difference: Array, predicted: Array) -> tuple[float, float] | None:

@@ -73,9 +73,9 @@ def goal_progress(calls: Sequence[RoutedCall], forecasts: CostForecasts) -> list
     progress = []
     for (policy, target), under_goal in calls_of.items():
         if policy == SAVE:
-            progress.append(_saved(target, under_goal, forecasts))
+            progress.append(_saving_progress(target, under_goal, forecasts))
         else:
-            progress.append(_matched(target, under_goal))
+            progress.append(_match_progress(target, under_goal))
     return progress
 
 
@@ -91,7 +91,7 @@ def _goal_of(call: RoutedCall) -> tuple[str, float] | None:
     return None
 
 
-def _matched(target: float, calls: Sequence[RoutedCall]) -> GoalProgress:
+def _match_progress(target: float, calls: Sequence[RoutedCall]) -> GoalProgress:
     """Predicted quality, and feedback, as shares of what was predicted of the best."""
     best = sum(_best_quality(call) for call in calls)
     quality = sum(call.qualities[call.choice] for call in calls)
@@ -123,7 +123,9 @@ def _observed_share(
     return share, (share - half_width, share + half_width)
 
 
-def _saved(target: float, calls: Sequence[RoutedCall], forecasts: CostForecasts) -> GoalProgress:
+def _saving_progress(
+    target: float, calls: Sequence[RoutedCall], forecasts: CostForecasts
+) -> GoalProgress:
     """What was saved of the cost of the best."""
     best = forecasts.estimate(calls, _best_expert)
     spending = sum(call.routed for call in calls)

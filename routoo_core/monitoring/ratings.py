@@ -96,7 +96,7 @@ class LoggedFeedback:
         by_kind: dict[str, object] = {}
         if isinstance(value, Mapping):
             for kind, rating in value.items():
-                by_kind[kind] = _unwrapped(rating, SCORE_KEY)
+                by_kind[kind] = _unwrap(rating, SCORE_KEY)
             value = by_kind.pop(SCORE_KEY, None)
         stats = line.get("feedback_stats")
         if isinstance(stats, Mapping):
@@ -125,7 +125,7 @@ class LoggedFeedback:
         return self.by_kind[kinds[0]]
 
 
-def _unwrapped(rating: object, key: str) -> object:
+def _unwrap(rating: object, key: str) -> object:
     """The value of an object that holds one under a key; any other value as it is."""
     if isinstance(rating, Mapping):
         return rating.get(key, rating)

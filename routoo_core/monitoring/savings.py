@@ -86,7 +86,7 @@ class Savings:
             return " ".join(sentences)
 
         sentences.append(self._describe_baseline())
-        sentences.append(self._describe_saved())
+        sentences.append(self._describe_saving())
         if self._is_all_on_baseline:
             return " ".join(sentences)
         if self.quality is not None and self.baseline_quality is not None:
@@ -123,7 +123,7 @@ class Savings:
             return f"{self.baseline} answered all of them; its answers alone cost {usd} of that."
         return f"All on {self.baseline}, they would have cost about {usd} ({low} to {high})."
 
-    def _describe_saved(self) -> str:
+    def _describe_saving(self) -> str:
         if not self.is_clear:
             return f"Whether that saves anything cannot be told: {self._usd(self.low)} to {self._usd(self.high)}."
         verb = "saves" if self.saved > 0 else "loses"
@@ -159,13 +159,13 @@ class SavingsEstimator:
     def savings(self, calls: Sequence[RoutedCall]) -> Savings:
         """What routing saves on some calls of the log."""
         without_routing = self._on_baseline(calls)
-        with_routing = self.routed(calls)
+        with_routing = self.cost_with_routing(calls)
         seconds = sum(call.predict_s for call in calls)
         routing = seconds / _SECONDS_PER_HOUR * self._usd_per_hour
         difference = without_routing.usd - with_routing.usd - routing
         differing = [call for call in calls if not self._is_alike(call)]
         baseline = self._on_baseline(differing)
-        choices = self.routed(differing)
+        choices = self.cost_with_routing(differing)
         low = difference - hypot(baseline.below, choices.above)
         high = difference + hypot(baseline.above, choices.below)
         alike = self._on_baseline([call for call in calls if self._is_alike(call)])
@@ -196,7 +196,7 @@ class SavingsEstimator:
         """Whether the same forecast holds with routing and without: what it is off by makes no difference."""
         return call.shadow and call.choice == self._baseline
 
-    def routed(self, calls: Sequence[RoutedCall]) -> CostEstimate:
+    def cost_with_routing(self, calls: Sequence[RoutedCall]) -> CostEstimate:
         """What calls cost through the router: known of live calls, forecast of calls in shadow."""
         live_usd = sum(call.routed for call in calls if not call.shadow)
         shadow = [call for call in calls if call.shadow]

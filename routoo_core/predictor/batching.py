@@ -118,28 +118,28 @@ class _ModelThread:
     def __init__(self, predictor: Predictor, max_batch: int, memory: int) -> None:
         self._predictor = predictor
         self._max_batch = max_batch
-        self._remembered = memory
+        self._memory = memory
         self._waiting: deque[str] = deque()
         self._pending: dict[str, Future[Row]] = {}
         self._recent: OrderedDict[str, Future[Row]] = OrderedDict()
-        self._changed = threading.Condition()
+        self._change = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def submit(self, prompts: Sequence[str]) -> list[Future[Row]]:
         """A future for each prompt, the same one for the same prompt."""
-        with self._changed:
+        with self._change:
             futures = [self._future_of(prompt) for prompt in prompts]
             if self._waiting and self._thread is None:
                 self._start()
-            self._changed.notify_all()
+            self._change.notify_all()
         return futures
 
     def stop(self) -> None:
         """Let the thread finish the waiting prompts, and wait for its end."""
-        with self._changed:
+        with self._change:
             thread = self._thread
             self._thread = None
-            self._changed.notify_all()
+            self._change.notify_all()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
@@ -163,8 +163,8 @@ class _ModelThread:
 
     def _next_batch(self) -> list[str]:
         """Waiting prompts, up to a batch; none once the thread is to end."""
-        with self._changed:
-            self._changed.wait_for(self._has_work_or_ends)
+        with self._change:
+            self._change.wait_for(self._has_work_or_ends)
             size = min(self._max_batch, len(self._waiting))
             return [self._waiting.popleft() for _ in range(size)]
 
@@ -205,11 +205,11 @@ class _ModelThread:
 
     def _take_pending(self, prompts: list[str], remember: bool = False) -> list[Future[Row]]:
         """The futures of a pass that ended; from here on its prompts are recent, or unknown if it failed."""
-        with self._changed:
+        with self._change:
             futures = [self._pending.pop(prompt) for prompt in prompts]
             if remember:
                 self._recent.update(zip(prompts, futures, strict=True))
-            while len(self._recent) > self._remembered:
+            while len(self._recent) > self._memory:
                 self._recent.popitem(last=False)
         return futures
 

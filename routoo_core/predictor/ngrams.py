@@ -114,7 +114,7 @@ def _word_buckets(lower: str) -> NDArray[np.int64]:
         (crc32(word.encode("utf-8", "replace")) for word in words), np.uint32, len(words)
     )
     pairs = hashes[:-1] * _PAIR_FACTOR + hashes[1:]
-    singles_and_pairs = np.concatenate([hashes, _mixed(pairs)])
+    singles_and_pairs = np.concatenate([hashes, _mix(pairs)])
     return (singles_and_pairs % WORD_BUCKETS).astype(np.int64)
 
 
@@ -122,22 +122,22 @@ def _character_buckets(lower: str) -> NDArray[np.int64]:
     """Buckets of the sequences of characters."""
     codes = _code_points(f" {lower} ")
     wide = codes >= _FIRST_WIDE
-    sequences = [_mixed(codes[wide])]
+    sequences = [_mix(codes[wide])]
     rolling = codes
     for length in range(2, max(_SEQUENCE_LENGTHS) + 1):
         if len(codes) < length:
             break
         rolling = rolling[:-1] * _CHARACTER_FACTOR + codes[length - 1 :]
         if length in _SEQUENCE_LENGTHS:
-            sequences.append(_mixed(rolling))
+            sequences.append(_mix(rolling))
         elif length == 2:
             both_wide = wide[:-1] & wide[1:]
-            sequences.append(_mixed(rolling[both_wide]))
+            sequences.append(_mix(rolling[both_wide]))
     every = np.concatenate(sequences)
     return (every % CHARACTER_BUCKETS).astype(np.int64) + WORD_BUCKETS
 
 
-def _mixed(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+def _mix(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Spread what the low bits lack."""
     spread = (hashes ^ (hashes >> np.uint32(15))) * _MIX_FACTOR
     return spread ^ (spread >> np.uint32(13))

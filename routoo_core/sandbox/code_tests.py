@@ -16,11 +16,11 @@ from routoo_core.sandbox.namespaces import check_sandbox
 from routoo_core.sandbox.plain_tests import functions_under_test
 from routoo_core.sandbox.processes import (
     PROCESSES,
-    opened_pipe,
     output_of,
+    pipe_ends,
     read_result,
+    sandbox_process,
     send_task,
-    started_process,
 )
 
 
@@ -65,16 +65,16 @@ def tests_pass(
 def _run_apart(program: Task, judging: Task, deadline: float, unsafe: bool) -> bytes:
     """What the tests' process writes, whose functions are called in the program's process."""
     with (
-        opened_pipe() as requests,
-        opened_pipe() as replies,
-        opened_pipe() as orders,
-        opened_pipe() as result,
+        pipe_ends() as requests,
+        pipe_ends() as replies,
+        pipe_ends() as orders,
+        pipe_ends() as result,
     ):
         descriptors = (requests.writer.fileno(), replies.reader.fileno())
         judging = {**judging, "requests": descriptors[0], "replies": descriptors[1]}
         with (
-            started_process(serve_calls, requests.reader, replies.writer, unsafe),
-            started_process(judge_calls, orders.reader, result.writer, unsafe, descriptors),
+            sandbox_process(serve_calls, requests.reader, replies.writer, unsafe),
+            sandbox_process(judge_calls, orders.reader, result.writer, unsafe, descriptors),
         ):
             for end in (requests.reader, replies.writer, orders.reader, result.writer):
                 end.close()

@@ -71,7 +71,7 @@ exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all --ambient-caps=-
 """
 
 
-def sandboxed(program: Sequence[str], root: Path) -> list[str]:
+def sandbox_command(program: Sequence[str], root: Path) -> list[str]:
     """The command that runs a program of this Python's in a sandbox.
 
     Args:
@@ -100,7 +100,7 @@ def sandbox_problem() -> str | None:
     if missing:
         return f"{', '.join(missing)} of util-linux is not installed"
     with tempfile.TemporaryDirectory(prefix="routoo-sandbox-") as folder:
-        command = sandboxed([sys.executable, "-I", "-c", "print('ready')"], Path(folder))
+        command = sandbox_command([sys.executable, "-I", "-c", "print('ready')"], Path(folder))
         try:
             trial = subprocess.run(  # noqa: S603
                 command, env={}, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=False

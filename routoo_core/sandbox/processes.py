@@ -18,7 +18,7 @@ from typing import IO
 
 from routoo_core.sandbox import graded_process
 from routoo_core.sandbox.graded_process import Task
-from routoo_core.sandbox.namespaces import sandboxed
+from routoo_core.sandbox.namespaces import sandbox_command
 
 OUTPUT_LIMIT = 4096
 """Bytes that a process may write to its result before it is stopped; what a program prints goes nowhere."""
@@ -36,7 +36,7 @@ class Pipe:
 
 
 @contextmanager
-def opened_pipe() -> Iterator[Pipe]:
+def pipe_ends() -> Iterator[Pipe]:
     """A pipe, whose ends are closed afterwards."""
     reader, writer = os.pipe()
     with (
@@ -47,7 +47,7 @@ def opened_pipe() -> Iterator[Pipe]:
 
 
 @contextmanager
-def started_process(
+def sandbox_process(
     entry: Callable[[], None],
     stdin: IO[bytes],
     stdout: IO[bytes],
@@ -66,7 +66,7 @@ def started_process(
     program = [sys.executable, "-I", "-c", f"{_SOURCE}\n{entry.__name__}()\n"]
     with tempfile.TemporaryDirectory(prefix="routoo-code-") as folder:
         process = subprocess.Popen(  # noqa: S603
-            program if unsafe else sandboxed(program, Path(folder)),
+            program if unsafe else sandbox_command(program, Path(folder)),
             cwd=folder,
             env={},
             stdin=stdin,
@@ -87,15 +87,15 @@ def output_of(entry: Callable[[], None], task: Task, deadline: float, unsafe: bo
     """What one process writes to its result; see :func:`read_result`.
 
     Args:
-        entry: The function that it runs; see :func:`started_process`.
+        entry: The function that it runs; see :func:`sandbox_process`.
         task: What it reads first.
         deadline: By ``time.monotonic``, seconds.
         unsafe: Whether it runs without a sandbox.
     """
     with (
-        opened_pipe() as orders,
-        opened_pipe() as result,
-        started_process(entry, orders.reader, result.writer, unsafe),
+        pipe_ends() as orders,
+        pipe_ends() as result,
+        sandbox_process(entry, orders.reader, result.writer, unsafe),
     ):
         orders.reader.close()
         result.writer.close()

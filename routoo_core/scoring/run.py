@@ -46,7 +46,7 @@ def score_experts(task: ScoringTask, asker: Asker, progress: Progress = SILENT) 
         pairs = asyncio.run(_score_pairs(task, asker, progress))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
-    return ScoringResult(pairs, asker.spent, asker.stopped)
+    return ScoringResult(pairs, asker.spent, asker.stop_reasons)
 
 
 async def _score_pairs(task: ScoringTask, asker: Asker, progress: Progress) -> list[PairScore]:

@@ -22,7 +22,7 @@ class ChatAnswer:
         words: What each choice says, a token a word.
         finish_reason: Of each choice.
         tool_calls: Of each choice.
-        reported: The usage that was sent last; ``None`` before.
+        last_usage: The usage that was sent last; ``None`` before.
     """
 
     def __init__(self, reply: Reply, body: Mapping[str, Any]) -> None:
@@ -30,7 +30,7 @@ class ChatAnswer:
         self._body = body
         self._choices = reply.count(body)
         self.words, self.finish_reason = reply.words(body)
-        self.reported: Any = None
+        self.last_usage: Any = None
         self.tool_calls = []
         for index, call in enumerate(reply.tool_calls):
             self.tool_calls.append(_tool_call(index, call))
@@ -114,10 +114,10 @@ class ChatAnswer:
         """The answer with what it says of its usage."""
         if not self._reply.report_usage:
             return answer
-        self.reported = (
+        self.last_usage = (
             openai_usage(tokens) if self._reply.usage is AUTO else self._reply.report(tokens)
         )
-        return {**answer, "usage": self.reported}
+        return {**answer, "usage": self.last_usage}
 
     def _tokens_of_choice(self) -> int:
         """A word, and a word of a tool call's arguments, is one token."""

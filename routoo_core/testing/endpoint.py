@@ -163,7 +163,7 @@ class _Handler(WireHandler):
             return
         payload = encode_body(answer.whole())[: reply.cut_bytes]
         is_whole = reply.cut_bytes is None
-        self._bill(body, answer.tokens, answer.reported if is_whole else None)
+        self._bill(body, answer.tokens, answer.last_usage if is_whole else None)
         self.send_body(200, payload, reply.headers, reply.content_type)
 
     # Streams
@@ -188,20 +188,20 @@ class _Handler(WireHandler):
                     if reply.hang_after == chunk_count
                     else answer.tokens_so_far(chunk_count)
                 )
-                self._bill(body, tokens, answer.reported)
+                self._bill(body, tokens, answer.last_usage)
                 is_billed = True
                 self._break_off(reply, chunk_count)
                 return
 
             closing = answer.closing_chunks()
-            self._bill(body, answer.tokens, answer.reported)
+            self._bill(body, answer.tokens, answer.last_usage)
             is_billed = True
             for chunk in closing:
                 self.send_event(chunk)
             self._end_stream(reply)
         finally:
             if not is_billed:
-                self._bill(body, answer.tokens_so_far(chunk_count), answer.reported)
+                self._bill(body, answer.tokens_so_far(chunk_count), answer.last_usage)
 
     @staticmethod
     def _breaks_off(reply: Reply, words: int) -> bool:

@@ -28,8 +28,8 @@ class TextAnswer:
         self._body = body
         self._words, self._finish_reason = reply.words(body)
         grammar = body.get("grammar", "")
-        self._forced = [int(token) for token in _FORCED_TOKEN.findall(grammar)]
-        self.tokens = Usage(len(body["prompt"]), len(self._forced or self._words))
+        self._forced_tokens = [int(token) for token in _FORCED_TOKEN.findall(grammar)]
+        self.tokens = Usage(len(body["prompt"]), len(self._forced_tokens or self._words))
 
     def whole(self) -> JsonObject:
         """The answer at once."""
@@ -52,8 +52,8 @@ class TextAnswer:
         logprob = self._reply.logprob
         if logprob is None:
             return None
-        if self._forced:
-            return _logprobs_of_tokens(self._forced, logprob)
+        if self._forced_tokens:
+            return _logprobs_of_tokens(self._forced_tokens, logprob)
         if self._body.get("echo"):
             return _logprobs_of_words(self._body["prompt"], logprob)
         return None

@@ -59,7 +59,7 @@ from routoo_core.training.head_ensemble import (
     fit_head_ensemble,
     settings_for_all_rows,
 )
-from routoo_core.training.lora import FineTuning, Tuned
+from routoo_core.training.lora import EncoderTuning, FineTuning
 from routoo_core.training.matrix_factorisation import (
     FactorisationSettings,
     factorisation_settings_for_all_rows,
@@ -99,7 +99,7 @@ class Algorithm(Generic[S, M]):
     fit: Fit[S, M]
     load: LoadQualityModel
     refit_settings: Callable[[S, M], S] | None = None
-    fine_tune: Callable[[M, EncodedOutcomes, FineTuning, Update], Tuned] | None = None
+    fine_tune: Callable[[M, EncodedOutcomes, FineTuning, Update], EncoderTuning] | None = None
 
     def refit(self, data: EncodedOutcomes, settings: S, model: M, seed: int, progress: Update) -> M:
         """Fit all rows in the way that ``model`` was fitted."""
@@ -111,11 +111,11 @@ class Algorithm(Generic[S, M]):
 
 def _fine_tune_heads(
     ensemble: HeadEnsemble, data: EncodedOutcomes, plan: FineTuning, progress: Update
-) -> Tuned:
+) -> EncoderTuning:
     # peft and accelerate take seconds to import, and only LoRA needs them.
     from routoo_core.training.fine_tuning import fine_tune_ensemble
 
-    return Tuned(ensemble, fine_tune_ensemble(ensemble, data, plan, progress))
+    return EncoderTuning(ensemble, fine_tune_ensemble(ensemble, data, plan, progress))
 
 
 ALGORITHMS: dict[str, Algorithm[Any, Any]] = {

@@ -21,7 +21,7 @@ from routoo_core.training.early_stopping import (
 )
 from routoo_core.training.encoded import EncodedOutcomes
 from routoo_core.training.labels import nearest_levels
-from routoo_core.training.lora import FineTuning, Tuned
+from routoo_core.training.lora import EncoderTuning, FineTuning
 from routoo_core.training.pairwise import PairwiseSettings, fit_scale
 
 
@@ -127,7 +127,7 @@ def three_class_loss(logits: Tensor, scores: Tensor) -> Tensor:
 
 def tune_pair_classifier(
     model: PairwiseModel, data: EncodedOutcomes, plan: FineTuning, progress: Update
-) -> Tuned:
+) -> EncoderTuning:
     """Train the encoder with the classifier."""
     from routoo_core.training.encoder_tuning import tune_encoder
 
@@ -138,7 +138,7 @@ def tune_pair_classifier(
     module = module_of(classifier.linear)
     tuning = tune_encoder(module, three_class_loss, data, plan, progress)
     tuned_data = EncodedOutcomes(data.outcomes, tuning.vectors)
-    return Tuned(_scaled_classifier(tuned_data, module.to_map(), settings), tuning.adapter)
+    return EncoderTuning(_scaled_classifier(tuned_data, module.to_map(), settings), tuning.adapter)
 
 
 # Score tokens
@@ -162,10 +162,10 @@ def score_loss(logits: Tensor, scores: Tensor) -> Tensor:
 
 def tune_score_tokens(
     model: ScoreTokens, data: EncodedOutcomes, plan: FineTuning, progress: Update
-) -> Tuned:
+) -> EncoderTuning:
     """Train the language model with the score tokens."""
     from routoo_core.training.encoder_tuning import tune_encoder
 
     module = module_of(model.linear)
     tuning = tune_encoder(module, score_loss, data, plan, progress)
-    return Tuned(ScoreTokens(module.to_map()), tuning.adapter)
+    return EncoderTuning(ScoreTokens(module.to_map()), tuning.adapter)

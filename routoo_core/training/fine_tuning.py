@@ -164,7 +164,7 @@ class _EncoderWithHeads(nn.Module):
         for layer in encoder.settings.layers:
             if layer > inputs.below:
                 self.layers.append(layer - inputs.below)
-        self._pooled = encoder.pooled
+        self._pool = encoder.pooled
 
         self.requires_grad_(False)
         for name, parameter in self.named_parameters():
@@ -179,7 +179,7 @@ class _EncoderWithHeads(nn.Module):
 
     def vectors(self, padded: Tensor, mask: Tensor, fixed: Tensor) -> Tensor:
         argument = "inputs_embeds" if self.inputs.below else "input_ids"
-        upper = self._pooled(mask, self.layers, **{argument: padded})
+        upper = self._pool(mask, self.layers, **{argument: padded})
         return torch.cat([fixed, upper], dim=-1)
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:

@@ -59,8 +59,8 @@ def fit_general(
     offsets = fit_answers(sources, corpus.split(reading)).offsets
 
     targets = make_targets(corpus, sources, taste_source, offsets)
-    fitted = fit_reader(corpus.texts, targets, vectors, advance=advance)
-    readings = corpus.split(fitted.reading)
+    fit = fit_reader(corpus.texts, targets, vectors, advance=advance)
+    readings = corpus.split(fit.reading)
     answers = fit_answers(sources, readings).answers
     labels = fit_labels(sources, readings, answers)
-    return GeneralFit(fitted.ngrams, fitted.weights, answers, labels, fitted.reading)
+    return GeneralFit(fit.ngrams, fit.weights, answers, labels, fit.reading)

@@ -186,13 +186,13 @@ def fit_source_labels(
         answers: From kind, difficulty and ability to quality.
     """
     table = _SourceTensors.of(source, reading)
-    fitted = _fit_expert_labels(table, answers)
+    expert_labels = _fit_expert_labels(table, answers)
     return LabelTable(
         names=tuple(source.experts),
         abilities=source.abilities,
         log_length=np.array(_longer_than_read(source.lengths, reading.log_length), np.float32),
         doubt=np.zeros(len(source.experts), np.float32),
-        **fitted,
+        **expert_labels,
     )
 
 
@@ -222,8 +222,8 @@ def correct_labels(
         abilities=start.abilities,
         languages=[""] * len(scores),
     )
-    fitted = _fit_expert_labels(_SourceTensors.of(source, reading), answers, start)
-    arrays = {name: getattr(start, name) + values for name, values in fitted.items()}
+    expert_labels = _fit_expert_labels(_SourceTensors.of(source, reading), answers, start)
+    arrays = {name: getattr(start, name) + values for name, values in expert_labels.items()}
     longer = np.array(_longer_than_read(lengths, reading.log_length), np.float32)
     has_lengths = np.isfinite(lengths).any(axis=0)
     log_length = np.where(has_lengths, longer, start.log_length)

@@ -77,7 +77,7 @@ def fit_head_ensemble(
 
     heads = []
     for member in range(settings.members):
-        report = _prefixed(progress, f"member {member + 1}/{settings.members}")
+        report = _add_prefix(progress, f"member {member + 1}/{settings.members}")
         heads.append(training.train_member(seed + member, report))
     return HeadEnsemble(heads)
 
@@ -111,7 +111,7 @@ def _split(data: EncodedOutcomes, domains: PromptDomains, split: str, levels: in
     return _Split(vectors, labels)
 
 
-def _prefixed(progress: Update, prefix: str) -> Update:
+def _add_prefix(progress: Update, prefix: str) -> Update:
     def report(message: str, /) -> None:
         progress(f"{prefix} · {message}")
 

@@ -45,5 +45,5 @@ def fit_kinds(
 
     start = np.zeros((features + 1) * KINDS)
     result = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _ROUNDS})
-    fitted: Floats = result.x.reshape(features + 1, KINDS).astype(np.float32)
-    return fitted
+    coefficients: Floats = result.x.reshape(features + 1, KINDS).astype(np.float32)
+    return coefficients

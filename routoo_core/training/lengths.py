@@ -49,16 +49,16 @@ class _Regression:
         quantiles = np.quantile(log_lengths, BOUND_QUANTILES, axis=0)
         self.bounds[:, experts] = np.exp(quantiles)
 
-    def fill_others(self, fitted: NDArray[np.bool_]) -> None:
+    def fill_others(self, has_fit: NDArray[np.bool_]) -> None:
         """Give every expert that was not fitted the mean of those that were."""
-        others = ~fitted
-        mean_weight = self.weight[:, fitted].mean(1, keepdims=True)
+        others = ~has_fit
+        mean_weight = self.weight[:, has_fit].mean(1, keepdims=True)
         self.weight[:, others] = mean_weight
 
-        mean_bias = self.bias[fitted].mean()
+        mean_bias = self.bias[has_fit].mean()
         self.bias[others] = mean_bias
 
-        log_bounds = np.log(self.bounds[:, fitted])
+        log_bounds = np.log(self.bounds[:, has_fit])
         mean_log_bounds = log_bounds.mean(1, keepdims=True)
         self.bounds[:, others] = np.exp(mean_log_bounds)
 
@@ -164,8 +164,8 @@ def _fit_ridge(inputs: Doubles, log_lengths: Doubles) -> tuple[Doubles, Doubles]
     moment = deviations.T @ (log_lengths - log_mean)
     weight = np.linalg.solve(gram, moment)
 
-    fitted = deviations @ weight + log_mean
+    log_estimates = deviations @ weight + log_mean
     mean_length = np.exp(log_lengths).mean(0)
-    mean_fitted_length = np.exp(fitted).mean(0)
+    mean_fitted_length = np.exp(log_estimates).mean(0)
     smearing = np.log(mean_length / mean_fitted_length)
     return weight, log_mean + smearing - input_mean @ weight

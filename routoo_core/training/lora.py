@@ -31,7 +31,7 @@ class FineTuning:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class EncoderTuning:
     """The result of tuning an encoder with LoRA.
 
     Attributes:

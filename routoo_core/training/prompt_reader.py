@@ -152,9 +152,9 @@ def _solve(
     kinds = targets.kinds(subset)
     if kinds is not None:
         matrix = entries.matrix(kinds.rows)
-        fitted = fit_kinds(matrix, kinds.kinds, kinds.weights, _KIND_PENALTY)
-        weight[:, KIND_OUTPUTS] = fitted[:-1]
-        bias[KIND_OUTPUTS] = fitted[-1]
+        coefficients = fit_kinds(matrix, kinds.kinds, kinds.weights, _KIND_PENALTY)
+        weight[:, KIND_OUTPUTS] = coefficients[:-1]
+        bias[KIND_OUTPUTS] = coefficients[-1]
     return weight, bias
 
 

@@ -72,12 +72,12 @@ def train_router(
     """
     _check_splits(outcomes)
     data = _encode(outcomes, config, progress)
-    fitted = _fit(data.training, config, progress)
-    serving = _encode_as_served(data.table, fitted.adapter, config, progress)
+    fit = _fit(data.training, config, progress)
+    serving = _encode_as_served(data.table, fit.adapter, config, progress)
     lengths = _fit_lengths(serving)
-    held_out = _predict_held_out(data.table, fitted.model, serving, progress)
+    held_out = _predict_held_out(data.table, fit.model, serving, progress)
     metrics = _measure(outcomes, held_out, lengths, serving, prices)
-    final = _refit(data.training, fitted, config, progress)
+    final = _refit(data.training, fit, config, progress)
 
     if is_main_process():
         calibration = fit_calibration(held_out.raw_quality, held_out.outcomes.scores)
@@ -129,7 +129,7 @@ def _encode(outcomes: Outcomes, config: TrainingConfig, progress: Progress) -> _
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _ModelFit:
     """A model that was fitted.
 
     Attributes:
@@ -143,7 +143,7 @@ class _Fitted:
     prompts: tuple[str, ...] = field(repr=False)
 
 
-def _fit(data: EncodedOutcomes, config: TrainingConfig, progress: Progress) -> _Fitted:
+def _fit(data: EncodedOutcomes, config: TrainingConfig, progress: Progress) -> _ModelFit:
     """Fit the ``train`` rows; with ``config.lora`` the encoder too."""
     algorithm = ALGORITHMS[config.algorithm]
     with progress.status("Training …") as update:
@@ -169,7 +169,7 @@ def _fit(data: EncodedOutcomes, config: TrainingConfig, progress: Progress) -> _
 
     prompts = data.outcomes.prompts
     train_prompts = tuple(prompts[row] for row in data.outcomes.rows("train"))
-    return _Fitted(model, adapter, train_prompts)
+    return _ModelFit(model, adapter, train_prompts)
 
 
 def _resume_file(config: TrainingConfig, outcomes: Outcomes) -> Path:
@@ -181,15 +181,15 @@ def _resume_file(config: TrainingConfig, outcomes: Outcomes) -> Path:
 
 
 def _refit(
-    data: EncodedOutcomes, fitted: _Fitted, config: TrainingConfig, progress: Progress
-) -> _Fitted:
+    data: EncodedOutcomes, fit: _ModelFit, config: TrainingConfig, progress: Progress
+) -> _ModelFit:
     """Fit all rows in the same way; without ``config.refit``, and with an adapter, nothing changes."""
-    if not config.refit or fitted.adapter is not None:
-        return fitted
+    if not config.refit or fit.adapter is not None:
+        return fit
     algorithm = ALGORITHMS[config.algorithm]
     with progress.status("Training on all prompts …") as update:
-        model = algorithm.refit(data, config.algorithm_settings, fitted.model, config.seed, update)
-    return _Fitted(model, adapter=None, prompts=data.outcomes.prompts)
+        model = algorithm.refit(data, config.algorithm_settings, fit.model, config.seed, update)
+    return _ModelFit(model, adapter=None, prompts=data.outcomes.prompts)
 
 
 @dataclass(frozen=True)

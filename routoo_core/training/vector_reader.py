@@ -50,9 +50,9 @@ def fit_vector_weights(
             bias[outputs] = regression.mean
     kinds = targets.kinds(subset)
     if kinds is not None:
-        fitted = fit_kinds(features[kinds.rows], kinds.kinds, kinds.weights, _KIND_PENALTY)
-        weight[:, KIND_OUTPUTS] = fitted[:-1]
-        bias[KIND_OUTPUTS] = fitted[-1]
+        coefficients = fit_kinds(features[kinds.rows], kinds.kinds, kinds.weights, _KIND_PENALTY)
+        weight[:, KIND_OUTPUTS] = coefficients[:-1]
+        bias[KIND_OUTPUTS] = coefficients[-1]
     return VectorWeights(centre, unit, weight.astype(np.float16), bias)
 
 
@@ -62,7 +62,7 @@ def _ridge(features: Floats, regression: Regression) -> Floats:
     squares = (weighted_features.T @ features).astype(np.float64) + _RIDGE * np.eye(
         features.shape[1]
     )
-    fitted: Floats = np.linalg.solve(squares, weighted_features.T @ regression.residual).astype(
-        np.float32
-    )
-    return fitted
+    coefficients: Floats = np.linalg.solve(
+        squares, weighted_features.T @ regression.residual
+    ).astype(np.float32)
+    return coefficients

@@ -142,7 +142,7 @@ def predict_by_domain(observed: Outcomes, domains: Sequence[str]) -> Array:
     return np.stack([quality_by_domain[domain] for domain in domains])
 
 
-def cross_validated(outcomes: Outcomes, seed: int = 0) -> Array:
+def cross_validate(outcomes: Outcomes, seed: int = 0) -> Array:
     """What :func:`predict_by_domain` predicts for each prompt from the other folds, prompts × experts."""
     random = np.random.default_rng(seed)
     rows = random.permutation(len(outcomes.prompts))
@@ -183,7 +183,7 @@ def select_routed(
             "objective: 'routed' needs domains, but the prompts have no 'domain' column"
         )
     cost = _cost_of_experts(outcomes.experts, prices)
-    curve = RoutedCurve(cross_validated(outcomes), outcomes.scores, cost)
+    curve = RoutedCurve(cross_validate(outcomes), outcomes.scores, cost)
     selection: list[int] = []
     areas: list[float] = []
     first_rows = must_have_rows(outcomes.experts, size, must_have)

@@ -78,7 +78,7 @@ def select_universe(
 
     steps = size - len(first_rows)
     bound = greedy.bound(steps)
-    while len(greedy.chosen) < size and greedy.add_best():
+    while len(greedy.rows) < size and greedy.add_best():
         bound = min(bound, greedy.bound(steps))
     greedy.refresh_limits()
     bound = min(bound, greedy.bound(steps))
@@ -86,10 +86,10 @@ def select_universe(
     best_of_all = observed.best_of_all()
     pool_coverage = observed.share(observed.total(best_of_all))
     return Universe(
-        experts=tuple(observed.experts[row] for row in greedy.chosen),
+        experts=tuple(observed.experts[row] for row in greedy.rows),
         gains=_prompt_shares(observed, greedy.gains),
         coverage=_prompt_shares(observed, np.cumsum(greedy.gains)),
-        alone=_gains_over_others(observed, greedy.chosen),
+        alone=_gains_over_others(observed, greedy.rows),
         bound=min(observed.share(bound), pool_coverage),
         pool_coverage=pool_coverage,
     )
@@ -132,14 +132,14 @@ class _LazyGreedy:
     and only experts whose limit leads are looked at again. The choice is that of the plain loop.
 
     Attributes:
-        chosen: Rows in the order chosen.
+        rows: Rows in the order chosen.
         gains: What each added, in the unit of the observed scores.
     """
 
     def __init__(
         self, observed: ObservedScores, first_rows: Sequence[int], order: NDArray[np.intp]
     ) -> None:
-        self.chosen: list[int] = []
+        self.rows: list[int] = []
         self.gains: list[int] = []
         self._observed = observed
         self._order = order  # rows, the preferred of equals first; limits are in this order
@@ -170,7 +170,7 @@ class _LazyGreedy:
         self._limits = self._all_gains()
 
     def _add(self, row: int, gain: int) -> None:
-        self.chosen.append(row)
+        self.rows.append(row)
         self.gains.append(gain)
         scores = self._observed.values[row]
         self._best = self._observed.merge(self._best, scores)

@@ -31,7 +31,7 @@ from routoo_core.assignment.target import (
 from routoo_core.errors import ConfigurationError
 from routoo_core.expert_table import ExpertTable
 from routoo_core.experts import Pool
-from routoo_core.options import check_known
+from routoo_core.options import check_expert_names
 from routoo_core.price_list import read_price_list
 from routoo_core.prices import PriceList
 from routoo_core.win_rate import RouterName, WinRate
@@ -107,15 +107,15 @@ def calibrate_command(
     if cost not in {LIVE, PAPER}:
         raise ConfigurationError(f"--cost: {cost!r} is unknown; choose {LIVE} or {PAPER}")
     price_list = read_price_list(prices, pool or ())
-    source = _read_source(scores, router, prompts, _named(prices, price_list))
-    if source.unpredicted is not None and cost == LIVE:
+    source = _read_source(scores, router, prompts, _experts_of(prices, price_list))
+    if source.prediction_input is not None and cost == LIVE:
         experts = _experts(prices, price_list, source.experts)
         usd_per_call = read_price_list(prices, pool or (), _names(experts)).per_call(tokens)
         target = _read_target(target_cost, target_quality, target_share, usd_per_call)
         table = call_table(
             experts,
-            source.unpredicted.predictor,
-            source.unpredicted.prompts,
+            source.prediction_input.predictor,
+            source.prediction_input.prompts,
             max_tokens,
             progress,
         )
@@ -161,24 +161,24 @@ class QualitySource:
     """
 
     predicted: ExpertTable | None = None
-    unpredicted: PredictionInput | None = None
+    prediction_input: PredictionInput | None = None
 
     @property
     def experts(self) -> tuple[str, ...]:
         """Whose quality is predicted."""
-        if self.unpredicted is not None:
-            return self.unpredicted.experts
+        if self.prediction_input is not None:
+            return self.prediction_input.experts
         return self.table().experts
 
     def table(self) -> ExpertTable:
         """The table, predicted now if it is not there."""
-        if self.unpredicted is not None:
-            return predict_table(self.unpredicted, progress)
+        if self.prediction_input is not None:
+            return predict_table(self.prediction_input, progress)
         assert self.predicted is not None  # noqa: S101
         return self.predicted
 
 
-def _named(prices: Path, price_list: PriceList) -> Pool | tuple[str, ...]:
+def _experts_of(prices: Path, price_list: PriceList) -> Pool | tuple[str, ...]:
     """Whom a general router predicts for: the experts of the prices."""
     if prices.suffix == ".toml":
         return Pool.from_toml(prices)
@@ -194,7 +194,7 @@ def _read_source(
     if scores and not router and not prompts:
         return QualitySource(predicted=read_predicted_quality(scores))
     if router and prompts and not scores:
-        return QualitySource(unpredicted=read_prediction_input(router, prompts, experts))
+        return QualitySource(prediction_input=read_prediction_input(router, prompts, experts))
     raise ConfigurationError("pass either --scores, or --router and --prompts")
 
 
@@ -203,7 +203,7 @@ def _experts(prices: Path, price_list: PriceList, names: tuple[str, ...]) -> Poo
     if prices.suffix != ".toml":
         return pool_of_prices(_known_prices(price_list, names, prices))
     pool = Pool.from_toml(prices)
-    check_known(pool, names)
+    check_expert_names(pool, names)
     return pool
 
 

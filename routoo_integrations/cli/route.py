@@ -51,15 +51,15 @@ def route_command(
 
 def _show_candidates(preview: Preview) -> None:
     table = Table("", "expert", "quality", "expected", "would hold", "reply limit", box=None)
-    for rank, shown in enumerate(preview.candidates, start=1):
-        candidate = shown.candidate
-        limit = shown.reply_limit
+    for rank, entry in enumerate(preview.candidates, start=1):
+        candidate = entry.candidate
+        limit = entry.reply_limit
         table.add_row(
             str(rank),
             candidate.name,
             f"{candidate.quality:.2f}",
             format_usd(candidate.expected_cost),
-            "not affordable" if shown.hold is None else format_usd(shown.hold),
+            "not affordable" if entry.hold is None else format_usd(entry.hold),
             "–" if limit is None else _reply_limit(limit),
         )
     out.print(table)
@@ -80,7 +80,7 @@ def _explain_columns(preview: Preview) -> list[str]:
         'Quality is predicted, from 0 to 1; "expected" is the likely cost. "Would hold" is the most the call can cost: '
         "this is reserved before it is made."
     ]
-    limits = [shown.reply_limit for shown in preview.candidates]
+    limits = [entry.reply_limit for entry in preview.candidates]
     reasons = {limit.limited_by for limit in limits if limit is not None}
     for reason, sentence in _LIMITED_BY.items():
         if reason in reasons:

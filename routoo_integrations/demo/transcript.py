@@ -83,7 +83,7 @@ class Demo:
             cells.append("[red]none: refused[/red]")
         else:
             cells.append(_best_three(call.record))
-            cells.append(_chosen(call.record))
+            cells.append(_describe_choice(call.record))
             cells.append(self._answered_by(call.record))
             cells += self._amounts(call.record)
         self._print_line(cells)
@@ -145,7 +145,7 @@ def _best_three(record: DecisionRecord) -> str:
     return escape(" · ".join(labels))
 
 
-def _chosen(record: DecisionRecord) -> str:
+def _describe_choice(record: DecisionRecord) -> str:
     """The expert that answered, and those that failed before it."""
     text = f"[bold]{escape(record.expert)}[/bold]"
     for attempt in record.attempts[:-1]:

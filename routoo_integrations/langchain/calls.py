@@ -52,7 +52,7 @@ class ChatCall:
         messages, arguments = self._prepare(client, attempt)
         with _rehearsal(attempt, client, messages, arguments):
             result = client.generate(messages, self.run_manager, arguments)
-        return _checked(result, attempt)
+        return _check_result(result, attempt)
 
     async def asend(self, attempt: Attempt) -> ChatResult:
         """:meth:`send`, async."""
@@ -60,7 +60,7 @@ class ChatCall:
         messages, arguments = self._prepare(client, attempt)
         with _rehearsal(attempt, client, messages, arguments):
             result = await client.agenerate(messages, self.run_manager, arguments)
-        return _checked(result, attempt)
+        return _check_result(result, attempt)
 
     def open(self, attempt: Attempt) -> Generator[ChatGenerationChunk, None, None]:
         """The reply of an expert, in chunks."""
@@ -171,7 +171,7 @@ def _rehearsal(
         raise
 
 
-def _checked(result: ChatResult, attempt: Attempt) -> ChatResult:
+def _check_result(result: ChatResult, attempt: Attempt) -> ChatResult:
     """A result that holds a reply.
 
     Raises:

@@ -30,7 +30,7 @@ class RoutooPromptCaching(AgentMiddleware[Any, Any]):
         handler: Callable[[ModelRequest[Any]], Any],
     ) -> ModelResponse[Any]:
         """Mark one call."""
-        return handler(self._marked(request))  # type: ignore[no-any-return]
+        return handler(self._mark(request))  # type: ignore[no-any-return]
 
     async def awrap_model_call(
         self,
@@ -38,8 +38,8 @@ class RoutooPromptCaching(AgentMiddleware[Any, Any]):
         handler: Callable[[ModelRequest[Any]], Any],
     ) -> ModelResponse[Any]:
         """:meth:`wrap_model_call`, async."""
-        return await handler(self._marked(request))  # type: ignore[no-any-return]
+        return await handler(self._mark(request))  # type: ignore[no-any-return]
 
-    def _marked(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+    def _mark(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         settings = {**request.model_settings, "cache_control": self.cache_control}
         return request.override(model_settings=settings)

@@ -125,13 +125,13 @@ class _RefusalParser(BaseCumulativeTransformOutputParser[Any]):
         return super().parse_result(result, partial=partial)
 
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:  # noqa: A002
-        return super()._transform(_checked_stream(input))
+        return super()._transform(_check_stream(input))
 
     async def _atransform(
         self,
         input: AsyncIterator[str | BaseMessage],  # noqa: A002
     ) -> AsyncIterator[Any]:
-        async for partial in super()._atransform(_checked_astream(input)):
+        async for partial in super()._atransform(_check_astream(input)):
             yield partial
 
 
@@ -151,29 +151,29 @@ class JsonCallParser(_RefusalParser, JsonOutputKeyToolsParser):
     """Reads the arguments of a call as JSON."""
 
 
-def _checked_stream(chunks: Iterator[str | BaseMessage]) -> Iterator[str | BaseMessage]:
+def _check_stream(chunks: Iterator[str | BaseMessage]) -> Iterator[str | BaseMessage]:
     """The chunks of a reply, then an error where they are a refusal."""
     reply = None
     for chunk in chunks:
         yield chunk
-        reply = _added(reply, chunk)
+        reply = _add_chunk(reply, chunk)
     if reply is not None:
         _check_refusal(reply)
 
 
-async def _checked_astream(
+async def _check_astream(
     chunks: AsyncIterator[str | BaseMessage],
 ) -> AsyncIterator[str | BaseMessage]:
-    """:func:`_checked_stream`, async."""
+    """:func:`_check_stream`, async."""
     reply = None
     async for chunk in chunks:
         yield chunk
-        reply = _added(reply, chunk)
+        reply = _add_chunk(reply, chunk)
     if reply is not None:
         _check_refusal(reply)
 
 
-def _added(reply: BaseMessage | None, chunk: str | BaseMessage) -> BaseMessage | None:
+def _add_chunk(reply: BaseMessage | None, chunk: str | BaseMessage) -> BaseMessage | None:
     """What a reply is with one more chunk of it."""
     if isinstance(reply, BaseMessageChunk) and isinstance(chunk, BaseMessageChunk):
         return reply + chunk
