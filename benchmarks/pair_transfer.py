@@ -19,7 +19,7 @@ from routoo_core.data.closeness import closeness
 from routoo_core.measures.curve import serve, sweep
 from routoo_core.measures.figures import bootstrap_weights, pool_figures
 from routoo_core.measures.simple_routers import blind_routers
-from routoo_core.outcomes import Outcomes, joined, read_outcomes
+from routoo_core.outcomes import Outcomes, join_outcomes, read_outcomes
 from routoo_core.predictor.encoder import EncoderSettings
 from routoo_core.price_list import read_price_list
 from routoo_core.progress import SILENT
@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace) -> None:
     learnt = read_outcomes(*files)
     learnt = learnt.with_splits(["train"] * len(learnt.prompts))
     asked = read_target(arguments, learnt)
-    outcomes = joined([learnt, asked])
+    outcomes = join_outcomes([learnt, asked])
     vectors = encode_cached(outcomes.prompts, EncoderSettings(model="ngrams:1024"), SILENT)
     data = EncodedOutcomes(outcomes, vectors)
 

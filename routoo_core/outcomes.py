@@ -137,7 +137,7 @@ class Outcomes:
         costs = open_questions.cost_table
         if costs is not None:
             costs = replace(costs, row_ids=ids)
-        return joined([self, Outcomes(prompts, scores, lengths, costs)])
+        return join_outcomes([self, Outcomes(prompts, scores, lengths, costs)])
 
     def fingerprint(self) -> str:
         """SHA-256 over ids, texts, experts and scores, shortened."""
@@ -166,7 +166,7 @@ def outcome_rows(outcomes: Outcomes) -> list[dict[str, object]]:
     return rows
 
 
-def joined(tables: Sequence[Outcomes]) -> Outcomes:
+def join_outcomes(tables: Sequence[Outcomes]) -> Outcomes:
     """Several tables as one: the prompts of all, the experts of all; pairs no table has are not observed.
 
     Raises:
@@ -232,7 +232,7 @@ def read_outcomes(
 def read_tables(
     prompts: Sequence[Path], outcomes: Sequence[Path], splits: Collection[str] = SPLITS
 ) -> Outcomes:
-    """Several tables as one; see :func:`read_outcomes` and :func:`joined`.
+    """Several tables as one; see :func:`read_outcomes` and :func:`join_outcomes`.
 
     Raises:
         ConfigurationError: There is not one table of outcomes for each of prompts.
@@ -245,7 +245,7 @@ def read_tables(
     tables = []
     for prompt_path, outcome_path in zip(prompts, outcomes, strict=True):
         tables.append(read_outcomes(prompt_path, outcome_path, splits))
-    return joined(tables)
+    return join_outcomes(tables)
 
 
 def _outcomes_of(

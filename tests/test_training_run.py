@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from routoo_core import embedded
 from routoo_core.errors import ConfigurationError, OutcomesError
 from routoo_core.expert_table import ExpertTable
-from routoo_core.outcomes import Outcomes, joined, read_outcomes
+from routoo_core.outcomes import Outcomes, join_outcomes, read_outcomes
 from routoo_core.predictor.checkpoint import load_checkpoint
 from routoo_core.predictor.encoder import EncoderSettings, LocalEncoder
 from routoo_core.progress import SILENT
@@ -78,7 +78,7 @@ def test_joined_tables_hold_all_prompts_and_experts_and_impute_nothing(toy_outco
     other = Outcomes(
         replace(other.prompt_table, ids=ids), ExpertTable(ids, ("third",), other.scores)
     )
-    both = joined([toy_outcomes, other])
+    both = join_outcomes([toy_outcomes, other])
     assert both.experts == ("calculator", "talker", "third")
     assert both.scores.shape == (480, 3)
     np.testing.assert_array_equal(both.scores[:240, :2], toy_outcomes.scores)
@@ -86,7 +86,7 @@ def test_joined_tables_hold_all_prompts_and_experts_and_impute_nothing(toy_outco
     assert np.isnan(both.scores[:240, 2]).all()
     assert np.isnan(both.scores[240:, :2]).all()
     with pytest.raises(OutcomesError, match="'p0' is in two tables"):
-        joined([toy_outcomes, toy_outcomes])
+        join_outcomes([toy_outcomes, toy_outcomes])
 
 
 def write(folder, name, table, experts):

@@ -88,7 +88,9 @@ def synthesise_prompts(
             continue
         for prompt in parse_reply(answer.text, len(seeds[0].choices)):
             unique.add(prompt, request.subject)
-    return WrittenPrompts(unique.rows, unique.dropped, count_missing(answers), writer.asker.spent)
+    return WrittenPrompts(
+        unique.rows, unique.drop_counts, count_missing(answers), writer.asker.spent
+    )
 
 
 def synthesis_request(
@@ -149,7 +151,7 @@ class _UniquePrompts:
 
     def __init__(self, seeds: Sequence[Seed]) -> None:
         self.rows: list[dict[str, object]] = []
-        self.dropped = {"malformed": 0, "repeated": 0}
+        self.drop_counts = {"malformed": 0, "repeated": 0}
         self._words = set()
         for seed in seeds:
             self._words.add(_join_words(seed.prompt))
@@ -157,11 +159,11 @@ class _UniquePrompts:
     def add(self, prompt: SyntheticPrompt | None, subject: str) -> None:
         """Keep a prompt, or count why it is dropped."""
         if prompt is None:
-            self.dropped["malformed"] += 1
+            self.drop_counts["malformed"] += 1
             return
         words = _join_words(prompt.prompt)
         if words in self._words:
-            self.dropped["repeated"] += 1
+            self.drop_counts["repeated"] += 1
             return
 
         self._words.add(words)

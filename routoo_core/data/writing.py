@@ -22,20 +22,20 @@ class WrittenPrompts:
 
     Attributes:
         rows: What can be used: column → value.
-        dropped: Why something cannot → how often, 0 included.
+        drop_counts: Why something cannot → how often, 0 included.
         missing: Why a request was not answered, each reason once → how many.
         spent: Nano-USD.
     """
 
     rows: Rows = field(repr=False)
-    dropped: Mapping[str, int]
+    drop_counts: Mapping[str, int]
     missing: Mapping[str, int]
     spent: int
 
     def counts(self) -> dict[str, int]:
         """For a manifest."""
         missing = sum(self.missing.values())
-        return {"written": len(self.rows), **self.dropped, "unanswered": missing}
+        return {"written": len(self.rows), **self.drop_counts, "unanswered": missing}
 
 
 @dataclass(frozen=True)

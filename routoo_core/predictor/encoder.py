@@ -166,7 +166,7 @@ class LocalEncoder:
         mask = torch.arange(width, device=device) < lengths[:, None]
         return input_ids, mask
 
-    def pooled(
+    def pool(
         self, mask: torch.Tensor, layers: Sequence[int] | None = None, **inputs: torch.Tensor
     ) -> torch.Tensor:
         """Vectors of a batch, with gradients where parameters have them; float32, (prompts, dim).
@@ -201,7 +201,7 @@ class LocalEncoder:
     @torch.inference_mode()
     def _encode_batch(self, batch: list[list[int]]) -> Vectors:
         input_ids, mask = self.pad(batch)
-        vectors: Vectors = self.pooled(mask, input_ids=input_ids).cpu().numpy()
+        vectors: Vectors = self.pool(mask, input_ids=input_ids).cpu().numpy()
         return vectors
 
     def _pool(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -152,7 +152,7 @@ def write_answers(path: Path, result: ScoringResult) -> None:
     Raises:
         ConfigurationError: The file cannot be written.
     """
-    pairs = [pair for pair in result.graded if pair.answers]
+    pairs = [pair for pair in result.scored_pairs if pair.answers]
     columns = {
         "prompt_id": [pair.row["prompt_id"] for pair in pairs],
         "model": [pair.expert.name for pair in pairs],
@@ -176,7 +176,7 @@ def write_outcomes(path: Path, result: ScoringResult) -> None:
     """
     import pyarrow as pa
 
-    pairs = result.graded
+    pairs = result.scored_pairs
     # Typed, since a column without any value would otherwise have no type.
     prompt_tokens = pa.array([pair.prompt_tokens for pair in pairs], type=pa.int64())
     completion_tokens = pa.array([pair.completion_tokens for pair in pairs], type=pa.int64())

@@ -102,15 +102,15 @@ class ScoringResult:
     Attributes:
         pairs: Prompt by prompt, in the order of the experts.
         spent: Nano-USD settled by this run, the judge's calls included.
-        stopped: Expert → why it was asked no more.
+        stop_reasons: Expert → why it was asked no more.
     """
 
     pairs: Sequence[PairScore]
     spent: NanoUsd
-    stopped: Mapping[str, str]
+    stop_reasons: Mapping[str, str]
 
     @property
-    def graded(self) -> list[PairScore]:
+    def scored_pairs(self) -> list[PairScore]:
         """The pairs that have a score."""
         return [pair for pair in self.pairs if pair.score is not None]
 

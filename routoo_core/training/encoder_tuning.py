@@ -172,7 +172,7 @@ class _Run:
 
     def _loss(self, rows: Any) -> Tensor:
         input_ids, mask = self.encoder.pad([self.token_ids[row] for row in rows])
-        vectors = self.encoder.pooled(mask, input_ids=input_ids)
+        vectors = self.encoder.pool(mask, input_ids=input_ids)
         scores = self.scores[torch.from_numpy(np.asarray(rows))].to(vectors.device)
         return self.loss(self.module(vectors), scores)
 

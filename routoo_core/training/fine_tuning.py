@@ -164,7 +164,7 @@ class _EncoderWithHeads(nn.Module):
         for layer in encoder.settings.layers:
             if layer > inputs.below:
                 self.layers.append(layer - inputs.below)
-        self._pool = encoder.pooled
+        self._pool = encoder.pool
 
         self.requires_grad_(False)
         for name, parameter in self.named_parameters():
@@ -210,7 +210,9 @@ class _Run:
 
         self.trained = module.trained_parameters()
         self.optimiser = _make_optimiser(self.trained, plan.lora)
-        self.launched = accelerator.prepare(module) if accelerator.num_processes > 1 else module
+        self.parallel_module = (
+            accelerator.prepare(module) if accelerator.num_processes > 1 else module
+        )
 
         self.batches_per_step = plan.lora.accumulate * accelerator.num_processes
         prompts_per_step = plan.lora.batch_size * self.batches_per_step
@@ -265,7 +267,7 @@ class _Run:
             with self._gradient_sync(is_last=number == len(batches)):
                 batch = self.module.inputs.batch(rows, self.accelerator.device)
                 labels = self.labels.take(rows).to(self.accelerator.device)
-                loss = self.launched(batch, labels)
+                loss = self.parallel_module(batch, labels)
                 self.accelerator.backward(loss / len(batches))
         nn.utils.clip_grad_norm_(self.trained.values(), MAX_GRADIENT_NORM)
         self.optimiser.step()
@@ -274,7 +276,7 @@ class _Run:
         """Processes exchange gradients after the last batch of a step only."""
         if is_last:
             return nullcontext()
-        sync: AbstractContextManager[Any] = self.accelerator.no_sync(self.launched)
+        sync: AbstractContextManager[Any] = self.accelerator.no_sync(self.parallel_module)
         return sync
 
     def _batches(self, step: int) -> list[list[int]]:
@@ -440,7 +442,7 @@ def _check_halves_make_the_whole(encoder: LocalEncoder, inputs: _Inputs, vectors
     module = _EncoderWithHeads(encoder, [], inputs)
     with _only_upper_layers(encoder, inputs.below + 1):
         batch = inputs.batch([0], encoder.model.device)
-        vector = encoder.pooled(batch["mask"], module.layers, inputs_embeds=batch["padded"])
+        vector = encoder.pool(batch["mask"], module.layers, inputs_embeds=batch["padded"])
     in_halves = vector.cpu().numpy()[0]
 
     whole = vectors[0, inputs.fixed.shape[1] :]

@@ -83,10 +83,10 @@ class _LevelRegression:
         self.level = float(levels.mean())
         features = (vectors - self.mean) / self.scale
         self.values, self.directions = np.linalg.eigh(features.T @ features)
-        self.projected = self.directions.T @ (features.T @ (levels - self.level))
+        self.projection = self.directions.T @ (features.T @ (levels - self.level))
 
     def fit(self, penalty: float) -> QualityScale:
-        slope = self.directions @ (self.projected / (np.maximum(self.values, 0) + penalty))
+        slope = self.directions @ (self.projection / (np.maximum(self.values, 0) + penalty))
         weight = slope / self.scale
         bias = self.level - float(self.mean @ weight)
         return QualityScale(weight.astype(np.float32), bias, spread=0.0, penalty=penalty)

@@ -258,7 +258,7 @@ def _check_same_scores(target: Path, earlier: ScoredPairs, scores: ScoringResult
     Raises:
         ConfigurationError: A score would change or be lost.
     """
-    now = {(pair.row["prompt_id"], pair.expert.name): pair.score for pair in scores.graded}
+    now = {(pair.row["prompt_id"], pair.expert.name): pair.score for pair in scores.scored_pairs}
     for pair, score in earlier.items():
         if now.get(pair) != score:
             prompt_id, expert = pair
@@ -384,7 +384,7 @@ def _show_scores(scoring: ScoringTask, scores: ScoringResult, target: Path, as_j
         print_json(
             {
                 "out": str(target),
-                "scores": len(scores.graded),
+                "scores": len(scores.scored_pairs),
                 "spent_usd": decimal_usd(scores.spent),
                 "mean_score": {expert.name: scores.mean(expert.name) for expert in scoring.experts},
                 "missing": [vars(row) for row in missing],
@@ -392,7 +392,7 @@ def _show_scores(scoring: ScoringTask, scores: ScoringResult, target: Path, as_j
         )
         return
 
-    print_line(f"{target}: {len(scores.graded)} scores, {format_usd(scores.spent)} spent")
+    print_line(f"{target}: {len(scores.scored_pairs)} scores, {format_usd(scores.spent)} spent")
     for expert in scoring.experts:
         mean = scores.mean(expert.name)
         figure = "  none" if mean is None else f"{mean:>6.3f}"
