@@ -104,7 +104,7 @@ def measure(
     for seed, question in enumerate(questions):
         messages = fill_template(llm, question, make_context(texts, seed), form.by_engine)
         bare = RoutedRequest.from_text(question)
-        wrapped = llm.routed(messages, {})
+        wrapped = llm.routed_request(messages, {})
         requests.append((bare, wrapped))
         if wrapped.text == question.strip():
             read_exactly += 1

@@ -377,7 +377,7 @@ def test_an_account_never_gets_the_answer_of_another(make_router, endpoint):
 def test_accounts_of_one_name_within_others_are_told_apart(make_router, endpoint):
     router = make_router(cache=RULE)
     model = RoutooChatModel(router, max_tokens=100)
-    request = model.routed([HumanMessage(QUESTION)], {})
+    request = model.routed_request([HumanMessage(QUESTION)], {})
     call = model._call([HumanMessage(QUESTION)], None, None, {})
     from routoo_core.calling.driver import run
 

@@ -36,7 +36,7 @@ routoo_core.answer_cache
 routoo_core
     candidates record stickiness selector telemetry
 routoo_core.answer_cache
-    asked
+    query
 routoo_core.budget
     pacing goals
 routoo_core.calling
@@ -80,11 +80,11 @@ routoo_core
 routoo_integrations
     call_settings call_arguments building connections
 routoo_integrations.langchain
-    providers azure protocols connections retries runnables added_tokens profiles keywords errors messages reading recalled tools clients calls structured configured chat_model middleware prompt_caching
+    providers azure protocols connections retries runnables added_tokens profiles keywords errors messages reading cached_answers tools clients calls structured configured chat_model middleware prompt_caching
 routoo_integrations.llama_index
-    tools messages refusals reading recalled streams connections clients events calls structured llm selector namespace
+    tools messages refusals reading cached_answers streams connections clients events calls structured llm selector namespace
 routoo_integrations.gateway
-    events authors problems connections openai_replies anthropic_replies recalled calls steering database keys key_file key_server access activity sessions translation anthropic_form chat completions messages response_form response_events stored_responses response_file response_server responses response_archive settings stores decision_headers embeddings decisions openapi metrics call_notes requests dashboard page streaming caller_calls model_list app exporters predictor_elsewhere machine served server workers ray_app
+    events authors problems connections openai_replies anthropic_replies cached_answers calls steering database keys key_file key_server access activity sessions translation anthropic_form chat completions messages response_form response_events stored_responses response_file response_server responses response_archive settings stores decision_headers embeddings decisions openapi metrics call_notes requests dashboard page streaming caller_calls model_list app exporters predictor_elsewhere machine served server workers ray_app
 routoo_integrations
     expert_check
 routoo_integrations.demo

@@ -216,7 +216,7 @@ def test_a_call_of_a_tool_that_stands_in_the_content_as_well_counts_once(endpoin
         {"m": endpoint.expert("m")},
         policy="best",
     )
-    tokens = router.routed([HumanMessage("look"), endless], {}).prompt_tokens
+    tokens = router.routed_request([HumanMessage("look"), endless], {}).prompt_tokens
     assert 500 < tokens < 700
 
 
@@ -262,7 +262,7 @@ def test_blocks_of_every_kind_count(endpoint):
     citable = CitableBlock(title="t", source="s", content=[TextBlock(text="c " * 300)])
     llm = RoutooLLM(FakePredictor({"m": 1.0}), {"m": endpoint.expert("m")}, policy="best")
     for block in (citation, citable, ThinkingBlock(content="t " * 300)):
-        request = llm.routed([LlamaIndexMessage(role="user", blocks=[block])], {})
+        request = llm.routed_request([LlamaIndexMessage(role="user", blocks=[block])], {})
         assert request.prompt_tokens > 300
         assert request.needs == frozenset()
 
@@ -311,7 +311,7 @@ def test_calls_that_could_not_be_parsed_count_as_prompt(endpoint):
     bad = [{"name": "look", "args": "word " * 500, "id": "7", "error": "no JSON"}]
     model = RoutooChatModel(FakePredictor({"m": 1.0}), {"m": endpoint.expert("m")}, policy="best")
     messages = [HumanMessage("look"), AIMessage("", invalid_tool_calls=bad)]
-    assert model.routed(messages, {}).prompt_tokens > 500
+    assert model.routed_request(messages, {}).prompt_tokens > 500
 
 
 def test_a_reply_with_an_invalid_call_is_handed_on_by_the_next_call(endpoint):

@@ -46,7 +46,7 @@ def nano(usd):
 
 def most(model, expert):
     """What is held for the usual question."""
-    request = model.routed([HumanMessage("What is two plus two?")], {})
+    request = model.routed_request([HumanMessage("What is two plus two?")], {})
     return model.router.pool[expert].maximum_cost(request.prompt_token_bound, 20)
 
 

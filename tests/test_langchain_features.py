@@ -273,7 +273,7 @@ async def test_a_cancelled_stream_closes_its_connection_and_is_booked_at_the_mos
         await asyncio.sleep(0.05)
     state = model.router.ledger.state(model.router.budget)
     assert (endpoint.hung_up, state.held, state.calls) == (["dear"], 0, 1)
-    request = model.routed([HumanMessage("Tell me a long story, please.")], {})
+    request = model.routed_request([HumanMessage("Tell me a long story, please.")], {})
     most = model.router.pool["dear"].maximum_cost(request.prompt_token_bound, 200)
     assert state.spent == most
 

@@ -88,8 +88,8 @@ def test_settings_of_a_tool_survive_a_copy_and_count_as_prompt():
     assert definition["input_examples"] == [{"q": "cats"}]
 
     plain = tool(search.func)
-    with_settings = model.routed([], model.bind_tools([search]).kwargs)
-    without = model.routed([], model.bind_tools([plain]).kwargs)
+    with_settings = model.routed_request([], model.bind_tools([search]).kwargs)
+    without = model.routed_request([], model.bind_tools([plain]).kwargs)
     assert with_settings.prompt_token_bound > without.prompt_token_bound
 
 
@@ -157,5 +157,5 @@ def test_a_class_is_a_response_format(endpoint, schema):
         assert reply.additional_kwargs["parsed"] == Weather(city="Bern", temperature=20)
     chunks = list(model.bind(response_format=schema).stream("Weather in Bern?"))
     assert "".join(chunk.text for chunk in chunks) == '{"city": "Bern", "temperature": 20}'
-    assert model.routed([], {"response_format": schema}).needs == {"json_schema"}
+    assert model.routed_request([], {"response_format": schema}).needs == {"json_schema"}
     assert model.router.ledger.state(model.router.budget).held == 0

@@ -99,14 +99,14 @@ async def test_a_stream_that_breaks_off_is_an_error_and_booked_at_the_most_it_ca
     endpoint.replies["dear"] = Reply(drop_after=2)
     with pytest.raises(StreamInterrupted):
         await ask(llm, how)
-    bound = llm.routed([ChatMessage(QUESTION)], {}).prompt_token_bound
+    bound = llm.routed_request([ChatMessage(QUESTION)], {}).prompt_token_bound
     assert spent(llm) == llm.router.pool["dear"].maximum_cost(bound, 20)
 
 
 def test_without_reported_usage_the_text_is_counted(llm, endpoint):
     endpoint.replies["dear"] = Reply(report_usage=False)
     llm.complete(QUESTION)
-    prompt = llm.routed([ChatMessage(QUESTION)], {}).prompt_tokens
+    prompt = llm.routed_request([ChatMessage(QUESTION)], {}).prompt_tokens
     assert spent(llm) == prompt * 10_000 + 5 * 30_000
 
 
@@ -130,7 +130,7 @@ def test_in_a_query_engine_the_question_is_read_and_the_context_is_paid_for(llm)
     response = index.as_query_engine(llm=llm).query(QUESTION)
     assert str(response) == ANSWER
     assert llm.router.predictor.prompts == [QUESTION]
-    request = llm.routed([ChatMessage("Two plus two is four. " * 50)], {})
+    request = llm.routed_request([ChatMessage("Two plus two is four. " * 50)], {})
     assert request.prompt_tokens > 250
 
 
@@ -219,7 +219,7 @@ class TestTools:
         calls = [{"name": "add", "arguments": {"a": 1, "b": 2}}]
         endpoint.replies["dear"] = Reply("", tool_calls=calls, report_usage=False)
         list(llm.stream_chat_with_tools([ADD], QUESTION))
-        prompt = llm.routed([ChatMessage(QUESTION)], {"tools": [ADD]}).prompt_tokens
+        prompt = llm.routed_request([ChatMessage(QUESTION)], {"tools": [ADD]}).prompt_tokens
         assert spent(llm) == prompt * 10_000 + count_tokens('{"a": 1, "b": 2}') * 30_000
 
     @pytest.mark.parametrize("stored", [False, True])
@@ -367,7 +367,7 @@ class TestWhatIsRead:
         )
         message = ChatMessage([TextBlock(text=QUESTION), ImageBlock(url="http://127.0.0.1/x.png")])
         assert llm.chat([message]).additional_kwargs["routoo"]["expert"] == "seeing"
-        assert llm.routed([message], {}).images == 1
+        assert llm.routed_request([message], {}).images == 1
 
 
 class TestExperts:

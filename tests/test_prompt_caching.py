@@ -121,8 +121,8 @@ def test_claude_caches_only_what_it_is_asked_to():
 def test_marks_are_seen_in_messages_and_in_arguments(part, anthropic):
     assert RoutedRequest.from_messages([{"role": "user", "content": [part]}]).caches_prompt
     model = RoutooChatModel(FakePredictor({"c": 1}), {"c": expert("c", claude(anthropic))})
-    assert model.routed([], {"cache_control": CACHED}).caches_prompt
-    assert not model.routed([], {}).caches_prompt
+    assert model.routed_request([], {"cache_control": CACHED}).caches_prompt
+    assert not model.routed_request([], {}).caches_prompt
 
 
 def test_the_most_that_is_held_covers_a_cache_that_is_written():

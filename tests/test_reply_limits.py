@@ -149,7 +149,7 @@ async def test_a_number_of_replies_that_is_none_is_refused_by_its_name(
 def test_the_dearest_number_of_replies_is_what_the_request_says(endpoint, kind, keywords):
     model = adapter(kind, endpoint)
     message = ChatMessage(role="user", content="hi") if kind is RoutooLLM else HumanMessage("hi")
-    assert model.routed([message], keywords).completions == 4
+    assert model.routed_request([message], keywords).completions == 4
     one = RoutedRequest.from_text("hi")
     four = RoutedRequest.from_messages([{"role": "user", "content": "hi"}], completions=4)
     expert = endpoint.expert("m", input_usd_per_1m=0)

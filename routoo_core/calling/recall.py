@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from routoo_core.answer import Answer
 from routoo_core.answer_cache.answers import StoredAnswer, StoredQuestion
-from routoo_core.answer_cache.asked import Asked, key_of, may_be_cached, question_of
 from routoo_core.answer_cache.nearest import find_same
 from routoo_core.answer_cache.opening import AnswerCache
+from routoo_core.answer_cache.query import CacheQuery, key_of, may_be_cached, question_of
 from routoo_core.answer_cache.similarity import pack
 from routoo_core.budget.account import Budget
 from routoo_core.calling.attempt import Attempt
@@ -50,21 +50,21 @@ _WHOLE_ENDS = frozenset(
 class CacheableCall(Protocol):
     """A call that says what it asks, and makes replies of its adapter's own type."""
 
-    def asked(self) -> Asked | None:
+    def cache_query(self) -> CacheQuery | None:
         """What it asks of whichever expert answers; ``None`` where that cannot be put into words."""
         ...
 
-    def recalled(self, hit: RecalledAnswer) -> Any:
+    def cached_reply(self, hit: CachedAnswer) -> Any:
         """A whole reply with an answer from the cache, stamped."""
         ...
 
-    def recalled_piece(self, hit: RecalledAnswer) -> Any:
+    def cached_piece(self, hit: CachedAnswer) -> Any:
         """An answer from the cache as the only piece of a stream, stamped."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class RecalledAnswer:
+class CachedAnswer:
     """An answer that is given again.
 
     Attributes:
@@ -108,7 +108,7 @@ class CallCache:
             InvalidRequest: The call's account cannot pay.
         """
         hit = self._find()
-        return None if self._call is None or hit is None else self._call.recalled(hit)
+        return None if self._call is None or hit is None else self._call.cached_reply(hit)
 
     async def areply(self) -> Any:
         """:meth:`reply`, off the event loop."""
@@ -119,7 +119,7 @@ class CallCache:
         hit = self._find()
         if self._call is None or hit is None:
             return None
-        return self._call.recalled_piece(hit)
+        return self._call.cached_piece(hit)
 
     async def apiece(self) -> Any:
         """:meth:`piece`, off the event loop."""
@@ -159,12 +159,12 @@ class CallCache:
         if self._key is not None:
             await off_loop(lambda: self.keep(reading, attempt))
 
-    def _find(self) -> RecalledAnswer | None:
+    def _find(self) -> CachedAnswer | None:
         """The answer to the same call of before."""
         cache = self._router.cache
         if cache is None or self._call is None:
             return None
-        content = self._call.asked()
+        content = self._call.cache_query()
         if content is None or not may_be_cached(content, self.request(), cache.rule):
             return None
         accounts = account_names(self._budget())
@@ -176,7 +176,7 @@ class CallCache:
         try:
             answer = cache.store.find(self._key)
             if answer is not None and self._will_do(answer):
-                return self._recalled(answer)
+                return self._cached_answer(answer)
             if cache.rule.rewrite_with is not None:
                 self._look_for_earlier(cache, content, accounts, cache.rule.rewrite_with)
         except CacheError as error:
@@ -184,7 +184,7 @@ class CallCache:
         return None
 
     def _look_for_earlier(
-        self, cache: AnswerCache, content: Asked, accounts: Sequence[str], rewriter: str
+        self, cache: AnswerCache, content: CacheQuery, accounts: Sequence[str], rewriter: str
     ) -> None:
         """Put the answer to a question that asks for the same into the request, to be rewritten."""
         request = self.request()
@@ -228,7 +228,7 @@ class CallCache:
         checks = ReplyChecks(self.request(), self._router.checks)
         return checks.find_fault(answer) is None
 
-    def _recalled(self, answer: StoredAnswer) -> RecalledAnswer | None:
+    def _cached_answer(self, answer: StoredAnswer) -> CachedAnswer | None:
         """An answer with the record of this call; ``None`` where its record is of another version."""
         nothing = decimal_usd(0)
         try:
@@ -249,7 +249,7 @@ class CallCache:
             remaining_usd=None,
             attempts=(),
         )
-        return RecalledAnswer(answer, record)
+        return CachedAnswer(answer, record)
 
 
 def account_names(payer: Budget) -> list[str]:

@@ -318,19 +318,19 @@ class Gateway:
             notes.later(lambda: call.note_reply(expert, text))
 
         gateway_call = GatewayCall(
-            self.connections, call.body_for, headers, note_reply, call.asked, notes.usages
+            self.connections, call.body_for, headers, note_reply, call.cache_query, notes.usages
         )
 
-        def routed() -> RoutedRequest:
-            return call.routed(overrides)
+        def routed_request() -> RoutedRequest:
+            return call.routed_request(overrides)
 
         if call.is_streamed:
-            pieces = astream(self.router, routed, gateway_call, on_end=notes.note_end)
+            pieces = astream(self.router, routed_request, gateway_call, on_end=notes.note_end)
             describe = partial(self._describe_refused_stream, caller, notes)
             answer = CallerStream(call, pieces, notes, request.headers, describe)
             return EventStream(answer, self.limits.send_timeout_s, self.limits.silence_s)
-        reply = await arun(self.router, routed, gateway_call, on_end=notes.note_end)
-        notes.note_recalled(reply.record)
+        reply = await arun(self.router, routed_request, gateway_call, on_end=notes.note_end)
+        notes.note_cached_reply(reply.record)
         notes.later(notes.note_whole_reply)
         reply_headers = {**headers_of(reply), CALL_HEADER: notes.id}
         body = call.whole(reply)
@@ -380,7 +380,9 @@ class Gateway:
 
     async def _explain(self, caller: Caller, call: ChatCompletion, request: Request) -> Response:
         overrides = self.access.overrides(caller, call.model, request.headers)
-        decision = await off_loop(lambda: explain(self.router, call.routed(overrides), overrides))
+        decision = await off_loop(
+            lambda: explain(self.router, call.routed_request(overrides), overrides)
+        )
         return JSONResponse(decision)
 
     async def _feedback(self, request: Request) -> Response:

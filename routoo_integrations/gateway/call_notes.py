@@ -74,11 +74,11 @@ class CallNotes:
 
         self.later(note)
 
-    def note_recalled(self, record: DecisionRecord | None) -> None:
+    def note_cached_reply(self, record: DecisionRecord | None) -> None:
         """Note a reply that came from the cache of answers; one from an expert is noted at its end."""
         if record is None or not record.cached:
             return
-        self._metrics.note_recalled(record)
+        self._metrics.note_cached_reply(record)
         wait_s = self._elapsed_s()
         end = CallEnd(self.id, time.time(), self._caller, wait_s, FROM_CACHE, record)
         self._activity.note(end)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from routoo_core.answer_cache.asked import Asked
+from routoo_core.answer_cache.query import CacheQuery
 from routoo_core.calling.attempt import Attempt
 from routoo_core.experts import Expert
 from routoo_core.request import Overrides, RoutedRequest
@@ -46,11 +46,11 @@ class CallerCall(Protocol):
         """Whether it can be put into a form that an expert speaks."""
         ...
 
-    def routed(self, overrides: Overrides) -> RoutedRequest:
+    def routed_request(self, overrides: Overrides) -> RoutedRequest:
         """The call as the router reads it."""
         ...
 
-    def asked(self) -> Asked | None:
+    def cache_query(self) -> CacheQuery | None:
         """What it asks, for the cache of answers; ``None`` where that cannot be put into words."""
         ...
 
@@ -103,7 +103,7 @@ class CallerStream:
         """The first piece, or the error of a call that no expert answered."""
         with caller_trace(self.request_headers):
             first = await anext(self.pieces)
-        self.notes.note_recalled(first.record)
+        self.notes.note_cached_reply(first.record)
         self.notes.note_first_event()
         return first
 

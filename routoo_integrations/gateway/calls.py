@@ -8,10 +8,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from routoo_core.answer_cache.asked import Asked
+from routoo_core.answer_cache.query import CacheQuery
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.readings import PieceReading, Reading
-from routoo_core.calling.recall import RecalledAnswer
+from routoo_core.calling.recall import CachedAnswer
 from routoo_core.errors import NoReply, ReplyCutOff
 from routoo_core.experts import Expert
 from routoo_core.record import DecisionRecord
@@ -23,6 +23,7 @@ from routoo_integrations.gateway.anthropic_replies import (
     read_message,
 )
 from routoo_integrations.gateway.authors import Author
+from routoo_integrations.gateway.cached_answers import cached_chunk, cached_completion
 from routoo_integrations.gateway.connections import (
     ExpertConnections,
     ExpertStreamError,
@@ -36,7 +37,6 @@ from routoo_integrations.gateway.openai_replies import (
     first_content,
     read_completion,
 )
-from routoo_integrations.gateway.recalled import recalled_chunk, recalled_completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class GatewayCall:
     body_for: Callable[[Attempt], JsonObject]
     headers: Mapping[str, str]
     note_reply: Callable[[str, str], None]
-    asked_by_caller: Callable[[], Asked | None]
+    cache_query_of_caller: Callable[[], CacheQuery | None]
     usages: dict[str, Usage] = field(default_factory=dict)
 
     async def asend(self, attempt: Attempt) -> ExpertReply:
@@ -220,27 +220,27 @@ class GatewayCall:
         self.note_reply(author.text(), _form_of(expert).reply_text(reply.value))
         return replace(reply, record=record)
 
-    def asked(self) -> Asked | None:
+    def cache_query(self) -> CacheQuery | None:
         """What the call asks, for the cache of answers."""
-        content = self.asked_by_caller()
+        content = self.cache_query_of_caller()
         if content is None or not self.headers:
             return content
         return replace(content, arguments={**content.arguments, "headers": dict(self.headers)})
 
-    def recalled(self, hit: RecalledAnswer) -> ExpertReply:
+    def cached_reply(self, hit: CachedAnswer) -> ExpertReply:
         """A reply from the cache, with its record."""
-        value = recalled_completion(hit.answer)
+        value = cached_completion(hit.answer)
         payload = json.dumps(value).encode()
         expert = self._expert_of(hit)
         return ExpertReply(expert, "openai", None, payload, value, hit.record)
 
-    def recalled_piece(self, hit: RecalledAnswer) -> ExpertEvent:
+    def cached_piece(self, hit: CachedAnswer) -> ExpertEvent:
         """A reply from the cache as one event, with its record."""
-        chunk = recalled_chunk(hit.answer)
+        chunk = cached_chunk(hit.answer)
         expert = self._expert_of(hit)
         return ExpertEvent(expert, "openai", None, ServerEvent.of(chunk), chunk, hit.record)
 
-    def _expert_of(self, hit: RecalledAnswer) -> Expert:
+    def _expert_of(self, hit: CachedAnswer) -> Expert:
         """Who gave an answer, which is noted."""
         answer = hit.answer
         author = Author(answer.expert, hit.record.plan)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from routoo_core.answer_cache.asked import Asked
+from routoo_core.answer_cache.query import CacheQuery
 from routoo_core.arguments import unpriced_arguments
 from routoo_core.calling.attempt import Attempt
 from routoo_core.experts import Expert
@@ -112,7 +112,7 @@ class ChatCompletion:
         """Whether an expert can be sent it: one that speaks the same protocol, or another that has a form for it."""
         return protocol_of(expert) == "openai" or self._messages_form is not None
 
-    def routed(self, overrides: Overrides) -> RoutedRequest:
+    def routed_request(self, overrides: Overrides) -> RoutedRequest:
         """The call as the router reads it.
 
         Raises:
@@ -131,9 +131,9 @@ class ChatCompletion:
             overrides=overrides,
         )
 
-    def asked(self) -> Asked:
+    def cache_query(self) -> CacheQuery:
         """What the call asks, for the cache of answers."""
-        return Asked(self.body["messages"], without_parameters(self.body, _NOT_ARGUMENTS))
+        return CacheQuery(self.body["messages"], without_parameters(self.body, _NOT_ARGUMENTS))
 
     def body_for(self, attempt: Attempt) -> JsonObject:
         """The caller's own body for an attempt's expert.
@@ -325,13 +325,13 @@ class ChatForm:
         """Whether an expert can be sent it; see :meth:`ChatCompletion.may_be_answered_by`."""
         return self.chat.may_be_answered_by(expert)
 
-    def routed(self, overrides: Overrides) -> RoutedRequest:
-        """The call as the router reads it; see :meth:`ChatCompletion.routed`."""
-        return self.chat.routed(overrides)
+    def routed_request(self, overrides: Overrides) -> RoutedRequest:
+        """The call as the router reads it; see :meth:`ChatCompletion.routed_request`."""
+        return self.chat.routed_request(overrides)
 
-    def asked(self) -> Asked:
+    def cache_query(self) -> CacheQuery:
         """The question as the cache of answers reads it; see :meth:`ChatCompletion.asked`."""
-        return self.chat.asked()
+        return self.chat.cache_query()
 
     def body_for(self, attempt: Attempt) -> JsonObject:
         """The call as a chat completion for an attempt's expert."""

@@ -32,7 +32,7 @@ def headers_of(reply: ExpertReply | ExpertEvent) -> dict[str, str]:
     """The headers of a reply, or of a stream that begins with an event."""
     if reply.attempt is not None:
         return decision_headers(reply.attempt, reply.record)
-    return {} if reply.record is None else recalled_headers(reply.record)
+    return {} if reply.record is None else cached_headers(reply.record)
 
 
 def decision_headers(attempt: Attempt, record: DecisionRecord | None) -> dict[str, str]:
@@ -64,7 +64,7 @@ def decision_headers(attempt: Attempt, record: DecisionRecord | None) -> dict[st
     return headers
 
 
-def recalled_headers(record: DecisionRecord) -> dict[str, str]:
+def cached_headers(record: DecisionRecord) -> dict[str, str]:
     """The headers of a reply from the cache.
 
     Args:

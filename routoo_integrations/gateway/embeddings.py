@@ -150,7 +150,7 @@ class EmbeddingCall:
                 raise invalid_request(f"input[{index}]: it is neither a text nor a list of tokens")
         return cls(connections, body, inputs)
 
-    def routed(self, overrides: Overrides) -> RoutedRequest:
+    def routed_request(self, overrides: Overrides) -> RoutedRequest:
         """The call as the router reads it."""
         tokens = 0
         bound = 0
@@ -235,7 +235,7 @@ class Embeddings:
         def on_end(attempt: Attempt) -> None:
             note_end(attempt.record(), call.usages)
 
-        reply = await arun(self.router, lambda: call.routed(overrides), call, on_end=on_end)
+        reply = await arun(self.router, lambda: call.routed_request(overrides), call, on_end=on_end)
         headers = headers_of(reply)
         for name in _OF_DECISIONS:
             headers.pop(name, None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from routoo_core.answer_cache.asked import Asked
+from routoo_core.answer_cache.query import CacheQuery
 from routoo_core.arguments import unpriced_arguments
 from routoo_core.calling.attempt import Attempt
 from routoo_core.experts import Expert
@@ -107,8 +107,8 @@ class MessagesCall:
             return self.is_translatable
         return expert.is_free or self._unpriced <= expert.pass_through
 
-    def routed(self, overrides: Overrides) -> RoutedRequest:
-        """The call as the router reads it; see :meth:`ChatCompletion.routed`.
+    def routed_request(self, overrides: Overrides) -> RoutedRequest:
+        """The call as the router reads it; see :meth:`ChatCompletion.routed_request`.
 
         What stands beside the results of tools in one turn is part of them: the tool loop goes on.
         """
@@ -119,13 +119,13 @@ class MessagesCall:
                 message = {**message, "role": "tool"}
             messages.append(message)
         routed_chat = replace(self.chat, body={**self.chat.body, "messages": messages})
-        return routed_chat.routed(overrides)
+        return routed_chat.routed_request(overrides)
 
-    def asked(self) -> Asked | None:
+    def cache_query(self) -> CacheQuery | None:
         """What the call asks, for the cache of answers; ``None`` where chat has no form for it."""
         if not self.is_translatable:
             return None
-        content = self.chat.asked()
+        content = self.chat.cache_query()
         rest = without_parameters(self.body, _NOT_COMPARED)
         if not rest:
             return content
@@ -258,7 +258,7 @@ def count_tokens(body: JsonObject, authors: Authors) -> int:
         InvalidRequest: It cannot be routed.
     """
     call = MessagesCall.read({"max_tokens": 1, **body}, authors)
-    return call.routed(Overrides()).prompt_tokens
+    return call.routed_request(Overrides()).prompt_tokens
 
 
 def _check(body: JsonObject) -> None:

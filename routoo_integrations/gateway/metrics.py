@@ -108,7 +108,7 @@ class GatewayMetrics:
                 self._tokens.labels(expert, account, kind).inc(tokens)
         self._prediction.observe(record.predict_ms / 1e3)
 
-    def note_recalled(self, record: DecisionRecord) -> None:
+    def note_cached_reply(self, record: DecisionRecord) -> None:
         """Count a call that was answered from the cache."""
         self._cached_replies.labels(self._label(record.account or "")).inc()
 

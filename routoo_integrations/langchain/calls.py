@@ -10,22 +10,22 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_messages
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from routoo_core.answer_cache.asked import Asked
+from routoo_core.answer_cache.query import CacheQuery
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.readings import Reading
-from routoo_core.calling.recall import RecalledAnswer
+from routoo_core.calling.recall import CachedAnswer
 from routoo_core.errors import NoReply
 from routoo_core.failures import MISREAD_ERRORS
 from routoo_core.record import DecisionRecord
 from routoo_integrations.call_arguments import without_parameters
+from routoo_integrations.langchain.cached_answers import (
+    cached_metadata,
+    plain_messages,
+    usage_metadata,
+)
 from routoo_integrations.langchain.clients import LangChainClient
 from routoo_integrations.langchain.messages import portable_messages, stamp_generation
 from routoo_integrations.langchain.reading import ChunkReader, read_result, read_result_usage
-from routoo_integrations.langchain.recalled import (
-    asked_messages,
-    recalled_metadata,
-    usage_metadata,
-)
 
 
 @dataclass(frozen=True)
@@ -91,36 +91,36 @@ class ChatCall:
         stamp_generation(reply.generations[0], record, client.traced_as)
         return reply
 
-    def asked(self) -> Asked:
+    def cache_query(self) -> CacheQuery:
         """What the call asks, for the cache of answers."""
-        return Asked(asked_messages(self.messages), {**self.keywords, "stop": self.stop})
+        return CacheQuery(plain_messages(self.messages), {**self.keywords, "stop": self.stop})
 
-    def recalled(self, hit: RecalledAnswer) -> ChatResult:
+    def cached_reply(self, hit: CachedAnswer) -> ChatResult:
         """A reply from the cache, stamped."""
         answer = hit.answer
         message = AIMessage(
             content=answer.text,
-            response_metadata=recalled_metadata(answer),
+            response_metadata=cached_metadata(answer),
             usage_metadata=usage_metadata(answer.usage),
         )
         generation = ChatGeneration(message=message)
-        self._stamp_recalled(generation, hit)
+        self._stamp_cached(generation, hit)
         return ChatResult(generations=[generation])
 
-    def recalled_piece(self, hit: RecalledAnswer) -> ChatGenerationChunk:
+    def cached_piece(self, hit: CachedAnswer) -> ChatGenerationChunk:
         """A reply from the cache as one chunk, stamped."""
         answer = hit.answer
         message = AIMessageChunk(
             content=answer.text,
-            response_metadata=recalled_metadata(answer),
+            response_metadata=cached_metadata(answer),
             usage_metadata=usage_metadata(answer.usage),
             chunk_position="last",
         )
         chunk = ChatGenerationChunk(message=message)
-        self._stamp_recalled(chunk, hit)
+        self._stamp_cached(chunk, hit)
         return chunk
 
-    def _stamp_recalled(self, generation: ChatGeneration, hit: RecalledAnswer) -> None:
+    def _stamp_cached(self, generation: ChatGeneration, hit: CachedAnswer) -> None:
         client = self.clients[hit.answer.expert]
         stamp_generation(generation, hit.record, client.traced_as)
 

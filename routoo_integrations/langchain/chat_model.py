@@ -307,7 +307,7 @@ class RoutooChatModel(ConfiguredChatModel):
         requests = []
         for prompt in inputs:
             with suppress(ValueError, NotImplementedError):  # its own call reports what is wrong
-                requests.append(self.routed(self._convert_input(prompt).to_messages(), {}))
+                requests.append(self.routed_request(self._convert_input(prompt).to_messages(), {}))
         self.router.foresee(requests)
 
     def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
@@ -381,7 +381,7 @@ class RoutooChatModel(ConfiguredChatModel):
     ) -> ChatResult:
         call = self._call(messages, stop, run_manager, kwargs)
         with errors_as_langchain():
-            return run(self.router, self.routed(messages, kwargs), call)
+            return run(self.router, self.routed_request(messages, kwargs), call)
 
     async def _agenerate(
         self,
@@ -392,7 +392,7 @@ class RoutooChatModel(ConfiguredChatModel):
     ) -> ChatResult:
         call = self._call(messages, stop, run_manager, kwargs)
         with errors_as_langchain():
-            return await arun(self.router, lambda: self.routed(messages, kwargs), call)
+            return await arun(self.router, lambda: self.routed_request(messages, kwargs), call)
 
     def _stream(
         self,
@@ -403,7 +403,7 @@ class RoutooChatModel(ConfiguredChatModel):
     ) -> Generator[ChatGenerationChunk, None, None]:
         call = self._call(messages, stop, run_manager, kwargs)
         with errors_as_langchain():
-            yield from stream(self.router, self.routed(messages, kwargs), call)
+            yield from stream(self.router, self.routed_request(messages, kwargs), call)
 
     async def _astream(
         self,
@@ -413,13 +413,15 @@ class RoutooChatModel(ConfiguredChatModel):
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         call = self._call(messages, stop, run_manager, kwargs)
-        chunks = astream(self.router, lambda: self.routed(messages, kwargs), call)
+        chunks = astream(self.router, lambda: self.routed_request(messages, kwargs), call)
         with errors_as_langchain():
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield chunk
 
-    def routed(self, messages: Sequence[BaseMessage], keywords: Mapping[str, Any]) -> RoutedRequest:
+    def routed_request(
+        self, messages: Sequence[BaseMessage], keywords: Mapping[str, Any]
+    ) -> RoutedRequest:
         """The request that messages and a call's keyword arguments make.
 
         Raises:

@@ -80,7 +80,7 @@ class RoutooMiddleware(AgentMiddleware[Any, Any, Any]):
         if isinstance(output_form, ProviderStrategy):
             keywords.update(output_form.to_model_kwargs())
         keywords["tools"] = tools
-        return self.model.routed(messages, keywords)
+        return self.model.routed_request(messages, keywords)
 
 
 @dataclass(frozen=True)

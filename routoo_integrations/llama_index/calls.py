@@ -12,13 +12,18 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
 
 from routoo_core.answer_cache.answers import StoredAnswer
-from routoo_core.answer_cache.asked import Asked
+from routoo_core.answer_cache.query import CacheQuery
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.readings import AsyncStream, Reading
-from routoo_core.calling.recall import RecalledAnswer
+from routoo_core.calling.recall import CachedAnswer
 from routoo_core.record import DecisionRecord
 from routoo_core.text import well_formed
 from routoo_integrations.call_arguments import without_parameters
+from routoo_integrations.llama_index.cached_answers import (
+    asked_chat_messages,
+    cached_raw,
+    cached_usage,
+)
 from routoo_integrations.llama_index.clients import LlamaIndexClient
 from routoo_integrations.llama_index.events import send_record_event
 from routoo_integrations.llama_index.messages import portable_chat_messages, stamp_response
@@ -26,11 +31,6 @@ from routoo_integrations.llama_index.reading import (
     PieceReader,
     Response,
     read_response,
-)
-from routoo_integrations.llama_index.recalled import (
-    asked_chat_messages,
-    recalled_raw,
-    recalled_usage,
 )
 from routoo_integrations.llama_index.refusals import note_refusal, refusal_text
 from routoo_integrations.llama_index.streams import (
@@ -92,20 +92,20 @@ class LlamaIndexCall(ABC, Generic[Response]):
         stamp_response(reply, record)
         return reply
 
-    def asked(self) -> Asked:
+    def cache_query(self) -> CacheQuery:
         """What the call asks, for the cache of answers."""
-        return Asked(self._messages(), self.keywords)
+        return CacheQuery(self._messages(), self.keywords)
 
-    def recalled(self, hit: RecalledAnswer) -> Response:
+    def cached_reply(self, hit: CachedAnswer) -> Response:
         """A response from the cache, stamped; its event says that nothing was spent."""
         response = self._response(hit.answer)
         stamp_response(response, hit.record)
         send_record_event(hit.record)
         return response
 
-    def recalled_piece(self, hit: RecalledAnswer) -> Response:
+    def cached_piece(self, hit: CachedAnswer) -> Response:
         """A response from the cache as one piece, stamped."""
-        piece = self.recalled(hit)
+        piece = self.cached_reply(hit)
         return piece.model_copy(update={"delta": hit.answer.text})
 
     @abstractmethod
@@ -159,7 +159,7 @@ class LlamaIndexChat(LlamaIndexCall[ChatResponse]):
     def _response(self, answer: StoredAnswer) -> ChatResponse:
         message = ChatMessage(role="assistant", content=answer.text)
         return ChatResponse(
-            message=message, raw=recalled_raw(answer), additional_kwargs=recalled_usage(answer)
+            message=message, raw=cached_raw(answer), additional_kwargs=cached_usage(answer)
         )
 
     def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], attempt: Attempt) -> Any:
@@ -199,7 +199,7 @@ class LlamaIndexCompletion(LlamaIndexCall[CompletionResponse]):
 
     def _response(self, answer: StoredAnswer) -> CompletionResponse:
         return CompletionResponse(
-            text=answer.text, raw=recalled_raw(answer), additional_kwargs=recalled_usage(answer)
+            text=answer.text, raw=cached_raw(answer), additional_kwargs=cached_usage(answer)
         )
 
     def _invoke(self, llm: LLM, method: str, keywords: dict[str, Any], attempt: Attempt) -> Any:

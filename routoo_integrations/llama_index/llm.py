@@ -257,31 +257,31 @@ class RoutooLLM(SchemaLLM):
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The whole reply; the decision record is in ``additional_kwargs["routoo"]``."""
-        request = self.routed(messages, kwargs)
+        request = self.routed_request(messages, kwargs)
         call = self._chat_call(messages, kwargs)
         return self._run(request, call)
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """:meth:`chat` for a single prompt."""
-        request = self.routed(prompt, kwargs)
+        request = self.routed_request(prompt, kwargs)
         call = self._completion_call(prompt, formatted, kwargs)
         return self._run(request, call)
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """:meth:`chat`, async."""
         call = self._chat_call(messages, kwargs)
-        return await self._arun(lambda: self.routed(messages, kwargs), call)
+        return await self._arun(lambda: self.routed_request(messages, kwargs), call)
 
     async def acomplete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponse:
         """:meth:`complete`, async."""
         call = self._completion_call(prompt, formatted, kwargs)
-        return await self._arun(lambda: self.routed(prompt, kwargs), call)
+        return await self._arun(lambda: self.routed_request(prompt, kwargs), call)
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """The reply in pieces. Each piece names its expert; the last one carries the decision record."""
-        request = self.routed(messages, kwargs)
+        request = self.routed_request(messages, kwargs)
         call = self._chat_call(messages, kwargs)
         return self._stream(request, call)
 
@@ -289,7 +289,7 @@ class RoutooLLM(SchemaLLM):
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseGen:
         """:meth:`stream_chat` for a single prompt."""
-        request = self.routed(prompt, kwargs)
+        request = self.routed_request(prompt, kwargs)
         call = self._completion_call(prompt, formatted, kwargs)
         return self._stream(request, call)
 
@@ -335,7 +335,7 @@ class RoutooLLM(SchemaLLM):
             await self.rate_limiter.async_acquire()
         return astream(self.router, lambda: request, call, on_end=send_decision_event)
 
-    def routed(
+    def routed_request(
         self, messages: Sequence[ChatMessage] | str, keywords: Mapping[str, Any]
     ) -> RoutedRequest:
         """The request that messages, or a prompt, and a call's keyword arguments make.
@@ -363,7 +363,7 @@ class RoutooLLM(SchemaLLM):
     async def _arouted(
         self, messages: Sequence[ChatMessage] | str, keywords: Mapping[str, Any]
     ) -> RoutedRequest:
-        return await off_loop(lambda: self.routed(messages, keywords))
+        return await off_loop(lambda: self.routed_request(messages, keywords))
 
     def _chat_call(
         self, messages: Sequence[ChatMessage], keywords: Mapping[str, Any]

@@ -17,7 +17,7 @@ _REPLY_FIELDS = frozenset({RECORD_KEY, "refusal", "parsed"})
 """Additional keywords of a reply that are not sent back."""
 
 
-def asked_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+def plain_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     """Messages in OpenAI's form, with all of what an expert may read in them."""
     plain_messages = []
     for message, plain in zip(messages, openai_messages(messages), strict=True):
@@ -42,7 +42,7 @@ def _without_places(content: Sequence[Any]) -> list[Any]:
     return blocks
 
 
-def recalled_metadata(answer: StoredAnswer) -> dict[str, Any]:
+def cached_metadata(answer: StoredAnswer) -> dict[str, Any]:
     """What a reply's ``response_metadata`` says of an answer from the cache."""
     metadata: dict[str, Any] = {"model_name": answer.answered_model or answer.model}
     if answer.end:

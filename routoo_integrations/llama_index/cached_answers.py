@@ -26,7 +26,7 @@ def asked_chat_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]
     return plain_messages
 
 
-def recalled_raw(answer: StoredAnswer) -> dict[str, Any]:
+def cached_raw(answer: StoredAnswer) -> dict[str, Any]:
     """What stands in the place of the provider's own reply."""
     raw: dict[str, Any] = {"model": answer.answered_model or answer.model}
     if answer.end:
@@ -34,7 +34,7 @@ def recalled_raw(answer: StoredAnswer) -> dict[str, Any]:
     return raw
 
 
-def recalled_usage(answer: StoredAnswer) -> dict[str, Any]:
+def cached_usage(answer: StoredAnswer) -> dict[str, Any]:
     """The tokens that the answer took when it was written, where LlamaIndex's LLMs put them."""
     usage = answer.usage
     if usage is None:

@@ -50,7 +50,7 @@ _OF_OURS = frozenset({"expert", "question"})
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CacheQuery:
     """What a call asks of whichever expert answers.
 
     Attributes:
@@ -75,7 +75,7 @@ class AskedQuestion:
     scope: str
 
 
-def may_be_cached(content: Asked, request: RoutedRequest, rule: CacheRule) -> bool:
+def may_be_cached(content: CacheQuery, request: RoutedRequest, rule: CacheRule) -> bool:
     """Whether an answer to a call may be stored and given again.
 
     Args:
@@ -100,7 +100,7 @@ def may_be_cached(content: Asked, request: RoutedRequest, rule: CacheRule) -> bo
     return all(temperature == 0 for temperature in temperatures)
 
 
-def key_of(content: Asked, request: RoutedRequest, accounts: Sequence[str]) -> str | None:
+def key_of(content: CacheQuery, request: RoutedRequest, accounts: Sequence[str]) -> str | None:
     """Names what a call asks: a SHA-256 of its canonical JSON; ``None`` where it has none.
 
     Args:
@@ -112,7 +112,7 @@ def key_of(content: Asked, request: RoutedRequest, accounts: Sequence[str]) -> s
 
 
 def question_of(
-    content: Asked, request: RoutedRequest, accounts: Sequence[str], vectors: str
+    content: CacheQuery, request: RoutedRequest, accounts: Sequence[str], vectors: str
 ) -> AskedQuestion | None:
     """The question that a call ends with, and a name for everything else; ``None`` where it ends with none.
 
@@ -136,7 +136,7 @@ def question_of(
 
 
 def _content_of(
-    call_content: Asked, request: RoutedRequest, accounts: Sequence[str]
+    call_content: CacheQuery, request: RoutedRequest, accounts: Sequence[str]
 ) -> dict[str, Any]:
     """Everything that an answer hangs on."""
     overrides = request.overrides

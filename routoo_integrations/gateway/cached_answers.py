@@ -15,14 +15,14 @@ _WHOLE = "stop"
 """Why every answer in the cache ended, in OpenAI's word."""
 
 
-def recalled_completion(answer: StoredAnswer) -> JsonObject:
+def cached_completion(answer: StoredAnswer) -> JsonObject:
     """A whole reply; its usage is what the answer took when it was written."""
     message = {"role": "assistant", "content": answer.text, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _WHOLE}
     return _completion(answer, "chat.completion", choice)
 
 
-def recalled_chunk(answer: StoredAnswer) -> JsonObject:
+def cached_chunk(answer: StoredAnswer) -> JsonObject:
     """The same as the only chunk of a stream."""
     delta = {"role": "assistant", "content": answer.text}
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": _WHOLE}
