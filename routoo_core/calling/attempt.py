@@ -282,8 +282,7 @@ class Attempt:
         """Hand a reply to the plan; one with a fault adds nothing to it."""
         finding = self._call.checks.find_fault(answer) if step.is_checked else None
         if finding is None:
-            step.run.appraise(step.place, answer)
-            self.outcome = Contributed(answer, reply)
+            self.outcome = Contributed(answer, reply, step.appraise(answer))
             return
         if finding.is_of_form:
             self._call.fallback = PaidReply(self, reply)

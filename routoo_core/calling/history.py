@@ -111,7 +111,8 @@ def _attempt_record(
     booking = attempt.booking
     follow_up = attempt.follow_up
     ending = _ending(attempt, error, failure)
-    appraisal = attempt.step.appraisal if attempt.step else NO_APPRAISAL
+    outcome = attempt.outcome
+    appraisal = outcome.appraisal if isinstance(outcome, Contributed) else NO_APPRAISAL
     return AttemptRecord(
         expert=attempt.expert.name,
         outcome=ending,

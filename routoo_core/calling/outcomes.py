@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from routoo_core.answer import Answer
 from routoo_core.calling.follow_up import FollowUp
 from routoo_core.failures import Failure
+from routoo_core.plans.plan import Appraisal
 
 if TYPE_CHECKING:
     from routoo_core.calling.attempt import Attempt
@@ -51,10 +52,12 @@ class Contributed:
     Attributes:
         answer: What it said.
         reply: The same in the adapter's own form.
+        appraisal: What the plan reads of the answer.
     """
 
     answer: Answer
     reply: Any
+    appraisal: Appraisal
 
 
 Outcome = Answered | Failed | Rejected | Contributed

@@ -12,15 +12,7 @@ from routoo_core.calling.call import CallInProgress
 from routoo_core.calling.follow_up import FollowUp
 from routoo_core.calling.outcomes import Contributed, Failed, PaidReply
 from routoo_core.candidates import Candidate
-from routoo_core.plans.plan import (
-    NO_APPRAISAL,
-    Appraisal,
-    Appraiser,
-    Ask,
-    Contribution,
-    Plan,
-    Take,
-)
+from routoo_core.plans.plan import NO_APPRAISAL, Appraisal, Appraiser, Ask, Contribution, Plan, Take
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +32,9 @@ class PlanStep:
         """Whether its reply has to meet the call's checks."""
         return self.run.plan.steps[self.place].is_checked
 
-    @property
-    def appraisal(self) -> Appraisal:
-        """What the plan reads of its answer."""
-        return self.run.appraisals.get(self.place, NO_APPRAISAL)
+    def appraise(self, answer: Answer) -> Appraisal:
+        """What the plan reads of the step's answer; it may take its time."""
+        return self.run.appraise(self.place, answer)
 
     def take_hold(self) -> None:
         """Take the step's money over from the plan: its attempt books it from now on."""
@@ -64,7 +55,6 @@ class PlanRun:
     Attributes:
         plan: The plan.
         holds: Place of a step that has not begun → the money held for it.
-        appraisals: Place of a step that was answered → what the plan reads of its answer.
         round: The attempts that are made together now.
         reply: The one that the plan has taken; ``None`` before, and where no expert gave an acceptable one.
     """
@@ -78,7 +68,6 @@ class PlanRun:
     ) -> None:
         self.plan = plan
         self.holds = dict(enumerate(reservations))
-        self.appraisals: dict[int, Appraisal] = {}
         self.round: tuple[Attempt, ...] = ()
         self.reply: PaidReply | None = None
         self._call = call
@@ -104,16 +93,11 @@ class PlanRun:
             self._last = self._queue.popleft()
         return self._last
 
-    def appraise(self, place: int, answer: Answer) -> None:
-        """Read an answer for the plan, once; it may take its time.
-
-        Args:
-            place: Of its step.
-            answer: What its expert said.
-        """
+    def appraise(self, place: int, answer: Answer) -> Appraisal:
+        """What the plan reads of an answer, once."""
         if self._appraise is None:
             self._appraise = self.plan.appraiser(self._call.request)
-        self.appraisals[place] = self._appraise(place, answer)
+        return self._appraise(place, answer)
 
     def abandon(self) -> None:
         """Give back what is held for steps that have not begun; from any thread, and the second time for nothing."""
@@ -126,18 +110,18 @@ class PlanRun:
         """Note what came of a step: an answer, or none."""
         assert attempt.step is not None  # noqa: S101 (the plan has made it)
         answer = None
+        appraisal = NO_APPRAISAL
         reply = None
         outcome = attempt.outcome
         if isinstance(outcome, Contributed):
             answer = outcome.answer
+            appraisal = outcome.appraisal
             reply = PaidReply(attempt, outcome.reply, is_accepted=True)
         elif isinstance(outcome, Failed) and outcome.failure.parameter is not None:
             self._call.router.refused_parameters.learn(attempt.expert, outcome.failure.parameter)
         quality = attempt.candidate.quality
         self._contributions.append(
-            Contribution(
-                attempt.step.place, attempt.expert.name, quality, answer, attempt.step.appraisal
-            )
+            Contribution(attempt.step.place, attempt.expert.name, quality, answer, appraisal)
         )
         self._replies.append(reply)
 
