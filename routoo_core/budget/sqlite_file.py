@@ -24,6 +24,8 @@ PATIENCE_S = 10.0
 """Seconds for which a call waits for a file that others have locked."""
 PROBE_S = 0.1
 """The same while the file has failed, as other calls of the process wait for their turn meanwhile."""
+_LOG_PAGES = 4000
+"""Pages of the write-ahead log after which a call waits until they are in the file: about every 400th."""
 _RETRY_S = 0.01
 _PRIMARY_CODE = 0xFF
 """The part of SQLite's error codes that says the kind of error."""
@@ -174,6 +176,7 @@ def open_file(path: str) -> sqlite3.Connection:
         is_new = _check_schema(db, path)
         use_write_ahead_log(db)
         db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         if is_new:
             _create_tables(db, path)
         for statement in _ADDED_TABLES:
