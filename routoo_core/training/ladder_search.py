@@ -13,6 +13,8 @@ from routoo_core.progress import SILENT, Progress
 
 THRESHOLDS = 16
 """So many are tried for each expert."""
+_ROUNDING = 1e-9
+"""Share of a budget by which a mean cost may pass it: the mean of equal costs is not exactly each of them."""
 _SURE = 1.645
 """Standard errors by which the mean cost must lie below the budget, so that new prompts keep it 19 times in 20."""
 _CLEAR = 2.0
@@ -38,9 +40,10 @@ class SearchPrompts:
     def best_single(self, budget: float) -> int:
         """The best expert that costs no more than the budget on average; the cheapest where none does."""
         mean_cost = self.costs.mean(axis=0)
-        if (mean_cost > budget).all():
+        is_within = mean_cost <= budget * (1 + _ROUNDING)
+        if not is_within.any():
             return int(mean_cost.argmin())
-        quality = np.where(mean_cost <= budget, self.scores.mean(axis=0), -np.inf)
+        quality = np.where(is_within, self.scores.mean(axis=0), -np.inf)
         return int(quality.argmax())
 
 
@@ -174,6 +177,7 @@ class LadderSearch:
 
     def _best_of(self, table: TrialTable, budget: float) -> Ladder | None:
         """The best list of one length; its mean cost may be above the budget by no chance that counts."""
+        budget *= 1 + _ROUNDING
         limit = budget
         while True:
             trial = table.best_within(limit)
