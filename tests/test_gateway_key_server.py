@@ -96,6 +96,15 @@ def test_a_rotated_key_opens_for_its_grace_alone(open_store, clock):
     assert store.find(new) is not None
 
 
+def test_a_secret_that_was_revoked_opens_no_more_after_a_rotation_with_grace(open_store):
+    store = open_store()
+    leaked = store.create("alice", KeyTerms())
+    store.revoke("alice")
+    new = store.rotate("alice", grace_s=3600)
+    assert store.find(leaked) is None
+    assert store.find(new).is_usable(store.clock())
+
+
 def test_revoked_and_expired_keys_are_not_usable(open_store, clock):
     store = open_store()
     store.create("alice", KeyTerms())
@@ -132,7 +141,62 @@ def test_every_process_knows_a_sign_in_until_it_ends(open_store, clock):
     assert first.key_of(token) is None
 
 
+def test_many_sign_in_at_once(open_store):
+    store = open_store()
+    key = store.create("alice", KeyTerms())
+    sessions = Sessions(store)
+    with ThreadPoolExecutor(8) as threads:
+        tokens = list(threads.map(sessions.begin, [key] * 80))
+    assert all(sessions.key_of(token).account == "alice" for token in tokens)
+
+
+def test_terms_that_a_later_version_added_are_no_error():
+    text = json.dumps({**json.loads(TERMS.to_json()), "favourite_colour": "green"})
+    assert KeyTerms.from_json(text) == TERMS
+
+
+def test_keys_that_were_there_before_must_be_there_in_each_process(tmp_path):
+    keys = KeyStore(KeyFile(tmp_path / "routoo.keys.db"), must_exist=True)
+    with pytest.raises(LedgerError, match="gone"):
+        _ = keys.has_keys
+    keys.close()
+
+
 # In Redis
+
+
+@pytest.mark.parametrize("lost", ["{routoo}:gateway:keys", "{routoo}:gateway:keys:revision"])
+def test_keys_that_are_lost_in_part_are_not_taken_for_none(keys, redis_url, lost):
+    keys.create("alice", KeyTerms())
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        assert client.delete(lost) == 1
+    with pytest.raises(LedgerError, match="lost keys"):
+        KeyServer(redis_url)
+
+
+def test_an_older_state_of_the_server_does_not_undo_a_revocation(keys, redis_url):
+    keys.create("alice", KeyTerms())
+    names = [f"{{routoo}}:gateway:keys{end}" for end in ("", ":revision", ":mark")]
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        snapshot = [client.dump(name) for name in names]
+        keys.revoke("alice")
+        for name, content in zip(names, snapshot, strict=True):
+            client.restore(name, 0, content, replace=True)
+        with pytest.raises(LedgerError, match="older state"):
+            keys.create("bob", KeyTerms())
+    assert not keys.has_usable_keys
+
+
+def test_a_key_that_cannot_be_read_is_said_and_the_others_stay_known(keys, redis_url, caplog):
+    key = keys.create("alice", KeyTerms())
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        client.hset("{routoo}:gateway:keys", "odd", '{"id": "odd"}')
+        client.set("{routoo}:gateway:keys:mark", "changed")
+        wait_until(lambda: "cannot be read" in caplog.text, 20)
+        assert keys.find(key) is not None
+        client.hdel("{routoo}:gateway:keys", "odd")
+    keys.create("bob", KeyTerms())
+    assert len(keys.list_keys()) == 2
 
 
 def test_a_change_is_soon_known_everywhere(keys, redis_url):
@@ -169,7 +233,7 @@ def test_a_server_that_lost_its_keys_does_not_open_the_gateway(endpoint, keys, r
     ):
         assert post(server, BODY, headers=bearer(key)).status_code == 200
         client.flushall()
-        with pytest.raises(LedgerError, match="lost the keys"):
+        with pytest.raises(LedgerError, match="lost keys"):
             keys.create("bob", KeyTerms())
         assert post(server, BODY).status_code == 401
 

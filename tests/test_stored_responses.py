@@ -15,6 +15,7 @@ from gateway_parts import make_router, post, sdk_for, stream_events, team_router
 from typer.testing import CliRunner
 from waiting import wait_until
 
+from routoo_core.budget.redis import RedisLedger
 from routoo_core.errors import ConfigurationError
 from routoo_core.testing import Reply
 from routoo_integrations.cli import app
@@ -25,6 +26,7 @@ from routoo_integrations.gateway.response_file import PATIENCE_S, ResponseFile
 from routoo_integrations.gateway.response_server import ResponseServer
 from routoo_integrations.gateway.server import GatewayServer
 from routoo_integrations.gateway.settings import GatewaySettings
+from routoo_integrations.gateway.stores import open_responses
 
 PATH = "/v1/responses"
 BODY = {"model": "routoo", "input": "My name is Ada."}
@@ -426,6 +428,39 @@ def test_redis_forgets_a_response_by_itself(redis_url):
         assert client.dbsize() == 4
         wait_until(lambda: client.dbsize() == 0, 20)
     assert store.get("alice", "resp_1") is None
+
+
+def test_a_long_conversation_takes_no_more_than_its_turns(redis_url):
+    store = ResponseServer(redis_url, DAY_S)
+    previous = None
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        sizes = []
+        for number in range(200):
+            store.put("alice", response(f"resp_{number}"), [], previous)
+            previous = f"resp_{number}"
+            (name,) = client.keys(f"*:{previous}")
+            sizes.append(client.memory_usage(name))
+    assert len(store.conversation("alice", previous)) == 200
+    assert sizes[-1] < 1.5 * sizes[0]
+
+
+def test_an_index_that_redis_has_evicted_does_not_stop_the_store(redis_url):
+    store = ResponseServer(redis_url, DAY_S, account_mb=0.001)
+    store.put("alice", response("resp_1"), [], None)
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        (index,) = client.keys("*:use:*")
+        client.delete(index)
+        for number in range(2, 12):
+            store.put("alice", response(f"resp_{number}"), [], None)
+    assert store.get("alice", "resp_11") is not None
+
+
+def test_a_file_of_before_is_named_where_responses_are_in_redis(tmp_path, redis_url, caplog):
+    path = tmp_path / "routoo.responses.db"
+    ResponseFile(path, DAY_S).close()
+    settings = GatewaySettings.read("x", {"responses": {"keep_days": 2}}).responses
+    open_responses(settings, RedisLedger(redis_url), tmp_path)
+    assert str(path) in caplog.text
 
 
 def test_nothing_is_left_of_a_deleted_response(redis_url):

@@ -64,7 +64,7 @@ def create_command(
 ) -> None:
     """Make a key for an account and print it, once: only its SHA-256 is kept, beside the ledger.
 
-    Once a key exists, every call needs one. Running gateways know the key at once, with Redis within half a second.
+    Once a key exists, every call needs one. Running gateways know the key at once; with Redis they look twice a second.
 
     Example: [bold]routoo key create alice --within team --limit 5.00 --period day[/bold]
     """
@@ -108,7 +108,7 @@ def rotate_command(
 def revoke_command(account: AccountArgument, config: ConfigOption = None) -> None:
     """Revoke an account's key; running gateways refuse it at once.
 
-    With a ledger in Redis they know of it within half a second.
+    With a ledger in Redis they look for changes twice a second.
 
     Example: [bold]routoo key revoke alice[/bold]
     """

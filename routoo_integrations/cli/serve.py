@@ -105,9 +105,10 @@ def serve_command(
             "Redis, or serve with one worker"
         )
     listening = listen(host, port)
-    callers = "whoever has a key" if gateway.keys is not None and gateway.keys.has_keys else ""
+    has_keys = gateway.keys is not None and gateway.keys.has_keys
+    callers = "whoever has a key" if has_keys else "this machine"
     print_line(
-        f"Serving {len(gateway.router.pool)} experts to {callers or 'this machine'} at {address_of(listening)}/v1 "
+        f"Serving {len(gateway.router.pool)} experts to {callers} at {address_of(listening)}/v1 "
         "(Ctrl-C stops it)"
     )
     print_line(f"Accounts, experts and decisions: {address_of(listening)}/")
@@ -120,7 +121,7 @@ def serve_command(
         print_note(
             "Each worker counts --rate of keys by itself; with a ledger in Redis they count together."
         )
-    _serve_together(service, limits, listening, workers)
+    _serve_together(replace(service, has_keys=has_keys), limits, listening, workers)
 
 
 @dataclass(frozen=True)

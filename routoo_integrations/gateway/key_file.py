@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,7 +64,10 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         statements = (*_SCHEMA, _SELECT)
+        # Calls read without a wait; what waits for other writers has a connection of its own.
         self._db = open_database(path, statements, "the keys", BUSY_TIMEOUT_S, _REMEDY)
+        self._writer = open_database(path, statements, "the keys", BUSY_TIMEOUT_S, _REMEDY)
+        self._lock = threading.Lock()
         self._file_version: int | None = None
         self._keys = KnownKeys(0, {})
 
@@ -93,6 +97,10 @@ class KeyFile:
         """Change a key; what it is then."""
         with self._changing() as db:
             row = db.execute(f"{_SELECT} WHERE id = ?", (key_id,)).fetchone()
+            if row is None:
+                raise LedgerError(
+                    f"{self.path}: the key {key_id} is gone; restore the file of the keys"
+                )
             key = change(_key_of(row))
             db.execute(_PUT, _row_of(key))
         return key
@@ -100,32 +108,32 @@ class KeyFile:
     def add_sign_in(self, digest: bytes, sign_in: SignIn, now: float) -> None:
         """Keep a sign-in, and forget those that have expired."""
         row = (digest, sign_in.key_id, sign_in.key_digest, sign_in.expires_at)
-        with self._failing_as_ledger(), self._db:
-            self._db.execute("DELETE FROM sessions WHERE expires_at <= ?", (now,))
-            self._db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", row)
+        with self._changing() as db:
+            db.execute("DELETE FROM sessions WHERE expires_at <= ?", (now,))
+            db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", row)
 
     def sign_in(self, digest: bytes) -> SignIn | None:
         """The sign-in of a cookie; ``None`` for none."""
-        with self._failing_as_ledger():
-            row = self._db.execute(_SELECT_SIGN_IN, (digest,)).fetchone()
+        with self._failing_as_ledger(), self._lock:
+            row = self._writer.execute(_SELECT_SIGN_IN, (digest,)).fetchone()
         return None if row is None else SignIn(*row)
 
     def remove_sign_in(self, digest: bytes) -> None:
         """Forget a sign-in."""
-        with self._failing_as_ledger(), self._db:
-            self._db.execute("DELETE FROM sessions WHERE digest = ?", (digest,))
+        with self._changing() as db:
+            db.execute("DELETE FROM sessions WHERE digest = ?", (digest,))
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+        self._writer.close()
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """One change of the file."""
-        with self._failing_as_ledger(), self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
-        self._file_version = None  # SQLite's own counts what others change
+        with self._failing_as_ledger(), self._lock, self._writer:
+            self._writer.execute("BEGIN IMMEDIATE")
+            yield self._writer
 
     @contextmanager
     def _failing_as_ledger(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,8 @@ LOOK_EVERY_S = 0.5
 OUTDATED_S = 10.0
 """One of the keys may have been revoked since."""
 _KEYS = "{routoo}:gateway:keys"
+_REVISION = "{routoo}:gateway:keys:revision"
+"""Counts the changes of keys: a smaller number is that of an older state."""
 _MARK = "{routoo}:gateway:keys:mark"
 """Another text after each change of a key."""
 _MARK_BYTES = 8
@@ -46,6 +48,7 @@ class KeyServer:
         outdated_s: Seconds without an answer of the server after which no key is known any more.
 
     Raises:
+        LedgerError: The server cannot be used, or has lost a part of the keys.
         MissingDependency: ``redis`` is not installed.
     """
 
@@ -53,6 +56,7 @@ class KeyServer:
         server = RedisClient(url, "keep the keys in Redis")
         self._server = server
         self._watch = PerProcess(lambda: _KeyWatch(server, outdated_s))
+        self._watch.get().look()
 
     def current(self) -> KnownKeys:
         """All keys, as they were a moment ago."""
@@ -65,12 +69,12 @@ class KeyServer:
             ConfigurationError: Its account has one.
         """
 
-        def add(steps: Any) -> None:
-            for text in steps.hvals(_KEYS):
+        def add(pipeline: Any) -> None:
+            for text in pipeline.hvals(_KEYS):
                 if _key_of(text).account == key.account:
                     raise account_has_key(key.account)
-            steps.multi()
-            _put(steps, key)
+            pipeline.multi()
+            _put(pipeline, key)
 
         self._change_keys(add)
 
@@ -78,11 +82,14 @@ class KeyServer:
         """Change a key; what it is then."""
         changed_keys: list[AccessKey] = []
 
-        def replace_key(steps: Any) -> None:
-            key = change(_key_of(steps.hget(_KEYS, key_id)))
+        def replace_key(pipeline: Any) -> None:
+            text = pipeline.hget(_KEYS, key_id)
+            if text is None:
+                raise _keys_lost()
+            key = change(_key_of(text))
             changed_keys.append(key)
-            steps.multi()
-            _put(steps, key)
+            pipeline.multi()
+            _put(pipeline, key)
 
         self._change_keys(replace_key)
         return changed_keys[-1]
@@ -108,12 +115,12 @@ class KeyServer:
         """Ask the server no more."""
         self._watch.get().stop()
 
-    def _change_keys(self, steps: Any) -> None:
+    def _change_keys(self, change: Callable[[Any], None]) -> None:
         """Make a change that is tried again where another one came in between."""
         watch = self._watch.get()
         watch.look()
         with _failing_as_ledger(), self._server.using() as client:
-            client.transaction(steps, _KEYS)
+            client.transaction(change, _KEYS)
         watch.look()
 
 
@@ -123,9 +130,6 @@ class _KeyWatch:
     Args:
         server: Where they are kept.
         outdated_s: Seconds without an answer of the server after which no key is known any more.
-
-    Raises:
-        LedgerError: The server cannot be used.
     """
 
     def __init__(self, server: RedisClient, outdated_s: float) -> None:
@@ -133,10 +137,10 @@ class _KeyWatch:
         self._outdated_s = outdated_s
         self._lock = threading.Lock()
         self._end = threading.Event()
+        self._revision = 0
         self._mark: str | None = None
         self._keys = KnownKeys(0, {})
         self._seen_at = -math.inf
-        self.look()
         threading.Thread(target=self._look_on, daemon=True, name="routoo-keys").start()
 
     def keys(self) -> KnownKeys:
@@ -156,41 +160,46 @@ class _KeyWatch:
             LedgerError: The server cannot be used, or has lost the keys.
         """
         with self._lock, _failing_as_ledger(), self._server.using() as client:
-            mark = client.get(_MARK)
-            if mark != self._mark:
-                self._read(client)
-                self._mark = mark
-            self._seen_at = time.monotonic()
+            asked_at = time.monotonic()
+            revision, mark = client.mget(_REVISION, _MARK)
+            if int(revision or 0) < self._revision:
+                raise _keys_lost()
+            is_first = self._seen_at == -math.inf
+            if is_first or mark != self._mark:
+                self._keys = self._read(client, int(revision or 0))
+            self._revision = int(revision or 0)
+            self._mark = mark
+            self._seen_at = asked_at
 
     def stop(self) -> None:
         """Ask no more."""
         self._end.set()
 
-    def _read(self, client: Any) -> None:
-        """Read all keys; none is ever removed.
+    def _read(self, client: Any, revision: int) -> KnownKeys:
+        """All keys; none is ever removed.
 
         Raises:
-            LedgerError: A key is missing.
+            LedgerError: Some are missing.
         """
         keys = sorted(map(_key_of, client.hvals(_KEYS)), key=_account_of)
         by_id = {key.id: key for key in keys}
-        if not self._keys.by_id.keys() <= by_id.keys():
-            raise LedgerError(
-                "the Redis server has lost the keys of the gateway; restore its data, or make new keys and start "
-                "the gateway again"
-            )
-        self._keys = KnownKeys(self._keys.revision + 1, by_id)
+        has_changes = revision > 0
+        if bool(by_id) != has_changes or not self._keys.by_id.keys() <= by_id.keys():
+            raise _keys_lost()
+        return KnownKeys(self._keys.revision + 1, by_id)
 
     def _look_on(self) -> None:
         is_failing = False
-        while not self._end.wait(LOOK_EVERY_S):
+        while True:
             try:
                 self.look()
                 is_failing = False
-            except LedgerError as error:
+            except Exception as error:  # noqa: BLE001 (the next look may succeed)
                 if not is_failing:
                     _LOGGER.warning("%s", error)
                 is_failing = True
+            if self._end.wait(LOOK_EVERY_S):
+                return
 
 
 @contextmanager
@@ -206,10 +215,18 @@ def _failing_as_ledger() -> Iterator[None]:
         raise LedgerError(f"the keys in Redis: {failure}; check that the server runs") from None
 
 
-def _put(steps: Any, key: AccessKey) -> None:
+def _keys_lost() -> LedgerError:
+    return LedgerError(
+        "the Redis server has lost keys of the gateway, or holds an older state of them; restore its data, or make new "
+        "keys and start the gateway again"
+    )
+
+
+def _put(pipeline: Any, key: AccessKey) -> None:
     """The steps that keep a key."""
-    steps.hset(_KEYS, key.id, _key_text(key))
-    steps.set(_MARK, secrets.token_hex(_MARK_BYTES))
+    pipeline.hset(_KEYS, key.id, _key_text(key))
+    pipeline.incr(_REVISION)
+    pipeline.set(_MARK, secrets.token_hex(_MARK_BYTES))
 
 
 def _account_of(key: AccessKey) -> str:
@@ -236,7 +253,18 @@ def _key_text(key: AccessKey) -> str:
 
 
 def _key_of(text: str) -> AccessKey:
-    values = json.loads(text)
+    """The key of a text.
+
+    Raises:
+        LedgerError: It is none.
+    """
+    try:
+        return _parsed_key(json.loads(text))
+    except (ValueError, TypeError, KeyError) as error:
+        raise LedgerError(f"a key of the gateway in Redis cannot be read ({error!r})") from None
+
+
+def _parsed_key(values: dict[str, Any]) -> AccessKey:
     previous = values["previous_digest"]
     return AccessKey(
         id=values["id"],

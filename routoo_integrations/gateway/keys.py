@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from routoo_core.errors import ConfigurationError
+from routoo_core.errors import ConfigurationError, LedgerError
 
 _PREFIX = "sk-routoo-"
 _ID_BYTES = 6
@@ -52,10 +52,11 @@ class KeyTerms:
 
     @classmethod
     def from_json(cls, text: str) -> KeyTerms:
-        """What :meth:`to_json` wrote."""
-        values: dict[str, Any] = json.loads(text)
+        """What :meth:`to_json` wrote; what a later version added is left out."""
+        stored: dict[str, Any] = json.loads(text)
+        values = {name: stored[name] for name in cls.__slots__ if name in stored}
         for name in ("experts", "accounts"):
-            values[name] = tuple(values[name])
+            values[name] = tuple(values.get(name, ()))
         return cls(**values)
 
 
@@ -145,7 +146,11 @@ class KeyStorage(Protocol):
         ...
 
     def add(self, key: AccessKey) -> None:
-        """Keep a new key."""
+        """Keep a new key.
+
+        Raises:
+            ConfigurationError: Its account has one.
+        """
         ...
 
     def change(self, key_id: str, change: Change) -> AccessKey:
@@ -181,30 +186,37 @@ class KeyStore:
     Args:
         storage: Where they are kept.
         clock: Tells the time, seconds since the epoch.
+        must_exist: Whether there were keys already, so that none to be found means that they are lost.
     """
 
-    def __init__(self, storage: KeyStorage, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        storage: KeyStorage,
+        clock: Callable[[], float] = time.time,
+        must_exist: bool = False,
+    ) -> None:
         self.storage = storage
         self.clock = clock
+        self._must_exist = must_exist
 
     # Who calls
 
     def find(self, key: str) -> AccessKey | None:
         """The key with a caller's secret, usable or not; ``None`` for an unknown secret."""
         digest = digest_of(key)
-        access_key = self.storage.current().by_id.get(_id_of(key), _NOBODY)
+        access_key = self._current().get(_id_of(key), _NOBODY)
         # The key of nobody is compared, too, so that both take as long.
         is_open = access_key.opens(digest, self.clock())
         return access_key if is_open and access_key is not _NOBODY else None
 
     def get(self, key_id: str) -> AccessKey | None:
         """The key of an id, whether or not it is still usable; ``None`` for none."""
-        return self.storage.current().by_id.get(key_id)
+        return self._current().get(key_id)
 
     @property
     def has_keys(self) -> bool:
         """Whether any key was ever made, even a revoked one. Once there is a key, every call needs one."""
-        return bool(self.storage.current().by_id)
+        return bool(self._current())
 
     @property
     def has_usable_keys(self) -> bool:
@@ -219,7 +231,7 @@ class KeyStore:
 
     def list_keys(self) -> list[AccessKey]:
         """All keys, by account."""
-        return list(self.storage.current().by_id.values())
+        return list(self._current().values())
 
     # Changes
 
@@ -232,8 +244,6 @@ class KeyStore:
         Raises:
             ConfigurationError: The account has a key.
         """
-        if self._of_account(account) is not None:
-            raise account_has_key(account)
         key_id = secrets.token_hex(_ID_BYTES)
         key = _new_key(key_id)
         access_key = AccessKey(
@@ -248,7 +258,7 @@ class KeyStore:
         return key
 
     def rotate(self, account: str, grace_s: float = 0.0) -> str:
-        """Make a new key for an account; the old one opens for a while longer.
+        """Make a new key for an account; the old one opens for a while longer, unless it was revoked.
 
         Args:
             account: Whose.
@@ -262,10 +272,11 @@ class KeyStore:
         until = self.clock() + grace_s
 
         def rotate_key(current: AccessKey) -> AccessKey:
+            is_revoked = current.revoked_at is not None
             return replace(
                 current,
                 digest=digest_of(key),
-                previous_digest=current.digest,
+                previous_digest=None if is_revoked else current.digest,
                 previous_until=until,
                 revoked_at=None,
             )
@@ -299,6 +310,19 @@ class KeyStore:
     def close(self) -> None:
         """Close where they are kept."""
         self.storage.close()
+
+    def _current(self) -> Mapping[str, AccessKey]:
+        """Every key by its id.
+
+        Raises:
+            LedgerError: There are none any more: without keys, whoever reaches the gateway could call.
+        """
+        by_id = self.storage.current().by_id
+        if by_id:
+            self._must_exist = True
+        elif self._must_exist:
+            raise LedgerError("the keys of the gateway are gone; restore what holds them")
+        return by_id
 
     def _key_of_account(self, account: str) -> AccessKey:
         access_key = self._of_account(account)

@@ -69,6 +69,7 @@ def app(arguments: Mapping[str, str]) -> serve.Application:
             f"{path.parent}: no key is in use, and other machines may reach Ray's proxy; make one with "
             "'routoo key create NAME --limit 5.00'"
         )
+    service = replace(service, has_keys=True)
     ray = settings.ray
     resources = {"num_cpus": ray.predictor_cpus, "num_gpus": ray.predictor_gpus}
     predictors = serve.deployment(

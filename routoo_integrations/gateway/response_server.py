@@ -55,6 +55,7 @@ class ResponseServer:
         self._account_bytes = round(account_mb * BYTES_PER_MB)
         self._clock = clock
         self._put_script = _read_script("put")
+        self._conversation_script = _read_script("conversation")
         self._delete_script = _read_script("delete")
 
     def put(
@@ -66,12 +67,11 @@ class ResponseServer:
         names = _Names(owner)
         try:
             with self._server.using() as client:
-                earlier = [] if previous is None else self._earlier(client, names, previous)
                 arguments = [
                     response["id"],
                     items_text,
                     text,
-                    json.dumps(earlier),
+                    previous or "",
                     len(items_text) + len(text),
                     self._clock(),
                     self._since(),
@@ -94,14 +94,23 @@ class ResponseServer:
     def conversation(self, owner: str, response_id: str) -> list[JsonObject]:
         """Everything that was said up to and with a response; from now on it is kept for as long again."""
         names = _Names(owner)
+        arguments = [
+            response_id,
+            self._clock(),
+            self._since(),
+            self._keep_ms,
+            LARGEST_CONVERSATION,
+        ]
         with self._reading() as client:
-            ids = self._earlier(client, names, response_id)
-            self._check(client, names, ids)
-            contents = self._read_all(client, names, ids)
+            status, *texts = client.eval(
+                self._conversation_script, len(names.of_scripts), *names.of_scripts, *arguments
+            )
+        if status == "missing":
+            raise unknown_previous(texts[0])
+        if status == "too long":
+            raise too_long()
         items: list[JsonObject] = []
-        for items_text, text in contents:
-            if items_text is None or text is None:  # it was deleted a moment ago
-                raise unknown_previous(response_id)
+        for items_text, text in zip(texts[::2], texts[1::2], strict=True):
             items += json.loads(items_text)
             items += json.loads(text)["output"]
         return items
@@ -126,45 +135,6 @@ class ResponseServer:
 
     def _is_live(self, used_at: float | None) -> bool:
         return used_at is not None and used_at > self._since()
-
-    def _earlier(self, client: Any, names: _Names, response_id: str) -> list[str]:
-        """The ids of a conversation up to and with a response, the first one first."""
-        text = client.hget(names.response(response_id), "earlier")
-        earlier: list[str] = [] if text is None else json.loads(text)
-        return [*earlier, response_id]
-
-    def _check(self, client: Any, names: _Names, ids: list[str]) -> None:
-        """Refuse a conversation of which a part is gone, or that is too long.
-
-        Raises:
-            CallRefused: It is one of these.
-        """
-        with client.pipeline() as steps:
-            for response_id in ids:
-                steps.zscore(names.by_use, response_id)
-            uses = steps.execute()
-        for response_id, used_at in zip(reversed(ids), reversed(uses), strict=True):
-            if not self._is_live(used_at):
-                raise unknown_previous(response_id)
-        sizes = client.hmget(names.sizes, ids)
-        if sum(int(size or 0) for size in sizes) > LARGEST_CONVERSATION:
-            raise too_long()
-
-    def _read_all(
-        self, client: Any, names: _Names, ids: list[str]
-    ) -> list[tuple[str | None, str | None]]:
-        """The items and the response of each id, which count as used now."""
-        now = self._clock()
-        with client.pipeline() as steps:
-            for response_id in ids:
-                steps.hmget(names.response(response_id), "input", "response")
-            for response_id in ids:
-                steps.zadd(names.by_use, {response_id: now}, xx=True)
-                steps.pexpire(names.response(response_id), self._keep_ms)
-            for key in names.of_account:
-                steps.pexpire(key, self._keep_ms)
-            replies: list[Any] = steps.execute()
-        return replies[: len(ids)]
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:
@@ -196,14 +166,9 @@ class _Names:
         self._response = f"{_PREFIX}of:{digest}:"
 
     @property
-    def of_account(self) -> tuple[str, ...]:
-        """The keys beside those of the responses."""
-        return self.by_use, self.sizes, self.total
-
-    @property
     def of_scripts(self) -> tuple[str, ...]:
         """What the scripts are given, in their order; the last is the beginning of all responses' keys."""
-        return *self.of_account, self._response
+        return self.by_use, self.sizes, self.total, self._response
 
     def response(self, response_id: str) -> str:
         """The key of a response."""
@@ -211,8 +176,8 @@ class _Names:
 
 
 def _read_script(name: str) -> str:
-    """The text of a script, behind the function that both use."""
+    """The text of a script, behind the functions that all use."""
     folder = resources.files("routoo_integrations.gateway").joinpath("lua")
-    common = folder.joinpath("forget_response.lua").read_text(encoding="utf-8")
-    script = folder.joinpath(f"{name}_response.lua").read_text(encoding="utf-8")
+    common = folder.joinpath("common.lua").read_text(encoding="utf-8")
+    script = folder.joinpath(f"{name}.lua").read_text(encoding="utf-8")
     return f"{common}\n{script}"

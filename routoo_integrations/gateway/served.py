@@ -25,18 +25,20 @@ class ServedRouter:
         folder: The folder that may hold the keys; ``None`` for none.
         path: The path of routoo.toml; ``None`` for none.
         settings: The gateway's own settings.
+        has_keys: Whether there are keys, so that no process serves without them.
     """
 
     router: Router
     folder: Path | None
     path: Path | None
     settings: GatewaySettings = field(default_factory=GatewaySettings)
+    has_keys: bool = False
 
     def keys(self) -> KeyStore | None:
         """The store of the callers' keys; ``None`` where there is no folder for it."""
         if self.folder is None:
             return None
-        return open_keys(self.router.ledger, self.folder)
+        return open_keys(self.router.ledger, self.folder, must_exist=self.has_keys)
 
     def gateway(
         self, limits: GatewayLimits | None = None, replies: ReplyMemory | None = None

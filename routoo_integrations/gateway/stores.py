@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from routoo_core.budget.ledger import Ledger
@@ -16,13 +17,16 @@ from routoo_integrations.gateway.response_server import ResponseServer
 from routoo_integrations.gateway.settings import ResponseSettings
 from routoo_integrations.gateway.stored_responses import ResponseStore
 
+_LOGGER = logging.getLogger(__name__)
 
-def open_keys(ledger: Ledger, folder: Path) -> KeyStore:
+
+def open_keys(ledger: Ledger, folder: Path, must_exist: bool = False) -> KeyStore:
     """The keys of a gateway: in the ledger's Redis server, else in a file beside the ledger's own.
 
     Args:
         ledger: Keeps the accounts.
         folder: The folder of the configuration, for a ledger without a file.
+        must_exist: Whether there were keys already, so that none to be found means that they are lost.
 
     Raises:
         ConfigurationError: The file cannot be opened, or there is one beside a ledger in Redis that holds no keys.
@@ -30,9 +34,9 @@ def open_keys(ledger: Ledger, folder: Path) -> KeyStore:
     """
     path = beside_ledger(ledger, folder, "keys")
     if not isinstance(ledger, RedisLedger):
-        return KeyStore(KeyFile(path))
-    keys = KeyStore(KeyServer(ledger.url))
-    if path.exists() and not keys.has_keys:
+        return KeyStore(KeyFile(path), must_exist=must_exist)
+    keys = KeyStore(KeyServer(ledger.url), must_exist=must_exist)
+    if path.exists() and not must_exist and not keys.has_keys:
         keys.close()
         raise ConfigurationError(
             f"{path}: the keys of a gateway whose ledger is in Redis are kept there too, and there are none; remove "
@@ -56,7 +60,12 @@ def open_responses(
     """
     if settings is None:
         return None
-    if isinstance(ledger, RedisLedger):
-        return ResponseServer(ledger.url, settings.keep_s, settings.account_mb)
     path = None if folder is None else beside_ledger(ledger, folder, "responses")
+    if isinstance(ledger, RedisLedger):
+        if path is not None and path.exists():
+            _LOGGER.warning(
+                "%s: responses are stored in Redis, beside the ledger; remove this file, which holds prompts",
+                path,
+            )
+        return ResponseServer(ledger.url, settings.keep_s, settings.account_mb)
     return ResponseFile(path, settings.keep_s, settings.account_mb)
