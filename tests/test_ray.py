@@ -20,7 +20,7 @@ from routoo_core.progress import SILENT, SilentProgress
 from routoo_core.router import Router
 from routoo_core.testing import FakeEndpoint
 from routoo_integrations.cli import app as routoo
-from routoo_integrations.gateway.key_file import KeyFile
+from routoo_integrations.gateway.key_server import KeyServer
 from routoo_integrations.gateway.keys import KeyStore, KeyTerms
 
 ray = pytest.importorskip("ray", reason="ray is not installed: make compat-ray")
@@ -77,9 +77,10 @@ def folder(endpoint, redis_server, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def key(folder):
-    keys = KeyStore(KeyFile(folder / "routoo.keys.db"))
-    return keys.create("alice", KeyTerms(limit="0.50"))
+def key(redis_server):
+    keys = KeyStore(KeyServer(redis_server))
+    yield keys.create("alice", KeyTerms(limit="0.50"))
+    keys.close()
 
 
 @pytest.fixture(scope="module")
