@@ -44,6 +44,12 @@ _FILE_BYTES = 16 << 20
 _OPEN_FILES = 64
 _SMALL_INTEGER = 1 << 53
 _PROBE_FILE = "probe.py"
+_TELLS_NOTHING = (MemoryError, RecursionError, ImportError, OSError, NameError)
+"""What a program raises that is broken or lacks something here: two programs that raise it are not alike."""
+_MISUSE = (TypeError, AttributeError)
+"""What a probe raises that does not fit the program, as one with too few arguments."""
+_RAISED = "raised"
+"""Begins the result of a probe that gives no value."""
 _DIGITS = 9
 """Numbers that are not whole and agree in so many significant digits are equal."""
 
@@ -100,7 +106,10 @@ def judge_calls() -> None:
 
 
 def run_probes() -> None:
-    """Run a program, then evaluate its probes; write the SHA-256 of their results, or nothing where there are none."""
+    """Run a program, then evaluate its probes; write the SHA-256 of their results.
+
+    Nothing is written where no probe gives a value, or where one tells nothing of the program.
+    """
     task = json.loads(sys.stdin.readline())
     result = os.dup(1)
     _close_terminal()
@@ -111,6 +120,8 @@ def run_probes() -> None:
     names: dict[str, Any] = {"__name__": "answer"}
     exec(program, names)  # noqa: S102
     results = [_probe_result(probe, names) for probe in probes]
+    if all(result[0] == _RAISED for result in results):
+        return
     os.write(result, sha256(json.dumps(results).encode()).hexdigest().encode())
     os._exit(0)
 
@@ -238,22 +249,23 @@ def _probe_result(probe: CodeType, names: dict[str, Any]) -> list[object]:
     """What a probe gives and prints, in a form that is the same for equal results.
 
     Raises:
-        NameError: The program does not have a name that the probe uses.
-        TypeError: The result is no plain value.
+        Exception: The program is broken or lacks something, the probe does not fit it, or its result is no plain value.
     """
     printed = io.StringIO()
     with redirect_stdout(printed):
         try:
             value = eval(probe, names)  # noqa: S307
         except (Exception, SystemExit) as error:
-            if isinstance(error, NameError) and _is_raised_by_probe(error):
+            if isinstance(error, _TELLS_NOTHING):
                 raise
-            return ["raised", type(error).__name__, printed.getvalue()]
+            if isinstance(error, _MISUSE) and _is_raised_by_probe(error):
+                raise
+            return [_RAISED, type(error).__name__, printed.getvalue()]
         encoded = encode(value)  # a generator prints while it is read
     return ["value", canonical(encoded), printed.getvalue()]
 
 
-def _is_raised_by_probe(error: Exception) -> bool:
+def _is_raised_by_probe(error: BaseException) -> bool:
     """Whether an error comes from the probe's own words, and not from within the program."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
