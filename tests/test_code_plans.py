@@ -20,7 +20,7 @@ from routoo_core.expert_table import ExpertTable
 from routoo_core.measures.plan_replay import AnswerTable, replay_plan
 from routoo_core.money import decimal_usd
 from routoo_core.outcomes import Outcomes
-from routoo_core.plans import Consensus, Contribution, Take, read_plans
+from routoo_core.plans import Appraisal, Consensus, Contribution, Take, read_plans
 from routoo_core.prompts import Prompts
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.sandbox import namespaces
@@ -104,6 +104,19 @@ async def test_a_reply_without_code_has_no_vote(endpoint):
     text, record = await answer("langchain whole", model, TASK, routoo_probes=PROBES)
     assert text == WRONG  # of the two that voted, the better one
     assert len(record["attempts"]) == 3
+
+
+def test_code_of_the_last_expert_that_cannot_be_run_does_not_outvote_the_others():
+    request = RoutedRequest.from_text(TASK, overrides=Overrides(probes=PROBES))
+    plan = Consensus(name="p", experts=("a", "b", "c"), then="dear", compare="code")
+    statements = ["same", "same", "other", None]
+    contributions = []
+    for place, stated in enumerate(statements):
+        reply = Answer(f"reply {place}")
+        contributions.append(Contribution(place, "", 0.6, reply, Appraisal(stated)))
+    assert plan.verdict(request, contributions) == Take(0)
+    prose = plan.model_copy(update={"compare": "label"})
+    assert prose.verdict(request, contributions) == Take(3)
 
 
 @pytest.mark.parametrize("way", ["langchain whole", "llama_index async"])
