@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tempfile
 import threading
 
 import numpy as np
@@ -24,6 +25,7 @@ from routoo_core.plans import Appraisal, Consensus, Contribution, Take, read_pla
 from routoo_core.prompts import Prompts
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.sandbox import namespaces
+from routoo_core.sandbox import probes as probes_module
 from routoo_core.sandbox.namespaces import sandbox_problem
 from routoo_core.tables import write_rows
 from routoo_core.testing import FakePredictor, Reply
@@ -252,6 +254,9 @@ def test_an_answer_from_the_cache_is_given_for_the_same_probes_alone(endpoint):
         (["x = 1"], "'x = 1' is no Python expression"),
         ([""], "'' is no Python expression"),
         ([None], "None is no Python expression"),
+        (["f(1)"] * 65, "65 are too many; give 64 at most"),
+        (["1" * 1001], "'1{79} is too long; give 1,000 characters at most"),
+        (["=" * 500], "'={79} is no Python expression"),
     ],
 )
 def test_what_are_no_probes_is_refused_before_anything_is_charged(endpoint, probes, message):
@@ -284,6 +289,55 @@ def test_a_caller_of_the_gateway_states_them_in_a_header(endpoint):
             assert refused.status_code == 400
             assert "robes" in refused.text
     assert len(endpoint.requests) == 3
+
+
+@in_sandbox
+def test_the_header_is_read_as_utf_8(endpoint):
+    replies(endpoint, left=JOINED, right=REPLACED)
+    body = {"model": "pair", "messages": [{"role": "user", "content": TASK}], "max_tokens": 100}
+    probes = json.dumps(['slug("Ä ö")'], ensure_ascii=False)
+    with GatewayServer(Gateway(make_router(endpoint)), port=0) as server:
+        response = post(server, body, headers={"Routoo-Probes": probes.encode()})
+        assert response.status_code == 200, response.text
+        refused = post(server, body, headers={"Routoo-Probes": probes.encode("latin-1")})
+        assert refused.status_code == 400
+        assert "no JSON list in UTF-8" in refused.text
+    assert len(endpoint.requests) == 2
+
+
+@in_sandbox
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_machine_that_starts_no_process_leaves_replies_without_a_vote(
+    endpoint, monkeypatch, caplog, way
+):
+    replies(endpoint, left=JOINED, right=REPLACED, dear=JOINED)
+    router = make_router(endpoint)
+    model = model_for(way, router)
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
+    monkeypatch.setattr(probes_module, "_last_warning", float("-inf"))
+    text, record = await answer(way, model, TASK, routoo_probes=PROBES)
+    assert (text, len(record["attempts"])) == (JOINED, 3)
+    assert caplog.text.count("code of a reply could not be run") == 1
+    assert state_of(router).held == 0
+
+
+async def test_calls_go_on_while_checks_take_their_time(endpoint):
+    go = threading.Event()
+
+    def waits(reply):
+        go.wait(60)
+
+    plan = Consensus(name="pair", experts=("left", "right"), compare="label")
+    model = model_for("langchain", make_router(endpoint, plan))
+    tasks = [
+        asyncio.create_task(model.ainvoke(TASK, routoo_expert="left", routoo_check=waits))
+        for _ in range(40)
+    ]
+    await asyncio.to_thread(wait_until, lambda: len(endpoint.bills) == len(tasks))
+    assert await model.ainvoke(TASK, routoo_expert="right")
+    assert not any(task.done() for task in tasks)
+    go.set()
+    await asyncio.gather(*tasks)
 
 
 def test_where_no_sandbox_can_be_made_the_plan_is_refused_when_the_router_is_built(

@@ -5,6 +5,8 @@ import os
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from routoo_core.sandbox.code_tests import tests_pass as passes
 from routoo_core.sandbox.graded_process import decode, encode
 from routoo_core.sandbox.namespaces import sandbox_problem
 from routoo_core.sandbox.plain_tests import functions_under_test
+from routoo_core.sandbox.probes import results_digest
+from routoo_core.sandbox.processes import PLACES, sandbox_place
 from routoo_core.scoring.graders import Code
 from routoo_integrations.cli import app
 
@@ -30,6 +34,20 @@ def test_code_is_tested_in_the_sandbox():
     assert passes("def add(a, b): return a + b", "assert add(1, 2) == 3")
     assert not passes("def add(a, b): return a - b", "assert add(1, 2) == 3")
     assert passes("import json, math, re, collections", "assert math.pi > 3")
+
+
+@in_sandbox
+def test_no_more_runs_than_the_machine_has_places_for():
+    with ExitStack() as places, ThreadPoolExecutor() as threads:
+        for _ in range(PLACES):
+            places.enter_context(sandbox_place())
+        runs = [
+            threads.submit(passes, "x = 1", "assert x == 1"),
+            threads.submit(results_digest, "x = 1", ("x",)),
+        ]
+        assert not wait(runs, timeout=1).done
+        places.close()
+        assert [bool(run.result()) for run in runs] == [True, True]
 
 
 @in_sandbox

@@ -11,14 +11,22 @@ from __future__ import annotations
 
 import ast
 import builtins
+import logging
 import re
 import time
 
 from routoo_core.sandbox.graded_process import Task, run_probes
 from routoo_core.sandbox.namespaces import check_sandbox
 from routoo_core.sandbox.plain_tests import functions_under_test, own_names
-from routoo_core.sandbox.processes import PROCESSES, output_of
+from routoo_core.sandbox.processes import PROCESSES, output_of, sandbox_place
 
+MOST_PROBES = 64
+"""Of one call."""
+LONGEST_PROBE = 1000
+"""Characters."""
+_LOGGER = logging.getLogger(__name__)
+_WARN_EVERY_S = 60.0
+_last_warning = float("-inf")
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 """What Python's parser raises on texts that are no Python."""
@@ -34,12 +42,12 @@ def results_digest(
     Args:
         code: What a model wrote.
         probes: Python expressions that see its names.
-        timeout_s: Seconds of computing for all of them, and twice as long by the clock.
+        timeout_s: Seconds for all of them, of computing and by the clock.
         memory_mb: Address space of the process.
 
     Returns:
         ``None`` where the code is no Python, fails by itself, hangs, lacks a name that a probe uses, or where a
-        probe gives an object that is no plain value.
+        probe gives an object that is no plain value. ``None``, too, where the machine cannot start a process now.
 
     Raises:
         ConfigurationError: No sandbox can be made here.
@@ -52,8 +60,22 @@ def results_digest(
         "code": code,
         "probes": list(probes),
     }
-    output = output_of(run_probes, task, time.monotonic() + 2 * timeout_s, unsafe=False)
+    try:
+        with sandbox_place():
+            output = output_of(run_probes, task, time.monotonic() + timeout_s, unsafe=False)
+    except OSError as error:
+        _note_failure(error)
+        return None
     return output.decode() if _DIGEST.fullmatch(output) else None
+
+
+def _note_failure(error: OSError) -> None:
+    """Say that no process can be started, at most once a minute: the call whose reply it was is paid, and goes on."""
+    global _last_warning
+    now = time.monotonic()
+    if now - _last_warning >= _WARN_EVERY_S:
+        _last_warning = now
+        _LOGGER.warning("code of a reply could not be run, which then states nothing: %s", error)
 
 
 def is_probe(text: str) -> bool:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from routoo_core.lifetimes import PerProcess
 from routoo_core.sandbox import graded_process
 from routoo_core.sandbox.graded_process import Task
 from routoo_core.sandbox.namespaces import sandbox_command
@@ -24,6 +26,9 @@ OUTPUT_LIMIT = 4096
 """Bytes that a process may write to its result before it is stopped; what a program prints goes nowhere."""
 PROCESSES = 16
 """In a sandbox; without one, everything that the user runs would count."""
+PLACES = max(2, os.cpu_count() or 1)
+"""Runs that one process of ours makes at the same time."""
+_FREE_PLACES = PerProcess(lambda: threading.BoundedSemaphore(PLACES))
 _SOURCE = Path(graded_process.__file__).read_text(encoding="utf-8")
 
 
@@ -44,6 +49,13 @@ def pipe_ends() -> Iterator[Pipe]:
         os.fdopen(writer, "wb", buffering=0) as sink,
     ):
         yield Pipe(source, sink)
+
+
+@contextmanager
+def sandbox_place() -> Iterator[None]:
+    """One of :data:`PLACES`, waited for; its time counts from then on."""
+    with _FREE_PLACES.get():
+        yield
 
 
 @contextmanager
