@@ -94,7 +94,7 @@ def test_it_sees_no_variable_no_other_process_and_no_network(monkeypatch):
         port = server.getsockname()[1]
         code = f"""
 import os
-variables = [name for name in os.environ if name not in ("PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE")]
+variables = [name for name in os.environ if name not in ("PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE", "PYTHONHASHSEED")]
 processes = [name for name in os.listdir("/proc") if name.isdigit()]
 addresses = open("/proc/net/tcp").read().count(":{port:04X}")
 """
@@ -236,6 +236,29 @@ def test_plain_values_pass_between_processes_unchanged(value):
     passed = decode(json.loads(json.dumps(encode(value))))
     assert passed == value
     assert type(passed) is type(value)
+
+
+@in_sandbox
+@pytest.mark.parametrize("tests", ["assert f() == 1", "import os\nassert P(1) == P(x=1)"])
+def test_a_program_is_a_module_of_its_own(tests):
+    code = """
+from __future__ import annotations
+from dataclasses import dataclass
+@dataclass
+class P:
+    x: int
+def f(): return P(1).x
+"""
+    assert passes(code, tests)
+    assert results_digest(code, ("f()",)) == results_digest("def f(): return 1", ("f()",))
+
+
+@in_sandbox
+def test_two_runs_see_a_set_in_the_same_order():
+    program = "def f(): print({'a', 'b', 'c', 'd', 'e'})"
+    digest = results_digest(program, ("f()",))
+    assert digest is not None
+    assert {results_digest(program, ("f()",)) for _ in range(4)} == {digest}
 
 
 @pytest.mark.parametrize("value", [np.bool_(True), np.int64(3), np.float32(0.5)])

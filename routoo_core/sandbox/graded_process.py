@@ -18,13 +18,13 @@ import os
 import resource
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, KeysView, ValuesView
+from collections.abc import Callable, Iterator, KeysView, Mapping, ValuesView
 from contextlib import redirect_stdout
 from decimal import Decimal
 from fractions import Fraction
 from hashlib import sha256
 from numbers import Integral, Real
-from types import CodeType
+from types import CodeType, MappingProxyType, ModuleType
 from typing import IO, Any
 
 REPLY_LIMIT = 1 << 20
@@ -52,6 +52,7 @@ _RAISED = "raised"
 """Begins the result of a probe that gives no value."""
 _DIGITS = 9
 """Numbers that are not whole and agree in so many significant digits are equal."""
+_NO_NAMES: Mapping[str, object] = MappingProxyType({})
 
 Task = dict[str, Any]
 """What a process is to do, one JSON object in its first line."""
@@ -67,8 +68,7 @@ def run_together() -> None:
     tests = compile(task["tests"], "tests.py", "exec")
     password = task.pop("password").encode()
     sys.addaudithook(_refuse)
-    names: dict[str, Any] = {"__name__": "answer"}
-    exec(program, names)  # noqa: S102
+    names = _run_module("answer", program)
     exec(tests, names)  # noqa: S102
     os.write(result, password)
     os._exit(0)
@@ -83,8 +83,7 @@ def serve_calls() -> None:
     _limit(task)
     program = compile(task["code"], "answer.py", "exec")
     sys.addaudithook(_refuse)
-    names: dict[str, Any] = {"__name__": "answer"}
-    exec(program, names)  # noqa: S102
+    names = _run_module("answer", program)
     for line in requests:
         reply = _call(names, json.loads(line))
         replies.write(json.dumps(reply) + "\n")
@@ -97,10 +96,10 @@ def judge_calls() -> None:
     requests = os.fdopen(task["requests"], "w", encoding="utf-8")
     replies = os.fdopen(task["replies"], encoding="utf-8")
     _limit(task)
-    names: dict[str, Any] = {"__name__": "tests", "math": math}
+    names: dict[str, Any] = {"math": math}
     for name in task["functions"]:
         names[name] = _remote_function(name, requests, replies)
-    exec(compile(task["tests"], "tests.py", "exec"), names)  # noqa: S102
+    _run_module("tests", compile(task["tests"], "tests.py", "exec"), names)
     os.write(1, task["password"].encode())
     os._exit(0)
 
@@ -117,8 +116,7 @@ def run_probes() -> None:
     program = compile(task["code"], "answer.py", "exec")
     probes = [compile(probe, _PROBE_FILE, "eval") for probe in task["probes"]]
     sys.addaudithook(_refuse)
-    names: dict[str, Any] = {"__name__": "answer"}
-    exec(program, names)  # noqa: S102
+    names = _run_module("answer", program)
     results = [_probe_result(probe, names) for probe in probes]
     if all(result[0] == _RAISED for result in results):
         return
@@ -198,6 +196,23 @@ _DECODERS: dict[str, Callable[[Any], object]] = {
     "keys": lambda keys: dict.fromkeys(decode(key) for key in keys).keys(),
     "values": lambda values: dict(enumerate(decode(item) for item in values)).values(),
 }
+
+
+def _run_module(
+    name: str, code: CodeType, names: Mapping[str, object] = _NO_NAMES
+) -> dict[str, Any]:
+    """Run code as a module that Python finds by its name, as dataclasses need; its names are the result.
+
+    Args:
+        name: The module's.
+        code: What it holds.
+        names: What it has beforehand.
+    """
+    module = ModuleType(name)
+    module.__dict__.update(names)
+    sys.modules[name] = module
+    exec(code, module.__dict__)  # noqa: S102
+    return module.__dict__
 
 
 def _call(names: dict[str, Any], request: Task) -> Task:

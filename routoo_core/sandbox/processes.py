@@ -29,6 +29,10 @@ PROCESSES = 16
 PLACES = max(2, os.cpu_count() or 1)
 """Runs that one process of ours makes at the same time."""
 _FREE_PLACES = PerProcess(lambda: threading.BoundedSemaphore(PLACES))
+_ALONE = ("-P", "-s")
+"""Python imports nothing from where it runs, nor of the user's. ``-I`` is the same, but ignores the variables."""
+_VARIABLES = {"PYTHONHASHSEED": "0"}
+"""All that a process has; so two runs give sets in the same order."""
 _SOURCE = Path(graded_process.__file__).read_text(encoding="utf-8")
 
 
@@ -75,12 +79,12 @@ def sandbox_process(
         unsafe: Whether it runs without a sandbox.
         descriptors: Further files that it may use, by their numbers.
     """
-    program = [sys.executable, "-I", "-c", f"{_SOURCE}\n{entry.__name__}()\n"]
+    program = [sys.executable, *_ALONE, "-c", f"{_SOURCE}\n{entry.__name__}()\n"]
     with tempfile.TemporaryDirectory(prefix="routoo-code-") as folder:
         process = subprocess.Popen(  # noqa: S603
             program if unsafe else sandbox_command(program, Path(folder)),
             cwd=folder,
-            env={},
+            env=_VARIABLES,
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.DEVNULL,
