@@ -13,6 +13,7 @@ from routoo_core.measures.plan_replay import read_probes
 from routoo_core.sandbox.graded_process import canonical, encode
 from routoo_core.sandbox.namespaces import sandbox_problem
 from routoo_core.sandbox.probes import is_probe, probes_of_tests, results_digest
+from routoo_core.stated_answers import extract_code
 from routoo_core.tables import write_rows
 
 PROBLEM = sandbox_problem()
@@ -146,6 +147,40 @@ def test_numbers_of_one_form_are_equal_to_nine_digits(first, second):
         assert first != second
 
 
+# Blocks of code
+
+CODE = "def f(n):\n    return n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (f"```Python\n{CODE}```", CODE),
+        (f"```python3\n{CODE}```\nDone.", CODE),
+        (f"~~~py\n{CODE}~~~", CODE),
+        (f"Here: ```python\n{CODE}```", CODE),
+        (f"```python title=f.py\n{CODE}```", CODE),
+        (f"```\n{CODE}```", CODE),
+        (f"```python\n{CODE}", CODE),
+        (
+            f"```python\n{CODE}```\nRun it:\n```bash\npython f.py\n```\nIt prints the result.\n",
+            CODE,
+        ),
+        (f"```bash\npip install it\n```\nThen:\n```python\n{CODE}```", CODE),
+        (f"```python\n{CODE}```\nOutput:\n```\n4\n```", CODE),
+        (f"Call ```f(1)```\n```python\n{CODE}```", CODE),
+        (f"Use ``` to fence\n```python\n{CODE}```", CODE),
+        (f"````python\n{CODE}s = '```'\n````", CODE + "s = '```'\n"),
+        (f"```python\n{CODE}```\n```py\nf(1)\n```", CODE + "\n\nf(1)\n"),
+        ("1. So:\n   ```python\n   def f(n):\n       return n\n   ```", CODE),
+        ("```bash\nls\n```", "```bash\nls\n```"),
+        (CODE, CODE),
+    ],
+)
+def test_the_blocks_of_python_are_the_code_of_a_reply(text, code):
+    assert extract_code(text) == code
+
+
 # Probes of stored tests
 
 
@@ -160,6 +195,15 @@ def test_numbers_of_one_form_are_equal_to_nine_digits(first, second):
             ("order([3, 1])",),
         ),
         ("for n in range(3):\n    assert f(n) == n\nassert f(7) == 7", ("f(7)",)),
+        (
+            "def first(f):\n    assert f(1) == 2\ndef second(f):\n    assert f(3) == 9\n"
+            "first(add)\nsecond(square)",
+            ("add(1)", "square(3)"),
+        ),
+        (
+            "def check(f):\n    assert f(1) == 2\ncheck(one)\ncheck(other)\nassert one(2) == 3",
+            ("one(2)",),
+        ),
         ("assert Stack().pop() is None", ()),
         ("assert f(", ()),
         ("", ()),
@@ -168,6 +212,15 @@ def test_numbers_of_one_form_are_equal_to_nine_digits(first, second):
 def test_the_calls_that_plain_tests_look_at_are_probes(tests, probes):
     assert probes_of_tests(tests) == probes
     assert all(is_probe(probe) for probe in probes)
+
+
+@pytest.mark.parametrize("text", ["(yield)", "await f(1)", "f(", "x = 1", "return 1"])
+def test_what_cannot_be_evaluated_is_no_probe(text):
+    assert not is_probe(text)
+
+
+def test_a_probe_that_python_warns_of_is_one():
+    assert is_probe("f('\\d') is 1")
 
 
 def test_a_table_of_prompts_has_probes_or_tests(tmp_path):
