@@ -1,6 +1,8 @@
 """What the code of a reply states: the results of probes, equal for equal results alone."""
 
 import json
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -57,6 +59,9 @@ def statement(text, probes=("f(1)",)):
         ("def f(n): print('a')", "def f(n): print('b')", False),
         ("def f(n): return 1\nprint(f(3))", "def f(n): return 1", True),
         ("def f(n):\n    yield n", "def f(n): return iter([n])", True),
+        (unless_zero("return (1 // m for m in [1, 0])"), unless_zero("return 1 // 0"), True),
+        ("from enum import StrEnum\nclass C(StrEnum):\n    A = 'a'\ndef f(n): return C.A", "def f(n): return 'a'", True),
+        ("class S(str):\n    def __str__(self): return 'b'\ndef f(n): return S('a')", "def f(n): return 'a'", True),
         (unless_zero("exit()"), unless_zero("raise SystemExit(1)"), True),
     ],
 )  # fmt: skip
@@ -137,6 +142,29 @@ def test_equal_values_have_one_form(value):
         reordered = dict(reversed(value.items()))
     assert canonical(encode(reordered)) == canonical(encode(value))
     json.dumps(canonical(encode(value)))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "are_equal"),
+    [
+        (Decimal("1e400"), Decimal("2e400"), False),
+        (Decimal("1e400"), 10**400, True),
+        (Decimal("1.50"), Fraction(3, 2), True),
+        (Decimal("1e30"), 10**30, True),
+        (Decimal(10**30 + 1), 10**30 + 1, True),
+        (Decimal("1e900000"), Decimal("10e899999"), True),
+        (Decimal("1e900000"), Decimal("1e900001"), False),
+        (Decimal("1e-400"), Decimal("2e-400"), False),
+        (Decimal("1e-400"), 0, False),
+        (Decimal("-0"), 0, True),
+        (Fraction(10**400, 1), 10**400, True),
+        (Fraction(10**400, 3), Fraction(2 * 10**400, 3), False),
+        (Decimal("nan"), float("nan"), True),
+        (Decimal("inf"), float("inf"), True),
+    ],
+)
+def test_numbers_beyond_floats_are_compared_too(first, second, are_equal):
+    assert (canonical(encode(first)) == canonical(encode(second))) is are_equal
 
 
 @given(st.integers() | st.floats(allow_nan=False), st.integers() | st.floats(allow_nan=False))

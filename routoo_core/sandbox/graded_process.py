@@ -44,8 +44,6 @@ _FILE_BYTES = 16 << 20
 _OPEN_FILES = 64
 _SMALL_INTEGER = 1 << 53
 _PROBE_FILE = "probe.py"
-_TELLS_NOTHING = (MemoryError, RecursionError, ImportError, OSError, NameError)
-"""What a program raises that is broken or lacks something here: two programs that raise it are not alike."""
 _MISUSE = (TypeError, AttributeError)
 """What a probe raises that does not fit the program, as one with too few arguments."""
 _RAISED = "raised"
@@ -54,8 +52,22 @@ _DIGITS = 9
 """Numbers that are not whole and agree in so many significant digits are equal."""
 _NO_NAMES: Mapping[str, object] = MappingProxyType({})
 
+_LARGEST_FLOAT = int(sys.float_info.max)
+_LARGEST_EXPONENT = sys.float_info.max_10_exp
+"""Decimals beyond it are no floats."""
+_LONGEST_INTEGER = 5_000
+"""Decimal digits of a whole number that are written out."""
+
 Task = dict[str, Any]
 """What a process is to do, one JSON object in its first line."""
+
+
+class NoPlainValue(TypeError):
+    """A value that cannot pass between processes."""
+
+
+_TELLS_NOTHING = (MemoryError, RecursionError, ImportError, OSError, NameError, NoPlainValue)
+"""What a program raises that is broken or lacks something here: two programs that raise it are not alike."""
 
 
 def run_together() -> None:
@@ -128,12 +140,12 @@ def encode(value: Any) -> object:
     """A plain value as JSON.
 
     Raises:
-        TypeError: It is none.
+        NoPlainValue: It is none.
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)  # a subclass may say something else of itself
     if isinstance(value, Integral):
         number = int(value)
         return number if abs(number) < _SMALL_INTEGER else ["integer", hex(number)]
@@ -158,7 +170,7 @@ def encode(value: Any) -> object:
     for name, kind in _COLLECTIONS.items():
         if isinstance(value, kind):
             return [name, [encode(item) for item in value]]
-    raise TypeError(f"{type(value).__name__} is no plain value")
+    raise NoPlainValue(f"{type(value).__name__} is no plain value")
 
 
 def decode(value: Any) -> Any:
@@ -269,14 +281,13 @@ def _probe_result(probe: CodeType, names: dict[str, Any]) -> list[object]:
     printed = io.StringIO()
     with redirect_stdout(printed):
         try:
-            value = eval(probe, names)  # noqa: S307
+            encoded = encode(eval(probe, names))  # noqa: S307 (a generator runs while it is read)
         except (Exception, SystemExit) as error:
             if isinstance(error, _TELLS_NOTHING):
                 raise
             if isinstance(error, _MISUSE) and _is_raised_by_probe(error):
                 raise
             return [_RAISED, type(error).__name__, printed.getvalue()]
-        encoded = encode(value)  # a generator prints while it is read
     return ["value", canonical(encoded), printed.getvalue()]
 
 
@@ -316,6 +327,15 @@ def _canonical_number(number: Any) -> str:
     """A number as text: the same for 1, 1.0 and ``True``."""
     if isinstance(number, int):
         return hex(number)
+    if isinstance(number, Fraction) and number.denominator == 1:
+        return hex(number.numerator)
+    if isinstance(number, Fraction) and abs(number) > _LARGEST_FLOAT:
+        number = Decimal(number.numerator) / number.denominator
+    if isinstance(number, Decimal) and number.is_finite() and number:
+        if number == number.to_integral_value() and number.adjusted() <= _LONGEST_INTEGER:
+            return hex(int(number))
+        if abs(number.adjusted()) >= _LARGEST_EXPONENT:
+            return f"{number:.{_DIGITS - 1}e}"
     value = float(number)
     if not math.isfinite(value):
         return str(value)
