@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import re
 import string
+import textwrap
 from collections.abc import Sequence
 
 LETTERS = string.ascii_uppercase
 
 _THOUGHTS = re.compile(r"<think>.*?(</think>|$)", re.S)
-_CODE_BLOCK = re.compile(r"```(?:python|py)?\s*\n(.*?)(?:```|$)", re.S)
+# Fences in pairs, so that the end of one block never begins another. One in the middle of a line begins a block only
+# where the line ends with it; a block that is not closed goes on to the end.
+_FENCED = re.compile(
+    r"(?:`{3,}+[^`\n]++`{3,}+)"
+    r"|(?P<before>^[ \t>*+\d.)-]*+)?(?P<fence>`{3,}+|~{3,}+)[ \t]*+(?P<tag>[\w+#.-]*+)(?(before)[^\n`]*+|[ \t]*+)\n"
+    r"(?P<body>.*?)(?:(?P=fence)[`~]*+[ \t]*+$|\Z)",
+    re.M | re.S,
+)
+_PYTHON_TAGS = frozenset({"python", "py", "python3"})
 
 # Possessive quantifiers keep the search linear in the answer's length.
 _MARKS = r"[\s*_`\"'(\[{$\\]*+"  # Markdown, brackets and LaTeX around a letter
@@ -43,11 +52,19 @@ def without_thoughts(text: str) -> str:
 
 
 def extract_code(text: str) -> str:
-    """The code blocks of an answer; the whole answer where it has none."""
-    blocks = _CODE_BLOCK.findall(text)
-    if not blocks:
-        return text
-    return "\n\n".join(blocks)
+    """The blocks of an answer tagged as Python, else those without a tag; the whole answer where it has neither."""
+    tagged = []
+    untagged = []
+    for match in _FENCED.finditer(text):
+        if match["fence"] is None:
+            continue  # a fence and its end in one line
+        body = textwrap.dedent(match["body"]) if match["before"] else match["body"]
+        if match["tag"].casefold() in _PYTHON_TAGS:
+            tagged.append(body)
+        elif not match["tag"]:
+            untagged.append(body)
+    blocks = tagged or untagged
+    return "\n\n".join(blocks) if blocks else text
 
 
 def normalise_answer(text: str) -> str:

@@ -15,20 +15,27 @@ from routoo_core.lifetimes import PerProcess
 Result = TypeVar("Result")
 
 _THREADS = PerProcess(lambda: ThreadPoolExecutor(max_workers=32, thread_name_prefix="routoo"))
+_SLOW_THREADS = PerProcess(
+    lambda: ThreadPoolExecutor(max_workers=32, thread_name_prefix="routoo-slow")
+)
 
 
 async def off_loop(
-    function: Callable[[], Result], undo: Callable[[Result], None] | None = None
+    function: Callable[[], Result],
+    undo: Callable[[Result], None] | None = None,
+    is_slow: bool = False,
 ) -> Result:
     """Run ``function`` in a thread; it is finished even when the wait is cancelled.
 
     Args:
         function: Does blocking work.
         undo: Takes the result, wherever the function ends, when nobody waits for it any more.
+        is_slow: Whether it may take seconds, as running code does. Nothing quick waits for a thread behind it.
     """
     work = _Work(function, undo)
     context = contextvars.copy_context()
-    _THREADS.get().submit(context.run, work.run)
+    threads = _SLOW_THREADS if is_slow else _THREADS
+    threads.get().submit(context.run, work.run)
     return await work.result()
 
 

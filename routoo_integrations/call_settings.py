@@ -15,12 +15,13 @@ from routoo_core.options import OVERRIDES
 from routoo_core.policies import make_policy
 from routoo_core.request import Overrides
 from routoo_core.router import Router
-from routoo_core.sandbox.probes import is_probe
+from routoo_core.sandbox.probes import LONGEST_PROBE, MOST_PROBES, is_probe
 from routoo_core.selector import Policy, PreferenceRule, describe_policy
 
 PREFIX = "routoo_"
 """Begins the names of a call's arguments that are Routoo's."""
 _NAMES = frozenset(PREFIX + name for name in OVERRIDES)
+_SHOWN_CHARACTERS = 80
 _NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 _BLOCK_SETTINGS: ContextVar[Mapping[str, Any]] = ContextVar("routoo_settings", default=_NO_SETTINGS)
 
@@ -174,9 +175,16 @@ def _probes_of_call(probes: Any) -> tuple[str, ...]:
         raise ConfigurationError(
             f"a {kind} is no list of probes; give texts such as 'slug(\"A b\")'"
         )
+    if len(probes) > MOST_PROBES:
+        raise ConfigurationError(f"probes: {len(probes)} are too many; give {MOST_PROBES} at most")
     for probe in probes:
+        shown = repr(probe)[:_SHOWN_CHARACTERS]
+        if isinstance(probe, str) and len(probe) > LONGEST_PROBE:
+            raise ConfigurationError(
+                f"probes: {shown} is too long; give {LONGEST_PROBE:,} characters at most"
+            )
         if not isinstance(probe, str) or not is_probe(probe):
-            raise ConfigurationError(f"probes: {probe!r} is no Python expression")
+            raise ConfigurationError(f"probes: {shown} is no Python expression")
     return tuple(probes)
 
 

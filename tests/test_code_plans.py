@@ -2,34 +2,31 @@
 
 import asyncio
 import json
+import tempfile
 import threading
 
 import numpy as np
 import pytest
 from eight_ways import WAYS, answer, billed, model_for
 from gateway_parts import post, state_of
-from hypothesis import given
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 from waiting import wait_until
 
 from routoo_core import Budget, Pool
 from routoo_core.answer import Answer
 from routoo_core.answer_cache.rule import CacheRule
-from routoo_core.comparison import Comparison
 from routoo_core.config import build_router
-from routoo_core.errors import ConfigurationError, InvalidRequest, OutcomesError
+from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.expert_table import ExpertTable
-from routoo_core.measures.plan_replay import AnswerTable, read_probes, replay_plan
+from routoo_core.measures.plan_replay import AnswerTable, replay_plan
 from routoo_core.money import decimal_usd
 from routoo_core.outcomes import Outcomes
-from routoo_core.plans import Consensus, Contribution, Take, read_plans
+from routoo_core.plans import Appraisal, Consensus, Contribution, Take, read_plans
 from routoo_core.prompts import Prompts
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.sandbox import namespaces
-from routoo_core.sandbox.graded_process import canonical, encode
+from routoo_core.sandbox import probes as probes_module
 from routoo_core.sandbox.namespaces import sandbox_problem
-from routoo_core.sandbox.probes import is_probe, probes_of_tests, results_digest
 from routoo_core.tables import write_rows
 from routoo_core.testing import FakePredictor, Reply
 from routoo_integrations.cli import app
@@ -72,10 +69,6 @@ def code_of(body):
     return f"```python\n{body}\n```"
 
 
-def statement(text, probes=("f(1)",)):
-    return Comparison("code", probes=probes).statement(Answer(text))
-
-
 # Calls
 
 
@@ -113,6 +106,19 @@ async def test_a_reply_without_code_has_no_vote(endpoint):
     text, record = await answer("langchain whole", model, TASK, routoo_probes=PROBES)
     assert text == WRONG  # of the two that voted, the better one
     assert len(record["attempts"]) == 3
+
+
+def test_code_of_the_last_expert_that_cannot_be_run_does_not_outvote_the_others():
+    request = RoutedRequest.from_text(TASK, overrides=Overrides(probes=PROBES))
+    plan = Consensus(name="p", experts=("a", "b", "c"), then="dear", compare="code")
+    statements = ["same", "same", "other", None]
+    contributions = []
+    for place, stated in enumerate(statements):
+        reply = Answer(f"reply {place}")
+        contributions.append(Contribution(place, "", 0.6, reply, Appraisal(stated)))
+    assert plan.verdict(request, contributions) == Take(0)
+    prose = plan.model_copy(update={"compare": "label"})
+    assert prose.verdict(request, contributions) == Take(3)
 
 
 @pytest.mark.parametrize("way", ["langchain whole", "llama_index async"])
@@ -248,6 +254,9 @@ def test_an_answer_from_the_cache_is_given_for_the_same_probes_alone(endpoint):
         (["x = 1"], "'x = 1' is no Python expression"),
         ([""], "'' is no Python expression"),
         ([None], "None is no Python expression"),
+        (["f(1)"] * 65, "65 are too many; give 64 at most"),
+        (["1" * 1001], "'1{79} is too long; give 1,000 characters at most"),
+        (["=" * 500], "'={79} is no Python expression"),
     ],
 )
 def test_what_are_no_probes_is_refused_before_anything_is_charged(endpoint, probes, message):
@@ -282,6 +291,55 @@ def test_a_caller_of_the_gateway_states_them_in_a_header(endpoint):
     assert len(endpoint.requests) == 3
 
 
+@in_sandbox
+def test_the_header_is_read_as_utf_8(endpoint):
+    replies(endpoint, left=JOINED, right=REPLACED)
+    body = {"model": "pair", "messages": [{"role": "user", "content": TASK}], "max_tokens": 100}
+    probes = json.dumps(['slug("Ä ö")'], ensure_ascii=False)
+    with GatewayServer(Gateway(make_router(endpoint)), port=0) as server:
+        response = post(server, body, headers={"Routoo-Probes": probes.encode()})
+        assert response.status_code == 200, response.text
+        refused = post(server, body, headers={"Routoo-Probes": probes.encode("latin-1")})
+        assert refused.status_code == 400
+        assert "no JSON list in UTF-8" in refused.text
+    assert len(endpoint.requests) == 2
+
+
+@in_sandbox
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_machine_that_starts_no_process_leaves_replies_without_a_vote(
+    endpoint, monkeypatch, caplog, way
+):
+    replies(endpoint, left=JOINED, right=REPLACED, dear=JOINED)
+    router = make_router(endpoint)
+    model = model_for(way, router)
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
+    monkeypatch.setattr(probes_module, "_last_warning", float("-inf"))
+    text, record = await answer(way, model, TASK, routoo_probes=PROBES)
+    assert (text, len(record["attempts"])) == (JOINED, 3)
+    assert caplog.text.count("code of a reply could not be run") == 1
+    assert state_of(router).held == 0
+
+
+async def test_calls_go_on_while_checks_take_their_time(endpoint):
+    go = threading.Event()
+
+    def waits(reply):
+        go.wait(60)
+
+    plan = Consensus(name="pair", experts=("left", "right"), compare="label")
+    model = model_for("langchain", make_router(endpoint, plan))
+    tasks = [
+        asyncio.create_task(model.ainvoke(TASK, routoo_expert="left", routoo_check=waits))
+        for _ in range(40)
+    ]
+    await asyncio.to_thread(wait_until, lambda: len(endpoint.bills) == len(tasks))
+    assert await model.ainvoke(TASK, routoo_expert="right")
+    assert not any(task.done() for task in tasks)
+    go.set()
+    await asyncio.gather(*tasks)
+
+
 def test_where_no_sandbox_can_be_made_the_plan_is_refused_when_the_router_is_built(
     endpoint, monkeypatch
 ):
@@ -293,139 +351,6 @@ def test_where_no_sandbox_can_be_made_the_plan_is_refused_when_the_router_is_bui
         make_router(endpoint)
     table["compare"] = "number"
     assert read_plans("routoo.toml", {"pair": table}, ["left", "right"])
-
-
-# Results
-
-
-@in_sandbox
-@pytest.mark.parametrize(
-    ("left", "right", "agree"),
-    [
-        ("def f(n): return 2", "f = lambda n: n + n", True),
-        ("def f(n): return 2", "def f(n): return 3", False),
-        ("def f(n): return 2", "def f(n): return 2.0", True),
-        ("def f(n): return True", "def f(n): return 1", True),
-        ("def f(n): return '2'", "def f(n): return 2", False),
-        ("def f(n): return [1, 2]", "def f(n): return (1, 2)", False),
-        ("def f(n): return .1 + .2", "def f(n): return .3", True),
-        ("def f(n): return .1", "def f(n): return .10001", False),
-        ("def f(n): return 10 ** 400", "def f(n): return 10 ** 400 + 1", False),
-        ("def f(n): return set('abcdef')", "def f(n): return frozenset('fedcba')", True),
-        ("def f(n): return {'a': 1, 'b': 2}", "def f(n): return {'b': 2, 'a': 1}", True),
-        ("def f(n): raise ValueError('a')", "def f(n): raise ValueError('b')", True),
-        ("def f(n): raise ValueError", "def f(n): raise TypeError", False),
-        ("def f(n): raise ValueError", "def f(n): return None", False),
-        ("def f(n): print('a')", "def f(n): print('a')", True),
-        ("def f(n): print('a')", "def f(n): print('b')", False),
-        ("def f(n): return 1\nprint(f(3))", "def f(n): return 1", True),
-        ("def f(n):\n    yield n", "def f(n): return iter([n])", True),
-        ("def f(n): return g(n)\ndef g(n): return unknown", "def f(n): return missing", True),
-        ("def f(n): exit()", "def f(n): raise SystemExit(1)", True),
-    ],
-)  # fmt: skip
-def test_two_replies_state_the_same_where_their_results_are_equal(left, right, agree):
-    statements = [statement(code_of(left)), statement(code_of(right))]
-    assert None not in statements
-    assert (statements[0] == statements[1]) is agree
-
-
-@in_sandbox
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The function doubles its argument.",
-        code_of("def f(n) return n"),
-        code_of("def g(n): return n"),
-        code_of("raise ValueError"),
-        code_of("import os\nos._exit(0)"),
-        code_of("class Point: pass\ndef f(n): return Point()"),
-        code_of("def f(n):\n    items = []\n    items.append(items)\n    return items"),
-        code_of("import os\nos.write(3, b'0' * 64)\ndef f(n): return 1"),
-        code_of("print(input())\ndef f(n): return n"),
-    ],
-)
-def test_a_reply_whose_results_cannot_be_had_states_nothing(text):
-    assert statement(text) is None
-
-
-@in_sandbox
-def test_code_that_hangs_states_nothing():
-    assert results_digest("while True: pass", ("f(1)",), timeout_s=1) is None
-    assert results_digest("def f(n):\n    while True: yield n", ("f(1)",), timeout_s=1) is None
-
-
-def test_a_reply_that_was_cut_or_refused_is_not_run():
-    comparison = Comparison("code", probes=("f(1)",))
-    assert comparison.statement(Answer(code_of("def f(n): return n"), is_cut=True)) is None
-    assert comparison.statement(Answer("def f(n): return n", is_refusal=True)) is None
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
-        max_leaves=10,
-    )
-)
-def test_equal_values_have_one_form(value):
-    reordered = value
-    if isinstance(value, dict):
-        reordered = dict(reversed(value.items()))
-    assert canonical(encode(reordered)) == canonical(encode(value))
-    json.dumps(canonical(encode(value)))
-
-
-@given(st.integers() | st.floats(allow_nan=False), st.integers() | st.floats(allow_nan=False))
-def test_numbers_of_one_form_are_equal_to_nine_digits(first, second):
-    if canonical(encode(first)) == canonical(encode(second)):
-        assert first == pytest.approx(second, rel=1e-8)
-    else:
-        assert first != second
-
-
-# Probes of stored tests
-
-
-@pytest.mark.parametrize(
-    ("tests", "probes"),
-    [
-        ('assert slug("A b") == "a-b"', ("slug('A b')",)),
-        ("assert f(1) == 2\nassert not f(0)\nassert f(1) == 2", ("f(1)", "f(0)")),
-        ("assert abs(f(2.5) - 1) < 1e-6", ("f(2.5)",)),
-        (
-            "def check(candidate):\n    assert candidate([3, 1]) == [1, 3]\ncheck(order)",
-            ("order([3, 1])",),
-        ),
-        ("for n in range(3):\n    assert f(n) == n\nassert f(7) == 7", ("f(7)",)),
-        ("assert Stack().pop() is None", ()),
-        ("assert f(", ()),
-        ("", ()),
-    ],
-)
-def test_the_calls_that_plain_tests_look_at_are_probes(tests, probes):
-    assert probes_of_tests(tests) == probes
-    assert all(is_probe(probe) for probe in probes)
-
-
-def test_a_table_of_prompts_has_probes_or_tests(tmp_path):
-    rows = [
-        {"prompt_id": "a", "probes": '["f(1)", "f(2)"]', "tests": "assert f(3) == 3"},
-        {"prompt_id": "b", "probes": None, "tests": "assert f(3) == 3"},
-        {"prompt_id": "c", "probes": None, "tests": None},
-    ]
-    write_rows(tmp_path / "p.parquet", rows)
-    assert read_probes(tmp_path / "p.parquet") == {"a": ("f(1)", "f(2)"), "b": ("f(3)",)}
-    write_rows(tmp_path / "plain.csv", [{"prompt_id": "a", "prompt": "Why?"}])
-    assert read_probes(tmp_path / "plain.csv") == {}
-
-
-@pytest.mark.parametrize("cell", ["f(1)", '"f(1)"', "[1]", '["x = 1"]', "7"])
-def test_probes_that_are_none_are_named_by_their_row(tmp_path, cell):
-    rows = [{"prompt_id": "a", "probes": '["f(1)"]'}, {"prompt_id": "b", "probes": cell}]
-    write_rows(tmp_path / "p.csv", rows)
-    with pytest.raises(OutcomesError, match=r"p.csv: row 2: probes: .* is no list of Python"):
-        read_probes(tmp_path / "p.csv")
 
 
 # Learnt from stored answers

@@ -217,6 +217,31 @@ def test_a_router_that_has_not_learnt_the_plan_says_how_it_learns_it(files):
         Router.from_toml(files / "routoo.toml")
 
 
+def test_a_plan_without_an_outcome_to_measure_is_refused_before_anything_is_written(files, tables):
+    outcomes, answers = tables
+    keep = [n for n, split in enumerate(outcomes.splits) if split == "train" or n > COUNT - 20]
+    table = outcomes.take(np.array(keep))
+    texts = []
+    for text, split in zip(table.prompts, table.splits, strict=True):
+        texts.append("Write a poem." if split == "dev" else text)
+    prompts = Prompts(table.prompt_ids, tuple(texts), table.domains, table.splits)
+    write_answered_tables(files, Outcomes(prompts, table.score_table), answers)
+    done = CliRunner().invoke(app, FIT.split())
+    assert isinstance(done.exception, OutcomesError)
+    assert "plans.pair: no dev prompt suits it" in str(done.exception)
+    assert not (files / "grown").exists()
+
+
+def test_a_plan_that_compares_no_code_reads_no_probes(files):
+    rows = read_table(files / "p.csv").to_pylist()
+    write_rows(files / "p.csv", [{**row, "probes": "no list"} for row in rows])
+    assert CliRunner().invoke(app, FIT.split()).exit_code == 0
+    text = (files / "routoo.toml").read_text()
+    (files / "routoo.toml").write_text(f'{text}compare = "code"\n')
+    done = CliRunner().invoke(app, [*FIT.split(), "--overwrite"])
+    assert "no list of Python expressions" in str(done.exception)
+
+
 def test_nothing_is_replaced_and_faults_are_named_before_work(files):
     (files / "op.csv").write_text("mine")
     refused = CliRunner().invoke(app, f"{FIT} --outcomes-out op.csv".split())

@@ -5,6 +5,8 @@ import os
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from routoo_core.sandbox.code_tests import tests_pass as passes
 from routoo_core.sandbox.graded_process import decode, encode
 from routoo_core.sandbox.namespaces import sandbox_problem
 from routoo_core.sandbox.plain_tests import functions_under_test
+from routoo_core.sandbox.probes import results_digest
+from routoo_core.sandbox.processes import PLACES, sandbox_place
 from routoo_core.scoring.graders import Code
 from routoo_integrations.cli import app
 
@@ -30,6 +34,20 @@ def test_code_is_tested_in_the_sandbox():
     assert passes("def add(a, b): return a + b", "assert add(1, 2) == 3")
     assert not passes("def add(a, b): return a - b", "assert add(1, 2) == 3")
     assert passes("import json, math, re, collections", "assert math.pi > 3")
+
+
+@in_sandbox
+def test_no_more_runs_than_the_machine_has_places_for():
+    with ExitStack() as places, ThreadPoolExecutor() as threads:
+        for _ in range(PLACES):
+            places.enter_context(sandbox_place())
+        runs = [
+            threads.submit(passes, "x = 1", "assert x == 1"),
+            threads.submit(results_digest, "x = 1", ("x",)),
+        ]
+        assert not wait(runs, timeout=1).done
+        places.close()
+        assert [bool(run.result()) for run in runs] == [True, True]
 
 
 @in_sandbox
@@ -76,7 +94,7 @@ def test_it_sees_no_variable_no_other_process_and_no_network(monkeypatch):
         port = server.getsockname()[1]
         code = f"""
 import os
-variables = [name for name in os.environ if name not in ("PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE")]
+variables = [name for name in os.environ if name not in ("PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE", "PYTHONHASHSEED")]
 processes = [name for name in os.listdir("/proc") if name.isdigit()]
 addresses = open("/proc/net/tcp").read().count(":{port:04X}")
 """
@@ -218,6 +236,29 @@ def test_plain_values_pass_between_processes_unchanged(value):
     passed = decode(json.loads(json.dumps(encode(value))))
     assert passed == value
     assert type(passed) is type(value)
+
+
+@in_sandbox
+@pytest.mark.parametrize("tests", ["assert f() == 1", "import os\nassert P(1) == P(x=1)"])
+def test_a_program_is_a_module_of_its_own(tests):
+    code = """
+from __future__ import annotations
+from dataclasses import dataclass
+@dataclass
+class P:
+    x: int
+def f(): return P(1).x
+"""
+    assert passes(code, tests)
+    assert results_digest(code, ("f()",)) == results_digest("def f(): return 1", ("f()",))
+
+
+@in_sandbox
+def test_two_runs_see_a_set_in_the_same_order():
+    program = "def f(): print({'a', 'b', 'c', 'd', 'e'})"
+    digest = results_digest(program, ("f()",))
+    assert digest is not None
+    assert {results_digest(program, ("f()",)) for _ in range(4)} == {digest}
 
 
 @pytest.mark.parametrize("value", [np.bool_(True), np.int64(3), np.float32(0.5)])

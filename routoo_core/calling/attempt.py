@@ -259,7 +259,7 @@ class Attempt:
         """:meth:`accepts` off the event loop, where a check may take its time."""
         if not self.holds_back(bool(answer.tool_calls)):
             return self.accepts(answer, model, reply)
-        return await off_loop(lambda: self.accepts(answer, model, reply))
+        return await off_loop(lambda: self.accepts(answer, model, reply), is_slow=True)
 
     def _meets_checks(self, answer: Answer, reply: Any) -> bool:
         """Whether an expert's reply passes; one of a wrong form does, too, where no other try can be paid."""

@@ -89,13 +89,14 @@ class Consensus(Plan):
         if not contributions:
             return Ask(tuple(range(len(self.experts))))
         statements = [contribution.appraisal.statement for contribution in contributions]
-        has_asked_all = len(contributions) > len(self.experts)
+        has_asked_then = len(contributions) > len(self.experts)
         is_agreed = len(set(statements)) == 1 and statements[0] is not None
-        if self.then and not has_asked_all and not is_agreed:
+        if self.then and not has_asked_then and not is_agreed:
             return Ask((len(self.experts),))
         last = contributions[-1].answer
         is_unreadable = last is not None and last.is_whole and statements[-1] is None
-        if has_asked_all and is_unreadable:
+        # Prose that states nothing plainly may be right; code that cannot be run is not.
+        if has_asked_then and is_unreadable and self.compare != "code":
             return Take(len(contributions) - 1)
         return _winner(contributions, statements)
 

@@ -19,6 +19,7 @@ from routoo_core.sandbox.processes import (
     output_of,
     pipe_ends,
     read_result,
+    sandbox_place,
     sandbox_process,
     send_task,
 )
@@ -50,15 +51,16 @@ def tests_pass(
     }
     # The password comes at the very end, so that exit(0) is not success.
     password = secrets.token_hex(16)
-    deadline = time.monotonic() + 2 * timeout_s
     program: Task = {**limits, "code": code}
     judging: Task = {**limits, "tests": tests, "password": password}
     functions = functions_under_test(tests)
-    if functions:
-        judging["functions"] = sorted(functions)
-        output = _run_apart(program, judging, deadline, unsafe)
-    else:
-        output = output_of(run_together, {**program, **judging}, deadline, unsafe)
+    with sandbox_place():
+        deadline = time.monotonic() + 2 * timeout_s
+        if functions:
+            judging["functions"] = sorted(functions)
+            output = _run_apart(program, judging, deadline, unsafe)
+        else:
+            output = output_of(run_together, {**program, **judging}, deadline, unsafe)
     return output == password.encode()
 
 

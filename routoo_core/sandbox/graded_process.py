@@ -18,13 +18,13 @@ import os
 import resource
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, KeysView, ValuesView
+from collections.abc import Callable, Iterator, KeysView, Mapping, ValuesView
 from contextlib import redirect_stdout
 from decimal import Decimal
 from fractions import Fraction
 from hashlib import sha256
 from numbers import Integral, Real
-from types import CodeType
+from types import CodeType, MappingProxyType, ModuleType
 from typing import IO, Any
 
 REPLY_LIMIT = 1 << 20
@@ -44,11 +44,30 @@ _FILE_BYTES = 16 << 20
 _OPEN_FILES = 64
 _SMALL_INTEGER = 1 << 53
 _PROBE_FILE = "probe.py"
+_MISUSE = (TypeError, AttributeError)
+"""What a probe raises that does not fit the program, as one with too few arguments."""
+_RAISED = "raised"
+"""Begins the result of a probe that gives no value."""
 _DIGITS = 9
 """Numbers that are not whole and agree in so many significant digits are equal."""
+_NO_NAMES: Mapping[str, object] = MappingProxyType({})
+
+_LARGEST_FLOAT = int(sys.float_info.max)
+_LARGEST_EXPONENT = sys.float_info.max_10_exp
+"""Decimals beyond it are no floats."""
+_LONGEST_INTEGER = 5_000
+"""Decimal digits of a whole number that are written out."""
 
 Task = dict[str, Any]
 """What a process is to do, one JSON object in its first line."""
+
+
+class NoPlainValue(TypeError):
+    """A value that cannot pass between processes."""
+
+
+_TELLS_NOTHING = (MemoryError, RecursionError, ImportError, OSError, NameError, NoPlainValue)
+"""What a program raises that is broken or lacks something here: two programs that raise it are not alike."""
 
 
 def run_together() -> None:
@@ -61,8 +80,7 @@ def run_together() -> None:
     tests = compile(task["tests"], "tests.py", "exec")
     password = task.pop("password").encode()
     sys.addaudithook(_refuse)
-    names: dict[str, Any] = {"__name__": "answer"}
-    exec(program, names)  # noqa: S102
+    names = _run_module("answer", program)
     exec(tests, names)  # noqa: S102
     os.write(result, password)
     os._exit(0)
@@ -77,8 +95,7 @@ def serve_calls() -> None:
     _limit(task)
     program = compile(task["code"], "answer.py", "exec")
     sys.addaudithook(_refuse)
-    names: dict[str, Any] = {"__name__": "answer"}
-    exec(program, names)  # noqa: S102
+    names = _run_module("answer", program)
     for line in requests:
         reply = _call(names, json.loads(line))
         replies.write(json.dumps(reply) + "\n")
@@ -91,16 +108,19 @@ def judge_calls() -> None:
     requests = os.fdopen(task["requests"], "w", encoding="utf-8")
     replies = os.fdopen(task["replies"], encoding="utf-8")
     _limit(task)
-    names: dict[str, Any] = {"__name__": "tests", "math": math}
+    names: dict[str, Any] = {"math": math}
     for name in task["functions"]:
         names[name] = _remote_function(name, requests, replies)
-    exec(compile(task["tests"], "tests.py", "exec"), names)  # noqa: S102
+    _run_module("tests", compile(task["tests"], "tests.py", "exec"), names)
     os.write(1, task["password"].encode())
     os._exit(0)
 
 
 def run_probes() -> None:
-    """Run a program, then evaluate its probes; write the SHA-256 of their results, or nothing where there are none."""
+    """Run a program, then evaluate its probes; write the SHA-256 of their results.
+
+    Nothing is written where no probe gives a value, or where one tells nothing of the program.
+    """
     task = json.loads(sys.stdin.readline())
     result = os.dup(1)
     _close_terminal()
@@ -108,9 +128,10 @@ def run_probes() -> None:
     program = compile(task["code"], "answer.py", "exec")
     probes = [compile(probe, _PROBE_FILE, "eval") for probe in task["probes"]]
     sys.addaudithook(_refuse)
-    names: dict[str, Any] = {"__name__": "answer"}
-    exec(program, names)  # noqa: S102
+    names = _run_module("answer", program)
     results = [_probe_result(probe, names) for probe in probes]
+    if all(result[0] == _RAISED for result in results):
+        return
     os.write(result, sha256(json.dumps(results).encode()).hexdigest().encode())
     os._exit(0)
 
@@ -119,12 +140,12 @@ def encode(value: Any) -> object:
     """A plain value as JSON.
 
     Raises:
-        TypeError: It is none.
+        NoPlainValue: It is none.
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)  # a subclass may say something else of itself
     if isinstance(value, Integral):
         number = int(value)
         return number if abs(number) < _SMALL_INTEGER else ["integer", hex(number)]
@@ -149,7 +170,7 @@ def encode(value: Any) -> object:
     for name, kind in _COLLECTIONS.items():
         if isinstance(value, kind):
             return [name, [encode(item) for item in value]]
-    raise TypeError(f"{type(value).__name__} is no plain value")
+    raise NoPlainValue(f"{type(value).__name__} is no plain value")
 
 
 def decode(value: Any) -> Any:
@@ -187,6 +208,23 @@ _DECODERS: dict[str, Callable[[Any], object]] = {
     "keys": lambda keys: dict.fromkeys(decode(key) for key in keys).keys(),
     "values": lambda values: dict(enumerate(decode(item) for item in values)).values(),
 }
+
+
+def _run_module(
+    name: str, code: CodeType, names: Mapping[str, object] = _NO_NAMES
+) -> dict[str, Any]:
+    """Run code as a module that Python finds by its name, as dataclasses need; its names are the result.
+
+    Args:
+        name: The module's.
+        code: What it holds.
+        names: What it has beforehand.
+    """
+    module = ModuleType(name)
+    module.__dict__.update(names)
+    sys.modules[name] = module
+    exec(code, module.__dict__)  # noqa: S102
+    return module.__dict__
 
 
 def _call(names: dict[str, Any], request: Task) -> Task:
@@ -238,22 +276,22 @@ def _probe_result(probe: CodeType, names: dict[str, Any]) -> list[object]:
     """What a probe gives and prints, in a form that is the same for equal results.
 
     Raises:
-        NameError: The program does not have a name that the probe uses.
-        TypeError: The result is no plain value.
+        Exception: The program is broken or lacks something, the probe does not fit it, or its result is no plain value.
     """
     printed = io.StringIO()
     with redirect_stdout(printed):
         try:
-            value = eval(probe, names)  # noqa: S307
+            encoded = encode(eval(probe, names))  # noqa: S307 (a generator runs while it is read)
         except (Exception, SystemExit) as error:
-            if isinstance(error, NameError) and _is_raised_by_probe(error):
+            if isinstance(error, _TELLS_NOTHING):
                 raise
-            return ["raised", type(error).__name__, printed.getvalue()]
-        encoded = encode(value)  # a generator prints while it is read
+            if isinstance(error, _MISUSE) and _is_raised_by_probe(error):
+                raise
+            return [_RAISED, type(error).__name__, printed.getvalue()]
     return ["value", canonical(encoded), printed.getvalue()]
 
 
-def _is_raised_by_probe(error: Exception) -> bool:
+def _is_raised_by_probe(error: BaseException) -> bool:
     """Whether an error comes from the probe's own words, and not from within the program."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -289,6 +327,15 @@ def _canonical_number(number: Any) -> str:
     """A number as text: the same for 1, 1.0 and ``True``."""
     if isinstance(number, int):
         return hex(number)
+    if isinstance(number, Fraction) and number.denominator == 1:
+        return hex(number.numerator)
+    if isinstance(number, Fraction) and abs(number) > _LARGEST_FLOAT:
+        number = Decimal(number.numerator) / number.denominator
+    if isinstance(number, Decimal) and number.is_finite() and number:
+        if number == number.to_integral_value() and number.adjusted() <= _LONGEST_INTEGER:
+            return hex(int(number))
+        if abs(number.adjusted()) >= _LARGEST_EXPONENT:
+            return f"{number:.{_DIGITS - 1}e}"
     value = float(number)
     if not math.isfinite(value):
         return str(value)

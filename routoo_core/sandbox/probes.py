@@ -11,14 +11,25 @@ from __future__ import annotations
 
 import ast
 import builtins
+import logging
 import re
 import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
 
 from routoo_core.sandbox.graded_process import Task, run_probes
 from routoo_core.sandbox.namespaces import check_sandbox
 from routoo_core.sandbox.plain_tests import functions_under_test, own_names
-from routoo_core.sandbox.processes import PROCESSES, output_of
+from routoo_core.sandbox.processes import PROCESSES, output_of, sandbox_place
 
+MOST_PROBES = 64
+"""Of one call."""
+LONGEST_PROBE = 1000
+"""Characters."""
+_LOGGER = logging.getLogger(__name__)
+_WARN_EVERY_S = 60.0
+_last_warning = float("-inf")
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 """What Python's parser raises on texts that are no Python."""
@@ -34,12 +45,12 @@ def results_digest(
     Args:
         code: What a model wrote.
         probes: Python expressions that see its names.
-        timeout_s: Seconds of computing for all of them, and twice as long by the clock.
+        timeout_s: Seconds for all of them, of computing and by the clock.
         memory_mb: Address space of the process.
 
     Returns:
         ``None`` where the code is no Python, fails by itself, hangs, lacks a name that a probe uses, or where a
-        probe gives an object that is no plain value.
+        probe gives an object that is no plain value. ``None``, too, where the machine cannot start a process now.
 
     Raises:
         ConfigurationError: No sandbox can be made here.
@@ -52,14 +63,30 @@ def results_digest(
         "code": code,
         "probes": list(probes),
     }
-    output = output_of(run_probes, task, time.monotonic() + 2 * timeout_s, unsafe=False)
+    try:
+        with sandbox_place():
+            output = output_of(run_probes, task, time.monotonic() + timeout_s, unsafe=False)
+    except OSError as error:
+        _note_failure(error)
+        return None
     return output.decode() if _DIGEST.fullmatch(output) else None
 
 
+def _note_failure(error: OSError) -> None:
+    """Say that no process can be started, at most once a minute: the call whose reply it was is paid, and goes on."""
+    global _last_warning
+    now = time.monotonic()
+    if now - _last_warning >= _WARN_EVERY_S:
+        _last_warning = now
+        _LOGGER.warning("code of a reply could not be run, which then states nothing: %s", error)
+
+
 def is_probe(text: str) -> bool:
-    """Whether a text is one Python expression."""
+    """Whether a text is one Python expression that can be evaluated."""
     try:
-        ast.parse(text, mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(text, "probe", "eval")
     except _UNREADABLE:
         return False
     return True
@@ -69,7 +96,8 @@ def probes_of_tests(tests: str) -> tuple[str, ...]:
     """The calls that plain tests look at: ``assert slug("A b") == "a-b"`` looks at ``slug("A b")``.
 
     Calls with names of the tests' own are left out; the parameter of ``check(candidate)`` counts as the function that
-    is handed to it. There is none where the tests are not plain; see :func:`functions_under_test`.
+    is handed to it, where that is always the same. There is none where the tests are not plain; see
+    :func:`functions_under_test`.
 
     Args:
         tests: Python statements that raise where a program is wrong.
@@ -78,11 +106,11 @@ def probes_of_tests(tests: str) -> tuple[str, ...]:
     if not functions:
         return ()
     tree = ast.parse(tests)
-    renaming = _Renaming(_functions_of_parameters(tree, functions))
+    parameters = _Parameters(tree, functions)
     own = own_names(tree)
     probes: dict[str, None] = {}
-    for assertion in [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]:
-        for node in ast.walk(renaming.visit(assertion.test)):
+    for assertion in _assertions(tree, parameters, {}):
+        for node in ast.walk(assertion):
             if _is_probe_call(node, functions, own):
                 probes[ast.unparse(node)] = None
     return tuple(probes)
@@ -103,22 +131,56 @@ class _Renaming(ast.NodeTransformer):
         return ast.Name(self._function_of.get(node.id, node.id), node.ctx)
 
 
-def _functions_of_parameters(tree: ast.Module, functions: frozenset[str]) -> dict[str, str]:
-    """Parameters of the tests' own functions to which one function of the program is handed."""
-    parameters_of: dict[str, list[str]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            parameters_of[node.name] = [argument.arg for argument in node.args.args]
-    function_of: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-            continue
-        for parameter, argument in zip(
-            parameters_of.get(node.func.id, ()), node.args, strict=False
-        ):
+class _Parameters:
+    """Which functions of the program are handed to the parameters of the tests' own functions.
+
+    Args:
+        tree: The tests.
+        functions: Those of the program.
+    """
+
+    def __init__(self, tree: ast.Module, functions: frozenset[str]) -> None:
+        self._names: dict[str, list[str]] = {}
+        self._handed: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                self._names[node.name] = [argument.arg for argument in node.args.args]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                self._note_call(node.func.id, node.args, functions)
+
+    def _note_call(self, owner: str, arguments: list[ast.expr], functions: frozenset[str]) -> None:
+        for parameter, argument in zip(self._names.get(owner, ()), arguments, strict=False):
             if isinstance(argument, ast.Name) and argument.id in functions:
-                function_of[parameter] = argument.id
-    return function_of
+                self._handed[owner, parameter].add(argument.id)
+
+    def within(self, function: ast.FunctionDef, outside: dict[str, str]) -> dict[str, str]:
+        """Parameter → the only function that it stands for, within a function of the tests.
+
+        Args:
+            function: That function.
+            outside: The same, around it.
+        """
+        function_of = dict(outside)
+        for argument in function.args.args:
+            function_of.pop(argument.arg, None)
+            handed = self._handed.get((function.name, argument.arg), set())
+            if len(handed) == 1:
+                function_of[argument.arg] = next(iter(handed))
+        return function_of
+
+
+def _assertions(
+    node: ast.AST, parameters: _Parameters, function_of: dict[str, str]
+) -> Iterator[ast.AST]:
+    """What is asserted within a node, with functions in the place of the parameters that stand for them."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Assert):
+            yield _Renaming(function_of).visit(child.test)
+        elif isinstance(child, ast.FunctionDef):
+            yield from _assertions(child, parameters, parameters.within(child, function_of))
+        else:
+            yield from _assertions(child, parameters, function_of)
 
 
 def _is_probe_call(node: ast.AST, functions: frozenset[str], own: set[str]) -> bool:

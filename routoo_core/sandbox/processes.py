@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from routoo_core.lifetimes import PerProcess
 from routoo_core.sandbox import graded_process
 from routoo_core.sandbox.graded_process import Task
 from routoo_core.sandbox.namespaces import sandbox_command
@@ -24,6 +26,13 @@ OUTPUT_LIMIT = 4096
 """Bytes that a process may write to its result before it is stopped; what a program prints goes nowhere."""
 PROCESSES = 16
 """In a sandbox; without one, everything that the user runs would count."""
+PLACES = max(2, os.cpu_count() or 1)
+"""Runs that one process of ours makes at the same time."""
+_FREE_PLACES = PerProcess(lambda: threading.BoundedSemaphore(PLACES))
+_ALONE = ("-P", "-s")
+"""Python imports nothing from where it runs, nor of the user's. ``-I`` is the same, but ignores the variables."""
+_VARIABLES = {"PYTHONHASHSEED": "0"}
+"""All that a process has; so two runs give sets in the same order."""
 _SOURCE = Path(graded_process.__file__).read_text(encoding="utf-8")
 
 
@@ -47,6 +56,13 @@ def pipe_ends() -> Iterator[Pipe]:
 
 
 @contextmanager
+def sandbox_place() -> Iterator[None]:
+    """One of :data:`PLACES`, waited for; its time counts from then on."""
+    with _FREE_PLACES.get():
+        yield
+
+
+@contextmanager
 def sandbox_process(
     entry: Callable[[], None],
     stdin: IO[bytes],
@@ -63,12 +79,12 @@ def sandbox_process(
         unsafe: Whether it runs without a sandbox.
         descriptors: Further files that it may use, by their numbers.
     """
-    program = [sys.executable, "-I", "-c", f"{_SOURCE}\n{entry.__name__}()\n"]
+    program = [sys.executable, *_ALONE, "-c", f"{_SOURCE}\n{entry.__name__}()\n"]
     with tempfile.TemporaryDirectory(prefix="routoo-code-") as folder:
         process = subprocess.Popen(  # noqa: S603
             program if unsafe else sandbox_command(program, Path(folder)),
             cwd=folder,
-            env={},
+            env=_VARIABLES,
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.DEVNULL,

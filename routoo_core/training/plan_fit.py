@@ -99,7 +99,8 @@ def fit_plans(
         progress: Where progress goes.
 
     Raises:
-        OutcomesError: A plan's expert was not observed.
+        OutcomesError: A plan's expert was not observed, or a plan has no outcome on a train prompt, or on a dev prompt
+            where there are some. Nothing is written then.
         ConfigurationError: The router knows a plan's name already, has learnt from all of the prompts, or a plan cannot
             be replayed.
     """
@@ -110,10 +111,12 @@ def fit_plans(
     predictor = load_predictor(checkpoint, members)
     quality = _quality_of(predictor, outcomes.prompts, members)
     replays = [replay_plan(plan, member_outcomes, answers, quality, progress) for plan in plans]
+    dev = outcomes.rows("dev")
+    for replay in replays:
+        _check_outcomes(replay, train, dev)
     table = with_plans(outcomes, replays)
     _teach(checkpoint, table.take(lesson_rows), plans, out, progress)
 
-    dev = outcomes.rows("dev")
     test_rows = dev if len(dev) else train
     fits = [_describe(replay, outcomes, train, test_rows) for replay in replays]
     return PlanFit(tuple(fits), table)
@@ -189,16 +192,26 @@ def _prior_of(plan: Plan) -> str:
     return plan.steps[-1].expert
 
 
-def _describe(replay: PlanOutcomes, outcomes: Outcomes, train: Rows, test_rows: Rows) -> FittedPlan:
-    """A plan with the shares of the train prompts, and its figures on the test rows.
+def _check_outcomes(replay: PlanOutcomes, train: Rows, dev: Rows) -> None:
+    """Refuse a plan that cannot be learnt or measured.
 
     Raises:
-        OutcomesError: It has no outcome on a train prompt.
+        OutcomesError: It has no outcome on a train prompt, or none on a dev prompt where there are some.
     """
+    name = replay.plan.name
     if not replay.has_outcome[train].any():
         raise OutcomesError(
-            f"plans.{replay.plan.name}: no train prompt suits it; a plan is learnt from prompts of the split train"
+            f"plans.{name}: no train prompt suits it; a plan is learnt from prompts of the split train"
         )
+    if len(dev) and not replay.has_outcome[dev].any():
+        raise OutcomesError(
+            f"plans.{name}: no dev prompt suits it, so its quality cannot be measured; give some that do, or prompts "
+            "of the split train alone"
+        )
+
+
+def _describe(replay: PlanOutcomes, outcomes: Outcomes, train: Rows, test_rows: Rows) -> FittedPlan:
+    """A plan with the shares of the train prompts, and its figures on the test rows."""
     rows = test_rows[replay.has_outcome[test_rows]]
     shares = tuple(round(float(share), 4) for share in replay.shares(train))
     names = sorted({step.expert for step in replay.plan.steps})

@@ -15,6 +15,7 @@ from routoo_core.config import read_config, read_pool
 from routoo_core.errors import ConfigurationError
 from routoo_core.measures.plan_replay import read_answers, read_probes
 from routoo_core.outcomes import Outcomes, outcome_rows, read_outcomes
+from routoo_core.plans.consensus import Consensus
 from routoo_core.plans.plan import Plan
 from routoo_core.plans.tables import describe_plan, read_plans
 from routoo_core.predictor.checkpoint_folder import find_router
@@ -105,7 +106,9 @@ def fit_command(
 
     plans = _read_plans(place, plan)
     experts = sorted({step.expert for each in plans for step in each.steps})
-    stored_answers = replace(read_answers(answers, experts), probes=read_probes(prompts))
+    stored_answers = read_answers(answers, experts)
+    if any(_compares_code(each) for each in plans):
+        stored_answers = replace(stored_answers, probes=read_probes(prompts))
     table = read_outcomes(prompts, outcomes)
     price_list = None if prices is None else read_price_list(prices)
     fit = fit_plans(find_router(router), table, stored_answers, plans, folder, progress)
@@ -221,6 +224,10 @@ def _read_plans(place: Path, names: Sequence[str] | None) -> list[Plan]:
             f"--plan: {strangers[0]!r} is unknown; choose one of {', '.join(plan_of)}"
         )
     return [plan_of[name] for name in names] if names else list(plans)
+
+
+def _compares_code(plan: Plan) -> bool:
+    return isinstance(plan, Consensus) and plan.compare == "code"
 
 
 def _write_prices(target: Path, prices: PriceList) -> None:

@@ -30,7 +30,7 @@ _HEADERS = {
 }
 """Header → what a call sets by it."""
 _PROBES_HEADER = "routoo-probes"
-"""A JSON list of Python expressions."""
+"""A JSON list of Python expressions, in UTF-8."""
 _CACHE_HEADER = "routoo-cache"
 """``no`` for a call that is neither answered from the cache nor stored there."""
 
@@ -85,12 +85,12 @@ def _read_probes(value: str) -> list[str]:
         InvalidRequest: It is no JSON list.
     """
     try:
-        probes = json.loads(value)
+        probes = json.loads(value.encode("latin-1").decode())  # as headers arrive
     except (ValueError, RecursionError):
         probes = None
     if not isinstance(probes, list):
         raise InvalidRequest(
-            'Routoo-Probes: is no JSON list; give expressions such as ["double(2)", "double(0)"]'
+            'Routoo-Probes: is no JSON list in UTF-8; give expressions such as ["double(2)", "double(0)"]'
         )
     return probes
 
