@@ -44,6 +44,7 @@ from routoo_core.plans import (
 )
 from routoo_core.request import RoutedRequest
 from routoo_core.testing import FakePredictor, Reply
+from routoo_core.usage import Usage
 from routoo_integrations.gateway.app import Gateway
 from routoo_integrations.gateway.server import GatewayServer
 from routoo_integrations.langchain import RoutooChatModel
@@ -643,6 +644,71 @@ def test_a_plan_whose_rule_fails_keeps_nothing_held(endpoint, raises_at):
     with pytest.raises(RuntimeError, match="a fault of the rule"):
         model_for("langchain", router).invoke(QUESTION)
     wait_until(lambda: state_of(router).held == 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"), [((), "it names no step"), ((0,), "asked before"), ((3,), "asked before")]
+)
+def test_a_rule_that_asks_for_what_cannot_be_keeps_nothing_held(endpoint, asked, message):
+    class Broken(Consensus):
+        def verdict(self, request, contributions):
+            return Ask(asked) if contributions else super().verdict(request, contributions)
+
+    replies(endpoint, left="It is 31.", right="It is 32.")
+    router = make_router(endpoint, Broken(name="pair", experts=("left", "right"), then="dear"))
+    with pytest.raises(ValueError, match=message):
+        model_for("langchain", router).invoke(QUESTION)
+    state = state_of(router)
+    assert state.held == 0
+    assert state.spent == billed(endpoint, router)
+
+
+def test_a_plan_is_over_with_nothing_held_whatever_its_rule_returns(endpoint):
+    class Silent(Consensus):
+        def verdict(self, request, contributions):
+            return None if contributions else super().verdict(request, contributions)
+
+    replies(endpoint, left="It is 31.", right="It is 31.", dear="It is 32.")
+    router = make_router(endpoint, Silent(name="pair", experts=("left", "right"), then="dear"))
+    assert model_for("langchain", router).invoke(QUESTION).text == "It is 32."
+    assert state_of(router).held == 0
+
+
+def test_a_call_whose_rule_fails_behind_paid_steps_is_in_the_gateways_list(endpoint):
+    class Broken(Consensus):
+        def verdict(self, request, contributions):
+            if contributions:
+                raise RuntimeError("a fault of the rule")
+            return super().verdict(request, contributions)
+
+    replies(endpoint, left="It is 31.", right="It is 32.")
+    router = make_router(endpoint, Broken(name="pair", experts=("left", "right"), then="dear"))
+    with GatewayServer(Gateway(router), port=0) as server:
+        body = {"model": "routoo", "messages": [{"role": "user", "content": QUESTION}]}
+        assert post(server, body).status_code == 500
+        wait_until(lambda: server.gateway.activity.recent())
+        (call,) = server.gateway.activity.recent()
+    assert call.end.record.total_usd == decimal_usd(state_of(router).spent)
+
+
+def test_a_ledger_that_fails_at_the_second_hold_reports_the_first_attempt_once(
+    endpoint, monkeypatch
+):
+    router = make_router(endpoint)
+    ended = []
+
+    def failing(*arguments, **keywords):
+        raise LedgerError("the disk is full")
+
+    attempts = router.attempts(RoutedRequest.from_text(QUESTION, max_tokens=100), ended.append)
+    with next(attempts) as first:
+        first.settle(Usage(50, 10))
+        first.reject("no number in it")
+    monkeypatch.setattr(router.settlements, "reserve", failing)
+    for _ in range(2):
+        with pytest.raises(LedgerError):
+            next(attempts)
+    assert ended == [first]
 
 
 def test_what_a_call_may_cost_holds_for_the_plan_as_a_whole(endpoint):
