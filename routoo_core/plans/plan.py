@@ -218,6 +218,11 @@ class Plan(Settings):
             steps.append(replace(step, share=share))
         return tuple(steps)
 
+    @property
+    def experts_asked(self) -> frozenset[str]:
+        """The names of everyone it may ask."""
+        return frozenset(step.expert for step in self._steps())
+
     def _steps(self) -> list[Step]:
         """Everyone it may ask, in order, without their shares."""
         raise NotImplementedError
