@@ -32,7 +32,7 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.testing import FakePredictor, Reply
 from routoo_integrations.gateway import server as gateway_server
 from routoo_integrations.gateway.app import Gateway, GatewayLimits
-from routoo_integrations.gateway.authors import Authors, ReplyMemory, Utterance
+from routoo_integrations.gateway.authors import Author, Authors, ReplyMemory, Utterance
 from routoo_integrations.gateway.server import GatewayServer
 
 
@@ -654,6 +654,6 @@ def test_the_next_turn_of_a_conversation_is_recognised_without_a_mark(endpoint):
 def test_what_is_remembered_of_conversations_is_bounded():
     authors = Authors([], ReplyMemory(room=10))
     for number in range(30):
-        authors.note_reply(Utterance("Hi", f"Reply {number}"), "cheap")
+        authors.note_reply(Utterance("Hi", f"Reply {number}"), Author("cheap"))
     replies = [Utterance("Hi", "Reply 5"), Utterance("Hi", " Reply 29 ")]
-    assert authors.of_replies(replies) == [None, "cheap"]
+    assert authors.of_replies(replies) == [None, Author("cheap")]

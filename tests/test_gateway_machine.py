@@ -16,7 +16,7 @@ from routoo_core.experts import Pool
 from routoo_core.loading import load_predictor
 from routoo_core.predictor.checkpoint_folder import find_router
 from routoo_core.testing import FakePredictor
-from routoo_integrations.gateway.authors import Authors, Utterance
+from routoo_integrations.gateway.authors import Author, Authors, Utterance
 from routoo_integrations.gateway.machine import (
     MachineLine,
     MachineServer,
@@ -104,10 +104,11 @@ def test_a_machine_that_is_gone_is_an_error(predictor):
 
 def test_a_reply_that_one_worker_handed_on_is_known_to_the_others(machine):
     first, second = (Authors([], SharedReplyMemory(machine.place)) for _ in range(2))
+    author = Author("cheap", "pair")
     said = [Utterance("Hi", "Hello."), Utterance("Hi", "Else.")]
-    first.note_reply(said[0], "cheap")
-    assert first.of_replies(said) == ["cheap", None]
-    wait_until(lambda: second.of_replies(said) == ["cheap", None])
+    first.note_reply(said[0], author)
+    assert first.of_replies(said) == [author, None]
+    wait_until(lambda: second.of_replies(said) == [author, None])
 
 
 def test_a_connection_that_broke_is_replaced(machine, predictor):

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from routoo_core import Budget, Expert, Pool, RoutedRequest, Usage
 from routoo_core.budget.account import AccountState
 from routoo_core.budget.outlook import Standing, learn_profile, learning_ends, outlook
-from routoo_core.budget.pacing import LAMBDAS, Paced, served_by_lambda
+from routoo_core.budget.pacing import LAMBDAS, RECENT_CALLS, Paced, Traffic, served_by_lambda
 from routoo_core.budget.sqlite import SqliteLedger
 from routoo_core.candidates import Candidate
 from routoo_core.config import build_router
@@ -376,6 +376,25 @@ def test_calls_with_other_candidates_are_paced_by_one_price():
     prices = [paced.rule(call(offered)).lambda_ for offered in (names[:2], names)]
     assert prices[0] == pytest.approx(prices[1], rel=0.05)
     assert prices[0] > 0
+
+
+def test_candidates_that_no_recent_call_had_are_forgotten():
+    asked = []
+
+    def typical_quality(names):
+        asked.append(names)
+        return np.full((1, len(names)), 0.5, np.float32)
+
+    traffic = Traffic(typical_quality)
+    call_values = np.zeros((2, len(LAMBDAS)))
+    traffic.add(("old",), call_values, np.ones(1))
+    for _ in range(RECENT_CALLS - 1):
+        traffic.add(("new",), call_values, np.ones(1))
+    traffic.means_with(("old",), call_values, np.ones(1))
+    assert asked == [("old",), ("new",)]
+    traffic.add(("new",), call_values, np.ones(1))
+    traffic.add(("old",), call_values, np.ones(1))
+    assert asked == [("old",), ("new",), ("old",)]
 
 
 def test_the_account_that_can_afford_least_sets_the_price():

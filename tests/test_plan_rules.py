@@ -100,3 +100,11 @@ def test_a_consensus_compares_what_was_read_of_the_answers():
     assert next_places(plan, contributions("24", "25")) == (2,)
     assert next_places(plan, contributions(None, None)) == (2,)
     assert plan.verdict(REQUEST, contributions("24", "25", "25")).position in {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("places", "message"), [((), "names no step"), ((1, 0, 1), "names a step twice")]
+)
+def test_a_round_that_asks_nobody_or_somebody_twice_is_refused(places, message):
+    with pytest.raises(ValueError, match=message):
+        Ask(places)

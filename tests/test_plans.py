@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 from eight_ways import STREAMED, WAYS, answer, billed, model_for
-from gateway_parts import TOOL, post, state_of
+from gateway_parts import TOOL, bearer, post, state_of
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_openai import ChatOpenAI
@@ -21,6 +22,7 @@ from waiting import wait_until
 from routoo_core import Budget, Expert, Pool
 from routoo_core.answer import Answer
 from routoo_core.answer_cache.rule import CacheRule
+from routoo_core.calling import together
 from routoo_core.comparison import Comparison
 from routoo_core.config import build_router
 from routoo_core.errors import (
@@ -30,6 +32,7 @@ from routoo_core.errors import (
     InvalidRequest,
     LedgerError,
 )
+from routoo_core.lifetimes import PerProcess
 from routoo_core.money import decimal_usd
 from routoo_core.plans import (
     Ask,
@@ -44,7 +47,9 @@ from routoo_core.plans import (
 )
 from routoo_core.request import RoutedRequest
 from routoo_core.testing import FakePredictor, Reply
+from routoo_core.usage import Usage
 from routoo_integrations.gateway.app import Gateway
+from routoo_integrations.gateway.keys import KeyTerms
 from routoo_integrations.gateway.server import GatewayServer
 from routoo_integrations.langchain import RoutooChatModel
 
@@ -537,6 +542,50 @@ async def test_a_caller_that_leaves_in_a_round_leaves_nothing_held(endpoint):
     assert state_of(router).spent >= billed(endpoint, router)
 
 
+def test_an_expert_for_which_no_thread_can_be_started_is_not_asked(endpoint, monkeypatch):
+    class OneThread(ThreadPoolExecutor):
+        def _adjust_thread_count(self):
+            if self._threads:
+                raise RuntimeError("can't start new thread")
+            super()._adjust_thread_count()
+
+    monkeypatch.setattr(together, "_THREADS", PerProcess(lambda: OneThread(max_workers=8)))
+    replies(endpoint, left=Reply("It is 32.", delay_s=0.3), right="It is 32.", dear="It is 32.")
+    router = make_router(endpoint, PAIR)
+    reply = model_for("langchain whole", router).invoke(QUESTION)
+    record = reply.response_metadata["routoo"]
+    assert [request["model"] for request in endpoint.requests] == ["left", "dear"]
+    assert ("right", "failed") in tries_of(record)
+    check_money(router, endpoint, record)
+
+
+async def test_a_round_that_is_cancelled_before_it_is_sent_costs_nothing(endpoint):
+    class Unsent:
+        async def asend(self, attempt):
+            raise AssertionError("it was cancelled before")
+
+        def read(self, reply):
+            raise AssertionError("there is no reply")
+
+    router = make_router(endpoint, PAIR)
+    attempts = router.attempts_off_loop(lambda: RoutedRequest.from_text(QUESTION, max_tokens=100))
+    attempt = await attempts.start_next()
+    requests = together.AsyncSentTogether(Unsent())
+
+    async def ask():
+        async with attempt:
+            await requests.reply(attempt)
+
+    task = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    task.cancel()
+    await requests.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(wait_until, lambda: state_of(router).held == 0)
+    assert state_of(router).spent == 0
+
+
 def test_an_error_that_ends_the_call_books_the_other_of_the_round(endpoint):
     """The check of the call itself fails, which is nobody's fault but the caller's."""
     replies(endpoint, left="It is 32.", right=Reply("It is 32.", delay_s=0.5))
@@ -601,6 +650,36 @@ def test_the_gateway_lists_plans_takes_their_names_and_shows_them_on_its_page(en
     assert "routoo" in metrics
 
 
+def test_a_plan_that_gives_up_behind_a_reply_has_no_time_of_an_answer(endpoint):
+    class GivesUp(Consensus):
+        def verdict(self, request, contributions):
+            return GiveUp() if contributions else super().verdict(request, contributions)
+
+    replies(endpoint, left="It is 31.", right="It is 32.")
+    router = make_router(endpoint, GivesUp(name="pair", experts=("left", "right"), then="dear"))
+    body = {"model": "pair", "messages": [{"role": "user", "content": QUESTION}]}
+    with GatewayServer(Gateway(router), port=0) as server:
+        assert post(server, body).status_code >= 400
+        wait_until(lambda: server.gateway.activity.recent())
+        (call,) = server.gateway.activity.recent()
+    assert not call.has_answer
+    assert call.end.wait_s is None
+
+
+def test_a_key_may_name_a_plan_all_of_whose_experts_it_allows(endpoint, keys):
+    replies(endpoint, left="It is 32.", right="It is 32.")
+    router = make_router(endpoint, PAIR)
+    every = bearer(keys.create("every", KeyTerms(experts=("left", "right", "dear"))))
+    some = bearer(keys.create("some", KeyTerms(experts=("left", "right"))))
+    body = {"model": "pair", "messages": [{"role": "user", "content": QUESTION}]}
+    with GatewayServer(Gateway(router, keys), port=0) as server:
+        response = post(server, body, headers=every)
+        assert response.status_code == 200
+        assert response.headers["routoo-plan"] == "pair"
+        assert post(server, body, headers=some).status_code in {403, 404}
+    assert len(endpoint.requests) == 2
+
+
 def test_a_ledger_that_fails_while_a_plan_is_held_keeps_nothing_held(endpoint, monkeypatch):
     router = make_router(endpoint, PAIR)
     reserve = router.settlements.reserve
@@ -643,6 +722,71 @@ def test_a_plan_whose_rule_fails_keeps_nothing_held(endpoint, raises_at):
     with pytest.raises(RuntimeError, match="a fault of the rule"):
         model_for("langchain", router).invoke(QUESTION)
     wait_until(lambda: state_of(router).held == 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"), [((), "it names no step"), ((0,), "asked before"), ((3,), "asked before")]
+)
+def test_a_rule_that_asks_for_what_cannot_be_keeps_nothing_held(endpoint, asked, message):
+    class Broken(Consensus):
+        def verdict(self, request, contributions):
+            return Ask(asked) if contributions else super().verdict(request, contributions)
+
+    replies(endpoint, left="It is 31.", right="It is 32.")
+    router = make_router(endpoint, Broken(name="pair", experts=("left", "right"), then="dear"))
+    with pytest.raises(ValueError, match=message):
+        model_for("langchain", router).invoke(QUESTION)
+    state = state_of(router)
+    assert state.held == 0
+    assert state.spent == billed(endpoint, router)
+
+
+def test_a_plan_is_over_with_nothing_held_whatever_its_rule_returns(endpoint):
+    class Silent(Consensus):
+        def verdict(self, request, contributions):
+            return None if contributions else super().verdict(request, contributions)
+
+    replies(endpoint, left="It is 31.", right="It is 31.", dear="It is 32.")
+    router = make_router(endpoint, Silent(name="pair", experts=("left", "right"), then="dear"))
+    assert model_for("langchain", router).invoke(QUESTION).text == "It is 32."
+    assert state_of(router).held == 0
+
+
+def test_a_call_whose_rule_fails_behind_paid_steps_is_in_the_gateways_list(endpoint):
+    class Broken(Consensus):
+        def verdict(self, request, contributions):
+            if contributions:
+                raise RuntimeError("a fault of the rule")
+            return super().verdict(request, contributions)
+
+    replies(endpoint, left="It is 31.", right="It is 32.")
+    router = make_router(endpoint, Broken(name="pair", experts=("left", "right"), then="dear"))
+    with GatewayServer(Gateway(router), port=0) as server:
+        body = {"model": "routoo", "messages": [{"role": "user", "content": QUESTION}]}
+        assert post(server, body).status_code == 500
+        wait_until(lambda: server.gateway.activity.recent())
+        (call,) = server.gateway.activity.recent()
+    assert call.end.record.total_usd == decimal_usd(state_of(router).spent)
+
+
+def test_a_ledger_that_fails_at_the_second_hold_reports_the_first_attempt_once(
+    endpoint, monkeypatch
+):
+    router = make_router(endpoint)
+    ended = []
+
+    def failing(*arguments, **keywords):
+        raise LedgerError("the disk is full")
+
+    attempts = router.attempts(RoutedRequest.from_text(QUESTION, max_tokens=100), ended.append)
+    with next(attempts) as first:
+        first.settle(Usage(50, 10))
+        first.reject("no number in it")
+    monkeypatch.setattr(router.settlements, "reserve", failing)
+    for _ in range(2):
+        with pytest.raises(LedgerError):
+            next(attempts)
+    assert ended == [first]
 
 
 def test_what_a_call_may_cost_holds_for_the_plan_as_a_whole(endpoint):

@@ -200,7 +200,7 @@ class Traffic:
 
     Calls differ in their candidates: a plan, or an expert without tools, cannot serve each of them. All recent calls
     count together. Typical prompts count as the candidates of the recent calls would serve them, each set of
-    candidates in proportion to its calls. So one λ holds for all calls.
+    candidates in proportion to its calls. So one λ holds for all calls. A set that no recent call had is forgotten.
 
     Args:
         typical_quality: Gives the predicted quality of typical prompts, prompts × candidates, for a set of these.
@@ -230,7 +230,10 @@ class Traffic:
         self._total = self._total_with(call_values)
         self._served[self._count % RECENT_CALLS] = call_values
         self._calls = self._calls_with(names)
+        oldest = self._names[0] if len(self._names) == RECENT_CALLS else names
         self._names.append(names)
+        if oldest not in self._calls:
+            self._typical.pop(oldest, None)
         self._typical[names] = self._typical_of(names)
         self._typical[names].add(cost)
         self._count += 1

@@ -71,7 +71,7 @@ class Attempts(Iterator[Attempt]):
         return self._next(is_driven=True)
 
     def _next(self, is_driven: bool) -> Attempt | PaidReply:
-        """The next attempt; an error ends the trace, and gives back what is held for a plan."""
+        """The next attempt; an error ends the trace and the course."""
         if self._trace is None:
             self._trace = CallTrace(self._router.operation)
         try:

@@ -60,15 +60,16 @@ class CallCourse:
         if self._call.fallback is not None:
             return _call_answered_by(self._call.fallback)
         if self._attempts:
-            self._call.report_end(self._attempts[-1])  # rejected replies were paid for
             raise error_of_failed_call(self._call, self._attempts)
         return self._beyond_limit()
 
     def abandon(self) -> None:
-        """Give back what is held for a plan that cannot go on."""
+        """End a call that cannot go on: give back what is held for a plan, and report what was paid for."""
         if self._plan is not None:
             self._plan.abandon()
             self._plan = None
+        if self._attempts:
+            self._call.report_end(self._attempts[-1])
 
     def _next_of_queue(self) -> Attempt | PaidReply | None:
         """What the first trial that can be paid comes to; ``None`` where none can be."""

@@ -14,8 +14,9 @@ from routoo_core.errors import BudgetExceeded, HeldShareExceeded, InvalidRequest
 from routoo_core.money import NanoUsd
 
 REFUSE = "refuse"
+"""What ``on_exhausted`` says where a call that nobody can pay is refused."""
 CHEAPEST = "cheapest"
-"""What ``on_exhausted`` may say beside an expert's name."""
+"""What it says where the cheapest expert answers such a call; else it names the expert that does."""
 
 
 class Holds:

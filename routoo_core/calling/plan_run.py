@@ -83,14 +83,19 @@ class PlanRun:
 
         Returns:
             ``None`` once the plan is over: :attr:`reply` says with what, and nothing is held for it any more.
+
+        Raises:
+            ValueError: The rule asks a step that the plan does not have, or a second time.
         """
         if self._last is not None:
             self._note_end(self._last)
             self._last = None
         if not self._queue:
             self._follow_rule()
-        if self._queue:
-            self._last = self._queue.popleft()
+        if not self._queue:
+            self.abandon()
+            return None
+        self._last = self._queue.popleft()
         return self._last
 
     def appraise(self, place: int, answer: Answer) -> Appraisal:
@@ -133,9 +138,13 @@ class PlanRun:
             return
         if isinstance(verdict, Take):
             self.reply = self._taken_reply(verdict)
-        self.abandon()
 
     def _begin_round(self, ask: Ask) -> None:
+        for place in ask.steps:
+            if place not in self.holds:
+                raise ValueError(
+                    f"plans.{self.plan.name}: its rule asks step {place}, which it has asked before or does not have"
+                )
         follow_up = FollowUp.of(self._call.request, ask.turns) if ask.turns else None
         attempts = []
         for place in ask.steps:

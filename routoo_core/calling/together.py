@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from routoo_core.calling.attempt import Attempt
 from routoo_core.calling.readings import Reading
+from routoo_core.errors import CallNotPrepared
 from routoo_core.lifetimes import PerProcess
+from routoo_core.threads import off_loop
 
 if TYPE_CHECKING:
     from routoo_core.calling.driver import AsyncWholeCall, WholeCall
@@ -30,17 +32,17 @@ class SentTogether(Generic[Reply]):
 
     def __init__(self, call: WholeCall[Reply]) -> None:
         self._call = call
+        self._round: tuple[Attempt, ...] = ()
         self._futures: dict[Attempt, Future[Reply]] = {}
 
     def reply(self, attempt: Attempt) -> Reply:
         """The reply to an attempt; whatever sending it raises is raised here."""
         if len(attempt.round) == 1:
             return self._call.send(attempt)
-        if attempt not in self._futures:
+        if attempt.round is not self._round:
+            self._round = attempt.round
             for other in attempt.round:
-                other.begin()
-                context = contextvars.copy_context()
-                self._futures[other] = _THREADS.get().submit(context.run, self._send, other)
+                self._futures[other] = self._begin(other)
         return self._futures.pop(attempt).result()
 
     def close(self) -> None:
@@ -51,6 +53,32 @@ class SentTogether(Generic[Reply]):
             else:
                 attempt.detach()
                 future.add_done_callback(partial(_settle_ended, attempt, self._call.read))
+
+    def _begin(self, attempt: Attempt) -> Future[Reply]:
+        """Send an attempt in a thread; where there is none to be had, it has failed without being sent."""
+        attempt.begin()
+        future: Future[Reply] = Future()
+        context = contextvars.copy_context()
+        try:
+            _THREADS.get().submit(context.run, self._complete, future, attempt)
+        except RuntimeError as error:
+            if not future.cancel():
+                return future  # a thread that was busy has taken it all the same
+            future = Future()
+            problem = f"{type(error).__name__}: {error}"
+            future.set_exception(CallNotPrepared(attempt.expert.name, problem))
+        return future
+
+    def _complete(self, future: Future[Reply], attempt: Attempt) -> None:
+        """Send an attempt, unless it was cancelled before."""
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            reply = self._send(attempt)
+        except BaseException as error:  # noqa: BLE001 (it is raised where the reply is awaited)
+            future.set_exception(error)
+        else:
+            future.set_result(reply)
 
     def _send(self, attempt: Attempt) -> Reply:
         try:
@@ -65,6 +93,7 @@ class AsyncSentTogether(Generic[Reply]):
     def __init__(self, call: AsyncWholeCall[Reply]) -> None:
         self._call = call
         self._tasks: dict[Attempt, asyncio.Task[Reply]] = {}
+        self._sent: set[Attempt] = set()
 
     async def reply(self, attempt: Attempt) -> Reply:
         """The reply to an attempt; whatever sending it raises is raised here."""
@@ -74,24 +103,32 @@ class AsyncSentTogether(Generic[Reply]):
             for other in attempt.round:
                 other.begin()
                 self._tasks[other] = asyncio.ensure_future(self._send(other))
-        return await self._tasks.pop(attempt)
+        try:
+            return await self._tasks.pop(attempt)
+        except asyncio.CancelledError:
+            if attempt not in self._sent:
+                await off_loop(attempt.release)
+            raise
 
     async def aclose(self) -> None:
-        """Cancel the calls that are no longer needed. What they may have cost is booked off the event loop."""
+        """Cancel calls that are no longer needed. Those that were sent are booked off the event loop."""
         for attempt, task in self._tasks.items():
             attempt.detach()
             task.add_done_callback(partial(self._settle, attempt))
             task.cancel()
 
     async def _send(self, attempt: Attempt) -> Reply:
+        self._sent.add(attempt)
         try:
             return await self._call.asend(attempt)
         finally:
             attempt.booking.stop_clock()
 
     def _settle(self, attempt: Attempt, task: asyncio.Task[Reply]) -> None:
-        settle = partial(_settle_ended, attempt, self._call.read, task)
-        if task.cancelled():
+        settle: Callable[[], None] = partial(_settle_ended, attempt, self._call.read, task)
+        if attempt not in self._sent:
+            settle = attempt.release
+        elif task.cancelled():
             settle = partial(attempt.settle_detached, None, None, is_complete=False)
         _THREADS.get().submit(contextvars.copy_context().run, settle)
 

@@ -132,12 +132,23 @@ class Ask:
     """Ask these next, together.
 
     Attributes:
-        steps: Their places among the plan's steps.
+        steps: Their places among the plan's steps, each once; at least one.
         turns: What they are told beyond the call.
     """
 
     steps: tuple[int, ...]
     turns: tuple[AddedTurn, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a round that asks nobody, or a step twice.
+
+        Raises:
+            ValueError: It does.
+        """
+        if not self.steps:
+            raise ValueError("Ask: it names no step; name at least one, or give up")
+        if len(set(self.steps)) < len(self.steps):
+            raise ValueError(f"Ask: {self.steps} names a step twice; a plan asks each step once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +218,11 @@ class Plan(Settings):
             steps.append(replace(step, share=share))
         return tuple(steps)
 
+    @property
+    def experts_asked(self) -> frozenset[str]:
+        """The names of everyone it may ask."""
+        return frozenset(step.expert for step in self._steps())
+
     def _steps(self) -> list[Step]:
         """Everyone it may ask, in order, without their shares."""
         raise NotImplementedError
@@ -236,7 +252,7 @@ class Plan(Settings):
         return _read_nothing
 
     def verdict(self, request: RoutedRequest, contributions: Sequence[Contribution]) -> Verdict:
-        """What comes next; changes nothing and waits for nothing.
+        """What comes next; changes nothing and waits for nothing. Each step is asked at most once in a call.
 
         Args:
             request: The call.

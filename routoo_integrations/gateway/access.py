@@ -184,7 +184,7 @@ class Access:
                 )
             with routoo_settings(policy=terms.policy):
                 overrides = read_steering(self._router, model, rest)
-        _check_expert(caller, overrides.expert)
+        self._check_expert(caller, overrides.expert)
         payer = self._payer(caller, headers.get(_ACCOUNT_HEADER))
         return replace(overrides, payer=payer, experts=caller.experts)
 
@@ -213,6 +213,22 @@ class Access:
         if caller.key is None:
             return overrides
         return replace(overrides, payer=self._payer(caller, account), experts=experts)
+
+    def _check_expert(self, caller: Caller, name: str | None) -> None:
+        """Refuse an expert that a call names and its key does not allow, and a plan that asks such a one.
+
+        Raises:
+            CallRefused: It is one.
+        """
+        if caller.experts is None or name is None:
+            return
+        members = frozenset({name})
+        for plan in self._router.plans:
+            if plan.name == name:
+                members = plan.experts_asked
+        if not members <= caller.experts:
+            names = ", ".join(sorted(caller.experts))
+            raise _forbidden(f"This key may be answered by {names} alone.")
 
     def _payer(self, caller: Caller, account: str | None) -> Budget | None:
         """The account of a key, or one within it that the call names."""
@@ -415,18 +431,6 @@ def sent_key(headers: Mapping[str, str]) -> str:
     if authorization[: len(_BEARER)].lower() == _BEARER:
         return authorization[len(_BEARER) :].strip()
     return headers.get("x-api-key", "").strip()
-
-
-def _check_expert(caller: Caller, expert: str | None) -> None:
-    """Refuse an expert that a call names and its key does not allow.
-
-    Raises:
-        CallRefused: It is one.
-    """
-    if caller.experts is None or expert is None or expert in caller.experts:
-        return
-    names = ", ".join(sorted(caller.experts))
-    raise _forbidden(f"This key may be answered by {names} alone.")
 
 
 def _unauthorised(message: str) -> CallRefused:

@@ -26,7 +26,7 @@ from routoo_core.telemetry import caller_trace
 from routoo_core.threads import off_loop
 from routoo_integrations.gateway.access import Access, Caller
 from routoo_integrations.gateway.activity import ActivityLog
-from routoo_integrations.gateway.authors import Authors, ReplyMemory
+from routoo_integrations.gateway.authors import Author, Authors, ReplyMemory
 from routoo_integrations.gateway.call_notes import CallNotes
 from routoo_integrations.gateway.caller_calls import CALL_HEADER, CallerCall, CallerStream
 from routoo_integrations.gateway.calls import GatewayCall
@@ -314,8 +314,8 @@ class Gateway:
         overrides = self._among_able(call, overrides)
         headers = call.forwarded_headers(request.headers)
 
-        def note_reply(expert: str, text: str) -> None:
-            notes.later(lambda: call.note_reply(expert, text))
+        def note_reply(author: Author, text: str) -> None:
+            notes.later(lambda: call.note_reply(author, text))
 
         gateway_call = GatewayCall(
             self.connections, call.body_for, headers, note_reply, call.cache_query, notes.usages

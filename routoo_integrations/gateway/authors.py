@@ -65,21 +65,21 @@ class ReplyMemory:
 
     def __init__(self, room: int = REMEMBERED_REPLIES) -> None:
         self._room = room
-        self._experts: OrderedDict[bytes, str] = OrderedDict()
+        self._authors: OrderedDict[bytes, str] = OrderedDict()
         self._lock = threading.Lock()
 
-    def note(self, digest: bytes, expert: str) -> None:
-        """Remember who gave a reply."""
+    def note(self, digest: bytes, author: str) -> None:
+        """Remember who gave a reply, as :meth:`Author.text` says it."""
         with self._lock:
-            self._experts[digest] = expert
-            self._experts.move_to_end(digest)
-            while len(self._experts) > self._room:
-                self._experts.popitem(last=False)
+            self._authors[digest] = author
+            self._authors.move_to_end(digest)
+            while len(self._authors) > self._room:
+                self._authors.popitem(last=False)
 
     def find(self, digests: Sequence[bytes]) -> list[str | None]:
-        """The experts that gave some replies; ``None`` for a reply that is not remembered."""
+        """Who gave some replies, as it was noted; ``None`` for a reply that is not remembered."""
         with self._lock:
-            return [self._experts.get(digest) for digest in digests]
+            return [self._authors.get(digest) for digest in digests]
 
 
 class Utterance(NamedTuple):
@@ -128,13 +128,14 @@ class Authors:
             return ToolCallId(call_id, None)
         return ToolCallId(own, self._experts.get(mark))
 
-    def note_reply(self, reply: Utterance, expert: str) -> None:
+    def note_reply(self, reply: Utterance, author: Author) -> None:
         """Remember who gave a reply."""
-        self._memory.note(reply.digest(), expert)
+        self._memory.note(reply.digest(), author.text())
 
-    def of_replies(self, replies: Sequence[Utterance]) -> list[str | None]:
-        """The experts that gave some replies; ``None`` for a reply that is not remembered."""
-        return self._memory.find([reply.digest() for reply in replies])
+    def of_replies(self, replies: Sequence[Utterance]) -> list[Author | None]:
+        """Who gave some replies; ``None`` for a reply that is not remembered."""
+        texts = self._memory.find([reply.digest() for reply in replies])
+        return [None if text is None else Author.read(text) for text in texts]
 
 
 def _mark_of(expert: str) -> str:

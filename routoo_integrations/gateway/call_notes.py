@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from routoo_core.calling.attempt import Attempt
-from routoo_core.calling.outcomes import Failed, Rejected
+from routoo_core.calling.outcomes import Contributed, Failed, Rejected
 from routoo_core.record import DecisionRecord
 from routoo_core.usage import Usage
 from routoo_integrations.gateway.activity import ActivityLog, CallEnd, RefusedCall
@@ -62,7 +62,7 @@ class CallNotes:
     def note_end(self, attempt: Attempt) -> None:
         """Note how the call ended; called in the thread where it does."""
         wait_s = None
-        if not isinstance(attempt.outcome, Failed | Rejected):
+        if not isinstance(attempt.outcome, Failed | Rejected | Contributed):
             wait_s = self._elapsed_s() if self._first_event_s is None else self._first_event_s
         ended_at = time.time()
 

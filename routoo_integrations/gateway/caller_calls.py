@@ -13,6 +13,7 @@ from routoo_core.experts import Expert
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_core.telemetry import caller_trace
 from routoo_core.threads import off_loop
+from routoo_integrations.gateway.authors import Author
 from routoo_integrations.gateway.call_notes import CallNotes
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
 from routoo_integrations.gateway.decision_headers import headers_of
@@ -58,7 +59,7 @@ class CallerCall(Protocol):
         """The body for an attempt's expert."""
         ...
 
-    def note_reply(self, expert: str, text: str) -> None:
+    def note_reply(self, author: Author, text: str) -> None:
         """Remember who answered, so that the conversation's next turn is recognised."""
         ...
 

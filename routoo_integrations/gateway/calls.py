@@ -186,7 +186,7 @@ class GatewayCall:
     connections: ExpertConnections
     body_for: Callable[[Attempt], JsonObject]
     headers: Mapping[str, str]
-    note_reply: Callable[[str, str], None]
+    note_reply: Callable[[Author, str], None]
     cache_query_of_caller: Callable[[], CacheQuery | None]
     usages: dict[str, Usage] = field(default_factory=dict)
 
@@ -217,7 +217,7 @@ class GatewayCall:
         """The reply with its record."""
         expert = reply.expert
         author = Author(expert.name, record.plan)
-        self.note_reply(author.text(), _form_of(expert).reply_text(reply.value))
+        self.note_reply(author, _form_of(expert).reply_text(reply.value))
         return replace(reply, record=record)
 
     def cache_query(self) -> CacheQuery | None:
@@ -244,7 +244,7 @@ class GatewayCall:
         """Who gave an answer, which is noted."""
         answer = hit.answer
         author = Author(answer.expert, hit.record.plan)
-        self.note_reply(author.text(), answer.text)
+        self.note_reply(author, answer.text)
         return self.connections.pool[answer.expert]
 
     async def aopen(self, attempt: Attempt) -> AsyncGenerator[ExpertEvent, None]:
@@ -310,7 +310,7 @@ class AttemptReader:
         if usage is not None:
             self._call.usages[self._attempt.expert.name] = usage
         author = Author(self._attempt.expert.name, record.plan)
-        self._call.note_reply(author.text(), "".join(self._texts))
+        self._call.note_reply(author, "".join(self._texts))
         return replace(piece, record=record)
 
     def closing_piece(self) -> ExpertEvent:

@@ -184,9 +184,9 @@ class ChatCompletion:
             body["output_config"] = {**config, "effort": expert.sent_effort}
         return body
 
-    def note_reply(self, expert: str, text: str) -> None:
+    def note_reply(self, author: Author, text: str) -> None:
         """Remember who answered, so that the conversation's next turn is recognised."""
-        self.authors.note_reply(Utterance(self._turns()[-1], text), expert)
+        self.authors.note_reply(Utterance(self._turns()[-1], text), author)
 
     def _marked_messages(self) -> list[dict[str, Any]]:
         """The messages, those of assistants with the expert that wrote them, where that is known."""
@@ -207,7 +207,7 @@ class ChatCompletion:
                 replies.append(Utterance(turn, text))
         for plain, author in zip(unmarked_messages, self.authors.of_replies(replies), strict=True):
             if author is not None:
-                plain.update(Author.read(author)._asdict())
+                plain.update(author._asdict())
         return messages
 
     def _author_by_ids(self, message: Mapping[str, Any]) -> str | None:
@@ -337,9 +337,9 @@ class ChatForm:
         """The call as a chat completion for an attempt's expert."""
         return self.chat.body_for(attempt)
 
-    def note_reply(self, expert: str, text: str) -> None:
+    def note_reply(self, author: Author, text: str) -> None:
         """Remember who answered; see :meth:`ChatCompletion.note_reply`."""
-        self.chat.note_reply(expert, text)
+        self.chat.note_reply(author, text)
 
 
 class ChatWriter:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from routoo_integrations.gateway.authors import Authors
+from routoo_integrations.gateway.authors import Author, Authors
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
 from routoo_integrations.gateway.chat import ChatCompletion, ChatForm, ChatWriter, chat_completion
 from routoo_integrations.gateway.events import COMMENT, DONE, JsonObject, ServerEvent
@@ -59,7 +59,7 @@ class TextCompletion(ChatForm):
         """Nothing stores its reply: this protocol has no name for it."""
         return
 
-    def note_reply(self, expert: str, text: str) -> None:
+    def note_reply(self, author: Author, text: str) -> None:
         """Nothing: a completion has no next turn."""
 
     def whole(self, reply: ExpertReply) -> bytes:

@@ -188,10 +188,10 @@ class SharedReplyMemory(ReplyMemory):
         self._sender = threading.Thread(target=self._send_all, daemon=True, name="routoo-notes")
         self._sender.start()
 
-    def note(self, digest: bytes, expert: str) -> None:
-        """Remember which expert gave a reply, here and in the common memory."""
-        super().note(digest, expert)
-        self._notes.put((digest, expert))
+    def note(self, digest: bytes, author: str) -> None:
+        """Remember who gave a reply, here and in the common memory."""
+        super().note(digest, author)
+        self._notes.put((digest, author))
 
     def find(self, digests: Sequence[bytes]) -> list[str | None]:
         """The experts that gave some replies. The common memory is asked for those that this process does not know."""

@@ -15,7 +15,7 @@ from routoo_core.experts import Expert
 from routoo_core.request import Overrides, RoutedRequest
 from routoo_integrations.call_arguments import without_parameters
 from routoo_integrations.gateway.anthropic_replies import blocks_of
-from routoo_integrations.gateway.authors import Authors
+from routoo_integrations.gateway.authors import Author, Authors
 from routoo_integrations.gateway.calls import ExpertEvent, ExpertReply
 from routoo_integrations.gateway.chat import RECORD_FIELD, ChatCompletion, follow_up_messages
 from routoo_integrations.gateway.connections import protocol_of
@@ -176,9 +176,9 @@ class MessagesCall:
                     return {**block, name: own_id}
         return block
 
-    def note_reply(self, expert: str, text: str) -> None:
+    def note_reply(self, author: Author, text: str) -> None:
         """Remember who answered; see :meth:`ChatCompletion.note_reply`."""
-        self.chat.note_reply(expert, text)
+        self.chat.note_reply(author, text)
 
     # To the caller
 

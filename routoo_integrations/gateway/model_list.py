@@ -36,8 +36,7 @@ def list_models(
         if experts is None or expert.name in experts:
             models.append(_entry(expert.name, moment, _describe(expert)))
     for plan in router.plans if "expert" in router.overrides else ():
-        members = {step.expert for step in plan.steps}
-        if experts is None or members <= experts:
+        if experts is None or plan.experts_asked <= experts:
             models.append(_entry(plan.name, moment, {"kind": "plan", "plan": plan.kind}))
     for endpoint in embeddings:
         models.append(_entry(endpoint.name, moment, _describe_embedding(endpoint)))
