@@ -20,6 +20,26 @@ if TYPE_CHECKING:
     from routoo_core.predictor.reference import Reference
 
 
+def check_expert_names(pool: Pool, predictor_names: Sequence[str] | None) -> None:
+    """Refuse experts that a router does not know.
+
+    Args:
+        pool: The experts.
+        predictor_names: Those of the router; ``None`` where it does not list them.
+
+    Raises:
+        ConfigurationError: One is unknown.
+    """
+    if predictor_names is None:
+        return
+    unknown = [expert.predicted_as for expert in pool if expert.predicted_as not in predictor_names]
+    if unknown:
+        raise ConfigurationError(
+            f"router_name: the router does not know {', '.join(map(repr, unknown))}; set router_name to one of "
+            f"{', '.join(predictor_names)}"
+        )
+
+
 def check_plan_names(plans: Sequence[str], learnt_plans: Sequence[str] | None) -> None:
     """Refuse plans whose value a router has not learnt.
 

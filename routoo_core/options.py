@@ -29,6 +29,7 @@ from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Pool
 from routoo_core.latency import LatencyRule
 from routoo_core.loading import (
+    check_expert_names,
     check_plan_names,
     held_out_reference,
     is_general,
@@ -458,26 +459,6 @@ def check_settings(
     if rule.needs_limit and not is_limited:
         raise ConfigurationError(
             f"budget.limit: the {rule.name} policy needs a limit to spend; set one or choose another policy"
-        )
-
-
-def check_expert_names(pool: Pool, predictor_names: Sequence[str] | None) -> None:
-    """Refuse experts that a router does not know.
-
-    Args:
-        pool: The experts.
-        predictor_names: Those of the router; ``None`` where it does not list them.
-
-    Raises:
-        ConfigurationError: One is unknown.
-    """
-    if predictor_names is None:
-        return
-    unknown = [expert.predicted_as for expert in pool if expert.predicted_as not in predictor_names]
-    if unknown:
-        raise ConfigurationError(
-            f"router_name: the router does not know {', '.join(map(repr, unknown))}; set router_name to one of "
-            f"{', '.join(predictor_names)}"
         )
 
 

@@ -35,12 +35,11 @@ from routoo_core.errors import ConfigurationError, InvalidRequest
 from routoo_core.experts import Expert, Pool
 from routoo_core.hidden_reasoning import HiddenReasoning
 from routoo_core.latency import Latencies, LatencyRule
-from routoo_core.loading import check_plan_names
+from routoo_core.loading import check_expert_names, check_plan_names
 from routoo_core.options import (
     OVERRIDES,
     SWITCH_MARGIN,
     RouterParts,
-    check_expert_names,
     check_settings,
     parts_from_config,
     parts_from_toml,

@@ -31,7 +31,7 @@ from routoo_core.assignment.target import (
 from routoo_core.errors import ConfigurationError
 from routoo_core.expert_table import ExpertTable
 from routoo_core.experts import Pool
-from routoo_core.options import check_expert_names
+from routoo_core.loading import check_expert_names
 from routoo_core.price_list import read_price_list
 from routoo_core.prices import PriceList
 from routoo_core.win_rate import RouterName, WinRate
