@@ -30,7 +30,7 @@ routoo_core.plans
 routoo_core
     abilities pool_proposal loading
 routoo_core.budget
-    clock period account ledger outage journal recollection settlements sqlite_file sqlite_holds sqlite redis redis_client opening tables declared outlook overview alerts cooldowns
+    clock period account ledger outage journal recollection settlements sqlite_waits sqlite_file sqlite_holds sqlite redis redis_client opening tables declared outlook overview alerts cooldowns
 routoo_core.answer_cache
     wording similarity calibration rule answers nearest store redis_store opening
 routoo_core

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from routoo_core.answer_cache.answers import StoredAnswer, StoredAnswers, StoredQuestion
 from routoo_core.budget.clock import WALL_CLOCK, Clock
-from routoo_core.budget.sqlite_file import IN_MEMORY, use_write_ahead_log
+from routoo_core.budget.sqlite_file import IN_MEMORY
+from routoo_core.budget.sqlite_waits import use_write_ahead_log
 from routoo_core.errors import CacheError
 from routoo_core.lifetimes import PerProcess, fork_safe_lock
 

@@ -7,7 +7,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from routoo_core.asking.calls import Answer, Call, answer_key
-from routoo_core.budget.sqlite_file import use_write_ahead_log
+from routoo_core.budget.sqlite_waits import use_write_ahead_log
 from routoo_core.errors import ConfigurationError
 from routoo_core.experts import Expert
 

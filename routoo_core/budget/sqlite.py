@@ -35,8 +35,6 @@ from routoo_core.budget.ledger import (
 from routoo_core.budget.outage import Outage
 from routoo_core.budget.sqlite_file import (
     IN_MEMORY,
-    PATIENCE_S,
-    PROBE_S,
     AccountReader,
     Booking,
     add_unbooked,
@@ -45,7 +43,6 @@ from routoo_core.budget.sqlite_file import (
     open_file,
     read_expired_holds,
     recall,
-    set_patience,
 )
 from routoo_core.budget.sqlite_holds import (
     book,
@@ -54,6 +51,7 @@ from routoo_core.budget.sqlite_holds import (
     count_call,
     hold_amount,
 )
+from routoo_core.budget.sqlite_waits import PATIENCE_S, PROBE_S, begin_writing, set_patience
 from routoo_core.errors import (
     ConfigurationError,
     HeldShareExceeded,
@@ -102,6 +100,7 @@ class SqliteLedger:
         self.clock = clock
         self.on_forgotten = check_on_forgotten(on_forgotten)
         self._last_check = -FILE_CHECK_S
+        self._patience_s = PATIENCE_S
         # Who only reads does not wait for those who write, so the one may fail without the other.
         self._outages = {"IMMEDIATE": self._new_outage(), "DEFERRED": self._new_outage()}
         self._in_memory: _Connection | None = None
@@ -377,7 +376,10 @@ class SqliteLedger:
         with outage.asking() as turn, self._turn(connection), turn():
             db = connection.db
             try:
-                db.execute(f"BEGIN {kind}")
+                if kind == "IMMEDIATE":
+                    begin_writing(db, self._patience_s)
+                else:
+                    db.execute(f"BEGIN {kind}")
                 yield db
                 db.execute("COMMIT")
             except BaseException:
@@ -390,8 +392,9 @@ class SqliteLedger:
 
     def _adjust(self, is_failing: bool) -> None:
         """While the file fails, who finds out whether it still does keeps nobody waiting."""
+        self._patience_s = PROBE_S if is_failing else PATIENCE_S
         with suppress(sqlite3.Error):  # it may be closed
-            set_patience(self._connection, PROBE_S if is_failing else PATIENCE_S)
+            set_patience(self._connection, self._patience_s)
 
     @contextmanager
     def _turn(self, connection: _Connection) -> Iterator[None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -14,21 +13,18 @@ from typing import Any
 from routoo_core.budget.account import AccountState, Budget, Slot, add_up_slots, carry_amount
 from routoo_core.budget.ledger import KnownSpending
 from routoo_core.budget.period import Window
+from routoo_core.budget.sqlite_waits import (
+    BUSY_TIMEOUT_S,
+    PATIENCE_S,
+    set_patience,
+    use_write_ahead_log,
+)
 from routoo_core.errors import ConfigurationError, LedgerError
 from routoo_core.money import NanoUsd
 
 IN_MEMORY = ":memory:"
-BUSY_TIMEOUT_S = 30.0
-"""Seconds for which a program that starts waits for a file that others use."""
-PATIENCE_S = 10.0
-"""Seconds for which a call waits for a file that others have locked."""
-PROBE_S = 0.1
-"""The same while the file has failed, as other calls of the process wait for their turn meanwhile."""
 _LOG_PAGES = 4000
 """Pages of the write-ahead log after which a call waits until they are in the file: about every 400th."""
-_RETRY_S = 0.01
-_PRIMARY_CODE = 0xFF
-"""The part of SQLite's error codes that says the kind of error."""
 
 SCHEMA_VERSION = 7
 _SCHEMA = (
@@ -140,27 +136,6 @@ _SELECT_STATES = """
 _SELECT_SLOTS = 'SELECT window, "end", "limit", spent, held, calls, overshoot FROM accounts'
 
 
-def use_write_ahead_log(db: sqlite3.Connection) -> None:
-    """Switch a file to write-ahead logging, which needs it for itself.
-
-    SQLite does not wait for that by itself: of several programs that open a new file at once, all but one would fail.
-
-    Raises:
-        sqlite3.OperationalError: Others have used the file for :data:`BUSY_TIMEOUT_S`.
-    """
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            is_busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
-            if not is_busy or time.monotonic() > deadline:
-                raise
-            time.sleep(_RETRY_S)
-        else:
-            return
-
-
 def open_file(path: str) -> sqlite3.Connection:
     """Open a ledger's file; a new one gets its tables.
 
@@ -188,11 +163,6 @@ def open_file(path: str) -> sqlite3.Connection:
             f"ledger {path}: {error}; give the path of a new file or of a ledger"
         ) from error
     return db
-
-
-def set_patience(db: sqlite3.Connection, seconds: float) -> None:
-    """Set for how long a connection waits for a file that others have locked."""
-    db.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
 
 def find_file_id(path: str) -> tuple[int, int] | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from routoo_core.budget.ledger import Ledger
 from routoo_core.budget.sqlite import SqliteLedger
-from routoo_core.budget.sqlite_file import IN_MEMORY, use_write_ahead_log
+from routoo_core.budget.sqlite_file import IN_MEMORY
+from routoo_core.budget.sqlite_waits import use_write_ahead_log
 from routoo_core.errors import ConfigurationError
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from routoo_core.budget.sqlite_file import BUSY_TIMEOUT_S
+from routoo_core.budget.sqlite_waits import BUSY_TIMEOUT_S
 from routoo_core.errors import LedgerError
 from routoo_integrations.gateway.database import open_database
 from routoo_integrations.gateway.keys import (

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from routoo_core.budget.sqlite_file import BUSY_TIMEOUT_S
+from routoo_core.budget.sqlite_waits import BUSY_TIMEOUT_S
 from routoo_integrations.gateway.database import open_database
 from routoo_integrations.gateway.events import JsonObject
 from routoo_integrations.gateway.stored_responses import (
