@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import builtins
 
+UNREADABLE_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What Python's parser raises on texts that are no Python."""
 _PLAIN = (
     ast.Module,
     ast.Assert,
@@ -61,7 +63,7 @@ def functions_under_test(tests: str) -> frozenset[str]:
     """
     try:
         tree = ast.parse(tests)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except UNREADABLE_PYTHON:
         return frozenset()
     own = own_names(tree)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]

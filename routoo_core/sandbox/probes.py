@@ -20,7 +20,7 @@ from collections.abc import Iterator
 
 from routoo_core.sandbox.graded_process import Task, run_probes
 from routoo_core.sandbox.namespaces import check_sandbox
-from routoo_core.sandbox.plain_tests import functions_under_test, own_names
+from routoo_core.sandbox.plain_tests import UNREADABLE_PYTHON, functions_under_test, own_names
 from routoo_core.sandbox.processes import PROCESSES, output_of, sandbox_place
 
 MOST_PROBES = 64
@@ -31,8 +31,6 @@ _LOGGER = logging.getLogger(__name__)
 _WARN_EVERY_S = 60.0
 _last_warning = float("-inf")
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
-_UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
-"""What Python's parser raises on texts that are no Python."""
 
 
 def results_digest(
@@ -87,7 +85,7 @@ def is_probe(text: str) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             compile(text, "probe", "eval")
-    except _UNREADABLE:
+    except UNREADABLE_PYTHON:
         return False
     return True
 

@@ -11,6 +11,7 @@ from routoo_core.text import parse_json
 from routoo_core.usage import Usage, read_usage, usage_so_far
 from routoo_integrations.gateway.anthropic_replies import blocks_of
 from routoo_integrations.gateway.events import JsonObject, json_field
+from routoo_integrations.gateway.openai_replies import openai_usage
 from routoo_integrations.gateway.translation import STOP_REASONS, NotTranslatable
 
 _SYSTEM_ROLES = ("system", "developer")
@@ -238,7 +239,7 @@ def completion_of(message: Mapping[str, Any]) -> JsonObject:
     return {
         **_envelope(message, "chat.completion"),
         "choices": [choice],
-        "usage": _openai_usage(read_usage(message)),
+        "usage": openai_usage(read_usage(message)),
     }
 
 
@@ -266,7 +267,7 @@ class CompletionChunks:
             if reason:
                 yield self._chunk({}, _FINISH_REASONS.get(str(reason), "stop"))
         elif kind == "message_stop":
-            yield {**self._head, "choices": [], "usage": _openai_usage(self._usage)}
+            yield {**self._head, "choices": [], "usage": openai_usage(self._usage)}
 
     def _open_block(self, event: JsonObject) -> Iterator[JsonObject]:
         block = event.get("content_block")
@@ -298,18 +299,6 @@ def _envelope(message: Mapping[str, Any], kind: str) -> JsonObject:
         "object": kind,
         "created": int(time.time()),
         "model": message.get("model"),
-    }
-
-
-def _openai_usage(usage: Usage | None) -> JsonObject | None:
-    if usage is None:
-        return None
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 
 

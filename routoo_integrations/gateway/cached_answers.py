@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from routoo_core.answer_cache.answers import StoredAnswer
-from routoo_core.usage import Usage
 from routoo_integrations.gateway.events import JsonObject
+from routoo_integrations.gateway.openai_replies import openai_usage
 
 _ID_BYTES = 12
 _WHOLE = "stop"
@@ -38,15 +38,5 @@ def _completion(answer: StoredAnswer, kind: str, choice: dict[str, Any]) -> Json
         "choices": [choice],
     }
     if answer.usage is not None:
-        completion["usage"] = _openai_usage(answer.usage)
+        completion["usage"] = openai_usage(answer.usage)
     return completion
-
-
-def _openai_usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }

@@ -56,7 +56,11 @@ class KeyServer:
         server = RedisClient(url, "keep the keys in Redis")
         self._server = server
         self._watch = PerProcess(lambda: _KeyWatch(server, outdated_s))
-        self._watch.get().look()
+        try:
+            self._watch.get().look()
+        except LedgerError:
+            self.close()
+            raise
 
     def current(self) -> KnownKeys:
         """All keys, as they were a moment ago."""
@@ -97,18 +101,18 @@ class KeyServer:
     def add_sign_in(self, digest: bytes, sign_in: SignIn, now: float) -> None:
         """Keep a sign-in; Redis forgets it by itself."""
         life_ms = max(1, round((sign_in.expires_at - now) * 1000))
-        with _failing_as_ledger(), self._server.using() as client:
+        with _using(self._server) as client:
             client.set(_SIGN_IN + digest.hex(), _sign_in_text(sign_in), px=life_ms)
 
     def sign_in(self, digest: bytes) -> SignIn | None:
         """The sign-in of a cookie; ``None`` for none."""
-        with _failing_as_ledger(), self._server.using() as client:
+        with _using(self._server) as client:
             text = client.get(_SIGN_IN + digest.hex())
         return None if text is None else _sign_in_of(text)
 
     def remove_sign_in(self, digest: bytes) -> None:
         """Forget a sign-in."""
-        with _failing_as_ledger(), self._server.using() as client:
+        with _using(self._server) as client:
             client.delete(_SIGN_IN + digest.hex())
 
     def close(self) -> None:
@@ -119,7 +123,7 @@ class KeyServer:
         """Make a change that is tried again where another one came in between."""
         watch = self._watch.get()
         watch.look()
-        with _failing_as_ledger(), self._server.using() as client:
+        with _using(self._server) as client:
             client.transaction(change, _KEYS)
         watch.look()
 
@@ -159,15 +163,16 @@ class _KeyWatch:
         Raises:
             LedgerError: The server cannot be used, or has lost the keys.
         """
-        with self._lock, _failing_as_ledger(), self._server.using() as client:
+        with self._lock, _using(self._server) as client:
             asked_at = time.monotonic()
-            revision, mark = client.mget(_REVISION, _MARK)
-            if int(revision or 0) < self._revision:
+            count, mark = client.mget(_REVISION, _MARK)
+            revision = int(count or 0)
+            if revision < self._revision:
                 raise _keys_lost()
             is_first = self._seen_at == -math.inf
             if is_first or mark != self._mark:
-                self._keys = self._read(client, int(revision or 0))
-            self._revision = int(revision or 0)
+                self._keys = self._read(client, revision)
+            self._revision = revision
             self._mark = mark
             self._seen_at = asked_at
 
@@ -203,14 +208,15 @@ class _KeyWatch:
 
 
 @contextmanager
-def _failing_as_ledger() -> Iterator[None]:
-    """Errors of the server are the ledger's.
+def _using(server: RedisClient) -> Iterator[Any]:
+    """The client of this process; errors of the server are the ledger's.
 
     Raises:
         LedgerError: The server cannot be used.
     """
     try:
-        yield
+        with server.using() as client:
+            yield client
     except RedisFailure as failure:
         raise LedgerError(f"the keys in Redis: {failure}; check that the server runs") from None
 

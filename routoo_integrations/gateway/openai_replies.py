@@ -159,3 +159,16 @@ def _shows_anything(delta: Any) -> bool:
 def _model_of(reply: Mapping[str, Any]) -> str | None:
     model = reply.get("model")
     return model if isinstance(model, str) and model else None
+
+
+def openai_usage(usage: Usage | None) -> JsonObject | None:
+    """Usage as chat completions report it; ``None`` where there is none."""
+    if usage is None:
+        return None
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }

@@ -17,7 +17,7 @@ _REPLY_FIELDS = frozenset({RECORD_KEY, "refusal", "parsed"})
 """Additional keywords of a reply that are not sent back."""
 
 
-def plain_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+def query_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     """Messages in OpenAI's form, with all of what an expert may read in them."""
     plain_messages = []
     for message, plain in zip(messages, openai_messages(messages), strict=True):

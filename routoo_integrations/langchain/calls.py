@@ -20,7 +20,7 @@ from routoo_core.record import DecisionRecord
 from routoo_integrations.call_arguments import without_parameters
 from routoo_integrations.langchain.cached_answers import (
     cached_metadata,
-    plain_messages,
+    query_messages,
     usage_metadata,
 )
 from routoo_integrations.langchain.clients import LangChainClient
@@ -93,7 +93,7 @@ class ChatCall:
 
     def cache_query(self) -> CacheQuery:
         """What the call asks, for the cache of answers."""
-        return CacheQuery(plain_messages(self.messages), {**self.keywords, "stop": self.stop})
+        return CacheQuery(query_messages(self.messages), {**self.keywords, "stop": self.stop})
 
     def cached_reply(self, hit: CachedAnswer) -> ChatResult:
         """A reply from the cache, stamped."""

@@ -15,7 +15,7 @@ _REPLY_FIELDS = frozenset({MARK_KEY, "refusal"})
 """Additional keywords of a reply that are not sent back."""
 
 
-def asked_chat_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+def query_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
     """Messages in OpenAI's form, with all of what an expert may read in them."""
     plain_messages = []
     for message, plain in zip(messages, router_messages(messages), strict=True):

@@ -20,9 +20,9 @@ from routoo_core.record import DecisionRecord
 from routoo_core.text import well_formed
 from routoo_integrations.call_arguments import without_parameters
 from routoo_integrations.llama_index.cached_answers import (
-    asked_chat_messages,
     cached_raw,
     cached_usage,
+    query_messages,
 )
 from routoo_integrations.llama_index.clients import LlamaIndexClient
 from routoo_integrations.llama_index.events import send_record_event
@@ -154,7 +154,7 @@ class LlamaIndexChat(LlamaIndexCall[ChatResponse]):
     method: ClassVar[str] = "chat"
 
     def _messages(self) -> list[dict[str, Any]]:
-        return asked_chat_messages(self.messages)
+        return query_messages(self.messages)
 
     def _response(self, answer: StoredAnswer) -> ChatResponse:
         message = ChatMessage(role="assistant", content=answer.text)
