@@ -296,3 +296,10 @@ def test_a_file_of_keys_beside_a_ledger_in_redis_is_not_overlooked(folder, redis
     file.close()
     with pytest.raises(ConfigurationError, match="routoo key create"):
         open_keys(RedisLedger(redis_url), folder)
+
+
+def test_an_empty_file_of_keys_beside_a_ledger_in_redis_is_no_obstacle(folder, redis_url):
+    KeyFile(folder / "routoo.keys.db").close()
+    keys = open_keys(RedisLedger(redis_url), folder)
+    assert not keys.has_keys
+    keys.close()

@@ -36,13 +36,23 @@ def open_keys(ledger: Ledger, folder: Path, must_exist: bool = False) -> KeyStor
     if not isinstance(ledger, RedisLedger):
         return KeyStore(KeyFile(path), must_exist=must_exist)
     keys = KeyStore(KeyServer(ledger.url), must_exist=must_exist)
-    if path.exists() and not must_exist and not keys.has_keys:
+    if not must_exist and not keys.has_keys and _holds_keys(path):
         keys.close()
         raise ConfigurationError(
             f"{path}: the keys of a gateway whose ledger is in Redis are kept there too, and there are none; remove "
             "this file, and make the keys again with 'routoo key create'"
         )
     return keys
+
+
+def _holds_keys(path: Path) -> bool:
+    """Whether a file of keys has one; a gateway without keys leaves an empty file."""
+    if not path.exists():
+        return False
+    file = KeyFile(path)
+    has_keys = bool(file.current().by_id)
+    file.close()
+    return has_keys
 
 
 def open_responses(
